@@ -22,9 +22,10 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from common import command_of
 from PIL import Image, ImageEnhance, ImageOps
 
-from lightning_colorize.benchmarking.environment import benchmark_command, write_report
+from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.data.audit import audit
 from lightning_colorize.data.sources import FolderSource
 
@@ -204,7 +205,7 @@ def main(argv: list[str] | None = None) -> None:
             found[kind] = found_copies(photos, kind)
             print(f"{kind}: {found[kind]} of {len(photos)}", flush=True)
     row = {"copies": len(photos), "found": found, **cost, "groups": joined}
-    write_report(args.json, benchmark_command("audit", argv), row)
+    write_report(args.json, command_of("audit", argv), row)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 from colors import Recipe, train, training_parser
+from common import command_of
 
-from lightning_colorize.benchmarking.environment import benchmark_command, write_report
+from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.common.files import write_json
 from lightning_colorize.common.processes import keep_freed_memory
 from lightning_colorize.evaluation import evaluate, find_images
@@ -55,7 +56,7 @@ def main() -> None:
             write_json(folder / MEASURED, measure_epochs(folder, args.data))
         runs.append(json.loads((folder / MEASURED).read_text()))
     report = {"criteria": choose(runs), "epochs": [len(run) for run in runs]}
-    write_report(RESULT, benchmark_command("choice", sys.argv[1:]), report)
+    write_report(RESULT, command_of("choice", sys.argv[1:]), report)
 
 
 def measure_epochs(folder: Path, data: Path) -> list[dict[str, Any]]:

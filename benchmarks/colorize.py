@@ -22,18 +22,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from common import command_of
 from PIL import Image
 from skimage.color import lab2rgb, rgb2lab
 from torch.nn import functional as F
 
 from lightning_colorize import Colorizer
-from lightning_colorize.benchmarking.environment import benchmark_command, write_report
+from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.common.processes import cores, keep_freed_memory
 from lightning_colorize.data.decoding.files import read_bytes
 from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
 from lightning_colorize.inference import Job, Options, colorize_files
 from lightning_colorize.inference.writing import write_photograph
-from lightning_colorize.tasks.prediction import add_colors, network_input, predict_colors
+from lightning_colorize.models.whole import add_colors, network_input, predict
 
 RESULT = Path(__file__).parent / "results" / "colorize.json"
 ROUNDS = 3
@@ -63,7 +64,7 @@ def main() -> None:
         small = write_images(args.photos, root / "small", args.images, (288, 216))
         report["small"] = compare(model, small, root / "out_small")
         report["memory_mib"] = measure_memory(args.photos, root)
-    write_report(RESULT, benchmark_command("colorize", sys.argv[1:]), report)
+    write_report(RESULT, command_of("colorize", sys.argv[1:]), report)
     print(report)
 
 
@@ -88,8 +89,8 @@ def compare(model: Colorizer, files: list[Path], out: Path) -> dict[str, Any]:
     rounds = []
     for number in range(ROUNDS):
         jobs = [Job(file, out / f"{number}" / file.name) for file in files]
-        options = Options(model.size, workers=cores())
-        records = colorize_files(model, jobs, options)
+        options = Options(workers=cores())
+        records = colorize_files(model.model, jobs, options)
         rates = {"colorize": rate(len(files), partial(list, records))}
         rates["plain"] = rate(len(part), partial(color_plainly, model, part, out))
         rounds.append(rates | measure_stages(model, part, out))
@@ -136,9 +137,9 @@ def measure_stages(model: Colorizer, files: list[Path], out: Path) -> dict[str, 
         photographs.append(photograph)
         seen.append(network_input(photograph.rgb, model.size))
 
-    def predict() -> None:
+    def color() -> None:
         for start in range(0, len(seen), 8):
-            colors.extend(predict_colors(model.task, seen[start : start + 8]))
+            colors.extend(predict(model.model, seen[start : start + 8]).colors())
 
     def write(index: int) -> None:
         rgb = add_colors(photographs[index].rgb, colors[index])
@@ -146,7 +147,7 @@ def measure_stages(model: Colorizer, files: list[Path], out: Path) -> dict[str, 
 
     with ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         rates = {"read": rate(len(files), lambda: list(pool.map(read, files)))}
-        rates["predict"] = rate(len(files), predict)
+        rates["predict"] = rate(len(files), color)
         rates["write"] = rate(len(files), lambda: list(pool.map(write, range(len(files)))))
     return rates
 

@@ -35,9 +35,10 @@ from typing import Any, Literal
 import matplotlib.pyplot as plt
 import numpy as np
 import yaml
+from common import command_of
 from matplotlib.axes import Axes
 
-from lightning_colorize.benchmarking.environment import benchmark_command, write_report
+from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.common.files import write_json
 from lightning_colorize.common.processes import keep_freed_memory
 from lightning_colorize.evaluation import find_images
@@ -152,9 +153,7 @@ def main() -> None:
     chosen = [r for r in recipes[args.what] if not args.only or r.name in args.only]
     file = ROOT / "benchmarks" / "results" / f"colors_{args.what}.json"
     # The report is more than the chosen part.
-    command = re.sub(
-        r" --(only|seeds)([ =](?!-)\S+)+", "", benchmark_command("colors", sys.argv[1:])
-    )
+    command = re.sub(r" --(only|seeds)([ =](?!-)\S+)+", "", command_of("colors", sys.argv[1:]))
     # All recipes with one seed before the next seed.
     for seed, recipe in itertools.product(args.seeds, chosen):
         run = args.out / args.what / f"{recipe.name}-{seed}"
@@ -309,7 +308,7 @@ def measure_speed(args: argparse.Namespace) -> None:
         speeds[recipe.name] = result.steady_images_per_second
     earlier = json.loads(SPEEDS.read_text())["images_per_second"] if SPEEDS.is_file() else {}
     sizes = earlier | {str(args.size): speeds}
-    command = re.sub(r" --size[ =]\S+", "", benchmark_command("colors", sys.argv[1:]))
+    command = re.sub(r" --size[ =]\S+", "", command_of("colors", sys.argv[1:]))
     commands = " && ".join(f"{command} --size {size}" for size in sizes)
     write_report(SPEEDS, commands, {"images_per_second": sizes})
 
@@ -317,8 +316,8 @@ def measure_speed(args: argparse.Namespace) -> None:
 def measure(run: Path, data: Path, finalist: bool) -> dict[str, Any]:
     """Return what a run cost, and each metric with its 95 % interval by decoding and baseline."""
     model = load_model(run / LAST)
-    dial = DIAL if model.is_classification else ()
-    own = parse_grid(dial, model)
+    dial = DIAL if "vividness" in model.decoding else ()
+    own = parse_grid(dial, model.model)
     settings = {" ".join(f"{v:g}" for v in s.values()) or "network": s for s in own}
     chosen = choose(model, data) if finalist else {}
     settings |= chosen
@@ -343,8 +342,8 @@ def choose(model: Colorizer, data: Path) -> dict[str, Setting]:
 
     Where none is colorful enough, the most colorful one counts.
     """
-    dial = DIAL[:1] if model.is_classification else ()
-    choices = parse_grid([*dial, *CHOICES], model)
+    dial = DIAL[:1] if "vividness" in model.decoding else ()
+    choices = parse_grid([*dial, *CHOICES], model.model)
     grid = measure_split(model, data, "val", choices)
     most = max(row["colorfulness_ratio"] for row in grid.rows)
     return {name: choices[grid.best(min(least, most))] for name, least in CHOSEN.items()}
@@ -354,8 +353,8 @@ def measure_split(
     model: Colorizer, data: Path, split: Literal["val", "test"], settings: Sequence[Setting]
 ) -> Grid:
     """Measure a model with each setting on a split of a folder, at the model's size."""
-    batches = find_images(data, split).batches(model.size, 32, model.task.device)
-    return evaluate_grid(model, batches, settings)
+    batches = find_images(data, split).batches(model.size, 32, model.model.device)
+    return evaluate_grid(model.model, batches, settings)
 
 
 def collect(folder: Path, names: Sequence[str], earlier: dict[str, Any]) -> dict[str, Any]:

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
+from common import command_of
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from lightning_colorize.benchmarking.environment import benchmark_command, write_report
+from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.benchmarking.stages import endless
 from lightning_colorize.benchmarking.timing import summary, synchronize
 from lightning_colorize.benchmarking.training import BareTraining
@@ -222,7 +223,7 @@ def main(
     }
     for name in ("ratio", "ratio_of_cpu_time", "milliseconds_per_step"):
         print(name, report[name])
-    write_report(args.json, benchmark_command(script, argv), report)
+    write_report(args.json, command_of(script, argv), report)
 
 
 if __name__ == "__main__":

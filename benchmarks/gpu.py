@@ -24,11 +24,12 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
+from common import command_of
 from gpu_checks import check_colors, check_decoding, check_resume
 from gpu_runs import CGAN, RESNET, Setup, System, fit, notebook
 
-from lightning_colorize.benchmarking.environment import benchmark_command, write_report
-from lightning_colorize.benchmarking.images import write_images
+from lightning_colorize.benchmarking.environment import write_report
+from lightning_colorize.benchmarking.synthetic import write_images
 from lightning_colorize.color import set_tf32
 from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.training.session import quiet
@@ -221,7 +222,7 @@ def main(argv: list[str] | None = None) -> int:
     # What a toy size takes says nothing of a GPU.
     path = args.json or (None if args.toy else RESULT)
     if path is not None:
-        write_report(path, benchmark_command("gpu", argv), report)
+        write_report(path, command_of("gpu", argv), report)
     print(f"{report['seconds']:.0f} s in all; written to {path or 'no file'}")
     return 0
 

@@ -4,6 +4,7 @@ import shutil
 import signal
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -18,12 +19,12 @@ from lightning_colorize.color import RawBatch, set_tf32, to_lab, to_rgb
 from lightning_colorize.commands.fit import PROGRAM, train
 from lightning_colorize.data.augmentation import Augmentation
 from lightning_colorize.data.convert import to_color_batch
-from lightning_colorize.data.corrupt import CorruptImages
-from lightning_colorize.data.images import FileImages
+from lightning_colorize.data.image_set import FileImages
 from lightning_colorize.data.loader import ImageLoader
-from lightning_colorize.data.reading import Decode, Reading
+from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.data.reading import NO_TRAINER, Decode
+from lightning_colorize.data.sources.base import GivenSplits
 from lightning_colorize.data.sources.listing import list_images
-from lightning_colorize.data.trainer_view import TrainerView
 from lightning_colorize.metrics import per_image
 from lightning_colorize.runs.folder import LAST
 from lightning_colorize.training.session import session
@@ -34,6 +35,12 @@ _SIDE, _BATCH = 252, 64
 
 def _far(found: Tensor, expected: Tensor) -> float:
     return (found.cpu().float() - expected.cpu().float()).abs().max().item()
+
+
+def _gradient(L: Tensor, ab: Tensor) -> Tensor:
+    ab = ab.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(to_rgb(L, ab, clip=False).square().sum(), ab)
+    return gradient * 110
 
 
 def check_colors(device: torch.device) -> dict[str, float]:
@@ -62,6 +69,7 @@ def check_colors(device: torch.device) -> dict[str, float]:
         "L": _far(L_there, L),
         "ab": _far(ab_there, ab),
         "rgb": _far(back, rgb / 255),
+        "gradient": _far(_gradient(L_there, 1.3 * ab_there), _gradient(L, 1.3 * ab)),
         "ssim": _far(measured["ssim"], expected["ssim"]),
         "psnr": _far(measured["psnr"], expected["psnr"]),
         "augmented": _far(eager, cpu),
@@ -69,26 +77,29 @@ def check_colors(device: torch.device) -> dict[str, float]:
     }
 
 
-class _On(TrainerView):
-    """A run of one process on a device, as far as a loader asks."""
-
-    def __init__(self, device: torch.device) -> None:
-        super().__init__(None)
-        self._device = device
-
-    @property
-    def device(self) -> torch.device:
-        return self._device
+def _on(device: torch.device) -> SimpleNamespace:
+    """Return a run of one process on a device, as far as a loader asks."""
+    return SimpleNamespace(**{**vars(NO_TRAINER), "strategy": SimpleNamespace(root_device=device)})
 
 
 def _loader(folder: Path, setup: Setup, decode: Decode) -> ImageLoader:
     images = FileImages(folder, list_images(folder))
     side, batch_size = (24, 2) if setup.toy else (_SIDE, min(_BATCH, len(images)))
-    reading = Reading(
-        batch_size, "crop", setup.workers, setup.device.type == "cuda", decode, seed=0
+    data = ColorizationDataModule(
+        source=GivenSplits({"train": images}),
+        size=side,
+        batch_size=batch_size,
+        crop_scale=None,  # else larger images are read, for the device to crop
+        cache="never",
+        decode=decode,
+        num_workers=setup.workers,
+        pin_memory=setup.device.type == "cuda",
+        max_broken_share=1.0,
+        seed=0,
     )
-    broken = CorruptImages(len(images), max_share=1.0)
-    return reading.loader(images, side, broken, _On(setup.device), shuffle=True)
+    data.trainer = _on(setup.device)  # type: ignore[assignment]
+    data.setup()
+    return data.loader("train")
 
 
 def check_decoding(setup: Setup, seconds: float) -> list[dict[str, Any]]:

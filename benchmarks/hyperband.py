@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from common import command_of
 
-from lightning_colorize.benchmarking.environment import benchmark_command, write_report
+from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.metrics.spec import Goal
 from lightning_colorize.sweeps.hyperband import Hyperband, stop_reason
-from lightning_colorize.sweeps.spec import Metric
+from lightning_colorize.sweeps.spec import SweepMetric
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -55,7 +56,7 @@ def main() -> None:
     histories = [trial["history"] for trial in sweep["trials"] if trial["state"] == "finished"]
     if len({len(history) for history in histories}) != 1:
         sys.exit("the trials have not all validated as often; replay a grid without hyperband")
-    mode = Metric(**sweep["metric"]).mode
+    mode = SweepMetric(**sweep["metric"]).mode
     rows = []
     for words in args.rule or ["1,2", "1,3", "2,3"]:
         min_iter, eta = (float(word) for word in words.split(","))
@@ -77,7 +78,7 @@ def main() -> None:
         "orders": args.orders,
         "rules": rows,
     }
-    write_report(RESULTS / "hyperband.json", benchmark_command("hyperband", sys.argv[1:]), report)
+    write_report(RESULTS / "hyperband.json", command_of("hyperband", sys.argv[1:]), report)
 
 
 def replay(histories: Sequence[Sequence[float]], goal: Goal, rule: Hyperband) -> Replay:

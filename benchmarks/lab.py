@@ -16,7 +16,7 @@ from kornia.color import lab_to_rgb, rgb_to_lab
 from loader import BATCH_SIZE, interleaved, measure_sizes, ratio
 from skimage.color import lab2rgb, rgb2lab
 
-from lightning_colorize.benchmarking.images import write_images
+from lightning_colorize.benchmarking.synthetic import write_images
 from lightning_colorize.color import to_lab, to_rgb, to_unit
 from lightning_colorize.data.dataset import crop_square, resize_short_side
 from lightning_colorize.data.decoding.files import read_image

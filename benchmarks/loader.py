@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from common import command_of
 from PIL import Image
 from skimage.color import rgb2lab
 from torch import Tensor
@@ -25,8 +26,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
-from lightning_colorize.benchmarking.environment import benchmark_command, write_report
-from lightning_colorize.benchmarking.images import write_images
+from lightning_colorize.benchmarking.environment import write_report
+from lightning_colorize.benchmarking.synthetic import write_images
 from lightning_colorize.benchmarking.timing import Timing, summary
 from lightning_colorize.color import to_lab
 from lightning_colorize.data.convert import to_color_batch
@@ -240,7 +241,7 @@ def measure_sizes(
             print(f"  {name:<26}{times['median']:.2f} ({times['low']:.2f} to {times['high']:.2f})")
         print(f"  {foot(row)}")
     report = {"size": args.size, **settings, "pairs": args.pairs, "rows": rows}
-    write_report(args.json, benchmark_command(result.stem, argv), report)
+    write_report(args.json, command_of(result.stem, argv), report)
     torch.set_num_threads(threads)
 
 

@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 import yaml
+from common import command_of
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
@@ -35,7 +36,7 @@ from torchvision.io import write_jpeg
 from torchvision.transforms.v2 import functional as TF
 from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
-from lightning_colorize.benchmarking.environment import benchmark_command, write_report
+from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.color import to_lab, to_rgb
 from lightning_colorize.data.decoding.files import read_image
 from lightning_colorize.data.sources import EmbeddedSource
@@ -44,10 +45,9 @@ from lightning_colorize.evaluation.choice import open_systems
 from lightning_colorize.evaluation.grid import evaluate_grid
 from lightning_colorize.evaluation.measured import measure_systems
 from lightning_colorize.evaluation.statistics import intervals
-from lightning_colorize.inference import Colorizer, load_model
+from lightning_colorize.inference import Colorizer, colorize_image, load_model
 from lightning_colorize.runs.folder import LAST, METRICS
 from lightning_colorize.runs.result import RunResult
-from lightning_colorize.tasks.prediction import colorize_image
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -112,7 +112,7 @@ def train_systems(args: argparse.Namespace) -> None:
         report = json.loads(args.result.read_text())
         if any(report[name] != value for name, value in conditions.items()):
             sys.exit(f"{args.result} was made under other conditions; give another --result")
-    command = benchmark_command("photos", sys.argv[1:])
+    command = command_of("photos", sys.argv[1:])
     for name in args.only:
         if name in report["systems"]:
             continue
@@ -215,7 +215,7 @@ def intervals_of(
     found = find_images(data, "test")
     size = load_model(checkpoint).size
     batches = found.batches(size, 32, torch.device("cpu"))
-    measured = measure_systems(systems, batches)
+    measured = measure_systems(systems, batches, size)
     assert measured.values is not None
     rows = dict(zip(measured.rows, intervals(measured.values), strict=True))
     return rows, len(measured.names)
@@ -267,7 +267,7 @@ def compare_systems(args: argparse.Namespace) -> None:
 
 
 def default_model(args: argparse.Namespace) -> None:
-    """Measure the model of the package with several decodings, and draw what it makes."""
+    """Measure the bundled model with several decodings, and draw what it makes."""
     model = load_model("default")
     own = model.decoding
     settings = {"default": own}
@@ -277,10 +277,10 @@ def default_model(args: argparse.Namespace) -> None:
     report: dict[str, Any] = {"decoding": own, "size": model.size, "folders": {}}
     for folder in args.data:
         batches = find_images(folder, "test").batches(model.size, 32, torch.device("cpu"))
-        grid = evaluate_grid(model, batches, list(settings.values()))
+        grid = evaluate_grid(model.model, batches, list(settings.values()))
         rows = dict(zip([*settings, *grid.baselines], intervals(grid.values), strict=True))
         report["folders"][folder.name] = {"images": grid.images, "rows": rows}
-    command = benchmark_command("photos", sys.argv[1:])
+    command = command_of("photos", sys.argv[1:])
     write_report(ROOT / "benchmarks/results/default_model.json", command, report)
     model = load_model("default")
     wide = [center_crop(rgb, 3 / 2) for rgb in map(read_image, sorted(PHOTOGRAPHS.glob("*.jpg")))]
@@ -346,7 +346,7 @@ def measure(tasks: dict[str, Colorizer], data: Path) -> dict[str, Any]:
     found = find_images(data, "test")
     for name, loaded in tasks.items():
         batches = found.batches(loaded.size, 32, torch.device("cpu"))
-        rows = evaluate_batches(loaded.task, loaded.baselines, batches).rows
+        rows = evaluate_batches(loaded.model, batches).rows
         metrics[name] = rows.pop("model")
         baselines = baselines or rows
     return {"metrics": metrics | baselines, "images": len(found.images)}
@@ -372,7 +372,7 @@ def side_by_side(
     """
     columns = [
         [grey(rgb) for rgb in images],
-        *([colorize_image(t.task, rgb, t.size) for rgb in images] for t in tasks),
+        *([colorize_image(t.model, rgb) for rgb in images] for t in tasks),
         images,
     ]
     table = columns if upright else [list(row) for row in zip(*columns, strict=True)]

@@ -11,7 +11,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from lightning_colorize.benchmarking.environment import benchmark_command, write_report
+from common import command_of
+
+from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.cli import main as lightning_colorize
 from lightning_colorize.evaluation.protocol_result import ProtocolResult
 
@@ -29,10 +31,10 @@ def main() -> None:
         for name in PROTOCOLS:
             file = Path(temporary) / f"{name}.json"
             words = ["--data", str(args.folder), "--split", "test", "--json", str(file)]
-            if lightning_colorize(["evaluate", "default", "--protocol", name, *words]):
+            if lightning_colorize(["protocol", name, "default", *words]):
                 raise SystemExit(f"protocol {name} failed")
             report["protocols"][name] = ProtocolResult.read(file).model_dump()
-    write_report(RESULT, benchmark_command("protocols", sys.argv[1:]), report)
+    write_report(RESULT, command_of("protocols", sys.argv[1:]), report)
 
 
 if __name__ == "__main__":

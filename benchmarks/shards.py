@@ -13,7 +13,7 @@ from pathlib import Path
 
 from loader import interleaved, measure_sizes, ratio, read_all
 
-from lightning_colorize.benchmarking.images import write_images
+from lightning_colorize.benchmarking.synthetic import write_images
 from lightning_colorize.benchmarking.timing import Timing
 from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.data.loader import ImageLoader
@@ -63,7 +63,7 @@ def compare(folder: Path, width: int, height: int, count: int, size: int, pairs:
     originals = write_images(photos / "train", count, width, height)
     # Without a validation split, one would be split off the training images.
     write_images(photos / "val", 1, width, height)
-    splits = FolderSource().split_names_of(photos)
+    splits = FolderSource().splits(photos)
     side = round(size * 1.125)  # of which training crops a part
     loaders = {"folder": training_loader(photos, size, count)}
     stored = {"folder": sum(path.stat().st_size for path in originals)}

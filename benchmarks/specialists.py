@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 from colors import Recipe, count_images, measure_split, mixture, train, training_parser
+from common import command_of
 
-from lightning_colorize.benchmarking.environment import benchmark_command, write_report
+from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.common.processes import keep_freed_memory
 from lightning_colorize.evaluation.statistics import differences_from_first, intervals
 from lightning_colorize.inference import load_model
@@ -62,7 +63,7 @@ def main() -> None:
             for name, folder in folders.items()
         }
     }
-    write_report(RESULT, benchmark_command("specialists", sys.argv[1:]), report)
+    write_report(RESULT, command_of("specialists", sys.argv[1:]), report)
 
 
 def measure(folder: Path, models: dict[str, Path]) -> dict[str, Any]:

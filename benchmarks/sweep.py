@@ -25,7 +25,6 @@ from lightning_colorize.evaluation.statistics import (
     differences_from_first,
     metrics_over,
 )
-from lightning_colorize.evaluation.systems import Network
 from lightning_colorize.metrics.spec import NAMES
 from lightning_colorize.runs.record import RunRecord
 
@@ -76,10 +75,10 @@ def seeds(systems: dict[str, list[str]], data: Path) -> dict[str, Any]:
     """Return metrics over seeds, and differences from the first system."""
     words = [f"{name} {i}={run}" for name, runs in systems.items() for i, run in enumerate(runs)]
     opened = open_systems(words, data, [], torch.device("cpu"))
-    (size,) = {system.loaded.size for system in opened if isinstance(system, Network)}
+    (size,) = {system.model.size for system in opened if system.model.keeps_lightness}
     found = find_images(data, "test")
     batches = found.batches(size, 32, torch.device("cpu"))
-    measured = measure_systems(opened, batches)
+    measured = measure_systems(opened, batches, size)
     assert measured.values is not None
     counts = [len(runs) for runs in systems.values()]
     groups = np.split(measured.values[: sum(counts)], np.cumsum(counts)[:-1])

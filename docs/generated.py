@@ -39,11 +39,11 @@ def parsers() -> Iterator[tuple[str, argparse.ArgumentParser]]:
 
     `fit` is not listed: its options are the keys of the configuration.
     """
-    from lightning_colorize.cli import COMMANDS
+    from lightning_colorize.cli import COMMANDS, command_module
     from lightning_colorize.common.arguments import PROGRAM, Parser
 
     for name in COMMANDS:
-        module = import_module(f"lightning_colorize.commands.{name}")
+        module = command_module(name)
         if hasattr(module, "add_arguments"):
             parser = Parser(prog=f"{PROGRAM} {name}", description=module.HELP)
             module.add_arguments(parser)

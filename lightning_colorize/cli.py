@@ -1,16 +1,17 @@
-"""The command `lightning-colorize`, which imports the module of its first word only.
+"""The `lightning-colorize` command, which imports only the module of the chosen command.
 
-Importing Lightning takes seconds; help and usage errors need no import.
+Importing Lightning takes seconds, and help and usage errors do not need it.
 """
 
 import os
 import sys
 from importlib import import_module
+from types import ModuleType
 
 from lightning_colorize import __version__
 from lightning_colorize.common.arguments import PROGRAM, Parser
 from lightning_colorize.common.errors import UsageError, WorkError
-from lightning_colorize.common.processes import keep_freed_memory
+from lightning_colorize.common.processes import keep_freed_memory, quiet_decoders
 from lightning_colorize.common.text import printable
 
 COMMANDS = (
@@ -21,7 +22,9 @@ COMMANDS = (
     "launch",
     "evaluate",
     "colorize",
+    "tune-decoding",
     "compare",
+    "protocol",
     "leaderboard",
     "export",
     "router",
@@ -30,12 +33,14 @@ COMMANDS = (
     "dashboard",
     "demo",
     "bench",
-    "reproduce",
     "pack",
     "audit",
     "init",
 )
-"""The commands in the order of the help; each is a module of `commands/`."""
+"""The commands, in the order of the help; each is a module in `commands/`."""
+
+RENAMED = {"reproduce": "python benchmarks/reproduce.py"}
+"""Replacements for removed commands."""
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -44,8 +49,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit code: 0 done, 1 partly done or failed, 2 wrong use; 130 interrupted, 138 out of
-        time, 143 terminated, each after writing a checkpoint.
+        The exit code: 0 on success, 1 on (partial) failure, 2 on a usage error; 130 if interrupted,
+        138 if out of time, 143 if terminated, each after writing a checkpoint.
     """
     words = sys.argv[1:] if argv is None else argv
     try:
@@ -53,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else FAILED
     except (UsageError, WorkError) as error:
-        # The lines are ours; names in them may contain anything.
+        # The line breaks are ours, but names in the message may contain anything.
         lines = f"{PROGRAM}: {error}".split("\n")
         print(*map(printable, lines), sep="\n", file=sys.stderr)
         return WRONG_USE if isinstance(error, UsageError) else FAILED
@@ -77,25 +82,32 @@ def _run(words: list[str]) -> int:
         print(f"{PROGRAM} {__version__}")
         return DONE
     name, rest = words[0], words[1:]
+    if name in RENAMED:
+        raise UsageError(f"'{name}' is no longer a command; use {RENAMED[name]}")
     if name not in COMMANDS:
-        raise UsageError(f"unknown command '{name}'; commands are {', '.join(COMMANDS)}")
+        raise UsageError(f"unknown command '{name}'; choose from {', '.join(COMMANDS)}")
     keep_freed_memory()
-    module = import_module(f"lightning_colorize.commands.{name}")
+    quiet_decoders()
+    module = command_module(name)
     if hasattr(module, "main"):
         return int(module.main(rest))
     parser = Parser(prog=f"{PROGRAM} {name}", description=module.HELP)
     module.add_arguments(parser)
-    return int(module.run(parser.parse_args(rest)))
+    return int(module.run(parser.parse(rest)))
+
+
+def command_module(name: str) -> ModuleType:
+    """Return the module of a command."""
+    return import_module(f"lightning_colorize.commands.{name.replace('-', '_')}")
 
 
 def _print_help() -> None:
     print(f"usage: {PROGRAM} COMMAND ...\n")
-    print("Train, sweep, compare and use models that color black-and-white photographs.\n")
+    print("Train, sweep, compare and use models that colorize black-and-white photographs.\n")
     print("commands:")
     for name in COMMANDS:
-        module = import_module(f"lightning_colorize.commands.{name}")
-        print(f"  {name:<10} {module.HELP}")
-    print(f"\nSee {PROGRAM} COMMAND --help for a command. To start:")
+        print(f"  {name:<13} {command_module(name).HELP}")
+    print(f"\nRun {PROGRAM} COMMAND --help for the options of a command. To get started:")
     print(f"  {PROGRAM} fit --config experiments/quickstart.yaml")
 
 

@@ -2,10 +2,13 @@
 
 import csv
 import ctypes
+import json
 import os
 import signal
 import socket
+import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -182,11 +185,12 @@ class Commands:
 
         return main([str(word) for word in words])
 
-    def words(self, name: str, *more: object) -> list[str]:
+    def words(self, name: str, *more: object, without: Sequence[str] = ()) -> list[str]:
         """Return the words after `fit` for a tiny run; later ones override."""
         defaults = {**TINY_NETWORK, "--data.root": self.photos, **TINY_RUN}
         defaults |= {"--run.root": self.root, "--run.name": name}
-        return [str(word) for pair in defaults.items() for word in pair] + [str(w) for w in more]
+        pairs = [pair for pair in defaults.items() if pair[0] not in without]
+        return [str(word) for pair in pairs for word in pair] + [str(word) for word in more]
 
     def fit(self, name: str, *more: object) -> Path:
         """Train a tiny run and return its folder."""
@@ -204,6 +208,19 @@ def command(photo_folder, tmp_path) -> Commands:
 def finished_run(photo_folder, tmp_path_factory) -> Path:
     """The folder of a finished run of two epochs; read only."""
     return Commands(photo_folder, tmp_path_factory.mktemp("finished")).fit("one")
+
+
+def read_lines(path: Path) -> list:
+    """Return the lines of a JSON Lines file; none if there is no file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def until(condition, seconds: float = 30) -> None:
+    """Wait until a condition is true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.02)
 
 
 def metric_rows(run: Path) -> list[dict[str, str]]:
@@ -245,6 +262,31 @@ def stop_in(at_batch):
         at_batch(number, act)
 
     return stop
+
+
+@pytest.fixture
+def stopped(command, stop_in):
+    """Return a function that trains a run up to a signal in its n-th batch: its folder."""
+
+    def fit(name, *options, batch=2, number=signal.SIGINT):
+        stop_in(batch, number)
+        assert command("fit", *command.words(name, *options)) == 128 + number
+        return command.root / "tiny" / name
+
+    return fit
+
+
+@pytest.fixture
+def error_of(command, capsys):
+    """Return a function that calls a command that must fail; it returns the one line printed."""
+
+    def call(*words, code=2):
+        capsys.readouterr()
+        assert command(*words) == code
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    return call
 
 
 @pytest.fixture

@@ -13,24 +13,20 @@ from lightning_colorize.common.errors import UsageError, WorkError
 
 
 @pytest.fixture
-def fake_command(monkeypatch):
-    """Return a function that replaces all commands by a fake."""
+def command(monkeypatch):
+    """A fake in place of all commands, which returns its option, or raises an error."""
 
-    def replace(run, **more):
-        def add_arguments(parser):
-            parser.add_argument("--number", type=int)
-
-        module = SimpleNamespace(HELP="it", add_arguments=add_arguments, run=run, **more)
-        monkeypatch.setattr(cli, "import_module", lambda name: module)
-
-    return replace
-
-
-def raiser(error):
     def run(args):
-        raise error
+        if command.error is not None:
+            raise command.error
+        return args.number
 
-    return run
+    def add_arguments(parser):
+        parser.add_argument("--number", type=int)
+
+    command = SimpleNamespace(HELP="it", add_arguments=add_arguments, run=run, error=None)
+    monkeypatch.setattr(cli, "import_module", lambda name: command)
+    return command
 
 
 def test_the_help_names_every_command(capsys):
@@ -47,7 +43,7 @@ def test_the_help_names_every_command(capsys):
 def test_unknown_command(capsys):
     assert cli.main(["train"]) == 2
     err = capsys.readouterr().err
-    assert err.startswith("lightning-colorize: unknown command 'train'; commands are fit, resume")
+    assert err.startswith("lightning-colorize: unknown command 'train'; choose from fit, resume")
     assert err.count("\n") == 1
 
 
@@ -62,24 +58,23 @@ def test_unknown_command(capsys):
         (SystemExit("text"), 1, ""),
     ],
 )
-def test_exit_codes(fake_command, capsys, error, code, message):
-    fake_command(raiser(error))
+def test_exit_codes(command, capsys, error, code, message):
+    command.error = error
     assert cli.main(["runs"]) == code
     err = capsys.readouterr().err
     assert err.startswith(message)
     assert err.count("\n") <= 1
 
 
-def test_options_reach_a_command_and_wrong_ones_are_one_line(fake_command, capsys):
-    fake_command(lambda args: args.number)
+def test_options_reach_a_command_and_wrong_ones_are_one_line(command, capsys):
     assert [cli.main(["runs", "--number", str(code)]) for code in (0, 1)] == [0, 1]
     assert cli.main(["runs", "--number", "many"]) == 2
     err = capsys.readouterr().err
     assert err == "lightning-colorize: runs: argument --number: invalid int value: 'many'\n"
 
 
-def test_bugs_are_not_hidden(fake_command):
-    fake_command(raiser(RuntimeError("a bug")))
+def test_bugs_are_not_hidden(command):
+    command.error = RuntimeError("a bug")
     with pytest.raises(RuntimeError, match="a bug"):
         cli.main(["runs"])
 

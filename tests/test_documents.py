@@ -32,9 +32,6 @@ WITH_COMMANDS = [*DOCUMENTS, ROOT / "Dockerfile", *sorted(ROOT.glob("experiments
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
-MAIN_JOB = "pip install uv && uv run lightning-colorize fit --config experiments/quickstart.yaml"
-TESTS = "pip install uv && uv run pytest"
-
 
 def name_of(path):
     return str(path.relative_to(ROOT))
@@ -63,17 +60,6 @@ def tracked_files():
     done = subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
     paths = [ROOT / name.decode() for name in done.stdout.split(b"\0") if name]
     return [path for path in paths if path.is_file()]
-
-
-def test_readme_sets_up_with_two_commands():
-    assert [block.strip() for block in code_blocks(README, "bash")[:2]] == [MAIN_JOB, TESTS]
-    assert "python3 -m venv" in README  # where the system's Python is managed
-    assert len(README.splitlines()) <= 200
-
-
-def test_ci_runs_the_readmes_own_test_command():
-    lines = (ROOT / ".ci/run").read_text().splitlines()
-    assert TESTS in [line.strip() for line in lines]
 
 
 def test_pre_commit_and_github_run_the_checks_of_ci():
@@ -116,7 +102,7 @@ def test_named_experiments_exist(path):
 @pytest.mark.parametrize("path", WITH_COMMANDS, ids=name_of)
 def test_named_commands_exist(path):
     # In running text and in code: `lightning-colorize fit`, and in the image's entry point.
-    words = re.findall(r"\blightning-colorize +([a-z]+)", path.read_text())
+    words = re.findall(r"\blightning-colorize +([a-z][a-z-]*)", path.read_text())
     assert set(words) <= set(COMMANDS)
 
 
@@ -158,14 +144,6 @@ def generated() -> ModuleType:
     return module
 
 
-def test_reference_lists_every_metric(generated):
-    from lightning_colorize.metrics import colorization_metrics
-
-    rows = re.findall(r"^\| `(\w+)` \|", generated.metrics(), flags=re.MULTILINE)
-    assert sorted(rows) == sorted(colorization_metrics())
-    assert "<!-- generated: metrics -->" in (DOCS / "concepts/metrics.md").read_text()
-
-
 def test_reference_lists_every_key_with_its_meaning(generated):
     text = (DOCS / "reference/configuration.md").read_text()
     marks = re.findall(r"<!-- generated: keys (\S+) (\S+) -->", text)
@@ -182,7 +160,7 @@ def test_reference_lists_every_option_with_its_meaning(generated):
     assert not undocumented
     twice = re.findall(r"^\|.*\(default: .*\| `.+` \|$", text, flags=re.MULTILINE)
     assert not twice
-    listed = re.findall(r"^## (\w+)", text, flags=re.MULTILINE)
+    listed = re.findall(r"^## ([\w-]+)", text, flags=re.MULTILINE)
     assert {*listed, "fit"} == set(COMMANDS)
 
 
@@ -206,9 +184,9 @@ def test_documented_sources_are_accepted(block):
 
 @pytest.mark.parametrize("block", code_blocks((DOCS / "how-to/programs.md").read_text(), "yaml"))
 def test_documented_programs_are_accepted(block):
-    from lightning_colorize.tasks.outside import Outside
+    from lightning_colorize.models.program import Program
 
-    assert Outside.model_validate(yaml.safe_load(block)).size >= 256
+    assert Program.model_validate(yaml.safe_load(block)).size >= 256
 
 
 @pytest.mark.parametrize(
@@ -271,7 +249,7 @@ def test_documented_commands_are_accepted(generated, monkeypatch, tmp_path):
             _, rest = parsers[name].parse_known_args(rest)
         elif name not in ("fit", "COMMAND"):
             try:
-                parsers[name].parse_args(rest)
+                parsers[name].parse(rest)
             except (argparse.ArgumentError, UsageError) as error:
                 pytest.fail(f"{name_of(path)}: {shlex.join(words)}: {error}")
             continue

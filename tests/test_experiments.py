@@ -91,53 +91,16 @@ def without_origin(value):
     return value
 
 
-# Where a value may come from; DeOldify has no part in the published systems.
-MARKS = {"source", "pix2pix", "ours"}
-# Keys that each file states, although base.yaml has them.
-ALWAYS_WRITTEN = {"data.resize", "data.flip", "data.crop_scale", "run.monitor"}
-
-
 @pytest.mark.parametrize("name", sorted(PUBLISHED | {"cgan_staged"}))
 def test_each_key_says_where_its_value_comes_from(name):
-    marks = marks_of(name)
-    assert set(marks.values()) <= (MARKS if name in PUBLISHED else MARKS | {"DeOldify"})
-    keys = [
-        key for key, value in leaves(yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text()))
-    ]
-    assert set(keys) == set(marks), "each key once"
-    assert set(marks) >= ALWAYS_WRITTEN
-
-
-def marks_of(name):
-    """Return the mark of each key that has a value, by its dotted path in the file."""
-    marks, path = {}, []
-    for line in (EXPERIMENTS / f"{name}.yaml").read_text().splitlines():
-        match = re.fullmatch(r"( *)(?:(- ))?(\w+):(?: (\S.*?))??(?: # (.*))?", line)
-        if match is None:
-            assert not line.strip() or line.startswith("#"), f"not understood: {line}"
-            continue
-        indent, item, key, value, comment = match.groups()
-        depth = len(indent) + len(item or "")
-        path = [(d, k) for d, k in path if d < depth and not (item and d >= len(indent))]
-        path.append((depth, key))
-        if value is None and comment is None:
-            continue
-        mark = re.match(r"(\w+)(: |$)", comment or "")
-        assert mark, f"no mark: {line}"
-        marks.setdefault(".".join(k for _, k in path), mark[1])
-    return marks
-
-
-def leaves(config, *path):
-    """Yield the dotted path and the value of each key of a file, including mappings in lists."""
-    for key, value in config.items():
-        if isinstance(value, dict):
-            yield from leaves(value, *path, key)
-        else:
-            yield ".".join([*path, key]), value
-            for part in value if isinstance(value, list) else []:
-                if isinstance(part, dict):
-                    yield from leaves(part, *path, key)
+    """DeOldify has no part in the published systems."""
+    text = (EXPERIMENTS / f"{name}.yaml").read_text()
+    marks = set(re.findall(r"^ *(?:- )?\w+: \S.*? # (\w+)", text, re.MULTILINE))
+    assert marks <= {"source", "pix2pix", "ours"} | (set() if name in PUBLISHED else {"DeOldify"})
+    # Stated although base.yaml has them.
+    config = yaml.safe_load(text)
+    assert config["data"].keys() >= {"resize", "flip", "crop_scale"}
+    assert "monitor" in config["run"]
 
 
 @pytest.mark.parametrize("path", EVERY, ids=stem)
@@ -153,89 +116,61 @@ def test_every_key_is_commented_and_every_class_is_public(path):
 
 
 # The numbers of the publications, key by key.
+PATH = "lightning_colorize.networks"
+MSE = {"model.loss.class_path": "lightning_colorize.losses.MSE"}
+ADAM = {"model.optimizer.class_path": "torch.optim.Adam"}
+CNN = {"data.size": 128, "trainer.max_epochs": 20}
 STATED = {
     "resnet34_upsample": {
         "data.size": 224,
         "data.resize": "stretch",
-        "model.encoder.class_path": "lightning_colorize.networks.ResNetEncoder",
+        "model.encoder.class_path": f"{PATH}.ResNetEncoder",
         "model.encoder.depth": 34,
         "model.encoder.levels": 3,
         "model.encoder.normalization": "0..1",
-        "model.loss.class_path": "lightning_colorize.losses.MSE",
         "model.head.target_range": "0..1",
-        "model.optimizer.class_path": "torch.optim.Adam",
+        **MSE,
+        **ADAM,
     },
     "resnet18_deconv": {
         "data.size": 224,
         "model.encoder.depth": 18,
         "model.encoder.levels": 3,
-        "model.decoder.class_path": "lightning_colorize.networks.DeconvDecoder",
+        "model.decoder.mode": "transposed",
     },
     "vgg16_upsample": {
         "data.size": 224,
         "data.resize": "stretch",
         "data.batch_size": 16,
         "trainer.max_epochs": 2000,
-        "model.encoder.class_path": "lightning_colorize.networks.VGG16Encoder",
+        "model.encoder.class_path": f"{PATH}.VGG16Encoder",
         "model.encoder.pretrained": True,
         "model.encoder.frozen": True,
-        "model.loss.class_path": "lightning_colorize.losses.MSE",
-        "model.optimizer.class_path": "torch.optim.Adam",
+        **MSE,
+        **ADAM,
     },
-    "cnn_autoencoder": {
-        "data.size": 128,
-        "trainer.max_epochs": 20,
-        "model.decoder.skips": False,
-        "model.loss.class_path": "lightning_colorize.losses.MSE",
-    },
-    "cnn_unet": {
-        "data.size": 128,
-        "trainer.max_epochs": 20,
-        "model.decoder.skips": True,
-        "model.loss.class_path": "lightning_colorize.losses.MSE",
-    },
+    "cnn_autoencoder": {**CNN, **MSE, "model.decoder.skips": False},
+    "cnn_unet": {**CNN, **MSE, "model.decoder.skips": True},
     "cgan_pix2pix": {
-        "data.size": 128,
-        "trainer.max_epochs": 20,
+        **CNN,
         "model.adversarial_loss.class_path": "lightning_colorize.losses.BCEAdversarial",
     },
     "cgan_faces_landscapes": {
         "model.l1_weight": 100,
         "model.halve_discriminator_loss": False,
-        "model.generator_optimizer.lr": 2e-4,
-        "model.generator_optimizer.betas": (0.5, 0.999),
-        "model.discriminator_optimizer.lr": 2e-4,
-        "model.discriminator_optimizer.betas": (0.5, 0.999),
+        **{
+            f"model.{part}_optimizer.{key}": value
+            for part in ("generator", "discriminator")
+            for key, value in (("lr", 2e-4), ("betas", (0.5, 0.999)))
+        },
     },
 }
-# Last parts of the keys that the source leaves open.
-OPEN = {
-    "resnet34_upsample": ("pretrained", "widths", "lr", "batch_size", "skips"),
-    "resnet18_deconv": (
-        *("lr", "pretrained", "activation", "max_epochs", "resize", "target_range"),
-        *("widths", "norm", "skips"),
-    ),
-    "vgg16_upsample": ("activation", "norm", "lr", "widths", "skips", "target_range"),
-    "cnn_autoencoder": ("lr", "widths", "activation", "batch_size"),
-    "cnn_unet": ("lr", "widths", "activation", "batch_size"),
-    "cgan_pix2pix": ("lr", "l1_weight", "width", "layers", "betas", "batch_size", "ema_decay"),
-    "cgan_faces_landscapes": ("size", "max_epochs", "ema_decay"),
-}
-# The same, for all systems.
-OPEN_ALWAYS = ("flip", "crop_scale", "monitor")
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
-def test_published_values_are_set_and_only_they_are_marked_published(parser, name):
+def test_published_values_are_set(parser, name):
     config = parse(parser, "--config", EXPERIMENTS / f"{name}.yaml")
-    marks = {key.replace("init_args.", ""): mark for key, mark in marks_of(name).items()}
-    for key, value in STATED[name].items():
-        assert look_up(config, key) == value, key
-        assert marks[key] == "source", key
-    for last in (*OPEN[name], *OPEN_ALWAYS):
-        used = {mark for key, mark in marks.items() if key.rpartition(".")[2] == last}
-        assert used, last
-        assert "source" not in used, last
+    assert {key: look_up(config, key) for key in STATED[name]} == STATED[name]
 
 
 def look_up(config, key):
@@ -266,14 +201,20 @@ def test_20_000_faces_and_the_color_half_of_pairs(parser, tmp_path):
 @pytest.mark.parametrize("slot", sorted(SLOTS.keys() - {"optimizer"}))
 def test_fragments_list_all_arguments(slot):
     """An argument left out would keep the value of the class that the fragment replaces."""
+    for path, part in classes_in(slot):
+        module, name = part["class_path"].rsplit(".", 1)
+        cls = getattr(importlib.import_module(module), name)
+        own = cls.__init__ is not torch.nn.Module.__init__
+        named = inspect.signature(cls).parameters if own else {}
+        # A decoder's first argument is given by the task.
+        assert set(part.get("init_args", {})) == set(named) - {"info"}, path.name
+
+
+def classes_in(slot):
+    """Yield the file and each class with its arguments of a slot's fragments."""
     for path in FRAGMENTS[slot]:
         for part in classes_of(yaml.safe_load(path.read_text())):
-            module, name = part["class_path"].rsplit(".", 1)
-            cls = getattr(importlib.import_module(module), name)
-            own = cls.__init__ is not torch.nn.Module.__init__
-            named = inspect.signature(cls).parameters if own else {}
-            # A decoder's first argument is given by the task.
-            assert set(part.get("init_args", {})) == set(named) - {"info"}, path.name
+            yield path, part
 
 
 def classes_of(value):
@@ -286,16 +227,9 @@ def classes_of(value):
 
 
 def test_every_loss_has_a_fragment():
-    named = {
-        part["class_path"].rsplit(".", 1)[1]
-        for path in FRAGMENTS["loss"]
-        for part in classes_of(yaml.safe_load(path.read_text()))
-    }
-    assert named >= {
-        cls.__name__
-        for cls in Loss.__subclasses__()
-        if cls.__module__.startswith("lightning_colorize.")
-    }
+    named = {part["class_path"].rpartition(".")[2] for _, part in classes_in("loss")}
+    ours = [c for c in Loss.__subclasses__() if c.__module__.startswith("lightning_colorize.")]
+    assert named >= {cls.__name__ for cls in ours}
 
 
 @pytest.mark.parametrize("path", all_but_these_slow(SYSTEMS, "cgan_pix2pix", "cnn_unet"))
@@ -358,7 +292,17 @@ def test_command_line_reaches_into_fragments(parser):
     assert loss["weights"] == {"l1": 3.0, "mse": 1.0}
 
 
-def test_fragments_are_found_beside_the_experiment_and_saved_resolved(parser, tmp_path):
+def test_configurations_with_former_names_of_decoders_parse(parser):
+    words = ["--model.decoder", "PixelShuffleDecoder", "--model.decoder.blur", "true"]
+    words += ["--model.decoder.attention", "4", "--model.decoder.skips", "gated"]
+    config = parse(parser, "--config", EXPERIMENTS / "resnet18_deconv.yaml", *words)
+    settings = config["model"]["init_args"]["decoder"]["init_args"]
+    assert (settings["blur"], settings["attention"], settings["skips"]) == (True, 4, "gated")
+    assert settings["widths"] == [64, 32, 32]
+    assert "mode" not in settings
+
+
+def test_fragments_are_found_next_to_the_experiment_and_saved_resolved(parser, tmp_path):
     (tmp_path / "loss").mkdir()
     (tmp_path / "loss" / "mine.yaml").write_text(
         "class_path: lightning_colorize.losses.Huber\ninit_args:\n  delta: 0.25\n"
@@ -517,25 +461,28 @@ def test_source_fragments_run_a_step_on_their_layout(fit, images, tmp_path, sour
     assert fit(quickstart, *words, "--trainer.fast_dev_run", "1") == 0
 
 
+@pytest.fixture
+def debug(fit, tmp_path):
+    def run(preset, *words):
+        preset = EXPERIMENTS / "debug" / f"{preset}.yaml"
+        words = ["--config", preset, "--run.name", "run", *words]
+        assert fit(EXPERIMENTS / "quickstart.yaml", *words) == 0
+        return tmp_path / "runs" / "quickstart" / "run"
+
+    return run
+
+
 @pytest.mark.slow
-def test_overfit_preset_learns_its_batch(fit, tmp_path):
-    preset = EXPERIMENTS / "debug" / "overfit.yaml"
-    quickstart = EXPERIMENTS / "quickstart.yaml"
-    words = ["--trainer.max_epochs", "60", "--run.name", "run", "--model.scheduler", "null"]
-    assert fit(quickstart, "--config", preset, *words) == 0
-    rows = metric_rows(tmp_path / "runs" / "quickstart" / "run")
-    losses = [float(row["train/loss"]) for row in rows if row["train/loss"]]
+def test_overfit_preset_learns_its_batch(debug):
+    run = debug("overfit", "--trainer.max_epochs", "60", "--model.scheduler", "null")
+    losses = [float(row["train/loss"]) for row in metric_rows(run) if row["train/loss"]]
     assert len(losses) == 60
     assert np.mean(losses[-5:]) < 0.3 * losses[0]
 
 
 @pytest.mark.slow
-def test_profile_preset_leaves_a_table(fit, tmp_path):
-    preset = EXPERIMENTS / "debug" / "profile.yaml"
-    quickstart = EXPERIMENTS / "quickstart.yaml"
-    words = ["--trainer.max_steps", "3", "--run.name", "run"]
-    assert fit(quickstart, "--config", preset, *words) == 0
-    table = (tmp_path / "runs" / "quickstart" / "run" / "fit-profile.txt").read_text()
+def test_profile_preset_leaves_a_table(debug):
+    table = (debug("profile", "--trainer.max_steps", "3") / "fit-profile.txt").read_text()
     assert "run_training_batch" in table
 
 

@@ -1,1 +1,1 @@
-"""Benchmarks, for `bench`, `reproduce` and the scripts of `benchmarks/`."""
+"""Benchmarks for the `bench` command and the scripts in `benchmarks/`."""

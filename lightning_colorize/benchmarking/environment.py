@@ -1,10 +1,7 @@
-"""The environment of a benchmark, written to its report."""
+"""The benchmark environment, which is part of every report."""
 
 import os
 import platform
-import re
-import shlex
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +26,8 @@ def environment() -> dict[str, Any]:
     }
 
 
-def benchmark_command(script: str, words: Iterable[str]) -> str:
-    """Return the command of a script in `benchmarks/`, for its report.
-
-    Args:
-        script: Its name, without `.py`.
-        words: Its arguments. Only the last part of an absolute path is kept: a report is
-            published, and the folders of this machine are nobody's business.
-    """
-    absolute = re.compile(r"""(?<![^=,["'])/[^,"'\]]*""")
-    shown = [absolute.sub(lambda path: Path(path[0]).name, word) for word in words]
-    return shlex.join(["python", f"benchmarks/{script}.py", *shown])
-
-
 def write_report(path: Path, command: str, report: dict[str, Any]) -> None:
-    """Write a report as JSON, with its command and environment."""
+    """Write a report as JSON, with the command and the environment."""
     write_json(path, {"command": command} | report | {"environment": environment()})
 
 

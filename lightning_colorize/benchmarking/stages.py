@@ -13,7 +13,7 @@ from lightning_colorize.color import RawBatch
 from lightning_colorize.common.processes import cores
 from lightning_colorize.data.cache import fits_in_memory
 from lightning_colorize.data.convert import to_color_batch
-from lightning_colorize.data.images import FileImages
+from lightning_colorize.data.image_set import FileImages
 from lightning_colorize.data.loader import ImageLoader
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.sources.base import GivenSplits
@@ -27,7 +27,7 @@ _IN_MEMORY = 512
 
 
 @dataclass(frozen=True)
-class Stage:
+class BenchStage:
     """One measured stage."""
 
     kind: Kind
@@ -41,7 +41,7 @@ class Stage:
         return described | self.timing.as_dict()
 
 
-class Settings(NamedTuple):
+class BenchSettings(NamedTuple):
     """Settings of the benchmark."""
 
     size: int
@@ -62,7 +62,7 @@ class Bench:
         SourceError: If the folder contains no image.
     """
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path, settings: BenchSettings) -> None:
         self.folder = require_folder(folder, "bench", option="--data")
         self.settings = settings
         self.names = list_images(self.folder)
@@ -70,8 +70,8 @@ class Bench:
         self.side = self._data("never").loader("train").dataset.side
         self.in_memory = fits_in_memory(self.count, self.side)
 
-    def stages(self) -> Iterator[Stage]:
-        """Measure one stage after the other. The last one is all of them together."""
+    def stages(self) -> Iterator[BenchStage]:
+        """Measure the stages one by one, then all of them together."""
         loaders = []
         for workers in self.settings.workers:
             loaders.append(self._loader(workers))
@@ -94,14 +94,14 @@ class Bench:
             batch_size=self.settings.batch_size,
             cache=cache,
             num_workers=workers,
-            # Each number of workers reads in another order. Otherwise the first one would read
-            # from the disk, and the others from the system's page cache.
+            # Each worker count reads in a different order. Otherwise the first one would read from
+            # disk and the others from the page cache.
             seed=workers,
         )
         data.setup()
         return data
 
-    def _loader(self, workers: int) -> Stage:
+    def _loader(self, workers: int) -> BenchStage:
         detail = {0: "files, no worker", 1: "files, 1 worker"}.get(
             workers, f"files, {workers} workers"
         )
@@ -110,14 +110,14 @@ class Bench:
 
     def _loading(
         self, kind: Kind, detail: str, loader: ImageLoader, workers: int | None = None
-    ) -> Stage:
+    ) -> BenchStage:
         batches = endless(loader)
         timing = measure(
             lambda: len(next(batches).rgb), self.settings.seconds, warm_up=_warm_up_batches(loader)
         )
-        return Stage(kind, detail, timing, workers)
+        return BenchStage(kind, detail, timing, workers)
 
-    def _on_device(self, data: ColorizationDataModule) -> Iterator[Stage]:
+    def _on_device(self, data: ColorizationDataModule) -> Iterator[BenchStage]:
         device = self.settings.device
         raw = next(endless(data.loader("train")))
         batch = to_color_batch(_moved(raw, device), data.augmentation)
@@ -142,9 +142,9 @@ class Bench:
         ]
         for kind, detail, work in works:
             timing = measure(work, self.settings.seconds, warm_up=2, device=device)
-            yield Stage(kind, detail, timing)
+            yield BenchStage(kind, detail, timing)
 
-    def _together(self, detail: str, data: ColorizationDataModule) -> Stage:
+    def _together(self, detail: str, data: ColorizationDataModule) -> BenchStage:
         device = self.settings.device
         training = BareTraining(small_task(), device)
         loader = data.loader("train")
@@ -158,7 +158,7 @@ class Bench:
         timing = measure(
             work, self.settings.seconds, warm_up=_warm_up_batches(loader), device=device
         )
-        return Stage("together", detail, timing)
+        return BenchStage("together", detail, timing)
 
 
 def default_workers() -> list[int]:
@@ -173,9 +173,9 @@ def endless(loader: ImageLoader) -> Iterator[RawBatch]:
         yield from loader
 
 
-def conclusion(stages: list[Stage]) -> str:
-    """Return one line that names the slowest stage and compares the others with it."""
-    # Of the loaders, the one that `together` used counts.
+def conclusion(stages: list[BenchStage]) -> str:
+    """Return one line with the slowest stage and the relative speed of the others."""
+    # Compare the loader that `together` used.
     last = stages[-1]
     loader = max(
         (s for s in stages if s.kind == ("memory" if last.detail == "memory" else "loader")),

@@ -54,16 +54,16 @@ def measure(
     warm_up: int = 1,
     device: torch.device | None = None,
 ) -> Timing:
-    """Time a function repeatedly, with at least one call in each repeat.
+    """Time a function repeatedly, with at least one call per repeat.
 
     A long measurement prints a line to stderr every 30 s. A progress bar would distort it.
 
     Args:
-        work: The function; it returns the number of images that it processed.
-        seconds: Approximate time of all repeats together.
+        work: The function, which returns the number of images processed.
+        seconds: Approximate total time of all repeats.
         repeats: Number of measurements.
         warm_up: Number of calls before the first measurement.
-        device: Device of the work, synchronized before the clock is read.
+        device: Device to synchronize before reading the clock.
     """
     for _ in range(warm_up):
         work()

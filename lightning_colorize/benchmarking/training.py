@@ -39,9 +39,9 @@ class BareTraining:
 
 
 def small_task() -> RegressionTask:
-    """Return the task of `bench`: MobileNetV2, a light decoder with skips, L1."""
+    """Return the task that `bench` trains: MobileNetV2, a light decoder with skips, L1."""
     with warnings.catch_warnings():
-        # Lightning warns of modules among the hyperparameters, which only matters in checkpoints.
+        # Lightning warns about modules in the hyperparameters, which only matters for checkpoints.
         warnings.simplefilter("ignore")
         return RegressionTask(
             MobileNetV2Encoder(),

@@ -143,7 +143,7 @@ def _minutes(limit: int | str, shortest: int) -> int:
     elif str(limit).isdecimal():
         total = int(limit)
     else:
-        raise UsageError(f"--time {limit} is no time; write minutes (240) or HH:MM:SS (04:00:00)")
+        raise UsageError(f"--time {limit} is not a time; write minutes (240) or HH:MM:SS")
     if total < shortest:
         raise UsageError(f"--time {limit} is too short; give at least {shortest} min")
     return total

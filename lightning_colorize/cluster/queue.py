@@ -58,15 +58,9 @@ class Queue:
 
 
 def require_slurm(command: str) -> None:
-    """Refuse to run without Slurm's commands.
-
-    Raises:
-        UsageError: If there is no `sbatch`.
-    """
+    """Refuse to run without Slurm's commands."""
     if shutil.which("sbatch") is None:
-        raise UsageError(
-            f"{command}: there is no sbatch here; call it on a login node of the cluster"
-        )
+        raise UsageError(f"{command}: sbatch not found; run this on a login node")
 
 
 def cancel(words: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
-"""LAB conversion in fp32, its scale, the gamut of sRGB, colorfulness and the batch types."""
+"""LAB conversion in fp32, LAB scaling, sRGB gamut mapping, colorfulness and the batch types."""
 
-from lightning_colorize.color.batch import ColorBatch, RawBatch
+from lightning_colorize.color.batch import NO_CONDITION, ColorBatch, Condition, RawBatch
 from lightning_colorize.color.bins import AbBins
 from lightning_colorize.color.colorfulness import colorfulness
 from lightning_colorize.color.gamut import fit_gamut, to_rgb_in_gamut
@@ -19,9 +19,11 @@ from lightning_colorize.color.precision import full_precision, set_tf32
 
 __all__ = [
     "AB_SCALE",
+    "NO_CONDITION",
     "WHITE",
     "AbBins",
     "ColorBatch",
+    "Condition",
     "LabScaling",
     "RawBatch",
     "colorfulness",

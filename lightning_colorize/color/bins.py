@@ -1,4 +1,4 @@
-"""Colors as a distribution over bins of ab, and how common each bin is (Zhang et al. 2016)."""
+"""Quantization of ab into bins, and class rebalancing (Zhang et al. 2016)."""
 
 from functools import cache
 
@@ -14,15 +14,15 @@ GRID = 10.0
 
 _NEIGHBORS = 5
 _SIGMA = 5.0  # of the soft code and of the smoothed prior, in LAB units
-_REACH = 110  # the table of soft codes covers ab from minus this to this
-_UNIFORM = 0.5  # share of the uniform distribution in the prior that the weights are made of
+_REACH = 110  # the soft-code table covers ab from -_REACH to _REACH
+_UNIFORM = 0.5  # share of the uniform distribution in the prior for the weights
 
 
 class AbBins(nn.Module):
-    """The 313 bins of Zhang et al. 2016, the training set's prior, and the weights of rare colors.
+    """The 313 bins of Zhang et al. 2016, with the training set's prior and the rebalancing weights.
 
-    Count the training set's colors once: `update` with each batch, then `finish`. Without that all
-    bins weigh the same. Everything is a buffer, so checkpoints contain it.
+    Call `update` once with each training batch, then `finish`. Without this, all bins have the same
+    weight. All state is in buffers, so checkpoints contain it.
 
     Attributes:
         centers: (313, 2) in LAB units.
@@ -64,9 +64,9 @@ class AbBins(nn.Module):
         self.weights = weights / (smooth * weights).sum()
 
     def encode(self, ab: Tensor) -> tuple[Tensor, Tensor]:
-        """Return soft codes: the 5 nearest bins, and Gaussian weights of these that sum to 1.
+        """Return soft codes: the 5 nearest bins and their Gaussian weights, which sum to 1.
 
-        Colors are rounded to whole LAB units: a table takes a hundredth of the time of a search.
+        Colors are rounded to whole LAB units: a table lookup is 100 times faster than a search.
 
         Args:
             ab: (B, 2, H, W) in LAB units.
@@ -79,7 +79,7 @@ class AbBins(nn.Module):
         return nearest[row].movedim(-1, 1), weights[row].movedim(-1, 1)
 
     def decode(self, logits: Tensor, temperature: Tensor, exponent: Tensor) -> Tensor:
-        """Return the annealed mean of a distribution, after taking weights out of it again.
+        """Return the annealed mean of a distribution, after undoing the rebalancing.
 
         The distribution is p / weights**exponent, normalized, and then p**(1 / temperature),
         normalized.
@@ -87,7 +87,7 @@ class AbBins(nn.Module):
         Args:
             logits: (B, 313, H, W), log p up to a constant.
             temperature: 1 for the mean; towards 0 for the mode.
-            exponent: 1 takes the weights out whole, 0 leaves them in.
+            exponent: 1 removes the weights completely, 0 keeps them.
 
         Returns:
             ab: (B, 2, H, W) in LAB units, fp32.
@@ -99,7 +99,7 @@ class AbBins(nn.Module):
 
 
 def nearest_bins(ab: Tensor) -> Tensor:
-    """Return the index of each pixel's nearest bin, of its color in whole LAB units.
+    """Return the index of each pixel's nearest bin, after rounding ab to whole LAB units.
 
     Args:
         ab: (B, 2, H, W) in LAB units, finite.
@@ -119,7 +119,7 @@ def _table_row(ab: Tensor) -> Tensor:
 
 @cache
 def _soft_codes(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the nearest bins and their weights for all whole ab: (221 * 221, 5) each."""
+    """Return the nearest bins and their weights for all integer ab: (221 * 221, 5) each."""
     axis = torch.arange(-_REACH, _REACH + 1.0)
     distances = torch.cdist(torch.cartesian_prod(axis, axis), bin_centers())
     near, nearest = distances.topk(_NEIGHBORS, largest=False)
@@ -129,7 +129,7 @@ def _soft_codes(device: torch.device) -> tuple[Tensor, Tensor]:
 
 @cache
 def bin_centers() -> Tensor:
-    """Return the points of the grid in the convex hull of sRGB's ab, and their 8 neighbors.
+    """Return the grid points in the convex hull of sRGB's ab, and their 8 neighbors.
 
     These are the 313 of the authors' file `pts_in_hull.npy`, in the same order.
 

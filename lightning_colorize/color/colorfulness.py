@@ -5,14 +5,14 @@ from torch import Tensor
 
 
 def colorfulness(rgb: Tensor, absolute: bool = False) -> Tensor:
-    """Return how colorful each image is: 0 for grey, about 33 moderately, 80 and more very.
+    """Return the colorfulness of each image: 0 is grey, about 33 moderate, 80 or more high.
 
     After Hasler & Suesstrunk, "Measuring colourfulness in natural images", 2003.
 
     Args:
-        rgb: (B, 3, H, W) in [0, 1], floating point; it is measured on the scale of 0 to 255.
-        absolute: Of the absolute differences of red, green and blue, as some code has it that
-            colorization papers use. The paper has their signs.
+        rgb: (B, 3, H, W) in [0, 1], floating point; the result is on the scale of 0 to 255.
+        absolute: Use absolute channel differences, as the code of some colorization papers does.
+            Hasler and Suesstrunk use signed differences.
 
     Returns:
         (B,), fp32.

@@ -14,7 +14,7 @@ def ciede2000(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Te
     """Return the CIEDE2000 difference of each pixel, with all weights 1.
 
     Sharma, Wu & Dalal, "The CIEDE2000 color-difference formula", 2005. The value is finite
-    everywhere. The gradient at equal colors is not, so this is a metric and no loss.
+    everywhere. The gradient at equal colors is not, so use it as a metric, not as a loss.
 
     Args:
         first: L, (..., 1, H, W) in [0, 100], and ab, (..., 2, H, W) in LAB units.

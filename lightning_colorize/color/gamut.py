@@ -11,8 +11,8 @@ from lightning_colorize.color.lab import linear_to_srgb, to_linear_rgb
 # Linear RGB at 1e-4 outside sRGB.
 _LOWEST = -1e-4 / 12.92
 _HIGHEST = ((1 + 1e-4 + 0.055) / 1.055) ** 2.4
-# Each step divides the interval of the chroma; in the last one, of 1/64, the edge of sRGB is nearly
-# straight. Halving would need fewer values, but more operations, and takes longer for few pixels.
+# Each step subdivides the chroma interval; within the last one, 1/64 wide, the sRGB boundary is
+# nearly straight. Bisection needs fewer values but more operations, and is slower for few pixels.
 _PARTS, _STEPS = 4, 3
 
 
@@ -47,14 +47,14 @@ def to_rgb_in_gamut(L: Tensor, ab: Tensor) -> Tensor:
     L, ab = L.float(), ab.float()
     linear = to_linear_rgb(L, ab)
     places = _places_outside(linear)
-    # A graph cannot choose by its values.
+    # A graph cannot branch on values.
     if torch.compiler.is_exporting() or len(places):
         linear = _replace(linear, places, to_linear_rgb(*_fit_pixels(L, ab, places)))
     return linear_to_srgb(linear).clamp(0.0, 1.0)
 
 
 def _places_outside(linear: Tensor) -> Tensor:
-    """Return the pixels outside sRGB, (N,), as columns of `_planes`; most images have few."""
+    """Return the column indices in `_planes` of pixels outside sRGB, (N,); most images have few."""
     return (_excess(linear).flatten() > 0).nonzero()[:, 0]
 
 
@@ -76,14 +76,14 @@ def _fit_pixels(L: Tensor, ab: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     for step in range(1, _STEPS + 1):
         width = _PARTS**-step
         share = share + width * _count_before(excess(share + width * shares) > 0)
-    # Along the straight line between an excess below 0 and one above.
+    # Interpolate linearly between an excess below 0 and one above.
     below, above = excess(torch.cat([share, share + width], dim=2)).tensor_split(2, dim=2)
     return lightness, color * (share - width * below / (above - below).clamp(min=1e-9))
 
 
 def _count_before(outside: Tensor) -> Tensor:
     """Return how many of the tried shares come before the first one outside: (1, 1, 1, N)."""
-    # A reduction of the dimension, such as `amin`, takes 30 times as long on a CPU.
+    # Reducing the dimension, e.g. with `amin`, takes 30 times as long on a CPU.
     first, *others = outside.logical_not().unbind(dim=2)
     inside, count = first, first.float()
     for other in others:
@@ -93,14 +93,14 @@ def _count_before(outside: Tensor) -> Tensor:
 
 
 def _replace(image: Tensor, places: Tensor, pixels: Tensor) -> Tensor:
-    """Return an image, (B, C, H, W), with other pixels, (1, C, 1, N); it may be overwritten."""
+    """Replace pixels of an image, (B, C, H, W), with (1, C, 1, N); the image may be overwritten."""
     planes = _planes(image).index_copy_(1, places, pixels[0, :, 0])
     batch, _, *size = image.shape
     return planes.reshape(-1, batch, *size).transpose(0, 1)
 
 
 def _excess(linear: Tensor) -> Tensor:
-    """Return by how much pixels, (B, 3, H, W), are outside sRGB: (B, 1, H, W), 0 at its edge."""
+    """Return how far pixels, (B, 3, H, W), are outside sRGB: (B, 1, H, W), 0 at the boundary."""
     red, green, blue = linear.unbind(dim=1)
     low = torch.minimum(torch.minimum(red, green), blue)
     high = torch.maximum(torch.maximum(red, green), blue)

@@ -1,20 +1,26 @@
-"""RGB to (L, ab) and back, always in fp32: all conversions of the package go through this file.
+"""RGB to (L, ab) and back, always in fp32: all conversions in this package use this file.
 
 CIE LAB of sRGB under D65 and the 2 degree observer, with scikit-image's constants. A bf16
 conversion errs by a mean delta E of 0.76 and tints pure grey, and TF32, which cuDNN uses for
 convolutions by default, rounds to 10 bits.
 
-This is not kornia's `rgb_to_lab` for two reasons. Its color matrices are an einsum on CPUs and a
-convolution on GPUs, which autocast and TF32 lower; here they are sums of planes, which nothing
-lowers and a compiler fuses with the surrounding code. And on a CPU kornia takes more than twice as
-long (`benchmarks/lab.py`), most of it in `torch.where` and `torch.pow`: here the two branches of
-each curve are clamped and added, and powers are exp2(log2(x) * exponent).
+Accelerators convert through kornia. Its color matrices are convolutions there, so they run within
+`full_precision`. Two cases have their own implementation, which differs by less than 0.001 LAB
+units:
+
+- On a CPU kornia takes more than twice as long (`benchmarks/lab.py`), most of it in `torch.where`
+  and `torch.pow`. Here the two branches of each curve are clamped and added, and powers are
+  exp2(log2(x) * exponent).
+- A compiled or exported graph cannot switch TF32 off for kornia's convolution. Here the matrices
+  are sums of planes, which TF32 does not affect and a compiler fuses with the surrounding code.
 """
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from lightning_colorize.color.precision import full_precision
 
 AB_SCALE = 110.0
 """LAB units of a and b that map to 1. In sRGB a lies in [-86.2, 98.2], b in [-107.9, 94.5]."""
@@ -61,7 +67,7 @@ def to_unit(rgb: Tensor) -> Tensor:
 
 
 def to_eight_bits(values: Tensor) -> Tensor:
-    """Return values of 16 bits, or of 8, as uint8; any shape."""
+    """Convert 16-bit or 8-bit values of any shape to uint8."""
     return values if values.dtype == torch.uint8 else (values.float() / 257).round().byte()
 
 
@@ -77,6 +83,13 @@ def to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         TypeError: For any other dtype.
     """
+    if kornia_converts(rgb.device):
+        from kornia.color import rgb_to_lab  # slow import
+
+        unit = to_unit(rgb)
+        with full_precision(unit):
+            L, ab = rgb_to_lab(unit).tensor_split([1], dim=1)
+        return L, ab
     linear = _to_linear(rgb).unbind(dim=1)
     x, y, z = (_xyz_to_root(plane) for plane in _product(_TO_XYZ, linear))
     L = 116.0 * y - 16.0
@@ -84,16 +97,16 @@ def to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def to_lightness(rgb: Tensor) -> Tensor:
-    """Return L as `to_lab` does, in less than half its time.
+    """Return only the L of `to_lab`, in less than half the time.
 
     Args:
-        rgb: As of `to_lab`.
+        rgb: Same as in `to_lab`.
 
     Returns:
         L: (B, 1, H, W) in [0, 100], fp32.
 
     Raises:
-        TypeError: As of `to_lab`.
+        TypeError: For any other dtype.
     """
     red, green, blue = _to_linear(rgb).unbind(dim=1)
     (luminance,) = _product(_TO_XYZ[1:2], (red, green, blue))
@@ -106,17 +119,40 @@ def to_rgb(L: Tensor, ab: Tensor, *, clip: bool = True) -> Tensor:
     Args:
         L: (B, 1, H, W) in [0, 100].
         ab: (B, 2, H, W) in LAB units.
-        clip: Clip to 0..1. Leave it off inside losses: clipping has no gradient.
+        clip: Clip to 0..1. Disable it inside losses: clipping has no gradient.
 
     Returns:
         sRGB, (B, 3, H, W), fp32, in 0..1 if `clip`.
     """
+    if kornia_converts(ab.device):
+        from kornia.color import lab_to_rgb  # slow import
+
+        L, ab = L.float(), ab.float()
+        if L.requires_grad or ab.requires_grad:
+            ab = _with_positive_z(L, ab)
+        with full_precision(ab):
+            converted: Tensor = lab_to_rgb(torch.cat([L, ab], dim=1), clip=clip)
+        return converted
     rgb = linear_to_srgb(to_linear_rgb(L, ab))
     return rgb.clamp(0.0, 1.0) if clip else rgb
 
 
+def kornia_converts(device: torch.device) -> bool:
+    """Return whether `to_lab` and `to_rgb` call kornia for tensors of a device."""
+    # Tensors on `meta` have no values, and no autocast to disable.
+    return device.type not in ("cpu", "meta") and not torch.compiler.is_compiling()
+
+
+def _with_positive_z(L: Tensor, ab: Tensor) -> Tensor:
+    """Limit b where Z would be negative, keeping its gradient, which kornia's clamp cuts off."""
+    a, b = ab.chunk(2, dim=1)
+    # Stay slightly below the limit; otherwise rounding would decide whether the clamp is active.
+    most = 200 * (L + 16) / 116 - 2e-4
+    return torch.cat([a, b + (torch.minimum(b, most) - b).detach()], dim=1)
+
+
 def to_grey(L: Tensor) -> Tensor:
-    """Return sRGB without color, (B, 3, H, W), fp32, in 0..1, of L: (B, 1, H, W) in [0, 100]."""
+    """Return grey sRGB, (B, 3, H, W), fp32, in 0..1, from L: (B, 1, H, W) in [0, 100]."""
     return to_rgb(L, torch.zeros_like(L).expand(-1, 2, -1, -1))
 
 
@@ -152,7 +188,7 @@ def _power(base: Tensor, exponent: float) -> Tensor:
 
 
 def _to_linear(rgb: Tensor) -> Tensor:
-    """Return linear RGB in 0..1, of sRGB as `to_lab` takes it."""
+    """Convert sRGB, as `to_lab` takes it, to linear RGB in 0..1."""
     if rgb.dtype == torch.uint8 and rgb.device.type == "cpu":
         return _LINEAR_TABLE.index_select(0, rgb.flatten().int()).view(rgb.shape)
     return _srgb_to_linear(to_unit(rgb))
@@ -164,7 +200,7 @@ def _srgb_to_linear(srgb: Tensor) -> Tensor:
 
 
 def linear_to_srgb(linear: Tensor) -> Tensor:
-    """Return sRGB of linear RGB, of any shape; below 0 it continues its straight part."""
+    """Convert linear RGB of any shape to sRGB; the linear part of the curve continues below 0."""
     bright = 1.055 * _power(linear.clamp(min=_LINEAR_KNEE), 1 / 2.4) - 0.055
     return bright + 12.92 * (linear.clamp(max=_LINEAR_KNEE) - _LINEAR_KNEE)
 
@@ -178,7 +214,7 @@ def _root_to_xyz(root: Tensor) -> Tensor:
     return root.clamp(min=_ROOT_KNEE) ** 3 + (root.clamp(max=_ROOT_KNEE) - _ROOT_KNEE) / 7.787
 
 
-# A lookup of the 256 values of uint8 takes a third of the time of the curve on a CPU.
+# On a CPU, looking up the 256 uint8 values takes a third of the time of the curve.
 _LINEAR_TABLE = _srgb_to_linear(torch.arange(256, dtype=torch.float64) / 255).float()
 
 

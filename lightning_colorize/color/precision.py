@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Only torch's newer names. If they differ from the older ones (`allow_tf32`,
+# Use only torch's newer names. If they differ from the older ones (`allow_tf32`,
 # `set_float32_matmul_precision`), torch raises when the older ones are read.
 _PRODUCTS: Any = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
 
@@ -29,15 +29,24 @@ def set_tf32(on: bool) -> Callable[[], None]:
     return restore
 
 
+# TF32 is a process-wide setting: if several threads are inside, the last one to leave restores what
+# the first one found. There is no lock, because a fork could leave it locked; list operations are
+# atomic.
+_restores: list[Callable[[], None]] = []
+
+
 @contextmanager
 def full_precision(tensor: Tensor) -> Iterator[None]:
     """Disable autocast on the tensor's device, and TF32.
 
-    Enter it outside of compiled functions, not inside.
+    Enter it outside of compiled functions: a graph cannot switch TF32. Gradients are computed
+    later, with the precision set at that time.
     """
-    restore = set_tf32(False)
+    _restores.append(set_tf32(False))
     try:
         with torch.autocast(tensor.device.type, enabled=False):
             yield
     finally:
-        restore()
+        restore = _restores.pop()
+        if not _restores:
+            restore()

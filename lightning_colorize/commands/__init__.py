@@ -1,1 +1,1 @@
-"""One module a command: its help, its arguments, and `run`."""
+"""One module per command, with its help, its arguments, and `run`."""

@@ -1,4 +1,4 @@
-"""`lightning-colorize audit`: finds faulty images and leaks, and lists what to leave out."""
+"""`lightning-colorize audit`: finds faulty images and leaks, and lists images to exclude."""
 
 import argparse
 import time
@@ -12,19 +12,19 @@ from lightning_colorize.common.files import require_writable, write_json
 if TYPE_CHECKING:
     from lightning_colorize.data.sources import Source
 
-HELP = "find broken, grey, tiny and duplicate images, and duplicates in two splits"
+HELP = "find broken, grey, tiny and duplicate images, and duplicates across splits"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "folder", metavar="FOLDER", help="images, split as fit --data.root FOLDER splits them"
+        "folder", metavar="FOLDER", help="image folder, split as in fit --data.root FOLDER"
     )
     parser.add_argument(
         "--source",
         metavar="FILE",
         type=expanded_path,
-        help="a YAML file as for fit's --data.source, if FOLDER needs other settings "
+        help="a YAML file as in fit --data.source, if FOLDER needs other settings "
         "(see experiments/source/folder.yaml)",
     )
     parser.add_argument(
@@ -32,24 +32,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=int,
         default=64,
-        help="an image is tiny if its short side is below this, in pixels (default: 64)",
+        help="images with a short side below N pixels are tiny (default: 64)",
     )
     parser.add_argument(
         "--exclude-to",
         metavar="FILE",
         type=expanded_path,
-        help="write the images to leave out, with reasons, for a source's exclude_list",
+        help="write the images to exclude, with reasons, for a source's exclude_list",
     )
     parser.add_argument("--json", metavar="FILE", type=expanded_path, help="write all findings")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Audit and print the findings; returns 1 if duplicates are in two splits."""
+    """Audit and print the findings; returns 1 if splits share duplicates."""
     require_positive(args, "min_side")
     if args.exclude_to is not None:
         if args.exclude_to.exists():
             raise UsageError(
-                f"--exclude-to {args.exclude_to} already exists: remove it, or name another file"
+                f"--exclude-to {args.exclude_to} already exists: remove it, or choose another file"
             )
         require_writable(args.exclude_to, "--exclude-to")
     if args.json is not None:
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
     root = parse_root(args.folder)
     if isinstance(root, Path) and not root.exists():
-        raise UsageError(f"{root} does not exist: name an image folder")
+        raise UsageError(f"{root} does not exist: give an image folder")
     source = default_source(root) if args.source is None else _source(args.source)
     splits = source.splits(root)
     start = time.perf_counter()
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _source(file: Path) -> "Source":
-    """Build the source from its YAML."""
+    """Build the source from its YAML file."""
     import yaml
 
     from lightning_colorize.common.class_paths import Trust, build, find_class_paths
@@ -86,13 +86,13 @@ def _source(file: Path) -> "Source":
 
     try:
         spec: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-        # The user trusts the classes in this file, as with fit.
+        # The classes in this file are trusted, as in fit.
         source: Source = build(spec, Source, Trust(allow=list(find_class_paths(spec))))
         return source
     except OSError as error:
-        raise UsageError(f"--source {file} cannot be read: {error.strerror}") from None
+        reason = f" cannot be read: {error.strerror}"
     except UsageError as error:
-        raise UsageError(f"--source {file}: {error}") from None
+        reason = f": {error}"
     except (yaml.YAMLError, ImportError, TypeError, KeyError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"--source {file} does not describe a source ({reason})") from None
+        reason = f" does not describe a source ({' '.join(str(error).split())})"
+    raise UsageError(f"--source {file}{reason}")

@@ -16,14 +16,14 @@ from lightning_colorize.common.text import printable
 from lightning_colorize.evaluation import print_plain
 
 if TYPE_CHECKING:
-    from lightning_colorize.data.audit import Audit, Group
+    from lightning_colorize.data.audit import Audit, DuplicateGroup
 
 _EXAMPLES = 2
 _LEAKS = 10
 
 
 def print_report(found: "Audit", seconds: float, excluded: int, listed_in: Path | None) -> None:
-    """Print counts with examples, the leaks, and a summary."""
+    """Print counts with examples, leaks, and a summary."""
     console = Console()
     total = len(found.features)
     table = Table(box=SIMPLE, pad_edge=False)
@@ -125,7 +125,7 @@ def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict
             for group in found.groups
         ],
         "leaks": len(found.leaks),
-        # Each image of these pairs belongs to a different group above, or to none.
+        # The images of a pair belong to different groups above, or to none.
         "leaks_across_groups": [named(pair.members) for pair in found.pairs],
         "excluded": [
             {"name": found.images.name(index), "reason": reason}
@@ -135,7 +135,7 @@ def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict
     }
 
 
-def _splits(found: "Audit", group: "Group") -> list[str]:
+def _splits(found: "Audit", group: "DuplicateGroup") -> list[str]:
     """Return the split names of a group or pair, in the order train, val, test."""
     own = set(group.splits.tolist())
     return [name for index, name in enumerate(found.parts) if index in own]

@@ -1,4 +1,4 @@
-"""`lightning-colorize bench`: how fast this machine loads, converts and trains, and what limits."""
+"""`lightning-colorize bench`: measures throughput, and finds the bottleneck."""
 
 import argparse
 import shlex
@@ -13,11 +13,11 @@ from lightning_colorize.common.files import require_writable
 if TYPE_CHECKING:
     import torch
 
-    from lightning_colorize.benchmarking.stages import Stage
+    from lightning_colorize.benchmarking.stages import BenchStage
 
 HELP = "measure images per second of loading, conversion and training, and find the bottleneck"
 
-_COUNT, _WIDTH, _HEIGHT = 128, 500, 375  # of the generated images
+_COUNT, _WIDTH, _HEIGHT = 128, 500, 375  # size of the generated images
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,19 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=int, default=128, help="height and width in pixels (default: 128)"
     )
-    parser.add_argument(
-        "--batch-size", type=int, default=32, help="images in a batch (default: 32)"
-    )
+    parser.add_argument("--batch-size", type=int, default=32, help="images per batch (default: 32)")
     parser.add_argument(
         "--workers",
         type=int,
         nargs="+",
         metavar="N",
-        help="numbers of worker processes to try; 0 loads in the main process "
+        help="numbers of worker processes to try; 0 for loading in the main process "
         "(default: 0, 1, 2, 4, ... up to the number of cores)",
     )
     parser.add_argument(
-        "--seconds", type=float, default=2.0, help="measuring time of each line (default: 2)"
+        "--seconds", type=float, default=2.0, help="measuring time per stage (default: 2)"
     )
     parser.add_argument("--device", help="cpu, cuda, mps, ... (default: the GPU, if there is one)")
     parser.add_argument(
@@ -63,15 +61,15 @@ def run(args: argparse.Namespace) -> int:
         require_writable(args.json, "--json")
 
     from lightning_colorize.benchmarking.environment import write_report
-    from lightning_colorize.benchmarking.images import write_images
     from lightning_colorize.benchmarking.stages import (
         Bench,
-        Settings,
+        BenchSettings,
         conclusion,
         default_workers,
     )
+    from lightning_colorize.benchmarking.synthetic import write_images
 
-    settings = Settings(
+    settings = BenchSettings(
         args.size,
         args.batch_size,
         sorted(set(args.workers or default_workers())),
@@ -115,7 +113,7 @@ _NAMES = {
 }
 
 
-def _line(stage: "Stage") -> str:
+def _line(stage: "BenchStage") -> str:
     rates = stage.timing.rates
     spread = f"{min(rates):.0f} to {max(rates):.0f}"
     if stage.workers:
@@ -124,7 +122,7 @@ def _line(stage: "Stage") -> str:
 
 
 def _command(args: argparse.Namespace) -> str:
-    """Return the command with all its options, defaults included."""
+    """Return the command with all options, including defaults."""
     words = ["lightning-colorize", "bench"]
     for name, value in vars(args).items():
         if value is not None:
@@ -134,7 +132,7 @@ def _command(args: argparse.Namespace) -> str:
 
 
 def _device(name: str | None) -> "torch.device":
-    """Return the named device; by default the GPU, if there is one.
+    """Return the named device, or by default the GPU if there is one.
 
     Raises:
         UsageError: If the device is not available.

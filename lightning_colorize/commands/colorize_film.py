@@ -1,4 +1,4 @@
-"""`lightning-colorize colorize` for a film."""
+"""`lightning-colorize colorize` for films."""
 
 import argparse
 import json
@@ -12,7 +12,8 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable
 
 if TYPE_CHECKING:
-    from lightning_colorize.inference import Colorizer, Options
+    from lightning_colorize.inference import Options
+    from lightning_colorize.inference.devices import ModelFile
 
 _FOR_IMAGES = {
     "sheet": False,
@@ -24,21 +25,53 @@ _FOR_IMAGES = {
     "max_pixels": None,
     "max_density": None,
 }
-"""Options that films do not have, with their defaults."""
+"""Options that films do not support, with their defaults."""
 
 
-def plan_film(args: argparse.Namespace) -> Path:
+def run_film(args: argparse.Namespace, files: "dict[str, ModelFile]", options: "Options") -> int:
+    """Colorize a film; returns 1 if the file is damaged."""
+    target = _plan(args)
+    if list(files) != [""]:
+        raise UsageError("a film takes one --checkpoint, without a NAME=")
+    model = files[""].load(args.device)
+    from lightning_colorize.common.progress import progress
+    from lightning_colorize.inference.film import FilmProgress, colorize_film, count_frames
+
+    done = FilmProgress()
+    skipped = target.exists() and not args.overwrite
+    if not skipped:
+        (source,) = args.input
+        total = min(count_frames(source), args.limit or sys.maxsize)
+        frames = colorize_film(model, source, target, options, args.limit)
+        shown = frames if args.quiet else progress(frames, total, "colorizing")
+        done = deque(shown, maxlen=1).pop()
+        if done.damaged:
+            done.notes.append(f"{done.damaged} damaged parts")
+        if done.notes and not args.quiet:
+            print(f"lost from {source}: {'; '.join(done.notes)}", file=sys.stderr)
+    if args.json:
+        count = {"ok": int(not skipped), "skipped": int(skipped), "failed": 0}
+        print(json.dumps({**count, "output": str(target), **asdict(done)}))
+    elif skipped:
+        print(f"skipped, as {target} exists; --overwrite replaces it")
+    else:
+        flicker = f"flicker {done.flicker:.2f} ({done.flicker_frame_by_frame:.2f} frame by frame)"
+        print(f"frames colorized: {done.frames:,}, cuts: {done.cuts}, {flicker} -> {target}")
+    return 1 if done.damaged else 0
+
+
+def _plan(args: argparse.Namespace) -> Path:
     """Return the file to write.
 
     Raises:
-        UsageError: If it cannot be written, or an option is not for films.
+        UsageError: If the file cannot be written, or an option does not support films.
     """
     from lightning_colorize.inference.film import FORMATS
 
     source: Path = args.input[0]
     target: Path = args.output
     if len(args.input) > 1:
-        raise UsageError("a film is colored alone: give one INPUT")
+        raise UsageError("films are colorized one at a time: give one INPUT")
     for name, default in _FOR_IMAGES.items():
         if getattr(args, name) != default:
             raise UsageError(f"--{name.replace('_', '-')} is for images, not for films")
@@ -54,33 +87,3 @@ def plan_film(args: argparse.Namespace) -> Path:
         raise UsageError(f"{source} does not exist")
     require_writable(target, "OUTPUT")
     return target
-
-
-def run_film(
-    args: argparse.Namespace, loaded: "Colorizer", options: "Options", target: Path
-) -> int:
-    """Colorize a film; returns 1 if it is damaged."""
-    from lightning_colorize.common.progress import progress
-    from lightning_colorize.inference.film import FilmProgress, colorize_film, count_frames
-
-    done = FilmProgress()
-    skipped = target.exists() and not args.overwrite
-    if not skipped:
-        (source,) = args.input
-        total = min(count_frames(source), args.limit or sys.maxsize)
-        frames = colorize_film(loaded, source, target, options, args.limit)
-        shown = frames if args.quiet else progress(frames, total, "colorizing")
-        done = deque(shown, maxlen=1).pop()
-        if done.damaged:
-            done.notes.append(f"{done.damaged} damaged parts")
-        if done.notes and not args.quiet:
-            print(f"not kept of {source}: {'; '.join(done.notes)}", file=sys.stderr)
-    if args.json:
-        count = {"ok": int(not skipped), "skipped": int(skipped), "failed": 0}
-        print(json.dumps({**count, "output": str(target), **asdict(done)}))
-    elif skipped:
-        print(f"skipped, as {target} exists; --overwrite replaces it")
-    else:
-        flicker = f"flicker {done.flicker:.2f} ({done.flicker_frame_by_frame:.2f} frame by frame)"
-        print(f"frames colorized: {done.frames:,}, cuts: {done.cuts}, {flicker} -> {target}")
-    return 1 if done.damaged else 0

@@ -1,12 +1,12 @@
-"""`lightning-colorize compare`: colorizers side by side on one page."""
+"""`lightning-colorize compare`: compares colorizers side by side on one page."""
 
 import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from lightning_colorize.commands.options import add_measuring_options
 from lightning_colorize.common.arguments import (
-    add_measuring_options,
-    decoding_options,
+    Parser,
     expanded_path,
     require_not_negative,
     require_positive,
@@ -21,10 +21,10 @@ from lightning_colorize.runs.record import RunRecord
 if TYPE_CHECKING:
     from lightning_colorize.reports.comparison import Plan, Report
 
-HELP = "compare runs on the same images: sheets, metrics, one page, optionally a study"
+HELP = "compare runs on the same images: contact sheets, metrics, a page, optionally a study"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
         "systems",
@@ -34,33 +34,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "elsewhere; differences are relative to the first; NAME= is optional",
     )
     parser.add_argument(
-        "--out", metavar="DIR", type=expanded_path, required=True, help="folder of the page"
+        "--out", metavar="DIR", type=expanded_path, required=True, help="folder for the page"
     )
     parser.add_argument(
-        "--max-images", metavar="N", type=int, help="a random subset, the same for every call"
+        "--max-images", metavar="N", type=int, help="use a random subset, the same in every call"
     )
     parser.add_argument(
         "--no-truth",
         action="store_true",
-        help="do not use the images' own colors as truth (the default for grey images)",
+        help="do not use the images' own colors as ground truth (the default for grey images)",
     )
     parser.add_argument(
-        "--study", action="store_true", help="also write DIR/study.html, a study with people"
+        "--study", action="store_true", help="also write DIR/study.html, a study with human raters"
     )
     parser.add_argument(
-        "--seed", metavar="N", type=int, default=0, help="seed of subset, intervals and study"
+        "--seed", metavar="N", type=int, default=0, help="seed of the subset, intervals and study"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing page in DIR")
-    add_measuring_options(parser, "split of the images, as for evaluate")
+    add_measuring_options(parser, "split of the images, as in evaluate")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare; returns 1 if images could not be read, or predictions are not finite."""
+    """Compare; returns 1 if images are unreadable or predictions are not finite."""
     require_positive(args, "size", "batch_size", "max_images")
     require_not_negative(args, "seed")
     if args.out.resolve().is_relative_to(args.data.resolve()):
         raise UsageError(
-            f"--out {args.out} is inside --data: the sheets of the page would count as images; "
+            f"--out {args.out} is inside --data: the page's sheets would be read as images; "
             "choose another folder"
         )
     if args.out.is_file():
@@ -84,9 +84,9 @@ def run(args: argparse.Namespace) -> int:
     from lightning_colorize.reports.perception.study import write_study
 
     plan = _plan(args)
-    exit_on_sigterm()  # after a command of others is ended
+    exit_on_sigterm()  # after ending an external command
     for system in plan.systems:
-        system.color_all(whole_images(plan.found.images))
+        system.model.paint_all(whole_images(plan.found.images))
     if plan.study:
         write_study(plan)
     runs = [system.run for system in plan.systems if system.run is not None]
@@ -115,23 +115,22 @@ def _plan(args: argparse.Namespace) -> "Plan":
         open_systems,
         trained_on,
     )
-    from lightning_colorize.evaluation.systems import Network
-    from lightning_colorize.inference import choose_device
+    from lightning_colorize.models.load import choose_device
     from lightning_colorize.reports.comparison import Plan, default_size
 
     device = choose_device(args.device)
     systems = open_systems(args.systems, args.data, args.allow_class, device)
-    models = [system.loaded for system in systems if isinstance(system, Network)]
-    for model in models:
-        options = decoding_options(args)
-        if not model.is_classification and any(other.is_classification for other in models):
-            options |= {"vividness": None, "temperature": None}
-        model.set_decoding(**options)
+    known = {name for system in systems for name in system.model.settings.names()}
+    for model in (system.model for system in systems):
+        # A setting that no model has is refused by every model.
+        own = {*model.settings.names(), *(args.settings.keys() - known)}
+        given = {name: value for name, value in args.settings.items() if name in own}
+        model.settings = model.settings.updated(given)
     every = find_truth(args.data, args.split, systems, args.allow_class)
     found, missing = choose_images(args.data, every, systems, args.max_images, args.seed)
     truth = not args.no_truth and not colorless(found.images)
     if args.study and not truth and len(systems) < 2:
-        raise UsageError("--study needs true colors, or two systems")
+        raise UsageError("--study needs true colors or two systems")
     return Plan(
         systems=systems,
         found=found,

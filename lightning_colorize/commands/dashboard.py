@@ -1,4 +1,4 @@
-"""`lightning-colorize dashboard`: TensorBoard on the run folders, or a sweep's study."""
+"""`lightning-colorize dashboard`: serves TensorBoard on the run folders, or a sweep's study."""
 
 import argparse
 import logging
@@ -7,9 +7,7 @@ import socket
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from lightning_colorize.common.arguments import expanded_path
 from lightning_colorize.common.errors import UsageError
@@ -17,10 +15,10 @@ from lightning_colorize.common.errors import UsageError
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-HELP = "show all runs in TensorBoard, or a sweep's study, on this machine only"
+HELP = "show all runs in TensorBoard, or a sweep's study in optuna-dashboard, locally"
 
 _HOST = "127.0.0.1"
-# Another site's name could resolve to 127.0.0.1, and its pages would read what is served.
+# Another site's name could resolve to 127.0.0.1, so that its pages could read what is served.
 _NAMES = (_HOST, "localhost")
 
 
@@ -28,12 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
-        "--root", type=expanded_path, default="runs", metavar="FOLDER", help="folder of all runs"
+        "--root", type=expanded_path, default="runs", metavar="FOLDER", help="folder of the runs"
     )
     what.add_argument(
         "--study",
         metavar="FOLDER_OR_URL",
-        help="show a sweep's study in optuna-dashboard instead: the sweep's folder, or the URL of "
+        help="show a sweep's study in optuna-dashboard instead; the sweep's folder, or the URL of "
         "its database",
     )
     parser.add_argument(
@@ -71,8 +69,8 @@ def _serve(root: Path, port: int) -> None:
         WerkzeugServer,
     )
 
-    board = TensorBoard(server_class=lambda app, flags: WerkzeugServer(_local(app), flags))
-    # TensorBoard's faster loader is a process of its own, and experimental.
+    board = TensorBoard(server_class=lambda app, flags: WerkzeugServer(_guarded(app), flags))
+    # TensorBoard's faster loader is a separate process, and experimental.
     words = ("--logdir", str(root), "--host", _HOST, "--port", str(port), "--load_fast", "false")
     board.configure(("", *words))
     print(f"TensorBoard on {root}: {board.launch()} (Ctrl-C stops it)", flush=True)
@@ -96,41 +94,41 @@ def _serve_study(url: str, port: int) -> None:
         raise UsageError(
             "dashboard --study needs optuna-dashboard: pip install '.[cluster]' in the clone"
         ) from None
-    app = _local(_read_only(optuna_dashboard.wsgi(opened.storage)))
+    from werkzeug.serving import make_server
+
+    # A line per request.
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    app = _guarded(optuna_dashboard.wsgi(opened.storage), read_only=True)
     page = f"/studies/{studies[0]._study_id}" if len(studies) == 1 else ""
-    with make_server(_HOST, port, app, _Server, _SilentHandler) as server:
-        shown = f"http://{_HOST}:{server.server_port}/dashboard{page}"
-        print(f"optuna-dashboard on {opened.shown}: {shown} (Ctrl-C stops it)", flush=True)
-        server.serve_forever()
+    server = make_server(_HOST, port, app, threaded=True)
+    shown = f"http://{_HOST}:{server.port}/dashboard{page}"
+    print(f"optuna-dashboard on {opened.shown}: {shown} (Ctrl-C stops it)", flush=True)
+    server.serve_forever()
 
 
-def _local(app: "WSGIApplication") -> "WSGIApplication":
-    """Refuse requests to another host name than this machine's own."""
+def _guarded(app: "WSGIApplication", read_only: bool = False) -> "WSGIApplication":
+    """Refuse requests to host names other than this machine's.
 
-    def answer(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
-        if environ.get("HTTP_HOST", _HOST).partition(":")[0].lower() in _NAMES:
-            return app(environ, start)
-        text = f"Open http://{_HOST} or http://localhost with this port.\n".encode()
-        start("403 Forbidden", [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))])
-        return [text]
+    With `read_only`, also refuse requests that change a study: its workers may be running.
+    """
+    from werkzeug.exceptions import Forbidden, MethodNotAllowed
+    from werkzeug.sansio.utils import host_is_trusted
 
-    return answer
-
-
-def _read_only(app: "WSGIApplication") -> "WSGIApplication":
-    """Refuse requests that change a study: its trials belong to workers that may be running."""
+    reading = ("GET", "HEAD")
 
     def answer(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
-            return app(environ, start)
-        start("405 Method Not Allowed", [("Content-Type", "application/json")])
-        return [b'{"reason": "This study is read-only."}']
+        if not host_is_trusted(environ.get("HTTP_HOST"), _NAMES):
+            text = f"Open http://{_HOST} or http://localhost with this port."
+            return Forbidden(text)(environ, start)
+        if read_only and environ["REQUEST_METHOD"] not in reading:
+            return MethodNotAllowed(reading, "This study is read-only.")(environ, start)
+        return app(environ, start)
 
     return answer
 
 
 def _free_port(preferred: int) -> int:
-    """Return the port if it is free, otherwise one that the system assigns."""
+    """Return the port if it is free, otherwise one assigned by the system."""
     for port in (preferred, 0):
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -139,13 +137,4 @@ def _free_port(preferred: int) -> int:
             except OSError:
                 continue
             return int(listener.getsockname()[1])
-    raise UsageError(f"no port is free on {_HOST}; give one with --port")
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class _SilentHandler(WSGIRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        """Log nothing per request."""
+    raise UsageError(f"no free port on {_HOST}; give one with --port")

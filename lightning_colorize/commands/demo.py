@@ -1,16 +1,17 @@
-"""`lightning-colorize demo`: a page that colors photographs, on this machine."""
+"""`lightning-colorize demo`: serves a page that colorizes photographs."""
 
 import argparse
 import os
 import socket
 import tempfile
 
-from lightning_colorize.common.arguments import add_loading_options, require_positive, split_name
+from lightning_colorize.commands.options import add_loading_options
+from lightning_colorize.common.arguments import require_positive, split_name
 from lightning_colorize.common.bundled import DEFAULT, DEFAULT_FILE
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import exit_on_sigterm
 
-HELP = "serve a page that colors photographs, on this machine only unless --host is given"
+HELP = "serve a page that colorizes photographs, on this machine only unless --host is given"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,20 +21,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="[NAME=]CKPT_OR_RUN",
         type=split_name,
         action="append",
-        help="a model, as of colorize; may be repeated, to see several side by side (default: the "
-        "model of the package)",
+        help="a model, as in colorize; may be repeated to show several side by side (default: the "
+        "bundled model)",
     )
     parser.add_argument(
         "--host",
         default="127.0.0.1",
-        help="address to listen on; 0.0.0.0 lets other machines in (default: this machine only)",
+        help="address to listen on; 0.0.0.0 allows other machines (default: this machine only)",
     )
     parser.add_argument("--port", type=int, default=7860, help="port to listen on")
     parser.add_argument(
-        "--max-megabytes", type=int, default=50, metavar="N", help="largest file (default: 50)"
+        "--max-megabytes", type=int, default=50, metavar="N", help="maximum file size (default: 50)"
     )
     parser.add_argument(
-        "--max-megapixels", type=int, default=40, metavar="N", help="largest image (default: 40)"
+        "--max-megapixels",
+        type=int,
+        default=40,
+        metavar="N",
+        help="maximum image size (default: 40)",
     )
     add_loading_options(parser)
 
@@ -46,13 +51,13 @@ def run(args: argparse.Namespace) -> int:
     given = args.checkpoint or [(DEFAULT, DEFAULT_FILE)]
     named = {name or path.stem: path for name, path in given}
     if len(named) < len(given):
-        raise UsageError("--checkpoint: two models have one name; give NAME=CKPT_OR_RUN")
+        raise UsageError("--checkpoint: two models have the same name; give NAME=CKPT_OR_RUN")
     _require_free(args.host, args.port)
-    exit_on_sigterm()  # after the files of the page are removed
+    exit_on_sigterm()  # after removing the page's files
     from lightning_colorize.inference import choose_device, load_model
 
     with tempfile.TemporaryDirectory(prefix="lightning-colorize-") as folder:
-        # Read when Gradio is imported: its files are only those of this folder.
+        # Gradio reads this on import; it may only serve files from this folder.
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
         try:
             from lightning_colorize.inference.demo import build_demo, serve

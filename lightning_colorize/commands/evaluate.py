@@ -1,4 +1,4 @@
-"""`lightning-colorize evaluate`: the metrics of a checkpoint beside its baselines."""
+"""`lightning-colorize evaluate`: measures a checkpoint next to its baselines."""
 
 import argparse
 import math
@@ -9,19 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_colorize.commands.evaluate_grid import (
-    add_grid_options,
-    check_grid_options,
-    run_grid,
-)
-from lightning_colorize.commands.evaluate_protocol import add_protocol_option, run_protocol
-from lightning_colorize.common.arguments import (
-    add_checkpoint,
-    add_measuring_options,
-    decoding_options,
-    expanded_path,
-    require_positive,
-)
+from lightning_colorize.commands.options import add_checkpoint, add_measuring_options
+from lightning_colorize.common.arguments import Moved, Parser, expanded_path, require_positive
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.provenance import versions
@@ -31,61 +20,57 @@ if TYPE_CHECKING:
 
     from lightning_colorize.evaluation import Evaluation, EvaluationImages
     from lightning_colorize.evaluation.data import SplitName
-    from lightning_colorize.inference import Colorizer, TrainingData
     from lightning_colorize.metrics.spec import Metric
+    from lightning_colorize.models.base import Model
 
-HELP = "measure a checkpoint beside its baselines, optionally per folder, hue or chroma"
+HELP = "measure a checkpoint next to its baselines, optionally per folder, hue or chroma"
 
 _PARTS = ("folder", "hue", "chroma")
 
+_MOVED = {
+    "grid": "tune-decoding CKPT --data FOLDER NAME=VALUES ...",
+    "store": "tune-decoding CKPT --data FOLDER NAME=VALUES ... --store RATIO",
+    "page": "tune-decoding CKPT --data FOLDER NAME=VALUES ... --page FILE",
+    "protocol": "protocol NAME CKPT --data FOLDER",
+    "metric": "protocol NAME CKPT --data FOLDER --metric METRIC",
+}
+"""Options that became commands."""
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+
+def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
     add_checkpoint(parser, "checkpoint")
     parser.add_argument(
         "--group-by",
         metavar="PARTS",
         type=_parts,
-        help="also measure parts, separated by commas: folder for each sub-folder (category), hue "
+        help="also measure parts, comma-separated: folder for each sub-folder (category), hue "
         "and chroma for the pixels of each range of the true color",
     )
-    add_protocol_option(parser)
-    add_grid_options(parser)
+    for name, command in _MOVED.items():
+        parser.add_argument(f"--{name}", action=Moved, command=command)
     add_measuring_options(
         parser,
-        "split of the folder: as in training if the checkpoint was trained on it, else as fit "
-        "would split it (default: test if it was trained on or contains train/, else all)",
+        "split of the folder: the training split if the checkpoint was trained on it, else the "
+        "split of fit (default: test if it was trained on or contains train/, else all)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; returns 1 if images could not be read, or predictions are not finite."""
+    """Measure and print; returns 1 if images are unreadable or predictions are not finite."""
     require_positive(args, "size", "batch_size")
     if args.json is not None:
         require_writable(args.json, "--json")
-    check_grid_options(args)
-    if args.protocol is not None:
-        return run_protocol(args)
-    if args.metric:
-        raise UsageError(f"--metric {args.metric[0]} needs --protocol NAME")
     from rich.console import Console
 
-    from lightning_colorize.evaluation import evaluate, find_images
+    from lightning_colorize.evaluation import evaluate
     from lightning_colorize.evaluation.measure import MODEL
-    from lightning_colorize.inference import choose_device, load_model, training_data
+    from lightning_colorize.inference import choose_device, load_model
 
     device = choose_device(args.device)
     loaded = load_model(args.checkpoint, args.allow_class, device)
-    loaded.set_decoding(**decoding_options(args))
-    trained = training_data(loaded.path)
-    own = trained is not None and trained.is_of(args.data)
-    source = trained.source(args.allow_class) if trained is not None and own else None
-    default: SplitName = "test" if args.grid is None else "val"
-    found = find_images(args.data, args.split, source, default)
-    remarks = _remarks(args, loaded, trained, found)
-    if args.grid is not None:
-        print(*remarks, sep="\n", end="\n" * bool(remarks), file=sys.stderr)
-        return run_grid(args, loaded, found)
+    loaded.set_decoding(**args.settings)
+    found, remarks = find_measured(args, loaded.model, "test")
     size, parts = args.size or loaded.size, args.group_by or ()
     start = time.perf_counter()
     result = evaluate(
@@ -98,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     )
     seconds = time.perf_counter() - start
     if not result.images:
-        raise UsageError(f"none of {len(found.images)} images in {args.data} can be read")
+        raise UsageError(f"none of the {len(found.images)} images in {args.data} can be read")
     numbers = {
         "checkpoint": str(loaded.path),
         "data": str(args.data),
@@ -123,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
         "versions": versions(),
     }
     console = Console()
-    _print(console, result, loaded.task.metric_rows, parts)
+    _print(console, result, result.metrics, parts)
     unread = len(found.images) - result.images
     more = f"; {unread:,} could not be read" if unread else ""
     described = f"{found.describe(result.images, args.data, size)}, in {seconds:.1f} s{more}"
@@ -165,35 +150,44 @@ def _print(
             print_plain(console, parts_table(getattr(result, by), by))
 
 
-def _remarks(
-    args: argparse.Namespace,
-    loaded: "Colorizer",
-    trained: "TrainingData | None",
-    found: "EvaluationImages",
-) -> list[str]:
-    """Return warnings about the numbers: training images among them, missing baselines."""
-    from lightning_colorize.evaluation import count_trained
-    from lightning_colorize.tasks.exported import EXPORTED
+def find_measured(
+    args: argparse.Namespace, model: "Model", default: "SplitName"
+) -> "tuple[EvaluationImages, list[str]]":
+    """Return the images to measure, and remarks on the results.
 
+    Args:
+        args: Arguments with `data`, `split` and `allow_class`.
+        model: The model; if it was trained on the folder, its training split is used.
+        default: The default split of a folder with splits.
+    """
+    from lightning_colorize.evaluation import count_trained, find_images
+    from lightning_colorize.inference import training_data
+    from lightning_colorize.models.exported import EXPORTED
+
+    path = model.path
+    trained = None if path is None else training_data(path)
+    own = trained is not None and trained.is_of(args.data)
+    source = trained.source(args.allow_class) if trained is not None and own else None
+    found = find_images(args.data, args.split, source, default)
     lines = []
-    if trained is None and loaded.path.suffix in EXPORTED:
-        lines.append("an exported model does not name its training data, which may be among these")
+    if trained is None and path is not None and path.suffix in EXPORTED:
+        lines.append("an exported model does not record its training data; these may be part of it")
     elif trained is None:
-        root = None if loaded.data_root is None else expanded_path(loaded.data_root)
+        root = None if model.data_root is None else expanded_path(model.data_root)
         if root is not None and _overlap(root.resolve(), args.data.resolve()):
             split = "" if found.split == "all" else "this is fit's default split, and "
             lines.append(
-                f"{loaded.path} is in no run folder, so the split of {root} is unknown: "
-                f"{split}some of these images may have been trained on"
+                f"{model} is not in a run folder, so its split of {root} is unknown: "
+                f"{split}some of these images may be training images"
             )
     elif found.split != "train" and (
         count := count_trained(found.images, trained, args.allow_class)
     ):
-        hint = "; --split test takes none of them" if trained.is_of(args.data) else ""
-        lines.append(f"{count:,} of these {len(found.images):,} were trained on{hint}")
-    if loaded.baselines is None:
-        lines.append("the checkpoint has no baselines, so the table has no rows of them")
-    return lines
+        hint = "; --split test excludes them" if own else ""
+        lines.append(f"{count:,} of these {len(found.images):,} are training images{hint}")
+    if model.baselines is None:
+        lines.append("the checkpoint contains no baselines, so the table has none")
+    return found, lines
 
 
 def _overlap(one: Path, other: Path) -> bool:

@@ -1,4 +1,4 @@
-"""`lightning-colorize export`: a trained network as one file, for this package and without it."""
+"""`lightning-colorize export`: writes a trained network to one file, or a page that runs it."""
 
 import argparse
 import sys
@@ -6,13 +6,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_colorize.common.arguments import (
-    add_checkpoint,
-    add_network_options,
-    decoding_options,
-    expanded_path,
-    require_positive,
-)
+from lightning_colorize.commands.options import add_checkpoint, add_network_options
+from lightning_colorize.common.arguments import Parser, expanded_path, require_positive
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_atomic
 
@@ -23,7 +18,7 @@ HELP = "write a trained network to one file: safetensors, ONNX or torch.export"
 
 _FORMATS = {"safetensors": ".safetensors", "onnx": ".onnx", "torch-export": ".pt2"}
 _WEB = "web"
-_CALIBRATION = 128  # images
+_CALIBRATION = 128  # number of images
 _INTERFACES = {
     False: {
         "input": "`L`: (batch, 1, height, width), float32, lightness of CIE LAB in 0..100",
@@ -36,7 +31,7 @@ _INTERFACES = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
     add_checkpoint(parser, "checkpoint")
     add_exported(parser)
@@ -44,36 +39,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=[*_FORMATS, _WEB],
         help="safetensors: small, in half precision, for this package; onnx and torch-export: a "
-        "graph from L to ab that runs without it; web: FILE is the folder of a page that colors "
-        "photographs in the browser (default: by the suffix of FILE)",
+        "graph from L to ab that runs without it; web: FILE is the folder of a page that colorizes "
+        "photographs in the browser (default: from the suffix of FILE)",
     )
     parser.add_argument(
         "--whole-image",
         action="store_true",
-        help="an ONNX graph from an RGB image of any size to the colored image: resizing, LAB and "
-        "gamut are part of it",
+        help="an ONNX graph from an RGB image of any size to the "
+        "colorized image, including resizing, "
+        "LAB conversion and gamut mapping",
     )
     parser.add_argument(
         "--int8",
         metavar="FOLDER",
         type=expanded_path,
-        help="an ONNX graph with convolutions in 8 bits: a third of the size; the first 128 "
-        "color images of FOLDER set their ranges and show what it costs",
+        help="an ONNX graph with 8-bit convolutions, a third of the size; the first 128 "
+        "color images of FOLDER calibrate the ranges and measure the loss of quality",
     )
 
 
-def add_exported(parser: argparse.ArgumentParser) -> None:
-    """Add the file to write, and the options that become its defaults."""
+def add_exported(parser: Parser) -> None:
+    """Add the output file, and the options that become its defaults."""
     parser.add_argument("file", metavar="FILE", type=expanded_path, help="the file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing FILE")
-    add_network_options(parser, "the file's size: pixels at which the network sees an image")
+    add_network_options(parser, "short side of the network's input in pixels")
 
 
 def require_exported(args: argparse.Namespace, *suffixes: str) -> None:
-    """Refuse a file that cannot be written.
+    """Check that the output file can be written.
 
     Raises:
-        UsageError: If it has another suffix, exists, or its folder is not writable.
+        UsageError: If it has the wrong suffix, exists, or its folder is not writable.
     """
     require_positive(args, "size")
     if args.file.suffix not in suffixes:
@@ -85,7 +81,7 @@ def require_exported(args: argparse.Namespace, *suffixes: str) -> None:
 
 
 def write_card(model: "Colorizer", file: Path, rows: dict[str, str]) -> None:
-    """Write the model card beside an exported file, and print both."""
+    """Write the model card next to an exported file, and print both names."""
     write_atomic(_card(file), model.model_card(file.name, rows))
     print(f"{file}: {file.stat().st_size / 1e6:.1f} MB; model card: {_card(file)}")
 
@@ -95,7 +91,7 @@ def _card(file: Path) -> Path:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export; the options become the defaults of the file."""
+    """Export a network; the options become the file's defaults."""
     is_web = args.format == _WEB
     if is_web:
         require_positive(args, "size")
@@ -105,21 +101,19 @@ def run(args: argparse.Namespace) -> int:
         require_exported(args, *suffixes)
         if (args.whole_image or args.int8) and args.file.suffix != _FORMATS["onnx"]:
             raise UsageError("--whole-image and --int8 are for ONNX: give FILE.onnx")
-    from dataclasses import replace
-
     from lightning_colorize.data.sources.listing import require_folder
     from lightning_colorize.inference import choose_device, load_model
-    from lightning_colorize.inference.colorizer import require_exportable
+    from lightning_colorize.models.load import require_exportable
 
-    # Before a program asks for consent.
+    # Check before a program needs permission.
     require_exportable(args.checkpoint)
     if args.int8 is not None:
         require_folder(args.int8, "export", "--int8")
     is_graph = is_web or args.file.suffix != _FORMATS["safetensors"]
     device = choose_device("cpu" if is_graph else args.device)
     loaded = load_model(args.checkpoint, args.allow_class, device)
-    loaded.set_decoding(**decoding_options(args))
-    loaded = replace(loaded, size=args.size or loaded.size)
+    loaded.set_decoding(**args.settings)
+    loaded.model.size = args.size or loaded.size
     if is_web:
         _export_page(loaded, args)
     elif is_graph:
@@ -136,10 +130,10 @@ def _export_graph(loaded: "Colorizer", file: Path, image: bool, int8: Path | Non
 
     calibration = None
     if int8 is not None:
-        images = find_images(int8, "all").batches(loaded.size, 1, loaded.task.device)
+        images = find_images(int8, "all").batches(loaded.size, 1, loaded.model.device)
         calibration = list(islice(images, _CALIBRATION))
-    print("converting and comparing; this takes about a minute", file=sys.stderr)
-    difference = export_graph(loaded, file, image, calibration)
+    print("converting and verifying; this takes about a minute", file=sys.stderr)
+    difference = export_graph(loaded.model.exportable(graph=True), file, image, calibration)
     write_card(loaded, file, _INTERFACES[image] | {"difference from the network": difference})
 
 
@@ -156,9 +150,9 @@ def _export_page(loaded: "Colorizer", args: argparse.Namespace) -> None:
     from lightning_colorize.inference.card import software
     from lightning_colorize.reports.web_page import GRAPH, read_library, write_web_page
 
-    library = read_library()  # before the work
+    library = read_library()  # fail before the work starts
     args.file.mkdir(parents=True, exist_ok=True)
     _export_graph(loaded, args.file / GRAPH, True, args.int8)
     write_web_page(args.file, library, software(loaded.path))
-    print(f"{args.file}/index.html: put the folder on a web host, or try it with")
+    print(f"{args.file}/index.html: upload the folder to a web host, or try it with")
     print(f"python -m http.server --bind 127.0.0.1 --directory {args.file}")

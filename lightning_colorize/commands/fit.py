@@ -26,15 +26,15 @@ Train an experiment in a new run folder <run.root>/<experiment>/<run.name>/.
 
   --config FILE    an experiment, a fragment, or a run's config.yaml; later files override
                    earlier ones, and the command line overrides files
-  --model.KEY      of the task and its parts: --model.encoder ResNetEncoder
+  --model.KEY      the task and its parts: --model.encoder ResNetEncoder
                    --model.encoder.depth 18, --model.loss experiments/loss/huber.yaml,
-                   --model.optimizer.lr 1e-4; a class of your own: --model.loss mypackage.MyLoss
+                   --model.optimizer.lr 1e-4; your own class: --model.loss mypackage.MyLoss
   --print_config   print the resulting configuration and exit
-  --help all       every option, those of Lightning's Trainer included
+  --help all       every option, including the Trainer's
   --model.encoder.help ResNetEncoder
                    the options of a class
 
-The options used most, with their defaults (`null`: none, or chosen automatically):"""
+The most common options, with their defaults (`null`: none, or chosen automatically):"""
 
 
 def main(words: list[str]) -> int:
@@ -62,7 +62,7 @@ def main(words: list[str]) -> int:
 
 
 def common_options() -> list[str]:
-    """Return the help of the options in base.yaml, ours first: option, default, its comment."""
+    """Return the help of the options in base.yaml, ours first: option, default, comment."""
     blocks: dict[str, list[str]] = {"data": [], "run": [], "trainer": []}
     groups: list[str] = []
     for line in (bundled("experiments") / "base.yaml").read_text(encoding="utf-8").splitlines():
@@ -93,22 +93,22 @@ def resume_run(folder: Path, overrides: Sequence[str] = ()) -> int:
 def train(cli: "ColorizeCLI") -> None:
     """Fit, test the best checkpoint, and print the result."""
     from lightning_colorize.evaluation import print_result
-    from lightning_colorize.inference.colorizer import classes_to_allow
+    from lightning_colorize.models.checkpoint import read_intact
+    from lightning_colorize.models.load import classes_to_allow
     from lightning_colorize.runs.folder import BEST, LAST
     from lightning_colorize.runs.result import RunResult
-    from lightning_colorize.tasks.checkpoint import read_intact
 
     cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.resume_from, weights_only=True)
     if cli.best is None:
         return
     if cli.config_init.run.test and cli.datamodule.has("test"):
         cli.stop.stop_if_signaled()
-        # `ckpt_path` would also restore the callbacks of that epoch.
+        # `ckpt_path` would also restore that epoch's callbacks.
         if (cli.folder / BEST).is_file():
             try:
                 _, checkpoint = read_intact(cli.folder, BEST, LAST)
             except UsageError as error:
-                raise WorkError(f"there is no test: {error}") from None
+                raise WorkError(f"not tested: {error}") from None
             cli.model.load_state_dict(checkpoint["state_dict"])
         cli.trainer.test(cli.model, cli.datamodule, verbose=False)
     result = RunResult.read(cli.folder)

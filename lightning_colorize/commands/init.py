@@ -1,4 +1,4 @@
-"""`lightning-colorize init`: a copy of the bundled experiments and sweeps."""
+"""`lightning-colorize init`: copies the bundled experiments and sweeps."""
 
 import argparse
 import shutil
@@ -8,7 +8,7 @@ from lightning_colorize.common.arguments import expanded_path
 from lightning_colorize.common.bundled import bundled
 from lightning_colorize.common.errors import UsageError
 
-HELP = "copy the bundled experiments and sweeps to a folder, to run and edit them there"
+HELP = "copy the bundled experiments and sweeps to a folder, where you can edit and run them"
 
 _FOLDERS = ("experiments", "sweeps")
 
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _copy(target: Path, force: bool) -> tuple[int, list[Path]]:
-    """Copy missing files; return the number of files and those that were replaced."""
+    """Copy missing files; return the number of files and the replaced ones."""
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target} is a file; give a folder")
     copies = {
@@ -56,7 +56,7 @@ def _copy(target: Path, force: bool) -> tuple[int, list[Path]]:
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise UsageError(
             f"{changed[0]} already exists and differs{more}; nothing was copied; "
-            "give another folder, or --force to replace"
+            "choose another folder, or --force to replace"
         )
     for file, copy in copies.items():
         if copy in changed or not copy.exists():

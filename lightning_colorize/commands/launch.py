@@ -22,7 +22,7 @@ HELP = "train on one or several nodes of a Slurm cluster, and resume after any f
 
 PROGRAM = "lightning-colorize launch"
 
-_LIMIT = "required: minutes, or [D-]HH:MM:SS; at the limit the job is requeued and resumes"
+_LIMIT = "required: minutes, or [D-]HH:MM:SS; at the limit, the job is requeued and resumes"
 
 _SET_HERE = {
     "trainer.num_nodes": "--nodes sets it",
@@ -49,7 +49,7 @@ def main(words: list[str]) -> int:
         print(f"nothing to do: {ended}")
         return 0
     if is_running(folder):
-        raise UsageError(f"another process is writing into {folder} now")
+        raise UsageError(f"another process is writing to {folder}")
     executor.folder = folder / "slurm"
     executor.update_parameters(job_name=f"{folder.parent.name}-{folder.name}")
     command = step([sys.executable, "-m", "lightning_colorize", "fit", *fit], args.cpus)
@@ -65,8 +65,9 @@ def _parser() -> Parser:
     parser = Parser(
         prog=PROGRAM,
         allow_abbrev=False,
-        description="Submit a training to Slurm from a login node. All other arguments are those "
-        "of fit and are checked first, for example: lightning-colorize launch --nodes 2 --gpus 4 "
+        description="Submit a training job to Slurm from a login node. All other "
+        "arguments are passed to "
+        "fit and checked first, for example: lightning-colorize launch --nodes 2 --gpus 4 "
         "--time 24:00:00 --config experiments/cnn_unet.yaml --data.root photos. The run folder, "
         "the images and this installation must be on a file system that all nodes share.",
     )
@@ -83,8 +84,9 @@ def _parser() -> Parser:
         metavar="SECONDS",
         type=int,
         default=NOTICE,
-        help="seconds before the limit at which the current batch or validation ends and the "
-        f"checkpoint is written (default: {NOTICE})",
+        help="seconds before the limit at which training stops after the "
+        "current batch or validation "
+        f"and writes a checkpoint (default: {NOTICE})",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="check, print the batch script, submit nothing"
@@ -104,7 +106,7 @@ def _refuse_numbers(args: argparse.Namespace) -> None:
 def _executor(args: argparse.Namespace) -> "SlurmExecutor":
     """Return submitit's executor; its folder is set later."""
     made = executor(Path(), "launch")
-    # Slurm sends the signal up to a minute early; leave some time for training.
+    # Slurm may send the signal a minute early; leave some time for training.
     shortest = -(-args.notice // 60) + 3
     asked = parameters(resources(args, args.gpus), shortest)
     asked["additional_parameters"]["signal"] = f"USR1@{args.notice}"
@@ -113,13 +115,13 @@ def _executor(args: argparse.Namespace) -> "SlurmExecutor":
 
 
 def _fit_words(args: argparse.Namespace, rest: list[str]) -> list[str]:
-    """Return the arguments of `fit`: the given ones and those that follow from `launch`'s."""
+    """Return the arguments of `fit`: the given ones and those derived from `launch`'s."""
     from lightning_colorize.training.checking import check_words
 
     options = {word.partition("=")[0] for word in rest}
     for key, said in _SET_HERE.items():
         if f"--{key}" in options:
-            raise UsageError(f"--{key}: leave it out, {said}")
+            raise UsageError(f"--{key}: remove it, {said}")
     (config,) = check_words([rest])
     words = [*rest, "--trainer.num_nodes", str(args.nodes)]
     words += ["--trainer.devices", str(max(1, args.gpus))]
@@ -130,7 +132,7 @@ def _fit_words(args: argparse.Namespace, rest: list[str]) -> list[str]:
 
 
 def _submit(executor: "SlurmExecutor", command: str) -> None:
-    """Submit and print the job; if Slurm refuses, leave nothing behind."""
+    """Submit and print the job; clean up if Slurm refuses it."""
     from lightning_colorize.cluster.batch import submission
     from lightning_colorize.cluster.queue import require_slurm
 

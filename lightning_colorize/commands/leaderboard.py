@@ -1,4 +1,4 @@
-"""`lightning-colorize leaderboard`: results of one protocol in one table."""
+"""`lightning-colorize leaderboard`: collects results of one protocol in a table."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable
 from lightning_colorize.metrics.spec import METRICS
 
-HELP = "collect results of one protocol to a page and a Markdown table"
+HELP = "collect the results of one protocol on a page and in a Markdown table"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,16 +19,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE_OR_DIR",
         type=expanded_path,
         nargs="+",
-        help="results that `evaluate --protocol NAME --json FILE` wrote, or folders of them",
+        help="results that `protocol NAME SYSTEM --json FILE` wrote, or folders of them",
     )
     parser.add_argument(
-        "--out", metavar="DIR", type=expanded_path, required=True, help="folder of page and table"
+        "--out",
+        metavar="DIR",
+        type=expanded_path,
+        required=True,
+        help="folder for the page and the table",
     )
     parser.add_argument(
         "--sort-by",
         choices=[metric.name for metric in METRICS if metric.name != "mae_ab"],
         default="ciede2000",
-        help="metric of the best system, which is first (default: ciede2000)",
+        help="metric to sort by, best first (default: ciede2000)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing leaderboard")
 
@@ -59,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     write_leaderboard(args.out, ordered)
     names = [result.system for result in ordered]
     rows = {
-        # The place tells systems of one name apart.
+        # The position distinguishes systems with the same name.
         f"{name} ({i + 1})" if names.count(name) > 1 else name: {
             metric: value.value for metric, value in ordered[i].rows[SYSTEM].items()
         }

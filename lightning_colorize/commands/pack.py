@@ -2,38 +2,42 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from lightning_colorize.common.arguments import expanded_path, require_positive
 from lightning_colorize.common.errors import UsageError
 
-HELP = "pack an image folder into shards, which are smaller and faster to read, also remotely"
+HELP = "pack an image folder into shards, which are smaller and faster to read, even remotely"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "folder", metavar="FOLDER", type=expanded_path, help="images, split as fit splits them"
+        "folder",
+        metavar="FOLDER",
+        type=expanded_path,
+        help="image folder, split as in fit, or a CSV list of images for ManifestSource",
     )
     parser.add_argument(
         "shards",
         metavar="SHARDS",
         type=expanded_path,
-        help="new folder for the shards; run the same command again to continue after an "
-        "interruption",
+        help="new folder for the shards; rerun the same command to continue after an interruption",
     )
     parser.add_argument(
         "--size",
         metavar="N",
         type=int,
         default=256,
-        help="pixels of the short side, never enlarged; training at data.size 224 reads 252 of "
-        "them (default: 256)",
+        help="short side in pixels, never enlarged; training at data.size 224 reads 252 "
+        "pixels (default: 256)",
     )
     parser.add_argument(
         "--encoding",
         choices=("jpeg", "uint8"),
         default="jpeg",
-        help="re-encoded, or decoded: several times the size, faster to read (default: jpeg)",
+        help="jpeg: re-encoded; uint8: decoded, several times the size, "
+        "faster to read (default: jpeg)",
     )
     parser.add_argument(
         "--quality", metavar="N", type=int, default=95, help="JPEG quality, 1 to 100 (default: 95)"
@@ -45,34 +49,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--exclude-list",
         metavar="FILE",
         type=expanded_path,
-        help="leave out the images named in this file, as audit writes it",
+        help="exclude the images listed in this file, as written by audit",
     )
+    for column in ("label", "text"):
+        parser.add_argument(
+            f"--{column}", metavar="COLUMN", help=f"column of the CSV list with the {column}s"
+        )
     parser.add_argument(
         "--images-per-shard",
         metavar="N",
         type=int,
-        help="images of a shard (default: as many as make about 32 MiB)",
+        help="images per shard (default: about 32 MiB per shard)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Pack; returns 1 if some of the images could not be read."""
+    """Pack the images; returns 1 if some could not be read."""
     require_positive(args, "size", "quality", "workers", "images_per_shard")
     if args.quality > 100:
         raise UsageError(f"--quality {args.quality}: it must be at most 100")
-    if ":/" in str(args.shards):  # a URL, of which a path keeps one slash
+    if ":/" in str(args.shards):  # a URL; as a path, it keeps only one slash
         raise UsageError("SHARDS must be a local folder: pack there, then upload it")
     from lightning_colorize.common.processes import cores
     from lightning_colorize.data.shards.packing import pack
     from lightning_colorize.data.shards.plan import make_plan, pack_settings
     from lightning_colorize.data.shards.writer import BROKEN
-    from lightning_colorize.data.sources import FolderSource
+    from lightning_colorize.data.sources import FolderSource, ManifestSource, Source
 
     settings = pack_settings(args.size, args.encoding, args.quality, args.images_per_shard)
-    splits = FolderSource(exclude_list=args.exclude_list).split_names_of(args.folder)
-    plan = make_plan(args.folder, splits, settings)
+    folder: Path = args.folder
+    source: Source = FolderSource(exclude_list=args.exclude_list)
+    if folder.is_file():
+        folder, source = folder.parent, ManifestSource(args.exclude_list, args.label, args.text)
+    elif args.label or args.text:
+        raise UsageError(f"--label and --text name columns of a CSV list, but {folder} is a folder")
+    splits = source.splits(args.folder)
+    if any(images.weights is not None for images in splits.values()):
+        raise UsageError(f"{args.folder} has weights, which shards do not support: remove them")
+    plan = make_plan(folder, splits, settings)
     if args.folder.resolve() in args.shards.resolve().parents:
-        raise UsageError(f"{args.shards} lies in {args.folder}: name a folder outside of it")
+        raise UsageError(f"{args.shards} is inside {args.folder}: choose a folder outside of it")
     try:
         args.shards.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`resume`: continue a run that was interrupted."""
+"""`resume`: continue an interrupted run."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.folder import CONFIG, LAST
 from lightning_colorize.runs.result import RunResult
 
-HELP = "continue a run that was interrupted or killed, in the same folder and W&B run"
+HELP = "continue an interrupted or killed run in the same folder and W&B run"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "overrides",
         metavar="--KEY VALUE",
         nargs=argparse.REMAINDER,
-        help="changes to its configuration; to train a finished run longer: "
+        help="configuration overrides; to train a finished run longer: "
         "lightning-colorize resume runs/cnn_unet/first --trainer.max_epochs 40",
     )
 
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     if result is not None and result.ended and not args.overrides:
         raise UsageError(
             f"nothing to resume: {folder} is {result.status.replace('_', ' ')}; "
-            "to train longer add for instance --trainer.max_epochs N"
+            "to train longer, add for instance --trainer.max_epochs N"
         )
     from lightning_colorize.commands.fit import resume_run
 

@@ -1,20 +1,16 @@
-"""`lightning-colorize router`: a network and its specialists as one file."""
+"""`lightning-colorize router`: joins a network and its specialists in one file."""
 
 import argparse
 
 from lightning_colorize.commands.export import add_exported, require_exported, write_card
-from lightning_colorize.common.arguments import (
-    add_checkpoint,
-    decoding_options,
-    expanded_path,
-    require_positive,
-)
+from lightning_colorize.commands.options import add_checkpoint
+from lightning_colorize.common.arguments import Parser, expanded_path, require_positive
 from lightning_colorize.common.errors import UsageError
 
-HELP = "join a network and specialists for categories, chosen for each image by a classifier"
+HELP = "join a network and specialists for image categories, with a classifier that chooses one"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
     add_checkpoint(parser, "checkpoint")
     add_exported(parser)
@@ -22,23 +18,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "specialists",
         metavar="CATEGORY=CKPT_OR_RUN",
         nargs="+",
-        help="a run that was fine-tuned from the checkpoint (--model.checkpoint) on the images of "
-        "a category: the first folder of the names in the checkpoint's training data",
+        help="a run fine-tuned from the checkpoint (--model.checkpoint) on the images of "
+        "a category, which is the first folder of names in the checkpoint's training data",
     )
     parser.add_argument(
         "--confidence",
         metavar="P",
         type=float,
         default=0.5,
-        help="least probability of a category for its specialist; below, the checkpoint's own "
-        "network colors the image (default: 0.5)",
+        help="minimum probability of a category for its specialist; below it, the checkpoint's "
+        "network colorizes the image (default: 0.5)",
     )
     parser.add_argument(
         "--max-images",
         metavar="N",
         type=int,
         default=4096,
-        help="training images of the classifier (default: 4096)",
+        help="training images for the classifier (default: 4096)",
     )
 
 
@@ -51,22 +47,20 @@ def run(args: argparse.Namespace) -> int:
     named = dict(word.partition("=")[::2] for word in args.specialists)
     if len(named) < len(args.specialists) or not all(named.values()):
         raise UsageError("give CATEGORY=CKPT_OR_RUN, each category once")
-    from dataclasses import replace
-
     from lightning_colorize.evaluation.data import category_of
-    from lightning_colorize.inference import choose_device, load_model, training_data
-    from lightning_colorize.inference.colorizer import trust_of
+    from lightning_colorize.inference import Colorizer, training_data
     from lightning_colorize.inference.specialists import fit_router, join_specialists
+    from lightning_colorize.models.load import choose_device, load_model
 
     device = choose_device(args.device)
-    common = load_model(args.checkpoint, args.allow_class, device)
-    common.set_decoding(**decoding_options(args))
-    common = replace(common, size=args.size or common.size)
-    trained = training_data(common.path)
+    common = load_model(args.checkpoint, args.allow_class, device).exportable()
+    common.settings = common.settings.updated(args.settings)
+    common.size = args.size or common.size
+    trained = None if common.path is None else training_data(common.path)
     if trained is None:
-        raise UsageError(f"{common.path} is in no run folder, so its training data is unknown")
+        raise UsageError(f"{common} is not in a run folder, so its training data is unknown")
     specialists = {
-        name: load_model(expanded_path(path), args.allow_class, device)
+        name: load_model(expanded_path(path), args.allow_class, device).exportable()
         for name, path in named.items()
     }
     splits = trained.source(args.allow_class).splits(trained.root)
@@ -74,18 +68,19 @@ def run(args: argparse.Namespace) -> int:
     categories = sorted({category_of(images.name(i)) for i in range(len(images))})
     if unknown := named.keys() - categories:
         raise UsageError(
-            f"no category {', '.join(sorted(unknown))} in the training data of {common.path}, "
+            f"no category {', '.join(sorted(unknown))} in the training data of {common}, "
             f"only {', '.join(categories)}"
         )
-    trust = trust_of(common.path, args.allow_class)
-    model = join_specialists(common, specialists, categories, args.confidence, trust)
+    model = join_specialists(common, specialists, categories, args.confidence)
     recognitions = list(fit_router(model, splits, category_of, args.max_images))
-    model.export(args.file)
+    colorizer = Colorizer(model)
+    colorizer.export(args.file)
     for found in recognitions:
         print(
             f"{found.category}: of {found.images:,} validation images, {found.recognized:.0%} "
             f"recognized, {found.routed:.0%} above --confidence"
             + ("" if found.category in specialists else " (no specialist)")
         )
-    write_card(model, args.file, {"specialists": ", ".join(specialists)})
+    # The run's test metrics are of the common network alone.
+    write_card(colorizer, args.file, {"specialists": ", ".join(specialists)})
     return 0

@@ -1,8 +1,8 @@
-"""`lightning-colorize runs list`: a table of runs."""
+"""`lightning-colorize runs list`: lists runs in a table."""
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning_colorize.common.arguments import expanded_path
 from lightning_colorize.common.errors import UsageError
@@ -14,12 +14,9 @@ from lightning_colorize.runs.listing import differences, find_metric, rank
 from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.runs.result import RunResult
 
-if TYPE_CHECKING:
-    from rich.table import Table
+HELP = "list the runs by best metric, with their status and configuration differences"
 
-HELP = "list the runs by best metric, with their status and what differs in configuration"
-
-_COLUMNS = 6  # settings that differ; more do not fit
+_COLUMNS = 6  # maximum number of columns for settings that differ
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table; an empty list is not an error."""
+    """Print the table, even if it is empty."""
     if args.json is not None:
         require_writable(args.json, "--json")
     folders = find_runs(args.root)
@@ -49,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         if not folders:
             known = ", ".join(experiments) or "none"
             raise UsageError(
-                f"--experiment {args.experiment}: no runs of it in {args.root}; available: {known}"
+                f"--experiment {args.experiment}: no runs in {args.root}; available: {known}"
             )
     if not folders:
         print(f"no runs in {args.root} yet; lightning-colorize fit starts one")
@@ -67,53 +64,44 @@ def run(args: argparse.Namespace) -> int:
 def _print_table(
     runs: Sequence[RunRecord], metric: str, differing: Mapping[str, Sequence[str | None]]
 ) -> None:
-    from rich.console import Console
-
-    console = Console()
-    unbounded = console.options.update(width=10_000)
-    if not console.is_terminal:
-        # A file or another program reads whole lines.
-        console = Console(width=unbounded.max_width)
-    shown = list(differing)[:_COLUMNS]
-    table = _table(runs, metric, differing, shown, boxed=console.is_terminal)
-    while shown and console.measure(table, options=unbounded).maximum > console.width:
-        shown.pop()
-        table = _table(runs, metric, differing, shown, boxed=console.is_terminal)
-    console.print(table)
-    if more := len(differing) - len(shown):
-        hint = "a wider terminal shows more, --json FILE all of it"
-        console.print(f"{more} more settings differ; {hint}", highlight=False)
-
-
-def _table(
-    runs: Sequence[RunRecord],
-    metric: str,
-    differing: Mapping[str, Sequence[str | None]],
-    shown: Sequence[str],
-    *,
-    boxed: bool,
-) -> "Table":
     from rich.box import SIMPLE
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE if boxed else None, pad_edge=False)
-    for heading in ("run", "status", metric, "- grey", "epochs", "time"):
-        table.add_column(heading, justify="left" if heading in ("run", "status") else "right")
-    for name in short_names(shown).values():
-        table.add_column(name)
-    for i, run_ in enumerate(runs):
-        cells = [
-            run_.name,
-            run_.status,
-            _number(run_.metrics.get(metric), "{:.3f}"),
-            _number(run_.minus_grey(metric), "{:+.3f}"),
-            _number(run_.epochs, "{}"),
-            format_time(run_.result.seconds if run_.result else None),
-            *(_value(differing[name][i]) for name in shown),
-        ]
-        table.add_row(*map(Text, cells))
-    return table
+    console = Console()
+    unbounded = console.options.update(width=10_000)
+    boxed = console.is_terminal
+    if not boxed:
+        # Files and other programs get full-width lines.
+        console = Console(width=unbounded.max_width)
+    columns = [
+        ("run", [run.name for run in runs]),
+        ("status", [run.status for run in runs]),
+        (metric, [_number(run.metrics.get(metric), "{:.3f}") for run in runs]),
+        ("- grey", [_number(run.minus_grey(metric), "{:+.3f}") for run in runs]),
+        ("epochs", [_number(run.epochs, "{}") for run in runs]),
+        ("time", [format_time(run.result.seconds if run.result else None) for run in runs]),
+    ]
+    fixed = len(columns)
+    shown = short_names(list(differing)[:_COLUMNS])
+    columns += [(short, list(map(_value, differing[name]))) for name, short in shown.items()]
+
+    def table(count: int) -> Table:
+        made = Table(box=SIMPLE if boxed else None, pad_edge=False)
+        for index, (heading, _) in enumerate(columns[:count]):
+            made.add_column(heading, justify="right" if 2 <= index < fixed else "left")
+        for cells in zip(*(cells for _, cells in columns[:count]), strict=True):
+            made.add_row(*map(Text, cells))
+        return made
+
+    count, width = len(columns), console.width
+    while count > fixed and console.measure(table(count), options=unbounded).maximum > width:
+        count -= 1
+    console.print(table(count))
+    if more := len(differing) - (count - fixed):
+        hint = "use a wider terminal, or --json FILE for all"
+        console.print(f"{more} more settings differ; {hint}", highlight=False)
 
 
 def _as_json(
@@ -142,7 +130,7 @@ def _as_json(
 def _value(value: str | None) -> str:
     if value is None:
         return UNKNOWN
-    # A class path is shown by its last part; numbers and paths stay whole.
+    # Shorten class paths to their last part; keep numbers and paths.
     return value.rpartition(".")[2] if value.startswith("lightning_colorize.") else value
 
 

@@ -23,7 +23,7 @@ def add_slurm_options(parser: argparse._ArgumentGroup, cpus: str, time: str) -> 
 
 
 def resources(args: argparse.Namespace, gpus: int | None) -> Resources:
-    """Return these options as resources of a job with some GPUs per node."""
+    """Return these options as the resources of a job with `gpus` GPUs per node."""
     names = ("partition", "time", "cpus", "mem", "account", "qos")
     asked = {name: getattr(args, name) for name in names}
     return Resources(**asked, gpus=gpus, extra=dict(map(_pair, args.sbatch)))

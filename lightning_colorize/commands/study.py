@@ -1,4 +1,4 @@
-"""`lightning-colorize study`: serves a study page and scores its answers; plans a study."""
+"""`lightning-colorize study`: plans and serves a study, and scores its answers."""
 
 import argparse
 from importlib import import_module
@@ -30,48 +30,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.sqlite",
         type=expanded_path,
         required=True,
-        help="stores links and answers; a later start with the same file continues the study",
+        help="file for links and answers; starting again with it continues the study",
     )
     serve.add_argument(
         "--raters",
         metavar="N",
         type=int,
         default=20,
-        help="number of links; a larger number on a later start adds links (default: 20)",
+        help="number of links; a larger number adds links to a study (default: 20)",
     )
     serve.add_argument(
         "--consent",
         metavar="FILE",
         type=expanded_path,
-        help="text that each rater agrees to before the first pair; an empty line separates "
-        "paragraphs (default: the file's, or a text of the package)",
+        help="text that raters agree to before the first pair; an empty line separates "
+        "paragraphs (default: the text in FILE.sqlite, or the bundled one)",
     )
     serve.add_argument(
         "--host",
         default="127.0.0.1",
-        help="address to listen on; 0.0.0.0 lets other machines in (default: this machine only)",
+        help="address to listen on; 0.0.0.0 allows other machines (default: this machine only)",
     )
     serve.add_argument("--port", type=int, default=8000, help="port to listen on; 0 for a free one")
     serve.add_argument(
-        "--url", help="start of the links, such as https://study.example.org behind a proxy"
+        "--url", help="base URL of the links, such as https://study.example.org behind a proxy"
     )
     serve.add_argument(
         "--rate",
         metavar="N",
         type=float,
         default=50.0,
-        help="requests per second from one address; raters behind one proxy share it (default: 50)",
+        help="maximum requests per second per address, shared by raters "
+        "behind a proxy (default: 50)",
     )
 
     export = action("export", "write the answers of a served study as files", "study_serve")
     export.add_argument(
-        "answers", metavar="FILE.sqlite", type=expanded_path, help="the file of study serve"
+        "answers", metavar="FILE.sqlite", type=expanded_path, help="file written by study serve"
     )
     export.add_argument(
         "folder",
         metavar="FOLDER",
         type=expanded_path,
-        help="receives one JSON file per rater, for study score",
+        help="folder for one JSON file per rater, for study score",
     )
 
     score = action("score", "show how often systems fooled people or were preferred", "study_score")
@@ -80,21 +81,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.json",
         nargs="+",
         type=expanded_path,
-        help="answers saved by the page or by study export, one file per participant",
+        help="files of answers from the page or from study export, one per participant",
     )
     score.add_argument(
         "--by",
         choices=("rater", "image"),
         action="append",
         default=[],
-        help="also show the rates of each rater or image; may be repeated",
+        help="also show the rates per rater or image; may be repeated",
     )
     score.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the intervals")
     score.add_argument(
-        "--json", metavar="FILE", type=expanded_path, help="write the unrounded rates"
+        "--json", metavar="FILE", type=expanded_path, help="write the unrounded results"
     )
 
-    power = action("power", "show how small a preference a study can see", "study_score")
+    power = action("power", "show how small a preference a study can detect", "study_score")
     power.add_argument(
         "--raters", metavar="N", type=int, required=True, help="raters who pass the checks"
     )
@@ -113,7 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         type=float,
         default=0.55,
-        help="share of the answers for the better system, above 0.5 and below 1 (default: 0.55)",
+        help="share of answers for the better system, above 0.5 and below 1 (default: 0.55)",
     )
     for who, answers in (("rater", "answers of one rater"), ("image", "answers to one image")):
         power.add_argument(

@@ -24,7 +24,7 @@ _MOST = 1_000_000  # raters, pairs or images
 
 
 def score(args: argparse.Namespace) -> int:
-    """Print the rates; return 1 if nobody's answers count."""
+    """Print the rates; return 1 if no answers count."""
     require_not_negative(args, "seed")
     if args.json is not None:
         require_writable(args.json, "--json")
@@ -74,19 +74,20 @@ def score(args: argparse.Namespace) -> int:
 
 
 def power(args: argparse.Namespace) -> int:
-    """Print what a study can see, and how large it must be."""
+    """Print the preference that a study can detect, and the required number of answers."""
     require_positive(args, "raters", "pairs", "images")
     for name in ("raters", "pairs", "images"):
         if getattr(args, name) > _MOST:
-            raise UsageError(f"--{name} {getattr(args, name)}: the most is {_MOST}")
+            raise UsageError(f"--{name} {getattr(args, name)}: the maximum is {_MOST}")
     for name in ("rater_correlation", "image_correlation"):
         if not 0 <= getattr(args, name) <= 1:
             option = name.replace("_", "-")
             raise UsageError(f"--{option} {getattr(args, name)} is not in 0..1")
     total = args.rater_correlation + args.image_correlation
-    if total > 1:  # more answers would then say less
+    if total > 1:  # otherwise, more answers would be less informative
         raise UsageError(
-            f"--rater-correlation and --image-correlation sum to {total:g}, and the most is 1, as "
+            f"--rater-correlation and --image-correlation sum to {total:g}, but the "
+            "maximum is 1, since "
             "both are shares of the variance of an answer; give smaller ones"
         )
     if not 0.5 < args.preference < 1:
@@ -106,10 +107,10 @@ def power(args: argparse.Namespace) -> int:
     )
     shown = f"{args.preference:.1%}"
     chance = formulas.power(design.effective, args.preference)
-    print(f"power to see a preference of {shown} (two-sided, 5 %): {chance:.0%}")
+    print(f"power to detect a preference of {shown} (two-sided, 5 %): {chance:.0%}")
     smallest = formulas.smallest_preference(design.effective)
     limit = "none" if smallest is None else f"{smallest:.1%}"
-    print(f"smallest preference seen with a power of 80 %: {limit}")
+    print(f"smallest preference detected with a power of 80 %: {limit}")
     needed = formulas.needed(args.preference)
     print(f"a power of 80 % for {shown} needs {needed:,.0f} independent answers:")
     for name in ("raters", "pairs", "images"):

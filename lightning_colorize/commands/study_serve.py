@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import socket
 from pathlib import Path
 
 from lightning_colorize.common.arguments import require_positive
@@ -17,37 +18,43 @@ def serve(args: argparse.Namespace) -> int:
     """Serve until interrupted; returns 130."""
     require_positive(args, "raters")
     if args.raters > _MOST_RATERS:
-        raise UsageError(f"--raters {args.raters}: the most is {_MOST_RATERS}")
+        raise UsageError(f"--raters {args.raters}: the maximum is {_MOST_RATERS}")
     if not 0 < args.rate < float("inf"):
         raise UsageError(f"--rate {args.rate}: it must be above 0")
     if not 0 <= args.port < 65536:
         raise UsageError(f"--port {args.port} is not in 0..65535")
     if args.url is not None and not re.fullmatch(r"https?://[^\s?#]+", args.url):
-        raise UsageError(f"--url {args.url}: give the start of a link, such as https://example.org")
+        raise UsageError(f"--url {args.url}: give a base URL, such as https://example.org")
     consent = None if args.consent is None else _read_consent(args.consent)
     exit_on_sigterm()
     from lightning_colorize.reports.perception.page import read_page
-    from lightning_colorize.reports.perception.server import (
-        CONSENT,
-        MAX_CONNECTIONS,
-        MAX_OF_ADDRESS,
-        StudyServer,
-    )
     from lightning_colorize.reports.perception.store import AnswerStore
 
+    try:
+        from lightning_colorize.reports.perception.server import (
+            CONSENT,
+            MAX_CONNECTIONS,
+            MAX_OF_ADDRESS,
+            StudyServer,
+        )
+    except ImportError as error:
+        raise UsageError(
+            f"the server needs {error.name}: pip install 'lightning-colorize[study]'"
+        ) from None
     store = AnswerStore.serving(args.answers, read_page(args.page), consent, CONSENT)
     try:
         try:
-            # All raters behind a proxy have its address.
-            connections = MAX_OF_ADDRESS if args.url is None else MAX_CONNECTIONS
-            server = StudyServer((args.host, args.port), args.page, store, args.rate, connections)
+            listener = socket.create_server((args.host, args.port))
         except OSError as error:
             raise UsageError(f"--host {args.host} --port {args.port}: {error.strerror}") from None
-        with server:
-            address = f"http://{args.host}:{server.server_port}"
+        with listener:
+            # All raters behind a proxy share its address.
+            connections = MAX_OF_ADDRESS if args.url is None else MAX_CONNECTIONS
+            server = StudyServer(listener, args.page, store, args.rate, connections)
+            address = f"http://{args.host}:{listener.getsockname()[1]}"
             tokens = store.invite(args.raters)
             start = (args.url or address).rstrip("/")
-            print(f"{len(tokens)} links, one for each rater:")
+            print(f"{len(tokens)} links, one per rater:")
             print(*(f"{start}/t/{token}" for token in tokens), sep="\n")
             print(f"study on {address}, answers in {args.answers} (Ctrl-C stops it)", flush=True)
             server.serve_forever()
@@ -59,7 +66,7 @@ def serve(args: argparse.Namespace) -> int:
 
 
 def export(args: argparse.Namespace) -> int:
-    """Write one file per rater who gave answers; return 1 if nobody did."""
+    """Write one file per rater with answers; return 1 if there are none."""
     require_writable(args.folder / "answers.json", "FOLDER")
     from lightning_colorize.reports.perception.store import AnswerStore
 
@@ -82,7 +89,7 @@ def _read_consent(path: Path) -> str:
     except OSError as error:
         raise UsageError(f"--consent {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise UsageError(f"--consent {path} is not a text in UTF-8") from None
+        raise UsageError(f"--consent {path} is not UTF-8 text") from None
     if not 0 < len(text) <= _MOST_CONSENT:
         raise UsageError(f"--consent {path}: it has {len(text)} characters, not 1..{_MOST_CONSENT}")
     return text

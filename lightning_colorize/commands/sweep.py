@@ -1,7 +1,6 @@
-"""`lightning-colorize sweep`: many runs from one file, locally or through W&B."""
+"""`lightning-colorize sweep`: many runs from one file, locally, on a cluster or through W&B."""
 
 import argparse
-from collections.abc import Callable
 from importlib import import_module
 
 from lightning_colorize.commands.slurm_options import add_slurm_options
@@ -17,21 +16,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions and their arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
-    def action(name: str, help_: str, module: str) -> argparse.ArgumentParser:
-        added = actions.add_parser(name, help=help_, description=help_)
-        added.set_defaults(module=module)
-        return added
+    def action(name: str, help_: str) -> argparse.ArgumentParser:
+        return actions.add_parser(name, help=help_, description=help_)
 
-    run_ = action("run", "check a sweep file, then run its trials", "sweep_work")
+    run_ = action("run", "check a sweep file, then run its trials")
     run_.add_argument("file", metavar="FILE", type=expanded_path, help="sweep file in W&B's schema")
     run_.add_argument(
         "--engine",
         choices=("auto", "local", "wandb"),
         default="auto",
-        help="W&B, or Optuna on this machine; auto: W&B if logged in (default: auto)",
+        help="wandb, or local for Optuna on this machine; auto: W&B if logged in (default: auto)",
     )
     run_.add_argument(
-        "--root", metavar="FOLDER", type=expanded_path, default=ROOT, help="folder of all runs"
+        "--root", metavar="FOLDER", type=expanded_path, default=ROOT, help="folder of the runs"
     )
     run_.add_argument(
         "--storage",
@@ -39,75 +36,77 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="sqlite:///FILE or postgresql://USER@HOST/DATABASE, which other machines can join "
         "(default: a journal in the sweep's folder); keep the password in ~/.pgpass",
     )
-    run_.add_argument("--seed", metavar="N", type=int, default=0, help="of all random draws")
+    run_.add_argument("--seed", metavar="N", type=int, default=0, help="seed for all random draws")
     _add_workers(run_)
 
-    join = action("join", "run trials of an existing sweep as a further worker", "sweep_work")
+    join = action("join", "run trials of an existing sweep as an additional worker")
     _add_study(join)
     _add_workers(join)
 
-    resume = action("resume", "resume a sweep that was stopped or killed", "sweep_work")
+    resume = action("resume", "resume a stopped or killed sweep")
     _add_study(resume)
     resume.add_argument("--retry-failed", action="store_true", help="queue failed trials again")
     _add_workers(resume)
 
-    stop = action("stop", "let running trials finish and start no others", "sweep_after")
+    stop = action("stop", "let running trials finish, and start no more")
     _add_study(stop)
     stop.add_argument(
-        "--now", action="store_true", help="interrupt running trials; sweep resume resumes them"
+        "--now", action="store_true", help="interrupt running trials; sweep resume continues them"
     )
 
-    status = action("status", "show all trials", "sweep_after")
+    status = action("status", "show all trials")
     _add_study(status)
 
-    export = action("export", "write the trials and the winner's configuration", "sweep_after")
+    export = action("export", "write the trials and the best trial's configuration")
     _add_study(export)
 
-    report = action("report", "write the sweep's HTML page", "sweep_after")
+    report = action("report", "write the sweep's HTML page")
     _add_study(report)
     report.add_argument(
         "--report-images",
         metavar="N",
         type=int,
         default=IMAGES,
-        help=f"validation images on the page, of the best trials; 0 for none (default: {IMAGES})",
+        help=f"validation images of the best trials on the page; 0 for none (default: {IMAGES})",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the action; returns the exit code."""
-    module = import_module(f"lightning_colorize.commands.{args.module}")
-    do: Callable[[argparse.Namespace], int] = getattr(module, args.action)
-    return do(args)
+    actions = import_module("lightning_colorize.commands.sweep_actions")
+    code: int = getattr(actions, args.action)(args)
+    return code
 
 
 def _add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "study", metavar="FOLDER_OR_URL", help="a sweep's folder, or the URL of its database"
     )
-    parser.add_argument("--name", help="the sweep, if a database contains several")
+    parser.add_argument("--name", help="name of the sweep, if the database contains several")
 
 
 def _add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--workers", metavar="N", type=int, default=1, help="trials that run at the same time"
+        "--workers", metavar="N", type=int, default=1, help="number of trials to run in parallel"
     )
     parser.add_argument(
         "--gpus-per-trial",
         metavar="K",
         type=int,
-        help="visible GPUs of each trial (default: all are divided among the workers)",
+        help="visible GPUs per trial (default: all, divided among the workers)",
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="check, print some trials' commands or the batch script, and run nothing",
+        help="check, print some trials' commands or the batch script, but run nothing",
     )
     parser.add_argument(
         "--launcher",
         choices=("local", "slurm"),
         default="local",
-        help="run workers on this machine, or each as a Slurm job (default: local)",
+        help="run workers on this machine, or each worker as a Slurm job (default: local)",
     )
     slurm = parser.add_argument_group("with --launcher slurm, for each worker")
-    add_slurm_options(slurm, cpus="cores", time="minutes, or [D-]HH:MM:SS; then requeued")
+    add_slurm_options(
+        slurm, cpus="cores", time="minutes, or [D-]HH:MM:SS; the job is then requeued"
+    )

@@ -1,4 +1,4 @@
-"""Checks a sweep file's commands with `fit`'s own parser, before the first trial."""
+"""Checks of a sweep file's commands with `fit`'s own parser, before the first trial."""
 
 import math
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.space import Parameter, as_key, shown
+from lightning_colorize.sweeps.space import Parameter, as_key, choices_of, quantile, shown
 from lightning_colorize.sweeps.spec import ARGUMENTS, Sweep
 from lightning_colorize.sweeps.trial import expand, unset_variables
 from lightning_colorize.training.checking import check_words
@@ -17,14 +17,15 @@ _PROGRAMS = (["lightning-colorize"], ["-m", "lightning_colorize"])
 def check(sweep: Sweep, file: Path) -> None:
     """Parse the command of one trial per listed value, as `fit` would.
 
-    For another program's command, check only that its environment variables are set.
+    For commands of other programs, only check that their environment variables are set.
 
     Raises:
-        UsageError: With the parameter and the accepted values.
+        UsageError: If a check fails; the message names the parameter and the accepted values.
     """
     if unset := unset_variables(sweep):
         raise UsageError(
-            f"{file}: the command needs {' and '.join(unset)}, which the environment lacks; "
+            f"{file}: the command needs {' and '.join(unset)}, which the "
+            "environment does not define; "
             f"write {unset[0]}=VALUE before lightning-colorize"
         )
     trials = list(variations(sweep))
@@ -42,22 +43,23 @@ def check(sweep: Sweep, file: Path) -> None:
 
 
 def remarks(sweep: Sweep) -> Iterator[str]:
-    """Yield hints about settings that are often misread."""
+    """Yield hints about settings that are often misunderstood."""
     if sweep.trial_count is None:
         never = f"run_cap: missing, so method: {sweep.method} never ends"
-        yield f"{never}; write one, such as run_cap: 20"
+        yield f"{never}; add one, such as run_cap: 20"
     for name, content in sweep.source["parameters"].items():
         distribution = content.get("distribution")
         if distribution in ("log_uniform", "q_log_uniform"):
             low, high = (f"{math.exp(content[key]):.4g}" for key in ("min", "max"))
             yield (
-                f"parameters.{name}: {distribution} draws from {low} to {high}, as min and max are "
-                f"exponents of e; {distribution}_values takes the limits themselves"
+                f"parameters.{name}: {distribution} draws from {low} to {high}, "
+                "since min and max are "
+                f"exponents of e; use {distribution}_values to give the limits themselves"
             )
 
 
 def fit_words(words: list[str]) -> list[str] | None:
-    """Return the words after `fit` on a command line; None if it does not call `fit`."""
+    """Return the arguments of `fit` on a command line; None if it does not call `fit`."""
     for at, word in enumerate(words):
         before = [Path(word).name for word in words[:at]]
         if word == "fit" and any(before[-len(program) :] == program for program in _PROGRAMS):
@@ -66,7 +68,7 @@ def fit_words(words: list[str]) -> list[str] | None:
 
 
 def variations(sweep: Sweep) -> Iterator[dict[str, Any]]:
-    """Yield trials' values such that each listed value of each parameter occurs at least once."""
+    """Yield the values of trials that together cover each listed value of each parameter."""
     listed = {name: _listed(parameter) for name, parameter in sweep.parameters.items()}
     first = {name: values[0] for name, values in listed.items()}
     yield first
@@ -76,11 +78,11 @@ def variations(sweep: Sweep) -> Iterator[dict[str, Any]]:
 
 
 def _listed(parameter: Parameter) -> list[Any]:
-    """Return the listed values, the ends of a range, which may be long, or else two quartiles."""
-    values = parameter.choices
+    """Return the listed values, the ends of an integer range, or else two quartiles."""
+    values = choices_of(parameter)
     if values is None:
-        # One, if they are rounded to the same number.
-        return list(dict.fromkeys((parameter.quantile(0.5), parameter.quantile(0.75))))
+        # One value if rounding makes them equal.
+        return list(dict.fromkeys((quantile(parameter, 0.5), quantile(parameter, 0.75))))
     return [values[0], values[-1]] if isinstance(values, range) else list(values)
 
 
@@ -89,7 +91,7 @@ def _refuse_none(sweep: Sweep, file: Path) -> None:
         if None in _listed(parameter):
             raise UsageError(
                 f"{file}: parameters.{name}: null would reach fit as the text None; "
-                'write "null", with the quotes'
+                'write "null" with quotes'
             )
 
 
@@ -97,7 +99,7 @@ def _parameters_last(sweep: Sweep, values: dict[str, Any]) -> list[str]:
     """Return a trial's command with its parameters at the end, in reverse order.
 
     A parameter still precedes its own arguments (`model.loss` precedes `model.loss.beta`), and
-    `config` every option.
+    `config` precedes every option.
     """
     at = next(at for at, token in enumerate(sweep.command) if token in ARGUMENTS)
 
@@ -114,12 +116,12 @@ def _parameters_last(sweep: Sweep, values: dict[str, Any]) -> list[str]:
 
 
 def _short(option: str) -> str:
-    """Return an option's name without `init_args` and `class_path`, which `fit` does not need."""
+    """Return an option's name without `init_args` and `class_path`, which are optional in `fit`."""
     return option.partition("=")[0].replace(".init_args.", ".").removesuffix(".class_path")
 
 
 def _refuse_overridden(file: Path, configs: list[Any], parameters_last: list[Any]) -> None:
-    """Refuse a parameter that the rest of the command overrides: its label would be wrong."""
+    """Refuse parameters that the rest of the command overrides: their labels would be wrong."""
     for config, other in zip(configs, parameters_last, strict=True):
         values, labels = dict(config.items()), dict(other.items())
         for name in labels | values:
@@ -132,7 +134,7 @@ def _refuse_overridden(file: Path, configs: list[Any], parameters_last: list[Any
 
 
 def _refuse_alike(file: Path, trials: list[dict[str, Any]], configs: list[Any]) -> None:
-    """Refuse two values that give the same configuration."""
+    """Refuse values that result in the same configuration."""
     seen: dict[str, dict[str, Any]] = {}
     for values, config in zip(trials, configs, strict=True):
         same = seen.setdefault(repr(config), values)
@@ -140,7 +142,7 @@ def _refuse_alike(file: Path, trials: list[dict[str, Any]], configs: list[Any]) 
             if as_key(values[name]) != as_key(same[name]):
                 raise UsageError(
                     f"{file}: parameters.{name}: {shown(same[name])} and {shown(values[name])} "
-                    "give the same configuration; keep one"
+                    "result in the same configuration; keep one"
                 )
 
 
@@ -153,11 +155,11 @@ def _refuse_metric(sweep: Sweep, file: Path, own: set[str], tests: bool) -> None
     names = ["val/loss", *(f"{split}/{each}" for split in ("val", "test") for each in logged)]
     if name not in names:
         raise UsageError(
-            f"{file}: metric.name: '{name}' is not a metric of validations or tests; "
+            f"{file}: metric.name: '{name}' is not a validation or test metric; "
             f"accepted: {', '.join(names)}"
         )
     if name.startswith("test/") and not tests:
         raise UsageError(
             f"{file}: metric.name: '{name}' needs the test, but run.test is false; set it to true, "
-            f"or write val/{name.removeprefix('test/')}"
+            f"or use val/{name.removeprefix('test/')}"
         )

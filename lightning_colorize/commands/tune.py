@@ -14,7 +14,7 @@ from lightning_colorize.common.files import require_writable
 if TYPE_CHECKING:
     from lightning_colorize.training.cli import ColorizeCLI
 
-HELP = "find a learning rate, and write it to a configuration fragment for fit"
+HELP = "find a learning rate and write it to a configuration fragment for fit"
 
 PROGRAM = "lightning-colorize tune"
 
@@ -26,17 +26,17 @@ def main(words: list[str]) -> int:
         raise UsageError(f"{args.output} already exists; give another --output")
     require_writable(args.output, "--output")
     if args.steps < 20:
-        raise UsageError(f"--steps {args.steps} is too few to find a slope; give at least 20")
+        raise UsageError(f"--steps {args.steps} is too small to find a slope; use at least 20")
     if not 0 < args.min_lr < args.max_lr:
         raise UsageError(f"--min-lr {args.min_lr} must lie between 0 and --max-lr {args.max_lr}")
 
     if not sys.stdout.isatty():
-        # The finder's progress bar is tqdm's, which reads this when it is imported.
+        # The finder's tqdm progress bar reads this on import.
         os.environ["TQDM_DISABLE"] = "1"
     from lightning_colorize.training.session import quiet, session
 
     quiet()
-    # Enough batches for all rates, regardless of the epochs.
+    # Provide enough batches for all rates, regardless of epochs.
     endless = [*rest, "--trainer.max_epochs=-1", "--trainer.max_time=null"]
     with TemporaryDirectory() as scratch, session(endless, PROGRAM, scratch=Path(scratch)) as cli:
         lr = find_rate(cli, args.min_lr, args.max_lr, args.steps)
@@ -52,7 +52,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog=PROGRAM,
         description="Raise the learning rate batch by batch and suggest the one at which the loss "
-        "falls fastest (Smith 2017). All other arguments are those of fit, for example: "
+        "falls fastest (Smith 2017). Accepts all arguments of fit, for example: "
         f"{PROGRAM} --config experiments/cnn_unet.yaml --data.root photos --output lr.yaml",
     )
     parser.add_argument(
@@ -76,13 +76,13 @@ def find_rate(cli: "ColorizeCLI", min_lr: float, max_lr: float, steps: int) -> f
     from lightning_colorize.tasks.optimization import keep_encoder_rate
 
     if not cli.model.automatic_optimization:
-        raise UsageError("tune finds one learning rate, and a GAN has two: set them by hand")
+        raise UsageError("tune finds one learning rate, but a GAN has two: set them manually")
 
     def on_train_start() -> None:
         for optimizer in cli.trainer.optimizers:
             keep_encoder_rate(optimizer)
 
-    # Not a callback: the finder removes those.
+    # Not a callback, because the finder removes callbacks.
     cli.model.on_train_start = on_train_start
     finder = Tuner(cli.trainer).lr_find(
         cli.model,
@@ -96,7 +96,7 @@ def find_rate(cli: "ColorizeCLI", min_lr: float, max_lr: float, steps: int) -> f
 
 
 def write_fragment(path: Path, model: dict[str, Any], lr: float) -> None:
-    """Write the model's optimizer with a new rate, as a fragment for `--config`."""
+    """Write the model's optimizer with a new learning rate as a fragment for `--config`."""
     import yaml
 
     optimizer = dict(model["init_args"]["optimizer"])

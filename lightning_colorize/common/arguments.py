@@ -1,22 +1,81 @@
-"""Argument parsing of the commands without a Trainer."""
+"""Argument parsing for the commands without a Trainer."""
 
 import argparse
 import os
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lightning_colorize.common.bundled import DEFAULT_FILE
 from lightning_colorize.common.errors import UsageError
 
 PROGRAM = "lightning-colorize"
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse without the usage text before an error."""
+    """An argparse parser that omits the usage text on errors and accepts the options of models.
+
+    Attributes:
+        takes_settings: Collect unknown options as text in `settings`: a model that is not loaded
+            yet may have such a setting.
+    """
+
+    takes_settings = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._options: set[str] = set()  # `__init__` adds --help
+        super().__init__(*args, **kwargs)
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> argparse.Action:
+        """Add an argument."""
+        action = super().add_argument(*args, **kwargs)
+        self._options |= {*action.option_strings}
+        return action
+
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        """Parse command-line arguments.
+
+        Raises:
+            UsageError: If they are invalid.
+        """
+        settings: dict[str, str] = {}
+        kept: list[str] = []
+        left = iter(words)
+        for word in left:
+            option, sign, value = word.partition("=")
+            if word == "--" or not self.takes_settings:
+                kept += [word, *left]
+            elif not option.startswith("--") or option in self._options:
+                kept.append(word)
+            elif near := get_close_matches(option, self._options, 1, 0.9):
+                self.error(f"unknown option {option}; did you mean {near[0]}?")
+            else:
+                settings[option[2:].replace("-", "_")] = value if sign else next(left, "")
+        args = self.parse_args(kept)
+        if self.takes_settings:
+            given = {name: getattr(args, name) for name in args.setting_names}
+            args.settings = {n: v for n, v in given.items() if v is not None} | settings
+        return args
 
     def error(self, message: str) -> NoReturn:
-        """Raise it as a UsageError."""
+        """Raise a UsageError with the message."""
         raise UsageError(f"{self.prog.removeprefix(PROGRAM + ' ')}: {message}")
+
+
+class Moved(argparse.Action):
+    """An option that became a command."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, command: str) -> None:
+        super().__init__(option_strings, dest, nargs="*", help=argparse.SUPPRESS)
+        self.command = command
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Report the command.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(f"{self.option_strings[0]} is now {PROGRAM} {self.command}")
 
 
 def expanded_path(text: str) -> Path:
@@ -25,98 +84,15 @@ def expanded_path(text: str) -> Path:
 
 
 def split_name(word: str) -> tuple[str, Path]:
-    """Return name and path of `NAME=PATH`; the name of a path alone is empty."""
+    """Split `NAME=PATH` into name and path; without `NAME=` the name is empty."""
     name, sign, rest = word.partition("=")
     if sign and name and not os.path.exists(word):
         return name, expanded_path(rest)
     return "", expanded_path(word)
 
 
-def add_checkpoint(parser: argparse.ArgumentParser, name: str) -> None:
-    """Add a checkpoint as an argument, or as an option with the bundled model as its default."""
-    parser.add_argument(
-        name,
-        metavar="CKPT_OR_RUN",
-        type=expanded_path,
-        default=DEFAULT_FILE,
-        help="a checkpoint file, a run folder for its best checkpoint, or `default`: the model of "
-        "the package",
-    )
-
-
-def add_network_options(parser: argparse.ArgumentParser, size_help: str) -> None:
-    """Add the options of a checkpoint's network, such as `--size` and `--device`."""
-    parser.add_argument(
-        "--size", metavar="N", type=int, help=f"{size_help} (default: the checkpoint's)"
-    )
-    parser.add_argument(
-        "--vividness",
-        metavar="V",
-        type=float,
-        help="of a network with a ClassificationHead: from 0, faithful and pale, to 1, colorful "
-        "and often wrong (default: the checkpoint's)",
-    )
-    parser.add_argument(
-        "--temperature",
-        metavar="T",
-        type=float,
-        help="of such a network's annealed mean: 1 for the mean of the distribution, towards 0 "
-        "for its mode (default: the checkpoint's)",
-    )
-    parser.add_argument(
-        "--strength",
-        metavar="S",
-        type=float,
-        help="factor of the predicted color, from 0 (grey) to 1.5 (default: the checkpoint's, "
-        "1 unless stored)",
-    )
-    parser.add_argument(
-        "--flip",
-        action=argparse.BooleanOptionalAction,
-        help="average the prediction with that of the mirror image, in twice the time (default: "
-        "the checkpoint's, no unless stored)",
-    )
-    add_loading_options(parser)
-
-
-def add_loading_options(parser: argparse.ArgumentParser) -> None:
-    """Add the device of a network, and the classes that its checkpoint may import."""
-    parser.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda"),
-        default="auto",
-        help="auto: a GPU if one is available",
-    )
-    parser.add_argument(
-        "--allow-class",
-        metavar="CLASS",
-        action="append",
-        default=[],
-        help="a class, module or package that the checkpoint may import besides this package's; "
-        "not needed in a run folder whose config.yaml names the class; may be repeated",
-    )
-
-
-def decoding_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the arguments of `Colorizer.set_decoding`."""
-    return {name: getattr(args, name) for name in ("vividness", "temperature", "strength", "flip")}
-
-
-def add_measuring_options(parser: argparse.ArgumentParser, split_help: str) -> None:
-    """Add the options of a measurement: its images, its JSON file, and the network's options."""
-    parser.add_argument(
-        "--data", metavar="FOLDER", type=expanded_path, required=True, help="folder of color images"
-    )
-    parser.add_argument("--split", choices=("test", "val", "train", "all"), help=split_help)
-    parser.add_argument(
-        "--json", metavar="FILE", type=expanded_path, help="write the unrounded numbers"
-    )
-    parser.add_argument("--batch-size", metavar="N", type=int, default=32, help="images per batch")
-    add_network_options(parser, "height and width in pixels")
-
-
 def require_positive(args: argparse.Namespace, *names: str) -> None:
-    """Refuse numbers that are not positive.
+    """Check that the named arguments are positive.
 
     Raises:
         UsageError: If one is 0 or less.
@@ -128,7 +104,7 @@ def require_positive(args: argparse.Namespace, *names: str) -> None:
 
 
 def require_not_negative(args: argparse.Namespace, name: str) -> None:
-    """Refuse a negative number.
+    """Check that an argument is not negative.
 
     Raises:
         UsageError: If it is below 0.

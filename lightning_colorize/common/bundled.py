@@ -1,30 +1,30 @@
-"""What is bundled with the package: YAML files, photographs, and a trained model."""
+"""Files bundled with the package: YAML files, photographs, and a trained model."""
 
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
 
 DEFAULT = "default"
-"""Name of the bundled model, in place of a checkpoint."""
+"""Name of the bundled model, accepted in place of a checkpoint."""
 
 DEFAULT_FILE = _PACKAGE / "weights" / "default.safetensors"
 
 
 def with_default(path: Path) -> Path:
-    """Return the file of the bundled model for `default`, even if there is a file of this name."""
+    """Resolve `default` to the bundled model, even if a file of that name exists."""
     return DEFAULT_FILE if path == Path(DEFAULT) else path
 
 
 def bundled(name: str) -> Path:
     """Return the folder of the packaged `experiments`, `sweeps` or `photographs`.
 
-    A wheel has them inside the package, a checkout beside it or in docs/.
+    They are inside the package in a wheel, and next to it or in docs/ in a checkout.
 
     Raises:
         FileNotFoundError: If there is no such folder.
     """
-    beside = _PACKAGE.parent
-    for folder in (_PACKAGE / "_bundled" / name, beside / name, beside / "docs" / name):
+    checkout = _PACKAGE.parent
+    for folder in (_PACKAGE / "_bundled" / name, checkout / name, checkout / "docs" / name):
         if folder.is_dir():
             return folder
     raise FileNotFoundError(f"this installation of lightning_colorize lacks its {name}/ folder")

@@ -1,10 +1,9 @@
-"""Objects as class paths and arguments, and back; only trusted classes are imported.
+"""Convert objects to class paths with arguments, and back; only trusted classes are imported.
 
-Importing a module runs it, and so does building a class with arguments of someone else's choice: a
-checkpoint from elsewhere must not decide which. LightningCLI would rebuild it through jsonargparse,
-which also imports what plain strings name, and reads configurations from text and files that
-strings hold; there, checking the `class_path` keys would not be enough. Here a string is a string,
-and only what is checked is built.
+Importing a module and building a class execute code, so a checkpoint from elsewhere must not choose
+them. LightningCLI would use jsonargparse, which also imports names in plain strings and parses
+strings as configurations or configuration files, so checking the `class_path` keys would not be
+enough. Here strings stay strings, and only checked classes are built.
 """
 
 import dataclasses
@@ -20,6 +19,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from lightning_colorize.common.errors import UsageError, first_line
 
 ROOTS = (
+    "lightning_colorize.models.exported",
     "lightning_colorize.tasks",
     "lightning_colorize.networks",
     "lightning_colorize.losses",
@@ -27,18 +27,19 @@ ROOTS = (
     "torch.nn",
     "torch.optim",
 )
-"""Packages whose classes may be built: the parts of our tasks, sources, and torch's layers,
-optimizers and schedules."""
+"""Packages whose classes may be built: the parts of our tasks and exported files, sources, and
+torch's layers, optimizers and schedules. Our other models are not included: some of them execute
+programs."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Trust:
-    """The classes that may be imported besides those in `ROOTS`.
+    """The classes that may be imported in addition to those in `ROOTS`.
 
     Args:
         allow: Classes, modules or packages that the user allows by name.
         listed: Class paths that the run's own configuration lists; only subclasses of `bases`.
-        imported: Also classes whose modules are imported already; only subclasses of `bases`.
+        imported: Also trust classes whose modules are already imported; only subclasses of `bases`.
         bases: Classes that a network, loss, optimizer, schedule or source derives from.
     """
 
@@ -71,9 +72,9 @@ def build(
     """Build the object that a class path and its arguments describe.
 
     Args:
-        spec: With `class_path` and, optionally, `init_args`; nested.
+        spec: A mapping with `class_path` and, optionally, `init_args`; may be nested.
         base: The class that it must derive from.
-        trust: Classes that may be imported besides `ROOTS`.
+        trust: Classes that may be imported in addition to `ROOTS`.
         overrides: Objects for arguments of the outermost class.
 
     Raises:
@@ -84,8 +85,8 @@ def build(
     check_class_paths(spec, trust)
     if refused := untrusted_classes(spec, trust):
         raise UsageError(
-            f"no network, loss, optimizer, schedule or source, so refused: {', '.join(refused)}; "
-            f"if you trust them, add {allow_options(refused)}"
+            "not a network, loss, optimizer, schedule or source, so refused: "
+            f"{', '.join(refused)}; if you trust them, add {allow_options(refused)}"
         )
     if not issubclass(_import_class(spec["class_path"]), base):
         raise UsageError(f"{spec['class_path']} is not a {base.__name__}")
@@ -93,7 +94,7 @@ def build(
 
 
 def check_class_paths(spec: Any, trust: Trust) -> None:
-    """Refuse class paths that are not trusted; imports nothing.
+    """Refuse class paths that are not trusted, without importing anything.
 
     Raises:
         UsageError: If there are any; the message names all of them.
@@ -107,7 +108,7 @@ def check_class_paths(spec: Any, trust: Trust) -> None:
 
 
 def allow_options(paths: Sequence[str]) -> str:
-    """Return the options that allow classes."""
+    """Return the command-line options that allow classes."""
     return " ".join(f"--allow-class {path}" for path in paths)
 
 
@@ -122,7 +123,7 @@ def untrusted_classes(spec: Any, trust: Trust) -> list[str]:
 
 
 def describe(value: Any) -> Any:
-    """Return a value as plain data from which `build` makes it again.
+    """Describe a value as plain data from which `build` recreates it.
 
     An object of a `Recorded` class, a class, and a `functools.partial` of a class become a
     `class_path` with `init_args`.
@@ -169,7 +170,7 @@ def path_of(cls: type) -> str:
 
 
 def _build(spec: dict[str, Any]) -> "partial[Any]":
-    """Return the class of a spec, which is trusted, with its arguments, not yet called."""
+    """Return a partial of a trusted spec's class with its arguments."""
     cls = _import_class(spec["class_path"])
     hints = _hints(cls)
     arguments = {**spec.get("init_args", {}), **spec.get("dict_kwargs", {})}
@@ -177,9 +178,9 @@ def _build(spec: dict[str, Any]) -> "partial[Any]":
 
 
 def _value(value: Any, hint: Any) -> Any:
-    """Return an argument as its hint asks for it, with the specs in it built.
+    """Convert an argument to the type of its hint, and build the specs in it.
 
-    A spec is a factory where the hint asks for one; a path is text in YAML, and a dataclass a
+    A spec becomes a factory if the hint requires one. In YAML, a path is a string and a dataclass a
     dictionary.
     """
     options = _options(hint)
@@ -206,7 +207,7 @@ def _is_trusted(path: str, trust: Trust) -> bool:
     if not trust.accepts(path):
         return False
     cls = _import_class(path)
-    # Names that our modules import from elsewhere are not ours.
+    # Names that our modules import from elsewhere are not trusted.
     is_ours = _within(path, ROOTS) and _within(cls.__module__, ROOTS)
     return is_ours or _within(path, trust.allow) or issubclass(cls, trust.bases)
 
@@ -234,7 +235,7 @@ def _within(path: str, roots: Sequence[str]) -> bool:
 
 
 def _hints(cls: type) -> dict[str, Any]:
-    """Return the type hints of a class's arguments, those passed on to its bases included."""
+    """Return the type hints of a class's arguments, including arguments passed on to its bases."""
     hints: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         init = vars(base).get("__init__")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @cache
 def require_compiler(option: str, device: "torch.device") -> None:
-    """Refuse to compile where that does not work, before a run starts.
+    """Check that torch.compile works, before a run starts.
 
     Raises:
         UsageError: If a minimal function cannot be compiled.

@@ -1,4 +1,4 @@
-"""YAML files whose keys a pydantic model describes."""
+"""YAML files with the schema of a pydantic model."""
 
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -13,16 +13,16 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-def read_described(file: Path, model: type[_Model], **further: Any) -> _Model:
-    """Read a file.
+def read_described(file: Path, model: type[_Model], **more: Any) -> _Model:
+    """Read a YAML file into a pydantic model.
 
     Args:
         file: The file.
-        model: What it must contain.
-        further: Keys that the file must not have.
+        model: Model with the keys of the file.
+        more: Values of additional keys, which the file must not contain.
 
     Raises:
-        UsageError: If it is missing, is not YAML, or does not fit; one line.
+        UsageError: If the file is missing, is not YAML, or does not fit the model.
     """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -32,10 +32,10 @@ def read_described(file: Path, model: type[_Model], **further: Any) -> _Model:
         raise UsageError(f"{file} is not YAML: {first_line(error)}") from None
     if not isinstance(content, dict):
         raise UsageError(f"{file} has no keys")
-    if own := further.keys() & content.keys():
+    if own := more.keys() & content.keys():
         raise UsageError(f"{file}: {own.pop()} is not a key of the file")
     try:
-        return model.model_validate(content | further)
+        return model.model_validate(content | more)
     except ValidationError as error:
         raise UsageError(f"{file}: {first_problem(error)}") from None
 

@@ -1,9 +1,7 @@
-"""Digests of files and folders, and damage of files that torch.save wrote.
+"""Digests of files and folders, and detection of damaged checkpoints.
 
-The latter are zip archives, whose checksums torch does not read.
-
-Files of ours end with a digest, as the comment of the archive. torch's loader skips the comment, as
-any reader of zip files does.
+torch.save writes zip archives, and torch.load ignores their checksums. So this package appends a
+digest as the archive comment, which zip readers skip.
 """
 
 import hashlib
@@ -29,7 +27,7 @@ def sha256_of(file: Path | BufferedReader) -> str:
 
 
 def sha256_of_files(folder: Path, names: Iterable[str]) -> str:
-    """Return the SHA-256 of lines as `sha256sum` prints them, of files relative to a folder."""
+    """Return the SHA-256 of the output of `sha256sum` for files relative to a folder."""
     lines = [f"{sha256_of(folder / name)}  {name}\n" for name in names]
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
@@ -49,7 +47,7 @@ def is_damaged(path: Path) -> bool:
     """Return whether an archive has changed since it was written; False for other files.
 
     Without a digest, the checksums of its records are checked: a record that was replaced together
-    with its checksum is not found.
+    with its checksum goes unnoticed.
 
     Raises:
         Exception: Of nearly any class, if the archive's directory is damaged.

@@ -2,11 +2,11 @@
 
 
 class UsageError(ValueError):
-    """Wrong use: the message names what was given and what is accepted; exit code 2."""
+    """A usage error: the message names the given and the accepted values; exit code 2."""
 
 
 class WorkError(RuntimeError):
-    """Work failed: the message names the cause and what to do; exit code 1."""
+    """The work failed: the message names the cause and a remedy; exit code 1."""
 
 
 def first_line(error: BaseException) -> str:

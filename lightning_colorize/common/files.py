@@ -27,7 +27,7 @@ def temporary_beside(path: Path) -> Path:
 
 
 def require_writable(path: Path, option: str) -> None:
-    """Refuse an output file that cannot be written, before the work starts.
+    """Check that an output file can be written, before the work starts.
 
     Raises:
         UsageError: If it is a folder, or its folder is not writable.
@@ -44,11 +44,11 @@ def require_writable(path: Path, option: str) -> None:
 
 @contextmanager
 def atomic_file(path: Path, temporary: Path) -> Iterator[BinaryIO]:
-    """Open a file that replaces another when it is complete, even after a crash.
+    """Open a file that atomically replaces another when it is complete, even after a crash.
 
     Args:
         path: The file to replace; its folder is created.
-        temporary: The file to write, in the same folder: elsewhere, moving may be copying.
+        temporary: The file to write, in the same folder: moving it from elsewhere might copy it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -63,7 +63,7 @@ def atomic_file(path: Path, temporary: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def replacement(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that replaces another when it is complete; not synchronized with the disk.
+    """Open a file that atomically replaces another when it is complete; not synced to disk.
 
     Args:
         path: The file to replace; its folder is created.
@@ -80,7 +80,7 @@ def replacement(path: Path) -> Iterator[BinaryIO]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes have left of replacements in a folder."""
+    """Remove the temporary files of killed processes from a folder."""
     for name in glob(f".{16 * '[0-9a-f]'}{_PART}", root_dir=folder):
         with suppress(OSError, AttributeError), (folder / name).open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -89,8 +89,8 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def _in_use(path: Path) -> Iterator[None]:
-    """Create a file and lock it; the lock ends with the process at the latest."""
-    if fcntl is None:  # Windows renames no open file
+    """Create a file and lock it; the lock is released when the process ends, at the latest."""
+    if fcntl is None:  # Windows cannot rename open files
         yield
         return
     with path.open("xb") as file:
@@ -100,13 +100,13 @@ def _in_use(path: Path) -> Iterator[None]:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write a text file; a reader never sees half of it."""
+    """Write a text file atomically."""
     with atomic_file(path, temporary_beside(path)) as file:
         file.write(text.encode())
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file; null for nan and infinity, which JSON does not have."""
+    """Write a JSON file, with null for nan and infinity."""
     write_atomic(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
 
 
@@ -119,7 +119,7 @@ def _finite(value: Any) -> Any:
 
 
 def files_below(folder: Path) -> list[str]:
-    """Return the names of all files below a folder that are not hidden, sorted; links followed."""
+    """Return the sorted names of all files below a folder that are not hidden, following links."""
     names = []
     for base, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -1,8 +1,10 @@
-"""Errors that are a lack of memory."""
+"""Detection of out-of-memory errors."""
 
 import torch
 
-# A CPU's and Apple's lack is a mere RuntimeError of torch, and any of ONNX Runtime too.
+# torch raises OutOfMemoryError on CUDA only. CPUs, Apple's GPUs and ONNX Runtime raise a plain
+# RuntimeError, recognizable only by its text; Lightning's `is_oom_error` recognizes a third of
+# these.
 _TEXTS = (
     "out of memory",
     "can't allocate memory",
@@ -14,13 +16,13 @@ _TEXTS = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error is a lack of memory."""
+    """Return whether an error is an out-of-memory error."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return any(text in str(error).lower() for text in _TEXTS)
 
 
 def require_out_of_memory(error: Exception) -> None:
-    """Raise an error that is not a lack of memory."""
+    """Re-raise an error unless it is an out-of-memory error."""
     if not is_out_of_memory(error):
         raise error

@@ -1,9 +1,9 @@
-"""How likely a difference is seen, and how many observations it takes: normal approximation."""
+"""Power and sample size of a two-sided test, by the normal approximation."""
 
 from statistics import NormalDist
 
 TARGET = 0.8
-"""Usual power."""
+"""The usual target power."""
 
 _NORMAL = NormalDist()
 
@@ -11,13 +11,13 @@ _NORMAL = NormalDist()
 def power(
     difference: float, spread: float, count: float, alpha: float, null_spread: float | None = None
 ) -> float:
-    """Return the probability that a two-sided test sees a difference of a mean.
+    """Return the probability that a two-sided test detects a difference of a mean.
 
     Args:
         difference: True difference, at least 0.
         spread: Standard deviation of an observation, above 0.
         count: Number of independent observations, above 0.
-        alpha: Level of the test.
+        alpha: Significance level of the test.
         null_spread: Standard deviation without a difference; the same by default.
     """
     critical = -_NORMAL.inv_cdf(alpha / 2) * (spread if null_spread is None else null_spread)
@@ -29,14 +29,14 @@ def power(
 def count_needed(
     difference: float, spread: float, alpha: float, null_spread: float | None = None
 ) -> float:
-    """Return the number of observations that see a difference with TARGET power.
+    """Return the number of observations that detect a difference with TARGET power.
 
-    A difference that is seen with the wrong sign, which is rarer than 1 in 100,000, does not count.
+    Detections with the wrong sign, rarer than 1 in 100,000, do not count.
 
     Args:
         difference: True difference, above 0.
         spread: Standard deviation of an observation, at least 0.
-        alpha: Level of the two-sided test.
+        alpha: Significance level of the two-sided test.
         null_spread: Standard deviation without a difference; the same by default.
     """
     critical = -_NORMAL.inv_cdf(alpha / 2) * (spread if null_spread is None else null_spread)

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a line every 30 s otherwise."""
+"""Progress reporting: a bar on a terminal, a line every 30 s otherwise."""
 
 import sys
 import time
@@ -32,11 +32,11 @@ class LineClock:
         self.restart()
 
     def restart(self) -> None:
-        """Count from now."""
+        """Restart the interval."""
         self._last = time.monotonic()
 
     def is_due(self) -> bool:
-        """Return whether it is time, and if so, restart."""
+        """Return whether a line is due, and if so, restart the interval."""
         due = time.monotonic() - self._last >= self.seconds
         if due:
             self.restart()
@@ -55,8 +55,8 @@ def progress(items: Iterable[Item], total: int, doing: str) -> Iterator[Item]:
 
     Args:
         items: The items.
-        total: Their number.
-        doing: What is done, in a word or two.
+        total: The number of items.
+        doing: The label: one or two words.
     """
     console = Console(stderr=True)
     if not is_first_process():

@@ -13,13 +13,13 @@ PACKAGES = ("lightning-colorize", "torch", "torchvision", "pytorch-lightning", "
 
 
 def versions(*more: str) -> dict[str, str]:
-    """Return the installed versions of `PACKAGES` and further distributions."""
+    """Return the installed versions of `PACKAGES` and more distributions."""
     return {name: version(name) for name in (*PACKAGES, *more)}
 
 
 @cache
 def git_commit() -> str | None:
-    """Return the commit of this package's source, or None if no repository has it.
+    """Return the commit of this package's source, or None outside of a repository.
 
     Read once per process: a commit made during training is not the code that trains.
     """

@@ -1,4 +1,4 @@
-"""Repeating a call that fails for a while."""
+"""Retrying a call after transient errors."""
 
 import random
 import time
@@ -17,11 +17,11 @@ def retry(
     """Call until it succeeds, an error is not transient, or the delays are used up.
 
     Args:
-        call: Must be idempotent, as an answer may be lost on its way.
-        delays: Seconds between calls, each shortened at random by up to half: not all processes
-            shall call at the same moment.
-        is_transient: Whether an error may pass.
-        failed: Called with each error that another call follows, and the seconds until then.
+        call: The function to call; must be idempotent, because a response may be lost.
+        delays: Seconds between calls, each shortened at random by up to half, so that processes
+            do not call at the same moment.
+        is_transient: Returns whether an error is transient.
+        failed: Called before each retry with the error and the seconds to wait.
     """
     for delay in delays:
         try:

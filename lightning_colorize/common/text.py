@@ -1,4 +1,4 @@
-"""Text of tables and reports."""
+"""Text formatting for tables and reports."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from datetime import timedelta
 
 UNKNOWN = "-"
 
-# These parts of a setting's name matter to jsonargparse alone.
+# Parts of a setting's name that only jsonargparse needs.
 _LEFT_OUT = ("init_args", "class_path")
 # Unicode's categories of control characters, formats, undecodable bytes and line separators
 _ESCAPED = ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -23,6 +23,11 @@ def printable(text: str) -> str:
         c.encode("unicode_escape").decode() if unicodedata.category(c) in _ESCAPED else c
         for c in text
     )
+
+
+def decodable(name: str) -> str:
+    """Return a file name as text: bytes that are not UTF-8 become question marks."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:

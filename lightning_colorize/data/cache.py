@@ -14,7 +14,7 @@ from lightning_colorize.common.processes import cores
 from lightning_colorize.common.progress import progress
 from lightning_colorize.data.dataset import CorruptImage, Resize, resize
 from lightning_colorize.data.decoding.files import ImageError
-from lightning_colorize.data.images import ImageSet
+from lightning_colorize.data.image_set import ImageSet
 
 # Bytes of a block: some 700 images of 3:2 at 144 px.
 _BLOCK = 2**26
@@ -74,6 +74,7 @@ class CachedImages(ImageSet):
         weights = images.weights
         self.weights = None if weights is None else weights[self._indices]
         self.order = images.order.subset(self._indices)
+        self.notes = images.notes.take(self._indices)
 
     def __len__(self) -> int:
         return len(self._indices)

@@ -36,7 +36,7 @@ def to_color_batch(
     if augmentation is not None:
         # Not compiled: the number of damaged images varies, and the compiler would start again.
         L = augmentation.damage(L)
-    return ColorBatch(L, ab, raw.names)
+    return ColorBatch(L, ab, raw.names, condition=raw.condition)
 
 
 def _convert(

@@ -89,11 +89,7 @@ class CorruptImages:
 
 
 def require_skipped(error: ImageError) -> None:
-    """Refuse to continue without the images of a shard that is not to be skipped.
-
-    Raises:
-        WorkError: If the error is of such a shard.
-    """
+    """Refuse to continue without the images of a shard that is not to be skipped."""
     if isinstance(error, ShardError) and error.advice is not None:
         raise WorkError(f"{error}: {error.advice}")
 

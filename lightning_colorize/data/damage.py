@@ -12,7 +12,7 @@ from lightning_colorize.color import full_precision
 
 _WIDEST = 0.015  # sigma of a blur, as a share of the size
 
-# Of luminance, at a quality of 50 (JPEG standard, annex K).
+# The luminance table at a quality of 50 (JPEG standard, annex K).
 _QUANTIZATION = (
     *(16, 11, 10, 16, 24, 40, 51, 61),
     *(12, 12, 14, 19, 26, 58, 60, 55),
@@ -25,6 +25,9 @@ _QUANTIZATION = (
 )
 
 
+# Not kornia's augmentations: RandomJPEG takes three channels only (5 times slower on a CPU),
+# RandomGaussianNoise has one deviation for all images, and RandomGaussianBlur needs its sigma in
+# pixels before the size is known. The blur itself is kornia's.
 class Damage:
     """Blur, grain and JPEG at random, in this order: lens, film, file.
 
@@ -55,7 +58,7 @@ def _changed(
     limits: tuple[float, float],
     change: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
-    """Return L with a share of the images changed, each by a uniform random number."""
+    """Return L with a random share of the images changed, each by a uniform random number."""
     if not share:
         return L
     drawn = torch.rand(len(L)) < share
@@ -84,17 +87,17 @@ def blurred(L: Tensor, sigma: Tensor) -> Tensor:
 
 
 def grainy(L: Tensor, deviation: Tensor) -> Tensor:
-    """Return images with normal noise; both in [0, 100], the deviation (N, 1, 1, 1), on the CPU."""
+    """Return images with normal noise, in [0, 100]; the deviation is (N, 1, 1, 1), on the CPU."""
     noise = deviation * torch.randn(L.shape)
     return (L + noise.to(L.device, non_blocking=True)).clamp(0.0, 100.0)
 
 
 def jpeg_compressed(L: Tensor, quality: Tensor) -> Tensor:
-    """Return images as JPEG changes them: the coefficients of 8x8 blocks, rounded.
+    """Return images with JPEG's loss: the coefficients of 8x8 blocks are rounded.
 
     Args:
-        L: (N, 1, H, W) in [0, 100], which stands for grey values of 0 to 255.
-        quality: (N, 1, 1, 1), 1 to 100, as libjpeg counts it.
+        L: (N, 1, H, W) in [0, 100], taken as grey values of 0 to 255.
+        quality: libjpeg's, (N, 1, 1, 1), 1 to 100.
     """
     height, width = L.shape[-2:]
     quality = quality.to(L.device)

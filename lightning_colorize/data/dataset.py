@@ -7,9 +7,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as TF
 
-from lightning_colorize.color import RawBatch
 from lightning_colorize.data.decoding.files import ImageError
-from lightning_colorize.data.images import ImageSet
+from lightning_colorize.data.image_set import ImageSet
 
 Resize = Literal["crop", "stretch"]
 """How an image becomes a square: its short side is resized and a square cropped along the long
@@ -100,13 +99,11 @@ class Jpeg(NamedTuple):
         length: Bytes of the file.
         pixels: Its number of pixels.
         position: Position of the square crop along the long side.
-        image: Index of the image in its set.
     """
 
     length: int
     pixels: int
     position: float
-    image: int
 
 
 class Item(NamedTuple):
@@ -114,17 +111,31 @@ class Item(NamedTuple):
 
     Attributes:
         rgb: (3, side, side), uint8; None for a corrupt image without a replacement.
-        name: The image's name.
+        image: Index of the image in its set.
         corrupt: Images that could not be read before this one.
         jpeg: Instead of `rgb`, an image that is not decoded yet.
         data: Its file.
     """
 
     rgb: Tensor | None
-    name: str
+    image: int
     corrupt: list[CorruptImage]
     jpeg: Jpeg | None = None
     data: bytes = b""
+
+
+class Shipped(NamedTuple):
+    """A batch before names and condition are looked up.
+
+    Attributes:
+        rgb: (B, 3, side, side), uint8; empty without images.
+        indices: Index of each image in its set.
+        corrupt: Images that could not be read.
+    """
+
+    rgb: Tensor
+    indices: list[int]
+    corrupt: list[CorruptImage]
 
 
 class ImageDataset(Dataset[Item]):
@@ -189,15 +200,17 @@ class ImageDataset(Dataset[Item]):
                 tried += error.leap
                 continue
             return item._replace(corrupt=corrupt)
-        return Item(None, self.images.name(index % len(self)), corrupt)
+        return Item(None, index, corrupt)
 
     def collate(self, items: list[Item]) -> Any:
-        """Return the batch that a worker ships; here the whole images and the corrupt ones."""
-        whole = [(item.rgb, item.name) for item in items if item.rgb is not None]
-        rgb = torch.stack([rgb for rgb, _ in whole]) if whole else torch.empty(0, dtype=torch.uint8)
-        raw = RawBatch(rgb, [name for _, name in whole])
-        return raw, [corrupt for item in items for corrupt in item.corrupt]
+        """Return the batch that a worker ships; here a `Shipped`."""
+        squares = [item.rgb for item in items if item.rgb is not None]
+        return Shipped(
+            torch.stack(squares) if squares else torch.empty(0, dtype=torch.uint8),
+            [item.image for item in items if item.rgb is not None],
+            [corrupt for item in items for corrupt in item.corrupt],
+        )
 
     def _item(self, index: int, position: float) -> Item:
         resized = resize(self.images.read(index, self.side), self.side, self.resize)
-        return Item(crop_square(resized, self.side, position), self.images.name(index), [])
+        return Item(crop_square(resized, self.side, position), index, [])

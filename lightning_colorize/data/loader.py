@@ -8,7 +8,7 @@ run resumed in mid-epoch then repeats the uninterrupted run bit for bit, with an
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -16,19 +16,19 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from lightning_colorize.color import RawBatch
+from lightning_colorize.color import Condition, RawBatch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.corrupt import CorruptImages, TooManyCorrupt
-from lightning_colorize.data.dataset import CorruptImage, ImageDataset
-from lightning_colorize.data.order import AnyOrder, EpochOrder
-from lightning_colorize.data.workers import init_worker
+from lightning_colorize.data.dataset import ImageDataset, Shipped
+from lightning_colorize.data.order import AnyOrder
+from lightning_colorize.data.workers import end_workers_at_exit, init_worker
 
 Key = tuple[int, int]
 """An image's index and the number drawn for this delivery, in [0, 2**32)."""
 
 
-Receive = Callable[[Iterator[Any]], Iterator[tuple[RawBatch, list[CorruptImage]]]]
-"""Turns shipped batches into pixels on the device, and the images that turned out corrupt."""
+Receive = Callable[[Iterator[Any]], Iterator[Shipped]]
+"""Turns the batches of the data set's `collate` into pixels."""
 
 
 class EpochBatches(Sampler[list[Key]]):
@@ -61,7 +61,7 @@ class EpochBatches(Sampler[list[Key]]):
         *,
         shuffle: bool,
         weights: np.ndarray | None = None,
-        order: EpochOrder | None = None,
+        order: AnyOrder | None = None,
         seed: int = 0,
         rank: int = 0,
         ranks: int = 1,
@@ -122,6 +122,7 @@ class ImageLoader:
         corrupt: Collects the images that cannot be read.
         seed_batches: Seed torch's generator before each batch (training).
         receive: Turns the batches of the data set's `collate` into pixels.
+        label_names: Class names: their indices are the labels of the batches. Empty: no labels.
         options: Options of torch's DataLoader: num_workers, pin_memory, persistent_workers, ...
 
     Attributes:
@@ -137,6 +138,7 @@ class ImageLoader:
         corrupt: CorruptImages,
         seed_batches: bool = False,
         receive: Receive = iter,
+        label_names: Sequence[str] = (),
         **options: Any,
     ) -> None:
         self.reader: DataLoader[Any] = DataLoader(
@@ -150,8 +152,11 @@ class ImageLoader:
         self.batches = batches
         self.corrupt = corrupt
         self.num_workers = self.reader.num_workers
+        if self.num_workers:
+            end_workers_at_exit()
         self.seed_batches = seed_batches
         self._receive = receive
+        self._codes = {name: code for code, name in enumerate(label_names)}
         self.asked = 0.0
         self.waited = 0.0
         self._position = 0
@@ -219,19 +224,29 @@ class ImageLoader:
         self._resumed = False
         self.batches.position = self._position
         empty = True
-        for raw, corrupt in self._awaited():
-            self.corrupt.add(corrupt, TooManyCorrupt)
+        images = self.dataset.images
+        for shipped in self._awaited():
+            self.corrupt.add(shipped.corrupt, TooManyCorrupt)
             self._position += 1
-            if not len(raw.rgb):
+            if not shipped.indices:
                 continue
             empty = False
             if self.seed_batches:
                 self._seed_batch()
-            yield raw
+            names = [images.name(index) for index in shipped.indices]
+            yield RawBatch(shipped.rgb, names, self._condition(shipped.indices))
         if empty and self.corrupt.max_share < 1:
             raise TooManyCorrupt("none of the images can be read")
 
-    def _awaited(self) -> Iterator[tuple[RawBatch, list[CorruptImage]]]:
+    def _condition(self, indices: list[int]) -> Condition:
+        """Return the condition of the images with these indices."""
+        labels, texts = self.dataset.images.notes
+        codes = None
+        if labels is not None and self._codes:
+            codes = torch.tensor([self._codes.get(labels[index], -1) for index in indices])
+        return Condition((), codes, None if texts is None else [texts[index] for index in indices])
+
+    def _awaited(self) -> Iterator[Shipped]:
         """Yield the batches and record the time spent waiting for them."""
         self.asked = time.perf_counter()
         # This starts the workers, which counts as waiting, before a thread prefetches.

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -15,16 +16,23 @@ from lightning_colorize.color import ColorBatch, RawBatch
 from lightning_colorize.common.compiling import require_compiler
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.augmentation import Augmentation
+from lightning_colorize.data.cache import CachedImages, bytes_needed, fits_in_memory
 from lightning_colorize.data.convert import to_color_batch
-from lightning_colorize.data.corrupt import CorruptImages
+from lightning_colorize.data.corrupt import CorruptImages, require_skipped
 from lightning_colorize.data.damage import Damage
 from lightning_colorize.data.dataset import ImageDataset, Resize
-from lightning_colorize.data.images import ImageSet
+from lightning_colorize.data.device.cached import DeviceImages, DeviceMemory
+from lightning_colorize.data.image_set import ImageSet
 from lightning_colorize.data.loader import EpochBatches, ImageLoader
-from lightning_colorize.data.reading import Cache, Decode, ImageCache, Reading
+from lightning_colorize.data.reading import (
+    NO_TRAINER,
+    Cache,
+    Decode,
+    squares,
+    worker_count,
+)
 from lightning_colorize.data.sources import Source, SourceError, default_source, parse_root
 from lightning_colorize.data.sources.base import Splits
-from lightning_colorize.data.trainer_view import TrainerView
 
 Split = Literal["train", "val", "test"]
 
@@ -64,6 +72,10 @@ class ColorizationDataModule(LightningDataModule):
         compile: Compile augmentation and LAB conversion.
         max_broken_share: Stop if a larger share of all images, and more than one, cannot be read.
         seed: Seed of order and crops; by default that of `seed_everything`.
+
+    Attributes:
+        label_names: Class names of the training images, sorted; `Condition.labels` are indices into
+            them, and an image of another class has none. Set by `setup`.
 
     Raises:
         UsageError: If an option is invalid.
@@ -116,11 +128,16 @@ class ColorizationDataModule(LightningDataModule):
         )
         self.compiles = compile
         self.max_broken_share = max_broken_share
-        pinned = torch.cuda.is_available() if pin_memory is None else pin_memory
+        self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
+        self.resize: Resize = resize
+        self.decode: Decode = decode
+        self.num_workers = num_workers
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
-        self._reading = Reading(batch_size, resize, num_workers, pinned, decode, self.seed)
-        self._cache = ImageCache(cache, resize)
+        self.cache: Cache = cache
+        self._cached_bytes = 0.0
+        self._device_memory: DeviceMemory | None = None
         self._splits: Splits = {}
+        self.label_names: list[str] = []
         self._images: dict[Split, ImageSet] = {}
         self._train_loader: ImageLoader | None = None
         self._resume_from: dict[str, int] | None = None
@@ -132,8 +149,10 @@ class ColorizationDataModule(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Find the images of each split, and cache those of the stage if they fit in memory."""
         if not self._splits:
-            self.source.processes = self._run.local_ranks
+            self.source.processes = self._run.num_devices
             self._splits = self.source.splits(self.root)
+            if "train" in self._splits:
+                self.label_names = sorted({*(self._splits["train"].notes.labels or ())} - {""})
             self._require_size()
         needed: dict[str | None, list[Split]] = {
             "fit": ["train", "val"],
@@ -142,14 +161,15 @@ class ColorizationDataModule(LightningDataModule):
             "predict": ["test"],
         }
         if self.compiles and stage is not None:
-            require_compiler("data.compile", self._run.device)
+            require_compiler("data.compile", self._run.strategy.root_device)
         for split in needed.get(stage, []):
             self.images(split)
         for name, count in self.counts().items():
-            if count < self._run.ranks:
+            if count < self._run.world_size:
                 raise SourceError(
-                    f"{count} {name} image{'s' * (count != 1)} for {self._run.ranks} processes, "
-                    f"each needs at least one: pass --trainer.devices {count}, or add images"
+                    f"{count} {name} image{'s' * (count != 1)} for {self._run.world_size} "
+                    f"processes, each needs at least one: pass --trainer.devices {count}, or add "
+                    "images"
                 )
 
     def counts(self) -> dict[str, int]:
@@ -182,14 +202,36 @@ class ColorizationDataModule(LightningDataModule):
 
     def loader(self, split: Split) -> ImageLoader:
         """Return a loader of uint8 batches, shuffled for training."""
-        training = split == "train"
-        return self._reading.loader(
-            self.images(split),
+        run, images = self._run, self.images(split)
+        shuffle = split == "train" and run.overfit_batches == 0
+        dataset, receive = squares(
+            images,
             self._side(split),
+            shuffle,
+            self.resize,
+            self.decode,
+            run.strategy.root_device,
+        )
+        workers = worker_count(images, self.num_workers, run.num_devices)
+        return ImageLoader(
+            dataset,
+            EpochBatches(
+                len(images),
+                self.batch_size,
+                shuffle=shuffle,
+                weights=images.weights if shuffle else None,
+                order=images.order,
+                seed=self.seed,
+                rank=run.global_rank,
+                ranks=run.world_size,
+            ),
             self._corrupt,
-            self._run,
-            shuffle=training and not self._run.overfits,
-            seed_batches=training,
+            seed_batches=split == "train",
+            label_names=self.label_names,
+            receive=receive,
+            num_workers=workers,
+            pin_memory=self.pin_memory and dataset.ships_pixels,
+            persistent_workers=workers > 0,
         )
 
     def train_dataloader(self) -> ImageLoader:
@@ -239,14 +281,15 @@ class ColorizationDataModule(LightningDataModule):
                 `fast_dev_run`, no more than its batches.
         """
         images = self.images(split)
-        if self._run.fast_dev_run_batches is not None:
-            limit = self.batch_size * self._run.fast_dev_run_batches
+        if self._run.fast_dev_run:
+            limit = self.batch_size * int(self._run.fast_dev_run)
         some = limit is not None and limit < len(images)
         loader = ImageLoader(
-            ImageDataset(images, self.size, resize=self._reading.resize),
+            ImageDataset(images, self.size, resize=self.resize),
             EpochBatches(len(images), self.batch_size, shuffle=some, order=images.order),
             self._corrupt,
-            num_workers=self._reading.workers(images, self._run.local_ranks),
+            label_names=self.label_names,
+            num_workers=worker_count(images, self.num_workers, self._run.num_devices),
         )
         count = max(1, limit // self.batch_size) if limit and some else None
         for raw in islice(loader, count):
@@ -270,25 +313,53 @@ class ColorizationDataModule(LightningDataModule):
         return min(round(self.size * _MARGIN), packed or sys.maxsize)
 
     def _cached(self, split: Split, found: ImageSet) -> ImageSet:
-        """Return a split's images, cached if `cache` says so."""
-        side, reads = self._side(split), self._run.reads(split, self.batch_size)
-        if not self._cache.caches(len(found), side, reads, self._run.local_ranks):
+        """Return a split's images, read into memory if `cache` says so.
+
+        Raises:
+            SourceError: If none of them can be read.
+            WorkError: If that is because of a shard that is not to be skipped.
+        """
+        run, side = self._run, self._side(split)
+        if self.cache == "never" or (self.cache == "auto" and not self._pays(split, found, side)):
             return found
-        cached = self._cache.load(split, found, side, self._run.device)
+        if self.cache == "device":
+            self._device_memory = self._device_memory or DeviceMemory(run.strategy.root_device)
+            cached: CachedImages = DeviceImages(found, side, self._device_memory, self.resize)
+        else:
+            cached = CachedImages(found, side, self.resize)
+        if not len(cached):
+            for _, error in cached.corrupt:
+                require_skipped(error)
+            raise SourceError(
+                f"none of {len(found)} images for {split} can be read "
+                f"(first: {cached.corrupt[0].error})"
+            )
+        self._cached_bytes += bytes_needed(len(cached), side)
         # Every process reads them all; one reports.
-        self._corrupt.add(cached.corrupt, reported_by_rank_zero=self._run.rank > 0)
+        self._corrupt.add(cached.corrupt, reported_by_rank_zero=run.global_rank > 0)
         return cached
 
+    def _pays(self, split: Split, found: ImageSet, side: int) -> bool:
+        """Return whether images fit in memory and are read more than once."""
+        run, reads = self._run, math.inf
+        batches = getattr(run, f"limit_{split}_batches")
+        epochs = run.max_epochs if split == "train" else 1
+        if isinstance(batches, int) and epochs not in (None, -1):
+            reads = batches * self.batch_size * run.world_size * epochs
+        fit = fits_in_memory(len(found), side, self._cached_bytes, run.num_devices)
+        return fit and reads >= len(found)
+
     @property
-    def _run(self) -> TrainerView:
-        return TrainerView(self.trainer)
+    def _run(self) -> Any:
+        """The Trainer, or the settings of a single CPU process."""
+        return self.trainer or NO_TRAINER
 
     @cached_property
     def _corrupt(self) -> CorruptImages:
         """The corrupt images. Created at the first read, when the run's folder is known."""
         total = sum(len(images) for images in self._splits.values())
-        folder = self._run.folder
-        report = None if folder is None else folder / "broken.txt"
+        folder = None if self._run.fast_dev_run else self._run.default_root_dir
+        report = None if folder is None else Path(folder) / "broken.txt"
         return CorruptImages(total, self.max_broken_share, report)
 
 

@@ -1,13 +1,15 @@
 """The order of an epoch: shuffling, and the share of each process."""
 
-from abc import ABC, abstractmethod
 from itertools import pairwise
 
 import numpy as np
 
 
-class EpochOrder(ABC):
-    """How an image set is shuffled and divided among ranks.
+class AnyOrder:
+    """Shuffles all images, for sets with fast random access.
+
+    Each rank takes every ranks-th image. The batches of all ranks together are then the same images
+    for any number of ranks.
 
     Attributes:
         by_ranks: Whether the order depends on the number of ranks.
@@ -15,41 +17,21 @@ class EpochOrder(ABC):
 
     by_ranks = False
 
-    @abstractmethod
     def shuffled(self, random: np.random.Generator, length: int, ranks: int) -> np.ndarray:
         """Return a permutation of 0 to `length` - 1 for all ranks: (length,), int64."""
-
-    @abstractmethod
-    def part(self, length: int, rank: int, ranks: int) -> slice:
-        """Return one rank's slice of an epoch. Slices differ by one image at most."""
-
-    @abstractmethod
-    def subset(self, indices: np.ndarray) -> "EpochOrder":
-        """Return the order of a subset of the images, given in rising order."""
-
-
-class AnyOrder(EpochOrder):
-    """Shuffles all images, for sets with fast random access.
-
-    Each rank takes every ranks-th image. The batches of all ranks together are then the same images
-    for any number of ranks.
-    """
-
-    def shuffled(self, random: np.random.Generator, length: int, ranks: int) -> np.ndarray:
-        """Return a permutation."""
         order: np.ndarray = random.permutation(length)
         return order
 
     def part(self, length: int, rank: int, ranks: int) -> slice:
-        """Return every ranks-th position."""
+        """Return one rank's slice of an epoch. Slices differ by one image at most."""
         return slice(rank, None, ranks)
 
-    def subset(self, indices: np.ndarray) -> EpochOrder:
-        """Return the same order."""
+    def subset(self, indices: np.ndarray) -> "AnyOrder":
+        """Return the order of a subset of the images, given in rising order."""
         return self
 
 
-class ShardOrder(EpochOrder):
+class ShardOrder(AnyOrder):
     """Shuffles shards, then images within a window of shards, so that shards are read in sequence.
 
     The shuffled shards are divided among the ranks in contiguous parts of equal length. A rank
@@ -85,7 +67,7 @@ class ShardOrder(EpochOrder):
         """Return contiguous positions."""
         return slice(rank * length // ranks, (rank + 1) * length // ranks)
 
-    def subset(self, indices: np.ndarray) -> EpochOrder:
+    def subset(self, indices: np.ndarray) -> AnyOrder:
         """Return the order of the shards with the other images removed."""
         ends = np.concatenate([[0], np.cumsum(self.lengths)])
         return ShardOrder(np.diff(np.searchsorted(indices, ends)), self.window)

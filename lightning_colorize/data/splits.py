@@ -27,6 +27,14 @@ def split_of(word: str) -> str | None:
     return _ALIASES.get(word.strip().lower())
 
 
+def category_of(name: str) -> str:
+    """Return an image's category: the first folder of its name, below that of a split."""
+    parts = name.split("/")[:-1]
+    if parts and split_of(parts[0]):
+        parts = parts[1:]
+    return parts[0] if parts else "."
+
+
 def name_hashes(names: Sequence[str], salt: str = "") -> np.ndarray:
     """Return a hash in [0, 1) of each name: (N,), float64.
 

@@ -4,7 +4,10 @@ import atexit
 import gc
 import multiprocessing.util  # its own hook, which waits for all children, must be set before ours
 import signal
+from functools import cache
 from types import FrameType
+
+from lightning_colorize.common.processes import quiet_decoders
 
 
 def init_worker(worker_id: int) -> None:
@@ -18,6 +21,7 @@ def init_worker(worker_id: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _ignore_once)
+    quiet_decoders()
 
 
 def _ignore_once(number: int, frame: FrameType | None) -> None:
@@ -25,7 +29,12 @@ def _ignore_once(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
 
 
-@atexit.register
+@cache
+def end_workers_at_exit() -> None:
+    """Register the hook that ends workers, once."""
+    atexit.register(_end_workers)
+
+
 def _end_workers() -> None:
     """Kill workers that are left after an error: they ignore the SIGTERM that Python waits on."""
     left = [child for child in multiprocessing.active_children() if child.daemon]

@@ -1,4 +1,4 @@
-"""Metrics of models beside their baselines, as numbers and as tables.
+"""Metrics of models next to their baselines, as numbers and as tables.
 
 from lightning_colorize.evaluation import evaluate
 from lightning_colorize.inference import load_model

@@ -1,4 +1,4 @@
-"""The systems of a comparison, and its images: those that every system has."""
+"""The systems of a comparison, and the images that all systems have."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ from lightning_colorize.common.arguments import split_name
 from lightning_colorize.common.bundled import with_default
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import ImageError
-from lightning_colorize.data.images import FileImages, ImageSet
+from lightning_colorize.data.image_set import FileImages, ImageSet
 from lightning_colorize.data.sources import FolderSource, SourceError
 from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.data.splits import random_subset
@@ -21,15 +21,14 @@ from lightning_colorize.evaluation.data import (
     count_trained,
     find_images,
 )
-from lightning_colorize.evaluation.given import Command, Given
-from lightning_colorize.evaluation.systems import Network, OutsideImages, System
-from lightning_colorize.inference import load_model
+from lightning_colorize.evaluation.systems import System
 from lightning_colorize.metrics import BASELINES
+from lightning_colorize.models.folder import FolderModel
+from lightning_colorize.models.load import load_model
 from lightning_colorize.runs.folder import CHECKPOINTS, CONFIG, is_run, run_of
-from lightning_colorize.tasks.outside import OutsideNetwork
 
 _RESERVED = (*BASELINES, "truth", "broken")
-"""Names that the pages use for their own rows, columns and study images."""
+"""Reserved names: the pages use them for rows, columns and study images."""
 
 
 def open_systems(
@@ -40,7 +39,7 @@ def open_systems(
     Args:
         words: `NAME=RUN_OR_CKPT_OR_FOLDER` each.
         data: The folder of the true images.
-        allow: Classes, modules or packages that checkpoints may import besides ours.
+        allow: Classes, modules or packages that checkpoints may import in addition to ours.
         device: Device of the networks.
 
     Raises:
@@ -61,7 +60,7 @@ def open_systems(
 
 
 def split_word(word: str) -> tuple[str, Path]:
-    """Return name and path of `NAME=PATH`; without NAME= the path's own name."""
+    """Split `NAME=PATH` into name and path; the name defaults to the path's."""
     name, path = split_name(word)
     path = with_default(path)
     if name:
@@ -78,24 +77,17 @@ def open_system(
     """Open a checkpoint, a run folder, or a folder of images colorized elsewhere.
 
     Raises:
-        UsageError: If it is none of them.
+        UsageError: If it is none of these.
     """
     if path.is_file() or is_run(path):
-        loaded = load_model(path, allow, device)
-        program = loaded.task.net
-        if isinstance(program, OutsideNetwork):
-            if program.outside.command is not None:
-                return Command(name, path, program.outside.command, data)
-            if program.image:
-                return OutsideImages(name, path, loaded, program)
-        return Network(name, path, loaded)
+        return System(name, path, load_model(path, allow, device))
     try:
         files = list_images(path)
     except SourceError:
         raise UsageError(
             f"{path} is neither a run folder (with {CONFIG} or {CHECKPOINTS}/) nor an image folder"
         ) from None
-    return Given(name, path, files, data)
+    return System(name, path, FolderModel(path, files, data))
 
 
 def find_truth(
@@ -123,13 +115,13 @@ def choose_images(
     most: int | None,
     seed: int,
 ) -> tuple[EvaluationImages, dict[str, list[str]]]:
-    """Return the images that all systems have, and the names of those that a system lacks.
+    """Return the images that all systems have, and the names of those missing from any.
 
     Args:
         data: The folder of the true images.
-        found: All of them.
+        found: All true images.
         systems: The compared systems; networks have all images.
-        most: Size of a random subset, if there are more; None for all.
+        most: Maximum number of images, drawn at random; None for all.
         seed: Seed of the subset.
 
     Raises:
@@ -138,15 +130,14 @@ def choose_images(
     names = [found.images.name(i) for i in range(len(found.images))]
     missing = {}
     for system in systems:
-        if isinstance(system, Given):
-            without = [name for name in names if system.find(name) is None]
-            if len(without) == len(names):
-                raise UsageError(
-                    f"{system.path} contains none of the {len(names)} images; they are matched by "
-                    f"their relative names without suffix, such as {names[0]}"
-                )
-            if without:
-                missing[system.name] = without
+        without = [name for name in names if not system.model.has(name)]
+        if len(without) == len(names):
+            raise UsageError(
+                f"{system.path} contains none of the {len(names)} images; they are matched by "
+                f"their relative names without suffix, such as {names[0]}"
+            )
+        if without:
+            missing[system.name] = without
     lost = {name for without in missing.values() for name in without}
     common = [name for name in names if name not in lost]
     if not common:
@@ -158,7 +149,7 @@ def choose_images(
 def trained_on(
     found: EvaluationImages, systems: Sequence[System], allow: Sequence[str]
 ) -> dict[str, int]:
-    """Return how many of the images each network was trained on; without those of none."""
+    """Return how many of the images each model was trained on, if any."""
     counts = {
         system.name: count_trained(found.images, system.trained, allow)
         for system in systems
@@ -168,7 +159,7 @@ def trained_on(
 
 
 def colorless(images: ImageSet) -> bool:
-    """Return whether all images are grey; reads until the first that is not."""
+    """Return whether all images are grey; stops reading at the first that is not."""
     for index in range(len(images)):
         try:
             rgb = images.read(index)

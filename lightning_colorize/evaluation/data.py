@@ -1,4 +1,4 @@
-"""The images to evaluate: center crops, as `fit` reads its test images unless it stretches."""
+"""The images to evaluate: center crops, like the test images of `fit` unless it stretches."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -10,11 +10,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lightning_colorize.color import ColorBatch, RawBatch
+from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.decoding.files import ImageError
-from lightning_colorize.data.images import ConcatImages, FileImages, ImageSet
+from lightning_colorize.data.image_set import ConcatImages, FileImages, ImageSet
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.sources import (
     FolderSource,
@@ -26,7 +26,7 @@ from lightning_colorize.data.sources import (
 )
 from lightning_colorize.data.sources.base import GivenSplits
 from lightning_colorize.data.sources.listing import require_folder
-from lightning_colorize.data.splits import split_of
+from lightning_colorize.data.splits import category_of as category_of
 from lightning_colorize.inference import TrainingData
 
 SplitName = Literal["train", "val", "test", "all"]
@@ -47,7 +47,7 @@ class EvaluationImages:
     split: SplitName
 
     def describe(self, count: int, folder: Path, size: int) -> str:
-        """Return how many of which images were measured, at a size in pixels."""
+        """Return the number of images, their split, folder and size in pixels."""
         which = "" if self.split == "all" else f"{self.split} "
         return f"{count:,} {which}image{'s' * (count != 1)} of {folder} at {size} px"
 
@@ -56,8 +56,8 @@ class EvaluationImages:
 
         Args:
             size: Height and width in pixels.
-            batch_size: Images in a batch.
-            device: Device of the conversion.
+            batch_size: Images per batch.
+            device: Device for the conversion.
         """
         datamodule = ColorizationDataModule(
             source=GivenSplits({"test": self.images}),
@@ -68,22 +68,14 @@ class EvaluationImages:
         )
         datamodule.setup("test")
         for raw in datamodule.loader("test"):
-            yield to_color_batch(RawBatch(raw.rgb.to(device), raw.names))
+            yield to_color_batch(raw._replace(rgb=raw.rgb.to(device)))
 
 
 def whole_images(images: ImageSet) -> Iterator[tuple[str, Tensor]]:
-    """Yield names and whole images, (3, H, W), uint8; without those that cannot be read."""
+    """Yield names and whole images, (3, H, W), uint8, skipping unreadable ones."""
     for index in range(len(images)):
         with suppress(ImageError):
             yield images.name(index), images.read(index)
-
-
-def category_of(name: str) -> str:
-    """Return an image's category: the first folder of its name, below that of a split."""
-    parts = name.split("/")[:-1]
-    if parts and split_of(parts[0]):
-        parts = parts[1:]
-    return parts[0] if parts else "."
 
 
 def find_images(
@@ -96,11 +88,11 @@ def find_images(
 
     Args:
         folder: A folder with train, val and test, any other image folder, or packed shards.
-        split: By default `default` if the folder has splits, else all images. Other folders are
-            split by hash, as `fit` does.
-        source: The source that split the folder for training: its splits are used, by default
+        split: The split to use; by default `default` if the folder has splits, else all images.
+            Folders without splits are split by hash, as in `fit`.
+        source: The source that split the folder for training. Its splits are used; the default is
             `default`.
-        default: The split of a folder with splits.
+        default: The default split of a folder with splits.
 
     Raises:
         UsageError: If there are no images, or no such split.
@@ -133,9 +125,9 @@ def _chosen(folder: Path, splits: Splits, split: SplitName) -> EvaluationImages:
 
 
 def count_trained(images: ImageSet, trained: TrainingData, allow: Sequence[str]) -> int:
-    """Return how many files were trained on, under any name; 0 if the training images are gone.
+    """Return how many files were trained on, under any name; 0 if the training images are missing.
 
-    `allow` names classes, modules or packages that configurations may import besides ours.
+    `allow` names classes, modules or packages that configurations may import in addition to ours.
     """
     try:
         splits = trained.source(allow).splits(trained.root)

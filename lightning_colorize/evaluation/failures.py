@@ -1,7 +1,7 @@
 """Failure modes of colorizers, as numbers per image: grey collapse, blotches, bleeding.
 
-They show which images to look at. They are no metrics to optimize: a value is comparable only
-between images of one size, and the thresholds are chosen by eye on photographs.
+They show which images to look at. Do not optimize them: values are comparable only between images
+of the same size, and the thresholds were chosen by eye on photographs.
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from lightning_colorize.color import full_precision
 
-_COLORFUL = 10.0  # mean chroma of a truth whose color can be missed, in LAB units
-_CELLS = 16  # along each side, of the grid on which blotches are measured
-_STEP, _FLAT = 15.0, 8.0  # change of L at an edge, and less than on each side of it
-_REACH = 1 / 20  # of the shorter side: how far beside an edge colors are compared
+_COLORFUL = 10.0  # minimum mean chroma of a truth for grey collapse, in LAB units
+_CELLS = 16  # per side of the grid on which blotches are measured
+_STEP, _FLAT = 15.0, 8.0  # minimum change of L at an edge, maximum on each side of it
+_REACH = 1 / 20  # share of the shorter side: distance from an edge at which colors are compared
 _FEWEST = 0.002  # edges per pixel and direction
 
 
@@ -25,9 +25,9 @@ class Failure:
 
     Attributes:
         name: Its name, also in JSON.
-        threshold: An image shows the failure if its value is above.
-        format: How a value is rounded, for `str.format`.
-        help: One line for people: how the value is defined.
+        threshold: An image shows the failure if its value is above this.
+        format: Format string for values.
+        help: One-line definition of the value.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Failure:
 
     @property
     def label(self) -> str:
-        """The name as words."""
+        """The name with spaces."""
         return self.name.replace("_", " ")
 
 
@@ -46,8 +46,8 @@ FAILURES = (
         "grey_collapse",
         0.7,
         "{:.2f}",
-        "share of the true mean chroma that is missing; only images of a true mean chroma of at "
-        f"least {_COLORFUL:g} LAB units have a value",
+        "missing share of the true mean chroma; only images with a true mean chroma of at least "
+        f"{_COLORFUL:g} LAB units have a value",
     ),
     Failure(
         "blotches",
@@ -60,8 +60,8 @@ FAILURES = (
         "bleeding",
         3.5,
         "{:.1f}",
-        "how much more of the color's change at edges of the lightness lies beside the edge than "
-        "the true color's, mean in LAB units",
+        "how much more the color changes next to edges of the lightness than the true color does, "
+        "mean in LAB units",
     ),
 )
 """All failure modes."""
@@ -78,7 +78,7 @@ def measure_failures(L: Tensor, ab_hat: Tensor, ab: Tensor) -> Tensor:
 
     Returns:
         (failures, B) in the order of `FAILURES`; nan where a failure cannot be measured: a truth
-        without much color, an image without edges, a prediction that is not finite.
+        with little color, an image with few edges, a prediction that is not finite.
     """
     with full_precision(L):
         L, ab_hat, ab = L.float(), ab_hat.float(), ab.float()
@@ -89,7 +89,7 @@ def measure_failures(L: Tensor, ab_hat: Tensor, ab: Tensor) -> Tensor:
 def grey_collapse(ab_hat: Tensor, ab: Tensor) -> Tensor:
     """Return 1 - predicted / true mean chroma, at most 1: (B,).
 
-    It is negative for predictions that are more colorful than the truth, and nan for truths of
+    It is negative for predictions that are more colorful than the truth, and nan for truths with
     little color.
     """
     predicted, true = (_chroma(x).mean(dim=(1, 2)) for x in (ab_hat, ab))
@@ -100,9 +100,9 @@ def grey_collapse(ab_hat: Tensor, ab: Tensor) -> Tensor:
 def blotches(L: Tensor, ab_hat: Tensor, ab: Tensor) -> Tensor:
     """Return the mean of max(0, |change of ab_hat| - |change of ab| - |change of L|): (B,).
 
-    A change is the difference of the means of neighboring cells of a grid, in LAB units. Wrong
-    colors that are the same everywhere, colors that change where the true ones do, and colors that
-    change with the lightness count nothing.
+    A change is the difference of the means of neighboring cells of a grid, in LAB units. Uniformly
+    wrong colors, and changes that coincide with changes of the true color or the lightness, do not
+    count.
     """
     cells = (min(_CELLS, L.shape[-2]), min(_CELLS, L.shape[-1]))
     L, ab_hat, ab = (F.adaptive_avg_pool2d(x, cells) for x in (L, ab_hat, ab))
@@ -118,9 +118,9 @@ def bleeding(L: Tensor, ab_hat: Tensor, ab: Tensor) -> Tensor:
 
     At an edge, L changes by 15 or more over 2 pixels in a row or a column, and by less than 8 from
     there to 1/20 of the shorter side on both sides. The spread of a color there is its change over
-    the whole distance less that over the 2 pixels, at least 0. The value is the mean over edges of
-    max(0, spread of ab_hat - spread of ab). Wrong colors that end at the edge count nothing. It is
-    nan for images with few edges, below 0.2 % of the pixels.
+    the whole distance minus its change over the 2 pixels, at least 0. The value is the mean over
+    edges of max(0, spread of ab_hat - spread of ab). Wrong colors that end at the edge do not
+    count. The value is nan for images whose edges cover less than 0.2 % of the pixels.
     """
     reach = max(2, round(_REACH * min(L.shape[-2:])))
     total, count = L.new_zeros(len(L)), L.new_zeros(len(L))
@@ -139,7 +139,7 @@ def bleeding(L: Tensor, ab_hat: Tensor, ab: Tensor) -> Tensor:
 
 
 def _spread(ab: Tensor, dim: int, reach: int) -> Tensor:
-    """Return the change of a color over +-`reach` pixels less that over +-1, at least 0."""
+    """Return the change of a color over +-`reach` pixels minus its change over +-1, at least 0."""
     whole, step = (
         _chroma(_shifted(ab, dim, reach, by) - _shifted(ab, dim, reach, -by)) for by in (reach, 1)
     )
@@ -148,12 +148,12 @@ def _spread(ab: Tensor, dim: int, reach: int) -> Tensor:
 
 
 def _chroma(ab: Tensor) -> Tensor:
-    """Return the length of (a, b), which `norm` takes twenty times as long for: (B, H, W)."""
+    """Return the length of (a, b), 20 times faster than `norm`: (B, H, W)."""
     return torch.hypot(*ab.unbind(1))
 
 
 def _shifted(x: Tensor, dim: int, border: int, by: int) -> Tensor:
-    """Return x moved by some pixels, without a border."""
+    """Return x shifted by some pixels, without a border."""
     return x.narrow(dim, border + by, x.shape[dim] - 2 * border)
 
 

@@ -1,4 +1,4 @@
-"""A model with many settings of its decoding, on the same images and without another training."""
+"""Evaluation of a model with many settings on the same images, without retraining."""
 
 import itertools
 import math
@@ -7,23 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.evaluation.measured import Rows
+from lightning_colorize.evaluation.measured import Measured, Rows, measure
 from lightning_colorize.evaluation.statistics import metrics_over
-from lightning_colorize.inference import Colorizer
-from lightning_colorize.inference.colorizer import require_size
-from lightning_colorize.metrics import BASELINES, spec
-from lightning_colorize.metrics.functional import measure
+from lightning_colorize.evaluation.systems import paint_settings
+from lightning_colorize.metrics import spec
+from lightning_colorize.models.base import Model
+from lightning_colorize.models.load import require_size
 
-Setting = dict[str, float]
-"""Arguments of `Colorizer.set_decoding`, and the `size` that the network sees."""
+Setting = dict[str, Any]
+"""Settings of the model by name, and the `size` that the network sees."""
 
-_KEYS = ("vividness", "temperature", "strength", "size", "flip")
+SIZE = "size"
 
 
 @dataclass
@@ -31,8 +28,8 @@ class Grid:
     """The metrics of each setting.
 
     Attributes:
-        settings: In the order of the grid.
-        rows: The metrics of each.
+        settings: The settings, in the order of the grid.
+        rows: The metrics of each setting.
         baselines: The metrics of the baselines, by name.
         values: (settings and baselines, columns of `spec.COLUMNS`, images).
     """
@@ -48,10 +45,10 @@ class Grid:
         return int(self.values.shape[-1])
 
     def front(self) -> list[int]:
-        """Return the settings that no other one beats, the most faithful first.
+        """Return the indices of the Pareto-optimal settings, lowest CIEDE2000 first.
 
-        One beats another if its CIEDE2000 is lower or its colorfulness closer to the truth's, and
-        the other of the two not worse. Settings with colors that are not finite are left out.
+        A setting beats another if its CIEDE2000 is lower or its colorfulness closer to the truth's,
+        and neither is worse. Settings with colors that are not finite are left out.
         """
         costs = [(row["ciede2000"], abs(1 - row["colorfulness_ratio"])) for row in self.rows]
         front = [
@@ -63,10 +60,10 @@ class Grid:
         return sorted(front, key=lambda i: costs[i])
 
     def best(self, least: float) -> int:
-        """Return the setting of the lowest CIEDE2000 with at least this colorfulness ratio.
+        """Return the setting with the lowest CIEDE2000 and at least this colorfulness ratio.
 
         Raises:
-            UsageError: If none is so colorful.
+            UsageError: If no setting reaches the ratio.
         """
         ratios = [row["colorfulness_ratio"] for row in self.rows]
         allowed = [i for i, ratio in enumerate(ratios) if ratio >= least]
@@ -79,97 +76,55 @@ class Grid:
         return min(allowed, key=lambda i: self.rows[i]["ciede2000"])
 
 
-def parse_grid(words: Sequence[str], model: Colorizer) -> list[Setting]:
-    """Return all combinations of `KEY=VALUE,VALUE,...`.
+def parse_grid(words: Sequence[str], model: Model) -> list[Setting]:
+    """Return all combinations of `NAME=VALUE,VALUE,...`.
 
     Raises:
-        UsageError: If a key is unknown or repeated, or the model refuses a value.
+        UsageError: If a name is unknown or repeated, or a value is not valid.
     """
-    values: dict[str, list[float]] = {}
+    axes: dict[str, list[Any]] = {}
     for word in words:
-        key, sign, rest = word.partition("=")
-        if not sign or key not in _KEYS:
-            raise UsageError(f"--grid {word}: give KEY=VALUE,..., with KEY of {', '.join(_KEYS)}")
-        if key in values:
-            raise UsageError(f"--grid names {key} twice")
-        try:
-            values[key] = list(dict.fromkeys(_parse(key, part) for part in rest.split(",")))
-        except ValueError:  # a UsageError, too
-            raise UsageError(f"--grid {word}: {_expected(key)}") from None
-    combinations = itertools.product(*values.values())
-    settings = [dict(zip(values, each, strict=True)) for each in combinations]
-    own = model.decoding
-    for setting in settings:
-        _apply(model, setting)
-    model.set_decoding(**own)
-    return settings
+        name, sign, rest = word.partition("=")
+        known = [*model.settings.names(), SIZE]
+        if not sign or name not in known:
+            raise UsageError(f"{word}: give NAME=VALUE,..., with NAME one of {', '.join(known)}")
+        if name in axes:
+            raise UsageError(f"{name} is given twice")
+        axes[name] = list(dict.fromkeys(_parse(model, name, part) for part in rest.split(",")))
+    combinations = itertools.product(*axes.values())
+    return [dict(zip(axes, each, strict=True)) for each in combinations]
 
 
-@torch.inference_mode()
-def evaluate_grid(
-    model: Colorizer, batches: Iterable[ColorBatch], settings: Sequence[Setting]
-) -> Grid:
-    """Measure a model with each setting; settings of one size and flip share a prediction.
+def evaluate_grid(model: Model, batches: Iterable[ColorBatch], settings: Sequence[Setting]) -> Grid:
+    """Measure a model with each setting.
 
     Args:
-        model: Its own decoding is used for what a setting does not name.
-        batches: True images, on the model's device; another `size` than theirs is resized from
-            their L, and the prediction back.
-        settings: At least one.
+        model: Its current settings are the defaults for what a setting does not name.
+        batches: True images, on the model's device.
+        settings: The settings, at least one.
     """
-    task, own = model.task, model.decoding
     settings = list(settings)
-    names = [spec.GREY] if model.baselines is None else list(BASELINES)
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for i, setting in enumerate(settings):
-        groups.setdefault((setting.get("size"), (own | setting)["flip"]), []).append(i)
-    values = []
-    for batch in batches:
-        colored: list[Tensor] = [torch.empty(0)] * len(settings)
-        for (size, _), members in groups.items():
-            L = _resized(batch.L, size)
-            _apply(model, own | settings[members[0]])
-            views = task.predict_views(L)
-            for i in members:
-                _apply(model, own | settings[i])
-                ab = task.combine(views, L.shape[-2:])
-                colored[i] = measure(batch.L, _resized(ab, batch.L.shape[-1]), batch.ab)
-        for name in names:
-            flat = torch.zeros_like(batch.ab)
-            if model.baselines is not None:
-                flat = model.baselines.predict(name, batch.L)
-            colored.append(measure(batch.L, flat, batch.ab))
-        values.append(torch.stack(colored).cpu())
-    model.set_decoding(**own)
-    if not values:
-        return Grid(settings, [], {}, np.empty((len(settings) + len(names), 0, 0)))
-    whole = torch.cat(values, dim=-1).double().numpy()
-    rows = [dict(zip(spec.NAMES, map(float, row), strict=True)) for row in metrics_over(whole)]
-    baselines = dict(zip(names, rows[len(settings) :], strict=True))
-    return Grid(settings, rows[: len(settings)], baselines, whole)
+    pairs = [(model.settings.updated(without_size(each)), each.get(SIZE)) for each in settings]
+    plain, paint = paint_settings(model, pairs)
+    result = Measured([str(i) for i in range(len(pairs))], list(plain))
+    measured = measure(result, batches, paint, failures=False)
+    if measured.values is None:
+        return Grid(settings, [], {}, np.empty((len(pairs) + len(plain), 0, 0)))
+    table = metrics_over(measured.values)
+    rows = [dict(zip(spec.NAMES, map(float, row), strict=True)) for row in table]
+    baselines = dict(zip(plain, rows[len(pairs) :], strict=True))
+    return Grid(settings, rows[: len(pairs)], baselines, measured.values)
 
 
-def _apply(model: Colorizer, setting: Mapping[str, Any]) -> None:
-    model.set_decoding(**{name: value for name, value in setting.items() if name != "size"})
+def without_size(setting: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a setting without `size`, which the model does not have."""
+    return {name: value for name, value in setting.items() if name != SIZE}
 
 
-def _parse(key: str, text: str) -> float:
-    if key == "flip":
-        return bool(("0", "1").index(text))
-    if key == "size":
-        require_size(size := int(text))
-        return size
-    return float(text)
-
-
-def _expected(key: str) -> str:
-    kinds = {"flip": "0 or 1", "size": "whole pixels from 1 to 16384"}
-    return f"{key} takes {kinds.get(key, 'numbers')}, separated by commas"
-
-
-def _resized(maps: Tensor, size: float | None) -> Tensor:
-    """Return squares of another size, bilinear, antialiased where it is smaller."""
-    if size is None or size == maps.shape[-1]:
-        return maps
-    side = int(size)
-    return F.interpolate(maps, (side, side), mode="bilinear", antialias=side < maps.shape[-1])
+def _parse(model: Model, name: str, text: str) -> Any:
+    if name != SIZE:
+        return getattr(model.settings.updated({name: text}), name)
+    if not text.isdecimal():
+        raise UsageError(f"size must be whole pixels, not {text}")
+    require_size(int(text))
+    return int(text)

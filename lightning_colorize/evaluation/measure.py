@@ -1,7 +1,7 @@
-"""A network and its baselines on the same images."""
+"""A model and its baselines on the same images."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,27 +11,27 @@ from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.progress import progress
 from lightning_colorize.evaluation.data import EvaluationImages, category_of, find_images
 from lightning_colorize.evaluation.failures import FAILURES
-from lightning_colorize.evaluation.measured import Measured, Rows, measure_systems
+from lightning_colorize.evaluation.measured import Measured, Rows, measure
 from lightning_colorize.evaluation.parts import Part, diversity, figures_by
-from lightning_colorize.evaluation.systems import Predictor
+from lightning_colorize.evaluation.systems import paint_settings
 from lightning_colorize.inference import Colorizer
-from lightning_colorize.metrics import Baselines
-from lightning_colorize.tasks import ColorizationTask
+from lightning_colorize.metrics.spec import METRICS, Metric
+from lightning_colorize.models.base import Model
 
 MODEL = "model"
-"""Name of the network's row."""
+"""Name of the model's row."""
 
 _BLEEDING = [failure.name for failure in FAILURES].index("bleeding")
 
 
 @dataclass(frozen=True)
 class ColorFigures:
-    """What no metric says of the colors of a network.
+    """Color statistics that the metrics do not cover.
 
     Attributes:
         bleeding: Mean over the images with edges, in LAB units, of `failures.bleeding`; nan if
             there are none.
-        images_with_edges: How many these are.
+        images_with_edges: Number of these images.
         color_diversity: Effective number of colors, as a share of the truth's: see
             `parts.diversity`.
     """
@@ -46,14 +46,15 @@ class Evaluation:
     """The metrics of a network and its baselines.
 
     Attributes:
-        rows: Over all images; empty if there was none.
+        rows: Metrics over all images; empty without images.
         groups: The same for each category, by name; empty without categories.
-        counts: Images of each category.
-        images: Images measured.
-        colors: Figures of the network's colors.
+        counts: Number of images per category.
+        images: Number of measured images.
+        colors: Color statistics of the network.
         group_colors: The same for each category.
         hue: Errors by the hue of the true color; empty without images.
         chroma: Errors by the chroma of the true color; empty without images.
+        metrics: Name, goal and format of the metrics, the model's custom metrics last.
     """
 
     rows: Rows
@@ -64,6 +65,7 @@ class Evaluation:
     group_colors: dict[str, ColorFigures] = field(default_factory=dict)
     hue: list[Part] = field(default_factory=list)
     chroma: list[Part] = field(default_factory=list)
+    metrics: Sequence[Metric] = METRICS
 
 
 def evaluate(
@@ -78,47 +80,41 @@ def evaluate(
     """Measure a model and its baselines; metrics are per image and then averaged.
 
     Args:
-        model: As `load_model` returns it.
+        model: A model from `load_model`.
         images: A folder of color images (its test split if it has one), or images that
             `find_images` returned.
-        size: Height and width of the images in pixels; as trained by default.
-        batch_size: Images in a batch.
+        size: Height and width of the images in pixels; by default the training size.
+        batch_size: Images per batch.
         by_folder: Also measure each category, the first folder of the images' names.
         show_progress: Show a progress bar.
 
     Raises:
-        UsageError: If there is nothing to read.
+        UsageError: If there are no images to read.
     """
     found = images if isinstance(images, EvaluationImages) else find_images(Path(images))
-    batches: Iterable[ColorBatch] = found.batches(size or model.size, batch_size, model.task.device)
+    size = size or model.size
+    batches: Iterable[ColorBatch] = found.batches(size, batch_size, model.model.device)
     if show_progress:
         batches = progress(batches, -(-len(found.images) // batch_size), "evaluating")
-    group = category_of if by_folder else None
-    return evaluate_batches(model.task, model.baselines, batches, group)
+    return evaluate_batches(model.model, batches, category_of if by_folder else None)
 
 
 def evaluate_batches(
-    task: ColorizationTask,
-    baselines: Baselines | None,
-    batches: Iterable[ColorBatch],
-    group: Callable[[str], str] | None = None,
+    model: Model, batches: Iterable[ColorBatch], group: Callable[[str], str] | None = None
 ) -> Evaluation:
-    """Measure a network and its baselines on batches.
+    """Measure a model and its baselines on batches.
 
     Args:
-        task: In evaluation mode.
-        baselines: On the task's device; None to measure the network alone.
-        batches: On the task's device.
-        group: An image's name to its category; None for no categories.
-
-    Raises:
-        RuntimeError: If the baselines were not fitted.
+        model: The model with its current settings; measured alone if it has no baselines.
+        batches: Batches on the model's device.
+        group: Maps an image's name to its category; None for no categories.
     """
-    system = Predictor(MODEL, task, baselines)
-    measured = measure_systems([system], batches, parts=True, group=group)
+    plain, paint = paint_settings(model, [(model.settings, None)])
+    measured = Measured([MODEL], list(plain))
+    measure(measured, batches, paint, parts=True, group=group, models=[model])
     if measured.parts is None:
         return Evaluation({}, {}, {}, 0)
-    shown = [MODEL] if baselines is None else measured.rows
+    shown = [MODEL] if model.baselines is None else measured.rows
     counts = dict(sorted(Counter(measured.categories).items()))
 
     def rows(category: str | None = None) -> Rows:
@@ -135,6 +131,7 @@ def evaluate_batches(
         {name: _color_figures(measured, name) for name in counts},
         figures_by("hue", sums, shown),
         figures_by("chroma", sums, shown),
+        measured.columns,
     )
 
 

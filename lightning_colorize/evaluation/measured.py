@@ -1,7 +1,7 @@
-"""All systems on the same images: metrics per image."""
+"""The measurement loop: per-image metrics of several systems on the same images."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,10 +14,19 @@ from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.evaluation.failures import measure_failures
 from lightning_colorize.evaluation.parts import count_colors, measure_parts
 from lightning_colorize.evaluation.statistics import metrics_over
-from lightning_colorize.evaluation.systems import Predictor, System
-from lightning_colorize.metrics import BASELINES, Baselines, spec
+from lightning_colorize.evaluation.systems import (
+    Painted,
+    Painter,
+    System,
+    fitted_baselines,
+    paint_systems,
+    readable,
+    square_view,
+)
+from lightning_colorize.metrics import spec
 from lightning_colorize.metrics.functional import measure_pair
-from lightning_colorize.metrics.images import ImagePair
+from lightning_colorize.metrics.image_pair import ImagePair
+from lightning_colorize.models.base import Model
 
 Rows = dict[str, dict[str, float]]
 """Metrics by row."""
@@ -29,20 +38,20 @@ class Measured:
 
     Attributes:
         systems: Names of the systems.
-        baselines: Names of the baselines, whose rows follow those of the systems.
+        baselines: Names of the baselines, the last rows.
         names: Names of the images.
-        categories: Their categories; empty without any.
-        values: (rows, columns of `spec.COLUMNS`, images); None without truth.
+        categories: Categories of the images; empty without categories.
+        samples: (n, rows, columns of `spec.COLUMNS`, images) of n colorings; None without truth.
         failures: (systems, `failures.FAILURES`, images), how strongly each image shows each failure
             mode; None without truth.
-        parts: (rows, 4, chromas, 1 + hues, images), of `measure_parts`; None unless it is needed.
-        colors: (rows and the truth, 313, images), of `count_colors`; None unless it is needed.
-        own: The networks' own metrics: over images, without values of each.
-        own_values: (rows, own metrics) of each category, and of all images as None; empty without
+        parts: (rows, 4, chromas, 1 + hues, images), from `measure_parts`; None unless requested.
+        colors: (rows and the truth, 313, images), from `count_colors`; None unless requested.
+        own: The models' custom metrics, which are over images, without per-image values.
+        own_values: (rows, custom metrics) of each category, with None for all images; empty without
             truth.
         disagreement: Distance of the systems from their common mean, in LAB units, mean over
             systems and pixels: (images,).
-        broken: Errors of the systems' own images.
+        broken: Errors of images that a system cannot read.
         undefined: Number of images with colors that are not finite, by system.
     """
 
@@ -50,7 +59,7 @@ class Measured:
     baselines: list[str]
     names: list[str] = field(default_factory=list)
     categories: list[str] = field(default_factory=list)
-    values: np.ndarray | None = None
+    samples: np.ndarray | None = None
     failures: np.ndarray | None = None
     parts: np.ndarray | None = None
     colors: np.ndarray | None = None
@@ -61,17 +70,22 @@ class Measured:
     undefined: Counter[str] = field(default_factory=Counter)
 
     @property
+    def values(self) -> np.ndarray | None:
+        """(rows, columns of `spec.COLUMNS`, images), the mean over colorings."""
+        return None if self.samples is None else self.samples.mean(0)
+
+    @property
     def rows(self) -> list[str]:
         """Names of systems and baselines."""
         return [*self.systems, *self.baselines]
 
     @property
     def columns(self) -> list[spec.Metric]:
-        """The metrics: those of all networks, then the own ones."""
+        """The metrics of `spec`, then the models' custom metrics."""
         return [*spec.METRICS, *self.own]
 
     def chosen(self, category: str | None) -> np.ndarray:
-        """Return which images are of a category, None for all: (images,)."""
+        """Return a mask of the images of a category, or of all images for None: (images,)."""
         if category is None:
             return np.ones(len(self.names), bool)
         return np.array([each == category for each in self.categories])
@@ -79,7 +93,7 @@ class Measured:
     def metrics(self, category: str | None = None) -> np.ndarray:
         """Return all metrics over the images of a category: (rows, columns).
 
-        None is for all images. There must be some, with truth.
+        None stands for all images. There must be at least one, with truth.
         """
         assert self.values is not None
         metrics = metrics_over(self.values[..., self.chosen(category)])
@@ -94,77 +108,88 @@ class Measured:
 
 
 @torch.inference_mode()
-def measure_systems(
-    systems: Sequence[System],
+def measure(
+    result: Measured,
     batches: Iterable[ColorBatch],
+    paint: Painter,
     show: Callable[[str, Tensor | None], None] = lambda name, values: None,
     *,
     truth: bool = True,
+    failures: bool = True,
     parts: bool = False,
     group: Callable[[str], str] | None = None,
+    models: Sequence[Model] = (),
 ) -> Measured:
     """Colorize and measure batch by batch; only numbers stay in memory.
 
+    `evaluate`, `tune-decoding`, `protocol` and `compare` differ only in their images and painters.
+
     Args:
-        systems: On the batches' device.
-        batches: The true images, squares of one size.
+        result: Contains the names of systems and baselines; receives the measurements.
+        batches: The true images; all images of a batch have the same size.
+        paint: Colorizes a batch with all systems, then with the baselines.
         show: Called with the name of each image and its values, (systems, columns), which are
             None without truth.
         truth: Whether the images' own colors are the truth.
-        parts: Whether to measure parts of the truth, and colors.
-        group: An image's name to its category; None for no categories.
-
-    Raises:
-        RuntimeError: If the baselines were not fitted.
+        failures: Whether to measure failure modes and the disagreement of the systems.
+        parts: Whether to measure errors by hue and chroma, and to count colors.
+        group: Maps an image's name to its category; None for no categories.
+        models: Models whose custom metrics are also measured.
     """
-    baselines = _baselines(systems)
-    extra = [spec.GREY] if baselines is None else list(BASELINES)
-    result = Measured([s.name for s in systems], extra if truth else [])
-    result.own, originals = _own_metrics(systems)
+    result.own, originals = _own_metrics(models)
+    count = len(result.systems)
     own: dict[str | None, list[list[Metric]]] = {}
     values: list[Tensor] = []
-    failures: list[Tensor] = []
+    modes: list[Tensor] = []
     sums: list[Tensor] = []
     colors: list[Tensor] = []
     disagreement: list[Tensor] = []
-    for whole in batches:
-        batch = _readable(systems, whole, result.broken)
-        if not len(batch):
-            continue
-        colored = [system.color(batch) for system in systems]
-        disagreement.append(_disagreement(colored))
-        for system, each in zip(systems, colored, strict=True):
-            lost = int((~each.ab.flatten(1).isfinite().all(dim=1)).sum())
-            result.undefined += Counter({system.name: lost})
+    for batch in batches:
         categories = [] if group is None else [group(name) for name in batch.names]
         result.names += batch.names
         result.categories += categories
+        members = _members(categories, len(batch))
+        firsts: list[ColorBatch] = []
+        of_rows: list[Tensor] = []
+        # Row by row: all rows of a grid do not fit into memory.
+        for index, row in enumerate(paint(batch)):
+            first = replace(batch, L=row.L, ab=row.ab[0])
+            if failures or parts:
+                firsts.append(first)
+            if index < count:
+                lost = int((~row.ab.flatten(2).isfinite().all(dim=2).all(dim=0)).sum())
+                result.undefined += Counter({result.systems[index]: lost})
+            if not truth:
+                continue
+            of_rows.append(_measured(batch, row).cpu())
+            for category, chosen in members.items():
+                if category not in own:
+                    own[category] = [[m.clone() for m in originals] for _ in result.rows]
+                for metric in own[category][index]:
+                    metric.update(batch.L[chosen], first.ab[chosen], batch.ab[chosen])
+        if failures:
+            disagreement.append(_disagreement(firsts[:count]))
         of_batch = None
         if truth:
-            grey = torch.zeros_like(batch.ab)
-            flat = [grey if baselines is None else baselines.predict(n, batch.L) for n in extra]
-            rows = [*colored, *(replace(batch, ab=ab) for ab in flat)]
-            measured = zip(*(_measure(batch, row, parts) for row in rows), strict=True)
-            of_batch, *of_parts = (torch.stack(each).cpu() for each in measured)
-            values.append(of_batch)
-            modes = [measure_failures(batch.L, each.ab, batch.ab) for each in colored]
-            failures.append(torch.stack(modes).cpu())
+            values.append(torch.stack(of_rows, dim=1))
+            of_batch = values[-1].mean(0)
+            if failures:
+                each_mode = (measure_failures(batch.L, x.ab, batch.ab) for x in firsts[:count])
+                modes.append(torch.stack([*each_mode]).cpu())
             if parts:
-                sums.append(of_parts[0])
-                colors.append(torch.cat([of_parts[1], count_colors(batch.ab)[None].cpu()]))
-            for category, members in _members(categories, len(batch)).items():
-                if category not in own:
-                    own[category] = [[m.clone() for m in originals] for _ in rows]
-                for row, metrics in zip(rows, own[category], strict=True):
-                    for metric in metrics:
-                        metric.update(batch.L[members], row.ab[members], batch.ab[members])
+                pairs = [ImagePair(batch.L, each.ab, batch.ab, each.L) for each in firsts]
+                sums.append(torch.stack([measure_parts(pair) for pair in pairs]).cpu())
+                counts = [count_colors(ab) for ab in (*(p.lab_hat[1] for p in pairs), batch.ab)]
+                colors.append(torch.stack(counts).cpu())
         for i, name in enumerate(batch.names):
-            show(name, None if of_batch is None else of_batch[: len(systems), :, i])
+            show(name, None if of_batch is None else of_batch[:count, :, i])
     if result.names:
-        result.disagreement = torch.cat(disagreement).cpu().numpy()
+        if failures:
+            result.disagreement = torch.cat(disagreement).cpu().numpy()
         if truth:
-            result.values = torch.cat(values, dim=-1).double().numpy()
-            result.failures = torch.cat(failures, dim=-1).double().numpy()
+            result.samples = torch.cat(values, dim=-1).double().numpy()
+            if failures:
+                result.failures = torch.cat(modes, dim=-1).double().numpy()
             result.own_values = {
                 category: np.array([[float(m.compute()) for m in row] for row in rows])
                 for category, rows in own.items()
@@ -175,43 +200,46 @@ def measure_systems(
     return result
 
 
+def measure_systems(
+    systems: Sequence[System],
+    batches: Iterator[ColorBatch],
+    size: int,
+    show: Callable[[str, Tensor | None], None] = lambda name, values: None,
+    truth: bool = True,
+) -> Measured:
+    """Measure systems and the baselines of the first model that has any, on square images."""
+    view, broken = square_view(size), list[ImageError]()
+    plain, paint = paint_systems(systems, fitted_baselines(systems), view)
+    result = measure(
+        Measured([system.name for system in systems], list(plain)),
+        readable(systems, batches, view, broken),
+        paint,
+        show,
+        truth=truth,
+        models=[system.model for system in systems],
+    )
+    result.broken = broken
+    return result
+
+
 def _members(categories: Sequence[str], count: int) -> dict[str | None, list[int]]:
-    """Return the images of each category by index; all of a batch as None."""
+    """Return the image indices of each category, with None for the whole batch."""
     members: dict[str | None, list[int]] = {None: list(range(count))}
     for index, category in enumerate(categories):
         members.setdefault(category, []).append(index)
     return members
 
 
-def _measure(truth: ColorBatch, row: ColorBatch, parts: bool) -> tuple[Tensor, ...]:
-    """Return the row's values; with parts also their sums, and how often it has each color."""
-    pair = ImagePair(truth.L, row.ab, truth.ab, row.L)
-    values = measure_pair(pair)
-    return (values, measure_parts(pair), count_colors(pair.lab_hat[1])) if parts else (values,)
+def _measured(truth: ColorBatch, row: Painted) -> Tensor:
+    """Return the values of a row's colorings: (n, columns, B)."""
+    pairs = (ImagePair(truth.L, ab, truth.ab, row.L) for ab in row.ab)
+    return torch.stack([measure_pair(pair) for pair in pairs])
 
 
-def _own_metrics(systems: Sequence[System]) -> tuple[list[spec.Metric], list[Metric]]:
-    """Return the own metrics of all networks, each name once."""
-    tasks = [system.task for system in systems if isinstance(system, Predictor)]
-    known = {m.name: m for task in tasks for m in task.metric_rows if m.name in task.own_metrics}
-    own = {name: m.to(task.device) for task in tasks for name, m in task.own_metrics.items()}
-    return list(known.values()), [own[name] for name in known]
-
-
-def _baselines(systems: Sequence[System]) -> Baselines | None:
-    """Return the baselines of the first network that has any."""
-    each = (system.baselines for system in systems if isinstance(system, Predictor))
-    return next(filter(None, each), None)
-
-
-def _readable(systems: Sequence[System], batch: ColorBatch, broken: list[ImageError]) -> ColorBatch:
-    """Return the batch without the images that any system failed to read."""
-    side = batch.L.shape[-1]
-    found = [error for system in systems for error in system.load(batch.names, side)]
-    broken += found
-    lost = {str(error.path) for error in found}
-    keep = [i for i, name in enumerate(batch.names) if name not in lost]
-    return ColorBatch(batch.L[keep], batch.ab[keep], [batch.names[i] for i in keep])
+def _own_metrics(models: Sequence[Model]) -> tuple[list[spec.Metric], list[Metric]]:
+    """Return the custom metrics of all models, each name once."""
+    own = {name: m.to(model.device) for model in models for name, m in model.metrics.items()}
+    return [spec.Metric.own(name, m.higher_is_better) for name, m in own.items()], [*own.values()]
 
 
 def _disagreement(colored: Sequence[ColorBatch]) -> Tensor:

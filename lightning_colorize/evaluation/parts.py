@@ -1,4 +1,4 @@
-"""Errors by the hue and the chroma of the true color, and how many colors there are."""
+"""Errors by hue and chroma of the true color, and color diversity."""
 
 import itertools
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_colorize.color import full_precision
 from lightning_colorize.color.bins import bin_centers, nearest_bins
 from lightning_colorize.evaluation.statistics import ratio_intervals
-from lightning_colorize.metrics.images import ImagePair
+from lightning_colorize.metrics.image_pair import ImagePair
 
 By = Literal["hue", "chroma"]
 
@@ -27,10 +27,10 @@ HUES = {
     "purple": 310.0,
     "pink": 340.0,
 }
-"""Where each sector of hue begins, in degrees of CIELAB; it ends where the next one does."""
+"""The start of each hue sector, in degrees of CIELAB; it ends where the next one starts."""
 
 CHROMAS = (0.0, 10.0, 25.0, 50.0)
-"""Where each range of chroma begins, in LAB units; a color in the first one has no hue."""
+"""The start of each chroma range, in LAB units; a color in the first one has no hue."""
 
 _GREY = "grey"
 _SHAPE = (len(CHROMAS), 1 + len(HUES))
@@ -41,14 +41,14 @@ class Part:
     """The pixels whose true color is in a range of hue or chroma.
 
     Attributes:
-        name: Of the range.
-        range: Its ends, or their unit where the name contains them.
+        name: Name of the range.
+        range: Its bounds, or their unit if the name contains the bounds.
         share: Share of all pixels.
-        images: Images with such pixels.
+        images: Number of images with such pixels.
         chroma: Their mean true chroma.
         rows: By row, `ciede2000` and `chroma_difference` (predicted minus true chroma): mean over
-            the pixels of all images as `value`, with the ends `low` and `high` of its interval. All
-            are nan without pixels, the ends for a single image.
+            the pixels of all images as `value`, with the bounds `low` and `high` of its interval.
+            All are nan without pixels; the bounds are nan for a single image.
     """
 
     name: str
@@ -65,13 +65,13 @@ def measure_parts(images: ImagePair) -> Tensor:
 
     Returns:
         (4, chromas, 1 + hues, B): number of pixels, true chroma, predicted chroma, CIEDE2000. The
-        first hue is that of pixels without one.
+        first hue stands for pixels without hue.
     """
     with full_precision(images.L):
         a, b = images.lab[1].unbind(1)
         chroma, chroma_hat = torch.hypot(a, b), torch.hypot(*images.lab_hat[1].unbind(1))
         hue = torch.rad2deg(torch.atan2(b, a)) % 360
-        # What lies before the first sector belongs to the last one.
+        # Hues before the first sector belong to the last one.
         sector = (torch.bucketize(hue, hue.new_tensor([*HUES.values()]), right=True) - 1) % len(
             HUES
         )
@@ -100,11 +100,11 @@ def count_colors(ab: Tensor) -> Tensor:
 def diversity(counts: np.ndarray) -> float:
     """Return the effective number of predicted colors, as a share of the truth's.
 
-    It is the exponential of the entropy over the bins, of the pixels of all images: n colors that
-    are equally frequent count as n.
+    This is the exponential of the entropy of the bin counts of all images: n equally frequent
+    colors count as n.
 
     Args:
-        counts: (2, 313, images): predicted, and true.
+        counts: (2, 313, images), predicted and true.
     """
     predicted, true = stats.entropy(counts.sum(axis=-1), axis=-1)
     return float(np.exp(predicted - true))
@@ -114,8 +114,8 @@ def figures_by(by: By, sums: np.ndarray, rows: Sequence[str]) -> list[Part]:
     """Return the figures of each range.
 
     Args:
-        by: Of hue, with a part of pixels without one before these, or of chroma.
-        sums: (rows, 4, chromas, 1 + hues, images), of `measure_parts`.
+        by: `hue`, with a first part of pixels without hue, or `chroma`.
+        sums: (rows, 4, chromas, 1 + hues, images), from `measure_parts`.
         rows: Names of the rows.
     """
     pixels, chroma, chroma_hat, errors = sums.sum(axis=2 if by == "hue" else 3).swapaxes(0, 1)
@@ -140,7 +140,7 @@ def figures_by(by: By, sums: np.ndarray, rows: Sequence[str]) -> list[Part]:
 
 
 def _ranges(by: By) -> list[tuple[str, str]]:
-    """Return name and ends of each range."""
+    """Return name and bounds of each range."""
     if by == "chroma":
         between = [f"{low:g}-{high:g}" for low, high in itertools.pairwise(CHROMAS)]
         return [(each, "LAB units") for each in (*between, f"{CHROMAS[-1]:g}-")]
@@ -154,6 +154,6 @@ def _sums(cell: Tensor, values: Tensor) -> Tensor:
     """Return the sum of each cell's pixels: (B, H, W) to (chromas, 1 + hues, B)."""
     height = cell.shape[1]
     cells, values = cell.flatten(0, 1), values.flatten(0, 1)
-    # First of each line of pixels: one long sum would lose digits.
+    # Sum each line of pixels first: one long sum would lose digits.
     lines = values.new_zeros(len(cells), _SHAPE[0] * _SHAPE[1]).scatter_add_(1, cells, values)
     return lines.view(-1, height, *_SHAPE).sum(dim=1).movedim(0, -1)

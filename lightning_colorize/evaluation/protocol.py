@@ -1,4 +1,4 @@
-"""Protocols: the images of a published figure, and their size and shape."""
+"""Protocols: which images a published result is measured on, and their size and shape."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from lightning_colorize.common.described import read_described
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import crop_square
 from lightning_colorize.data.decoding.files import ImageError, decode_image
-from lightning_colorize.data.images import FileImages, ImageSet
+from lightning_colorize.data.image_set import FileImages, ImageSet
 from lightning_colorize.data.sources.listing import list_images
 
 _FOLDER = "protocol"
@@ -29,17 +29,18 @@ _MODES = {
 
 
 class Protocol(BaseModel):
-    """How images become the truth that results are compared with.
+    """How images are prepared as the truth that results are compared with.
 
     Attributes:
         name: The name of its file.
         size: Side of the square in pixels; None for images at their own size.
         shape: `crop` resizes the short side and takes the center, `stretch` resizes both sides,
             `native` does neither.
-        resampling: Of 8-bit RGB, antialiased.
-        files: File names with a place for the number, `image_{:04d}.jpg`; None for all images.
-        count: How many images there must be; None for any number.
-        colorfulness: Published for the true images, by `colorfulness(absolute=True)`.
+        resampling: Resampling of 8-bit RGB, antialiased.
+        files: File names with a placeholder for the number, `image_{:04d}.jpg`; None for all
+            images.
+        count: Required number of images; None for any number.
+        colorfulness: Published value for the true images, by `colorfulness(absolute=True)`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,22 +57,24 @@ class Protocol(BaseModel):
     def _fits(self) -> Self:
         native = self.shape == "native"
         if native != (self.size is None) or native != (self.resampling == "none"):
-            raise ValueError("shape native has size null and resampling none, others have both")
+            raise ValueError(
+                "shape native needs size null and resampling none, other shapes need both"
+            )
         if self.files is not None and self.count is None:
             raise ValueError("files needs count")
         try:
             (self.files or "").format(1)
         except (IndexError, KeyError, ValueError):
-            raise ValueError("files needs one place for the number, such as {:04d}") from None
+            raise ValueError("files needs one placeholder for the number, such as {:04d}") from None
         return self
 
     def prepare(self, rgb: Tensor) -> Tensor:
-        """Return an image as the protocol compares it; (3, H, W), uint8, before and after."""
+        """Prepare an image for comparison; (3, H, W), uint8, before and after."""
         if self.size is None or self.resampling == "none":
             return rgb
         mode, side = _MODES[self.resampling], self.size
         size = [side, side] if self.shape == "stretch" else [side]
-        if self.resampling == "lanczos":  # torchvision has it for Pillow's images only
+        if self.resampling == "lanczos":  # torchvision supports it for Pillow images only
             resized = TF.pil_to_tensor(TF.resize(TF.to_pil_image(rgb), size, mode))
         else:
             resized = TF.resize(rgb, size, mode, antialias=True)
@@ -82,10 +85,10 @@ class Protocol(BaseModel):
 
         Args:
             folder: The folder of the true images.
-            images: Those that are compared if the protocol names none.
+            images: The images to compare if the protocol names none.
 
         Raises:
-            UsageError: If images are missing, or their number is another one.
+            UsageError: If images are missing, or their number does not match.
         """
         if self.files is not None and self.count is not None:
             wanted = {self.files.format(number): None for number in range(1, self.count + 1)}
@@ -112,17 +115,17 @@ def read_protocol(name: str) -> Protocol:
     """Read a protocol.
 
     Args:
-        name: Of a file in experiments/protocol/, without suffix, or the path of a YAML file.
+        name: Name of a file in experiments/protocol/ without suffix, or the path of a YAML file.
 
     Raises:
-        UsageError: If there is no such protocol, or its file is wrong.
+        UsageError: If the protocol is unknown, or its file is invalid.
     """
     given = Path(name)
     path = given if given.suffix else bundled("experiments") / _FOLDER / f"{name}.yaml"
     if not path.is_file():
         known = sorted(file.stem for file in (bundled("experiments") / _FOLDER).glob("*.yaml"))
         raise UsageError(
-            f"there is no protocol {name}; give the path of a YAML file or {', '.join(known)}"
+            f"unknown protocol {name}; give the path of a YAML file or {', '.join(known)}"
         )
     return read_described(path, Protocol, name=path.stem)
 
@@ -138,7 +141,7 @@ class ProtocolImages:
     Attributes:
         protocol: The protocol.
         images: Its images.
-        broken: Errors of those that cannot be read.
+        broken: Errors of unreadable images.
         lines: Digest and name of each image that was read, as `sha256sum` prints them.
     """
 
@@ -167,12 +170,12 @@ class ProtocolImages:
             yield name, rgb
 
     def drop(self, error: ImageError) -> None:
-        """Leave out the image that was yielded last, which a system cannot read."""
+        """Leave out the last yielded image, which a system cannot read."""
         self.lines.pop()
         self.broken.append(error)
 
     def describe(self) -> dict[str, Any]:
-        """Return the protocol and its images as a result states them, after all were read.
+        """Return the protocol and its images for a result, after all images were read.
 
         `sha256` changes with any setting, and with the content of any image, but not with names.
         """

@@ -1,43 +1,46 @@
-"""A system measured by a protocol, beside the baselines and the truth itself."""
+"""The result of measuring a system by a protocol, with the baselines and the truth itself."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import torch
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError, field_validator
+from torch import Tensor
 
-from lightning_colorize.color import colorfulness, to_lab, to_unit
+from lightning_colorize.color import ColorBatch, colorfulness, to_lab, to_unit
 from lightning_colorize.common.described import Sha256, first_problem
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.progress import progress
 from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.evaluation.measured import Measured, measure
 from lightning_colorize.evaluation.pretrained import PretrainedMetrics, PretrainedResult
 from lightning_colorize.evaluation.protocol import ProtocolImages
 from lightning_colorize.evaluation.statistics import intervals, mean_intervals
-from lightning_colorize.evaluation.systems import System
-from lightning_colorize.metrics import BASELINES, Baselines, spec
+from lightning_colorize.evaluation.systems import Painted, System
+from lightning_colorize.metrics import spec
 from lightning_colorize.metrics.formulas import PSNR_CAP
-from lightning_colorize.metrics.functional import measure
-from lightning_colorize.tasks.prediction import add_colors
+from lightning_colorize.models.base import View
+from lightning_colorize.models.baseline import baseline_models
+from lightning_colorize.models.whole import add_colors
 
 SYSTEM, KEPT, TRUTH = "system", "system with the true L", "truth"
-"""Rows of a result, before those of the baselines."""
+"""Rows of a result, before the baselines."""
 
 ABSOLUTE = "colorfulness_absolute"
 """Colorfulness by the formula with absolute differences."""
 
 LONGEST_NAME = 200
-"""Most characters of a system's name."""
+"""Maximum length of a system's name."""
 
 _ROUNDING = 0.5  # mean difference of L: 8 bits cause 0.1, JPEG at quality 95 less than this
-_SAME = 1e-3  # CIEDE2000 of equal images, from fp32
-_NEAR = 0.5  # of a published colorfulness
+_SAME = 1e-3  # CIEDE2000 of identical images, due to fp32
+_NEAR = 0.5  # tolerance of a published colorfulness
 
 
 class Value(BaseModel):
-    """A metric over images, with the ends of its 95 % interval."""
+    """A metric over images, with the bounds of its 95 % interval."""
 
     value: FiniteFloat
     low: FiniteFloat
@@ -48,14 +51,14 @@ Rows = dict[str, dict[str, Value]]
 """Metrics by row."""
 
 
-class Measured(BaseModel):
-    """What was measured on.
+class MeasuredImages(BaseModel):
+    """The measured images.
 
     Attributes:
-        name: Of the protocol.
-        settings: Of the protocol.
-        images: How many.
-        sha256: Of the settings and the contents of all images.
+        name: Name of the protocol.
+        settings: Settings of the protocol.
+        images: Number of images.
+        sha256: SHA-256 of the settings and the contents of all images.
     """
 
     name: str
@@ -68,27 +71,27 @@ class Measured(BaseModel):
 
 
 class ProtocolResult(BaseModel):
-    """A result, as a small JSON file that can be sent to others.
+    """A result, stored as a small JSON file that can be shared.
 
     Attributes:
         system: Name of the system.
-        sha256: Of its checkpoint or weights; None for images and for a command.
+        sha256: SHA-256 of its checkpoint or weights; None for images and for a command.
         settings: Size and decoding of a network.
         protocol: The protocol and its images.
         rows: Metrics by row: the system, the same with the true L if it changes L, the truth, the
             baselines.
         changes_lightness: Mean absolute difference of the system's L* from the true one.
-        unreadable: Images that could not be read, and are not part of the figures.
-        trained_on: Images that the system is known to be trained on; None for none.
+        unreadable: Images that could not be read and are excluded from the metrics.
+        trained_on: Number of images that the system is known to be trained on; None for none.
         pretrained: Metrics of pretrained networks.
-        versions: Of the libraries.
-        git_commit: Of this package's source, if it is known.
+        versions: Library versions.
+        git_commit: Commit of this package's source, if it is known.
     """
 
     system: Annotated[str, Field(max_length=LONGEST_NAME)]
     sha256: Sha256 | None
-    settings: dict[str, bool | int | FiniteFloat]
-    protocol: Measured
+    settings: dict[str, bool | int | FiniteFloat | str]
+    protocol: MeasuredImages
     rows: Rows
     changes_lightness: FiniteFloat
     unreadable: Annotated[int, Field(ge=0)]
@@ -108,7 +111,7 @@ class ProtocolResult(BaseModel):
 
     @property
     def problem(self) -> str | None:
-        """Why the result is not to be believed; None if the truth is measured as it must be."""
+        """Why the result is not valid; None if the truth is measured as expected."""
         truth, published = self.rows[TRUTH], self.protocol.settings.get("colorfulness")
         psnr, ciede2000, measured = (truth[name].value for name in ("psnr", "ciede2000", ABSOLUTE))
         if psnr < PSNR_CAP or ciede2000 > _SAME:
@@ -119,7 +122,7 @@ class ProtocolResult(BaseModel):
         if published is not None and abs(measured - float(published)) > _NEAR:
             return (
                 f"the truth has a colorfulness of {measured:.2f}, published is {published:.2f}: "
-                "these are other images, or they were resized otherwise"
+                "these are different images, or they were resized differently"
             )
         return None
 
@@ -128,34 +131,31 @@ class ProtocolResult(BaseModel):
         """Read a result.
 
         Raises:
-            UsageError: If it is none.
+            UsageError: If the file is not a result.
         """
         try:
             return cls.model_validate_json(file.read_bytes())
         except OSError as error:
             raise UsageError(f"{file} cannot be read: {error.strerror}") from None
         except ValidationError as error:
-            raise UsageError(f"{file} is no result of a protocol: {first_problem(error)}") from None
+            raise UsageError(f"{file} is not a protocol result: {first_problem(error)}") from None
 
 
-@torch.inference_mode()
 def measure_protocol(
     system: System,
     images: ProtocolImages,
     size: int,
-    baselines: Baselines | None,
     pretrained: PretrainedMetrics,
     device: torch.device,
 ) -> tuple[Rows, list[PretrainedResult], float]:
-    """Color the images of a protocol one by one, and measure them as the 8-bit RGB they become.
+    """Colorize the images of a protocol one by one, and measure the resulting 8-bit RGB.
 
     Args:
-        system: The system.
+        system: The system; if it has no baselines, grey is the only one.
         images: The true images; those that cannot be read are recorded there.
         size: Short side of a network's input, in pixels.
-        baselines: Fitted; None for grey alone.
-        pretrained: Networks that also measure.
-        device: Of the other metrics.
+        pretrained: Additional metrics of pretrained networks.
+        device: Device for the other metrics.
 
     Returns:
         `rows`, `pretrained` and `changes_lightness` of a `ProtocolResult`.
@@ -164,52 +164,58 @@ def measure_protocol(
         UsageError: If fewer than two images can be read.
         FloatingPointError: If the system predicts colors that are not finite.
     """
-    extra = [spec.GREY] if baselines is None else list(BASELINES)
-    values, absolute, changes = [], [], []
-    for name, truth in progress(images, len(images), "evaluating"):
-        try:
-            colored = system.color_prepared(name, truth, size, images.protocol)
-        except ImageError as error:
-            images.drop(error)
-            continue
-        L, ab = to_lab(truth[None].to(device))
-        L_hat, ab_hat = to_lab(colored[None].to(device))
-        changes.append(float((L_hat - L).abs().mean()))
-        flat = [
-            torch.zeros_like(ab) if baselines is None else baselines.predict(each, L)
-            for each in extra
-        ]
-        kept, *plain = (add_colors(truth, each) for each in (ab_hat, *flat))
-        rgb = torch.stack([colored.cpu(), kept, truth, *plain]).to(device)
-        L_rows, ab_rows = to_lab(rgb)
-        true_L, true_ab = (each.expand(len(rgb), -1, -1, -1) for each in (L, ab))
-        values.append(measure(true_L, ab_rows, true_ab, L_rows).cpu())
+    protocol = images.protocol
+    view = View(protocol.prepare, finished=True, crops=protocol.shape == "crop")
+    plain = baseline_models(system.model.baselines)
+    names = (SYSTEM, KEPT, TRUTH, *plain)
+    truths: dict[str, Tensor] = {}
+    absolute, changes = [], []
+
+    def batches() -> Iterator[ColorBatch]:
+        for name, truth in progress(images, len(images), "evaluating"):
+            if errors := system.model.unreadable([name], view):
+                images.drop(ImageError(Path(name), f"{system.name}: {errors[0].reason}"))
+                continue
+            truths[name] = truth
+            yield ColorBatch(*to_lab(truth[None].to(device)), [name])
+
+    def paint(batch: ColorBatch) -> list[Painted]:
+        (name,) = batch.names
+        truth = truths.pop(name)
+        colored = system.color_whole(name, truth, size, view).to(device)
+        L_hat, ab_hat = to_lab(colored[None])
+        changes.append(float((L_hat - batch.L).abs().mean()))
+        flat = [ab_hat, *(each.color(batch.L)[0] for each in plain.values())]
+        kept, *others = (add_colors(truth, ab).to(device) for ab in flat)
+        rgb = torch.stack([colored, kept, truth.to(device), *others])
         absolute.append(colorfulness(to_unit(rgb), absolute=True).cpu())
         pretrained.update(rgb, truth)
-    if len(values) < 2:
+        L_rows, ab_rows = to_lab(rgb)
+        return [Painted(L_rows[[i]], ab_rows[None, [i]]) for i in range(len(rgb))]
+
+    result = measure(Measured([*names[:3]], [*plain]), batches(), paint, failures=False)
+    if result.values is None or len(result.names) < 2:
         raise UsageError(
-            f"only {len(values)} of {len(images)} images can be read; a protocol needs several for "
-            "its intervals"
+            f"only {len(result.names)} of {len(images)} images can be read; a protocol needs "
+            "several for its intervals"
         )
     change = sum(changes) / len(changes)
-    columns = torch.stack(values, dim=2).movedim(1, 0).double().numpy()
-    rows = intervals(columns)
+    rows = intervals(result.values)
     for row, interval in zip(
         rows, mean_intervals(torch.stack(absolute, dim=1).double().numpy()), strict=True
     ):
         row[ABSOLUTE] = interval
-    names = (SYSTEM, KEPT, TRUTH, *extra)
     named = dict(zip(names, rows, strict=True))
-    further = pretrained.compute(names, names.index(TRUTH))
+    extra = pretrained.compute(names, names.index(TRUTH))
     if change <= _ROUNDING:
         del named[KEPT]
-        for result in further:
-            result.rows.pop(KEPT, None)
-    return {row: _defined(metrics) for row, metrics in named.items()}, further, change
+        for each in extra:
+            each.rows.pop(KEPT, None)
+    return {row: _defined(metrics) for row, metrics in named.items()}, extra, change
 
 
 def _defined(metrics: dict[str, dict[str, float]]) -> dict[str, Value]:
-    """Return the metrics with a value and an interval: a correlation needs several images."""
+    """Return the metrics that have a value and an interval: a correlation needs several images."""
     return {
         name: Value(**interval)
         for name, interval in metrics.items()

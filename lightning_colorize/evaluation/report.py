@@ -21,9 +21,9 @@ def print_result(
     console: Console | None = None,
     allow: Sequence[str] = (),
 ) -> None:
-    """Print a run's metrics beside its baselines, its use of compute, and the next commands.
+    """Print a run's metrics with its baselines, its use of compute, and the next commands.
 
-    `allow` are the classes that `colorize` needs to be allowed.
+    `allow` lists the classes for `--allow-class` of `colorize`.
     """
     console = console or Console()
     epoch = "last epoch" if result.monitor is None else "best epoch"

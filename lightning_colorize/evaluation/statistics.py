@@ -14,7 +14,7 @@ from lightning_colorize.metrics.functional import over_images
 from lightning_colorize.metrics.spec import CONFIDENCE, METRICS, NAMES, TAILS
 
 RESAMPLES = 5000
-_FEWER = 2000  # of many rows
+_FEWER = 2000  # for many rows
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Difference:
 
     Attributes:
         value: The metric minus the first row's.
-        low: Lower end of the interval; None for fewer than two images, and if the value is not
+        low: Lower bound of the interval; None for fewer than two images, or if the value is not
             finite.
-        high: Upper end.
-        images_needed: If the interval includes 0: with so many images, a difference of this value
-            is clear with a power of 80 %. None for a value of 0.
+        high: Upper bound.
+        images_needed: If the interval includes 0: the number of images at which a difference of
+            this value is clear with a power of 80 %. None for a value of 0.
     """
 
     value: float
@@ -60,16 +60,16 @@ def differences_from_first(
     """Return every row's difference from the first one, in every metric.
 
     Intervals are from the paired percentile bootstrap: images are drawn with replacement, the same
-    for all rows, so that the difficulty of an image cancels out. Those of the systems hold
-    together, for each metric: all of them have the same level, so high that 95 % of the draws lie
-    in all intervals at once (Beran, "Balanced simultaneous confidence sets", 1988). With two
-    systems this is the usual interval.
+    for all rows, so that the difficulty of an image cancels out. For each metric, the intervals of
+    the systems hold simultaneously: all have the same level, chosen so that 95 % of the draws lie
+    in all intervals (Beran, "Balanced simultaneous confidence sets", 1988). With two systems this
+    is the usual interval.
 
     Args:
         values: (rows, columns of `measure`, images).
         seed: Seed of the draws.
-        systems: Number of rows that are systems. Those of baselines follow, and each of their
-            intervals holds alone. By default all rows are systems.
+        systems: Number of rows that are systems. The rows of baselines follow; each of their
+            intervals holds on its own. By default all rows are systems.
 
     Returns:
         For each row, its difference in each metric.
@@ -94,10 +94,10 @@ def differences_from_first(
 
 
 def joint_alpha(draws: np.ndarray) -> float:
-    """Return the level of each of several intervals, so that all of them hold together.
+    """Return the level of each of several intervals, so that all of them hold simultaneously.
 
-    The central 1 - alpha of each row's draws is its interval; 95 % of the draws lie in those of
-    all rows at once. It is 5 % for one row, and at least 5 % / rows (Bonferroni).
+    The central 1 - alpha of each row's draws is its interval; 95 % of the draws lie in the
+    intervals of all rows. Alpha is 5 % for one row, and at least 5 % / rows (Bonferroni).
 
     Args:
         draws: (rows, draws); a draw is the same resample for all rows.
@@ -133,7 +133,7 @@ def _draws(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
 
 
 def intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, dict[str, float]]]:
-    """Return each row's metrics with the ends of their intervals: `value`, `low` and `high`.
+    """Return each row's metrics with the bounds of their intervals: `value`, `low` and `high`.
 
     Intervals are from the percentile bootstrap over images, the same draws for all rows.
 
@@ -152,7 +152,7 @@ def intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, dict[str, flo
 
 
 def mean_intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, float]]:
-    """Return each row's mean over images with the ends of its interval, as `intervals` does.
+    """Return each row's mean over images with the bounds of its interval, as `intervals` does.
 
     Args:
         values: (rows, images).
@@ -163,15 +163,16 @@ def mean_intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, float]]:
 
 
 def ratio_intervals(sums: np.ndarray, weights: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Return means of what images contain several of, such as pixels, with their intervals.
+    """Return weighted means over images, such as means over all pixels, with their intervals.
 
     Args:
-        sums: (..., images), of each image.
-        weights: What each sum is of: how many, (..., images), of a shape that broadcasts.
+        sums: Sum of each image, (..., images).
+        weights: Number of values in each sum, (..., images), of a shape that broadcasts.
         seed: Seed of the draws of images.
 
     Returns:
-        (3, ...): value, lower and upper end; nan without weight. Draws without weight do not count.
+        (3, ...): value, lower and upper bound; nan without weight. Draws without weight do not
+        count.
     """
     weights = np.broadcast_to(weights, sums.shape)
     count = sums.shape[-1]
@@ -181,7 +182,7 @@ def ratio_intervals(sums: np.ndarray, weights: np.ndarray, seed: int = 0) -> np.
     with np.errstate(invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of nanquantile, without any weight
         for i in range(0, _FEWER, chunk):
-            # How often each image is drawn, so that all rows are one product.
+            # Count how often each image is drawn, so that all rows are one product.
             size = min(chunk, _FEWER - i)
             times = rng.multinomial(count, np.full(count, 1 / count), size=size).T
             drawn.append((sums @ times) / (weights @ times))

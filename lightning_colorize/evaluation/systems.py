@@ -1,160 +1,187 @@
-"""The systems of a comparison, and the one that is a network."""
+"""The systems of a comparison: named models, and how they colorize the measured images."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_colorize.color import ColorBatch, to_lab, to_rgb
-from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.dataset import crop_square, limit_length, resize_short_side
 from lightning_colorize.data.decoding.files import ImageError
-from lightning_colorize.evaluation.protocol import Protocol
-from lightning_colorize.inference import Colorizer, TrainingData, training_data
+from lightning_colorize.inference import TrainingData, training_data
 from lightning_colorize.metrics import Baselines
+from lightning_colorize.models.base import Model, View
+from lightning_colorize.models.baseline import baseline_models
+from lightning_colorize.models.settings import Settings
+from lightning_colorize.models.whole import colorize_image
 from lightning_colorize.runs.folder import run_of
-from lightning_colorize.tasks import ColorizationTask
-from lightning_colorize.tasks.outside import OutsideNetwork
-from lightning_colorize.tasks.prediction import colorize_image
 
 
-class System(ABC):
+class Painted(NamedTuple):
+    """The colorings of a batch by one row of a table.
+
+    Attributes:
+        L: (B, 1, H, W) in [0, 100]: of the input, or the row's own.
+        ab: (n, B, 2, H, W) in LAB units.
+    """
+
+    L: Tensor
+    ab: Tensor
+
+
+Painter = Callable[[ColorBatch], Iterable[Painted]]
+"""Colorizes a batch with one row of a table after the other."""
+
+
+@dataclass
+class System:
     """One column of a comparison.
 
     Attributes:
         name: Name on the page.
         path: The path as given.
-        kind: What it is, in a few words.
+        model: The model.
         run: The run folder around it, if any.
-        trained: The data of that run; None if it is unknown.
-        problem: Why it is unknown, if its configuration cannot be read.
+        trained: The training data of the run; None if unknown.
+        problem: Why `trained` is unknown, if the configuration cannot be read.
     """
 
     name: str
     path: Path
-    kind: str
+    model: Model
     run: Path | None = None
     trained: TrainingData | None = None
     problem: str | None = None
 
+    def __post_init__(self) -> None:
+        file = self.model.path
+        if file is None or not file.is_file():
+            return
+        self.run = run_of(file)
+        try:
+            self.trained = training_data(file)
+        except UsageError as error:
+            self.problem = f"{error}: the training data and settings of {self.name} are unknown"
+
     @property
-    def sha256(self) -> str | None:
-        """SHA-256 of the checkpoint, or of others' weights; None for images and for a command."""
-        return None
+    def kind(self) -> str:
+        """The kind of the model, or the name of its file."""
+        return self.model.kind
 
-    def color_all(self, images: Iterable[tuple[str, Tensor]]) -> None:
-        """Color all images at once, if the system can only do this.
+    def paint(self, batch: ColorBatch, view: View) -> Painted:
+        """Colorize a batch of images that were prepared with `view`."""
+        model = self.model
+        if model.keeps_lightness:
+            condition = batch.condition._replace(names=batch.names)
+            ab = model.color(batch.L.to(model.device), condition)
+            return Painted(batch.L, ab.to(batch.L.device))
+        rgb = (to_rgb(batch.L, batch.ab) * 255).round().byte()
+        undefined = []
+        for index, (name, truth) in enumerate(zip(batch.names, rgb.cpu(), strict=True)):
+            try:
+                rgb[index] = model.paint(name, truth, view)
+            except FloatingPointError:
+                undefined.append(index)
+        L, ab = to_lab(rgb)
+        ab[undefined] = torch.nan
+        return Painted(L, ab.unsqueeze(0))
 
-        Args:
-            images: Names and true images, (3, H, W), uint8.
-
-        Raises:
-            WorkError: If it fails.
-        """
-        return  # images are colored one by one, or are there already
-
-    def load(self, names: Sequence[str], side: int) -> list[ImageError]:
-        """Read the files of a batch; return the errors."""
-        return []
-
-    @abstractmethod
-    def color(self, batch: ColorBatch) -> ColorBatch:
-        """Colorize a batch of squares: L is the truth's, or that of images colorized elsewhere."""
-
-    @abstractmethod
-    def color_one(self, name: str, rgb: Tensor, size: int) -> Tensor:
-        """Color one whole image for display; `rgb` and the result are (3, H, W), uint8.
-
-        Raises:
-            FloatingPointError: If the predicted colors are not finite.
-        """
-
-    def color_prepared(self, name: str, rgb: Tensor, size: int, protocol: Protocol) -> Tensor:
-        """Color one image of a protocol.
+    def color_whole(self, name: str, rgb: Tensor, size: int, view: View | None = None) -> Tensor:
+        """Colorize one whole image.
 
         Args:
             name: Name of the image.
-            rgb: The true image, prepared: (3, H, W), uint8.
-            size: Short side of a network's input, in pixels.
-            protocol: As which `rgb` was prepared.
+            rgb: The true image, (3, H, W), uint8.
+            size: Short side of a network's input in pixels.
+            view: How `rgb` was prepared; None: it was resized.
 
         Returns:
             The same shape and dtype.
 
         Raises:
             FloatingPointError: If the predicted colors are not finite.
+            ImageError: If a file of the model cannot be read.
         """
-        return self.color_one(name, rgb, size)
+        if self.model.keeps_lightness:
+            return colorize_image(self.model, rgb, size)
+        return self.model.paint(name, rgb, view or View(lambda rgb: rgb, min(rgb.shape[-2:])))
 
 
-class Predictor(System):
-    """A network, on the true lightness.
+def square_view(side: int) -> View:
+    """Return the view of `fit` and `evaluate`: a center crop, as a square with this side."""
+    return View(lambda rgb: crop_square(resize_short_side(limit_length(rgb), side), side), side)
 
-    Attributes:
-        task: In evaluation mode; its own metrics are measured too.
-        baselines: On the task's device; None if it has none.
+
+def paint_systems(
+    systems: Sequence[System], baselines: Baselines | None, view: View
+) -> tuple[Sequence[str], Painter]:
+    """Return the names of the baselines, and a painter for the systems and then the baselines."""
+    plain = baseline_models(baselines)
+
+    def paint(batch: ColorBatch) -> Iterator[Painted]:
+        yield from (system.paint(batch, view) for system in systems)
+        yield from (Painted(batch.L, model.color(batch.L)) for model in plain.values())
+
+    return list(plain), paint
+
+
+def paint_settings(
+    model: Model, settings: Sequence[tuple[Settings, int | None]]
+) -> tuple[Sequence[str], Painter]:
+    """Return the names of the baselines, and a painter for a model with many settings.
+
+    Settings of one size and `flip` share a prediction.
+
+    Args:
+        model: The model.
+        settings: Settings, each with the input size of the network; None for the size of the batch.
+            A prediction of another size is resized.
     """
+    plain = baseline_models(model.baselines)
 
-    def __init__(self, name: str, task: ColorizationTask, baselines: Baselines | None) -> None:
-        self.name = name
-        self.task = task
-        self.baselines = baselines
+    def paint(batch: ColorBatch) -> Iterator[Painted]:
+        condition = batch.condition._replace(names=batch.names)
+        predicted: dict[tuple[int | None, bool], list[Any]] = {}
+        for setting, size in settings:
+            L, key = _resized(batch.L, size), (size, setting.flip)
+            if key not in predicted:
+                predicted[key] = model.views(L, condition, setting.flip)
+            ab = model.combine(predicted[key], setting, generators=model.generators(L))
+            whole = _resized(ab.flatten(0, 1), batch.L.shape[-1])
+            yield Painted(batch.L, whole.view(*ab.shape[:2], *whole.shape[1:]))
+        yield from (Painted(batch.L, each.color(batch.L)) for each in plain.values())
 
-    def color(self, batch: ColorBatch) -> ColorBatch:
-        """Return the prediction with the true lightness."""
-        return replace(batch, ab=self.task(batch.L))
-
-    def color_one(self, name: str, rgb: Tensor, size: int) -> Tensor:
-        """Return the image as `colorize` writes it."""
-        return colorize_image(self.task, rgb, size)
-
-
-class Network(Predictor):
-    """A checkpoint of ours."""
-
-    def __init__(self, name: str, path: Path, loaded: Colorizer) -> None:
-        super().__init__(name, loaded.task, loaded.baselines)
-        self.path = path
-        self.loaded = loaded
-        self.kind = loaded.path.name
-        self.run = run_of(loaded.path)
-        try:
-            self.trained = training_data(loaded.path)
-        except UsageError as error:
-            self.problem = f"{error}: the training data and settings of {name} are unknown"
-
-    @property
-    def sha256(self) -> str | None:
-        """As of a `System`."""
-        program = self.task.net
-        if isinstance(program, OutsideNetwork):
-            return program.outside.sha256  # compared when they were loaded
-        return sha256_of(self.loaded.path)
+    return list(plain), paint
 
 
-class OutsideImages(Network):
-    """A program of others that returns RGB, with a lightness of its own."""
+def readable(
+    systems: Sequence[System], batches: Iterator[ColorBatch], view: View, broken: list[ImageError]
+) -> Iterator[ColorBatch]:
+    """Yield batches without the images that a system cannot read, and record their errors."""
+    for batch in batches:
+        errors = {
+            str(error.path): ImageError(error.path, f"{system.name}: {error.reason}")
+            for system in systems
+            for error in system.model.unreadable(batch.names, view)
+        }
+        broken += errors.values()
+        keep = [i for i, name in enumerate(batch.names) if name not in errors]
+        if keep:
+            yield batch.chosen(keep) if errors else batch
 
-    def __init__(self, name: str, path: Path, loaded: Colorizer, program: OutsideNetwork) -> None:
-        super().__init__(name, path, loaded)
-        self.program = program
 
-    def color(self, batch: ColorBatch) -> ColorBatch:
-        """Return the images with the lightness that the program gave them."""
-        rgb = (to_rgb(batch.L, batch.ab) * 255).round().byte()
-        undefined = []
-        for index, each in enumerate(rgb):
-            try:
-                rgb[index] = self.program.color(each.cpu())
-            except FloatingPointError:
-                undefined.append(index)
-        L, ab = to_lab(rgb)
-        ab[undefined] = torch.nan
-        return ColorBatch(L, ab, batch.names)
+def fitted_baselines(systems: Sequence[System]) -> Baselines | None:
+    """Return the baselines of the first model that has any."""
+    return next((s.model.baselines for s in systems if s.model.baselines is not None), None)
 
-    def color_one(self, name: str, rgb: Tensor, size: int) -> Tensor:
-        """Return the image as the program colors it."""
-        return self.program.color(rgb)
+
+def _resized(maps: Tensor, size: int | None) -> Tensor:
+    """Resize square maps bilinearly, with antialiasing if the result is smaller."""
+    if size is None or size == maps.shape[-1]:
+        return maps
+    return F.interpolate(maps, (size, size), mode="bilinear", antialias=size < maps.shape[-1])

@@ -21,13 +21,12 @@ def metrics_table(
 ) -> Table:
     """Return a table with a row for each network or baseline and a column for each metric.
 
-    The best value of a column is bold if the metric has a goal; so are values that are equal to it
-    after rounding.
+    The best value of a column is bold if the metric has a goal, and so are ties after rounding.
 
     Args:
         rows: Metrics by row, under names without `val/`; None and nan are shown as a dash.
         title: Heading of the column of names.
-        metrics: The columns; those that no row has are left out.
+        metrics: The columns; metrics that no row has are left out.
     """
     table = Table(box=SIMPLE, pad_edge=False)
     table.add_column(Text(printable(title or "")), no_wrap=True)
@@ -72,7 +71,7 @@ def parts_table(parts: Sequence[Part], by: str) -> Table:
 
 
 def color_line(colors: ColorFigures) -> str:
-    """Return the figures of a network's colors as a line."""
+    """Return the color statistics of a network as one line."""
     edges = colors.images_with_edges
     return (
         f"bleeding {_number(colors.bleeding)} LAB units ({edges:,} image{'s' * (edges != 1)} with "
@@ -85,7 +84,7 @@ def _number(value: float, form: str = "{:.2f}") -> str:
 
 
 def print_plain(console: Console, table: Table) -> None:
-    """Print a table; without lines and in full width off a terminal."""
+    """Print a table; if the output is not a terminal, without lines and at full width."""
     if not console.is_terminal:
         table.box = None
         console = Console(file=console.file, width=10_000)

@@ -1,4 +1,4 @@
-"""From a checkpoint to images, for one image in Python and for folders of files.
+"""Colorization with a checkpoint, of single images in Python and of folders of files.
 
 from lightning_colorize.inference import load_model
 
@@ -6,23 +6,20 @@ model = load_model("runs/unet/first")
 model.colorize(PIL.Image.open("old.jpg")).save("new.png")
 """
 
-from lightning_colorize.inference.colorize import Options, Record, colorize_files, open_manifest
-from lightning_colorize.inference.colorizer import (
-    Colorizer,
-    choose_device,
-    load_model,
-)
+from lightning_colorize.inference.colorize import Options, Record, colorize_files
+from lightning_colorize.inference.colorizer import Colorizer, load_model
 from lightning_colorize.inference.film import FilmProgress, colorize_film
-from lightning_colorize.inference.jobs import Job, Plan, plan_jobs, require_other_files
+from lightning_colorize.inference.jobs import Job, JobPlan, plan_jobs, require_other_files
 from lightning_colorize.inference.training_data import TrainingData, training_data
-from lightning_colorize.tasks.prediction import colorize_image
+from lightning_colorize.models.load import choose_device
+from lightning_colorize.models.whole import colorize_image
 
 __all__ = [
     "Colorizer",
     "FilmProgress",
     "Job",
+    "JobPlan",
     "Options",
-    "Plan",
     "Record",
     "TrainingData",
     "choose_device",
@@ -30,7 +27,6 @@ __all__ = [
     "colorize_film",
     "colorize_image",
     "load_model",
-    "open_manifest",
     "plan_jobs",
     "require_other_files",
     "training_data",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.metrics import spec
+from lightning_colorize.models.base import Model
 from lightning_colorize.runs.folder import run_of
 from lightning_colorize.runs.record import RunRecord
 
@@ -18,29 +19,32 @@ Colors black-and-white images. Exported from `{source}`.
 |---|---|
 {rows}
 
-The colors are likely ones, not those of the scene. The terms of the weights follow from the images
-they were trained on: say here which these are.
+The colors are plausible, not the true colors of the scene. The terms of use of the weights depend
+on the training images: state both here.
 """
 
 
-def software(checkpoint: Path) -> str:
-    """Return what results state as their software: this package, the model and its digest."""
-    run = run_of(checkpoint.resolve())
-    name = checkpoint.stem if run is None else run.name
-    digest = sha256_of(checkpoint)
-    return f"lightning-colorize {version('lightning-colorize')}, {name} sha256:{digest[:16]}"
+def software(path: Path | None) -> str:
+    """Return the software entry of results: this package, the model and its digest."""
+    package = f"lightning-colorize {version('lightning-colorize')}"
+    if path is None:  # a model built in Python
+        return package
+    run = run_of(path.resolve())
+    name = path.stem if run is None else run.name
+    return f"{package}, {name} sha256:{sha256_of(path)[:16]}"
 
 
-def card_text(name: str, checkpoint: Path, rows: Mapping[str, str], measured: bool) -> str:
+def card_text(name: str, model: Model, rows: Mapping[str, str]) -> str:
     """Return a model card in Markdown.
 
     Args:
-        name: Of the exported file.
-        checkpoint: The file that was exported.
-        rows: Of the table.
-        measured: Add the test's metrics of the checkpoint's run.
+        name: Name of the exported file.
+        model: The exported model; the test metrics of its run are added.
+        rows: Rows of the table.
     """
-    table = {**rows, **(_measured(checkpoint) if measured else {})}
+    checkpoint = model.path
+    measured = {} if checkpoint is None or not model.is_of_run else _measured(checkpoint)
+    table = {**rows, **measured}
     return _CARD.format(
         name=name,
         source=software(checkpoint),
@@ -49,7 +53,7 @@ def card_text(name: str, checkpoint: Path, rows: Mapping[str, str], measured: bo
 
 
 def _measured(checkpoint: Path) -> dict[str, str]:
-    """Return the test's metrics of a checkpoint's run, beside those of grey images."""
+    """Return the test metrics of a checkpoint's run, next to the values of grey images."""
     run = run_of(checkpoint.resolve())
     result = None if run is None else RunRecord(run).result
     if result is None:

@@ -11,12 +11,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple, TextIO
+from typing import Literal, TextIO
 
 import torch
 from torch import Tensor
 
-from lightning_colorize.common.errors import WorkError
+from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.files import remove_leftovers
 from lightning_colorize.common.memory import is_out_of_memory, require_out_of_memory
 from lightning_colorize.data.dataset import resize_short_side
@@ -29,32 +29,30 @@ from lightning_colorize.data.decoding.files import (
 )
 from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
 from lightning_colorize.inference.card import software
-from lightning_colorize.inference.colorizer import Colorizer
 from lightning_colorize.inference.jobs import Job
 from lightning_colorize.inference.writing import fit_format, write_photograph
-from lightning_colorize.tasks import ColorizationTask
-from lightning_colorize.tasks.outside import OutsideNetwork
-from lightning_colorize.tasks.prediction import (
+from lightning_colorize.models.base import Model
+from lightning_colorize.models.whole import (
     add_colors,
     is_colored,
     network_input,
     padded_size,
-    predict_colors,
+    predict,
     seen_side,
 )
 
 MANIFEST = "manifest.jsonl"
 
 EXISTS = "the output exists"
-"""The reason of a record that is skipped so that nothing is overwritten."""
+"""The reason for skipping an image whose output exists."""
 
-# The images that wait for their batch, and those that wait to be written, have about this many
-# pixels at most.
+# Approximate maximum number of pixels of the images that wait for a batch, and of those that wait
+# to be written.
 _WAITING_PIXELS = 2**25
 
-_SMALLEST = 64  # pixels of the short side to which an input is reduced when memory is short
+_SMALLEST = 64  # minimum short side to which an input is reduced when memory is short, in pixels
 
-_APPENDING = threading.Lock()  # threads write lines, one at a time
+_APPENDING = threading.Lock()  # several threads write lines
 
 
 @dataclass
@@ -63,15 +61,15 @@ class Record:
 
     Attributes:
         input: The file read.
-        output: The file written, or to be written; empty for a file that is no image.
-        status: `skipped` if the output exists, or the file is not to be colored.
-        reason: Why it is not `ok`; empty if it is.
-        width: Of the image, upright, in pixels; None if it was not read.
-        height: Of the image, upright, in pixels; None if it was not read.
+        output: The file written, or to be written; empty for a file that is not an image.
+        status: `skipped` if the output exists, or the file is not to be colorized.
+        reason: Why the status is not `ok`; empty if it is.
+        width: Width of the upright image in pixels; None if it was not read.
+        height: Height of the upright image.
         model: The checkpoint.
-        size: Requested pixels of the short side that the network sees.
-        seconds: From reading to writing.
-        fallbacks: Deviations from the request, in words.
+        size: Requested short side of the network's input in pixels.
+        seconds: Time from reading to writing.
+        fallbacks: Deviations from the request.
     """
 
     input: str
@@ -86,20 +84,19 @@ class Record:
     fallbacks: list[str] = field(default_factory=list)
 
 
-class Options(NamedTuple):
-    """What the images of a call have in common.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options for all images of a call.
 
     Attributes:
-        size: Pixels of the short side that the network sees.
         overwrite: Replace existing results; otherwise they are skipped.
-        limits: Of the images that are read.
-        batch_size: Most images that the network sees at once.
+        limits: Limits of the images that are read.
+        batch_size: Maximum batch size.
         workers: Threads that read and write.
-        skip_colored: Skip images that are in color already; those of one tone, as sepia, are not.
-        guided: Colors follow the edges of the full-resolution image.
+        skip_colored: Skip images that are already in color; sepia does not count as color.
+        guided: Align colors with the edges of the full-resolution image.
     """
 
-    size: int
     overwrite: bool = False
     limits: Limits = LIMITS
     batch_size: int = 8
@@ -110,7 +107,7 @@ class Options(NamedTuple):
 
 @dataclass
 class _Item:
-    """An image on its way. It is dropped without `seen`: its record says why."""
+    """An image in the pipeline. Without `seen` it is dropped, and its record says why."""
 
     job: Job
     record: Record
@@ -124,7 +121,7 @@ class _Item:
 
 
 def colorize_files(
-    loaded: Colorizer,
+    model: Model,
     jobs: Iterable[Job],
     options: Options,
     manifest: Path | None = None,
@@ -133,47 +130,52 @@ def colorize_files(
     """Colorize images; one that fails does not stop the others.
 
     Threads read and write while the network predicts. Results are written under a temporary name
-    and renamed, so that none is incomplete. Those of killed processes are removed first.
+    and renamed, so that none is incomplete. Temporary files of killed processes are removed first.
 
     Args:
-        loaded: The model.
-        jobs: Files to read and to write; folders are created.
-        options: Of all images.
+        model: The model with its current settings.
+        jobs: Files to read and write; folders are created.
+        options: Options for all images.
         manifest: Folder whose manifest receives a line for each image.
-        others: Files that are no images: they are recorded as skipped.
+        others: Files that are not images, which are recorded as skipped.
 
     Yields:
-        Records, about in the order of the jobs.
+        Records, roughly in the order of the jobs.
 
     Raises:
-        UsageError: If a program that colors the images cannot be started.
+        UsageError: If the manifest cannot be opened, or an external program cannot be started.
         WorkError: If the disk is full, or the manifest cannot be written.
     """
     jobs = list(jobs)
+    if manifest is not None:
+        try:
+            open_manifest(manifest).close()
+        except OSError as error:
+            raise UsageError(f"OUTPUT {manifest}: {error.strerror}") from None
     for path in others:
         record = Record(
-            str(path), "", "skipped", _no_image(path), None, None, str(loaded.path), options.size
+            str(path), "", "skipped", _no_image(path), None, None, str(model), model.size
         )
         _append(manifest, record)
         yield record
     for folder in {job.target.parent for job in jobs}:
         remove_leftovers(folder)
     with worker_threads(options.workers) as pool:
-        yield from _Pipeline(loaded, options, pool, manifest).run(jobs)
+        yield from _Pipeline(model, options, pool, manifest).run(jobs)
 
 
 def _no_image(path: Path) -> str:
-    """Return why a file in a folder is no image."""
+    """Return why a file in a folder is not an image."""
     if path.suffix.lower() not in IMAGE_SUFFIXES:
-        return "its name is not that of an image"
+        return "its name has no image suffix"
     return "it is hidden" if path.name.startswith(".") else "not a regular file"
 
 
 @contextmanager
 def worker_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Provide threads, each for an image of its own; what has not begun at the end is cancelled."""
-    # More threads of torch would be in their way. Setting the number in a thread changes the
-    # default of all threads, this one's before it is first read.
+    """Provide threads that each process one image; pending work is cancelled at the end."""
+    # More torch threads would slow them down. Setting the number in a thread changes the default of
+    # all threads, so read this thread's number first.
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(workers, "colorize", torch.set_num_threads, (1,)) as pool:
         try:
@@ -184,25 +186,23 @@ def worker_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 
 class _Pipeline:
-    """Reads, predicts and writes at the same time, a bounded number of images at once."""
+    """Reads, predicts and writes in parallel, with a bounded number of images in memory."""
 
     def __init__(
-        self, loaded: Colorizer, options: Options, pool: ThreadPoolExecutor, manifest: Path | None
+        self, model: Model, options: Options, pool: ThreadPoolExecutor, manifest: Path | None
     ) -> None:
-        self.task: ColorizationTask = loaded.task
-        self.model = str(loaded.path)
-        self.software = software(loaded.path)
+        self.model = model
+        self.software = software(model.path)
         self.options = options
-        # A program takes images one by one: one that fails must not cost the others twice.
-        is_program = isinstance(self.task.net, OutsideNetwork)
-        self.batch_size = 1 if is_program else options.batch_size
+        # If images are computed one by one, a failure must not repeat the work of the others.
+        self.batch_size = options.batch_size if model.batches else 1
         self.pool = pool
         self.manifest = manifest
         self.waiting: dict[tuple[int, int], list[_Item]] = {}
         self.writing: deque[tuple[_Item, Future[Record]]] = deque()
 
     def run(self, jobs: list[Job]) -> Iterator[Record]:
-        """Yield the records of the images that are done."""
+        """Yield the records of completed images."""
         reading: deque[Future[_Item]] = deque()
         left = iter(jobs)
         job = next(left, None)
@@ -214,7 +214,7 @@ class _Pipeline:
             if item.seen is None:
                 yield self._record(item)
             else:
-                size = padded_size(self.task, item.seen)
+                size = padded_size(self.model, item.seen)
                 self.waiting.setdefault(size, []).append(item)
             for batch in self._due(everything=job is None and not reading):
                 yield from self._predict(batch)
@@ -229,7 +229,7 @@ class _Pipeline:
         return [self.waiting.pop(size) for size in sizes]
 
     def _written(self, wait: bool) -> Iterator[Record]:
-        """Yield the records of the images that are written; wait for some if too many are not."""
+        """Yield the records of written images; if too many are pending, wait for some."""
         while self.writing:
             pixels = sum(item.pixels for item, _ in self.writing)
             _, written = self.writing[0]
@@ -239,7 +239,7 @@ class _Pipeline:
             yield written.result()
 
     def _record(self, item: _Item) -> Record:
-        """Add an image that is done to the manifest; return its record."""
+        """Add a completed image to the manifest; return its record."""
         item.record.seconds = round(time.perf_counter() - item.start, 4)
         _append(self.manifest, item.record)
         return item.record
@@ -247,10 +247,17 @@ class _Pipeline:
     def _read(self, job: Job) -> _Item:
         options = self.options
         record = Record(
-            str(job.source), str(job.target), "failed", "", None, None, self.model, options.size
+            str(job.source),
+            str(job.target),
+            "failed",
+            "",
+            None,
+            None,
+            str(self.model),
+            self.model.size,
         )
         item = _Item(job, record, time.perf_counter())
-        # Not `is_file`, which raises an error for a name that is too long. A folder is no result.
+        # Not `is_file`, which raises an error for a name that is too long.
         if os.path.isfile(job.target) and not options.overwrite:
             record.status, record.reason = "skipped", EXISTS
             return item
@@ -259,12 +266,12 @@ class _Pipeline:
             photograph = read_photograph(data, job.source, options.limits)
             record.height, record.width = photograph.rgb.shape[-2:]
             item.photograph, record.fallbacks = fit_format(photograph, job.target)
-            side = seen_side(record.height, record.width, options.size)
-            if side < options.size:
+            side = seen_side(record.height, record.width, record.size)
+            if side < record.size:
                 record.fallbacks.append(f"seen at {side} px because of its aspect ratio")
-            seen = network_input(photograph.over_white().rgb, options.size)
+            seen = network_input(photograph.over_white().rgb, record.size)
             if options.skip_colored and is_colored(seen):
-                record.status, record.reason = "skipped", "it is in color already"
+                record.status, record.reason = "skipped", "it is already in color"
             else:
                 item.seen = seen
         except ImageError as error:
@@ -275,16 +282,16 @@ class _Pipeline:
         return item
 
     def _predict(self, batch: list[_Item]) -> Iterator[Record]:
-        """Predict and begin to write; yield what failed. If memory is short, try with less."""
+        """Predict and start writing; yield failures. If memory is short, retry with less."""
         seen = [item.seen for item in batch if item.seen is not None]
         try:
-            colors = predict_colors(self.task, seen)
+            colors = predict(self.model, seen).colors()
         except (FloatingPointError, MemoryError, RuntimeError) as error:
             if is_out_of_memory(error):
                 yield from self._predict_with_less(batch)
             elif not isinstance(error, FloatingPointError | WorkError):
                 raise
-            elif len(batch) > 1:  # the others may be finite, or a program may color them
+            elif len(batch) > 1:  # the others may be finite, or a program may colorize them
                 for item in batch:
                     yield from self._predict([item])
             else:
@@ -326,11 +333,11 @@ class _Pipeline:
         except (MemoryError, RuntimeError) as error:
             require_out_of_memory(error)
             record.reason = _too_large(record)
-        except (OSError, ValueError) as error:  # Pillow, for more pixels than a format allows
+        except (OSError, ValueError) as error:  # Pillow: more pixels than the format allows
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise _stopped(item.job.target, error) from None
             record.reason = f"cannot be written: {getattr(error, 'strerror', None) or error}"
-        # At once, not after the batch that the network sees now: a killed process loses few lines.
+        # Write it now, not after the current batch, so that a killed process loses few lines.
         return self._record(item)
 
 
@@ -342,7 +349,7 @@ def open_manifest(folder: Path) -> TextIO:
     """Open a folder's manifest for appending; it is created if missing."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / MANIFEST
-    # A killed process leaves half a line; the next line must not continue it.
+    # A killed process may have left half a line; the next line must not continue it.
     torn = False
     if path.exists() and path.stat().st_size:
         with path.open("rb") as old:
@@ -354,7 +361,7 @@ def open_manifest(folder: Path) -> TextIO:
 
 
 def _append(folder: Path | None, record: Record) -> None:
-    """Append a line to a folder's manifest, if any; it is created again if it was removed."""
+    """Append a line to a folder's manifest, if any, recreating a manifest that was removed."""
     if folder is None:
         return
     try:

@@ -1,4 +1,4 @@
-"""A trained model that colorizes images, and how it is loaded."""
+"""The Python API: a model that colorizes images of any type."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,152 +12,96 @@ import torch
 from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
 from huggingface_hub.constants import CONFIG_NAME
 from PIL import Image
-from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from lightning_colorize.common.bundled import DEFAULT, with_default
-from lightning_colorize.common.class_paths import Trust, find_class_paths, untrusted_classes
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import from_pillow, read_image
-from lightning_colorize.data.sources import Source
 from lightning_colorize.inference.card import card_text
 from lightning_colorize.metrics import Baselines
-from lightning_colorize.networks import ClassificationHead, parameter_count
-from lightning_colorize.runs.folder import checkpoint_of, run_of
-from lightning_colorize.runs.record import RunRecord
-from lightning_colorize.tasks import ColorizationTask
-from lightning_colorize.tasks.checkpoint import (
-    DECODING,
-    first_not_finite,
-    read_checkpoint,
-    rebuild_task,
-)
-from lightning_colorize.tasks.exported import ONNX, PROGRAM, write_exported
-from lightning_colorize.tasks.graph import LARGEST, GraphTask, read_graph
-from lightning_colorize.tasks.outside import SUFFIXES, read_outside
-from lightning_colorize.tasks.prediction import (
+from lightning_colorize.models import load
+from lightning_colorize.models.base import Model
+from lightning_colorize.models.exported import write_exported
+from lightning_colorize.models.load import require_exportable, require_size
+from lightning_colorize.models.whole import (
+    BatchPrediction,
     add_colors,
-    decode_views,
     network_input,
     padded_size,
-    predict_colors,
-    predict_views,
+    predict,
 )
-from lightning_colorize.tasks.predictor import predictor_arguments, predictor_state
-from lightning_colorize.tasks.routed import RoutedPredictor
 
 AnyImage = TypeVar("AnyImage", Tensor, Image.Image, np.ndarray)
 
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-"""Types of autocast, by the names of Lightning's trainer."""
+"""Autocast dtypes by the precision names of Lightning's Trainer."""
 
 _WEIGHTS = "model.safetensors"
-_STRONGEST = 1.5
-_EXECUTES = {
-    "torch.export": "torch.export unpickles what it reads",
-    "torch.jit": "TorchScript runs a program that can write any file, even while it is loaded",
-    "command": "it names a command",
-}
 
 
 @dataclass(eq=False)
 class Colorizer(
     ModelHubMixin, library_name="lightning-colorize", tags=["colorization", "image-to-image"]
 ):
-    """A trained model.
+    """A model that colorizes images.
 
-    `Colorizer.from_pretrained()` loads the model of the package. `save_pretrained` and
-    `push_to_hub` are those of huggingface_hub.
+    `Colorizer.from_pretrained()` loads the bundled model. `save_pretrained` and `push_to_hub` come
+    from huggingface_hub.
 
     Attributes:
-        task: In evaluation mode, on its device.
-        size: Height and width in pixels of the images that it was trained on, or the size that
-            was stored by `evaluate --store`.
-        baselines: Fitted on the training images; None if the checkpoint contains no baselines.
-        data_root: The folder that it was trained on, as it was given; None for another source.
-        path: The checkpoint file.
+        model: The model, on its device.
     """
 
-    task: ColorizationTask
-    size: int
-    baselines: Baselines | None
-    data_root: str | None
-    path: Path
+    model: Model
 
     @property
-    def is_classification(self) -> bool:
-        """Return whether the network predicts distributions, whose decoding can be changed."""
-        return isinstance(self.task.net.head, ClassificationHead)
+    def size(self) -> int:
+        """Short side of the network's input in pixels: the training size, or a stored one."""
+        return self.model.size
+
+    @property
+    def path(self) -> Path | None:
+        """The file that the model was loaded from."""
+        return self.model.path
+
+    @property
+    def baselines(self) -> Baselines | None:
+        """The baselines, fitted on the training images; None if the file contains none."""
+        return self.model.baselines
+
+    @property
+    def data_root(self) -> str | None:
+        """The folder of the training images, as given; None if unknown."""
+        return self.model.data_root
 
     @property
     def decoding(self) -> dict[str, Any]:
-        """The present arguments of `set_decoding`."""
-        head, task = self.task.net.head, self.task
-        values: dict[str, Any] = {}
-        if isinstance(head, ClassificationHead):
-            values = {"vividness": head.vividness.item(), "temperature": head.temperature.item()}
-        # Without the digits that float32 adds.
-        values = {name: float(f"{value:.6g}") for name, value in values.items()}
-        return values | {"strength": task.strength, "flip": task.flip}
+        """The current settings."""
+        return self.model.settings.values()
 
-    def set_decoding(
-        self,
-        vividness: float | None = None,
-        temperature: float | None = None,
-        strength: float | None = None,
-        flip: bool | None = None,
-    ) -> None:
-        """Change how predictions become colors, without another training; None: no change.
+    def set_decoding(self, /, **settings: Any) -> None:
+        """Change settings such as `strength` without retraining; None leaves a setting unchanged.
 
-        Args:
-            vividness: Of a `ClassificationHead`, from 0 (faithful) to 1 (vivid).
-            temperature: Of a `ClassificationHead`, above 0.
-            strength: Factor of the predicted ab, from 0 (grey) to 1.5.
-            flip: Average the prediction with that of the mirror image: twice the time.
+        `decoding` lists the names; `lightning_colorize.models.settings` describes them.
 
         Raises:
-            UsageError: If the network has another head, or a number is out of range.
+            UsageError: If the model has no such setting, or a value is out of range.
         """
-        head = self.task.net.head
-        if strength is not None and not 0 <= strength <= _STRONGEST:
-            raise UsageError(f"strength must be from 0 to {_STRONGEST}, not {strength}")
-        if vividness is not None or temperature is not None:
-            if not isinstance(head, ClassificationHead):
-                fixed = isinstance(self.task, GraphTask)
-                reason = "their effect was exported" if fixed else "not trained with CrossEntropy"
-                raise UsageError(
-                    f"{self.path} has no vividness and temperature: {reason}; leave them out"
-                    + ("" if fixed else ", or give a strength, which any network has")
-                )
-            try:
-                head.set_decoding(
-                    float(head.vividness) if vividness is None else vividness,
-                    float(head.temperature) if temperature is None else temperature,
-                )
-            except ValueError as error:
-                raise UsageError(str(error)) from None
-        if strength is not None:
-            self.task.strength = float(strength)
-        if flip is not None:
-            self.task.flip = bool(flip)
+        self.model.settings = self.model.settings.updated(settings)
 
     def set_precision(self, precision: str) -> None:
         """Change the precision of the network's matrix products and convolutions.
 
         Args:
-            precision: As of Lightning's trainer: `32-true`, `bf16-mixed` or `16-mixed`.
+            precision: A precision of Lightning's Trainer: `32-true`, `bf16-mixed` or `16-mixed`.
 
         Raises:
-            UsageError: If it is none of them, or the network is an exported graph.
+            UsageError: If the precision is none of these, or the model's precision is fixed.
         """
         if precision not in PRECISIONS:
             raise UsageError(f"precision must be {', '.join(PRECISIONS)}, not {precision}")
-        autocast = PRECISIONS[precision]
-        if autocast is not None and isinstance(self.task, GraphTask):
-            raise UsageError(f"{self.path} has the precision with which it was exported")
-        self.task.autocast = autocast
+        self.model.set_precision(PRECISIONS[precision])
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -171,15 +115,15 @@ class Colorizer(
         """Load a model.
 
         Args:
-            name: `default`, the model of the package; a checkpoint, an exported model or a run
-                folder; a folder that `save_pretrained` wrote; or the name of a model on the Hugging
-                Face hub, such as `user/model`, which is downloaded.
-            device: Of the network; `auto` is the GPU if there is one.
-            allow: As of `load_model`; not for a model of the hub.
-            options: Of huggingface_hub, such as `revision` and `token`.
+            name: `default` for the bundled model; a checkpoint, an exported model or a run folder;
+                a folder written by `save_pretrained`; or the name of a model on the Hugging Face
+                Hub, such as `user/model`, which is downloaded.
+            device: Device of the model; `auto` is the GPU if there is one.
+            allow: Same as in `load_model`; not for a model from the Hub.
+            options: Options of huggingface_hub, such as `revision` and `token`.
 
         Raises:
-            UsageError: If there is no such model, or it is damaged.
+            UsageError: If the model does not exist, or is damaged.
         """
         path = with_default(Path(name))
         if (path / _WEIGHTS).is_file():
@@ -188,9 +132,9 @@ class Colorizer(
             return load_model(path, allow, device)
         try:
             loaded: Colorizer = super().from_pretrained(str(name), device=device, **options)
-        except (OSError, ValueError) as error:  # of the network, of the hub's answer, of the name
+        except (OSError, ValueError) as error:  # from the network, the Hub's response, or the name
             reason = str(error).strip().partition("\n")[0]
-            raise UsageError(f"{name} is no file, and not loaded from the hub: {reason}") from error
+            raise UsageError(f"{name} is not a file, and is not on the Hub: {reason}") from error
         return loaded
 
     @classmethod
@@ -219,57 +163,50 @@ class Colorizer(
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self.export(save_directory / _WEIGHTS)
-        # Not the arguments of this class, which name folders.
+        # Not the arguments of this class, which contain local paths.
         config = {"size": self.size, **self.decoding}
         (save_directory / CONFIG_NAME).write_text(json.dumps(config, indent=2))
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """Return the README of a model on the hub."""
+        """Return the README of a model on the Hub."""
         data = self._hub_mixin_info.model_card_data
         return ModelCard(f"---\n{data}\n---\n\n{self.model_card(_WEIGHTS)}")
 
     def model_card(self, name: str, rows: Mapping[str, str] | None = None) -> str:
-        """Return Markdown about an exported file, with the network, its decoding and its metrics.
+        """Return a Markdown card of an exported file: the network, its settings and its metrics.
 
         Args:
-            name: Of the file.
-            rows: Further rows of the table.
+            name: Name of the file.
+            rows: More rows of the table.
         """
-        net, routed = self.task.net, isinstance(self.task, RoutedPredictor)
-        parts = ", ".join(type(part).__name__ for part in (net.encoder, net.decoder, net.head))
-        parameters = sum(parameter_count(self.task if routed else net))
+        model = self.model
         table = {
-            "network": f"{parts}: {parameters:,} parameters",
-            "decoding": ", ".join(f"{key} {value:g}" for key, value in self.decoding.items()),
-            "size": f"the network sees a short side of {self.size} pixels",
+            **model.card_rows(),
+            "decoding": str(model.settings),
+            "size": f"the network sees a short side of {model.size} pixels",
         }
-        # The run of the common network has measured that one alone.
-        return card_text(name, self.path, table | dict(rows or {}), measured=not routed)
+        return card_text(name, model, table | dict(rows or {}))
 
     def export(self, file: Path) -> None:
-        """Write the network, its baselines and its decoding to a file, in half precision.
+        """Write the network, its baselines and its settings to a file, in half precision.
 
-        `load_model` reads it. It holds neither the optimizer nor the loss, and cannot be resumed.
+        `load_model` reads it. The file contains neither the optimizer nor the loss, so training
+        cannot be resumed from it.
 
         Args:
             file: The file to write or replace, with the suffix `.safetensors`.
 
         Raises:
-            UsageError: If a weight is too large for half precision, the size too large for any
-                network, or the model none of ours.
+            UsageError: If a weight is too large for half precision, the size is too large for any
+                network, or the model is not a lightning-colorize network.
         """
-        require_exportable(self.path)
+        if self.path is not None:
+            require_exportable(self.path)
         require_size(self.size)
-        write_exported(
-            file,
-            predictor_arguments(self.task),
-            predictor_state(self.task),
-            {} if self.baselines is None else self.baselines.state_dict(),
-            self.decoding | {"size": self.size},
-        )
+        write_exported(file, self.model.exportable())
 
     def predict(self, L: Tensor) -> Tensor:
-        """Return ab of grey images, as a step of another pipeline.
+        """Return ab for grey images, as a step of another pipeline.
 
         Args:
             L: (B, 1, H, W) in [0, 100], on any device; about `size` pixels high and wide.
@@ -278,8 +215,7 @@ class Colorizer(
             ab: (B, 2, H, W) in LAB units, fp32, on the model's device.
         """
         with torch.inference_mode():
-            ab: Tensor = self.task(L.to(self.task.device))
-        return ab
+            return self.model.color(L.to(self.model.device))[0]
 
     @overload
     def colorize(self, image: Path | str, size: int | None = None) -> Image.Image: ...
@@ -288,13 +224,13 @@ class Colorizer(
     def colorize(self, image: AnyImage, size: int | None = None) -> AnyImage: ...
 
     def colorize(self, image: Any, size: int | None = None) -> Any:
-        """Colorize one image; its lightness stays as it is, at full resolution.
+        """Colorize one image; its lightness is unchanged, at full resolution.
 
         Args:
             image: A file; a PIL image of any mode, converted as its file would be; an array,
                 (H, W) or (H, W, 3), uint8 or uint16; or a tensor, (3, H, W) or (1, H, W), uint8 or
-                uint16. Its own colors are discarded.
-            size: Pixels of the short side that the network sees; as trained by default.
+                uint16. The image's own colors are discarded.
+            size: Short side of the network's input in pixels; by default the model's.
 
         Returns:
             An upright PIL image in RGB for a file or a PIL image, else RGB of the same type and
@@ -302,23 +238,22 @@ class Colorizer(
 
         Raises:
             ImageError: If a file cannot be read as an image.
-            TypeError: If it is of another type, shape or dtype.
+            TypeError: If the image has another type, shape or dtype.
             UsageError: If the size is not 1 to 16384 pixels.
         """
         return next(self.colorize_all([image], size))
 
     def prepare(self, image: Path | str | Image.Image | np.ndarray | Tensor) -> "Prediction":
-        """Let the network see an image, whose decoding can then be changed at once.
+        """Run the network once, so that settings can change without another forward pass.
 
         Args:
-            image: As of `colorize`.
+            image: Same as in `colorize`.
         """
         rgb = _to_tensor(image)
-        seen = [network_input(rgb, self.size)]
-        return Prediction(self, rgb, seen, predict_views(self.task, seen))
+        return Prediction(rgb, predict(self.model, [network_input(rgb, self.size)]))
 
     def __call__(self, image: AnyImage) -> AnyImage:
-        """Colorize an image, as a transform among those of torchvision."""
+        """Colorize an image, like a torchvision transform."""
         return self.colorize(image)
 
     def colorize_all(
@@ -327,10 +262,10 @@ class Colorizer(
         """Yield colorized images in the order of `images`, as `colorize` returns them.
 
         Args:
-            images: As of `colorize`; they may be of different types.
-            size: As of `colorize`.
-            batch_size: Images that are held at once. The network sees those together that have
-                about the same proportions.
+            images: Same as in `colorize`; they may have different types.
+            size: Same as in `colorize`.
+            batch_size: Number of images in memory. Images with about the same aspect ratio share a
+                batch.
 
         Raises:
             UsageError: If the size or the number of images is out of range, at the first image.
@@ -343,64 +278,51 @@ class Colorizer(
         while given := list(islice(left, batch_size)):
             read = [_to_tensor(image) for image in given]
             seen = [network_input(rgb, size) for rgb in read]
-            shapes = [padded_size(self.task, image) for image in seen]
+            shapes = [padded_size(self.model, image) for image in seen]
             colors: dict[int, Tensor] = {}
             for shape in set(shapes):
                 own = [index for index, other in enumerate(shapes) if other == shape]
-                predicted = predict_colors(self.task, [seen[index] for index in own])
+                predicted = predict(self.model, [seen[index] for index in own]).colors()
                 colors |= zip(own, predicted, strict=True)
             for index, (image, rgb) in enumerate(zip(given, read, strict=True)):
                 yield _like(image, add_colors(rgb, colors[index]))
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True)
 class Prediction:
-    """What a network predicts for one image, before its decoding.
+    """The prediction for one image, to be decoded with several settings.
 
     Attributes:
-        model: The model.
-        rgb: The image, (3, H, W), uint8 or uint16; or, for a preview, one of another size.
+        rgb: The image, (3, H, W), uint8 or uint16; for a preview, it may have another size.
+        whole: Prediction for the image.
     """
 
-    model: Colorizer
     rgb: Tensor
-    _seen: list[Tensor]
-    _views: list[Tensor]
+    whole: BatchPrediction
 
-    def colorize(
-        self,
-        vividness: float | None = None,
-        temperature: float | None = None,
-        strength: float | None = None,
-    ) -> Tensor:
-        """Return the colored image, (3, H, W), with the dtype of `rgb`.
+    def colorize(self, /, **settings: Any) -> Tensor:
+        """Return the colorized image, (3, H, W), with the dtype of `rgb`.
 
         Args:
-            vividness: As of `Colorizer.set_decoding`, for this result only.
-            temperature: As the vividness.
-            strength: As the vividness.
+            settings: Same as in `Colorizer.set_decoding`, but only for this result; `flip` has no
+                effect.
 
         Raises:
-            UsageError: As of `Colorizer.set_decoding`.
+            UsageError: If the model has no such setting, or a value is out of range.
         """
-        own = self.model.decoding
-        try:
-            self.model.set_decoding(vividness, temperature, strength)
-            (ab,) = decode_views(self.model.task, self._views, self._seen)
-        finally:
-            self.model.set_decoding(**own)
+        (ab,) = self.whole.colors(self.whole.model.settings.updated(settings))
         return add_colors(self.rgb, ab)
 
 
 def _to_tensor(image: Any) -> Tensor:
-    """Return (3, H, W), uint8 or uint16, of an image as `Colorizer.colorize` takes it."""
+    """Convert an image that `Colorizer.colorize` accepts to (3, H, W), uint8 or uint16."""
     if isinstance(image, str | Path):
         return read_image(Path(image))
     if isinstance(image, Image.Image):
         return from_pillow(image)
     if isinstance(image, np.ndarray):
         planes = image[..., None] if image.ndim == 2 else image
-        # A copy where torch would warn: PIL's arrays cannot be written.
+        # Copy where torch would warn: PIL's arrays are read-only.
         values = np.require(planes, requirements=["C", "W"])
         pixels = torch.from_numpy(values).movedim(-1, 0)
     elif isinstance(image, Tensor):
@@ -418,7 +340,7 @@ def _to_tensor(image: Any) -> Tensor:
 
 
 def _like(image: Any, rgb: Tensor) -> Any:
-    """Return a colored image, (3, H, W), in the type of the one that was given."""
+    """Convert a colorized image, (3, H, W), to the type of the given image."""
     if isinstance(image, Tensor):
         return rgb
     if isinstance(image, np.ndarray):
@@ -426,150 +348,8 @@ def _like(image: Any, rgb: Tensor) -> Any:
     return to_pil_image(rgb)
 
 
-def require_size(size: int) -> None:
-    """Refuse a size at which no network can see an image.
-
-    Raises:
-        UsageError: If it is not 1 to 16384 pixels.
-    """
-    if not 1 <= size <= LARGEST:
-        raise UsageError(f"size must be from 1 to {LARGEST} pixels, not {size}")
-
-
-def require_exportable(path: Path) -> None:
-    """Refuse a file that holds no network of ours.
-
-    Raises:
-        UsageError: If it describes a program of others, or is an exported graph.
-    """
-    if path.suffix in SUFFIXES:
-        raise UsageError(
-            f"{path} describes a program of others, which cannot be exported: only the networks of "
-            "lightning-colorize can"
-        )
-    if path.suffix in (ONNX, PROGRAM):
-        raise UsageError(f"{path} is an exported graph; export its checkpoint again")
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device for `auto` (the GPU if there is one), `cpu` or `cuda`.
-
-    Raises:
-        UsageError: If the device is not available.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch finds no CUDA device; use --device cpu")
-    return torch.device(name)
-
-
 def load_model(
     path: Path | str, allow: Sequence[str] = (), device: torch.device | str = "cpu"
 ) -> Colorizer:
-    """Load a checkpoint; nothing in it is executed but trusted classes.
-
-    These are the classes of this package and of torch, those that `allow` names, and, for a
-    checkpoint in a run folder, the networks, losses, optimizers and sources that the `config.yaml`
-    of the run lists.
-
-    Args:
-        path: The file, or a run folder: then its best checkpoint.
-        allow: Classes, modules or packages that the checkpoint may import as well.
-        device: Of the task; `auto` is the GPU if there is one.
-
-    Raises:
-        UsageError: If there is no such file, it is not a checkpoint of ours, is damaged, names a
-            class that is not trusted, or does not fit the classes.
-    """
-    file = checkpoint_of(Path(path))
-    if isinstance(device, str):
-        device = choose_device(device)
-    if file.suffix in (ONNX, PROGRAM):
-        return _load_graph(file, allow, device)
-    if file.suffix in SUFFIXES:
-        program, seen = read_outside(file, lambda name: _require_allowed(file, name, allow), device)
-        return Colorizer(program.eval().to(device), seen, None, None, file)
-    checkpoint = read_checkpoint(file)
-    data, stored = checkpoint.get("datamodule_hyper_parameters"), checkpoint.get(DECODING, {})
-    if not _is_decoding(stored):
-        raise UsageError(f"{file} is not a checkpoint of lightning-colorize: its decoding is not")
-    size = data.get("size") if isinstance(data, dict) else None
-    size = stored.pop("size", size)
-    if not isinstance(data, dict) or type(size) is not int or not 1 <= size <= LARGEST:
-        raise UsageError(
-            f"{file} is not a checkpoint of lightning-colorize: its image size is {size!r:.40}, "
-            f"not 1 to {LARGEST}; train with ColorizationDataModule"
-        )
-    task = rebuild_task(file, checkpoint, ColorizationTask, trust_of(file, allow))
-    # Channels last: convolutions take an eighth less time on a CPU.
-    model = Colorizer(
-        task.eval().to(device).to(memory_format=torch.channels_last),
-        size,
-        _baselines(file, checkpoint, device),
-        root if isinstance(root := data.get("root"), str) else None,
-        file,
-    )
-    try:
-        model.set_decoding(**stored)
-    except UsageError as error:
-        raise UsageError(f"{file}: {error}") from None
-    return model
-
-
-def _require_allowed(file: Path, module: str, allow: Sequence[str]) -> None:
-    if module not in allow:
-        raise UsageError(
-            f"{file} can do harm, as {_EXECUTES[module]}; if you trust its origin, add "
-            f"--allow-class {module}"
-        )
-
-
-def _load_graph(file: Path, allow: Sequence[str], device: torch.device) -> Colorizer:
-    """Load an exported graph; its decoding is part of it."""
-    if file.suffix == PROGRAM:
-        _require_allowed(file, "torch.export", allow)
-    task, content = read_graph(file)
-    return Colorizer(task.eval().to(device), content["size"], None, None, file)
-
-
-def _is_decoding(stored: Any) -> bool:
-    """Return whether a checkpoint's decoding has the names and types of one."""
-    kinds = {"vividness": float, "temperature": float, "strength": float, "flip": bool, "size": int}
-    return isinstance(stored, dict) and all(type(v) is kinds.get(k) for k, v in stored.items())
-
-
-def trust_of(file: Path, allow: Sequence[str]) -> Trust:
-    """Return the classes that a checkpoint, or a run's configuration, may import."""
-    run = run_of(file.resolve())
-    config = {} if run is None else RunRecord(run).config
-    listed = set(find_class_paths([config.get("model"), config.get("data")]))
-    return Trust(allow, listed, bases=(nn.Module, Source, Optimizer, LRScheduler))
-
-
-def classes_to_allow(run: Path) -> list[str]:
-    """Return the classes of a run's model that need `--allow-class` even in its folder.
-
-    These are own classes that are no network, loss, optimizer or schedule, such as an argument of
-    an encoder.
-    """
-    try:
-        return untrusted_classes(RunRecord(run).config.get("model"), trust_of(run, ()))
-    except (ImportError, UsageError):
-        return []  # of a function, which no option allows
-
-
-def _baselines(file: Path, checkpoint: dict[str, Any], device: torch.device) -> Baselines | None:
-    """Return the state of the callback `BaselineMetrics`, which is not imported here."""
-    baselines = Baselines()
-    try:
-        for key, state in checkpoint.get("callbacks", {}).items():
-            if key.partition("{")[0].endswith("BaselineMetrics"):
-                baselines.load_state_dict(state["baselines"])
-    except Exception as error:  # other types than those of a checkpoint
-        raise UsageError(
-            f"{file} is not a checkpoint of lightning-colorize: its baselines are not"
-        ) from error
-    if (name := first_not_finite(baselines.state_dict())) is not None:
-        raise UsageError(f"{file} has baselines that are not finite ({name})")
-    return baselines.to(device) if baselines.pixels else None
+    """Load a model for Python; see `models.load.load_model`."""
+    return Colorizer(load.load_model(path, allow, device))

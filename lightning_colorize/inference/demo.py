@@ -1,4 +1,4 @@
-"""A page on this machine that colors photographs with several models (Gradio)."""
+"""A local Gradio page that colorizes photographs with several models."""
 
 import tempfile
 from collections.abc import Mapping
@@ -15,24 +15,24 @@ from lightning_colorize.common.bundled import bundled
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, decode_image, read_header
 from lightning_colorize.inference.colorizer import Colorizer, Prediction
+from lightning_colorize.models.settings import Slider
 
 _PREVIEW = 640  # pixels of the short side
 _EXAMPLES = ("valley", "cat", "skyline", "people")
-_KEPT_SECONDS = 3600  # of an uploaded file, and of what the networks predict for it
-_SESSIONS = 20  # whose photographs stay in memory
-_HIGHEST = {"vividness": 1.0, "strength": 1.5}
-_SYSTEM_FONT = ["system-ui", "sans-serif"]  # Gradio's own are fetched from another site
+_KEPT_SECONDS = 3600  # how long uploaded files and their predictions are kept
+_SESSIONS = 20  # number of sessions whose photographs stay in memory
+_SYSTEM_FONT = ["system-ui", "sans-serif"]  # Gradio's default fonts are fetched from another site
 
 
 @dataclass
 class _Seen:
-    """A photograph that the networks have seen.
+    """A photograph with the networks' predictions.
 
     Attributes:
-        stem: Of its file.
-        predictions: By model.
-        previews: The same, for a smaller image.
-        grey: That image without color, (H, W, 3), uint8.
+        stem: File name without suffix.
+        predictions: Predictions by model.
+        previews: Predictions for a smaller copy.
+        grey: The smaller copy without color, (H, W, 3), uint8.
     """
 
     stem: str
@@ -45,18 +45,17 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
     """Return the page.
 
     Args:
-        models: By the names that the page shows.
-        max_pixels: Larger images are refused.
+        models: Models by the names that the page shows.
+        max_pixels: Maximum number of pixels; larger images are refused.
     """
-    decodings = [model.decoding for model in models.values()]
-    starts = {
-        name: next(each[name] for each in decodings if name in each)
-        for name in ("vividness", "strength")
-        if any(name in each for each in decodings)
-    }
+    sliders: dict[str, Slider] = {}
+    starts: dict[str, float] = {}  # value in the first model that has the setting
+    for model in models.values():
+        sliders = {**model.model.settings.sliders(), **sliders}
+        starts = {**model.decoding, **starts}
 
     def predict(name: str | None) -> _Seen | None:
-        """Let each network see the photograph, once."""
+        """Run each network once on the photograph."""
         if name is None:
             return None
         file = Path(name)
@@ -65,7 +64,7 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
             header = read_header(data, file)
             if header.height * header.width > max_pixels:
                 size, most = header.height * header.width / 1e6, max_pixels / 1e6
-                gradio.Warning(f"This image has {size:.1f} megapixels; the most is {most:g}")
+                gradio.Warning(f"This image has {size:.1f} megapixels; the maximum is {most:g}")
                 return None
             rgb = decode_image(data, file)
         except ImageError as error:
@@ -78,21 +77,21 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
         return _Seen(file.stem, predictions, previews, _to_array(grey))
 
     def decode(prediction: Prediction, values: tuple[float, ...]) -> np.ndarray:
-        """Return (H, W, 3), uint8; a slider that stands where it was leaves the model's own."""
-        own = prediction.model.decoding
+        """Return (H, W, 3), uint8; sliders that were not moved keep the model's own value."""
+        own = prediction.whole.model.settings.names()
         moved = {
             name: value
-            for (name, start), value in zip(starts.items(), values, strict=True)
-            if value != start and name in own
+            for name, value in zip(sliders, values, strict=True)
+            if value != starts[name] and name in own
         }
         return _to_array(prediction.colorize(**moved))
 
     def show(seen: _Seen | None, *values: float) -> Any:
-        """Return grey and colored previews, with this decoding."""
+        """Return grey and colorized previews with the given slider values."""
         pairs: list[Any] = [None] * len(models)
         if seen is not None:
             pairs = [(seen.grey, decode(preview, values)) for preview in seen.previews.values()]
-        # Gradio takes a list for one sheet as the sheet's value.
+        # With a single component, Gradio takes a list as its value.
         return pairs if len(pairs) > 1 else pairs[0]
 
     def write(seen: _Seen | None, *values: float) -> list[str]:
@@ -109,42 +108,42 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
         return files
 
     with gradio.Blocks(
-        title="Color a photograph",
+        title="Colorize a photograph",
         analytics_enabled=False,
         delete_cache=(_KEPT_SECONDS, _KEPT_SECONDS),
     ) as blocks:
         page: gradio.Blocks = blocks
         gradio.Markdown(
-            "# Color a black-and-white photograph\n"
-            "The colors are likely ones, not those of the scene."
+            "# Colorize a black-and-white photograph\n"
+            "The colors are plausible, not the true colors of the scene."
         )
         seen = gradio.State(None, time_to_live=_KEPT_SECONDS)
         with gradio.Row():
             with gradio.Column():
-                # Not an Image, which Gradio would read in its own way.
+                # Not an Image component, for which Gradio would decode the file itself.
                 given = gradio.File(label="Photograph", type="filepath", height=140)
                 gradio.Examples(_example_files(Path(page.GRADIO_CACHE)), given, label="Examples")
             with gradio.Column():
-                sliders = [
-                    gradio.Slider(0, _HIGHEST[name], start, step=0.05, label=name.capitalize())
-                    for name, start in starts.items()
+                controls = [
+                    gradio.Slider(low, high, starts[name], step=step, label=name.capitalize())
+                    for name, (low, high, step) in sliders.items()
                 ]
-                save = gradio.Button("Write the files at full size")
+                save = gradio.Button("Save the images at full size")
                 written = gradio.Files(label="Files", interactive=False, height=120)
         with gradio.Row():
             sheets = [gradio.ImageSlider(label=name, interactive=False) for name in models]
         # One at a time: they share the models.
         alone: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "models"}
-        decoding: list[Any] = [seen, *sliders]
+        decoding: list[Any] = [seen, *controls]
         given.change(predict, given, seen, **alone).then(show, decoding, sheets, **alone)
-        for slider in sliders:
+        for slider in controls:
             slider.input(show, decoding, sheets, **alone, trigger_mode="always_last")
         save.click(write, decoding, written, **alone)
     return page
 
 
 def _to_array(rgb: Tensor) -> np.ndarray:
-    """Return (H, W, 3) of (3, H, W)."""
+    """Convert (3, H, W) to (H, W, 3)."""
     return rgb.permute(1, 2, 0).numpy()
 
 

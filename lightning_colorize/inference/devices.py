@@ -1,4 +1,4 @@
-"""Image files to colorized image files on several devices at once."""
+"""Colorizing image files on several devices in parallel."""
 
 import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,46 +12,51 @@ from typing import Any
 import torch
 
 from lightning_colorize.common.errors import UsageError, WorkError
-from lightning_colorize.common.processes import exit_with_parent
+from lightning_colorize.common.processes import exit_with_parent, quiet_decoders
 from lightning_colorize.inference.colorize import Options, Record, colorize_files
-from lightning_colorize.inference.colorizer import Colorizer, choose_device, load_model
+from lightning_colorize.inference.colorizer import PRECISIONS
 from lightning_colorize.inference.jobs import Job
+from lightning_colorize.models.base import Model
+from lightning_colorize.models.load import choose_device, load_model
 
 _POLL = 1.0  # seconds
 
-# The index of a process, and a record, None at its end, or an error.
+# The index of a process with a record, an error, or None at its end.
 _Message = tuple[int, Record | str | None]
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a process needs to load a model.
+    """A model file with the options for loading it in another process.
 
     Attributes:
         path: The checkpoint, or a run folder.
         allow: Classes that the checkpoint may import.
-        decoding: Arguments of `Colorizer.set_decoding`.
-        precision: Argument of `Colorizer.set_precision`.
+        settings: Settings by name; values may be text.
+        precision: A precision of Lightning's Trainer.
+        size: Short side of the input in pixels; None for the model's own.
     """
 
     path: Path
     allow: Sequence[str]
-    decoding: dict[str, Any]
+    settings: dict[str, Any]
     precision: str = "32-true"
+    size: int | None = None
 
-    def load(self, device: torch.device | str) -> Colorizer:
+    def load(self, device: torch.device | str) -> Model:
         """Load the model to a device."""
         model = load_model(self.path, self.allow, device)
-        model.set_decoding(**self.decoding)
-        model.set_precision(self.precision)
+        model.settings = model.settings.updated(self.settings)
+        model.set_precision(PRECISIONS[self.precision])
+        model.size = self.size or model.size
         return model
 
 
 def device_names(device: str, count: int) -> list[str]:
-    """Return the names of several devices of a kind.
+    """Return the names of several devices of the same type.
 
     Raises:
-        UsageError: If there are fewer, or none.
+        UsageError: If there are fewer devices.
     """
     if choose_device(device).type == "cpu":
         return ["cpu"] * count
@@ -68,18 +73,18 @@ def colorize_on_devices(
     manifest: Path | None = None,
     others: Sequence[Path] = (),
 ) -> Iterator[Record]:
-    """Colorize as `colorize_files` does, in a process for each device.
+    """Like `colorize_files`, in a process for each device.
 
     Args:
-        model: The model, which each process loads.
-        devices: Names of torch's devices.
-        jobs: As of `colorize_files`.
-        options: As of `colorize_files`.
-        manifest: As of `colorize_files`.
-        others: As of `colorize_files`.
+        model: The model; each process loads it.
+        devices: Names of torch devices.
+        jobs: Same as in `colorize_files`.
+        options: Same as in `colorize_files`.
+        manifest: Same as in `colorize_files`.
+        others: Same as in `colorize_files`.
 
     Raises:
-        WorkError: As of `colorize_files`, or if a process ends before its work.
+        WorkError: Same as in `colorize_files`, or if a process exits early.
     """
     context = multiprocessing.get_context("spawn")
     messages: Queue[_Message] = context.Queue()
@@ -119,7 +124,7 @@ def _require_alive(processes: Mapping[str, BaseProcess]) -> None:
     for device, process in processes.items():
         if process.exitcode is not None:
             raise WorkError(
-                f"the process of {device} ended with code {process.exitcode} before its work; the "
+                f"the process of {device} exited early with code {process.exitcode}; the "
                 "same command continues"
             )
 
@@ -135,6 +140,7 @@ def _work(
     others: Sequence[Path],
 ) -> None:
     exit_with_parent()
+    quiet_decoders()
     try:
         for record in colorize_files(model.load(device), jobs, options, manifest, others):
             messages.put((index, record))

@@ -1,4 +1,4 @@
-"""What a call of `colorize` will read, write and take."""
+"""Estimates of the time and disk space of a `colorize` call."""
 
 import shutil
 import time
@@ -8,26 +8,26 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lightning_colorize.inference.colorize import Options, colorize_files
-from lightning_colorize.inference.colorizer import Colorizer
 from lightning_colorize.inference.jobs import Job
+from lightning_colorize.models.base import Model
 
 _TRIED = 8
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is to be done.
+    """The estimated work of a call.
 
     Attributes:
         images: Number of images without a result.
-        done: Number of images with one.
-        read: Bytes of the images without a result.
-        tried: Images that were colored to estimate the rest.
-        megapixels: Their mean size.
-        written: Bytes of the results.
-        seconds: Until all are written.
-        free: Bytes on the disk of the results.
-        failures: Reasons by image, of those that were tried in vain.
+        done: Number of images with a result.
+        read: Size of the images without a result in bytes.
+        tried: Number of images that were colorized for the estimate.
+        megapixels: Mean size of these images.
+        written: Estimated size of the results in bytes.
+        seconds: Estimated time for all images.
+        free: Free bytes on the disk of the results.
+        failures: Reasons by image, for tried images that failed.
     """
 
     images: int
@@ -41,14 +41,14 @@ class Estimate:
     failures: dict[str, str]
 
 
-def estimate(loaded: Colorizer, jobs: Sequence[Job], options: Options, folder: Path) -> Estimate:
-    """Color some of the images in a temporary folder, and extrapolate by their number.
+def estimate(model: Model, jobs: Sequence[Job], options: Options, folder: Path) -> Estimate:
+    """Colorize some of the images in a temporary folder, and extrapolate to all.
 
     Args:
-        loaded: The model.
+        model: The model.
         jobs: All jobs.
-        options: Of all images.
-        folder: That of the results; it may not exist yet.
+        options: Options for all images.
+        folder: Folder of the results; it may not exist yet.
     """
     left = [job for job in jobs if options.overwrite or not job.target.is_file()]
     tried = left[:: max(1, len(left) // _TRIED)][:_TRIED]
@@ -58,7 +58,7 @@ def estimate(loaded: Colorizer, jobs: Sequence[Job], options: Options, folder: P
             for index, job in enumerate(tried)
         ]
         start = time.perf_counter()
-        outcomes = list(colorize_files(loaded, trials, options))
+        outcomes = list(colorize_files(model, trials, options))
         seconds = time.perf_counter() - start
         records = [record for record in outcomes if record.status == "ok"]
         written = sum(Path(record.output).stat().st_size for record in records)

@@ -1,4 +1,4 @@
-"""Trained networks as graphs that run without this package: ONNX, and programs of torch.export."""
+"""Export of trained networks as graphs that run without this package: ONNX and torch.export."""
 
 import io
 import json
@@ -23,44 +23,44 @@ from lightning_colorize.color import (
 from lightning_colorize.color.delta_e import ciede2000
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import atomic_file, temporary_beside
-from lightning_colorize.inference.colorizer import Colorizer, require_exportable
+from lightning_colorize.models.base import Model
+from lightning_colorize.models.exported import ONNX
+from lightning_colorize.models.graph import CONTENT, GraphModel, read_graph
+from lightning_colorize.models.network import NetworkModel
+from lightning_colorize.models.whole import colorize_image, seen_side
 from lightning_colorize.networks.colorizer import crop, pad_input, round_up
-from lightning_colorize.tasks import ColorizationTask
-from lightning_colorize.tasks.exported import ONNX
-from lightning_colorize.tasks.graph import CONTENT, GraphTask, read_graph
-from lightning_colorize.tasks.prediction import colorize_image, seen_side
-from lightning_colorize.tasks.routed import RoutedPredictor
 
 TOLERANCE = 1e-3
-"""Largest difference from the network, in LAB units; of an image, in shares of its pixels."""
+"""Largest difference from the network, in LAB units; for whole images, as a share of the pixels."""
 
 INT8_COST = 0.1
-"""Most CIEDE2000 that 8 bits may cost."""
+"""Maximum CIEDE2000 cost of 8 bits."""
 
 
 class NetworkGraph(nn.Module):
-    """From L, (B, 1, H, W) in [0, 100], to ab, (B, 2, H, W) in LAB units."""
+    """Maps L, (B, 1, H, W) in [0, 100], to ab, (B, 2, H, W) in LAB units."""
 
-    def __init__(self, task: ColorizationTask) -> None:
+    def __init__(self, model: NetworkModel) -> None:
         super().__init__()
-        self.task = task
+        self.model = model
+        # The modules whose weights are part of the graph.
+        self.network, self.scaling = model.network, model.scaling
 
     def forward(self, L: Tensor) -> Tensor:
         """Return ab."""
-        ab: Tensor = self.task(L)
-        return ab
+        return self.model.color(L)[0]
 
 
 class BeforeNetwork(nn.Module):
-    """From an RGB image, (1, 3, H, W) in uint8, to the network's input, and the same image.
+    """Maps an RGB image, (1, 3, H, W) in uint8, to the network's input and the image itself.
 
-    It does what `network_input` and `predict_views` do. Resizing is a product with matrices of
-    bilinear weights, which equals torchvision's antialiased resizing at sizes that the graph
+    Equivalent to `network_input` and `predict`. Resizing is a product with matrices of bilinear
+    weights, which equals torchvision's antialiased resizing but works for sizes that the graph
     computes.
 
     Args:
-        size: Pixels of the short side that the network sees.
-        multiple: Of which the network needs its height and width.
+        size: Short side of the network's input in pixels.
+        multiple: Height and width of the network's input are multiples of this.
     """
 
     def __init__(self, size: int, multiple: int) -> None:
@@ -80,12 +80,12 @@ class BeforeNetwork(nn.Module):
 
 
 class AfterNetwork(nn.Module):
-    """From the network's ab, (1, 2, h, w), and the image, to the colored image of the same size.
+    """Maps the network's ab, (1, 2, h, w), and the image to a colorized image of the same size.
 
-    It does what `add_colors` does.
+    Equivalent to `add_colors`.
 
     Args:
-        size: As of `BeforeNetwork`.
+        size: Same as in `BeforeNetwork`.
     """
 
     def __init__(self, size: int) -> None:
@@ -93,7 +93,7 @@ class AfterNetwork(nn.Module):
         self.size = size
 
     def forward(self, ab: Tensor, rgb: Tensor) -> Tensor:
-        """Return the colored image, (1, 3, H, W) in uint8."""
+        """Return the colorized image, (1, 3, H, W) in uint8."""
         height, width = rgb.shape[-2:]
         rows, columns = _seen(height, width, self.size)
         down = _weights(rows, height, antialias=False)
@@ -103,18 +103,18 @@ class AfterNetwork(nn.Module):
 
 
 def _seen(height: int, width: int, size: int) -> tuple[int, int]:
-    """Return height and width of an image as the network sees it."""
+    """Return height and width of the network's input for an image."""
     side, short = seen_side(height, width, size), torch.sym_min(height, width)
     return _scaled(height, side, short), _scaled(width, side, short)
 
 
 def _scaled(pixels: int, side: Any, short: Any) -> int:
-    """Return `round(pixels * side / short)`, to even at halves as Python does."""
-    # By tensors, and back: a formula of sizes would be simplified again at each step that follows.
+    """Return `round(pixels * side / short)`, rounding halves to even as Python does."""
+    # Go through tensors: a symbolic formula of sizes would be simplified again in each later step.
     doubled, twice = (torch.full((), n) for n in (2 * pixels * side + short, 2 * short))
     rounded = doubled // twice
     is_half = (doubled % twice == 0).long()
-    # Not by `int`, which would make it a constant.
+    # Not with `int`, which would make it a constant.
     scaled = cast(int, (rounded - is_half * (rounded % 2)).item())
     torch._check(scaled >= 1)
     return scaled
@@ -131,60 +131,56 @@ def _weights(pixels: int, resized: int, antialias: bool = True) -> Tensor:
 
 
 def export_graph(
-    model: Colorizer,
+    model: NetworkModel,
     file: Path,
     image: bool = False,
     calibration: Sequence[ColorBatch] | None = None,
 ) -> str:
-    """Write a network as a graph with its decoding, and compare the file with the network.
+    """Write a network as a graph, including its decoding, and compare the file with the network.
 
     Args:
-        model: On the CPU.
+        model: The network, on the CPU.
         file: The file to write or replace, with the suffix `.onnx` or `.pt2`.
-        image: From RGB to RGB, and not from L to ab; for ONNX, as torch.export takes minutes to
-            read it.
-        calibration: Two or more images in color: convolutions are in 8 bits (ONNX only), whose
-            ranges are taken from half of the images and whose cost is measured on the others.
+        image: Map RGB to RGB instead of L to ab; only for ONNX, because torch.export takes minutes
+            to load such a file.
+        calibration: Two or more color images, to quantize convolutions to 8 bits (ONNX only): half
+            of the images determine the ranges, the others measure the cost.
 
     Returns:
         The difference between file and network.
 
     Raises:
-        UsageError: If a library is missing, the network cannot be exported, or the difference is
-            above `TOLERANCE`, with 8 bits above `INT8_COST`.
+        UsageError: If a library is missing, the network cannot be exported, or the difference
+            exceeds `TOLERANCE`, or `INT8_COST` with 8 bits.
     """
-    require_exportable(model.path)
-    task = model.task
-    if isinstance(task, RoutedPredictor):
-        raise UsageError(
-            f"{model.path} chooses a network for each image, which no graph does; export its "
-            "networks one by one, or itself as .safetensors"
-        )
+    model.exportable(graph=True)
     if calibration is not None and len(calibration) < 2:
-        raise UsageError(f"{file} in 8 bits needs two or more images in color")
+        raise UsageError(f"{file} in 8 bits needs two or more color images")
     content = {
         "image": image,
         "size": model.size,
-        "multiple": task.net.multiple,
-        # A program assumes more than one pixel at each level; ONNX assumes nothing.
-        "least": 1 if file.suffix == ONNX else task.net.multiple + 1,
+        "multiple": model.multiple,
+        # A torch.export program assumes more than one pixel at each level; ONNX assumes nothing.
+        "least": 1 if file.suffix == ONNX else model.multiple + 1,
     }
+    # The graph contains the current decoding.
+    model.color(_noise(1, model.multiple, model.multiple))
     try:
         if file.suffix != ONNX:
-            written = _archive(_trace_network(task), content)
+            written = _archive(_trace_network(model), content)
         else:
-            written = _serialize(_image_onnx(model) if image else _network_onnx(task), content)
+            written = _serialize(_image_onnx(model) if image else _network_onnx(model), content)
     except ImportError as error:
         raise UsageError(
             f"ONNX files need {error.name}: pip install 'lightning-colorize[onnx]'"
         ) from None
-    except Exception as error:  # of torch's tracer, of the converters, and of any network
-        raise _refusal(model.path, error) from error
-    # Beside the file: only what has been compared takes its name.
+    except Exception as error:  # from torch's tracer, the converters, or any network
+        raise _refusal(model, error) from error
+    # Write next to the file; only a file that passed the comparison gets its name.
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".export-") as folder:
         trial = Path(folder) / file.name
         trial.write_bytes(written)
-        described = _require_equal(model, read_graph(trial)[0], file)
+        described = _require_equal(model, read_graph(trial), file)
         if calibration is not None:
             small = Path(folder) / f"int8{ONNX}"
             described = _quantize(trial, small, calibration, file)
@@ -195,9 +191,9 @@ def export_graph(
 
 
 def _trace(graph: nn.Module, *examples: Tensor) -> ExportedProgram:
-    """Return a graph as a program for all sizes, and for all batches if its example has several.
+    """Trace a graph for all sizes, and for all batch sizes if the example has several images.
 
-    A program assumes that a dimension of one never changes.
+    torch.export assumes that a dimension of size one never changes.
     """
     dynamic = tuple(
         {dim: Dim.DYNAMIC for dim in (0, 2, 3) if example.shape[dim] > 1} for example in examples
@@ -207,19 +203,20 @@ def _trace(graph: nn.Module, *examples: Tensor) -> ExportedProgram:
         return torch.export.export(graph.eval(), examples, dynamic_shapes=dynamic, strict=False)
 
 
-def _trace_network(task: ColorizationTask) -> ExportedProgram:
-    # Several pixels at each level, but no multiples of anything: the graph must pad and crop.
-    multiple = task.net.multiple
-    return _trace(NetworkGraph(task), _noise(2, 2 * multiple + 6, 3 * multiple + 5))
+def _trace_network(model: NetworkModel) -> ExportedProgram:
+    # Sizes with several pixels at each level that are not multiples, so that the graph pads and
+    # crops.
+    multiple = model.multiple
+    return _trace(NetworkGraph(model), _noise(2, 2 * multiple + 6, 3 * multiple + 5))
 
 
-def _refusal(path: Path, error: Exception) -> UsageError:
+def _refusal(model: Model, error: Exception) -> UsageError:
     reason = str(error).strip().partition("\n")[0]
-    return UsageError(f"{path} cannot be exported as a graph: {reason}")
+    return UsageError(f"{model} cannot be exported as a graph: {reason}")
 
 
 def _noise(batch: int, height: int, width: int) -> Tensor:
-    """Return L of images of noise."""
+    """Return L of noise images."""
     generator = torch.Generator().manual_seed(0)
     return torch.rand(batch, 1, height, width, generator=generator) * 100
 
@@ -231,7 +228,7 @@ def _smooth(height: int, width: int) -> Tensor:
 
 
 def _textured(height: int, width: int) -> Tensor:
-    """Return an image whose details are lost where the network sees it, (1, 3, H, W), uint8."""
+    """Return an image whose details are lost at the network's resolution, (1, 3, H, W), uint8."""
     return (_noise(1, height, width) * 2.55).byte().expand(-1, 3, -1, -1).contiguous()
 
 
@@ -245,23 +242,23 @@ def _onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str
     return exported.model_proto
 
 
-def _network_onnx(task: ColorizationTask) -> Any:
-    return _onnx(_trace_network(task), ["L"], ["ab"])
+def _network_onnx(model: NetworkModel) -> Any:
+    return _onnx(_trace_network(model), ["L"], ["ab"])
 
 
-def _image_onnx(model: Colorizer) -> Any:
-    """Return an ONNX model of a whole image.
+def _image_onnx(model: NetworkModel) -> Any:
+    """Return an ONNX model for whole images.
 
-    In parts: traced at once, the sizes of the image would go through the network as long formulas,
-    which takes minutes.
+    It is traced in parts: otherwise the image sizes would pass through the network as long
+    formulas, which takes minutes.
     """
     from onnx.compose import merge_models
 
-    multiple = model.task.net.multiple
+    multiple = model.multiple
     image = _smooth(2 * multiple + 6, 3 * multiple + 5)
     before, after = BeforeNetwork(model.size, multiple), AfterNetwork(model.size)
     seen, _ = before(image)
-    network = _network_onnx(model.task)
+    network = _network_onnx(model)
     ab = _noise(2, *seen.shape[-2:]).view(1, 2, *seen.shape[-2:])
     first = _onnx(_trace(before, image), ["image"], ["L", "same_image"])
     last = _onnx(_trace(after, ab, image), ["ab", "image"], ["colored"])
@@ -287,21 +284,21 @@ def _serialize(model: Any, content: dict[str, Any]) -> bytes:
 
 
 def _archive(program: ExportedProgram, content: dict[str, Any]) -> bytes:
-    """Return a file of torch.export."""
+    """Return a torch.export file."""
     archive = io.BytesIO()
     torch.export.save(program, archive, extra_files={CONTENT: json.dumps(content)})
     return archive.getvalue()
 
 
 @torch.no_grad()
-def _require_equal(model: Colorizer, task: GraphTask, file: Path) -> str:
-    """Return how far a file that was read is from its network."""
-    multiple, size = task.net.multiple, model.size
+def _require_equal(model: NetworkModel, graph: GraphModel, file: Path) -> str:
+    """Describe the difference between a file and its network."""
+    multiple, size = graph.multiple, model.size
     try:
-        if task.net.image:
+        if graph.image:
             images = [_smooth(2 * size + 5, 3 * size), _textured(size + 33, 2 * size)]
             off = [
-                ((task.net.run(rgb).int() - colorize_image(model.task, rgb[0], size)).abs() > 1)
+                ((graph.run(rgb).int() - colorize_image(model, rgb[0], size)).abs() > 1)
                 for rgb in images
             ]
             difference = max(float(each.any(1).float().mean()) for each in off)
@@ -309,10 +306,10 @@ def _require_equal(model: Colorizer, task: GraphTask, file: Path) -> str:
         else:
             shapes = (1, multiple + 1, 2 * multiple + 1), (3, 2 * multiple + 177, multiple + 155)
             inputs = [_noise(*shape) for shape in shapes]
-            difference = max(float((task.net(L) - model.task(L)).abs().max()) for L in inputs)
+            difference = max(float((graph.color(L) - model.color(L)).abs().max()) for L in inputs)
             described = f"{difference:.2g} LAB units at most"
-    except Exception as error:  # of the libraries that run graphs
-        raise _refusal(model.path, error) from error
+    except Exception as error:  # from the libraries that run graphs
+        raise _refusal(model, error) from error
     if not difference <= TOLERANCE:
         raise UsageError(
             f"{file} is not written: it would differ from the network: {described}; accepted: "
@@ -322,10 +319,10 @@ def _require_equal(model: Colorizer, task: GraphTask, file: Path) -> str:
 
 
 def _quantize(source: Path, target: Path, images: Sequence[ColorBatch], file: Path) -> str:
-    """Write an ONNX file with convolutions in 8 bits, and return what this costs."""
+    """Write an ONNX file with 8-bit convolutions, and describe the cost."""
     from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
-    task = read_graph(source)[0]
+    graph = read_graph(source)
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -335,18 +332,18 @@ def _quantize(source: Path, target: Path, images: Sequence[ColorBatch], file: Pa
             batch = next(self.left, None)
             if batch is None:
                 return None
-            if not task.net.image:
+            if not graph.image:
                 return {"L": batch.L.numpy()}
             return {"image": (to_rgb(batch.L, 0 * batch.ab) * 255).round().byte().numpy()}
 
-    root = logging.getLogger()  # to which the library's advice goes
+    root = logging.getLogger()  # which receives the library's advice
     level = root.level
     root.setLevel(logging.ERROR)
     try:
         quantize_static(source, target, Reader(), op_types_to_quantize=["Conv"], per_channel=True)
     finally:
         root.setLevel(level)
-    before, after = (_ciede2000(read_graph(path)[0], images[1::2]) for path in (source, target))
+    before, after = (_ciede2000(read_graph(path), images[1::2]) for path in (source, target))
     described = f"CIEDE2000 {after:.3f} instead of {before:.3f} on {len(images[1::2])} images"
     if not after - before <= INT8_COST:
         raise UsageError(
@@ -356,7 +353,7 @@ def _quantize(source: Path, target: Path, images: Sequence[ColorBatch], file: Pa
 
 
 @torch.no_grad()
-def _ciede2000(task: GraphTask, images: Sequence[ColorBatch]) -> float:
+def _ciede2000(graph: GraphModel, images: Sequence[ColorBatch]) -> float:
     """Return the mean color difference from the truth."""
-    values = [ciede2000((b.L, task(b.L)), (b.L, b.ab)).mean() for b in images]
+    values = [ciede2000((b.L, graph.color(b.L)[0]), (b.L, b.ab)).mean() for b in images]
     return float(torch.stack(values).mean())

@@ -1,4 +1,4 @@
-"""Films: frames colored in their order, whose colors follow the motion instead of flickering."""
+"""Films: frames are colorized in order, and colors follow the motion to avoid flicker."""
 
 import math
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ from lightning_colorize.common.files import remove_leftovers, replacement
 from lightning_colorize.common.memory import require_out_of_memory
 from lightning_colorize.inference.card import software
 from lightning_colorize.inference.colorize import Options, worker_threads
-from lightning_colorize.inference.colorizer import Colorizer
-from lightning_colorize.tasks.prediction import add_colors, network_input, predict_colors
+from lightning_colorize.models.base import Model
+from lightning_colorize.models.whole import add_colors, network_input, predict
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
@@ -32,17 +32,17 @@ FILM_SUFFIXES = frozenset(
     {".3g2", ".3gp", ".asf", ".avi", ".dv", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
     | {".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
 )
-"""Names of films end so."""
+"""Lower-case suffixes of films."""
 
 
 class FilmFormat(NamedTuple):
-    """How a film is written.
+    """An output format of films, in FFmpeg's names.
 
     Attributes:
-        container: FFmpeg's name of the file format.
-        sound: FFmpeg's encoder of sound that the format cannot hold as it is.
-        encoder: FFmpeg's encoder of the frames.
-        options: Of that encoder: a constant quality that hardly differs from the original.
+        container: File format.
+        sound: Audio encoder for sound that cannot be copied into the format.
+        encoder: Video encoder.
+        options: Options of `encoder`: a constant quality close to the original.
     """
 
     container: str
@@ -60,31 +60,31 @@ FORMATS = {
     ".mkv": FilmFormat("matroska", "aac", *_H264),
     ".webm": FilmFormat("webm", "libopus", *_VP9),
 }
-"""Films that are written, by suffix."""
+"""Formats by suffix."""
 
 _BT709 = 1  # FFmpeg's number of these primaries, transfer and matrix
 _LIMITED = 1  # FFmpeg's number of the range 16 to 235
 
-_COMPLETE = 0.9  # share of the stated number of frames, which is not exact
+_COMPLETE = 0.9  # minimum share of the stated number of frames, which is inexact
 
-_CARRIED = 0.95  # share of the carried colors where the motion explains the image
-_TOLERANCE = 6.0  # LAB units of L by which a carried pixel may differ
-_CUT = 12.0  # LAB units: mean difference of L, after the motion, of another scene
-_RADIUS = 5  # pixels around each one whose motion is the same
+_CARRIED = 0.95  # weight of the carried colors where the motion explains the image
+_TOLERANCE = 6.0  # maximum difference in L of a carried pixel
+_CUT = 12.0  # mean difference in L, after the motion, that indicates a new scene
+_RADIUS = 5  # radius in pixels of the window for the optical flow
 
 
 @dataclass
 class FilmProgress:
-    """What has been done of a film.
+    """Progress of colorizing a film.
 
     Attributes:
-        frames: That are colored.
-        cuts: Scenes that began after the first one.
-        damaged: Packets and frames of the file that are damaged.
-        notes: What the result does not keep, in words.
-        flicker: How much the color of what is seen changes from frame to frame: mean absolute
-            change of ab along the motion, in LAB units.
-        flicker_frame_by_frame: The same of the predictions, whose colors do not follow the motion.
+        frames: Number of colorized frames.
+        cuts: Number of scenes after the first.
+        damaged: Number of damaged packets and frames in the file.
+        notes: Information lost in the result, as human-readable notes.
+        flicker: Mean absolute change of ab from frame to frame, along the motion, in LAB units.
+        flicker_frame_by_frame: The same for the predictions of single frames, which do not follow
+            the motion.
     """
 
     frames: int = 0
@@ -98,18 +98,14 @@ class FilmProgress:
 class ColorFollower:
     """Carries colors from frame to frame along the optical flow, until a cut.
 
-    Where the motion explains the next frame's lightness, most of its color is that of the frame
-    before; elsewhere, and after a cut, it is what the network predicts.
+    Where the motion explains the next frame's lightness, most of its color comes from the previous
+    frame; elsewhere, and after a cut, it comes from the network.
     """
 
     def __init__(self) -> None:
         self.progress = FilmProgress()
-        self._before: tuple[Tensor, Tensor, Tensor] | None = None
-
-    @property
-    def last(self) -> Tensor | None:
-        """L of the last frame; None before the first one."""
-        return None if self._before is None else self._before[0]
+        self.before: Tensor | None = None
+        """The previous frame, (1, 5, h, w): L, its ab, and the predicted ab."""
 
     def follow(self, L: Tensor, predicted: Tensor, motion: Tensor | None) -> Tensor:
         """Return the colors of the next frame.
@@ -117,38 +113,37 @@ class ColorFollower:
         Args:
             L: (1, 1, h, w) in [0, 100], on the CPU.
             predicted: ab, (1, 2, h, w) in LAB units, on the CPU.
-            motion: From the frame before, as `find_motion` returns it; None for the first one.
+            motion: `find_motion` from the previous frame; None for the first frame.
         """
         ab = predicted
-        if motion is not None:
-            assert self._before is not None
-            moved_L, carried, moved = (_moved(values, motion) for values in self._before)
+        if motion is not None and self.before is not None:
+            moved = F.grid_sample(self.before, motion, padding_mode="border", align_corners=False)
+            moved_L, carried, moved_predicted = torch.split(moved, [1, 2, 2], 1)
             difference = (L - moved_L).abs()
             if difference.mean() > _CUT:
                 self.progress.cuts += 1
             else:
                 explained = torch.exp(-((difference / _TOLERANCE) ** 2))
                 ab = torch.lerp(predicted, carried, _CARRIED * explained)
-                self._measure(explained, ab - carried, predicted - moved)
-        self._before = L, ab, predicted
+                self._measure(explained, ab - carried, predicted - moved_predicted)
+        self.before = torch.cat([L, ab, predicted], 1)
         self.progress.frames += 1
         return ab
 
     def _measure(self, explained: Tensor, followed: Tensor, predicted: Tensor) -> None:
         """Add a frame's changes of color to the means."""
-        progress = self.progress
-        compared = progress.frames - progress.cuts
-        total = explained.sum().clamp(min=1e-6)
-        values = [
-            float((change.abs().mean(1, keepdim=True) * explained).sum() / total)
-            for change in (followed, predicted)
-        ]
-        progress.flicker += (values[0] - progress.flicker) / compared
-        progress.flicker_frame_by_frame += (values[1] - progress.flicker_frame_by_frame) / compared
+
+        def updated(mean: float, change: Tensor) -> float:
+            value = (change.abs().mean(1, keepdim=True) * explained).sum() / total
+            return mean + (float(value) - mean) / (done.frames - done.cuts)
+
+        done, total = self.progress, explained.sum().clamp(min=1e-6)
+        done.flicker = updated(done.flicker, followed)
+        done.flicker_frame_by_frame = updated(done.flicker_frame_by_frame, predicted)
 
 
 def find_motion(before: Tensor, after: Tensor) -> Tensor:
-    """Return where each pixel of a frame was in the frame before.
+    """Return the position of each pixel of a frame in the previous frame.
 
     Args:
         before: L, (1, 1, h, w) in [0, 100].
@@ -167,12 +162,8 @@ def find_motion(before: Tensor, after: Tensor) -> Tensor:
     return torch.from_numpy(grid)[None].float()
 
 
-def _moved(values: Tensor, motion: Tensor) -> Tensor:
-    return F.grid_sample(values, motion, padding_mode="border", align_corners=False)
-
-
 def count_frames(source: Path) -> int:
-    """Return about how many frames a film has.
+    """Return the approximate number of frames of a film.
 
     Raises:
         UsageError: If PyAV is missing, or the film cannot be read.
@@ -183,32 +174,32 @@ def count_frames(source: Path) -> int:
 
 
 def _stated_frames(film: "InputContainer", video: "VideoStream") -> int:
-    """Return about how many frames a film says it has; 0 if it does not say."""
+    """Return the approximate number of frames in a film's metadata; 0 if it is missing."""
     if not video.frames and film.duration and video.average_rate:
         return round(film.duration / 1e6 * video.average_rate)
     return video.frames
 
 
 def colorize_film(
-    loaded: Colorizer, source: Path, target: Path, options: Options, limit: int | None = None
+    model: Model, source: Path, target: Path, options: Options, limit: int | None = None
 ) -> Iterator[FilmProgress]:
-    """Color a film; its timestamps and its sound stay as they are.
+    """Colorize a film; its timestamps and sound are unchanged.
 
-    It is written under a temporary name and renamed when it is complete.
+    The result is written under a temporary name and renamed when complete.
 
     Args:
-        loaded: The model.
+        model: The model.
         source: A film that FFmpeg can read.
         target: The file to write or replace; its suffix is one of `FORMATS`.
-        options: `size`, `batch_size`, `workers` and `guided` count.
-        limit: Most frames to color; the result ends after them.
+        options: Only `size`, `batch_size`, `workers` and `guided` are used.
+        limit: Maximum number of frames to write.
 
     Yields:
         The progress after each frame.
 
     Raises:
         UsageError: If PyAV is missing, or the film cannot be read.
-        WorkError: If the result cannot be written, or memory is short.
+        WorkError: If the result cannot be written, or memory runs out.
     """
     av = _import_av()
     progress = FilmProgress()
@@ -217,7 +208,7 @@ def colorize_film(
         with _opened(source) as (film, video), replacement(target) as file:
             form = FORMATS[target.suffix.lower()]
             with av.open(file, "w", format=form.container) as result:
-                for progress in _Film(loaded, film, video, result, form, options).run(limit):
+                for progress in _Film(model, film, video, result, form, options).run(limit):
                     yield progress
             if not progress.frames:
                 raise UsageError(f"{source} has no frame that can be decoded")
@@ -229,23 +220,23 @@ def colorize_film(
     except (OSError, av.FFmpegError, FloatingPointError) as error:
         reason = getattr(error, "strerror", None) or error
         raise WorkError(
-            f"{source} is not colored: stopped after {progress.frames} frames: {reason}"
+            f"{source} was not colorized: stopped after {progress.frames} frames: {reason}"
         ) from error
 
 
 class _Film:
-    """Reads, colors and writes the frames of a film in batches."""
+    """Reads, colorizes and writes the frames of a film in batches."""
 
     def __init__(
         self,
-        loaded: Colorizer,
+        model: Model,
         film: "InputContainer",
         video: "VideoStream",
         result: "OutputContainer",
         form: FilmFormat,
         options: Options,
     ) -> None:
-        self.task = loaded.task
+        self.model = model
         self.options = options
         self.film = film
         self.result = result
@@ -254,13 +245,13 @@ class _Film:
         self.video = video
         self.rate = self.video.average_rate or Fraction(25)
         self.unit = self.video.time_base or 1 / self.rate  # seconds
-        self.sound: dict[Any, Any] = {}  # tracks of the result by those of the film
-        self.encoded: set[Any] = set()  # those that cannot be copied
+        self.sound: dict[Any, Any] = {}  # the result's track for each track of the film
+        self.encoded: set[Any] = set()  # tracks that cannot be copied
         for stream in film.streams.audio:
             self._add_sound(stream)
         written = result.add_stream(form.encoder, rate=self.rate, options=form.options)
         self.written = cast("VideoStream", written)
-        result.metadata.update(film.metadata | {"comment": software(loaded.path)})
+        result.metadata.update(film.metadata | {"comment": software(model.path)})
         self._pts: int | None = None
         self._heard_until: dict[Any, int] = {}
 
@@ -278,20 +269,20 @@ class _Film:
         self.sound[stream] = track
 
     def run(self, limit: int | None) -> Iterator[FilmProgress]:
-        """Color the film."""
+        """Colorize the film."""
         frames = self._frames(limit)
         with worker_threads(self.options.workers) as pool:
             while batch := list(islice(frames, self.options.batch_size)):
                 images = [_upright(frame) for frame in batch]
-                size = self.options.size
+                size = self.model.size
                 seen = list(pool.map(network_input, images, [size] * len(images)))
-                predicted = [ab.cpu() for ab in predict_colors(self.task, seen)]
+                predicted = [ab.cpu() for ab in predict(self.model, seen).colors()]
                 lightness = [to_lightness(image[None]) for image in seen]
-                last, follow = self.follower.last, self.follower.follow
-                before = lightness if last is None else [last, *lightness]
+                last = self.follower.before
+                before = lightness if last is None else [last[:, :1], *lightness]
                 motions: list[Tensor | None] = [None] * (last is None)
                 motions += pool.map(find_motion, *zip(*pairwise(before), strict=True))
-                colors = list(map(follow, lightness, predicted, motions))
+                colors = list(map(self.follower.follow, lightness, predicted, motions))
                 guides = seen if self.options.guided else [None] * len(seen)
                 colored = pool.map(add_colors, images, colors, guides)
                 for frame, rgb in zip(batch, colored, strict=True):
@@ -304,7 +295,7 @@ class _Film:
             self.follower.progress.notes.append(f"{stated - read} of about {stated} frames")
 
     def _frames(self, limit: int | None) -> "Iterator[VideoFrame]":
-        """Yield the first frames, and copy the sound on the way until the last of them ends."""
+        """Yield the frames up to the limit, and copy the sound until the last of them ends."""
         from av.error import InvalidDataError
 
         progress = self.follower.progress
@@ -346,15 +337,13 @@ class _Film:
                 self.result.mux(self.sound[stream].encode(None))
 
     def _heard(self, packet: Any) -> list[Any]:
-        """Return the packets of the result for one of a sound track."""
+        """Return the packets to write for a sound packet."""
         track = self.sound[packet.stream]
-        is_end = packet.dts is None
         if packet.stream in self.encoded:
             return [each for frame in packet.decode() for each in track.encode(frame)]
-        if is_end:
+        if packet.dts is None:  # the end
             return []
-        last = self._heard_until.get(track)
-        if last is not None and packet.dts <= last:  # of files that were joined
+        if packet.dts <= self._heard_until.get(track, -math.inf):  # in joined files
             self.follower.progress.damaged += 1
             return []
         self._heard_until[track] = packet.dts
@@ -366,7 +355,7 @@ class _Film:
         context = self.written.codec_context
         height, width = _upright(frame).shape[-2:]
         context.height, context.width = height, width
-        # Four pixels share a color, as players expect; an odd side does not allow it.
+        # Players expect chroma subsampling, which odd sides do not allow.
         context.pix_fmt = "yuv444p" if height % 2 or width % 2 else "yuv420p"
         context.time_base = self.unit
         context.colorspace = context.color_primaries = context.color_trc = _BT709
@@ -388,14 +377,14 @@ class _Film:
         )
         written.time_base = self.unit
         pts, last = frame.pts, self._pts
-        if pts is None or (last is not None and pts <= last):  # of damaged files and old formats
+        if pts is None or (last is not None and pts <= last):  # in damaged files and old formats
             pts = 0 if last is None else last + max(1, round(1 / self.rate / self.unit))
         written.pts = self._pts = pts
         self.result.mux(self.written.encode(written))
 
 
 def _upright(frame: "VideoFrame") -> Tensor:
-    """Return a frame, (3, H, W), uint8, turned as its file says."""
+    """Return a frame, (3, H, W), uint8, rotated as the file specifies."""
     pixels = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
 
@@ -404,13 +393,13 @@ def _upright(frame: "VideoFrame") -> Tensor:
 def _opened(source: Path) -> "Iterator[tuple[InputContainer, VideoStream]]":
     av = _import_av()
     try:
-        # With a slash, as FFmpeg takes what precedes a colon for a protocol.
+        # With a slash, because FFmpeg takes text before a colon as a protocol.
         film = av.open(source.absolute(), metadata_errors="replace")
     except (OSError, av.FFmpegError) as error:
         reason = error.strerror or error
         raise UsageError(f"{source} cannot be read as a film: {reason}") from None
     with film:
-        video = film.streams.best("video")  # not the image of a cover
+        video = film.streams.best("video")  # not a cover image
         if video is None:
             raise UsageError(f"{source} has no frames, only sound")
         yield film, video

@@ -25,30 +25,44 @@ class Job(NamedTuple):
     target: Path
 
 
-class Plan(NamedTuple):
-    """What a call of `colorize` does.
+class JobPlan(NamedTuple):
+    """The work of a `colorize` call.
 
     Attributes:
-        jobs: One for each image, and for each folder that cannot be opened.
-        folder: Where the manifest is written; None if the result is a single named file.
-        others: Files in the folders that are no images.
+        jobs: One job for each image, and for each folder that cannot be opened.
+        folder: Folder of the manifest; None if the result is a single named file.
+        others: Files in the folders that are not images.
     """
 
     jobs: list[Job]
     folder: Path | None
     others: list[Path]
 
+    def below(self, output: Path, name: str) -> "JobPlan":
+        """Return the plan with its results in a folder `name` of the output; "" for no folder."""
+        if not name:
+            return self
+        folder = output / name
+        jobs = [job._replace(target=folder / job.target.relative_to(output)) for job in self.jobs]
+        return self._replace(jobs=jobs, folder=folder)
 
-def plan_jobs(inputs: Sequence[Path], output: Path, form: Format = "same") -> Plan:
-    """Find the images and name their results; all names differ.
+    def part(self, limit: int | None, index: int, count: int) -> "JobPlan":
+        """Return part `index` of `count`, from 1, of the first `limit` images."""
+        return self._replace(
+            jobs=self.jobs[:limit][index - 1 :: count], others=self.others[index - 1 :: count]
+        )
+
+
+def plan_jobs(inputs: Sequence[Path], output: Path, form: Format = "same") -> JobPlan:
+    """Find the images and choose unique names for their results.
 
     Args:
-        inputs: An image, a folder of any depth, or several of them; a name that does not exist may
+        inputs: Images and folders, which are searched recursively; a name that does not exist may
             be a pattern, such as `scans/**/*.tif`.
-        output: A folder; for a single image also a file name. The results have the structure below
-            the folder that contains all inputs. What a folder or a pattern finds in it is an
-            earlier result and no input, unless that folder or pattern is itself in it.
-        form: Of the results; with "same" the image's own, or PNG if that cannot be written.
+        output: A folder; for a single image also a file name. The results keep the structure below
+            the common parent folder of the inputs. Images found in the output are earlier results
+            and are skipped, unless the searched folder or pattern is itself inside it.
+        form: Format of the results; with "same" the image's own, or PNG if it cannot be written.
 
     Raises:
         UsageError: If there are no images, or the output is not a valid target.
@@ -80,18 +94,18 @@ def plan_jobs(inputs: Sequence[Path], output: Path, form: Format = "same") -> Pl
     ]
     # Reading such a folder fails with the reason.
     jobs += [Job(path, output / os.path.relpath(_absolute(path), base)) for path in unreadable]
-    return Plan(jobs, output, others)
+    return JobPlan(jobs, output, others)
 
 
-def require_other_files(plans: Iterable[Plan], sheet: Path | None = None) -> None:
-    """Refuse results that would replace an image, and a sheet that would replace either.
+def require_other_files(plans: Iterable[JobPlan], sheet: Path | None = None) -> None:
+    """Refuse results that would overwrite an image, and a sheet that would overwrite either.
 
     Args:
-        plans: Of all models.
-        sheet: A file that is written after the results.
+        plans: Plans of all models.
+        sheet: The contact sheet, which is written after the results.
 
     Raises:
-        UsageError: If a file would be replaced.
+        UsageError: If a file would be overwritten.
     """
     jobs = [job for plan in plans for job in plan.jobs]
     sources = {os.path.realpath(job.source) for job in jobs}
@@ -99,17 +113,17 @@ def require_other_files(plans: Iterable[Plan], sheet: Path | None = None) -> Non
     for job, target in zip(jobs, targets, strict=True):
         if target in sources:
             raise UsageError(
-                f"OUTPUT is INPUT: the result of {job.source} would replace the image "
+                f"OUTPUT is INPUT: the result of {job.source} would overwrite the image "
                 f"{job.target}; give another folder"
             )
     if sheet is not None and os.path.realpath(sheet) in sources.union(targets):
-        raise UsageError(f"--sheet would replace {sheet}, an image or a result; rename the image")
+        raise UsageError(f"--sheet would overwrite {sheet}, an image or a result; rename the image")
 
 
-def _plan_one(source: Path, output: Path, form: Format) -> Plan:
+def _plan_one(source: Path, output: Path, form: Format) -> JobPlan:
     if not output.is_dir() and output.suffix.lower() in IMAGE_SUFFIXES:
-        return Plan([_named(source, output, form)], None, [])
-    return Plan([Job(source, output / (source.stem + _suffix(source.name, form)))], output, [])
+        return JobPlan([_named(source, output, form)], None, [])
+    return JobPlan([Job(source, output / (source.stem + _suffix(source.name, form)))], output, [])
 
 
 def _absolute(path: Path) -> Path:
@@ -117,7 +131,7 @@ def _absolute(path: Path) -> Path:
 
 
 def _expand(path: Path, output: Path) -> list[Path]:
-    """Return a path that exists, or those that match it as a pattern."""
+    """Return a path that exists, or the paths that match it as a pattern."""
     if os.path.lexists(path):
         return [path]
     matches = sorted(glob(str(path), recursive=True))
@@ -128,10 +142,10 @@ def _expand(path: Path, output: Path) -> list[Path]:
 
 
 def _without_results(found: Iterable[Path], folder: Path, output: Path) -> list[Path]:
-    """Leave out what earlier calls have written among what was found in a folder.
+    """Leave out the results of earlier calls from the files found in a folder.
 
     Raises:
-        UsageError: If the folder is the output: its images and their results would be mixed.
+        UsageError: If the folder is the output, which would mix images and results.
     """
     own = Path(os.path.realpath(output))
     base = Path(os.path.realpath(folder))
@@ -163,7 +177,7 @@ def _list_folder(source: Path, output: Path) -> tuple[list[Path], ...]:
 def _new_names(names: list[str], form: Format) -> list[str]:
     """Return the names of the results; a.jpg and a.tif as PNG become a.jpg.png and a.tif.png.
 
-    All files whose new names clash keep their old suffix, so that names do not depend on the order.
+    Files whose new names clash all keep their old suffix, so that names do not depend on the order.
     """
     preferred = [splitext(name)[0] + _suffix(name, form) for name in names]
     count = Counter(preferred)
@@ -191,5 +205,5 @@ def _named(source: Path, output: Path, form: Format) -> Job:
     if written is None:
         raise UsageError(f"{output}: only {', '.join(sorted(WRITABLE))} can be written")
     if form != "same" and written != WRITABLE[f".{form}"]:
-        raise UsageError(f"{output} is not what --format {form} asks for; leave one of them out")
+        raise UsageError(f"{output} does not match --format {form}; leave one of them out")
     return Job(source, output)

@@ -8,7 +8,7 @@ from typing import Any
 from lightning_colorize.common.class_paths import build
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.sources import Root, Source, default_source, parse_root
-from lightning_colorize.inference.colorizer import trust_of
+from lightning_colorize.models.load import trust_of
 from lightning_colorize.runs.folder import CONFIG, read_config, run_of
 
 
@@ -19,7 +19,7 @@ class TrainingData:
     Attributes:
         config: The run's configuration file.
         root: The folder or URL; None if none was given.
-        spec: Class path and arguments of the source; None for the default one.
+        spec: Class path and arguments of the source; None for the default source.
     """
 
     config: Path
@@ -27,15 +27,14 @@ class TrainingData:
     spec: dict[str, Any] | None
 
     def is_of(self, folder: Path) -> bool:
-        """Return whether it was read from this folder."""
+        """Return whether the data was read from this folder."""
         return isinstance(self.root, Path) and self.root.resolve() == folder.resolve()
 
     def source(self, allow: Sequence[str] = ()) -> Source:
         """Build the source, which splits the images as in training.
 
         Raises:
-            UsageError: If the configuration names a class that is not trusted, or does not fit
-                the classes.
+            UsageError: If the configuration names an untrusted class, or does not fit the classes.
         """
         try:
             trust = trust_of(self.config.parent, allow)
@@ -50,7 +49,7 @@ class TrainingData:
 
 
 def training_data(checkpoint: Path) -> TrainingData | None:
-    """Return the data of the run around a checkpoint; None if it is in no run folder.
+    """Return the data of a checkpoint's run; None if the checkpoint is not in a run folder.
 
     Raises:
         UsageError: If the run's configuration cannot be read.

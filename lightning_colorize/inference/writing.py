@@ -1,7 +1,8 @@
-"""Photographs to files, at 8 or 16 bits, with transparency and metadata."""
+"""Writing photographs to files, at 8 or 16 bits, with transparency and metadata."""
 
 import struct
 import zlib
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,12 @@ WRITABLE = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
-"""Pillow's format by suffix, in lower case, of the files that can be written."""
+"""Pillow's formats of the writable files, by lower-case suffix."""
 
 _HOLDS_ALPHA = ("PNG", "TIFF", "WEBP")
 _HOLDS_SIXTEEN_BITS = ("PNG", "TIFF")
 _XMP_IN_PNG = "XML:com.adobe.xmp"
-_COMPRESSION = 3  # of zlib: half the time of the default level for 2 % more bytes
+_COMPRESSION = 3  # zlib level: half the time of the default level for 2 % more bytes
 
 _OPTIONS: dict[str, dict[str, Any]] = {
     # Chroma subsampling would blur the predicted colors.
@@ -39,15 +40,15 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def fit_format(photograph: Photograph, path: Path) -> tuple[Photograph, list[str]]:
-    """Return what the format of a file's suffix holds of a photograph, and what it does not.
+    """Reduce a photograph to the depth and metadata that a file format supports.
 
     Args:
         photograph: The photograph.
-        path: Its suffix is one of `WRITABLE`.
+        path: The file; its suffix is one of `WRITABLE`.
 
     Returns:
-        A photograph that `write_photograph` writes without loss (but for JPEG and WebP); and what
-        it has given up, in words.
+        A photograph that `write_photograph` writes without loss (except as JPEG and WebP), and
+        notes on the information lost, including on reading.
     """
     form = WRITABLE[path.suffix.lower()]
     metadata, lost = photograph.metadata.fit(form)
@@ -55,33 +56,28 @@ def fit_format(photograph: Photograph, path: Path) -> tuple[Photograph, list[str
     if photograph.most > 255 and form not in _HOLDS_SIXTEEN_BITS:
         notes.append("reduced to 8 bits")
         photograph = photograph.to_eight_bits()
-    alpha = photograph.alpha
-    if alpha is not None and form not in _HOLDS_ALPHA:
+    if photograph.alpha is not None and form not in _HOLDS_ALPHA:
         notes.append("transparency composited over white")
         photograph = photograph.over_white()
-        alpha = None
-    return Photograph(photograph.rgb, alpha, metadata), notes + lost
+    return Photograph(photograph.rgb, photograph.alpha, metadata), notes + lost
 
 
 def write_photograph(photograph: Photograph, path: Path) -> None:
     """Write a photograph in the format of the suffix, atomically.
 
     Args:
-        photograph: As `fit_format` returns it.
-        path: Its folder is created.
+        photograph: A result of `fit_format`.
+        path: The file; its folder is created.
 
     Raises:
         OSError: If it cannot be written.
-        ValueError: If the format does not allow so many pixels.
+        ValueError: If the image has more pixels than the format allows.
     """
     form = WRITABLE[path.suffix.lower()]
-    # In memory first: written to a full disk by Pillow, some formats are a mere "encoder error".
-    if photograph.most == 255:
-        encoded = _encode(photograph, form)
-    elif form == "PNG":
-        encoded = _encode_deep_png(photograph)
-    else:
-        encoded = _encode_deep_tiff(photograph)
+    deep = {"PNG": _encode_deep_png, "TIFF": _encode_deep_tiff}
+    # Encode in memory first: on a full disk, Pillow reports only an "encoder error" for some
+    # formats.
+    encoded = _encode(photograph, form) if photograph.most == 255 else deep[form](photograph)
     with replacement(path) as file:
         file.write(encoded.getbuffer())
 
@@ -120,24 +116,19 @@ def _tiff_tags(metadata: Metadata) -> dict[int, bytes]:
 
 
 def _encode_deep_png(photograph: Photograph) -> BytesIO:
-    """Encode a PNG of 16 bits, which Pillow does not."""
+    """Encode a 16-bit PNG, which Pillow cannot do."""
     metadata = photograph.metadata
     pixels = _pixels(photograph).astype(">u2")
     height, width, channels = pixels.shape
     rows = pixels.view(np.uint8).reshape(height, -1)
-    # Each row as its difference from the one above, which compresses better (filter 2).
+    # Store each row as its difference from the one above (filter 2), which compresses better.
     filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
     filtered[:, 0] = 2
     filtered[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
     encoded = BytesIO()
     encoded.write(b"\x89PNG\r\n\x1a\n")
-
-    def chunk(kind: bytes, content: bytes) -> None:
-        checksum = zlib.crc32(kind + content)
-        encoded.write(struct.pack(">I", len(content)) + kind + content)
-        encoded.write(struct.pack(">I", checksum))
-
+    chunk = partial(PngImagePlugin.putchunk, encoded)
     color = {3: 2, 4: 6}[channels]
     chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, color, 0, 0, 0))
     if metadata.dpi is not None:
@@ -153,7 +144,7 @@ def _encode_deep_png(photograph: Photograph) -> BytesIO:
 
 
 def _encode_deep_tiff(photograph: Photograph) -> BytesIO:
-    """Encode a TIFF of 16 bits, which Pillow does not."""
+    """Encode a 16-bit TIFF, which Pillow cannot do."""
     import tifffile  # slow to import, and seldom needed
 
     metadata = photograph.metadata

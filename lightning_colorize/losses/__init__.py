@@ -1,4 +1,4 @@
-"""Losses of predictions, and adversarial losses of logits: one per file."""
+"""Losses on predictions and adversarial losses on logits, one per file."""
 
 from lightning_colorize.losses.adversarial.base import AdversarialLoss
 from lightning_colorize.losses.adversarial.bce import BCEAdversarial

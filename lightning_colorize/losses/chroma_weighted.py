@@ -1,4 +1,4 @@
-"""Regression weighted by chroma."""
+"""Chroma-weighted regression."""
 
 from torch import Tensor
 
@@ -7,15 +7,15 @@ from lightning_colorize.losses.base import Loss, as_float32_pair
 
 
 class ChromaWeighted(Loss):
-    """Error of ab where saturated colors, which are rare, weigh more.
+    """Error of ab with a higher weight for saturated colors, which are rare.
 
-    A pixel of true chroma C weighs (C + offset) / mean(C + offset), the mean over the batch, so
-    that the weights' mean is 1 and the loss is of the size of L1 or MSE.
+    A pixel of true chroma C weighs (C + offset) / mean(C + offset), with the mean over the batch.
+    The mean weight is 1, so the loss has the scale of L1 or MSE.
 
     Args:
-        offset: LAB units; the smaller it is, the less grey pixels weigh. At 20 a color of chroma 40
-            weighs as much as three grey ones.
-        squared: Squared error; else absolute.
+        offset: In LAB units; smaller values give grey pixels less weight. At 20, a color of chroma
+            40 has three times the weight of a grey one.
+        squared: Use the squared instead of the absolute error.
 
     Raises:
         ValueError: If `offset` is not above 0.

@@ -1,4 +1,4 @@
-"""Shortfall of colorfulness."""
+"""Colorfulness shortfall."""
 
 import torch
 from torch import Tensor
@@ -8,15 +8,15 @@ from lightning_colorize.losses.base import Loss, predicted_ab
 
 
 class Colorfulness(Loss):
-    """How much less colorful predictions are than the truth, or than a given colorfulness.
+    """How much less colorful predictions are than the truth, or than a given value.
 
-    The colorfulness of the metric (Hasler and Suesstrunk 2003): 33 is moderate, 109 extreme. A more
-    colorful prediction is not rewarded, and neither is color outside sRGB, which the conversion to
-    RGB clips: add `OutOfGamut`. It has no gradient at an entirely grey image, and does not say
-    which color is right: use it in a `WeightedSum`.
+    Colorfulness is defined as in the metric (Hasler and Suesstrunk 2003): 33 is moderate, 109
+    extreme. Predictions that are more colorful are not rewarded, and neither are colors outside
+    sRGB, which the conversion to RGB clips: add `OutOfGamut`. The loss has no gradient for an
+    entirely grey image and does not say which color is right: use it in a `WeightedSum`.
 
     Args:
-        cap: The colorfulness above which the loss is 0; null: the truth's of each image.
+        cap: The colorfulness above which the loss is 0; null: the colorfulness of each true image.
     """
 
     def __init__(self, cap: float | None = None) -> None:

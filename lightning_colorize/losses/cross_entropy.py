@@ -12,7 +12,7 @@ from lightning_colorize.networks import ClassificationHead
 class CrossEntropy(Loss):
     """Weighted cross-entropy between a `ClassificationHead`'s bins and the soft code of the truth.
 
-    Zhang et al. 2016, equation 2: the weight of a pixel is that of its nearest bin, so rare colors
+    Zhang et al. 2016, equation 2: each pixel has the weight of its nearest bin, so rare colors
     count as much as frequent ones.
     """
 
@@ -22,11 +22,12 @@ class CrossEntropy(Loss):
         """Return the mean over images and pixels.
 
         Raises:
-            ValueError: If the head is no `ClassificationHead`.
+            ValueError: If the head is not a `ClassificationHead`.
         """
         if batch.target is None or batch.target.shape == prediction.shape:
             raise ValueError("CrossEntropy needs a ClassificationHead")
-        # Bins last, as a channels-last map stores them, halve the time of softmax and its gradient.
+        # Having the bins last, as in a channels-last map, halves the time of softmax and its
+        # gradient.
         nearest, codes = batch.target.movedim(1, -1).chunk(2, dim=-1)
         log_shares = F.log_softmax(prediction.movedim(1, -1), dim=-1, dtype=torch.float32)
         return -(codes * log_shares.gather(-1, nearest.long())).sum(-1).mean()

@@ -9,8 +9,8 @@ from lightning_colorize.losses.base import Loss, as_float32_pair
 class Gradient(Loss):
     """Absolute difference between the spatial gradients of predicted and true ab.
 
-    The gradient matching term of MegaDepth (Li and Snavely 2018), at one scale. It sharpens the
-    edges of colors. A constant error costs nothing: use it in a `WeightedSum`.
+    The gradient matching term of MegaDepth (Li and Snavely 2018), at one scale. It sharpens color
+    edges. A constant error is not penalized: use it in a `WeightedSum`.
     """
 
     def forward(self, prediction: Tensor, batch: ColorBatch) -> Tensor:

@@ -11,7 +11,7 @@ class Huber(Loss):
     """Squared for small errors, absolute for large ones (Zhang et al. 2017).
 
     Args:
-        delta: The boundary between the two, in the head's range.
+        delta: The threshold between the two, in the head's range.
     """
 
     def __init__(self, delta: float = 0.1) -> None:

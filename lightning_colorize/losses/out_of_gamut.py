@@ -1,4 +1,4 @@
-"""Penalty of colors that sRGB does not have."""
+"""Penalty on colors outside sRGB."""
 
 from torch import Tensor
 
@@ -9,7 +9,7 @@ from lightning_colorize.losses.base import Loss, predicted_ab
 class OutOfGamut(Loss):
     """How far predicted colors are outside sRGB, at the input's lightness.
 
-    It does not look at the truth, and is 0 for all colors inside: use it in a `WeightedSum`.
+    It ignores the truth and is 0 for all colors inside sRGB: use it in a `WeightedSum`.
     """
 
     def forward(self, prediction: Tensor, batch: ColorBatch) -> Tensor:

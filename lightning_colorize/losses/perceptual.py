@@ -16,30 +16,29 @@ from lightning_colorize.networks.encoders.weights import weights_skipped
 class Perceptual(Loss):
     """Mean absolute error between features of the predicted and of the true image.
 
-    Both images are RGB of the input's lightness, normalized as in the backbone's pretraining. The
-    features are those of Johnson et al. 2016 (VGG16's relu1_2, relu2_2, relu3_3 and relu4_3) and
-    relu5_3, each after its pool, because `VGG16Encoder` returns these; the distance is that of
-    pix2pixHD (Wang et al. 2018, VGG19), whose level weights are 1/32, 1/16, 1/8, 1/4 and 1.
+    Both images are RGB with the input's lightness, normalized as in the backbone's pretraining.
+    VGG16 features are relu1_2, relu2_2, relu3_3 and relu4_3 (Johnson et al. 2016) and relu5_3, each
+    after its pool, because `VGG16Encoder` returns these. The distance follows pix2pixHD (Wang et
+    al. 2018, VGG19), whose level weights are 1/32, 1/16, 1/8, 1/4 and 1.
 
-    The backbone is no submodule: it has no part in the optimizer, in checkpoints and in parameter
-    counts, and stays in evaluation mode and fp32 (autocast applies). A task from a checkpoint loads
-    its weights when the loss is first computed, so colorizing does not need them.
+    The backbone is not a submodule: the optimizer, checkpoints and parameter counts do not contain
+    it, and it stays in evaluation mode and fp32 (autocast applies). A task loaded from a checkpoint
+    loads the backbone's weights when the loss is first computed, so colorizing does not need them.
 
     Args:
-        backbone: A pretrained encoder, built for RGB; the size of its weights decides what a
-            training step costs.
-        weights: Of each level, finest first; null: 1 for each.
+        backbone: A pretrained encoder, built for RGB. A large one slows training down.
+        weights: Weight of each level, finest first; null: 1 for each.
 
     Raises:
         WeightsError: If the backbone's weights are random, unavailable or do not fit.
-        ValueError: If there are more or fewer weights than levels.
+        ValueError: If the numbers of weights and levels differ.
     """
 
     def __init__(self, backbone: Callable[[], Encoder], weights: list[float] | None = None) -> None:
         super().__init__()
         self.build = backbone
         self.weights = weights
-        if not weights_skipped():  # else a run without weights would fail in its first step
+        if not weights_skipped():  # else a run without weights would only fail in its first step
             levels = len(self.backbone.info.channels)
             self.weights = [1.0] * levels if weights is None else weights
             if len(self.weights) != levels:

@@ -16,7 +16,7 @@ class WeightedSum(Loss):
 
     Args:
         losses: The losses by name.
-        weights: Weights by name; 1 where missing.
+        weights: Weights by name; 1 by default.
     """
 
     def __init__(self, losses: dict[str, Loss], weights: dict[str, float] | None = None) -> None:

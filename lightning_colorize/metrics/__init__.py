@@ -1,7 +1,7 @@
-"""Metrics of predicted colors: their table, torchmetrics collections, baselines.
+"""Metrics of predicted colors, torchmetrics collections, and baselines.
 
-`lightning_colorize.metrics.spec` can be imported without torch: the names below are loaded when
-first used.
+`lightning_colorize.metrics.spec` can be imported without torch: the names below are loaded on first
+use.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Colorizers without a network, as baselines."""
+"""Baselines: colorizers without a network."""
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,8 @@ class Baselines(nn.Module):
     Attributes:
         mean_ab: (2,) in LAB units.
         lut_ab: (2, 12, 8) in LAB units: per level of lightness, dark to light, and band of rows,
-            top to bottom; to a quarter of a unit.
-        pixels: Number of pixels that they were fitted on.
+            top to bottom; accurate to a quarter of a unit.
+        pixels: Number of pixels used for fitting.
     """
 
     mean_ab: Tensor
@@ -107,7 +107,7 @@ def _medians(counts: Tensor) -> Tensor:
 
 
 def _fill(lut: Tensor, seen: Tensor, mean_ab: Tensor) -> Tensor:
-    """Fill cells without pixels with the median of the nearest lightness in their row, or the mean.
+    """Fill empty cells with the median of the nearest lightness in their row, or with the mean.
 
     Args:
         lut: (2, levels, bands).

@@ -1,8 +1,8 @@
-"""The metrics that are logged: one torchmetrics collection.
+"""The logged metrics, as one torchmetrics collection.
 
-All of them are read from the same per-image values, which are measured once per update: they form
-one compute group, so that only the first updates and the others refer to its values. Values are
-stored and not sums because a correlation over images needs them; 50,000 images take 2 MB.
+All metrics use the same per-image values, which are measured once per update: the metrics form one
+compute group, in which only the first one updates. Values are stored instead of sums because a
+correlation over images needs them; 50,000 images take 2 MB.
 """
 
 from collections.abc import Mapping
@@ -21,13 +21,13 @@ def colorization_metrics(
     """Return the collection of all metrics, to be updated with (L, ab_hat, ab).
 
     `update(L, ab_hat, ab)` takes L: (B, 1, H, W) in [0, 100], the lightness of the true colors,
-    and ab: (B, 2, H, W) in LAB units, predicted and true, of any floating dtype and under any
-    autocast. `compute()` gives scalars. Use `update`, not `forward`, which would measure once for
-    each metric.
+    and ab: (B, 2, H, W) in LAB units, predicted and true, of any floating dtype, with or without
+    autocast. `compute()` returns scalars. Use `update`, not `forward`, which would measure once per
+    metric.
 
     Args:
         prefix: Put before the names: "val/" gives "val/psnr".
-        own: Further metrics by name, with the same `update`; they are copied.
+        own: Additional metrics by name, with the same `update`; they are copied.
     """
     metrics: dict[str, Metric | MetricCollection] = {
         metric.name: ColorizationMetric(metric) for metric in spec.METRICS

@@ -1,8 +1,7 @@
-"""What each metric of `spec` measures of an image, under the metric's name.
+"""Implementations of the metrics in `spec`, under the same names.
 
-A function of that name returns the metric of each image, (B,). Where a metric is computed from
-several `columns`, it returns one value of each per image, (columns, B), and `NAME_over_images`
-reduces them.
+`NAME` returns the metric of each image, (B,). For a metric that is computed from several `columns`,
+it returns one value per column and image, (columns, B), and `NAME_over_images` reduces them.
 """
 
 import torch
@@ -13,16 +12,16 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from lightning_colorize.metrics.images import ImagePair
+from lightning_colorize.metrics.image_pair import ImagePair
 
 PSNR_CAP = 100.0
-"""dB given to (all but) identical images, whose PSNR is infinite: one would spoil the average.
-Rounding to 8 bits alone limits it to about 59 dB."""
+"""Upper limit of the PSNR, in dB: identical images have an infinite PSNR, which
+would spoil the average. Rounding to 8 bits alone limits it to about 59 dB."""
 
 _WINDOW = 11  # of SSIM, in pixels
-# The colorfulness that a divisor has at least: that of grey images is 0.
+# Lower bound of a divisor: the colorfulness of grey images is 0.
 _COLORLESS = 0.1
-# Below this (in LAB units) the spread of mean colors over images is rounding.
+# Below this (in LAB units) the spread of mean colors over images is rounding noise.
 _CONSTANT = 1e-3
 
 
@@ -38,9 +37,9 @@ def ssim(images: ImagePair) -> Tensor:
     """Return the SSIM of RGB, mean over all pixels and channels: (B,).
 
     torchmetrics' definition: a Gaussian window of 11 pixels (sigma 1.5) with population variances,
-    and edges that are mirrored, so that the border counts.
+    and mirrored edges, so that the border counts.
     """
-    # The window does not fit into smaller images: their last row and column are repeated.
+    # The window does not fit into smaller images, so their last row and column are repeated.
     height, width = images.rgb.shape[-2:]
     missing = (0, max(_WINDOW - width, 0), 0, max(_WINDOW - height, 0))
     rgb_hat, rgb = (F.pad(rgb, missing, mode="replicate") for rgb in (images.rgb_hat, images.rgb))
@@ -51,7 +50,7 @@ def ssim(images: ImagePair) -> Tensor:
 
 
 def ciede2000(images: ImagePair) -> Tensor:
-    """Return the mean over pixels of the difference between the RGB images: (B,)."""
+    """Return the mean CIEDE2000 over pixels between the RGB images: (B,)."""
     return images.ciede2000.mean(dim=(1, 2, 3))
 
 
@@ -98,10 +97,10 @@ def ab_corr(images: ImagePair) -> Tensor:
 
 
 def ab_corr_over_images(values: Tensor) -> Tensor:
-    """Return the Pearson correlation of mean a or that of mean b, the smaller one.
+    """Return the smaller of the Pearson correlations of mean a and of mean b.
 
-    It is high where images that are warm are predicted warm. It is 0 where all predictions (or all
-    truths) have the same mean color, and nan for fewer than two images.
+    It is high if warm images are predicted warm, 0 if all predictions (or all truths) have the same
+    mean color, and nan for fewer than two images.
 
     Args:
         values: (4, ..., images): mean a and b, true mean a and b.
@@ -114,8 +113,8 @@ def ab_corr_over_images(values: Tensor) -> Tensor:
 
 
 def _correlation(first: Tensor, second: Tensor) -> Tensor:
-    # torchmetrics' PearsonCorrCoef would take the rounding of constants for a signal, and
-    # torch.corrcoef is a matrix product, which autocast lowers.
+    # torchmetrics' PearsonCorrCoef would take the rounding noise of constants for a signal, and
+    # torch.corrcoef is a matrix product, to which autocast applies.
     if first.shape[-1] < 2:
         return torch.full_like(first[..., 0], torch.nan)
     first, second = (x - x.mean(-1, keepdim=True) for x in (first, second))

@@ -1,11 +1,11 @@
-"""All metrics of `spec` at once: per image, and reduced over images."""
+"""All metrics of `spec`, per image and reduced over images."""
 
 import torch
 from torch import Tensor
 
 from lightning_colorize.color import full_precision
 from lightning_colorize.metrics import formulas
-from lightning_colorize.metrics.images import ImagePair
+from lightning_colorize.metrics.image_pair import ImagePair
 from lightning_colorize.metrics.spec import COLUMNS, METRICS, Metric
 
 
@@ -16,8 +16,8 @@ def measure(L: Tensor, ab_hat: Tensor, ab: Tensor, L_hat: Tensor | None = None) 
         L: (B, 1, H, W) in [0, 100], the lightness of the true colors.
         ab_hat: (B, 2, H, W) in LAB units, predicted.
         ab: (B, 2, H, W) in LAB units, true.
-        L_hat: (B, 1, H, W) in [0, 100], the lightness of images that were colored elsewhere: a
-            change of lightness is then an error too. None for the true one.
+        L_hat: (B, 1, H, W) in [0, 100], the lightness of images that were colorized elsewhere, so
+            that changes of lightness count as errors too. None for the true lightness.
 
     Returns:
         (columns, B), fp32: the per-image values in the order of `spec.COLUMNS`.
@@ -27,7 +27,7 @@ def measure(L: Tensor, ab_hat: Tensor, ab: Tensor, L_hat: Tensor | None = None) 
 
 @torch.no_grad()
 def measure_pair(images: ImagePair) -> Tensor:
-    """Measure images of which other figures are needed too; returns what `measure` does."""
+    """Like `measure`, for an `ImagePair`, whose conversions the caller can reuse."""
     values: dict[str, Tensor] = {}
     with full_precision(images.L):
         for metric in METRICS:
@@ -37,13 +37,13 @@ def measure_pair(images: ImagePair) -> Tensor:
 
 
 def per_image(L: Tensor, ab_hat: Tensor, ab: Tensor) -> dict[str, Tensor]:
-    """Return every metric that a single image has, each (B,); arguments as for `measure`."""
+    """Return all per-image metrics, each (B,); the arguments are the same as for `measure`."""
     values = dict(zip(COLUMNS, measure(L, ab_hat, ab), strict=True))
     return {metric.name: values[metric.name] for metric in METRICS if metric.per_image}
 
 
 def over_images(metric: Metric, values: Tensor) -> Tensor:
-    """Return a metric over images, for many sets of images at once.
+    """Return a metric over images, for any number of image sets.
 
     Args:
         metric: A row of `spec.METRICS`.

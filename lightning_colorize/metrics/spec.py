@@ -1,7 +1,7 @@
-"""The table of metrics: what each is called, which way is better, how it is shown. And baselines.
+"""The table of metrics (name, goal, format, help), and the names of the baselines.
 
-A metric is a row here and a function of its name in `formulas`. A metric of a whole set, such as a
-correlation over images, lists the `columns` that it is computed from. Validation logs, `evaluate`,
+A metric is a row here and a function of the same name in `formulas`. A metric over a set of images,
+such as a correlation, lists the `columns` that it is computed from. Validation logs, `evaluate`,
 `result.json`, sweeps, reports and the documentation read this table.
 
 Imports nothing heavy.
@@ -13,10 +13,10 @@ from typing import Literal
 Goal = Literal["max", "min"]
 
 CONFIDENCE = 0.95
-"""Level of all intervals."""
+"""Confidence level of all intervals."""
 
 TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
-"""The quantiles at their ends."""
+"""The quantiles at the bounds of these intervals."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class Metric:
     """One row of the table.
 
     Attributes:
-        name: As it is logged, without `val/`; also its function in `formulas`.
-        goal: Which way is better; None where neither way always is.
-        format: How a value is rounded, for `str.format`.
-        help: One line for people.
-        needs_truth: Whether it compares with the true colors.
-        columns: For a metric of a set of images, the names of the per-image values that it is
-            computed from; empty for one that is averaged over images.
-        headline: Whether it is shown where there is room for a few metrics.
+        name: Name in logs, without `val/`, and of its function in `formulas`.
+        goal: Direction of improvement; None if neither direction is always better.
+        format: Format string for values.
+        help: One-line description.
+        needs_truth: Whether it compares predictions with the true colors.
+        columns: For a metric over a set of images, the names of the per-image values that it is
+            computed from; empty for a metric that is averaged over images.
+        headline: Whether it is shown where there is room for only a few metrics.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Metric:
 
     @property
     def per_image(self) -> bool:
-        """Whether each image has a value of its own."""
+        """Whether each image has its own value."""
         return not self.columns
 
     @property
@@ -54,13 +54,13 @@ class Metric:
 
     @property
     def full_help(self) -> str:
-        """The line of help, with the direction in which it is better."""
+        """The help line with the direction of improvement."""
         directions = {"max": "; higher is better", "min": "; lower is better", None: ""}
         return self.help + directions[self.goal]
 
     @classmethod
     def own(cls, name: str, higher_is_better: bool | None) -> "Metric":
-        """Return the row of a user's own metric, which a configuration names."""
+        """Return the row of a custom metric from a configuration."""
         goals: dict[bool | None, Goal] = {True: "max", False: "min"}
         return cls(name, goals.get(higher_is_better), "{:.4g}", "a metric of the configuration")
 
@@ -82,7 +82,7 @@ METRICS = (
         "colorfulness_ratio",
         None,
         "{:.3f}",
-        "colorfulness as a share of the true images'; 1 is as colorful as these",
+        "colorfulness divided by the colorfulness of the true images; 1 is equal",
         columns=("colorfulness", "true_colorfulness"),
         headline=True,
     ),
@@ -97,10 +97,10 @@ METRICS = (
 """All metrics, in the order of their columns."""
 
 MONITOR = "val/psnr"
-"""The metric by which runs are compared, unless another one is chosen."""
+"""The default metric for comparing runs."""
 
 NAMES = tuple(metric.name for metric in METRICS)
-"""Their names."""
+"""The names of all metrics."""
 
 COLUMNS = tuple(dict.fromkeys(column for metric in METRICS for column in metric.inputs))
 """The names of all per-image values, each once."""
@@ -109,7 +109,7 @@ GOALS: dict[str, Goal] = {
     "loss": "min",
     **{metric.name: metric.goal for metric in METRICS if metric.goal is not None},
 }
-"""Which way is better, of the loss too; a metric without a goal has no entry."""
+"""The goal of each metric, and of the loss; metrics without a goal have no entry."""
 
 
 GREY = "grey"  # needs no training images
@@ -122,7 +122,7 @@ BASELINES = {
 
 
 def metric_goal(name: str) -> Goal | None:
-    """Return which way a logged metric (`val/psnr`) is better; None where neither way is."""
+    """Return the direction of improvement of a logged metric (`val/psnr`); None if it has none."""
     return GOALS.get(name.rpartition("/")[2])
 
 

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from lightning_colorize.metrics import formulas
-from lightning_colorize.metrics.images import ImagePair
+from lightning_colorize.metrics.image_pair import ImagePair
 
-# Below this (in LAB units) the distance between mean colors is rounding.
+# Below this (in LAB units) the distance between mean colors is rounding noise.
 _EQUAL = 1e-3
 
 
@@ -33,8 +33,8 @@ def batch_metrics(L: Tensor, ab_hat: Tensor, ab: Tensor) -> dict[str, Tensor]:
 def diversity_ratio(ab_hat: Tensor, ab: Tensor) -> Tensor:
     """Return the spread of predicted mean colors over images, as a share of the true spread.
 
-    The mean over pairs of images of the distance between their mean (a, b), divided by that of the
-    truth: 0 if all images have one tint, 1 if they vary as much as the truth.
+    The mean distance between the mean (a, b) of two images, over all pairs, divided by the same
+    mean for the truth: 0 if all images have the same tint, 1 if they vary as much as the truth.
 
     Args:
         ab_hat: (B, 2, H, W) in LAB units, predicted.

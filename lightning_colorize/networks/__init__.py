@@ -1,4 +1,4 @@
-"""Plain `nn.Module` networks, usable without Lightning and the rest of the package."""
+"""Plain `nn.Module` networks, usable without Lightning or the rest of the package."""
 
 from lightning_colorize.networks.base import Decoder, Discriminator, Encoder, FeatureInfo, Head
 from lightning_colorize.networks.colorizer import Colorizer

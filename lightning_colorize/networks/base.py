@@ -1,7 +1,7 @@
 """The interfaces between the parts of a network, after timm's `feature_info`.
 
 An encoder lists the channels and reductions of its levels, which is all that a decoder needs. A
-head turns the decoder's map into a prediction, and a prediction into ab.
+head turns the decoder's map into a prediction, and the prediction into ab.
 """
 
 from abc import ABC, abstractmethod
@@ -23,10 +23,10 @@ class FeatureInfo(NamedTuple):
 
 
 class Recorded:
-    """Keeps the arguments of the constructor, so that a checkpoint can say how to build the object.
+    """Records the constructor's arguments, so that a checkpoint can describe the object.
 
     Attributes:
-        init_arguments: Positional and named arguments, as they were given.
+        init_arguments: Positional and keyword arguments, as given.
     """
 
     init_arguments: tuple[tuple[Any, ...], dict[str, Any]]
@@ -34,17 +34,17 @@ class Recorded:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Record the arguments before any constructor runs."""
         self = super().__new__(cls)
-        # nn.Module takes attributes only after its constructor.
+        # nn.Module accepts attributes only after its constructor.
         object.__setattr__(self, "init_arguments", (args, kwargs))
         return self
 
 
 class Encoder(Recorded, nn.Module, ABC):
-    """Encodes grey images to features.
+    """Encodes grey images into features.
 
     Attributes:
         info: Channels and reductions of the levels that `forward` returns.
-        weights_from: Origin of the initial weights, in words.
+        weights_from: Where the initial weights come from.
     """
 
     info: FeatureInfo
@@ -60,7 +60,7 @@ class Encoder(Recorded, nn.Module, ABC):
 
 
 class Decoder(nn.Module, ABC):
-    """Features to one map at (or a small factor below) the input's size.
+    """Decodes features into one map at, or slightly below, the input resolution.
 
     Attributes:
         out_channels: Channels of the map that `forward` returns.
@@ -70,7 +70,7 @@ class Decoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Return the decoded map, (B, out_channels, h, w), of an encoder's maps, finest first."""
+        """Return (B, out_channels, h, w) for an encoder's maps, finest first."""
 
 
 class Discriminator(Recorded, nn.Module, ABC):
@@ -79,7 +79,7 @@ class Discriminator(Recorded, nn.Module, ABC):
     @property
     @abstractmethod
     def smallest(self) -> int:
-        """The smallest valid height and width of an image."""
+        """The minimum height and width of an image."""
 
     @abstractmethod
     def forward(self, L: Tensor, ab: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class Discriminator(Recorded, nn.Module, ABC):
 
 
 class Head(nn.Module, ABC):
-    """A decoded map to a prediction, and the prediction to ab.
+    """Turns a decoded map into a prediction, and the prediction into ab.
 
     Attributes:
         reduction: Input pixels per pixel of the prediction.
@@ -102,10 +102,10 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, decoded: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return the prediction for the map (B, out_channels, h, w).
+        """Return the prediction.
 
         Args:
-            decoded: The decoder's map.
+            decoded: The decoder's map, (B, out_channels, h, w).
             size: Height and width of the input, multiples of `reduction`.
 
         Returns:
@@ -114,7 +114,7 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def target(self, ab: Tensor) -> Tensor:
-        """Return true ab, (B, 2, H, W) in [-1, 1], in the form that losses of this head need."""
+        """Return true ab, (B, 2, H, W) in [-1, 1], in the format that this head's losses need."""
 
     @abstractmethod
     def to_ab(self, prediction: Tensor) -> Tensor:

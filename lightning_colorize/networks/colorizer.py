@@ -11,11 +11,11 @@ from lightning_colorize.networks.base import Decoder, Encoder, Head
 
 
 class Colorizer(nn.Module):
-    """Predicts colors of grey images, at the input's height and width.
+    """Predicts the colors of grey images, at the input's height and width.
 
-    Sizes that are no multiple of the coarsest reduction are padded at the right and lower edge, and
-    the prediction is cropped. Otherwise each level would round odd sizes, and colors would shift by
-    up to one pixel of the coarsest level.
+    Sizes that are not a multiple of the coarsest reduction are padded at the right and lower edge,
+    and the prediction is cropped. Otherwise each level would round odd sizes, and colors would
+    shift by up to one pixel of the coarsest level.
     """
 
     def __init__(self, encoder: Encoder, decoder: Decoder, head: Head) -> None:
@@ -26,7 +26,7 @@ class Colorizer(nn.Module):
 
     @property
     def multiple(self) -> int:
-        """The number whose multiples are the sizes that are not padded."""
+        """Height and width are padded to a multiple of this number."""
         return math.lcm(self.encoder.info.reductions[-1], self.head.reduction)
 
     def forward(self, L: Tensor) -> Tensor:
@@ -54,14 +54,14 @@ class Colorizer(nn.Module):
 
 def round_up(side: int, multiple: int) -> int:
     """Return the smallest multiple of a number that is at least `side`."""
-    # Without the shorter `-(-side // multiple)`: ONNX rounds negative quotients towards zero.
+    # Not the shorter `-(-side // multiple)`: ONNX rounds negative quotients towards zero.
     return (side + multiple - 1) // multiple * multiple
 
 
 def pad_input(L: Tensor, height: int, width: int) -> Tensor:
     """Pad images at the right and lower edge by reflection.
 
-    Where there is less to reflect than to pad, the rest repeats the opposite edge.
+    If there is less to reflect than to pad, the opposite edge fills the rest.
     """
     if not torch.compiler.is_exporting() and (height, width) == L.shape[-2:]:
         return L
@@ -76,6 +76,6 @@ def crop(x: Tensor, height: int, width: int) -> Tensor:
     """Return the upper left part of maps."""
     if not torch.compiler.is_exporting():
         return x[..., :height, :width]
-    # A slice would make an exported program assume that something is cut off.
+    # With a slice, an exported program would assume that something is cut off.
     rows, columns = (torch.arange(side, device=x.device) for side in (height, width))
     return x.index_select(-2, rows).index_select(-1, columns)

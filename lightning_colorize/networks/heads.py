@@ -1,4 +1,4 @@
-"""Heads: from the decoder's map to a prediction of ab."""
+"""Heads, which turn the decoder's map into a prediction of ab."""
 
 from typing import Literal
 
@@ -13,10 +13,10 @@ from lightning_colorize.networks.layers import init_normal
 
 
 class RegressionHead(Head):
-    """The base of heads that regress ab.
+    """Base class of heads that regress ab.
 
-    The map is computed for -1..1 and then mapped affinely to `target_range`, so the same weights
-    give the same image under either range. For 0..1, tanh is a sigmoid: (tanh(x) + 1) / 2 =
+    The output is computed for -1..1 and then mapped affinely to `target_range`, so the same weights
+    give the same image with either range. For 0..1, tanh becomes a sigmoid: (tanh(x) + 1) / 2 =
     sigmoid(2x).
     """
 
@@ -35,7 +35,7 @@ class RegressionHead(Head):
         """Return predicted ab in the target's range: (B, 2, H, W) at `size`."""
         ab: Tensor = self.conv(decoded)
         if ab.dtype in (torch.bfloat16, torch.float16):
-            # Near 0.5 a step of bf16 is almost one unit of ab: 0..1 would be coarser than -1..1.
+            # Near 0.5, a bf16 step is almost one unit of ab, so 0..1 would be coarser than -1..1.
             ab = ab.float()
         if ab.shape[-2:] != size:
             ab = F.interpolate(ab, size=size, mode="bilinear", align_corners=False)
@@ -44,7 +44,7 @@ class RegressionHead(Head):
         return self.target(ab)
 
     def target(self, ab: Tensor) -> Tensor:
-        """Return ab of [-1, 1] in the target's range: (B, 2, H, W)."""
+        """Map ab in [-1, 1] to the target's range: (B, 2, H, W)."""
         return (ab + 1) / 2 if self.target_range == "0..1" else ab
 
     def to_ab(self, prediction: Tensor) -> Tensor:
@@ -55,13 +55,13 @@ class RegressionHead(Head):
 class AbHead(RegressionHead):
     """Regression of ab by one convolution.
 
-    Initialized near zero: the first prediction is almost grey.
+    Initialized near zero, so the first prediction is almost grey.
 
     Args:
         in_channels: Channels of the decoder's map.
         target_range: Range of targets and predictions; 0..1 has grey at 0.5.
         activation: `tanh` keeps predictions within the range, `none` does not.
-        kernel_size: Side of the convolution to two channels; odd.
+        kernel_size: Kernel size of the convolution to two channels; odd.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class AbHead(RegressionHead):
         kernel_size: int = 3,
     ) -> None:
         if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size is {kernel_size}; the head needs an odd one")
+            raise ValueError(f"kernel_size is {kernel_size}; it must be odd")
         conv = nn.Conv2d(in_channels, 2, kernel_size, padding=kernel_size // 2)
         nn.init.normal_(conv.weight, std=1e-3)
         nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
@@ -80,7 +80,7 @@ class AbHead(RegressionHead):
 
 
 class DeconvHead(RegressionHead):
-    """ReLU, transposed convolution 4x4 of stride 2, tanh: the last step of pix2pix's generator.
+    """ReLU, transposed 4x4 convolution with stride 2, tanh: the last step of pix2pix's generator.
 
     For a decoder that stops at /2, as `UNetDecoder` does.
 
@@ -102,19 +102,19 @@ class DeconvHead(RegressionHead):
 class ClassificationHead(Head):
     """A distribution over 313 bins of ab, at a quarter of the size (Zhang et al. 2016).
 
-    Trained with `CrossEntropy`. The bins of rare colors weigh more in training; decoding takes
-    these weights out again, as a whole for faithful colors, not at all for vivid ones. The task
+    Trained with `CrossEntropy`. In training, the bins of rare colors have higher weights. Decoding
+    removes these weights: completely for faithful colors, not at all for vivid ones. The task
     counts the training set's colors before the first step.
 
     Args:
         in_channels: Channels of the decoder's map.
-        vividness: From 0, all weights taken out, to 1, none, as in the paper.
-        temperature: Of the annealed mean: 1 for the mean, towards 0 for the mode.
+        vividness: From 0 (weights fully removed) to 1 (weights kept, as in the paper).
+        temperature: Temperature of the annealed mean: 1 gives the mean, towards 0 the mode.
 
     Attributes:
         bins: The bins, their prior and weights.
-        vividness: Changeable after training; saved in the checkpoint.
-        temperature: The same.
+        vividness: See above; `set_decoding` changes it, checkpoints contain it.
+        temperature: See above; `set_decoding` changes it, checkpoints contain it.
 
     Raises:
         ValueError: If `vividness` is not in 0..1, or `temperature` not above 0.
@@ -135,10 +135,10 @@ class ClassificationHead(Head):
         self.set_decoding(vividness, temperature)
 
     def set_decoding(self, vividness: float, temperature: float) -> None:
-        """Change how predictions are decoded.
+        """Set the decoding of predictions.
 
         Raises:
-            ValueError: If a number is out of range.
+            ValueError: If a value is out of range.
         """
         if not 0 <= vividness <= 1:
             raise ValueError(f"vividness must be from 0 to 1, not {vividness}")
@@ -148,7 +148,7 @@ class ClassificationHead(Head):
         self.temperature.fill_(temperature)
 
     def forward(self, decoded: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return logits: (B, 313, H / 4, W / 4), fp32 under autocast."""
+        """Return logits: (B, 313, H / 4, W / 4), in fp32 even under autocast."""
         small = size[0] // self.reduction, size[1] // self.reduction
         if decoded.shape[-2] > small[0]:
             decoded = F.adaptive_avg_pool2d(decoded, small)
@@ -163,7 +163,7 @@ class ClassificationHead(Head):
         Returns:
             (B, 10, H / 4, W / 4), fp32: the indices of 5 bins, then their weighted codes.
         """
-        # The cells of the prediction, which the network makes of an image padded in the same way.
+        # The prediction has the same cells, because the network pads its input in the same way.
         padded = pad_input(ab, *(round_up(side, self.reduction) for side in ab.shape[-2:]))
         mean = F.avg_pool2d(padded.float() * AB_SCALE, self.reduction)
         nearest, codes = self.bins.encode(mean)

@@ -10,14 +10,14 @@ _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 _NORMS = (nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm)
 
 Norm = Literal["batch", "instance", "group", "none"]
-"""What follows a convolution; `none` gives the convolution a bias instead."""
+"""Normalization after a convolution; with `none`, the convolution has a bias instead."""
 
 
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
-    """Return the normalization of `channels` maps, with learnt scale and shift.
+    """Return a normalization layer for `channels` channels, with learned scale and shift.
 
-    Group normalization takes 32 groups as its paper does (Wu and He 2018), or as many as divide
-    the channels.
+    Group normalization uses 32 groups as in the paper (Wu and He 2018), or fewer that divide the
+    channels.
     """
     if norm == "batch":
         return nn.BatchNorm2d(channels)
@@ -29,14 +29,14 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution 3x3, normalization, ReLU: (B, C, H, W) to (B, out_channels, H, W).
+    """3x3 convolution, normalization, ReLU: (B, C, H, W) to (B, out_channels, H, W).
 
     Args:
         in_channels: Input channels.
         out_channels: Output channels.
-        norm: What follows the convolution.
-        separable: A depthwise 3x3 and a pointwise 1x1 convolution instead of a full 3x3, about
-            an eighth of the work (MobileNet, Howard et al. 2017).
+        norm: Normalization after the convolution.
+        separable: Use a depthwise 3x3 and a pointwise 1x1 convolution instead of a full 3x3, at
+            about an eighth of the cost (MobileNet, Howard et al. 2017).
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class ConvBlock(nn.Sequential):
                 nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False),
                 nn.Conv2d(in_channels, out_channels, 1, bias=bias),
             ]
-            # Nothing lies between the two, so only the second keeps the variance for a ReLU.
+            # There is nothing between the two, so only the second needs a ReLU gain.
             nn.init.kaiming_normal_(convolutions[0].weight, nonlinearity="linear")
         else:
             convolutions = [nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)]
@@ -60,7 +60,7 @@ class ConvBlock(nn.Sequential):
 
 
 class LeakyBlock(nn.Sequential):
-    """Convolution 4x4, normalization, LeakyReLU(0.2): (B, C, H, W) to (B, out_channels, h, w).
+    """4x4 convolution, normalization, LeakyReLU(0.2): (B, C, H, W) to (B, out_channels, h, w).
 
     A stride of 2 halves the size (rounded down); a stride of 1 reduces it by one pixel.
     """
@@ -76,7 +76,7 @@ class LeakyBlock(nn.Sequential):
 
 
 def run_stages(stages: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
-    """Return the output of each of several consecutive modules."""
+    """Return the outputs of consecutive modules."""
     features = []
     for stage in stages:
         x = stage(x)
@@ -85,10 +85,10 @@ def run_stages(stages: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
 
 
 def init_normal(module: nn.Module, std: float = 0.02) -> None:
-    """Initialize weights as DCGAN and pix2pix do (Radford et al. 2016, Isola et al. 2017).
+    """Initialize weights as in DCGAN and pix2pix (Radford et al. 2016, Isola et al. 2017).
 
-    Convolutions from N(0, std), scales of normalizations from N(1, std), all biases 0. Apply
-    a spectral norm afterwards: it starts from the weights that it finds.
+    Convolutions from N(0, std), scales of normalizations from N(1, std), all biases 0. Apply a
+    spectral norm afterwards, because it starts from the existing weights.
     """
     for part in module.modules():
         if isinstance(part, _CONVOLUTIONS + _NORMS):
@@ -98,7 +98,7 @@ def init_normal(module: nn.Module, std: float = 0.02) -> None:
 
 
 def parameter_count(module: nn.Module) -> tuple[int, int]:
-    """Return how many parameters are trainable and how many are frozen."""
+    """Return the numbers of trainable and of frozen parameters."""
     trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in module.parameters() if not p.requires_grad)
     return trainable, frozen

@@ -1,4 +1,4 @@
-"""A classifier of images by the features of an encoder."""
+"""An image classifier on the features of an encoder."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,15 @@ from torch import Tensor, nn
 
 
 class Router(nn.Module):
-    """Classifies images by the mean of an encoder's coarsest features: logistic regression.
+    """Logistic regression on the mean of an encoder's coarsest features.
 
     Args:
-        channels: Of the features.
+        channels: Number of features.
         categories: Names of the categories.
 
     Attributes:
-        mean: (channels,) of the training images' features.
-        std: (channels,), their standard deviation.
+        mean: Mean of the training images' features, (channels,).
+        std: Standard deviation of these features, (channels,).
     """
 
     mean: Tensor
@@ -30,12 +30,12 @@ class Router(nn.Module):
         nn.init.zeros_(self.linear.weight)
 
     def fit(self, features: Tensor, categories: Tensor, decay: float = 1e-3) -> None:
-        """Fit to features; each category weighs the same, however many images it has.
+        """Fit to features; each category has the same total weight.
 
         Args:
             features: (N, channels).
             categories: (N,), indices; each category occurs at least twice.
-            decay: Weight of the squared weights, as a small set has fewer images than features.
+            decay: Weight decay; small sets have fewer images than features.
         """
         self.mean, self.std = features.mean(0), features.std(0).clamp_min(1e-6)
         weights = 1 / torch.bincount(categories, minlength=len(self.categories)).float()

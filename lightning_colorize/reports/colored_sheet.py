@@ -11,7 +11,8 @@ from lightning_colorize.common.files import replacement
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, read_image
 from lightning_colorize.inference import Job
-from lightning_colorize.reports.comparison.images import draw_sheet, to_grey
+from lightning_colorize.models.whole import without_color
+from lightning_colorize.reports.comparison.collector import draw_sheet
 
 _SIDE = 256  # pixels of a tile
 _MOST = 24  # images
@@ -37,7 +38,7 @@ def write_sheet(file: Path, jobs: Mapping[str, Sequence[Job]]) -> int:
     for index in steps:
         same = {name: own[index] for name, own in jobs.items()}
         try:
-            grey = to_grey(_small(first[index].source))
+            grey = without_color(_small(first[index].source))
             colored = {name: to_pil_image(_small(job.target)) for name, job in same.items()}
         except ImageError:  # it has failed, or was skipped
             continue
@@ -59,7 +60,7 @@ def is_sheet(file: Path) -> bool:
     try:
         with Image.open(file, formats=("JPEG",)) as image:
             return image.info.get("comment") == _COMMENT
-    except OSError:
+    except (OSError, Image.DecompressionBombError):
         return False
 
 

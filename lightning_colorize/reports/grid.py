@@ -4,18 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_colorize.common.files import write_atomic
-from lightning_colorize.evaluation.grid import Grid, Setting
+from lightning_colorize.evaluation.grid import Grid
 from lightning_colorize.metrics.spec import METRICS
+from lightning_colorize.models.settings import describe_values, format_value
 from lightning_colorize.reports.kit.charts import ACCENT, MUTED, Figure, make_figure
 from lightning_colorize.reports.kit.html import render
 from lightning_colorize.reports.kit.table import Cell, Column, Row, Table, make_row
 
 _X, _Y = "colorfulness_ratio", "ciede2000"
-
-
-def describe_setting(setting: Setting) -> str:
-    """Return a setting in one line."""
-    return ", ".join(f"{name} {value:g}" for name, value in setting.items())
 
 
 def write_grid_page(file: Path, grid: Grid, title: str, lead: str) -> None:
@@ -76,7 +72,7 @@ def _trace(
         "mode": mode,
         "x": [grid.rows[i][_X] for i in members],
         "y": [grid.rows[i][_Y] for i in members],
-        "text": [describe_setting(grid.settings[i]) for i in members],
+        "text": [describe_values(grid.settings[i]) for i in members],
         "hovertemplate": "%{text}<br>%{x:.3f}, %{y:.2f}<extra></extra>",
         "marker": {"color": color, "size": 8},
         "line": {"color": color},
@@ -90,7 +86,7 @@ def _table(grid: Grid) -> Table:
     front = set(grid.front())
     rows = []
     for i, (setting, measured) in enumerate(zip(grid.settings, grid.rows, strict=True)):
-        cells = [Cell(f"{value:g}", value=value) for value in setting.values()]
+        cells = [Cell(format_value(value), value=value) for value in setting.values()]
         rows.append(Row([*cells, *_cells(measured)], kind="best" if i in front else ""))
     foot = [
         make_row(name, *[""] * (len(keys) - 1), *_cells(measured))

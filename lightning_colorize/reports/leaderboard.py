@@ -17,7 +17,7 @@ from lightning_colorize.evaluation.protocol_result import (
 )
 from lightning_colorize.metrics.spec import GREY, METRICS, Metric, cost
 from lightning_colorize.reports.kit.html import render
-from lightning_colorize.reports.kit.table import Cell, Column, Row, Table
+from lightning_colorize.reports.kit.table import Cell, Column, Table, make_row
 
 PAGE, MARKDOWN = "index.html", "leaderboard.md"
 
@@ -77,15 +77,15 @@ def write_leaderboard(folder: Path, results: Sequence[ProtocolResult]) -> None:
     """
     protocol = results[0].protocol
     further = {each.network: each for result in results for each in result.pretrained if each.rows}
-    rows = []
+    rows: list[tuple[Cell | str, ...]] = []
     for result in results:
         measured = {each.network: each for each in result.pretrained}
         columns = [measured.get(network) for network in further]
         for row, name in ((SYSTEM, result.system), (KEPT, f"{result.system}, with the true L")):
             if row in result.rows:
-                rows.append((name, _cells(result.rows[row], row, columns), _about(result)))
-    foot = [
-        (name, _cells(results[0].rows[name], name, [*further.values()]), [""] * len(_ABOUT))
+                rows.append((name, *_cells(result.rows[row], row, columns), *_about(result)))
+    foot: list[tuple[Cell | str, ...]] = [
+        (name, *_cells(results[0].rows[name], name, [*further.values()]), *[""] * len(_ABOUT))
         for name in (GREY, TRUTH)
     ]
     settings = ", ".join(f"{k} {v}" for k, v in protocol.settings.items() if v is not None)
@@ -101,8 +101,8 @@ def write_leaderboard(folder: Path, results: Sequence[ProtocolResult]) -> None:
                 *(Column(each.label, each.title, each.goal) for each in further.values()),
                 *map(Column, _ABOUT),
             ],
-            [_row(*row) for row in rows],
-            [_row(*row) for row in foot],
+            [make_row(*row) for row in rows],
+            [make_row(*row) for row in foot],
             sortable=True,
         ),
     }
@@ -116,9 +116,9 @@ def write_leaderboard(folder: Path, results: Sequence[ProtocolResult]) -> None:
         f"| {' | '.join(map(_markdown, ['system', *labels, *_ABOUT]))} |",
         f"| --- |{' ---: |' * len(labels)}{' --- |' * len(_ABOUT)}",
     ]
-    for name, cells, about in [*rows, *foot]:
-        texts = [" ".join([cell.text, *(f"({note})" for note in cell.notes)]) for cell in cells]
-        lines.append(f"| {' | '.join(map(_markdown, (name, *texts, *about)))} |")
+    for cells in [*rows, *foot]:
+        texts = [cell if isinstance(cell, str) else _text(cell) for cell in cells]
+        lines.append(f"| {' | '.join(map(_markdown, texts))} |")
     lines += ["", *(_markdown(f"{each.label}: {each.title}") + "." for each in further.values())]
     write_atomic(folder / MARKDOWN, "\n".join(lines) + "\n")
 
@@ -162,5 +162,5 @@ def _cell(form: str, value: Value | PretrainedValue | None) -> Cell:
     return Cell(shown, [interval], value=value.value)
 
 
-def _row(name: str, cells: Sequence[Cell], about: Sequence[str]) -> Row:
-    return Row([Cell(name), *cells, *map(Cell, about)])
+def _text(cell: Cell) -> str:
+    return " ".join([cell.text, *(f"({note})" for note in cell.notes)])

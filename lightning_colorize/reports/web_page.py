@@ -21,7 +21,7 @@ _SECONDS = 300  # for the download
 
 
 def read_library() -> dict[str, bytes]:
-    """Return the files of ONNX Runtime Web: those of an installed npm package, or else fetched.
+    """Return the files of ONNX Runtime Web, from an installed npm package or fetched.
 
     Raises:
         UsageError: If it is neither installed nor can be fetched.
@@ -61,11 +61,11 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
 
 
 def write_web_page(folder: Path, library: dict[str, bytes], model: str) -> None:
-    """Write the page beside its graph, which is there already.
+    """Write the page next to its graph.
 
     Args:
-        folder: Of the page, with the file `GRAPH`.
-        library: As `read_library` returns it.
+        folder: Folder of the page, with the file `GRAPH`.
+        library: Result of `read_library`.
         model: A line about the model.
     """
     for name, content in library.items():

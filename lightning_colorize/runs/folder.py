@@ -79,11 +79,6 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def write_config(folder: Path, text: str) -> None:
-    """Write a run's configuration, as YAML."""
-    write_atomic(folder / CONFIG, text)
-
-
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested mappings as one with dotted names: `{"a": {"b": 1}}` gives `{"a.b": 1}`.
 

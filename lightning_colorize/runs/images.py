@@ -1,4 +1,4 @@
-"""The images of a run: logged ones, and those of its best epoch."""
+"""The images of a run: the logged images, and the images of its best epoch."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class BestImage(NamedTuple):
     """A validation image, colored by the best weights of a run.
 
     Attributes:
-        name: Of the image; equal in all runs on the same data.
+        name: Image name, the same in all runs on the same data.
         row: (H, 3 W, 3), uint8: grey, prediction and truth side by side.
         ciede2000: Mean color difference between prediction and truth.
     """
@@ -46,7 +46,7 @@ def _safe(name: str) -> str:
 
 
 def write_best_images(folder: Path, images: Sequence[BestImage]) -> None:
-    """Write the images of a run's best epoch, replacing those of earlier epochs.
+    """Write the images of a run's best epoch, replacing the images of earlier epochs.
 
     One PNG file each: `Title` has the image's name, `CIEDE2000` its mean color difference. W&B logs
     them as a table at the end of the run.

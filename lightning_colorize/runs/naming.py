@@ -28,7 +28,7 @@ _VARIABLE = "LIGHTNING_COLORIZE_RUN_FOLDER"
 def new_run_folder(
     root: Path, experiment: str, name: str | None, auto_resume: bool = False
 ) -> Path:
-    """Return the folder of a run; a sweep sets that of its trials.
+    """Return the folder of a run; a sweep sets the folder of each trial.
 
     Args:
         root: Folder of all runs.
@@ -46,11 +46,15 @@ def new_run_folder(
     if rank and (given := _from_parent()):
         return given
     if auto_resume:
-        folder = root / experiment / (name or _name_of_job())
-    else:
-        folder = root / experiment / (name or _default_name())
-        if not rank:
-            refuse_taken(folder)
+        name = name or os.environ.get("SLURM_JOB_ID")
+        if not name:
+            raise UsageError(
+                "--run.auto_resume: true needs --run.name, by which the next start finds the run; "
+                "only Slurm jobs have a default name"
+            )
+    folder = root / experiment / (name or _default_name())
+    if not auto_resume and not rank:
+        refuse_taken(folder)
     os.environ[_VARIABLE] = f"{os.getpid()}:{folder}"
     return folder
 
@@ -66,7 +70,7 @@ def begin(folder: Path, resumed: bool, auto_resume: bool) -> None:
 
     A run that was killed before its first checkpoint cannot be resumed: with `auto_resume`, and in
     a sweep's trial, its files are removed. A request to stop the previous process is removed, but
-    a sweep's, which applies to the trial.
+    not a sweep's, which applies to the trial.
 
     Raises:
         UsageError: If the folder of a new run contains another run.
@@ -84,11 +88,7 @@ def begin(folder: Path, resumed: bool, auto_resume: bool) -> None:
 
 
 def refuse_taken(folder: Path) -> None:
-    """Refuse a folder that contains a run.
-
-    Raises:
-        UsageError: If it does.
-    """
+    """Refuse a folder that contains a run."""
     if (folder / CONFIG).exists() or (folder / RESULT).exists():
         raise UsageError(
             f"{folder} holds a run already; give another --run.name, "
@@ -110,15 +110,6 @@ def _from_parent() -> Path | None:
     return Path(folder) if parent == str(os.getppid()) else None
 
 
-def _name_of_job() -> str:
-    if job := os.environ.get("SLURM_JOB_ID"):
-        return job
-    raise UsageError(
-        "--run.auto_resume: true needs --run.name, by which the next start finds the run; "
-        "only Slurm jobs have a default name"
-    )
-
-
 def _default_name() -> str:
     """Return the time; with several processes, a name that they agree on."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
@@ -132,9 +123,6 @@ def _from_torchrun() -> str:
     """Return the first process's time, through the store of torchrun.
 
     torchrun's own job name is `none` by default.
-
-    Raises:
-        UsageError: If torchrun does not share its store.
     """
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 

@@ -77,7 +77,7 @@ class RunRecord:
 
     @cached_property
     def status(self) -> str:
-        """As in the result; or `killed`, `unreadable` (a broken result)."""
+        """The status of the result, or `killed`, or `unreadable` (a broken result)."""
         result, is_broken = self._result
         if is_broken:
             return UNREADABLE
@@ -87,7 +87,7 @@ class RunRecord:
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """Finite metrics by name: the result's, or the best so far of a run without result."""
+        """Finite metrics by name, from the result; without a result, the best values so far."""
         if self.result is not None:
             return _known(self.result.metrics)
         best: dict[str, float] = {}
@@ -105,7 +105,7 @@ class RunRecord:
 
     @cached_property
     def epochs(self) -> int | None:
-        """Epochs trained; of a run without result the last epoch in `metrics.csv`."""
+        """Epochs trained; for a run without a result, the last epoch in `metrics.csv`."""
         if self.result is not None:
             return self.result.epochs
         return next((int(row["epoch"]) for row in reversed(self.rows) if "epoch" in row), None)
@@ -136,7 +136,7 @@ class RunRecord:
         )
 
     def minus_grey(self, metric: str) -> float | None:
-        """Return a metric less that of the grey baseline; None if one of them is unknown."""
+        """Return a metric minus that metric of the grey baseline; None if one is unknown."""
         grey = self.baselines.get(GREY, {})
         if metric in self.metrics and metric in grey:
             return self.metrics[metric] - grey[metric]

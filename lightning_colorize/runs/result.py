@@ -3,10 +3,9 @@
 import json
 import math
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_json
@@ -29,25 +28,25 @@ class RunResult:
     Attributes:
         status: `running`, `finished`, `stopped_early`, `interrupted` or `failed`.
         stop_requested: Whether the file `stop` ended the run.
-        metrics: Of the best epoch, and of the test.
-        baselines: The same metrics by baseline.
-        best_checkpoint: Relative to the run folder.
+        metrics: Metrics of the best epoch and of the test.
+        baselines: The same metrics of each baseline.
+        best_checkpoint: Path relative to the run folder.
         best_metric: The monitored metric of the best epoch.
-        monitor: Its name; None where the last epoch counts.
+        monitor: Name of the monitored metric; None if the last epoch is the best.
         epochs: Epochs trained.
         batches: Batches trained.
         images_seen: Images trained on, counted in every epoch.
-        seconds: Of training and validation.
+        seconds: Time spent on training and validation.
         images_per_second: `images_seen` over `seconds`.
         device_hours: All device time, including work lost to a kill.
         steady_images_per_second: Training throughput without validation and start-up.
         data_wait_share: Share of that time in which training waited for data.
-        peak_device_memory: In bytes.
-        parameters: Of the network.
-        trainable_parameters: Those that are not frozen.
-        versions: Of the packages, by name.
-        git_commit: Of the code.
-        restarts: How often the run was resumed.
+        peak_device_memory: Peak memory of a device, in bytes.
+        parameters: Number of parameters of the network.
+        trainable_parameters: Number of parameters that are not frozen.
+        versions: Package versions by name.
+        git_commit: Commit of the installed source.
+        restarts: Number of times the run was resumed.
     """
 
     status: str
@@ -99,7 +98,7 @@ class RunResult:
             raise UsageError(f"{path} is not a JSON object")
         if not isinstance(content.get("status"), str):
             raise UsageError(f"{path} has no status")
-        return cls(**{f.name: _READ[f.type](content.get(f.name)) for f in fields(cls)})
+        return cls(**{f.name: _read(f.type, content.get(f.name)) for f in fields(cls)})
 
     @staticmethod
     def stamp(folder: Path) -> tuple[int, int] | None:
@@ -126,34 +125,15 @@ def finite_number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _whole(value: Any) -> int | None:
-    number = finite_number(value)
-    return None if number is None else round(number)
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _metrics(value: Any) -> Metrics:
-    return {n: finite_number(v) for n, v in value.items()} if isinstance(value, dict) else {}
-
-
-def _baselines(value: Any) -> dict[str, Metrics]:
-    return {n: _metrics(v) for n, v in value.items()} if isinstance(value, dict) else {}
-
-
-def _versions(value: Any) -> dict[str, str]:
-    return {n: str(v) for n, v in value.items()} if isinstance(value, dict) else {}
-
-
-_READ: dict[Any, Callable[[Any], Any]] = {
-    str: str,
-    bool | None: lambda value: value if isinstance(value, bool) else None,
-    int | None: _whole,
-    float | None: finite_number,
-    str | None: _text,
-    Metrics: _metrics,
-    dict[str, Metrics]: _baselines,
-    dict[str, str]: _versions,
-}
+def _read(kind: Any, value: Any) -> Any:
+    """Return a value of the file as its field's type; empty or None if it has another type."""
+    if get_origin(kind) is dict:
+        _, inner = get_args(kind)
+        return {n: _read(inner, v) for n, v in value.items()} if isinstance(value, dict) else {}
+    if kind is str:
+        return str(value)
+    expected, _ = get_args(kind)
+    if expected in (int, float):
+        number = finite_number(value)
+        return round(number) if number is not None and expected is int else number
+    return value if isinstance(value, expected) else None

@@ -7,7 +7,6 @@ from typing import Any
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.folder import flatten, read_config
-from lightning_colorize.runs.result import RunResult
 
 # Settings that locate the run.
 _OF_THE_FOLDER = {"run.root", "run.experiment", "run.name", "run.auto_resume"}
@@ -26,9 +25,6 @@ def refuse_other_settings(folder: Path, config: Mapping[str, Any]) -> None:
     """Refuse to resume a run with settings that differ from its configuration.
 
     Settings that only one of them has are ignored: a newer version may resume a run.
-
-    Raises:
-        UsageError: If a setting differs.
     """
     changes = _changes(folder, config)
     options = [option for name, option in changes.items() if name not in _OF_THE_FOLDER]
@@ -40,11 +36,7 @@ def refuse_other_settings(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def refuse_settings_of_checkpoint(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse to change settings of a run that its checkpoint would override in silence.
-
-    Raises:
-        UsageError: If one differs.
-    """
+    """Refuse to change settings of a run that its checkpoint would override in silence."""
     changes = _changes(folder, config)
     options = [option for name, option in changes.items() if _OF_THE_CHECKPOINT.fullmatch(name)]
     if options:
@@ -55,7 +47,7 @@ def refuse_settings_of_checkpoint(folder: Path, config: Mapping[str, Any]) -> No
 
 
 def _changes(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """Return the settings that differ from those of a run, by name: option, value, former value."""
+    """Return the settings that differ from a run's, by name: option, value, former value."""
     old, new = flatten(read_config(folder)), flatten(config)
     for one, other in ((old, new), (new, old)):
         # The settings of a class in place of null have names of their own.
@@ -72,14 +64,3 @@ def _changes(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
 
 def _text(value: Any) -> str:
     return "null" if value is None else str(value)
-
-
-def refuse_ended(folder: Path) -> None:
-    """Refuse a run that has nothing left to do.
-
-    Raises:
-        RunEnded: If it has ended.
-    """
-    result = RunResult.read(folder)
-    if result is not None and result.ended:
-        raise RunEnded(f"{folder} is {result.status.replace('_', ' ')}")

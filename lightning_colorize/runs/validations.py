@@ -15,8 +15,8 @@ class Validation:
     """One validation of a run.
 
     Attributes:
-        epoch: In which it was, counted from 0.
-        step: Training steps before it.
+        epoch: Index of the epoch, from 0.
+        step: Number of training steps before the validation.
         metrics: Values by name (`val/psnr`); None for one that was not a finite number.
     """
 
@@ -33,56 +33,41 @@ class ValidationReader:
 
     Attributes:
         records: All validations so far, by step.
-        epoch: Of the last line; None before the first.
+        epoch: Epoch of the last line; None before the first.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / VALIDATIONS
-        self._offset = 0
-        self._first = b""
+        self._content = b""
         self.records: list[Validation] = []
         self.epoch: int | None = None
 
     def read(self) -> bool:
-        """Read the lines that were completed since the last call; return whether any changed."""
+        """Read the completed lines; return whether any changed since the last call."""
         try:
-            with self._path.open("rb") as file:
-                # Another file may have the inode and the size of the former: its first line, with
-                # the time, differs.
-                is_another = file.read(len(self._first)) != self._first
-                dropped = is_another and self._drop()
-                file.seek(self._offset)
-                new = file.read()
+            content = self._path.read_bytes()
         except FileNotFoundError:
-            return self._drop()
+            content = b""
         except OSError:
             return False
-        whole = new[: new.rfind(b"\n") + 1]
-        self._first = self._first or whole[: whole.find(b"\n") + 1]
-        self._offset += len(whole)
-        for line in whole.splitlines():
-            self._add(line)
-        return dropped or bool(whole)
-
-    def _drop(self) -> bool:
-        """Start with an empty file; return whether another was read before."""
-        was_read = self._offset > 0
-        self._offset, self._first = 0, b""
+        content = content[: content.rfind(b"\n") + 1]
+        if content == self._content:
+            return False
+        self._content = content
         self.records, self.epoch = [], None
-        return was_read
-
-    def _add(self, line: bytes) -> None:
-        try:
-            content = json.loads(line)
-        except ValueError:
-            return  # Half a line of a killed process, with the next process's line behind it.
-        match content:
-            case {"epoch": int(epoch), "step": int(step) | float(step), "metrics": dict(metrics)}:
-                while self.records and self.records[-1].step >= step:
-                    self.records.pop()
-                values = {name: finite_number(value) for name, value in metrics.items()}
-                self.records.append(Validation(epoch, step, values))
-                self.epoch = epoch
+        for line in content.splitlines():
+            try:
+                found = json.loads(line)
+            except ValueError:
+                continue  # half a line of a killed process, with the next process's line behind it
+            match found:
+                case {"epoch": int(epoch), "step": int() | float() as step, "metrics": dict(own)}:
+                    while self.records and self.records[-1].step >= step:
+                        self.records.pop()
+                    metrics = {name: finite_number(value) for name, value in own.items()}
+                    self.records.append(Validation(epoch, step, metrics))
+                    self.epoch = epoch
+        return True
 
 
 def append_validation(folder: Path, epoch: int, step: int, metrics: Mapping[str, float]) -> None:

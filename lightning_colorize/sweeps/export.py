@@ -3,14 +3,13 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from lightning_colorize.common.files import require_writable, write_atomic
 from lightning_colorize.runs.record import RunRecord
-from lightning_colorize.sweeps.status import TrialRow, format_value, rows, winner
+from lightning_colorize.sweeps.status import format_value, rows, winner
 from lightning_colorize.sweeps.study import Study
 
 _COLUMNS = ("number", "state", "value", "epoch", "seconds", "reason", "folder")
@@ -26,8 +25,22 @@ def export_trials(study: Study) -> list[Path]:
     Raises:
         UsageError: If the sweep's folder is not writable.
     """
-    table = rows(study)
-    texts = {"trials.csv": _csv(study, table), "trials.json": _json(study, table)}
+    table, metric = rows(study), study.sweep.metric
+    names = list(study.sweep.parameters)
+    as_csv = io.StringIO()
+    writer = csv.writer(as_csv)
+    writer.writerow([*_COLUMNS, *names])
+    for row in table:
+        cells = [getattr(row, name) for name in _COLUMNS]
+        writer.writerow([*cells, *(_cell(row.values.get(name, "")) for name in names)])
+    content = {
+        "name": study.sweep.name,
+        "method": study.sweep.method,
+        "metric": None if metric is None else metric.model_dump(),
+        "trials": [asdict(row) for row in table],
+    }
+    as_json = json.dumps(content, indent=1, default=str) + "\n"
+    texts = {"trials.csv": as_csv.getvalue(), "trials.json": as_json}
     return [_write(study.folder / name, text) for name, text in texts.items()]
 
 
@@ -58,31 +71,6 @@ def _write(path: Path, text: str) -> Path:
     return path
 
 
-def _csv(study: Study, table: Sequence[TrialRow]) -> str:
-    names = list(study.sweep.parameters)
-    file = io.StringIO()
-    writer = csv.writer(file)
-    writer.writerow([*_COLUMNS, *names])
-    for row in table:
-        cells = [getattr(row, name) for name in _COLUMNS]
-        writer.writerow([*cells, *(_cell(row.values, name) for name in names)])
-    return file.getvalue()
-
-
-def _cell(values: dict[str, Any], name: str) -> str | None:
+def _cell(value: Any) -> str:
     """Return a value as in a sweep file: `null` and `true`, and text without quotes."""
-    if name not in values:
-        return None
-    value = values[name]
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _json(study: Study, table: Sequence[TrialRow]) -> str:
-    metric = study.sweep.metric
-    content = {
-        "name": study.sweep.name,
-        "method": study.sweep.method,
-        "metric": None if metric is None else metric.model_dump(),
-        "trials": [asdict(row) for row in table],
-    }
-    return json.dumps(content, indent=1, default=str) + "\n"

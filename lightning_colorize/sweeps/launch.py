@@ -2,11 +2,11 @@
 
 On a cluster each job is one worker for as many trials as its time allows. The batch script's shell
 replaces itself with the worker (no `srun`), so that Slurm's signals reach the worker, which gives
-its trial time to write a checkpoint. `srun` kills its tasks at once when it is terminated, and
-since Slurm 22.05 a step lacks the job's `--cpus-per-task`. The study and the run folders must be
-reachable from all nodes under the same names.
+its trial time to write a checkpoint. `srun` kills its tasks without delay when it is terminated,
+and since Slurm 22.05 a step lacks the job's `--cpus-per-task`. The study and the run folders must
+be reachable from all nodes under the same names.
 
-A trial starts its own further ranks on the same node, as outside a cluster
+A trial starts its own additional ranks on the same node, as outside a cluster
 (`fit --trainer.devices 2 --trainer.strategy ddp`).
 
 A job may end before the sweep does:
@@ -25,8 +25,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import FrameType
@@ -37,16 +36,13 @@ from lightning_colorize.cluster.queue import Queue, call, cancel, require_slurm
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.processes import cores
 from lightning_colorize.sweeps.queue import TrialQueue
-from lightning_colorize.sweeps.storage import patiently
+from lightning_colorize.sweeps.storage import answered
 from lightning_colorize.sweeps.study import Study, open_study
 from lightning_colorize.sweeps.trial import STUDY, ending, start_process
 from lightning_colorize.sweeps.worker import caught_signals, work
 
 if TYPE_CHECKING:
     from submitit import Job, SlurmExecutor
-
-SIGNAL = "B:USR2@90"
-"""Slurm's `--signal`: to the worker alone, that many seconds before the time limit."""
 
 _DEVICES = "CUDA_VISIBLE_DEVICES"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -183,7 +179,7 @@ def share(gpus: Sequence[str], workers: int, gpus_per_trial: int | None) -> list
     return [list(gpus[index * each : (index + 1) * each]) for index in range(workers)]
 
 
-class _WorkerProcess:
+class _WorkerProcess(AbstractContextManager["_WorkerProcess"]):
     """A worker's process, which ends with this one."""
 
     def __init__(self, study: Study, index: int, environment: Mapping[str, str]) -> None:
@@ -195,9 +191,6 @@ class _WorkerProcess:
         self._read = 0
         # Not an argument, which everybody on the machine could read with its password.
         self.process = start_process(words, {**environment, STUDY: study.url}, self._output)
-
-    def __enter__(self) -> "_WorkerProcess":
-        return self
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
@@ -214,54 +207,41 @@ class _WorkerProcess:
         return [line for line in whole.decode(errors="replace").splitlines() if line.strip()]
 
 
-@dataclass(frozen=True)
-class AllocatedWorker:
-    """A worker for the duration of the allocation; pickled by submitit.
+def work_in_allocation(sweep: str, sees_gpus: bool) -> None:
+    """Run trials until none is left, the sweep is stopped, or the allocation ends.
 
-    It contains no secret: the study's URL is in the job's environment.
-
-    Attributes:
-        name: The sweep's.
+    Args:
+        sweep: Its name. The study's URL, which may contain a password, is in the environment.
         sees_gpus: Whether trials see the node's GPUs, as far as Slurm shows them.
+
+    Raises:
+        SystemExit: With 143 if the allocation ends, or with the error in one line: the study
+            cannot be opened, or Slurm does not requeue the job.
     """
+    time_is_up = []
 
-    name: str
-    sees_gpus: bool
+    def handle(number: int, frame: FrameType | None) -> None:
+        time_is_up.append(number)
+        signal.raise_signal(signal.SIGTERM)
 
-    def __call__(self) -> None:
-        """Run trials until none is left, the sweep is stopped, or the allocation ends.
-
-        Raises:
-            SystemExit: With 143 if the allocation ends, or with the error in one line: the study
-                cannot be opened, or Slurm does not requeue the job.
-        """
-        time_is_up = []
-
-        def handle(number: int, frame: FrameType | None) -> None:
-            time_is_up.append(number)
-            signal.raise_signal(signal.SIGTERM)
-
-        signal.signal(signal.SIGUSR2, handle)
-        # submitit's handler would ignore it until the worker installs its own.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        for name in _TASK_VARIABLES:
-            os.environ.pop(name, None)
-        if not self.sees_gpus:
-            os.environ[_DEVICES] = ""
-        try:
-            code = work(patiently(lambda: open_study(os.environ[STUDY], self.name)))
-            if time_is_up:
-                _requeue(os.environ["SLURM_JOB_ID"])
-        except (UsageError, WorkError) as error:
-            raise SystemExit(str(error)) from None
-        if code:
-            raise SystemExit(code)
-
-
-def _requeue(job: str) -> None:
-    done = call(["scontrol", "requeue", job])
-    if done.returncode:
-        raise WorkError(f"job {job} is not requeued: {done.stderr.strip()}")
+    signal.signal(signal.SIGUSR2, handle)
+    # submitit's handler would ignore it until the worker installs its own.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for name in _TASK_VARIABLES:
+        os.environ.pop(name, None)
+    if not sees_gpus:
+        os.environ[_DEVICES] = ""
+    try:
+        code = work(answered(lambda: open_study(os.environ[STUDY], sweep)))
+    except (UsageError, WorkError) as error:
+        raise SystemExit(str(error)) from None
+    if time_is_up:
+        job = os.environ["SLURM_JOB_ID"]
+        done = call(["scontrol", "requeue", job])
+        if done.returncode:
+            raise SystemExit(f"job {job} is not requeued: {done.stderr.strip()}")
+    if code:
+        raise SystemExit(code)
 
 
 def launch_workers(
@@ -278,7 +258,7 @@ def launch_workers(
     Args:
         study: The study.
         workers: Number of jobs.
-        options: Of each worker, and thus of the trial that it runs; `gpus=0` hides the node's GPUs.
+        options: Resources of each worker and its trial; `gpus=0` hides the node's GPUs.
         tick: Called about every second.
         say: Called with each line.
 
@@ -294,7 +274,15 @@ def launch_workers(
     options = options or Resources()
     made = _executor(study.folder, options)
     require_slurm("--launcher slurm")
-    jobs = _submit(made, study, workers, options)
+    jobs: list[Job[Any]] = []
+
+    def undo() -> None:
+        if jobs:
+            cancel([job.job_id for job in jobs])
+
+    with submission(undo, **{STUDY: study.url}):
+        for _ in range(workers):
+            jobs.append(made.submit(work_in_allocation, study.sweep.name, options.gpus != 0))
     queue = Queue({job.job_id: job.paths.stdout for job in jobs}, say)
     say(f"submitted {', '.join(job.job_id for job in jobs)}; logs in {made.folder}")
     return _follow(study, queue, tick, say)
@@ -315,26 +303,10 @@ def _executor(folder: Path, options: Resources) -> "SlurmExecutor":
     python = f"exec {shlex.quote(sys.executable)}"
     made = executor(folder / "slurm", "--launcher slurm", python)
     asked = parameters(options, _SHORTEST)
-    asked["additional_parameters"] |= {"ntasks": 1, "signal": SIGNAL}
+    # The signal is for the worker alone, 90 s before the time limit.
+    asked["additional_parameters"] |= {"ntasks": 1, "signal": "B:USR2@90"}
     made.update_parameters(job_name=folder.name, **asked)
     return made
-
-
-def _submit(
-    made: "SlurmExecutor", study: Study, workers: int, options: Resources
-) -> "list[Job[Any]]":
-    """Submit all workers or, if Slurm refuses one, none."""
-    worker = AllocatedWorker(study.sweep.name, sees_gpus=options.gpus != 0)
-    jobs: list[Job[Any]] = []
-
-    def undo() -> None:
-        if jobs:
-            cancel([job.job_id for job in jobs])
-
-    with submission(undo, **{STUDY: study.url}):
-        for _ in range(workers):
-            jobs.append(made.submit(worker))
-    return jobs
 
 
 def _follow(

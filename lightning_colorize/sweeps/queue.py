@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lightning_colorize.sweeps.hyperband import stop_reason
 from lightning_colorize.sweeps.space import combination, sampler_of
-from lightning_colorize.sweeps.storage import PATIENCE, answered, warn_of_silence
+from lightning_colorize.sweeps.storage import PATIENCE, answered
 from lightning_colorize.sweeps.study import (
     EPOCH,
     INTERRUPTIONS,
@@ -94,7 +94,6 @@ class TrialQueue:
         self._worker = secrets.token_hex(8)
         # Others' leases, by the trial's id, and the time of their last change.
         self._seen: dict[int, tuple[Mapping[str, Any], float]] = {}
-        self._failed_at = float("-inf")
 
     @_locked
     def take(self) -> TakenTrial | None:
@@ -105,7 +104,7 @@ class TrialQueue:
         waiting = {}
         for number, known in enumerate(trials):
             if known.state == TrialState.RUNNING and self._is_stale(known):
-                self._requeue(known._trial_id)
+                self._storage.set_trial_state_values(known._trial_id, TrialState.WAITING)
             elif known.state != TrialState.WAITING:
                 continue
             waiting[known.number] = number
@@ -122,6 +121,10 @@ class TrialQueue:
         self._storage.set_trial_user_attr(id_, LEASE, self._lease())
         # A trial that was taken before has its values already.
         values = study.values_of(trial)
+        for name, drawn in trial.params.items():
+            # optuna-dashboard shows the value next to the probability that Optuna stores.
+            if isinstance(drawn, float) and drawn != values[name]:
+                self._storage.set_trial_user_attr(id_, name, values[name])
         history = history_of(trials[number]) if waiting else []
         return TakenTrial(number, id_, values, study.folder_of(number), history)
 
@@ -187,7 +190,7 @@ class TrialQueue:
                 outcome = Outcome("failed", reason=f"{outcome.reason}, {times} times")
         if outcome.state == "returned":
             self._storage.set_trial_user_attr(trial.id, SECONDS, seconds_of(known))
-            self._requeue(trial.id)
+            self._storage.set_trial_state_values(trial.id, TrialState.WAITING)
             return True
         if outcome.reason is not None:
             self._storage.set_trial_user_attr(trial.id, REASON, outcome.reason)
@@ -212,9 +215,6 @@ class TrialQueue:
             )
             self._storage.create_new_trial(self._study.id, again)
         return len(failed)
-
-    def _requeue(self, id_: int) -> None:
-        self._storage.set_trial_state_values(id_, TrialState.WAITING)
 
     def _lease(self) -> dict[str, Any]:
         machine, pid = _machine(), os.getpid()
@@ -243,15 +243,8 @@ class TrialQueue:
             self._retry(call)
 
     def _retry(self, call: Callable[[], Result]) -> Result:
-        return answered(call, lambda: self.patience, self._failed)
-
-    def _failed(self, error: Exception) -> None:
         # No worker could renew: all leases get their time again once the database answers.
-        self._seen.clear()
-        is_first = monotonic() - self._failed_at > self._stale_after
-        self._failed_at = monotonic()
-        if is_first:
-            warn_of_silence(error)
+        return answered(call, lambda: self.patience, self._seen.clear)
 
 
 def is_dead(lease: Mapping[str, Any] | None) -> bool:

@@ -3,7 +3,6 @@
 import json
 import math
 import re
-from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from itertools import accumulate
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, PlainValidator
+from pydantic import Field, PlainValidator
 from pydantic.dataclasses import dataclass
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ _LARGEST_GRID_AXIS = 10_000
 # PyYAML reads YAML 1.1, where a number without a point before the exponent (1e-2) or without a
 # sign in it (1.0e5) is text.
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
-_ARBITRARY = ConfigDict(arbitrary_types_allowed=True)
 
 
 def shown(value: object) -> str:
@@ -93,66 +91,18 @@ Value = Annotated[Any, PlainValidator(_value)]
 Values = Annotated[tuple[Any, ...], PlainValidator(_several)]
 
 
-class Parameter(ABC):
-    """The distribution of one parameter of a sweep."""
-
-    @property
-    def choices(self) -> Sequence[Any] | None:
-        """All values, in the file's order; None for a continuous distribution."""
-        return None
-
-    @abstractmethod
-    def quantile(self, u: float) -> Any:
-        """Return the quantile at probability `u` in (0, 1)."""
-
-    def suggest(self, trial: "BaseTrial", name: str) -> Any:
-        """Return a trial's value, in the form that W&B puts on the command line.
-
-        By default Optuna stores a probability, uniform in (0, 1), so that its samplers work on
-        distributions that Optuna lacks. A frozen trial returns its stored value.
-        """
-        return self.quantile(trial.suggest_float(name, _TAIL, 1 - _TAIL))
-
-
 @dataclass(frozen=True)
-class Constant(Parameter):
+class Constant:
     """The same value in every trial; not stored in Optuna."""
 
     value: Value
 
-    @property
-    def choices(self) -> Sequence[Any]:
-        """The single value."""
-        return (self.value,)
-
-    def quantile(self, u: float) -> Any:
-        """Return the value."""
-        return self.value
-
-    def suggest(self, trial: "BaseTrial", name: str) -> Any:
-        """Return the value."""
-        return self.value
-
 
 @dataclass(frozen=True)
-class Categorical(Parameter):
+class Categorical:
     """One of several values, uniformly distributed."""
 
     values: Values
-
-    @property
-    def choices(self) -> Sequence[Any]:
-        """The values."""
-        return self.values
-
-    def quantile(self, u: float) -> Any:
-        """Return the value whose equal share of (0, 1) contains `u`."""
-        return self.values[int(u * len(self.values))]
-
-    def suggest(self, trial: "BaseTrial", name: str) -> Any:
-        """Return the value whose key Optuna suggests."""
-        keys = self.keys
-        return self.values[keys.index(trial.suggest_categorical(name, keys))]
 
     @property
     def keys(self) -> list[Any]:
@@ -168,7 +118,7 @@ class Categorical(Parameter):
 
 
 @dataclass(frozen=True)
-class CategoricalWithProbabilities(Parameter):
+class CategoricalWithProbabilities:
     """One of several values with given probabilities, which sum to 1."""
 
     values: Values
@@ -179,129 +129,143 @@ class CategoricalWithProbabilities(Parameter):
         if len(self.probabilities) != count or min(self.probabilities) < 0 or abs(total - 1) > 1e-5:
             raise ValueError(f"probabilities: write {count}, none below 0, that sum to 1")
 
-    @property
-    def choices(self) -> Sequence[Any]:
-        """The values."""
-        return self.values
 
-    def quantile(self, u: float) -> Any:
-        """Return the value whose share of (0, 1) contains `u`."""
-        # Without the last bound, which rounding may leave below 1.
-        bounds = list(accumulate(self.probabilities))[:-1]
-        return self.values[bisect_right(bounds, u)]
+@dataclass(frozen=True)
+class _Range:
+    min: Any
+    max: Any
 
-
-def _require_ascending(low: float, high: float) -> None:
-    if low > high:
-        raise ValueError(f"min {low} is above max {high}; swap them")
-    if low == high:
-        raise ValueError(f"min {low} is max too; write `value: {low}` alone")
+    def __post_init__(self) -> None:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}; swap them")
+        if self.min == self.max:
+            raise ValueError(f"min {self.min} is max too; write `value: {self.min}` alone")
 
 
 @dataclass(frozen=True)
-class IntUniform(Parameter):
+class IntUniform(_Range):
     """An integer in [min, max], uniformly distributed."""
 
     min: Annotated[int, Field(strict=True)]
     max: Annotated[int, Field(strict=True)]
 
-    def __post_init__(self) -> None:
-        _require_ascending(self.min, self.max)
-
-    @property
-    def choices(self) -> Sequence[int]:
-        """All integers, ascending."""
-        return range(self.min, self.max + 1)
-
-    def quantile(self, u: float) -> int:
-        """Return the integer whose equal share of (0, 1) contains `u`."""
-        return self.min + int(u * (self.max - self.min + 1))
-
-    def suggest(self, trial: "BaseTrial", name: str) -> int:
-        """Return the integer that Optuna suggests."""
-        return trial.suggest_int(name, self.min, self.max)
-
 
 @dataclass(frozen=True)
-class Uniform(Parameter):
+class Uniform(_Range):
     """A real number in [min, max], uniformly distributed."""
 
     min: Number
     max: Number
 
-    def __post_init__(self) -> None:
-        _require_ascending(self.min, self.max)
-
-    def quantile(self, u: float) -> float:
-        """Return min + u (max - min)."""
-        return self.min + u * (self.max - self.min)
-
-    def suggest(self, trial: "BaseTrial", name: str) -> float:
-        """Return the number that Optuna suggests."""
-        return trial.suggest_float(name, self.min, self.max)
-
 
 @dataclass(frozen=True)
-class LogUniform(Parameter):
+class LogUniform(_Range):
     """A positive number in [min, max] whose logarithm is uniformly distributed."""
 
     min: Positive
     max: Positive
 
-    def __post_init__(self) -> None:
-        _require_ascending(self.min, self.max)
-
-    def quantile(self, u: float) -> float:
-        """Return the number at `u` on a logarithmic scale from min to max."""
-        return math.exp(math.log(self.min) + u * (math.log(self.max) - math.log(self.min)))
-
-    def suggest(self, trial: "BaseTrial", name: str) -> float:
-        """Return the number that Optuna suggests on a logarithmic scale."""
-        return trial.suggest_float(name, self.min, self.max, log=True)
-
 
 @dataclass(frozen=True)
-class Normal(Parameter):
+class Normal:
     """A normally distributed number with mean `mu` and standard deviation `sigma`."""
 
     mu: Number = 0.0
     sigma: Positive = 1.0
-
-    def quantile(self, u: float) -> float:
-        """Return the normal quantile."""
-        return NormalDist(self.mu, self.sigma).inv_cdf(u)
 
 
 @dataclass(frozen=True)
 class LogNormal(Normal):
     """A positive number whose logarithm has mean `mu` and standard deviation `sigma`."""
 
-    def quantile(self, u: float) -> float:
-        """Return the log-normal quantile."""
-        return math.exp(super().quantile(u))
 
-
-@dataclass(frozen=True, config=_ARBITRARY)
-class Quantized(Parameter):
+@dataclass(frozen=True)
+class Quantized:
     """Another distribution, rounded to the nearest multiple of the step `q`.
 
     Multiples count from 0 as in W&B, not from the lower bound, so a bound that is not a multiple
     may be exceeded: 8 with q 3 gives 9. Optuna stores the value before rounding.
     """
 
-    of: Parameter
+    of: Uniform | LogUniform | Normal | LogNormal
     q: Positive
 
-    def quantile(self, u: float) -> float:
-        """Return the rounded quantile of the other distribution."""
-        return self._rounded(self.of.quantile(u))
-
-    def suggest(self, trial: "BaseTrial", name: str) -> float:
-        """Return the rounded suggestion of the other distribution."""
-        return self._rounded(self.of.suggest(trial, name))
-
-    def _rounded(self, value: float) -> float:
+    def rounded(self, value: float) -> float:
+        """Return the nearest multiple of `q`."""
         return round(value / self.q) * self.q
+
+
+Parameter = (
+    Constant
+    | Categorical
+    | CategoricalWithProbabilities
+    | IntUniform
+    | Uniform
+    | LogUniform
+    | Normal
+    | LogNormal
+    | Quantized
+)
+"""The distribution of one parameter of a sweep."""
+
+
+def choices_of(parameter: Parameter) -> Sequence[Any] | None:
+    """Return all values, in the file's order; None for a continuous distribution."""
+    match parameter:
+        case Constant(value):
+            return (value,)
+        case Categorical(values) | CategoricalWithProbabilities(values, _):
+            return values
+        case IntUniform(low, high):
+            return range(low, high + 1)
+    return None
+
+
+def quantile(parameter: Parameter, u: float) -> Any:
+    """Return the quantile at probability `u` in (0, 1); each listed value has its share of it."""
+    match parameter:
+        case Constant(value):
+            return value
+        case Categorical(values):
+            return values[int(u * len(values))]
+        case CategoricalWithProbabilities(values, probabilities):
+            # Without the last bound, which rounding may leave below 1.
+            return values[bisect_right(list(accumulate(probabilities))[:-1], u)]
+        case IntUniform(low, high):
+            return low + int(u * (high - low + 1))
+        case Uniform(low, high):
+            return low + u * (high - low)
+        case LogUniform(low, high):
+            return math.exp(math.log(low) + u * (math.log(high) - math.log(low)))
+        case LogNormal(mu, sigma):
+            return math.exp(NormalDist(mu, sigma).inv_cdf(u))
+        case Normal(mu, sigma):
+            return NormalDist(mu, sigma).inv_cdf(u)
+        case Quantized(of):
+            return parameter.rounded(quantile(of, u))
+
+
+def suggest(parameter: Parameter, name: str, trial: "BaseTrial") -> Any:
+    """Return a trial's value, in the form that W&B puts on the command line.
+
+    For distributions that Optuna lacks it stores a probability, uniform in (0, 1), so that its
+    samplers work on them. A frozen trial returns its stored value.
+    """
+    match parameter:
+        case Constant(value):
+            return value
+        case Categorical(values):
+            keys = parameter.keys
+            return values[keys.index(trial.suggest_categorical(name, keys))]
+        case IntUniform(low, high):
+            return trial.suggest_int(name, low, high)
+        case Uniform(low, high):
+            return trial.suggest_float(name, low, high)
+        case LogUniform(low, high):
+            return trial.suggest_float(name, low, high, log=True)
+        case Quantized(of):
+            return parameter.rounded(suggest(of, name, trial))
+    return quantile(parameter, trial.suggest_float(name, _TAIL, 1 - _TAIL))
 
 
 def grid_axis(parameter: Parameter) -> Categorical | Constant:
@@ -318,7 +282,7 @@ def grid_axis(parameter: Parameter) -> Categorical | Constant:
             return parameter
         case IntUniform():
             _require_few(parameter.max - parameter.min + 1)
-            return Categorical(tuple(parameter.choices))
+            return Categorical(tuple(range(parameter.min, parameter.max + 1)))
         case Quantized(Uniform(low, high), q):
             import numpy as np
 

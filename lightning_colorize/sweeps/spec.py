@@ -63,14 +63,14 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
-class Metric(Section):
+class SweepMetric(Section):
     """The metric that a sweep optimizes."""
 
     name: Text
     goal: Literal["minimize", "maximize"] = "minimize"
 
     @model_validator(mode="after")
-    def _require_goal(self) -> "Metric":
+    def _require_goal(self) -> "SweepMetric":
         if "goal" not in self.model_fields_set and metric_goal(self.name) == "max":
             raise ValueError(
                 f"goal is missing, so minimize; for {self.name} write `goal: maximize`"
@@ -151,10 +151,10 @@ def _distribution(content: object) -> Parameter:
         known = ", ".join(_DISTRIBUTIONS)
         raise ValueError(f"distribution {shown(name)} is not known; write one of {known}")
     is_quantized = name.startswith("q_")
-    takes = [field.name for field in fields(_DISTRIBUTIONS[name])]  # type: ignore[arg-type]
+    takes = [field.name for field in fields(_DISTRIBUTIONS[name])]
     takes += ["q"] if is_quantized else []
-    if further := [str(key) for key in given if key not in takes]:
-        raise ValueError(f"{name} takes {', '.join(takes)}; leave out {', '.join(further)}")
+    if unknown := [str(key) for key in given if key not in takes]:
+        raise ValueError(f"{name} takes {', '.join(takes)}; leave out {', '.join(unknown)}")
     q = given.pop("q", 1.0)
     parameter: Parameter = TypeAdapter(_DISTRIBUTIONS[name]).validate_python(given)
     if name.endswith("log_uniform"):
@@ -208,7 +208,7 @@ class Sweep(Section):
     # The keys that only W&B's own pages and routing need are checked and ignored.
     name: Annotated[str, PlainValidator(_name)] = Field(default=None, validate_default=True)
     method: Method
-    metric: Metric | None = None
+    metric: SweepMetric | None = None
     parameters: Annotated[
         dict[
             Annotated[str, AfterValidator(_parameter_name)],
@@ -263,7 +263,7 @@ class Sweep(Section):
         return size if self.run_cap is None else min(size, self.run_cap)
 
 
-_SECTIONS: dict[str, type[BaseModel]] = {"metric": Metric, "early_terminate": Hyperband}
+_SECTIONS: dict[str, type[BaseModel]] = {"metric": SweepMetric, "early_terminate": Hyperband}
 
 
 def read_sweep(path: Path) -> Sweep:
@@ -284,7 +284,7 @@ def parse_sweep(source: Mapping[str, Any], where: str) -> Sweep:
         where: The file, for messages; its stem is the default name of the sweep.
 
     Raises:
-        UsageError: As `read_sweep`.
+        UsageError: Same as in `read_sweep`.
     """
     if isinstance(source.get("parameters"), dict):
         source = {**source, "parameters": _flat(source["parameters"], where)}
@@ -297,7 +297,7 @@ def parse_sweep(source: Mapping[str, Any], where: str) -> Sweep:
 
 
 def _flat(parameters: Mapping[Any, Any], where: str) -> dict[Any, Any]:
-    """Return parameters with those of nested `parameters:` under dotted names."""
+    """Return parameters with nested `parameters:` under dotted names."""
     flat: dict[Any, Any] = {}
     for name, content in parameters.items():
         match content:

@@ -15,9 +15,9 @@ from lightning_colorize.common.text import UNKNOWN, short_names
 from lightning_colorize.metrics.spec import CONFIDENCE, Goal, cost
 from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.sweeps.queue import STALE_AFTER, is_dead
-from lightning_colorize.sweeps.space import Constant, Parameter, as_key
-from lightning_colorize.sweeps.spec import Metric, Sweep
-from lightning_colorize.sweeps.storage import patiently
+from lightning_colorize.sweeps.space import Constant, Parameter, as_key, choices_of
+from lightning_colorize.sweeps.spec import Sweep, SweepMetric
+from lightning_colorize.sweeps.storage import answered
 from lightning_colorize.sweeps.study import EPOCH, LEASE, REASON, Study, history_of, seconds_of
 
 State = Literal["waiting", "running", "finished", "pruned", "failed"]
@@ -38,16 +38,13 @@ _STATES: dict[TrialState, State] = {
 
 @dataclass(frozen=True)
 class TrialRow:
-    """A trial.
+    """A trial, by its number in the order of creation.
 
     Attributes:
-        number: From 0, in the order of creation.
-        state: A trial whose worker is gone waits for another.
+        state: `waiting` also if its worker is gone.
         values: By dotted name, in the file's order.
         value: Best value of the metric; None before the end, and without a metric.
-        epoch: Of the last validation.
-        reason: Why it did not finish.
-        folder: Its run folder.
+        epoch: Epoch of the last validation.
         seconds: Total run time of its processes; None before the first.
         history: The logged values of the metric.
     """
@@ -69,7 +66,7 @@ def rows(study: Study) -> list[TrialRow]:
     Raises:
         WorkError: If it is unreachable for minutes.
     """
-    return patiently(lambda: current_rows(study))
+    return answered(lambda: current_rows(study))
 
 
 def current_rows(study: Study) -> list[TrialRow]:
@@ -117,9 +114,9 @@ class LeaderboardEntry:
 
     Attributes:
         trials: One per seed, the best first.
-        repeats: Further trials of a counted seed.
-        missing: Trials of further seeds that failed or were stopped early, so that `trials` may be
-            the lucky ones.
+        repeats: Additional trials of a counted seed.
+        missing: Trials of other seeds that failed or were stopped early; `trials` may be the lucky
+            ones.
         values: Their common values, by dotted name.
         value: Mean of the metric over `trials`.
         spread: Its standard deviation (n - 1); None for a single trial.
@@ -197,7 +194,7 @@ def _value(row: TrialRow) -> float:
     return row.value
 
 
-def read_baselines(first: LeaderboardEntry, metric: Metric) -> dict[str, float]:
+def read_baselines(first: LeaderboardEntry, metric: SweepMetric) -> dict[str, float]:
     """Return the metric of each baseline, on the images of the winner's run.
 
     Returns:
@@ -208,7 +205,9 @@ def read_baselines(first: LeaderboardEntry, metric: Metric) -> dict[str, float]:
     return {name: values[metric.name] for name, values in measured.items() if metric.name in values}
 
 
-def not_beaten(first: LeaderboardEntry, metric: Metric, baselines: dict[str, float]) -> str | None:
+def not_beaten(
+    first: LeaderboardEntry, metric: SweepMetric, baselines: dict[str, float]
+) -> str | None:
     """Return a warning if the best configuration is no better than a baseline."""
     if not baselines:
         return None
@@ -234,7 +233,7 @@ def seconds_left(all_rows: Sequence[TrialRow], sweep: Sweep, workers: int) -> fl
     if total is None or not taken:
         return None
     each = mean(taken)
-    # A late one is assumed to be late by as much again: it never ends at once.
+    # A late one is assumed to be late by as much again, so the estimate never reaches 0.
     left = [abs(each - (row.seconds or 0.0)) for row in all_rows if row.state not in ENDED]
     left += [each] * (total - len(all_rows))
     # Other machines may run some too.
@@ -255,7 +254,7 @@ class Labels:
             name: short[name]
             for name, parameter in sweep.parameters.items()
             # A range may be too long for len().
-            if parameter.choices is None or len(parameter.choices[:2]) > 1
+            if (choices := choices_of(parameter)) is None or len(choices[:2]) > 1
         }
         self._choices = {name: _choices(sweep.parameters[name]) for name in self.names}
 
@@ -263,12 +262,8 @@ class Labels:
         """Return the label of a parameter's value."""
         return self._choices[name].get(as_key(value)) or _plain(value)
 
-    def choices(self, name: str) -> list[str]:
-        """Return the labels of all values, in the file's order; empty if they are not listed."""
-        return list(self._choices[name].values())
-
     def changes(self, values: dict[str, Any]) -> str:
-        """Return what distinguishes a trial from others: `encoder=resnet18, lr=0.001`."""
+        """Return the varied parameters of a trial: `encoder=resnet18, lr=0.001`."""
         return ", ".join(
             f"{short}={self.value(name, values[name])}"
             for name, short in self.names.items()
@@ -281,17 +276,8 @@ def format_value(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:#.4g}".rstrip(".")
 
 
-def clock(seconds: float | None) -> str:
-    """Return a time as `1:20`, or `2:01:20`."""
-    if seconds is None:
-        return UNKNOWN
-    minutes, left = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
-
-
 def _choices(parameter: Parameter) -> dict[str, str]:
-    values = parameter.choices
+    values = choices_of(parameter)
     if not isinstance(values, tuple):
         return {}
     written = [_plain(value) for value in values]

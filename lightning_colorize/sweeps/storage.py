@@ -1,4 +1,4 @@
-"""The storage of studies: a journal file, SQLite or PostgreSQL, with locks that outlive nobody."""
+"""Studies in a journal, SQLite or PostgreSQL; locks are released when their holder dies."""
 
 import os
 import sys
@@ -58,19 +58,14 @@ class OpenStorage:
     shown: str
 
 
-def silence() -> None:
-    """Turn off Optuna's own log lines and warnings."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-
-
 def open_storage(url: str, create: bool) -> OpenStorage:
     """Open a storage: a sweep's folder, or a URL in SQLAlchemy's form.
 
     Raises:
         UsageError: If it does not exist, does not answer, or its driver is missing.
     """
-    silence()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     if "://" in url:
         return _open_database(url, create)
     return _open_journal(Path(url), create)
@@ -111,10 +106,10 @@ def _open_database(given: str, create: bool) -> OpenStorage:
     try:
         try:
             database = connect()
-        except SQLAlchemyError as error:
-            if "already exists" not in str(error):
+        except SQLAlchemyError:
+            if not create:
                 raise
-            # Another process has created the tables at the same moment.
+            # Another process may have created the tables at the same moment.
             database = connect()
     except ImportError:
         raise UsageError(
@@ -161,7 +156,7 @@ def _engine_options(given: str) -> tuple["URL", dict[str, Any]]:
 
 
 def _file_lock(path: Path) -> FileLock:
-    """Return a lock on a hidden file beside a study's; the system releases it with its holder."""
+    """Return a lock on a hidden file next to a study's; the system releases it with its holder."""
     return FileLock(path.with_name(f".{path.name}.lock"), timeout=_LOCK_TIMEOUT)
 
 
@@ -186,7 +181,7 @@ class _JournalLock(BaseJournalFileLock):
         self._lock.release()
 
     def _drop_half_line(self) -> None:
-        """Cut off the line that a killed worker was writing; Optuna would read no further."""
+        """Cut off the line that a killed worker was writing; Optuna would stop reading there."""
         with self._path.open("rb+") as journal:
             end = journal.seek(0, os.SEEK_END)
             if not end:
@@ -272,19 +267,20 @@ def database_message(error: BaseException) -> str:
 
 def answered(
     call: Callable[[], Result],
-    patience: Callable[[], float],
-    failed: Callable[[Exception], None],
+    patience: Callable[[], float] = lambda: PATIENCE,
+    failed: Callable[[], object] = lambda: None,
 ) -> Result:
-    """Return what the database answers; repeat the call while it does not.
+    """Return what the database answers; while it does not, say so once and repeat the call.
 
     Args:
         call: Must be idempotent, as an answer may be lost on its way.
         patience: Seconds from the first call after which it gives up; evaluated after each failure.
-        failed: Called with each failure.
+        failed: Called after each failure.
 
     Raises:
         WorkError: If the patience is exhausted.
     """
+    said = False
 
     def delays() -> Iterator[float]:
         pause, since = 0.1, time.monotonic()
@@ -294,8 +290,16 @@ def answered(
                 return
             pause = min(2 * pause, _LONGEST_PAUSE)
 
+    def warn(error: Exception, _: float) -> None:
+        nonlocal said
+        failed()
+        if not said:
+            reason = f"the study's database does not answer ({database_message(error)})"
+            print(f"{reason}; trying again", file=sys.stderr)
+        said = True
+
     try:
-        return retry(call, delays(), is_transient, lambda error, _: failed(error))
+        return retry(call, delays(), is_transient, warn)
     except Exception as error:
         if not is_transient(error):
             raise
@@ -303,29 +307,3 @@ def answered(
             f"the study's database has not answered for {patience():.0f} s "
             f"({database_message(error)}); resume with sweep resume when it does"
         ) from None
-
-
-def patiently(call: Callable[[], Result]) -> Result:
-    """Return what the database answers; if it does not, say so once and wait for minutes.
-
-    Args:
-        call: Must be idempotent.
-
-    Raises:
-        WorkError: If the patience is exhausted.
-    """
-    warned = False
-
-    def failed(error: Exception) -> None:
-        nonlocal warned
-        if not warned:
-            warn_of_silence(error)
-        warned = True
-
-    return answered(call, lambda: PATIENCE, failed)
-
-
-def warn_of_silence(error: Exception) -> None:
-    """Print that a database does not answer."""
-    reason = f"the study's database does not answer ({database_message(error)})"
-    print(f"{reason}; trying again", file=sys.stderr)

@@ -18,6 +18,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.sweeps.space import suggest
 from lightning_colorize.sweeps.spec import Sweep, parse_sweep
 from lightning_colorize.sweeps.storage import OpenStorage, database_message, open_storage
 
@@ -37,16 +38,13 @@ class Study:
     """An open study.
 
     Attributes:
-        sweep: The sweep.
         root: Folder of all runs; the same on all machines that share the study.
         start: Folder in which the sweep was started and its trials are, because paths of fragments
             are relative to it.
-        seed: Of all random draws.
+        seed: Seed of all random draws.
         url: How another process opens it: a folder or a URL, including the password.
         shown: The same for messages, without the password.
-        inner: Optuna's study.
-        storage: Optuna's storage, for operations that its study lacks.
-        id: The study's id in the storage.
+        storage: Optuna's storage, for operations that its study `inner` lacks.
         lock: Held while trials are taken and closed.
     """
 
@@ -80,7 +78,7 @@ class Study:
         """Return all trials, by number.
 
         Optuna cannot reopen a failed trial. A retried trial is another trial there, which replaces
-        the former one: with its number, and thus its folder and its values.
+        the first: it has the same number, and thus the same folder and values.
         """
         by_number: list[FrozenTrial] = []
         # A copy of each of many trials would take longer than all the rest.
@@ -94,11 +92,11 @@ class Study:
 
     def values_of(self, trial: BaseTrial) -> dict[str, Any]:
         """Return a trial's values, in the file's order; Optuna draws those that it lacks."""
-        return {name: p.suggest(trial, name) for name, p in self.sweep.parameters.items()}
+        return {name: suggest(p, name, trial) for name, p in self.sweep.parameters.items()}
 
     @property
     def stopped(self) -> Literal["after", "now"] | None:
-        """Whether workers should stop: after their trial, or at once."""
+        """Whether workers should stop: after their trial, or now."""
         attributes = self.storage.get_study_user_attrs(self.id)
         stopped: Literal["after", "now"] | None = attributes.get(_STOPPED)
         return stopped
@@ -133,8 +131,8 @@ def create_study(
         sweep: The sweep.
         root: Folder of all runs; the sweep's folder has its name.
         url: A database; by default a journal in the sweep's folder.
-        seed: Of all random draws.
-        file: The sweep file, copied into the folder.
+        seed: Seed of all random draws.
+        file: The sweep file, which is copied into the folder.
 
     Raises:
         UsageError: If a different study has that name, the folder contains another study's trials,
@@ -171,7 +169,12 @@ def _create(opened: OpenStorage, folder: Path, sweep: Sweep, seed: int) -> None:
                 "choose another `name:`"
             )
         # A creation that was killed leaves attributes out.
-        different = [k for k in expected if k in known and not _same(known[k], expected[k])]
+        # As JSON: the order of parameters is the order of a grid.
+        different = [
+            key
+            for key, value in expected.items()
+            if key in known and json.dumps(known[key]) != json.dumps(value)
+        ]
         if different:
             raise UsageError(
                 f"{opened.shown} contains a sweep '{sweep.name}' with a different "
@@ -254,11 +257,6 @@ def _writing(name: str) -> Iterator[None]:
         yield
     except (OSError, OptunaError) as error:
         raise UsageError(f"the sweep '{name}' is not writable: {database_message(error)}") from None
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Compare as JSON: the order of parameters counts, as it is that of a grid."""
-    return json.dumps(one) == json.dumps(other)
 
 
 def history_of(trial: FrozenTrial) -> list[float]:

@@ -11,15 +11,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from lightning_colorize.common.text import UNKNOWN
+from lightning_colorize.common.text import UNKNOWN, format_time
 from lightning_colorize.metrics.spec import cost
-from lightning_colorize.sweeps.spec import Metric, Sweep
+from lightning_colorize.sweeps.spec import Sweep, SweepMetric
 from lightning_colorize.sweeps.status import (
     ENDED,
     Labels,
     TrialRow,
     best,
-    clock,
     current_rows,
     format_value,
     leaderboard,
@@ -39,7 +38,7 @@ _STYLES = {
     "failed": "red",
 }
 _BEST_SHOWN = 3
-# The summary, the heading between an empty line and a rule, the line with the number of further
+# The summary, the heading between an empty line and a rule, the line with the number of other
 # trials, the empty line below, and the cursor's.
 _OTHER_LINES = 7
 _LINE_EVERY = 30.0
@@ -131,7 +130,7 @@ class LiveTable:
             words[0] += " (best)"
         if row.reason is not None:
             words.append(row.reason)
-        line = f"trial {row.number} {row.state}: {', '.join([*words, clock(row.seconds)])}"
+        line = f"trial {row.number} {row.state}: {', '.join([*words, format_time(row.seconds)])}"
         changes = self._labels.changes(row.values)
         return f"{line}; {changes}" if changes else line
 
@@ -202,13 +201,13 @@ def table_of(
         if sweep.metric is not None:
             cells.append(format_value(_so_far(row, sweep.metric)))
             cells.append("best" if row is first else "")
-        table.add_row(*cells, clock(row.seconds), style="bold" if row is first else None)
+        table.add_row(*cells, format_time(row.seconds), style="bold" if row is first else None)
     for name, value in others.items():
         blank = [""] * (len(labels.names) + 1)
         table.add_row("baseline", name, *blank, format_value(value), style="dim")
     more = len(trials) - len(shown)
     below = [Text(f"and {more:,} more", style="dim")] if more else []
-    # The last line is empty: behind a full one, the ^C that a terminal echoes is on a further line,
+    # The last line is empty: behind a full one, the ^C that a terminal echoes starts a new line,
     # and a live table is then drawn too low.
     return Group(head, Text(""), table, *below, Text(""))
 
@@ -222,7 +221,7 @@ def _value(row: TrialRow, name: str, labels: Labels) -> str:
     return labels.value(name, row.values[name]) if name in row.values else UNKNOWN
 
 
-def _so_far(row: TrialRow, metric: Metric) -> float | None:
+def _so_far(row: TrialRow, metric: SweepMetric) -> float | None:
     """Return a trial's value, or its best one so far."""
     if row.value is not None or not row.history:
         return row.value
@@ -239,7 +238,7 @@ def summary(trials: Sequence[TrialRow], sweep: Sweep, left: float | None) -> str
     if others:
         words[0] += f" ({', '.join(others)})"
     if left is not None and round(left):
-        words.append(f"about {clock(left)} left")
+        words.append(f"about {format_time(left)} left")
     words += [f"{count[state]:,} {state}" for state in ("running", "waiting") if count[state]]
     first = best(trials, sweep.mode)
     if sweep.metric is not None and first is not None:

@@ -19,7 +19,7 @@ from lightning_colorize.metrics.spec import cost
 from lightning_colorize.runs.folder import OUTPUT, SWEEP, TRIAL, is_stop_requested, read_stop_reason
 from lightning_colorize.runs.result import RUNNING, RunResult
 from lightning_colorize.runs.validations import ValidationReader
-from lightning_colorize.sweeps.spec import VARIABLE, Metric, Sweep
+from lightning_colorize.sweeps.spec import VARIABLE, Sweep, SweepMetric
 
 STUDY = "LIGHTNING_COLORIZE_STUDY"
 """Environment variable with a worker's study: its folder or URL, including the password."""
@@ -51,13 +51,16 @@ def expand(sweep: Sweep, values: Mapping[str, Any]) -> list[str]:
     Arguments are sorted by name, as W&B sends them: `model.loss` precedes its argument
     `model.loss.beta`. `${interpreter}` is the running Python, where W&B takes the first `python` of
     PATH: a trial needs the packages that the sweep was started with. For the same reason
-    `lightning-colorize` is the script beside that Python, if there is one.
+    `lightning-colorize` is the script next to that Python, if there is one.
     """
     macros = _arguments(values)
     macros["${env}"] = ["/usr/bin/env"] if os.name == "posix" else []
     macros["${interpreter}"] = [sys.executable]
     macros["${program}"] = [] if sweep.program is None else [sweep.program]
-    with_variables = (VARIABLE.sub(_variable, token) for token in sweep.command)
+    with_variables = (
+        VARIABLE.sub(lambda match: os.environ.get(match[1], match[1]), token)
+        for token in sweep.command
+    )
     words = [word for token in with_variables for word in macros.get(token, [token])]
     for index, word in enumerate(words):
         if word == _OURS:
@@ -86,10 +89,6 @@ def _arguments(values: Mapping[str, Any]) -> dict[str, list[str]]:
         "${args_append_hydra}": [f"+{word}" for word in plain],
         "${args_override_hydra}": [f"++{word}" for word in plain],
     }
-
-
-def _variable(match: re.Match[str]) -> str:
-    return os.environ.get(match[1], match[1])
 
 
 class TrialProcess:
@@ -220,7 +219,7 @@ class TrialRun:
         values: The finite values of the metric so far, by step.
     """
 
-    def __init__(self, folder: Path, metric: Metric | None) -> None:
+    def __init__(self, folder: Path, metric: SweepMetric | None) -> None:
         self.values: list[float] = []
         self._folder = folder
         self._metric = metric
@@ -251,7 +250,7 @@ class TrialRun:
         Args:
             code: Exit code of the process; without one, the outcome is None unless the run is
                 complete, by a result of the process's own.
-            last_line: Of the process's output.
+            last_line: Last line of the process's output.
         """
         result = None
         reason = f"{ending(code)}: {last_line or 'no output'}"

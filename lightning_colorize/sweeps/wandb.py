@@ -108,7 +108,7 @@ def create_sweep(sweep: Sweep) -> tuple[str, str]:
 def _agent(
     words: Sequence[str], environment: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    # The command beside this Python takes precedence, as in the local engine.
+    # The command next to this Python takes precedence, as in the local engine.
     beside = str(Path(sys.executable).parent)
     path = os.pathsep.join([beside, environment.get("PATH", os.defpath)])
     agent = start_process(words, {**environment, "PATH": path})

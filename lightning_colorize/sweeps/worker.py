@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.runs.folder import is_running, request_stop
 from lightning_colorize.sweeps.queue import STALE_AFTER, TakenTrial, TrialQueue
-from lightning_colorize.sweeps.storage import patiently
+from lightning_colorize.sweeps.storage import answered
 from lightning_colorize.sweeps.study import Study, open_study
 from lightning_colorize.sweeps.trial import STUDY, Outcome, TrialProcess, TrialRun, expand
 
@@ -106,12 +106,7 @@ class _Worker:
         return 128 + self._signals[0]
 
     def _run(self, trial: TakenTrial) -> None:
-        """Run a trial and tell its outcome.
-
-        Raises:
-            WorkError: If it cannot be run here, or too many in a row failed at their start: the
-                next ones would too.
-        """
+        """Run a trial and tell its outcome."""
         runner = TrialRunner(self._study, self._queue, trial, self._options, self._urgency)
         try:
             outcome = runner.run()
@@ -219,8 +214,8 @@ class TrialRunner:
         kill_at = float("inf")
         while (code := process.wait(_POLL_EVERY)) is None:
             self._renew()
-            if self._report():
-                self._stop_if_behind()
+            if self._report() and (reason := self._queue.stop_reason(self._trial)) is not None:
+                request_stop(self._trial.folder, reason)
             urgency = self._urgency()
             if (urgency or not self._is_mine) and not self._interrupted:
                 self._interrupted = True
@@ -253,16 +248,11 @@ class TrialRunner:
             self._queue.report_epoch(self._trial, self._run.epoch)
         return True
 
-    def _stop_if_behind(self) -> None:
-        reason = self._queue.stop_reason(self._trial)
-        if reason is not None:
-            request_stop(self._trial.folder, reason)
-
 
 def main() -> int:
     """Run a worker of the study in the environment and the sweep named by the first argument."""
     try:
-        return work(patiently(lambda: open_study(os.environ[STUDY], sys.argv[1])))
+        return work(answered(lambda: open_study(os.environ[STUDY], sys.argv[1])))
     except (UsageError, WorkError, OSError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1

@@ -8,17 +8,17 @@ _Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class AveragedNetwork(AveragedModel):
-    """An exponential moving average of a network, updated once for each of its steps.
+    """An exponential moving average of a network, updated once per optimizer step.
 
     The decay of update n is at most (1 + n) / (10 + n), so the random initial weights are soon
     forgotten. Batch norm statistics are averaged like weights; batch counters are copied.
 
     Args:
         network: The network to average; copied, without gradients.
-        decay: Weight of the former average at each update, after warm-up.
+        decay: Weight of the previous average at each update, after warm-up.
 
     Raises:
-        ValueError: If the decay is not from 0 to below 1.
+        ValueError: If the decay is not in [0, 1).
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:

@@ -3,11 +3,10 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 from pytorch_lightning import LightningModule
@@ -24,25 +23,28 @@ from lightning_colorize.common.class_paths import Trust, arguments_of, describe,
 from lightning_colorize.common.compiling import require_compiler
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics import colorization_metrics, spec
-from lightning_colorize.networks import Colorizer
-from lightning_colorize.networks.base import Recorded
-from lightning_colorize.tasks.average import AveragedNetwork
-from lightning_colorize.tasks.checkpoint import (
-    CLASS_PATH,
+from lightning_colorize.models.base import TrainedNetwork
+from lightning_colorize.models.checkpoint import (
     UNRECORDED,
+    describe_parts,
     read_checkpoint,
     rebuild_task,
 )
+from lightning_colorize.models.exported import CLASS_PATH
+from lightning_colorize.models.network import NetworkModel
+from lightning_colorize.networks import Colorizer
+from lightning_colorize.networks.base import Recorded
+from lightning_colorize.tasks.average import AveragedNetwork
 from lightning_colorize.tasks.optimization import WarmupCosine
 
-_COUNTED = 4096  # most training images whose colors are counted
+_COUNTED = 4096  # maximum number of training images whose colors are counted
 
 
 class ColorizedImages(NamedTuple):
     """What `Trainer.predict` returns for a batch.
 
     Attributes:
-        names: The images' names, as the data module has them.
+        names: The images' names, as in the data module.
         rgb: (B, 3, H, W), uint8, on the CPU.
     """
 
@@ -50,26 +52,22 @@ class ColorizedImages(NamedTuple):
     rgb: Tensor
 
 
-class ColorizationTask(Recorded, LightningModule, ABC):
-    """Base of the LightningModules: it evaluates, subclasses train.
+class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
+    """Base of the LightningModules: it implements evaluation, subclasses implement training.
 
     Validation and test steps return the predicted ab, (B, 2, H, W) in LAB units, for callbacks.
     Metrics are updated after the step, outside autocast.
 
     Args:
-        compile: Compile the trained networks, in their first batches.
+        compile: Compile the trained networks during their first batches.
         fused: Run each optimizer step in one kernel.
-        metrics: Further metrics by name, logged as `val/NAME` and `test/NAME`.
+        metrics: Additional metrics by name, logged as `val/NAME` and `test/NAME`.
 
     Attributes:
         metric_rows: Name, direction and format of all metrics.
-        net: The network from L in [-1, 1] to a prediction.
-        averaged: The moving average of `net`, which then predicts outside of training; None: none.
+        net: The network, which maps L in [-1, 1] to a prediction.
+        averaged: The moving average of `net`, used outside of training; None if disabled.
         scaling: Conversion between LAB units and the network's range; saved in the checkpoint.
-        strength: Factor of the predicted ab.
-        flip: Predict the mirror image as well, and average both.
-        autocast: Type of the network's matrix products and convolutions outside of a trainer, whose
-            own precision counts if this is None.
         distributed_strategy: Lightning's strategy for several devices.
     """
 
@@ -94,9 +92,6 @@ class ColorizationTask(Recorded, LightningModule, ABC):
         self.compiles = compile
         self.fused = fused
         self.scaling = LabScaling()
-        self.strength = 1.0
-        self.flip = False
-        self.autocast: torch.dtype | None = None
         # Lightning's mean over processes rounds the number of images down.
         self.val_loss = MeanMetric(nan_strategy=torch.nan)  # by default nan is left out
         self.val_metrics = colorization_metrics("val/", metrics)
@@ -114,11 +109,11 @@ class ColorizationTask(Recorded, LightningModule, ABC):
         """Rebuild a task from a checkpoint file, which is loaded with `weights_only`.
 
         Args:
-            checkpoint_path: The file; of a plain Trainer or of `fit`.
+            checkpoint_path: A checkpoint written by a plain Trainer or by `fit`.
             map_location: The device for the task.
-            allow: Classes, modules or packages that the checkpoint may import besides ours and
-                the networks, losses and optimizers that are imported already.
-            **overrides: Constructor arguments in place of the recorded ones.
+            allow: Classes, modules or packages that the checkpoint may import, in addition to ours
+                and to networks, losses and optimizers that are already imported.
+            **overrides: Constructor arguments that replace the recorded ones.
 
         Raises:
             UsageError: If the file is not a checkpoint of this class, or names a refused class.
@@ -129,9 +124,10 @@ class ColorizationTask(Recorded, LightningModule, ABC):
         return task.to(map_location)
 
     def save_hyperparameters(self, *args: Any, **kwargs: Any) -> None:
-        """Save the constructor's arguments as class paths, which checkpoints are rebuilt from.
+        """Save the constructor's arguments as class paths, from which checkpoints are rebuilt.
 
-        LightningCLI gives them as such. A task that is built in Python describes its own.
+        LightningCLI passes class paths. A task that is built in Python describes its arguments
+        itself.
         """
         if args:
             super().save_hyperparameters(*args, **kwargs)
@@ -158,7 +154,7 @@ class ColorizationTask(Recorded, LightningModule, ABC):
         return described | ({UNRECORDED: unrecorded} if unrecorded else {})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep paths as text: a checkpoint that loads with `weights_only` holds plain data."""
+        """Store paths as text: checkpoints that load with `weights_only` hold plain data only."""
         for key in ("hyper_parameters", "datamodule_hyper_parameters"):
             for name, value in checkpoint.get(key, {}).items():
                 if isinstance(value, Path):
@@ -173,9 +169,9 @@ class ColorizationTask(Recorded, LightningModule, ABC):
         datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         if not hasattr(datamodule, "color_batches"):
             raise UsageError(
-                "a classification counts the colors of the training images first: give `fit` a "
-                "ColorizationDataModule, or call `update` of task.net.head.bins with each batch's "
-                "ab, then `finish`"
+                "a ClassificationHead counts the colors of the training images first: pass a "
+                "ColorizationDataModule to `fit`, or call `update` of task.net.head.bins with each "
+                "batch's ab, then `finish`"
             )
         for batch in datamodule.color_batches("train", _COUNTED):
             first.update(batch.ab.to(self.device))
@@ -184,20 +180,22 @@ class ColorizationTask(Recorded, LightningModule, ABC):
             copy.load_state_dict(first.state_dict())
 
     @property
-    def inference_net(self) -> nn.Module:
-        """The network in training, else its moving average, if any."""
-        return self.net if self.training or self.averaged is None else self.averaged.module
+    def inference_net(self) -> Colorizer:
+        """`net` during training, otherwise its moving average, if any."""
+        if self.training or self.averaged is None:
+            return self.net
+        return cast(Colorizer, self.averaged.module)
 
     def average_weights(self, decay: float | None) -> None:
-        """Average `net` from here on; null: do not.
+        """Start averaging `net`, unless the decay is None.
 
         Raises:
-            ValueError: If the decay is not from 0 to below 1.
+            ValueError: If the decay is not in [0, 1).
         """
         self.averaged = None if decay is None else AveragedNetwork(self.net, decay)
 
     def update_average(self) -> None:
-        """Update the moving average, if any; after each step of `net`."""
+        """Update the moving average, if any; called after each step of `net`."""
         if self.averaged is not None:
             self.averaged.update_parameters(self.net)
 
@@ -207,9 +205,9 @@ class ColorizationTask(Recorded, LightningModule, ABC):
         return [self.net]
 
     def setup(self, stage: str) -> None:
-        """Compile the trained networks in place, which keeps the names in checkpoints.
+        """Compile the trained networks in place, which preserves the names in checkpoints.
 
-        Only for fitting: evaluation would wait longer than it gains.
+        Only for fitting: for evaluation, compiling takes longer than it saves.
         """
         if self.compiles and stage == TrainerFn.FITTING:
             require_compiler("model.compile", self.trainer.strategy.root_device)
@@ -224,8 +222,8 @@ class ColorizationTask(Recorded, LightningModule, ABC):
     ) -> None:
         """Clip gradients, also with fused optimizers.
 
-        Lightning refuses those in half precision, since 16-mixed gradients are still scaled here.
-        `check` refuses 16-mixed; bf16-mixed scales nothing.
+        Lightning refuses fused optimizers in half precision, since 16-mixed gradients are still
+        scaled here. `check` refuses 16-mixed; bf16-mixed scales nothing.
         """
         if gradient_clip_val and self.fused:
             algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
@@ -250,6 +248,12 @@ class ColorizationTask(Recorded, LightningModule, ABC):
                 "--trainer.gradient_clip_val; or --trainer.precision bf16-mixed"
             )
 
+    def to_model(self) -> NetworkModel:
+        """Return the network as a model, which colorizes images of any size."""
+        model = NetworkModel(self.inference_net, self.scaling, self.own_metrics)
+        model.description = describe_parts(self.hparams, self.net)
+        return model
+
     def forward(self, L: Tensor) -> Tensor:
         """Predict ab.
 
@@ -259,39 +263,12 @@ class ColorizationTask(Recorded, LightningModule, ABC):
         Returns:
             ab: (B, 2, H, W) in LAB units, fp32.
         """
-        return self.combine(self.predict_views(L), L.shape[-2:])
+        return self.decode(self.predict(L), L.shape[-2:])
 
-    def predict_views(self, L: Tensor) -> list[Tensor]:
-        """Return the predictions for L and, with `flip`, for its mirror image."""
-        return self.views_of(self.inference_net, L)
-
-    def views_of(self, net: nn.Module, L: Tensor) -> list[Tensor]:
-        """Return what `predict_views` does, of another network."""
-        if not self.flip:
-            return [self.predict(L, net)]
-        both = self.predict(torch.cat([L, L.flip(-1)]), net)
-        views = both.view(2, -1, *both.shape[1:])
-        return [views[0], views[1]]
-
-    def combine(self, views: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-        """Return ab, as `forward` does, from the views of images of `size`."""
-        ab = self.decode(views[0], size)
-        if len(views) > 1:
-            ab = (ab + self.decode(views[1], size).flip(-1)) / 2
-        return ab if self.strength == 1 else ab * self.strength
-
-    def predict(self, L: Tensor, net: nn.Module | None = None) -> Tensor:
-        """Return the prediction of the network's head for L: (B, 1, H, W) in [0, 100].
-
-        Args:
-            L: Of grey images.
-            net: In place of `inference_net`.
-        """
+    def predict(self, L: Tensor) -> Tensor:
+        """Return the prediction of the network's head for L: (B, 1, H, W) in [0, 100]."""
         # The batch is always fp32; under `precision: bf16-true` the parameters are not.
-        inputs = self.scaling.normalize_L(L).to(self.dtype)
-        context = torch.autocast(L.device.type, self.autocast) if self.autocast else nullcontext()
-        with context:
-            prediction: Tensor = (self.inference_net if net is None else net)(inputs)
+        prediction: Tensor = self.inference_net(self.scaling.normalize_L(L).to(self.dtype))
         return prediction
 
     def decode(self, prediction: Tensor, size: Sequence[int]) -> Tensor:
@@ -315,7 +292,7 @@ class ColorizationTask(Recorded, LightningModule, ABC):
     def on_validation_start(self) -> None:
         """Broadcast the buffers of rank 0: each process has its own batch norm statistics.
 
-        DDP does so before each training step; the checkpoint contains those of rank 0.
+        DDP does so before each training step; the checkpoint contains the buffers of rank 0.
         """
         if self.trainer.world_size > 1:
             for buffer in self.buffers():
@@ -372,7 +349,7 @@ class ColorizationTask(Recorded, LightningModule, ABC):
         self._log_metrics(self.test_metrics)
 
     def _log_metrics(self, metrics: MetricCollection) -> None:
-        # Computed and reduced over processes once for all names.
+        # Compute and reduce over processes once for all names.
         for name, value in metrics.compute().items():
             self.log(name, value, prog_bar=name == spec.MONITOR)
         metrics.reset()

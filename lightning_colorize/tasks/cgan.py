@@ -1,4 +1,4 @@
-"""A conditional GAN: a generator of ab from L, and a discriminator."""
+"""A conditional GAN: a generator that predicts ab from L, and a discriminator."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -14,6 +14,7 @@ from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import L1, AdversarialLoss
 from lightning_colorize.metrics import batch_metrics
+from lightning_colorize.models.checkpoint import load_network
 from lightning_colorize.networks import (
     Colorizer,
     Decoder,
@@ -26,7 +27,6 @@ from lightning_colorize.networks import (
 from lightning_colorize.networks.decoders.unet import UNetDecoder
 from lightning_colorize.tasks import gan_settings
 from lightning_colorize.tasks.base import ColorizationTask
-from lightning_colorize.tasks.checkpoint import load_network
 from lightning_colorize.tasks.gan_settings import Stage, stage_of
 from lightning_colorize.tasks.optimization import (
     EncoderRates,
@@ -47,13 +47,13 @@ class CGANTask(ColorizationTask):
 
     Each batch runs the generator once and the discriminator three times: on real colors, on
     detached predictions, and after its own step for the generator's loss. Lightning counts one step
-    per batch, the generator's if it takes one, else the discriminator's. So `max_steps` and the
-    axes of curves count batches.
+    per batch, the generator's if it takes one, else the discriminator's, so `max_steps` and the
+    x-axes of curves count batches.
 
     Args:
         encoder: The generator's encoder.
         discriminator: Classifies (L, ab) as real or predicted.
-        adversarial_loss: Of both networks.
+        adversarial_loss: Loss of both networks.
         decoder: The generator's decoder; built from the encoder's levels.
         head: The generator's head; built from the decoder's channels.
         l1_weight: Weight of the L1 loss of ab, added to the generator's adversarial loss.
@@ -64,22 +64,22 @@ class CGANTask(ColorizationTask):
         generator_scheduler: Built from the generator's optimizer; null for a constant rate.
         discriminator_scheduler: The same for the discriminator.
         encoder_lr_ratio: The encoder's learning rate as a share of the decoder's.
-        encoder_lr_decay: Factor of the rate from each of the encoder's levels to the next finer
-            one; 1: the same for all.
+        encoder_lr_decay: Factor of the learning rate from each encoder level to the next finer one;
+            1 gives all levels the same rate.
         generator_every_n_batches: Batches per generator step.
-        discriminator_every_n_batches: Batches per discriminator step; one of the two is 1.
-        generator_epochs: Epochs of the generator alone, on L1, which come first.
-        discriminator_epochs: Epochs of the discriminator alone, which come next (with
+        discriminator_every_n_batches: Batches per discriminator step; one of the two must be 1.
+        generator_epochs: Initial epochs that train only the generator, on L1.
+        discriminator_epochs: Following epochs that train only the discriminator (with
             `generator_epochs`: DeOldify's NoGAN).
-        gradient_clip_val: Largest gradient norm of each network, above 0; null: no clipping.
-        ema_decay: Of the generator's moving average, which is validated, tested and used for
+        gradient_clip_val: Maximum gradient norm of each network, above 0; null: no clipping.
+        ema_decay: Decay of the generator's moving average, which is validated, tested and used for
             prediction; null: the generator itself.
-        generator_checkpoint: A run or checkpoint that initializes the generator; it has the same
-            encoder, decoder and head.
+        generator_checkpoint: A run or checkpoint that initializes the generator; it must have the
+            same encoder, decoder and head.
         channels_last: Use the channels-last memory format: faster on CPUs and tensor cores.
         compile: Compile both networks.
         fused: Run each optimizer step in one kernel.
-        metrics: Further metrics by name, for `val/NAME` and `test/NAME`; null: none.
+        metrics: Additional metrics by name, for `val/NAME` and `test/NAME`; null: none.
 
     Raises:
         ValueError: If settings contradict each other.
@@ -177,8 +177,8 @@ class CGANTask(ColorizationTask):
     def training_step(self, batch: ColorBatch, batch_idx: int) -> dict[str, Tensor]:
         """Step the networks that are due; returns the batch's metrics.
 
-        They are logged every `log_every_n_steps` batches; the generator's loss always, for the
-        progress bar.
+        Metrics are logged every `log_every_n_steps` batches, the generator's loss in every batch
+        for the progress bar.
         """
         batch = self.with_target(batch)
         steps_g, steps_d = self._due()
@@ -240,7 +240,8 @@ class CGANTask(ColorizationTask):
         loss = self.l1_weight * l1
         metrics = {"l1": l1.detach()}
         if self.stage is Stage.BOTH:
-            # The discriminator's gradients are unused here, and a third of the backward pass.
+            # The discriminator's gradients are unused here and would take a third of the backward
+            # pass.
             self.discriminator.requires_grad_(False)
             adversarial = self.adversarial_loss.generator(self._judge(L, ab_hat))
             self.discriminator.requires_grad_(True)
@@ -271,7 +272,7 @@ class CGANTask(ColorizationTask):
         return norm
 
     def on_train_epoch_end(self) -> None:
-        """Step the schedules of epochs."""
+        """Step the per-epoch schedules."""
         step_schedules(self.trainer, "epoch", self.lr_scheduler_step)
 
     def validation_loss(self, prediction: Tensor, batch: ColorBatch) -> Tensor:

@@ -38,12 +38,12 @@ def refuse_trainer(
         if trainer[key] is not None:
             raise UsageError(
                 f"--trainer.{key}: {trainer[key]}\naccepted: null: a GAN clips the gradient of "
-                "each network by itself; write --model.gradient_clip_val NORM"
+                "each network separately; use --model.gradient_clip_val NORM"
             )
     if trainer["accumulate_grad_batches"] != 1:
         raise UsageError(
             f"--trainer.accumulate_grad_batches: {trainer['accumulate_grad_batches']}\n"
-            "accepted: 1: a GAN steps in every batch; write a larger --data.batch_size"
+            "accepted: 1: a GAN steps in every batch; use a larger --data.batch_size"
         )
     if trainer["precision"] not in _PRECISIONS:
         raise UsageError(
@@ -72,7 +72,7 @@ def require_valid(
     l1_weight: float,
     gradient_clip_val: float | None,
 ) -> None:
-    """Validate the settings of training; pairs are of the generator and the discriminator.
+    """Validate the training settings; pairs are (generator, discriminator).
 
     Raises:
         ValueError: If one is out of range, or a network would never be trained.
@@ -87,7 +87,7 @@ def require_valid(
             "generator_epochs, discriminator_epochs and l1_weight must not be negative"
         )
     if alone_epochs[0] and not l1_weight:
-        raise ValueError("l1_weight is 0, so generator_epochs would train nothing: write 0")
+        raise ValueError("l1_weight is 0, so generator_epochs would train nothing: set it to 0")
     if gradient_clip_val is not None and not gradient_clip_val > 0:
         raise ValueError(
             f"gradient_clip_val is {gradient_clip_val}: it must be above 0, or null (no limit)"

@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules, as a configuration names them."""
+"""Optimizers and learning-rate schedules from a configuration."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -17,10 +17,10 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.networks import Encoder
 
 OptimizerFactory = Callable[[Iterable], Optimizer]  # type: ignore[type-arg]
-"""From parameters or parameter groups to an optimizer; in YAML `class_path` and `init_args`."""
+"""Builds an optimizer from parameters or parameter groups; in YAML `class_path` and `init_args`."""
 
 SchedulerFactory = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
-"""From an optimizer to its schedule; in YAML `class_path` and `init_args`."""
+"""Builds a schedule from an optimizer; in YAML `class_path` and `init_args`."""
 
 Interval = Literal["step", "epoch"]
 """The unit of a schedule."""
@@ -39,8 +39,8 @@ def make_optimizer(factory: OptimizerFactory, parameters: Iterable[Any], fused: 
         optimizer: Optimizer = make(parameters, fused=True)
     except (TypeError, RuntimeError) as error:
         raise UsageError(
-            f"--model.fused: true\naccepted: false: this optimizer cannot do it here ({error}); "
-            "torch's Adam, AdamW and SGD do"
+            f"--model.fused: true\naccepted: false: this optimizer does not support it here "
+            f"({error}); torch's Adam, AdamW and SGD do"
         ) from error
     return optimizer
 
@@ -50,9 +50,10 @@ class EncoderRates:
     """The learning rates of an encoder, as shares of the decoder's.
 
     Args:
-        ratio: Of the coarsest level; 0.1 is usual for a pretrained encoder.
-        decay: Factor from each level to the next finer one, whose features are more general; 1:
-            the same for all.
+        ratio: Rate of the coarsest level as a share of the decoder's; 0.1 is usual for a pretrained
+            encoder.
+        decay: Factor from each level to the next finer one, whose features are more general; 1
+            gives all levels the same rate.
 
     Raises:
         ValueError: If the decay is not above 0 and at most 1.
@@ -81,7 +82,7 @@ def build_optimizer(
         return make_optimizer(factory, slow + fast, fused)
     levels = [slow] if rates.decay == 1.0 else parameters_by_level(encoder)
     shares = [rates.ratio * rates.decay**finer for finer in reversed(range(len(levels)))]
-    # The rate finder reads the shares.
+    # The learning-rate finder reads the shares.
     groups = [
         {"params": parameters, "lr_share": share}
         for parameters, share in zip([*levels, fast], [*shares, 1.0], strict=True)
@@ -95,13 +96,13 @@ def build_optimizer(
 def parameters_by_level(encoder: Encoder) -> list[list[nn.Parameter]]:
     """Return the trainable parameters that each of an encoder's levels adds, finest first.
 
-    A parameter belongs to the finest level that depends on it, as autograd says for one small
-    image; one on which no level depends belongs to the coarsest.
+    A parameter belongs to the finest level that depends on it, as determined by autograd on a small
+    image. A parameter on which no level depends belongs to the coarsest.
     """
     parameters = [p for p in encoder.parameters() if p.requires_grad]
     side = max(64, 2 * encoder.info.reductions[-1])
     training = encoder.training
-    encoder.eval()  # batch norms keep their statistics, nothing is dropped
+    encoder.eval()  # batch norms keep their statistics, dropout is off
     with torch.enable_grad():
         levels = encoder(parameters[0].new_zeros(1, 1, side, side))
     encoder.train(training)
@@ -120,7 +121,7 @@ def parameters_by_level(encoder: Encoder) -> list[list[nn.Parameter]]:
 
 
 def keep_encoder_rate(optimizer: Optimizer) -> None:
-    """Keep the encoder's shares of the rate while a rate finder sets one rate for all groups."""
+    """Keep the encoder's shares of the rate while a finder sets one rate for all groups."""
 
     def scale(optimizer: Optimizer, *_: Any) -> None:
         for group in optimizer.param_groups:
@@ -165,12 +166,12 @@ def _interval(scheduler: LRScheduler | ReduceLROnPlateau) -> Interval:
 class WarmupCosine(LRScheduler):
     """Linear warm-up, then half a cosine down to the end of the run.
 
-    torch's schedules count steps. This one follows the used share of the budget: epochs, steps
-    or time (`trainer.max_time`), so a configuration needs no number of steps.
+    torch's schedules count steps. This one follows the used share of the budget in epochs, steps or
+    time (`trainer.max_time`), so a configuration does not need the number of steps.
 
     Args:
         optimizer: The optimizer.
-        warmup: Share of the run with growing rates.
+        warmup: Share of the run with increasing rates.
         final: Final rates, as a share of the full ones.
     """
 
@@ -183,7 +184,7 @@ class WarmupCosine(LRScheduler):
     def factor(self, progress: float) -> float:
         """Return the factor of the rates at a progress in 0..1."""
         if progress < self.warmup:
-            # Not from 0: the first step has an effect.
+            # Do not start at 0, so that the first step has an effect.
             return max(progress / self.warmup, 0.01)
         rest = (progress - self.warmup) / max(1e-9, 1.0 - self.warmup)
         return self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, rest)))
@@ -203,12 +204,12 @@ class WarmupCosine(LRScheduler):
 
 
 def run_progress(trainer: Trainer) -> float:
-    """Return the progress of the run in 0..1, by the budget that is used most."""
+    """Return the progress of the run in 0..1, by the budget that is used up most."""
     shares = [0.0]
     if trainer.max_steps > 0:
         shares.append(trainer.global_step / trainer.max_steps)
     if trainer.max_epochs is not None and trainer.max_epochs > 0:
-        # The last batch of an epoch is a step, however few batches are accumulated.
+        # The last batch of an epoch is a step, even if fewer batches are accumulated.
         steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
         shares.append(trainer.global_step / (trainer.max_epochs * steps))
     for callback in trainer.callbacks:  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ from torchmetrics import Metric
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import Loss
+from lightning_colorize.models.checkpoint import load_network
 from lightning_colorize.networks import (
     ClassificationHead,
     Colorizer,
@@ -23,7 +24,6 @@ from lightning_colorize.networks import (
 )
 from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.tasks.base import ColorizationTask
-from lightning_colorize.tasks.checkpoint import load_network
 from lightning_colorize.tasks.optimization import (
     EncoderRates,
     OptimizerFactory,
@@ -37,24 +37,25 @@ class RegressionTask(ColorizationTask):
     """Regression of ab from L by a CNN.
 
     Args:
-        encoder: From L to features.
+        encoder: Encodes L into features.
         loss: The training loss.
-        decoder: From features to one map; built from the encoder's levels.
-        head: From the decoder's map to a prediction; built from the map's channels; null: the
+        decoder: Decodes features into one map; built from the encoder's levels.
+        head: Turns the decoder's map into a prediction; built from the map's channels; null: the
             head that the loss needs, with its defaults.
         optimizer: Built from the trainable parameters.
         scheduler: Built from the optimizer; null for a constant rate.
         encoder_lr_ratio: The encoder's learning rate as a share of the decoder's.
-        encoder_lr_decay: Factor of the rate from each of the encoder's levels to the next finer
-            one; 1: the same for all.
-        ema_decay: Of the network's moving average, which is validated, tested and used for
+        encoder_lr_decay: Factor of the learning rate from each encoder level to the next finer one;
+            1 gives all levels the same rate.
+        ema_decay: Decay of the network's moving average, which is validated, tested and used for
             prediction; null: the network itself.
-        checkpoint: A run or checkpoint that initializes the network, such as of all categories for
-            a specialist of one; it has the same encoder, decoder and head.
+        checkpoint: A run or checkpoint that initializes the network, e.g. one trained on all
+            categories to fine-tune a specialist for one; it must have the same encoder, decoder and
+            head.
         channels_last: Use the channels-last memory format: faster on CPUs and tensor cores.
         compile: Compile the network.
         fused: Run the optimizer step in one kernel.
-        metrics: Further metrics by name, for `val/NAME` and `test/NAME`; null: none.
+        metrics: Additional metrics by name, for `val/NAME` and `test/NAME`; null: none.
 
     Raises:
         UsageError: If `checkpoint` does not fit.
@@ -94,7 +95,7 @@ class RegressionTask(ColorizationTask):
         self.encoder_rates = EncoderRates(encoder_lr_ratio, encoder_lr_decay)
 
     def check(self, trainer: Mapping[str, Any], size: int) -> None:
-        """Refuse a precision that is too coarse for the network."""
+        """Check that the precision is fine enough for the network."""
         super().check(trainer, size)
         reason = ""
         if self.averaged is not None:
@@ -118,7 +119,7 @@ class RegressionTask(ColorizationTask):
         return loss
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Take a step, and update the moving average: with accumulation not after each batch."""
+        """Take a step and update the moving average; with accumulation, not after each batch."""
         super().optimizer_step(*args, **kwargs)
         self.update_average()
 

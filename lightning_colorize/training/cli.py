@@ -4,69 +4,72 @@ import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 import yaml
 from jsonargparse import get_loader, set_loader
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from lightning_colorize.common.bundled import bundled, with_default
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.metrics.spec import Goal
+from lightning_colorize.models.checkpoint import read_intact
 from lightning_colorize.networks import skip_weights
-from lightning_colorize.runs.folder import BEST, LAST, read_config
+from lightning_colorize.runs.folder import BEST, CONFIG, LAST, flatten, read_config
 from lightning_colorize.runs.naming import begin, new_run_folder
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.runs.resuming import (
-    refuse_ended,
+    RunEnded,
     refuse_other_settings,
     refuse_settings_of_checkpoint,
 )
 from lightning_colorize.tasks import CGANTask, ColorizationTask
-from lightning_colorize.tasks.checkpoint import read_intact
-from lightning_colorize.training.callbacks import (
+from lightning_colorize.training.callbacks.banner import Banner
+from lightning_colorize.training.callbacks.baselines import BaselineMetrics
+from lightning_colorize.training.callbacks.checkpoints import (
     AtomicCheckpointIO,
-    Banner,
-    BaselineMetrics,
     BestCheckpoint,
-    EarlyStop,
-    FinalValidation,
-    FiniteTraining,
-    GANHealth,
-    GracefulStop,
-    ImageGrids,
     LastCheckpoint,
-    PredictFolder,
-    ResultWriter,
-    SaveConfig,
-    SharedFolder,
     SmoothedMonitor,
-    Throughput,
-    Validations,
-    forget_early_stop,
-    on_terminal,
-    progress_callbacks,
     with_atomic_checkpoints,
 )
-from lightning_colorize.training.devices import default_precision, several_processes
+from lightning_colorize.training.callbacks.finite import FiniteTraining
+from lightning_colorize.training.callbacks.gan_health import GANHealth
+from lightning_colorize.training.callbacks.grids import ImageGrids
+from lightning_colorize.training.callbacks.interrupt import GracefulStop
+from lightning_colorize.training.callbacks.predict_folder import PredictFolder
+from lightning_colorize.training.callbacks.progress import on_terminal, progress_callbacks
+from lightning_colorize.training.callbacks.result import ResultWriter
+from lightning_colorize.training.callbacks.throughput import Throughput
+from lightning_colorize.training.callbacks.validations import (
+    EarlyStop,
+    FinalValidation,
+    Validations,
+    forget_early_stop,
+)
 from lightning_colorize.training.launchers import (
+    SharedFolder,
     refuse_other_processes,
     refuse_restarts_by_one_store,
     refuse_sync_batchnorm,
+    trains_in_parallel,
     with_slurm,
 )
-from lightning_colorize.training.loggers import build_loggers
+from lightning_colorize.training.loggers.build import build_loggers
+from lightning_colorize.training.messages import explained_type_errors
 from lightning_colorize.training.options import RunOptions
 
 # Missing if the class takes no arguments.
 _ENCODER_ARGUMENTS = "model.init_args.encoder.init_args"
 # Of a task: the run that its network starts from.
 _CHECKPOINTS = ("checkpoint", "generator_checkpoint")
-_load_yaml = get_loader("yaml")
+_PARSER_MODE = "lightning_colorize"
 
 
 def _load_setting(text: str) -> Any:
@@ -75,11 +78,8 @@ def _load_setting(text: str) -> Any:
     So does W&B pass a null of a sweep, and jsonargparse 4.53 that of a class within a class, as in
     `--model.encoder.weights null`, to its inner parser.
     """
-    value = _load_yaml(text)
+    value = get_loader("yaml")(text)
     return None if value == "None" else value
-
-
-set_loader("yaml", _load_setting, exceptions=(yaml.YAMLError,))
 
 
 class ColorizeCLI(LightningCLI):
@@ -119,11 +119,15 @@ class ColorizeCLI(LightningCLI):
         self.is_run = scratch is None
         self.folder = resumed or scratch or Path()
         _refuse_binary(_config_paths(words))
+        # A mode of our own: that of the name "yaml" is shared by all parsers of the process.
+        set_loader(_PARSER_MODE, _load_setting, exceptions=(yaml.YAMLError,))
         super().__init__(
             ColorizationTask,
             ColorizationDataModule,
             subclass_mode_model=True,
             save_config_callback=SaveConfig if scratch is None else None,
+            # Lightning's own file would be refused in an existing run folder.
+            save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=42,
             trainer_defaults={
                 "num_sanity_val_steps": 0,
@@ -133,6 +137,7 @@ class ColorizeCLI(LightningCLI):
             },
             parser_kwargs={
                 "prog": prog,
+                "parser_mode": _PARSER_MODE,
                 "usage": "%(prog)s --config FILE [--config FILE ...] [--KEY VALUE ...]",
                 "description": "Train an experiment in a new run folder.",
                 "exit_on_error": False,
@@ -170,13 +175,11 @@ class ColorizeCLI(LightningCLI):
             self._auto_resume()
 
     def _auto_resume(self) -> None:
-        """Resume the run if it has a checkpoint, as `resume` would.
-
-        Raises:
-            RunEnded: If the run has ended.
-        """
+        """Resume the run if it has a checkpoint, as `resume` would."""
         refuse_other_settings(self.folder, self._settings())
-        refuse_ended(self.folder)
+        result = RunResult.read(self.folder)
+        if result is not None and result.ended:
+            raise RunEnded(f"{self.folder} is {result.status.replace('_', ' ')}")
         self.resumed = (self.folder / LAST).is_file()
 
     def _settings(self) -> dict[str, Any]:
@@ -242,9 +245,10 @@ class ColorizeCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the run's folder, loggers and callbacks to the Trainer's configuration."""
         config = self.config_init.trainer
-        if config.strategy == "auto" and several_processes(
-            config.accelerator, config.devices, config.num_nodes
-        ):
+        config.plugins = with_slurm(with_atomic_checkpoints(config.plugins))
+        with explained_type_errors():
+            parallel = config.strategy == "auto" and trains_in_parallel(config)
+        if parallel:
             config.strategy = self.model.distributed_strategy
         self.model.check(config, self.datamodule.size)
         baselines = BaselineMetrics()
@@ -259,7 +263,11 @@ class ColorizeCLI(LightningCLI):
                 # Without data, no folder is created.
                 self.datamodule.prepare_data()
                 self.datamodule.setup()
-                create_folder(self.folder)
+                try:
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                except OSError as error:
+                    fault = f"{self.folder} cannot be created: {error.strerror}"
+                    raise UsageError(f"{fault}; give another --run.root") from error
                 self.claim(self.folder)
                 begin(self.folder, self.resumed, self.config_init.run.auto_resume)
             if self.resumed:
@@ -272,8 +280,12 @@ class ColorizeCLI(LightningCLI):
         # Ours first: they run while averaged weights are still in place after a validation.
         given = config.callbacks or []
         config.callbacks = [*callbacks, *(given if isinstance(given, list) else [given])]
-        config.plugins = with_slurm(with_atomic_checkpoints(config.plugins))
-        trainer: Trainer = super().instantiate_trainer(default_root_dir=str(self.folder), **kwargs)
+        with explained_type_errors():
+            trainer: Trainer = super().instantiate_trainer(
+                default_root_dir=str(self.folder),
+                enable_autolog_hparams=False,  # SaveConfig logs the whole configuration
+                **kwargs,
+            )
         refuse_other_processes(trainer)
         if config.sync_batchnorm:
             refuse_sync_batchnorm(trainer)
@@ -343,6 +355,30 @@ class ColorizeCLI(LightningCLI):
         ]
 
 
+class SaveConfig(SaveConfigCallback):
+    """Writes `config.yaml` to the run folder and logs the configuration.
+
+    `fit --config RUN/config.yaml` repeats the run in a new folder: the run's name is omitted. The
+    file is written when training starts, so that a refused `resume` changes nothing.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Wait for the start of training."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write and log, on rank 0."""
+        super().setup(trainer, pl_module, "fit")
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write and log."""
+        config = self.config.clone()
+        config["run.name"], config["run.auto_resume"] = None, False
+        text = self.parser.dump(config, skip_unset=False, format="yaml")
+        write_atomic(Path(trainer.default_root_dir) / CONFIG, text)
+        for logger in trainer.loggers:
+            logger.log_hyperparams(flatten(yaml.safe_load(text)))
+
+
 class NamedCLI(ColorizeCLI):
     """Names the run and parses its configuration; builds nothing."""
 
@@ -366,18 +402,12 @@ def absolute(path: str | Path | None) -> str | None:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def create_folder(folder: Path) -> None:
-    """Create a run folder.
-
-    Raises:
-        UsageError: If that fails.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"{folder} cannot be created: {error.strerror}; give another --run.root"
-        ) from error
+def default_precision(accelerator: str) -> Literal["bf16-mixed", "32-true"]:
+    """Return bf16-mixed on GPUs that support it natively, where it is twice as fast."""
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16-mixed"
+    return "32-true"
 
 
 def config_path(words: list[str]) -> Path | None:
@@ -405,7 +435,7 @@ def _refuse_binary(paths: list[Path]) -> None:
 
 
 def base_config(words: list[str]) -> Path:
-    """Return the file of defaults: `base.yaml` beside the experiment, else the bundled one."""
+    """Return the file of defaults: `base.yaml` next to the experiment, else the bundled one."""
     given = config_path(words)
     if given is not None and (given.parent / "base.yaml").is_file():
         return given.parent / "base.yaml"

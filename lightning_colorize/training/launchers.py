@@ -1,16 +1,33 @@
-"""Checks for processes that Slurm's `srun` or torchrun started."""
+"""The processes of a run, and checks of those that Slurm's `srun` or torchrun started."""
 
 import os
+from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.plugins.environments import (  # type: ignore[attr-defined]
     ClusterEnvironment,
     SLURMEnvironment,
     TorchElasticEnvironment,
 )
+from pytorch_lightning.strategies import DDPStrategy
 
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.runs.folder import LOCK
+
+
+def trains_in_parallel(config: Any) -> bool:
+    """Return whether a Trainer with these arguments, and the strategy `auto`, chooses DDP."""
+    trainer = Trainer(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+        plugins=config.plugins,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+    )
+    return isinstance(trainer.strategy, DDPStrategy)
 
 
 def with_slurm(plugins: list[Any]) -> list[Any]:
@@ -45,9 +62,6 @@ def refuse_other_processes(trainer: Trainer) -> None:
     """Refuse to train in fewer or more processes than were started.
 
     Lightning would start separate runs, or wait forever for the missing processes.
-
-    Raises:
-        UsageError: If the numbers differ.
     """
     environment = trainer._accelerator_connector.cluster_environment
     if isinstance(environment, SLURMEnvironment):
@@ -70,10 +84,7 @@ def refuse_restarts_by_one_store() -> None:
     """Refuse restarts by torchrun that reuse the store of the first start.
 
     Restarted processes may read the address of a dead process from it and wait forever
-    (pytorch/pytorch#135712, as of PyTorch 2.15).
-
-    Raises:
-        UsageError: If torchrun may restart this process with the same store.
+    (pytorch/pytorch#135712, still open in PyTorch 2.15).
     """
     shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0))
@@ -85,16 +96,37 @@ def refuse_restarts_by_one_store() -> None:
 
 
 def refuse_sync_batchnorm(trainer: Trainer) -> None:
-    """Refuse synchronized batch norm on CPUs, where PyTorch fails in the first step.
-
-    Raises:
-        UsageError: If the Trainer has several CPU processes.
-    """
+    """Refuse synchronized batch norm on CPUs, where PyTorch fails in the first step."""
     if trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
         raise UsageError(
             "--trainer.sync_batchnorm: true\naccepted: false; PyTorch does not support it on CPUs, "
             "use group norm instead"
         )
+
+
+class SharedFolder(Callback):
+    """Refuses to train on several nodes that do not share the run folder.
+
+    Rank 0 writes the checkpoints, and all ranks read them. A node without them would silently
+    resume from different weights.
+    """
+
+    def __init__(self, folder: Path, resumed: bool) -> None:
+        self.folder = folder
+        self.resumed = resumed
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Compare, before Lightning loads a checkpoint."""
+        if trainer.num_nodes == 1 or stage != "fit":
+            return
+        decide = trainer.strategy.reduce_boolean_decision
+        seen = decide((self.folder / LOCK).is_file())
+        same = decide(self.resumed) == decide(self.resumed, all=False)
+        if not (seen and same):
+            raise UsageError(
+                f"not all nodes see {self.folder}: --run.root must be a shared folder with the "
+                "same path on all nodes"
+            )
 
 
 def _processes(count: int) -> str:

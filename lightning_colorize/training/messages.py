@@ -1,7 +1,7 @@
-"""Bad input to `fit` in at most three lines: the key and its value, what is accepted.
+"""Bad input to `fit` in at most three lines: the key, its value and the accepted values.
 
-jsonargparse reports an error once per enclosing key, the innermost last. The names that are
-accepted come from the signatures.
+jsonargparse has one class for all its errors: the key, the value and what is wrong are only in the
+text, once per enclosing key, the innermost last. The accepted names come from the signatures.
 """
 
 import difflib
@@ -48,29 +48,23 @@ _WIDTH = 300  # characters of a line; `fit --help all` has long lists in full
 def explained(prefix: str = "") -> Iterator[None]:
     """Turn errors about the user's input into a UsageError.
 
-    Raises:
-        UsageError: In place of an error that the user can correct.
+    A TypeError is none: it is a bug, perhaps in the user's own encoder, and needs its traceback.
     """
     try:
         yield
-    except Exception as error:
-        if not is_bad_input(error):
+    except (ArgumentError, MisconfigurationException, ValueError) as error:
+        if not isinstance(_cause(error), (ArgumentError, MisconfigurationException, ValueError)):
             raise
         raise UsageError(f"{prefix}{explain(error)}") from None
 
 
-def is_bad_input(error: BaseException) -> bool:
-    """Return whether the user can correct an error that is raised while a run is set up.
-
-    A TypeError is one only if Lightning raises it about its own arguments. Elsewhere it is a bug,
-    perhaps in the user's own encoder, and needs its traceback.
-    """
-    error = _cause(error)
-    if isinstance(error, TypeError) and error.__traceback__ is not None:
-        frame = inspect.getinnerframes(error.__traceback__)[-1].frame
-        module: str = frame.f_globals["__name__"]
-        return module.startswith(("pytorch_lightning", "lightning_fabric"))
-    return isinstance(error, (ArgumentError, MisconfigurationException, ValueError))
+@contextmanager
+def explained_type_errors() -> Iterator[None]:
+    """Turn the TypeError by which Lightning refuses a Trainer's argument into a UsageError."""
+    try:
+        yield
+    except TypeError as error:
+        raise UsageError(" ".join(str(error).split())) from error
 
 
 def explain(error: BaseException) -> str:
@@ -85,7 +79,7 @@ def explain(error: BaseException) -> str:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return what a constructor raised; jsonargparse wraps it in an account of all types."""
+    """Return what a constructor raised; jsonargparse wraps it in a ValueError about all types."""
     while str(error).startswith("Does not validate") and error.__cause__ is not None:
         error = error.__cause__
     return error

@@ -3,15 +3,13 @@
 import errno
 import logging
 import signal
-import sys
 import threading
-import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pytorch_lightning.trainer.connectors import checkpoint_connector
+import torch
 from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-defined]
     MisconfigurationException,
@@ -19,12 +17,13 @@ from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-define
 
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.common.memory import is_out_of_memory
+from lightning_colorize.models.checkpoint import read_intact
 from lightning_colorize.networks import WeightsError
 from lightning_colorize.runs.folder import BEST, LAST, LOCK, lock
-from lightning_colorize.tasks.checkpoint import read_intact
-from lightning_colorize.training.callbacks import RunInterrupted, TrainingDiverged
+from lightning_colorize.training.callbacks.finite import TrainingDiverged
+from lightning_colorize.training.callbacks.interrupt import RunInterrupted
 from lightning_colorize.training.cli import ColorizeCLI
-from lightning_colorize.training.loggers import close_loggers
+from lightning_colorize.training.loggers.build import close_loggers
 from lightning_colorize.training.messages import explain, explained
 
 _NOISE = (
@@ -59,7 +58,7 @@ def session(
 
     Args:
         words: The command line after the command's name.
-        program: The command's name in messages.
+        program: The command's name in the help.
         resumed: The folder of a run to resume.
         scratch: The folder for work that is not a run.
     """
@@ -76,10 +75,20 @@ def session(
     except BaseException:
         locks.close()
         for folder in claimed:
-            discard_empty(folder)
+            # The run did not start.
+            if [path.name for path in folder.iterdir()] == [LOCK]:
+                (folder / LOCK).unlink()
+                folder.rmdir()
         raise
+    connector = cli.trainer._checkpoint_connector
+    for step in ("_restore_modules_and_callbacks", "restore_training_state"):
+        setattr(connector, step, _restoring()(getattr(connector, step)))
     try:
-        with _explained_disk_errors(cli.folder), _closed_loggers(cli):
+        with _explained_disk_errors(cli.folder), ExitStack() as closing:
+            # W&B shows whether the run failed.
+            closing.push(
+                lambda kind, *_: close_loggers(cli.trainer.loggers, failed=kind is not None)
+            )
             yield cli
     except RunInterrupted as error:
         # Rank 0's code is the run's. If another rank exited with an error, Lightning, which started
@@ -94,66 +103,67 @@ def session(
         if cli.trainer.state.status == TrainerStatus.INTERRUPTED:
             raise SystemExit(128 + signal.SIGINT) from None
         raise exit_
-    except (MisconfigurationException, WeightsError) as error:
-        # Lightning checks some settings only when it uses them, such as the monitored metric; a
-        # resumed run reads a perceptual loss's weights in its first step.
-        raise UsageError(explain(error)) from None
     except (UsageError, WorkError, OSError):
         raise
     except Exception as error:
-        if type(error).__module__.startswith(("torch._dynamo.", "torch._inductor.")):
-            raise WorkError(
-                f"torch.compile failed ({first_line(error)}); set --model.compile false and "
-                "--data.compile false"
-            ) from error
-        if cli.trainer.world_size > 1 and _is_about_another_process(error):
-            raise WorkError(
-                f"another process of the run ended or is unreachable ({first_line(error)}); "
-                f"to continue: lightning-colorize resume {cli.folder}"
-            ) from None
-        if not is_out_of_memory(error):
-            if _is_of_restoring(error):
-                raise UsageError(
-                    f"{cli.resume_from} does not fit the run's settings, or is damaged "
-                    f"({' '.join(str(error).split())[:200]}): start another run with fit"
-                ) from error
+        if (explanation := _explanation(error, cli)) is None:
             raise
-        size = cli.datamodule.batch_size
-        print(
-            f"{program}: out of memory at batch size {size}: "
-            f"try --data.batch_size {max(1, size // 2)}",
-            file=sys.stderr,
-        )
-        raise SystemExit(1) from None
+        raise explanation from error
     finally:
         locks.close()
 
 
+class _NotRestoredError(Exception):
+    """Lightning failed to restore a checkpoint, for the reason that is this error's cause."""
+
+
 @contextmanager
-def _closed_loggers(cli: ColorizeCLI) -> Iterator[None]:
-    """Close the run's loggers at the end; W&B shows whether the run failed."""
-    failed = True
+def _restoring() -> Iterator[None]:
+    """Name an error of restoring a checkpoint: load_state_dict raises nearly any class."""
     try:
         yield
-        failed = False
-    finally:
-        close_loggers(cli.trainer.loggers, failed=failed)
+    except Exception as error:
+        raise _NotRestoredError from error
 
 
-def discard_empty(folder: Path) -> None:
-    """Remove the folder of a run that did not start, if it contains only its lock."""
-    if {path.name for path in folder.iterdir()} == {LOCK}:
-        (folder / LOCK).unlink()
-        folder.rmdir()
+def _explanation(error: Exception, cli: ColorizeCLI) -> Exception | None:
+    """Return an error of one line in place of one that is not a bug; None for a bug."""
+    cause = error.__cause__ if isinstance(error, _NotRestoredError) else error
+    assert isinstance(cause, Exception)
+    if isinstance(cause, (MisconfigurationException, WeightsError)):
+        # Lightning checks some settings only when it uses them, such as the monitored metric; a
+        # resumed run reads a perceptual loss's weights in its first step.
+        return UsageError(explain(cause))
+    if isinstance(cause, (UsageError, WorkError, OSError)):
+        return cause
+    if cli.trainer.world_size > 1 and _is_about_another_process(cause):
+        return WorkError(
+            f"another process of the run ended or is unreachable ({first_line(cause)}); "
+            f"to continue: lightning-colorize resume {cli.folder}"
+        )
+    if is_out_of_memory(cause):
+        size = cli.datamodule.batch_size
+        return WorkError(
+            f"out of memory at batch size {size}: try --data.batch_size {max(1, size // 2)}"
+        )
+    from torch._dynamo.exc import TorchDynamoException
+
+    if isinstance(cause, TorchDynamoException):
+        return WorkError(
+            f"torch.compile failed ({first_line(cause)}); set --model.compile false and "
+            "--data.compile false"
+        )
+    if cause is not error:
+        return UsageError(
+            f"{cli.resume_from} does not fit the run's settings, or is damaged "
+            f"({' '.join(str(cause).split())[:200]}): start another run with fit"
+        )
+    return None
 
 
 @contextmanager
 def _explained_disk_errors(folder: Path) -> Iterator[None]:
-    """Turn the error of a write to a full or read-only run folder into one line.
-
-    Raises:
-        WorkError: In place of the error.
-    """
+    """Turn the error of a write to a full or read-only run folder into one line."""
 
     def hook(args: threading.ExceptHookArgs) -> None:
         # TensorBoard writes in a thread, and raises the error again in its next call.
@@ -188,15 +198,6 @@ def _is_disk_error(error: OSError, folder: Path) -> bool:
 
 
 def _is_about_another_process(error: BaseException) -> bool:
-    """Return whether a connection between ranks failed; torch has no exception class for it."""
-    text = str(error).lower()
-    return "gloo" in text or ("nccl" in text and "remote" in text)
-
-
-def _is_of_restoring(error: BaseException) -> bool:
-    """Return whether Lightning was restoring a checkpoint."""
-    return any(
-        frame.f_globals["__name__"] == checkpoint_connector.__name__
-        and "restore" in frame.f_code.co_name
-        for frame, _ in traceback.walk_tb(error.__traceback__)
-    )
+    """Return whether a connection between ranks failed."""
+    # gloo raises mere RuntimeErrors.
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower()

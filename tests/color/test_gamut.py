@@ -19,8 +19,10 @@ def is_outside(L, ab, tolerance=0.0):
 
 def test_fitted_colors_are_inside_srgb():
     L, ab = random_lab(0)
+    before = ab.clone()
     assert is_outside(L, ab).float().mean() > 0.7
     assert not is_outside(L, fit_gamut(L, ab), tolerance=1e-3).any()
+    assert torch.equal(ab, before)
 
 
 def test_fit_gamut_preserves_lightness():
@@ -55,16 +57,9 @@ def test_fit_gamut_leaves_colors_inside_unchanged():
     L, ab = to_lab(rgb)
     assert is_outside(L, ab).any()
     assert torch.equal(fit_gamut(L, ab), ab)
-    # Also beside colors that are not.
+    # Also next to colors that are not.
     ab[:, :, :4] *= 5
     assert torch.equal(fit_gamut(L, ab)[:, :, 4:], ab[:, :, 4:])
-
-
-def test_fit_gamut_does_not_modify_its_input():
-    L, ab = random_lab(6)
-    before = ab.clone()
-    fit_gamut(L, ab)
-    assert torch.equal(ab, before)
 
 
 @settings(max_examples=50, deadline=None)
@@ -76,7 +71,7 @@ def test_any_color_is_finite_and_fits(L, a, b):
     assert not is_outside(lightness, fitted, tolerance=1e-3).any()
 
 
-def test_rgb_in_the_gamut_is_that_of_the_fitted_colors():
+def test_rgb_in_the_gamut_equals_the_fitted_colors():
     L, ab = torch.rand(2, 1, 9, 11) * 100, (torch.rand(2, 2, 9, 11) - 0.5) * 250
     expected = to_rgb(L, fit_gamut(L, ab))
     torch.testing.assert_close(to_rgb_in_gamut(L, ab), expected, rtol=0, atol=1e-5)

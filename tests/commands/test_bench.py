@@ -5,10 +5,9 @@ import os
 import numpy as np
 import pytest
 
-from lightning_colorize.benchmarking.stages import Stage, conclusion, default_workers
+from lightning_colorize.benchmarking.stages import BenchStage, conclusion, default_workers
 from lightning_colorize.benchmarking.timing import Timing
 from lightning_colorize.commands import bench
-from lightning_colorize.common.errors import UsageError
 from tests.conftest import write_images
 
 
@@ -67,7 +66,8 @@ def test_images_are_generated_without_a_folder(capsys, monkeypatch):
 def _stages(**rates):
     details = {"together": "memory"}
     return [
-        Stage(kind, details.get(kind, kind), Timing([rate], [1.0])) for kind, rate in rates.items()
+        BenchStage(kind, details.get(kind, kind), Timing([rate], [1.0]))
+        for kind, rate in rates.items()
     ]
 
 
@@ -81,7 +81,7 @@ def test_the_slowest_part_limits():
 
 def test_images_that_do_not_fit_in_memory_come_from_files():
     stages = _stages(loader=100, memory=9000, lab=900, augment=800, step=400)
-    stages.append(Stage("together", "files, 2 workers", Timing([95], [1.0])))
+    stages.append(BenchStage("together", "files, 2 workers", Timing([95], [1.0])))
     text = conclusion(stages)
     assert text.startswith("The loader (files, 2 workers) limits: 100 images/s; the training ")
     assert "step is 4.0 times as fast, the conversion 8.0 times" in text
@@ -93,26 +93,3 @@ def test_images_that_do_not_fit_in_memory_come_from_files():
 def test_workers_are_tried_up_to_the_cores(monkeypatch, cores, expected):
     monkeypatch.setattr("lightning_colorize.benchmarking.stages.cores", lambda: cores)
     assert default_workers() == expected
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--size", "0"], "--size 0: it must be above 0"),
-        (["--batch-size", "-1"], "--batch-size -1"),
-        (["--seconds", "0"], "--seconds 0"),
-        (["--workers", "2", "-1"], "--workers is -1"),
-        (["--device", "abacus"], "--device abacus"),
-        (["--data", "nowhere"], "nowhere does not exist: --data"),
-        (["--data", "nowhere", "--json", "."], "--json . is a folder"),
-    ],
-)
-def test_wrong_use_is_one_line(words, message):
-    with pytest.raises(UsageError, match=message) as error:
-        _bench(*words)
-    assert "\n" not in str(error.value)
-
-
-def test_a_folder_without_images(tmp_path):
-    with pytest.raises(UsageError, match="is empty: put images into it, or name another"):
-        _bench("--data", tmp_path)

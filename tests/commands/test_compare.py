@@ -4,12 +4,11 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from lightning_colorize.metrics import BASELINES
 from lightning_colorize.metrics.spec import NAMES
-from tests.reports.html import content, requests_another_site
+from tests.reports.html import content, embedded, requests_another_site
 
 METRICS = set(NAMES)
 
@@ -162,14 +161,8 @@ def test_a_broken_configuration_is_a_warning(compare, finished_run, other_run, c
     assert "settings of b are unknown" in (out / "index.html").read_text()
 
 
-def test_a_system_that_diverged_is_named(compare, finished_run, other_run, capsys):
-    path = other_run / "checkpoints" / "best.ckpt"
-    checkpoint = torch.load(path, weights_only=True)
-    for name, value in checkpoint["state_dict"].items():
-        if name.endswith("running_var"):
-            value.fill_(-1.0)
-    torch.save(checkpoint, path)
-    code, numbers, out = compare(f"diverged={other_run}", f"net={finished_run}")
+def test_a_system_that_diverged_is_named(compare, finished_run, diverged, capsys):
+    code, numbers, out = compare(f"diverged={diverged}", f"net={finished_run}")
     assert code == 1
     assert numbers["metrics"]["diverged"]["psnr"] is None
     message = "diverged predicted colors that are not finite (NaN) for 3 of 3 images"
@@ -179,7 +172,7 @@ def test_a_system_that_diverged_is_named(compare, finished_run, other_run, capsy
     sheet = Image.open(out / "sheets" / "00000.jpg")
     corner = sheet.width // 4 + 12, 40
     assert np.allclose(sheet.getpixel(corner), (110, 110, 120), atol=4)
-    words = (f"diverged={other_run}", f"net={finished_run}", "--study", "--overwrite")
+    words = (f"diverged={diverged}", f"net={finished_run}", "--study", "--overwrite")
     assert compare(*words)[0] == 2
     assert "can be used in the study" in capsys.readouterr().err
 
@@ -232,16 +225,12 @@ def test_nothing_is_overwritten_unless_asked(compare, finished_run, tmp_path, ca
     assert own.exists()
 
 
-def _study(html):
-    return json.loads(re.search(r'id="study">(.*?)</script>', html, re.DOTALL).group(1))
-
-
 def test_files_of_a_study_do_not_reveal_their_system(compare, finished_run, colored_elsewhere):
     words = (f"net={finished_run}", f"theirs={colored_elsewhere}", "--study")
     code, _, out = compare(*words)
     assert code == 0
     html = (out / "study.html").read_text()
-    study = _study(html)
+    study = embedded(html, "study")
     assert study["systems"] == ["net", "theirs"]
     assert study["questions"] == ["real", "better"]
     assert len(study["images"]) == 3
@@ -265,7 +254,7 @@ def test_files_of_a_study_do_not_reveal_their_system(compare, finished_run, colo
 
 def test_a_study_shows_the_true_images(compare, finished_run, photo_folder):
     _, _, out = compare(f"net={finished_run}", "--study")
-    image = _study((out / "study.html").read_text())["images"][0]
+    image = embedded((out / "study.html").read_text(), "study")["images"][0]
     truth = np.asarray(Image.open(photo_folder / image["name"]).convert("RGB"), dtype=float)
     shown = np.asarray(Image.open(out / image["truth"]), dtype=float)
     (colored,) = (np.asarray(Image.open(out / file), dtype=float) for file in image["systems"])
@@ -283,7 +272,9 @@ def test_a_study_leaves_out_grey_photographs(compare, finished_run, photo_folder
     Image.open(first).convert("L").convert("RGB").save(photos / "grey.png")
     _, numbers, out = compare(f"net={finished_run}", "--study", data=photos)
     assert numbers["images"] == 4
-    names = [image["name"] for image in _study((out / "study.html").read_text())["images"]]
+    names = [
+        image["name"] for image in embedded((out / "study.html").read_text(), "study")["images"]
+    ]
     assert len(names) == 3
     assert "grey.png" not in names
 
@@ -291,42 +282,6 @@ def test_a_study_leaves_out_grey_photographs(compare, finished_run, photo_folder
 def test_a_study_without_truth_asks_only_for_preference(compare, finished_run, colored_elsewhere):
     words = (f"a={finished_run}", f"b={finished_run}", "--study")
     _, _, out = compare(*words, data=colored_elsewhere)
-    study = _study((out / "study.html").read_text())
+    study = embedded((out / "study.html").read_text(), "study")
     assert study["questions"] == ["better"]
     assert study["images"][0]["truth"] is None
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("a=RUN", "a=RUN"), "two systems are named a"),
-        (("a=nowhere",), "nowhere does not exist"),
-        (("a=RUN", "--data", "nowhere"), "nowhere does not exist"),
-        (("truth=PHOTOS",), "truth is a reserved name"),
-        (("a=EMPTY",), "neither a run folder"),
-        (("a=RUN", "--size", "0"), "--size 0"),
-        (("a=RUN", "--max-images", "0"), "--max-images 0"),
-        (("a=RUN", "--seed", "-1"), "--seed -1: it must be 0 or more"),
-        (("a=RUN", "--out", "PHOTOS/page"), "is inside --data"),
-        (("a=RUN", "other=PHOTOS/val"), "contains none of the 3 images"),
-        (("a=RUN", "--no-truth", "--study"), "--study needs true colors, or two systems"),
-        (("a=RUN", "--out", "FILE"), "is a file"),
-        ((), "compare"),
-    ],
-)
-def test_wrong_use_is_one_line(
-    command, finished_run, photo_folder, tmp_path, capsys, words, message
-):
-    (tmp_path / "file").touch()
-    (tmp_path / "empty").mkdir()
-    paths = {"RUN": finished_run, "PHOTOS": photo_folder}
-    paths |= {"FILE": tmp_path / "file", "EMPTY": tmp_path / "empty"}
-    for name, path in paths.items():
-        words = [word.replace(name, str(path)) for word in words]
-    defaults = ["--data", photo_folder, "--out", tmp_path / "page"]
-    assert command("compare", *defaults, *words) == 2
-    output = capsys.readouterr()
-    assert output.err.startswith("lightning-colorize: ")
-    assert output.err.count("\n") == 1
-    assert message in output.err
-    assert not (tmp_path / "page").exists()

@@ -1,4 +1,3 @@
-import argparse
 import json
 import re
 import signal
@@ -17,24 +16,15 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from lightning_colorize.commands import dashboard
-from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps.storage import OpenStorage, open_storage
 from tests.sweeps.conftest import Engine, finish
-
-_PROGRAM = """
-import argparse, sys
-from lightning_colorize.commands import dashboard
-parser = argparse.ArgumentParser()
-dashboard.add_arguments(parser)
-sys.exit(dashboard.run(parser.parse_args(sys.argv[1:])))
-"""
 
 
 @contextmanager
 def _dashboard(*words):
     """The command in a process of its own, which Ctrl-C ends without a message."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, *map(str, words)],
+        [sys.executable, "-m", "lightning_colorize", "dashboard", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -48,12 +38,6 @@ def _dashboard(*words):
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert errors == ""
-
-
-def _parse(*words):
-    parser = argparse.ArgumentParser()
-    dashboard.add_arguments(parser)
-    return parser.parse_args(list(map(str, words)))
 
 
 def _shown_runs(url):
@@ -95,11 +79,10 @@ def test_serves_the_runs_on_this_machine_only_until_interrupted(tmp_path):
             assert _status(runs, f"elsewhere.example:{url[1]}") == 403
 
 
-def test_wrong_use(tmp_path):
-    with pytest.raises(UsageError, match="nowhere"):
-        dashboard.run(_parse("--root", tmp_path / "nowhere"))
-    with pytest.raises(UsageError, match="65535"):
-        dashboard.run(_parse("--root", tmp_path, "--port", 70000))
+def test_a_study_needs_optuna_dashboard(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
+    assert command("dashboard", "--study", _study(tmp_path)) == 2
+    assert "needs optuna-dashboard: pip install '.[cluster]'" in capsys.readouterr().err
 
 
 def _study(folder, url=None):
@@ -125,21 +108,12 @@ def test_serves_a_study_until_interrupted(tmp_path, kind):
             urllib.request.urlopen(delete, timeout=30)
 
 
-def test_a_study_that_cannot_be_shown(tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match="does not exist"):
-        dashboard.run(_parse("--study", tmp_path / "nowhere"))
-    study = _study(tmp_path)
-    monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
-    with pytest.raises(UsageError, match=r"needs optuna-dashboard: pip install '\.\[cluster\]'"):
-        dashboard.run(_parse("--study", study))
-
-
 def test_a_password_is_not_shown(tmp_path, monkeypatch, capsys):
     storage = open_storage(_study(tmp_path), create=False).storage
     secret, shown = (f"postgresql://somebody:{word}@host/studies" for word in ("secret", "***"))
     opened = OpenStorage(storage, None, secret, shown)
     monkeypatch.setattr("lightning_colorize.sweeps.storage.open_storage", lambda *_, **__: opened)
-    monkeypatch.setattr(dashboard._Server, "serve_forever", lambda server: None)
+    monkeypatch.setattr("werkzeug.serving.BaseWSGIServer.serve_forever", lambda server: None)
     # Takes seconds to import.
     fake = SimpleNamespace(wsgi=lambda storage: None)
     monkeypatch.setitem(sys.modules, "optuna_dashboard", fake)

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import re
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -15,15 +14,14 @@ from PIL import Image
 from skimage import data
 
 from lightning_colorize.inference import load_model
+from tests.distributed.launchers import free_port
 from tests.reports.conftest import DESK, browser  # noqa: F401
 
 
 @contextlib.contextmanager
 def _serve(folder, *words):
     """Start the command; yield its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "lightning_colorize", "demo", *words, "--port", str(port)],
         cwd=folder,
@@ -92,7 +90,7 @@ def test_models_color_side_by_side_and_answer_to_the_sliders(page, tmp_path):
         "first => [...document.querySelectorAll('img')].every(image => image.src !== first)",
         arg=first,
     )
-    page.get_by_text("Write the files at full size").click()
+    page.get_by_text("Save the images at full size").click()
     link = page.get_by_role("link", name=re.compile("KB")).nth(1)  # the first is the upload
     with page.expect_download() as download:
         link.click(timeout=60_000)
@@ -134,13 +132,13 @@ def test_what_cannot_be_colored_is_refused_on_the_page(page, tmp_path):
     shown.nth(3).wait_for(timeout=60_000)
     page.get_by_label("Remove").or_(page.get_by_label("Clear")).first.click()
     (tmp_path / "text.jpg").write_text("no image")
-    for name, message in (("large.png", "megapixels; the most is 1"), ("text.jpg", "cannot be")):
+    for name, message in (("large.png", "megapixels; the maximum is 1"), ("text.jpg", "cannot be")):
         if name == "large.png":
             _write_grey(tmp_path / name, 5)
         page.set_input_files("input[type=file]", tmp_path / name)
         page.get_by_text(message).wait_for(timeout=60_000)
         page.get_by_label("Remove").or_(page.get_by_label("Clear")).first.click()
-    page.get_by_text("Write the files at full size").click()
+    page.get_by_text("Save the images at full size").click()
     page.get_by_text("Choose a photograph first").wait_for(timeout=60_000)
     assert shown.count() == 0
 
@@ -151,18 +149,3 @@ def test_files_of_the_server_are_not_reachable(address, path):
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"{address}/gradio_api/file={path}")
     assert refused.value.code in (403, 404)
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--port", "0"], "is not in 1..65535"),
-        (["--max-megapixels", "0"], "must be above 0"),
-        (["--checkpoint", "default", "--checkpoint", "default"], "two models have one name"),
-        (["--checkpoint", "nothing.ckpt"], "nothing.ckpt does not exist"),
-        (["--host", "192.0.2.1"], "--host 192.0.2.1 --port 7860: "),
-    ],
-)
-def test_wrong_use_is_one_line(command, words, message, capsys):
-    assert command("demo", *words) == 2
-    assert message in capsys.readouterr().err

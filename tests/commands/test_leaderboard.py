@@ -100,7 +100,7 @@ def test_what_is_not_calibrated_or_no_result_is_refused(command, write, tmp_path
     assert "a.json is not calibrated: the truth itself" in capsys.readouterr().err
     folder = write(a={"system": "x"})
     assert command("leaderboard", folder, "--out", tmp_path / "out") == 2
-    assert "a.json is no result of a protocol: sha256" in capsys.readouterr().err
+    assert "a.json is not a protocol result: sha256" in capsys.readouterr().err
     without = _result("one")
     del without["rows"]["grey"]
     folder = write(a=without)

@@ -1,23 +1,12 @@
-import argparse
 import json
 import time
+from functools import partial
 
-import pytest
 from rich.console import Console
 
-from lightning_colorize.commands import runs
-from lightning_colorize.common.errors import UsageError
-
-_CONFIG = """seed_everything: {seed}
-run:
-  name: {name}
-model:
-  lr: {lr}
-  encoder:
-    class_path: lightning_colorize.networks.encoders.{encoder}
-data:
-  root: /photographs/{seed}
-  size: 128
+_CONFIG = """{{seed_everything: {seed}, run: {{name: {name}}},
+model: {{lr: {lr}, encoder: {{class_path: lightning_colorize.networks.encoders.{encoder}}}}},
+data: {{root: /photographs/{seed}, size: 128}}}}
 """
 
 
@@ -38,18 +27,11 @@ def _make(root, experiment, name, psnr=None, *, lr=0.001, encoder="ResNet", seed
     return folder
 
 
-def _list(*words):
-    parser = argparse.ArgumentParser()
-    runs.add_arguments(parser)
-    return runs.run(parser.parse_args(["list", *map(str, words)]))
-
-
 def _rows(capsys):
-    lines = capsys.readouterr().out.splitlines()
-    return [line.split() for line in lines]
+    return [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
-def test_the_best_run_is_first_and_unfinished_runs_are_marked(tmp_path, capsys):
+def test_the_best_run_is_first_and_unfinished_runs_are_marked(command, tmp_path, capsys):
     _make(tmp_path, "a", "good", 23.25)
     nothing = {"val/psnr": None, "val/ciede2000": 20.5}
     _make(tmp_path, "a", "diverged", 0.0, status="failed", metrics=nothing)
@@ -57,7 +39,7 @@ def test_the_best_run_is_first_and_unfinished_runs_are_marked(tmp_path, capsys):
     costs = {"device_hours": 8.25, "steady_images_per_second": 310.5}
     _make(tmp_path, "b", "best", 24.0, **costs)
     _make(tmp_path, "b", "gone")
-    assert _list("--root", tmp_path, "--json", tmp_path / "list.json") == 0
+    assert command("runs", "list", "--root", tmp_path, "--json", tmp_path / "list.json") == 0
     heading, *rows = _rows(capsys)
     assert heading[:4] == ["run", "status", "val/psnr", "-"]
     assert [row[0] for row in rows] == ["b/best", "a/good", "a/no_grey", "a/diverged", "b/gone"]
@@ -71,31 +53,24 @@ def test_the_best_run_is_first_and_unfinished_runs_are_marked(tmp_path, capsys):
     assert (diverged["value"], diverged["metrics"]) == (None, {"val/ciede2000": 20.5})
 
 
-def test_a_minimized_metric_is_sorted_in_ascending_order(tmp_path, capsys):
+def test_a_minimized_metric_is_sorted_in_ascending_order(command, tmp_path, capsys):
     for name, psnr in (("x", 22.0), ("z", 24.0), ("y", 23.0)):
         _make(tmp_path, "a", name, psnr)
-    assert _list("--root", tmp_path, "--sort", "ciede2000") == 0
+    assert command("runs", "list", "--root", tmp_path, "--sort", "ciede2000") == 0
     rows = _rows(capsys)
     assert "val/ciede2000" in rows[0]
-    assert [(row[0], row[2]) for row in rows[1:]] == [
-        ("a/z", "6.000"),
-        ("a/y", "7.000"),
-        ("a/x", "8.000"),
-    ]
+    assert [row[0] for row in rows[1:]] == ["a/z", "a/y", "a/x"]
+    assert [row[2] for row in rows[1:]] == ["6.000", "7.000", "8.000"]
 
 
-def test_different_settings_are_shown_except_names_paths_and_seeds(tmp_path, capsys):
+def test_different_settings_are_shown_except_names_paths_and_seeds(command, tmp_path, capsys):
     _make(tmp_path, "a", "one", 24.0, lr=0.001, encoder="ResNet", seed=1)
     _make(tmp_path, "a", "two", 23.0, lr=0.01, encoder="VGG16", seed=2)
     _make(tmp_path, "a", "three", 22.0, lr=0.1, encoder="VGG16", seed=3)
-    assert _list("--root", tmp_path, "--json", tmp_path / "list.json") == 0
+    assert command("runs", "list", "--root", tmp_path, "--json", tmp_path / "list.json") == 0
     heading, *rows = _rows(capsys)
     assert heading[-2:] == ["lr", "encoder"]
-    assert [row[-2:] for row in rows] == [
-        ["0.001", "ResNet"],
-        ["0.01", "VGG16"],
-        ["0.1", "VGG16"],
-    ]
+    assert [" ".join(row[-2:]) for row in rows] == ["0.001 ResNet", "0.01 VGG16", "0.1 VGG16"]
     first = json.loads((tmp_path / "list.json").read_text())[0]
     assert first["differs"] == {
         "model.lr": "0.001",
@@ -103,17 +78,17 @@ def test_different_settings_are_shown_except_names_paths_and_seeds(tmp_path, cap
     }
 
 
-def test_equal_setting_names_are_qualified(tmp_path, capsys):
+def test_equal_setting_names_are_qualified(command, tmp_path, capsys):
     for i in range(2):
-        folder = tmp_path / "a" / str(i)
-        folder.mkdir(parents=True)
-        text = f"encoder:\n  init_args:\n    width: {i}\ndecoder:\n  width: {i + 5}\n"
-        (folder / "config.yaml").write_text(text)
-    assert _list("--root", tmp_path) == 0
+        text = f"{{encoder: {{init_args: {{width: {i}}}}}, decoder: {{width: {i + 5}}}}}"
+        (_make(tmp_path, "a", str(i)) / "config.yaml").write_text(text)
+    assert command("runs", "list", "--root", tmp_path) == 0
     assert _rows(capsys)[0][-2:] == ["encoder.width", "decoder.width"]
 
 
-def test_a_narrow_terminal_shows_fewer_settings_but_whole_cells(tmp_path, capsys, monkeypatch):
+def test_a_narrow_terminal_shows_fewer_settings_but_whole_cells(
+    command, tmp_path, capsys, monkeypatch
+):
     for i in range(2):
         folder = _make(tmp_path, "experiment", f"run{i}", 22.0 + i)
         settings = "".join(f"setting_number_{k}: {i}\n" for k in range(9))
@@ -124,61 +99,51 @@ def test_a_narrow_terminal_shows_fewer_settings_but_whole_cells(tmp_path, capsys
             "rich.console.Console",
             lambda width=width: Console(force_terminal=True, width=width, no_color=True),
         )
-        assert _list("--root", tmp_path) == 0
+        assert command("runs", "list", "--root", tmp_path) == 0
         text = capsys.readouterr().out
         assert text.count("setting_number_") == columns
         assert "experiment/run0" in text
         assert f"{9 - columns} more settings differ" in text
 
 
-def test_one_broken_file_does_not_hide_the_other_runs(tmp_path, capsys):
+def test_one_broken_file_does_not_hide_the_other_runs(command, tmp_path, capsys):
     (_make(tmp_path, "a", "broken", 22.0) / "result.json").write_text("{")
     (_make(tmp_path, "a", "odd", 23.0) / "config.yaml").write_text("a: [")
     _make(tmp_path, "a", "good", 24.0)
     (_make(tmp_path, "b", "empty", 22.0) / "result.json").write_text("{}")
-    assert _list("--root", tmp_path) == 0
+    assert command("runs", "list", "--root", tmp_path) == 0
     heading, *rows = _rows(capsys)
     assert heading[-1] == "time"
-    assert [row[:2] for row in rows] == [
-        ["a/good", "finished"],
-        ["a/odd", "finished"],
-        ["a/broken", "unreadable"],
-        ["b/empty", "unreadable"],
-    ]
+    assert [row[0] for row in rows] == ["a/good", "a/odd", "a/broken", "b/empty"]
+    assert [row[1] for row in rows] == ["finished"] * 2 + ["unreadable"] * 2
 
 
-def test_no_runs_is_one_line_and_no_error(tmp_path, capsys):
-    assert _list("--root", tmp_path) == 0
+def test_no_runs_is_one_line_and_no_error(command, tmp_path, capsys):
+    assert command("runs", "list", "--root", tmp_path) == 0
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     assert "no runs" in out
 
 
-def test_wrong_use(tmp_path):
-    with pytest.raises(UsageError, match="nowhere"):
-        _list("--root", tmp_path / "nowhere")
+def test_wrong_use_and_one_experiment(command, error_of, tmp_path, capsys):
+    refusal = partial(error_of, "runs", "list", "--root", tmp_path)
+    assert "nowhere" in error_of("runs", "list", "--root", tmp_path / "nowhere")
     _make(tmp_path, "a", "one", 22.0)
-    with pytest.raises(UsageError, match="available: val/ciede2000, val/psnr"):
-        _list("--root", tmp_path, "--sort", "lpips")
-    with pytest.raises(UsageError, match="available: a"):
-        _list("--root", tmp_path, "--experiment", "b")
-    with pytest.raises(UsageError, match=r"--json .* is a folder"):
-        _list("--root", tmp_path, "--json", tmp_path)
-
-
-def test_only_one_experiment(tmp_path, capsys):
-    _make(tmp_path, "a", "one", 22.0)
+    assert "available: val/ciede2000, val/psnr" in refusal("--sort", "lpips")
+    assert "available: a" in refusal("--experiment", "b")
     _make(tmp_path, "b", "two", 23.0)
-    assert _list("--root", tmp_path, "--experiment", "a") == 0
-    assert [row[0] for row in _rows(capsys)] == ["run", "a/one"]
+    capsys.readouterr()
+    assert command("runs", "list", "--root", tmp_path, "--experiment", "b") == 0
+    assert [row[0] for row in _rows(capsys)] == ["run", "b/two"]
+    assert f"--json {tmp_path} is a folder" in refusal("--json", tmp_path)
 
 
-def test_listing_two_hundred_runs_is_fast(tmp_path, capsys):
+def test_listing_two_hundred_runs_is_fast(command, tmp_path, capsys):
     for i in range(200):
         folder = _make(tmp_path, f"e{i % 3}", f"run{i}", 20 + i / 100, lr=i % 7)
         with (folder / "config.yaml").open("a") as file:
             file.writelines(f"option_{k}: {k}\n" for k in range(100))
     start = time.process_time()
-    assert _list("--root", tmp_path) == 0
+    assert command("runs", "list", "--root", tmp_path) == 0
     assert time.process_time() - start < 3.0  # measured: 0.5
     assert len(_rows(capsys)) == 201

@@ -11,13 +11,13 @@ import pytest
 import yaml
 
 from lightning_colorize.commands import sweep_checks
-from lightning_colorize.reports.sweep.images import image_strips
+from lightning_colorize.reports.sweep.page import image_strips
 from lightning_colorize.sweeps import wandb
 from lightning_colorize.sweeps.spec import read_sweep
 from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.study import create_study, open_study
 from lightning_colorize.training.loggers import wandb_mode
-from tests.sweeps.conftest import STUB, Engine
+from tests.sweeps.conftest import STUB, Engine, states
 
 
 @pytest.fixture
@@ -37,12 +37,9 @@ def sweep(tmp_path):
 @pytest.fixture
 def run(command, tmp_path):
     """Run a sweep with the local engine; returns the exit code."""
-
-    def run(file, *more):
-        words = ["--engine", "local", "--root", tmp_path / "runs", *more]
-        return command("sweep", "run", file, *words)
-
-    return run
+    return lambda file, *more: command(
+        *("sweep", "run", file, "--engine", "local", "--root", tmp_path / "runs", *more)
+    )
 
 
 def test_run_status_export_and_report(run, sweep, command, tmp_path, capsys):
@@ -77,27 +74,28 @@ def test_run_status_export_and_report(run, sweep, command, tmp_path, capsys):
 
     (folder / "report.html").unlink()
     assert command("sweep", "report", folder, "--report-images", "-1") == 2
+    capsys.readouterr()
     assert command("sweep", "report", folder) == 0
     assert (folder / "report.html").is_file()
-
-
-def test_a_failed_trial_is_reported_and_the_exit_code_is_1(run, sweep, capsys):
-    assert run(sweep({"x": {"value": 1}, "do": {"values": ["finish", "fail"]}})) == 1
-    assert "trial 1 failed: " in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert shown.out == f"{folder / 'report.html'}\n"
+    assert f"lightning-colorize dashboard --study {folder}" in shown.err
 
 
 def test_retry_failed_queues_failed_trials_again(run, sweep, command, tmp_path, capsys):
     file = sweep({"x": {"values": [1, 2]}, "do": {"value": "fail"}})
     assert run(file) == 1
-    again = capsys.readouterr().err.splitlines()[-1].removeprefix("retry     lightning-colorize ")
+    shown = capsys.readouterr().err
+    assert "trial 1 failed: exit code 1: boom" in shown
+    again = shown.splitlines()[-1].removeprefix("retry     lightning-colorize ")
     (tmp_path / "stub.py").write_text(STUB.replace('do == "fail"', "False"))
     folder = tmp_path / "runs/mine"
     assert command(*shlex.split(again), "--dry-run") == 0
-    assert [row.state for row in rows(open_study(str(folder)))] == ["failed", "failed"]
+    assert states(open_study(str(folder))) == ["failed", "failed"]
     capsys.readouterr()
     assert command(*shlex.split(again)) == 0
     assert "failed trials queued again: 2" in capsys.readouterr().out
-    assert [row.state for row in rows(open_study(str(folder)))] == ["finished", "finished"]
+    assert states(open_study(str(folder))) == ["finished", "finished"]
 
 
 @pytest.mark.parametrize("action", ["join", "resume"])
@@ -133,24 +131,25 @@ def test_stop_and_resume(run, sweep, command, tmp_path, capsys):
     assert command("sweep", "join", folder) == 2
     assert "sweep resume" in capsys.readouterr().err
     assert run(file) == 2
-    assert [row.state for row in rows(open_study(str(folder)))] == []
+    assert states(open_study(str(folder))) == []
     assert command("sweep", "resume", folder, "--workers", 2) == 0
-    assert [row.state for row in rows(open_study(str(folder)))] == ["finished", "finished"]
+    assert states(open_study(str(folder))) == ["finished", "finished"]
 
 
-def test_a_dry_run_prints_commands_and_leaves_nothing(run, sweep, tmp_path, capsys):
+def test_one_of_several_sweeps_in_a_database_is_joined(command, tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    one, two = (Engine(tmp_path).study({"x": [1]}, url, name=name) for name in ("one", "two"))
+    assert command("sweep", "join", url, "--name", "two") == 0
+    assert (states(one), states(two)) == ([], ["finished"])
+
+
+def test_a_dry_run_prints_commands_or_a_batch_script_alone(run, sweep, tmp_path, capsys):
     assert run(sweep({"x": {"values": [1, 2, 3, 4]}}), "--dry-run") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [shlex.split(line)[-1] for line in lines] == ["--x=1", "--x=2", "--x=3"]
-    assert not (tmp_path / "runs").exists()
-
-
-def test_a_dry_run_for_slurm_prints_the_batch_script_and_leaves_nothing(
-    run, sweep, tmp_path, capsys
-):
     pytest.importorskip("submitit")
-    file = sweep({"x": {"values": [1, 2]}})
-    assert run(file, "--dry-run", "--launcher", "slurm", "--time", "60", "--workers", "2") == 0
+    slurm = ["--launcher", "slurm", "--time", "60", "--workers", "2"]
+    assert run(sweep({"x": {"values": [1, 2]}}), "--dry-run", *slurm) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("#!/bin/bash")
     assert printed.count("#SBATCH --time=60\n") == 1
@@ -164,9 +163,9 @@ def test_what_is_often_not_intended_is_remarked(run, sweep, tmp_path, capsys):
     file = sweep(parameters, method="random")
     assert run(file, "--dry-run") == 0
     assert capsys.readouterr().err.splitlines() == [
-        f"{file}: run_cap: missing, so method: random never ends; write one, such as run_cap: 20",
-        f"{file}: parameters.x: log_uniform draws from 1 to 1.01, as min and max are exponents of "
-        "e; log_uniform_values takes the limits themselves",
+        f"{file}: run_cap: missing, so method: random never ends; add one, such as run_cap: 20",
+        f"{file}: parameters.x: log_uniform draws from 1 to 1.01, since min and max are exponents "
+        "of e; use log_uniform_values to give the limits themselves",
     ]
     assert run(sweep({"x": {"values": [1, 2]}}), "--dry-run") == 0
     assert capsys.readouterr().err == ""
@@ -181,22 +180,16 @@ def logged_in(monkeypatch):
     return calls
 
 
-def test_wandb_runs_a_sweep_if_logged_in(sweep, command, tmp_path, monkeypatch, logged_in):
+def test_wandb_runs_a_sweep_if_logged_in(sweep, command, tmp_path, capsys, monkeypatch, logged_in):
     monkeypatch.chdir(tmp_path)
-    assert command("sweep", "run", sweep({"x": {"value": 1}}), "--workers", 2) == 0
+    for engine in ("auto", "wandb"):
+        words = ("sweep", "run", sweep({"x": {"values": [1, 2]}}), "--engine", engine)
+        assert command(*words, "--dry-run") == 0
+        assert len(capsys.readouterr().out.splitlines()) == 2
+        assert logged_in == []
+    assert command(*words, "--workers", 2) == 0
     assert [words[1:] for words in logged_in] == [(2, None)]
     assert not (tmp_path / "runs").exists()
-
-
-@pytest.mark.parametrize("engine", ["auto", "wandb"])
-def test_a_dry_run_starts_nothing_with_wandb(
-    sweep, command, tmp_path, capsys, monkeypatch, logged_in, engine
-):
-    monkeypatch.chdir(tmp_path)
-    file = sweep({"x": {"values": [1, 2]}})
-    assert command("sweep", "run", file, "--engine", engine, "--dry-run") == 0
-    assert len(capsys.readouterr().out.splitlines()) == 2
-    assert logged_in == []
 
 
 @pytest.mark.parametrize(
@@ -211,30 +204,8 @@ def test_options_of_the_local_engine_select_it(
     assert command("sweep", "run", file, "--engine", "wandb", "--dry-run", *words) == 2
     assert f"{words[0]}: W&B stores the study" in capsys.readouterr().err
     assert command("sweep", "run", file, "--dry-run", *words) == 0
-    assert f"engine    local: W&B's lacks {words[0]}" in capsys.readouterr().err
+    assert f"engine    local: W&B does not support {words[0]}" in capsys.readouterr().err
     assert logged_in == []
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--workers", "0"], "--workers 0: it must be above 0"),
-        (["--storage", "mysql://host/x"], "mysql"),
-        (["--partition", "gpu"], "--partition is for --launcher slurm; give that too"),
-    ],
-)
-def test_wrong_use_is_one_line(run, sweep, tmp_path, capsys, words, message):
-    assert run(sweep({"x": {"value": 1}}), *words) == 2
-    err = capsys.readouterr().err.strip()
-    assert message in err
-    assert len(err.splitlines()) == 1
-    assert not list(tmp_path.glob("runs/*/trial-*"))
-
-
-def test_a_missing_sweep(command, tmp_path, capsys):
-    for action in ("status", "stop", "resume", "join", "export", "report"):
-        assert command("sweep", action, tmp_path / "none") == 2
-        assert "does not exist" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -37,45 +37,20 @@ def test_words_after_fit(words, rest):
     assert fit_words(words) == rest
 
 
-def test_variations_contain_each_listed_value(tmp_path):
-    file = write(
-        tmp_path, {"a": {"values": [1, 2, 3]}, "b": {"value": 4}, "c": {"values": ["x", "y"]}}
-    )
-    assert list(variations(read_sweep(file))) == [
-        {"a": 1, "b": 4, "c": "x"},
-        {"a": 2, "b": 4, "c": "x"},
-        {"a": 3, "b": 4, "c": "x"},
-        {"a": 1, "b": 4, "c": "y"},
-    ]
-
-
-def test_variations_of_ranges_are_their_ends_or_quartiles(tmp_path):
-    coarse = {"distribution": "q_uniform", "min": 1.0, "max": 3.0, "q": 10}
-    ranges = {"a": {"min": 0, "max": 10**20}, "b": {"min": 1.0, "max": 3.0}, "c": coarse}
-    file = write(tmp_path, ranges, method="random", run_cap=1)
-    assert list(variations(read_sweep(file))) == [
-        {"a": 0, "b": 2.0, "c": 0.0},
-        {"a": 10**20, "b": 2.0, "c": 0.0},
-        {"a": 0, "b": 2.5, "c": 0.0},
-    ]
-
-
-def test_a_valid_file_passes(tmp_path):
+def test_variations_contain_each_listed_value_and_two_of_a_range(tmp_path):
     parameters = {
-        "model.encoder": {"values": ["experiments/encoder/conv_small.yaml"]},
-        "model.loss": {"values": ["experiments/loss/l1.yaml", "experiments/loss/mse.yaml"]},
-        "model.optimizer.lr": {"min": 0.0001, "max": 0.01},
-        "trainer.max_time": {"value": "null"},
-        "data.flip": {"values": [0.0, 0.5]},
+        "a": {"values": [1, 2, 3]},
+        "b": {"value": 4},
+        "c": {"min": 0, "max": 10**20},
+        "d": {"min": 1.0, "max": 3.0},
+        "e": {"distribution": "q_uniform", "min": 1.0, "max": 3.0, "q": 10},
     }
-    metric = {"name": "test/psnr", "goal": "maximize"}
-    file = write(tmp_path, parameters, method="random", run_cap=3, metric=metric)
-    check(read_sweep(file), file)
-
-
-def test_other_programs_are_not_checked(tmp_path):
-    file = write(tmp_path, {"anything": {"value": None}}, command=["python", "mine.py", "${args}"])
-    check(read_sweep(file), file)
+    first = {"a": 1, "b": 4, "c": 0, "d": 2.0, "e": 0.0}
+    file = write(tmp_path, parameters, method="random", run_cap=1)
+    assert list(variations(read_sweep(file))) == [
+        first,
+        *(first | change for change in ({"a": 2}, {"a": 3}, {"c": 10**20}, {"d": 2.5})),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -84,17 +59,17 @@ def test_other_programs_are_not_checked(tmp_path):
         ({"model.optimiser.lr": {"value": 0.1}}, {}, "model.optimiser"),
         ({"model.loss": {"values": ["experiments/loss/l1.yaml", "L7"]}}, {}, "L7"),
         ({"data.size": {"values": [64, "large"]}}, {}, "--data.size: 'large'"),
-        ({"trainer.max_time": {"value": None}}, {}, 'write "null", with the quotes'),
+        ({"trainer.max_time": {"value": None}}, {}, 'write "null" with quotes'),
         ({"data.root": {"value": "/no/such/folder"}}, {}, "/no/such/folder"),
         (
             {"data.size": {"value": 64}},
             {"metric": {"name": "val/accuracy", "goal": "maximize"}},
-            "'val/accuracy' is not a metric of validations or tests; accepted: val/loss, val/",
+            "'val/accuracy' is not a validation or test metric; accepted: val/loss, val/",
         ),
         (
             {"data.size": {"value": 64}},
             {"metric": {"name": "train/loss", "goal": "minimize"}},
-            "'train/loss' is not a metric of validations or tests",
+            "'train/loss' is not a validation or test metric",
         ),
         (
             {"data.size": {"value": 64}, "run.test": {"value": False}},
@@ -107,7 +82,7 @@ def test_other_programs_are_not_checked(tmp_path):
                 "metric": {"name": "test/psnr", "goal": "maximize"},
                 "command": [*FIT, "--run.test", "false"],
             },
-            "or write val/psnr",
+            "or use val/psnr",
         ),
     ],
 )
@@ -148,33 +123,40 @@ def test_a_parameter_that_is_overridden_is_refused(tmp_path, parameters, more, e
 @pytest.mark.parametrize("values", [[64, "64", 96], [96, 64, "64"]])
 def test_values_that_train_alike_are_refused(tmp_path, values):
     file = write(tmp_path, {"data.size": {"values": values}})
-    assert "parameters.data.size: 64 and '64' give the same configuration" in refusal(file)
+    assert "parameters.data.size: 64 and '64' result in the same configuration" in refusal(file)
+
+
+METRIC = {"name": "test/psnr", "goal": "maximize"}
+MANY = {
+    "model.encoder": {"values": ["experiments/encoder/conv_small.yaml"]},
+    "model.loss": {"values": ["experiments/loss/l1.yaml", "experiments/loss/mse.yaml"]},
+    "model.optimizer": ADAM,
+    "model.optimizer.init_args.lr": {"min": 0.0001, "max": 0.01},
+    "model.init_args.encoder_lr_ratio": {"value": 0.1},
+    "trainer.max_time": {"value": "null"},
+    "data.flip": {"values": [0.0, 0.5]},
+    "data.size": {"values": [64, 96]},
+}
 
 
 @pytest.mark.parametrize(
-    ("parameters", "more"),
+    ("parameters", "command"),
     [
-        ({"model.optimizer.lr": RATES}, ["--model.optimizer", "torch.optim.SGD"]),
-        ({"model.optimizer": SGD}, ["--model.optimizer.init_args.momentum=0.9"]),
-        ({"model.optimizer.class_path": SGD, "model.optimizer.lr": RATES}, []),
-        ({"config": {"value": UNET}}, ["--data.size", "64", "--model.optimizer.lr", "0.1"]),
-        ({"model.optimizer.lr": RATES}, ["--config", "experiments/gpu/fused.yaml"]),
-        ({"data.size": {"value": 64}}, ["--data.size", "64"]),
+        # An argument after its class, and a default before the parameters.
+        (MANY, [*FIT[:-1], "--data.size", "32", FIT[-1]]),
+        ({"model.optimizer.lr": RATES}, [*FIT, "--model.optimizer", "torch.optim.SGD"]),
+        ({"model.optimizer": SGD}, [*FIT, "--model.optimizer.init_args.momentum=0.9"]),
+        ({"model.optimizer.class_path": SGD, "model.optimizer.lr": RATES}, FIT),
+        ({"config": {"value": UNET}}, [*FIT, "--data.size", "64", "--model.optimizer.lr", "0.1"]),
+        ({"model.optimizer.lr": RATES}, [*FIT, "--config", "experiments/gpu/fused.yaml"]),
+        ({"data.size": {"value": 64}}, [*FIT, "--data.size", "64"]),
+        # Another program's arguments are not checked.
+        ({"anything": {"value": None}}, ["python", "mine.py", "${args}"]),
     ],
 )
-def test_what_overrides_no_parameter_may_follow(tmp_path, parameters, more):
-    file = write(tmp_path, parameters, command=[*FIT, *more])
-    check(read_sweep(file), file)
-
-
-def test_an_argument_after_its_class_and_a_default_before_the_parameters_pass(tmp_path):
-    parameters = {
-        "model.optimizer": {"values": ["experiments/optimizer/adam.yaml"]},
-        "model.optimizer.init_args.lr": {"values": [0.1, 0.2]},
-        "model.init_args.encoder_lr_ratio": {"value": 0.1},
-        "data.size": {"values": [64, 96]},
-    }
-    file = write(tmp_path, parameters, command=[*FIT[:-1], "--data.size", "32", FIT[-1]])
+def test_valid_files_pass(tmp_path, parameters, command):
+    more = {"metric": METRIC} if parameters is MANY else {}
+    file = write(tmp_path, parameters, command=command, method="random", run_cap=3, **more)
     check(read_sweep(file), file)
 
 

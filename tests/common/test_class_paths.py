@@ -33,18 +33,16 @@ def trap(tmp_path, monkeypatch):
 
 
 def _spec(class_path="lightning_colorize.tasks.RegressionTask", **changes):
-    arguments = {
-        "encoder": {
-            "class_path": "lightning_colorize.networks.ConvEncoder",
-            "init_args": {"widths": [4, 8]},
-        },
-        "loss": {"class_path": "lightning_colorize.losses.L1"},
+    encoder = {
+        "class_path": "lightning_colorize.networks.ConvEncoder",
+        "init_args": {"widths": [4, 8]},
     }
+    arguments = {"encoder": encoder, "loss": {"class_path": "lightning_colorize.losses.L1"}}
     return {"class_path": class_path, "init_args": arguments | changes}
 
 
-def build_task(spec, allow=(), **trust):
-    return build(spec, ColorizationTask, Trust(allow, **trust))
+def build_task(spec, allow=()):
+    return build(spec, ColorizationTask, Trust(allow))
 
 
 def build_source(spec):

@@ -1,21 +1,68 @@
-"""Fixtures of the data tests: `images`, the module that writes small odd images."""
+"""Fixtures of the data tests, and helpers that run a Trainer and compare batches."""
 
-import importlib.util
 import multiprocessing
 import signal
-from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+from pytorch_lightning import LightningModule
+
+from tests.data import images as odd_images
+from tests.tasks.conftest import make_trainer
+
+
+class Recorder(LightningModule):
+    """Collects the batches of each stage."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.batches = {"train": [], "val": [], "test": []}
+
+    def training_step(self, batch, batch_idx):
+        self.batches["train"].append(batch)
+        return self.weight * batch.L.mean()
+
+    def validation_step(self, batch, batch_idx):
+        self.batches["val"].append(batch)
+
+    def test_step(self, batch, batch_idx):
+        self.batches["test"].append(batch)
+
+    def predict_step(self, batch, batch_idx):
+        return batch.names, batch.L
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def run(datamodule, folder, test=True, **options):
+    """Fit, and test; returns the recorder of the batches."""
+    recorder = Recorder()
+    trainer = make_trainer(default_root_dir=folder, **{"max_epochs": 1, **options})
+    trainer.fit(recorder, datamodule)
+    if test:
+        trainer.test(recorder, datamodule, verbose=False)
+    return recorder
+
+
+def names_in(batches):
+    return [name for batch in batches for name in batch.names]
+
+
+def assert_same(batches, others):
+    """Compare names and pixels, batch by batch."""
+    batches, others = list(batches), list(others)
+    assert [batch.names for batch in batches] == [batch.names for batch in others]
+    assert batches
+    assert all(torch.equal(a.rgb, b.rgb) for a, b in zip(batches, others, strict=True))
 
 
 @pytest.fixture(scope="session")
 def images() -> ModuleType:
-    """tests/data/images.py, loaded by path since tests are no package."""
-    spec = importlib.util.spec_from_file_location("images", Path(__file__).with_name("images.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The module that writes small odd images."""
+    return odd_images
 
 
 @pytest.fixture(autouse=True)

@@ -25,10 +25,6 @@ def sample(height: int = 48, width: int = 64) -> np.ndarray:
     return np.stack([red, green, blue], axis=-1).round().astype(np.uint8)
 
 
-def sample_grey() -> np.ndarray:
-    return sample()[..., 0] // 2 + sample()[..., 1] // 2
-
-
 def as_rgb(grey: np.ndarray) -> np.ndarray:
     return np.repeat(grey[..., None], 3, axis=-1)
 
@@ -47,40 +43,9 @@ def save(path: Path, pixels: np.ndarray, mode: str | None = None, **options: obj
     image.save(path, **options)
 
 
-def sample_alpha() -> np.ndarray:
-    """From transparent at the left to opaque at the right."""
-    return np.broadcast_to(np.linspace(0, 255, 64).round().astype(np.uint8), (48, 64))
-
-
-def sample_palette() -> tuple[np.ndarray, np.ndarray]:
-    """Numbers (48, 64) and their colors (16, 3)."""
-    colors = np.random.default_rng(0).integers(0, 256, (16, 3), dtype=np.uint8)
-    return (np.add.outer(np.arange(48), np.arange(64)) // 7 % 16).astype(np.uint8), colors
-
-
-def palette_image() -> Image.Image:
-    numbers, colors = sample_palette()
-    image = Image.frombytes("P", (64, 48), numbers.tobytes())
-    image.putpalette(colors.tobytes())
-    return image
-
-
-def sample_cmyk() -> np.ndarray:
-    """Ink, 0 to 255."""
-    return np.dstack([255 - sample(), np.full((48, 64), 40, np.uint8)])
-
-
 def cmyk_shows(ink: np.ndarray) -> np.ndarray:
     light = 1 - ink / 255
     return (255 * light[..., :3] * light[..., 3:]).round().astype(np.uint8)
-
-
-def write_lab_tiff(path: Path) -> np.ndarray:
-    """A grey ramp in CIELAB."""
-    lightness = np.broadcast_to(np.linspace(0, 255, 64).round().astype(np.uint8), (48, 64))
-    neutral = np.zeros_like(lightness)
-    save(path, np.dstack([lightness, neutral, neutral]), "LAB", format="TIFF")
-    return lightness_shows(lightness)
 
 
 def lightness_shows(lightness: np.ndarray) -> np.ndarray:
@@ -96,17 +61,8 @@ def srgb_encode(linear: np.ndarray) -> np.ndarray:
     return (255 * curve).round().astype(np.uint8)
 
 
-def write_grey16_pgm(path: Path) -> np.ndarray:
-    deep = sample_grey().astype(">u2") * 257
-    path.write_bytes(b"P5\n64 48\n65535\n" + deep.astype(">u2").tobytes())
-    return as_rgb(sample_grey())
-
-
 def stored_pixels(upright: np.ndarray, orientation: int) -> np.ndarray:
-    """Return the pixels that a camera stores with this EXIF orientation.
-
-    From the table of the EXIF standard: where the stored row 0 and column 0 are on the image.
-    """
+    """Return the pixels that a camera stores with this EXIF orientation, by the EXIF standard."""
     return {
         1: upright,  # top, left
         2: upright[:, ::-1],  # top, right
@@ -125,13 +81,8 @@ def write_oriented(
     upright = sample() if pixels is None else pixels
     exif = Image.Exif()
     exif[0x0112] = orientation
-    options = {"JPEG": JPEG, "WEBP": {"format": "WEBP", "lossless": True}}
-    save(
-        path,
-        stored_pixels(upright, orientation),
-        exif=exif,
-        **options.get(format, {"format": format}),
-    )
+    options = {"JPEG": JPEG, "WEBP": {"lossless": True}}.get(format, {})
+    save(path, stored_pixels(upright, orientation), **{"format": format, "exif": exif, **options})
     return upright
 
 
@@ -184,15 +135,16 @@ def _grey_profile(connection: bytes, more: dict[bytes, bytes]) -> bytes:
     return head.ljust(128, b"\0") + table + body
 
 
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    check = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + check
+
+
 def write_png(path: Path, pixels: np.ndarray, missing: int = 0, interlaced: bool = False) -> None:
-    """Write RGB or RGBA of 8 or 16 bits by hand, with valid checksums, without its last rows.
+    """Write LA, RGB or RGBA of 8 or 16 bits with valid checksums, without its last rows.
 
     If it is interlaced, these are the last rows of the last pass.
     """
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        check = struct.pack(">I", zlib.crc32(kind + content))
-        return struct.pack(">I", len(content)) + kind + content + check
 
     height, width, channels = pixels.shape
     depth = 8 * pixels.dtype.itemsize
@@ -203,61 +155,54 @@ def write_png(path: Path, pixels: np.ndarray, missing: int = 0, interlaced: bool
     parts = [pixels[y::down, x::across] for y, x, down, across in passes]
     rows = [row.astype(f">u{depth // 8}").tobytes() for part in parts for row in part]
     packed = zlib.compress(b"".join(b"\0" + row for row in rows[: len(rows) - missing]))
-    header = struct.pack(">IIBBBBB", width, height, depth, {3: 2, 4: 6}[channels], 0, 0, interlaced)
-    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    header = struct.pack(
+        ">IIBBBBB", width, height, depth, {2: 4, 3: 2, 4: 6}[channels], 0, 0, interlaced
+    )
+    chunks = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", packed) + png_chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
 
 
-def write_rgb16_png(path: Path) -> np.ndarray:
-    write_png(path, DEEP)
-    return RGB
-
-
 Write = Callable[[Path], np.ndarray]
-RGB, GREY, ALPHA = sample(), sample_grey(), sample_alpha()
+RGB = sample()
+GREY = RGB[..., 0] // 2 + RGB[..., 1] // 2
+# From transparent at the left to opaque at the right.
+ALPHA = np.broadcast_to(np.linspace(0, 255, 64).round().astype(np.uint8), (48, 64))
 GREY_JPEG = {"format": "JPEG", "quality": 97}
 # 16 bits whose lower byte matters little: a conversion that clips makes it white.
 DEEP, DEEP_GREY = RGB.astype(np.uint16) * 257, GREY.astype(np.uint16) * 257
-NUMBERS, COLORS = sample_palette()
+# A palette image: the number of each pixel's color, and the colors.
+NUMBERS = (np.add.outer(np.arange(48), np.arange(64)) // 7 % 16).astype(np.uint8)
+COLORS = np.random.default_rng(0).integers(0, 256, (16, 3), dtype=np.uint8)
 PIXEL = np.array([[[12, 200, 99]]], dtype=np.uint8)
-CMYK = sample_cmyk()
+CMYK = np.dstack([255 - RGB, np.full((48, 64), 40, np.uint8)])  # ink
 
 
-def saved(
-    pixels: np.ndarray, shows: np.ndarray | None = None, mode: str | None = None, **options: object
-) -> Write:
-    """Return a function that saves pixels by Pillow; without `shows`, they are what it shows."""
-    shown = pixels if shows is None else shows
+def showing(shows: np.ndarray, save: Callable[[Path], object]) -> Write:
+    """Return a function that saves a file and returns what it shows."""
 
     def write(path: Path) -> np.ndarray:
-        save(path, pixels, mode, **options)
-        return as_rgb(shown) if shown.ndim == 2 else shown
-
-    return write
-
-
-def tiff(values: np.ndarray, shows: np.ndarray, **options: object) -> Write:
-
-    def write(path: Path) -> np.ndarray:
-        tifffile.imwrite(path, values, **options)
+        save(path)
         return as_rgb(shows) if shows.ndim == 2 else shows
 
     return write
 
 
+def saved(
+    pixels: np.ndarray, shows: np.ndarray | None = None, mode: str | None = None, **options: object
+) -> Write:
+    """Pixels by Pillow; without `shows`, they are what it shows."""
+    shown = pixels if shows is None else shows
+    return showing(shown, lambda path: save(path, pixels, mode, **options))
+
+
+def tiff(values: np.ndarray, shows: np.ndarray, **options: object) -> Write:
+    return showing(shows, lambda path: tifffile.imwrite(path, values, **options))
+
+
 def palette(shows: np.ndarray, **options: object) -> Write:
-
-    def write(path: Path) -> np.ndarray:
-        palette_image().save(path, **options)
-        return shows
-
-    return write
-
-
-def second_frame() -> Image.Image:
-    frame = Image.new("P", (64, 48), 5)
-    frame.putpalette(palette_image().getpalette())
-    return frame
+    image = Image.frombytes("P", (64, 48), NUMBERS.tobytes())
+    image.putpalette(COLORS.tobytes())
+    return showing(shows, lambda path: image.save(path, **options))
 
 
 COLOR_ALPHA = np.linspace(0, 255, 16).round().astype(np.uint8)  # of each color of the palette
@@ -294,20 +239,29 @@ KINDS: dict[str, Write] = {
         transparency=COLOR_ALPHA.tobytes(),
     ),
     "swapped_profile_png": saved(RGB, RGB[..., ::-1], icc_profile=swapped_profile(), format="PNG"),
-    "rgb16_png": write_rgb16_png,
+    "rgb16_png": showing(RGB, lambda path: write_png(path, DEEP)),
     "grey16_png": saved(DEEP_GREY, GREY, format="PNG"),
     "bmp": saved(RGB, format="BMP"),
-    "grey16_pgm": write_grey16_pgm,
+    "grey16_pgm": showing(
+        GREY,
+        lambda path: path.write_bytes(b"P5\n64 48\n65535\n" + DEEP_GREY.astype(">u2").tobytes()),
+    ),
     "webp": saved(RGB, format="WEBP", lossless=True),
     "rgba_webp": saved(
         np.dstack([RGB, ALPHA]), over_white(RGB, ALPHA), format="WEBP", lossless=True, exact=True
     ),
     "animated_gif": palette(
-        COLORS[NUMBERS], format="GIF", save_all=True, append_images=[second_frame()], duration=100
+        COLORS[NUMBERS],
+        format="GIF",
+        save_all=True,
+        append_images=[Image.new("RGB", (64, 48))],
+        duration=100,
     ),
     "tiff": saved(RGB, format="TIFF", compression="tiff_lzw"),
     "cmyk_tiff": saved(CMYK, cmyk_shows(CMYK), "CMYK", format="TIFF"),  # not inverted
-    "lab_tiff": write_lab_tiff,
+    "lab_tiff": saved(  # a grey ramp
+        np.dstack([ALPHA, 0 * ALPHA, 0 * ALPHA]), lightness_shows(ALPHA), "LAB", format="TIFF"
+    ),
     "grey16_tiff": tiff(DEEP_GREY, GREY),
     "grey16_big_endian_tiff": tiff(DEEP_GREY, GREY, byteorder=">"),
     "grey16_white_is_zero_tiff": tiff(65535 - DEEP_GREY, GREY, photometric="miniswhite"),
@@ -346,11 +300,6 @@ def write_truncated(path: Path, kind: str, share: float = 0.6) -> None:
     path.write_bytes(whole[: int(len(whole) * share)])
 
 
-def write_jpeg_without_end(path: Path) -> None:
-    """All pixels are there, the end marker is not."""
-    path.write_bytes(encoded("jpeg", path)[:-2])
-
-
 def write_jpeg_with_damaged_middle(path: Path) -> None:
     """Data end early but with an end marker: decoders warn and continue."""
     whole = encoded("jpeg", path)
@@ -367,8 +316,8 @@ def write_bomb_jpeg(path: Path) -> None:
 def write_bomb_png(path: Path) -> None:
     """A header that says 60000 x 60000."""
     whole = encoded("png", path)
-    header = b"IHDR" + struct.pack(">II", 60000, 60000) + whole[24:29]
-    path.write_bytes(whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:])
+    header = png_chunk(b"IHDR", struct.pack(">II", 60000, 60000) + whole[24:29])
+    path.write_bytes(whole[:8] + header + whole[33:])
 
 
 BROKEN: dict[str, Callable[[Path], object]] = {

@@ -50,17 +50,7 @@ def test_without_report_up_to_five_are_named(tmp_path, monkeypatch, capsys):
     ]
 
 
-def test_images_reported_by_rank_zero_are_only_counted(tmp_path, capsys):
-    report = tmp_path / "broken.txt"
-    broken = CorruptImages(10, 0.0, report)
-    broken.add(errors("a"), reported_by_rank_zero=True)
-    assert not report.exists()
-    assert capsys.readouterr().err == ""
-    with pytest.raises(UsageError):
-        broken.add(errors("b"), reported_by_rank_zero=True)
-
-
-def test_too_large_a_share_stops_the_run(tmp_path):
+def test_too_large_a_share_stops_the_run(tmp_path, capsys):
     report = tmp_path / "broken.txt"
     broken = CorruptImages(200, 0.01, report)
     broken.add(errors("a.jpg", "b.jpg"))  # exactly 1 %
@@ -68,10 +58,14 @@ def test_too_large_a_share_stops_the_run(tmp_path):
     with pytest.raises(UsageError, match=message):
         broken.add(errors("c.jpg"))
     assert len(read_name_list(report)) == 3
-    few = CorruptImages(30, 0.0)
-    few.add(errors("a.jpg"))  # one is always tolerated
+    report.unlink()
+    capsys.readouterr()
+    few = CorruptImages(30, 0.0, report)
+    few.add(errors("a.jpg"), reported_by_rank_zero=True)  # one is always tolerated
     with pytest.raises(UsageError, match="2 or more of 30"):
-        few.add(errors("b.jpg"))
+        few.add(errors("b.jpg"), reported_by_rank_zero=True)
+    assert not report.exists()
+    assert capsys.readouterr().err == ""
 
 
 def test_a_skipped_shard_counts_with_all_of_its_images(tmp_path, capsys):

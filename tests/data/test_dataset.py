@@ -9,7 +9,7 @@ from lightning_colorize.data.dataset import (
     limit_length,
     resize_short_side,
 )
-from lightning_colorize.data.images import FileImages
+from lightning_colorize.data.image_set import FileImages
 
 
 @pytest.mark.parametrize(
@@ -43,47 +43,47 @@ def test_crop_position(position, start):
     assert crop_square(ramp.mT, 4, position)[0, :, 0].tolist() == list(range(start, start + 4))
 
 
-@pytest.fixture
-def files(tmp_path):
-    for number in range(3):
-        pixels = np.full((8, 24, 3), 10 * number, dtype=np.uint8) + np.arange(24)[None, :, None]
-        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"{number}.png")
-    (tmp_path / "bad.png").write_bytes(b"nothing")
-    return tmp_path
-
-
-def test_training_crop_follows_the_draw(files):
-    images = FileImages(files, ["0.png"])
-    training = ImageDataset(images, 8, random_crop=True)
-    starts = [int(training[0, draw].rgb[0, 0, 0]) for draw in (0, 2**31, 2**32 - 1)]
-    assert starts == [0, 8, 16]
-    evaluation = ImageDataset(images, 8)
-    assert int(evaluation[0, 0].rgb[0, 0, 0]) == int(evaluation[0, 2**32 - 1].rgb[0, 0, 0]) == 8
-
-
-def test_corrupt_image_is_replaced_or_reported(files):
-    images = FileImages(files, ["bad.png", "bad.png", "2.png"])
-    item = ImageDataset(images, 8, replace_corrupt=True)[0, 0]
-    assert item.name == "2.png"
-    assert [broken.name for broken in item.corrupt] == ["bad.png", "bad.png"]
-    assert item.corrupt[0].error.path == files / "bad.png"
-    item = ImageDataset(images, 8)[1, 0]
-    assert item.rgb is None
-    assert len(item.corrupt) == 1
-
-
-def test_replacement_wraps_around_once(files):
-    around = FileImages(files, ["0.png", "bad.png"])
-    assert ImageDataset(around, 8, replace_corrupt=True)[1, 0].name == "0.png"
-    hopeless = FileImages(files, ["bad.png", "bad.png"])
-    item = ImageDataset(hopeless, 8, replace_corrupt=True)[0, 0]
-    assert item.rgb is None
-    assert len(item.corrupt) == 2
-
-
 def test_strip_is_cropped_before_resizing():
     strip = torch.arange(400, dtype=torch.uint8).expand(3, 1, 400)
     assert limit_length(strip).tolist() == strip[:, :, 198:202].tolist()
     assert limit_length(strip.mT).shape == (3, 4, 1)
-    whole = torch.zeros(3, 5, 9, dtype=torch.uint8)
-    assert limit_length(whole).shape == whole.shape
+    assert limit_length(torch.zeros(3, 5, 9)).shape == (3, 5, 9)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Returns the data set of a wide image of brightness 10 n for each number n; None: broken."""
+    pixels = np.zeros((8, 24, 3), dtype=np.uint8) + np.arange(24, dtype=np.uint8)[None, :, None]
+    for number in range(3):
+        Image.fromarray(pixels + np.uint8(10 * number)).save(tmp_path / f"{number}.png")
+    (tmp_path / "None.png").write_bytes(b"nothing")
+    return lambda numbers, **options: ImageDataset(
+        FileImages(tmp_path, [f"{number}.png" for number in numbers]), 8, **options
+    )
+
+
+def test_training_crop_follows_the_draw(dataset):
+    training, evaluation = dataset([0], random_crop=True), dataset([0])
+    draws = (0, 2**31, 2**32 - 1)
+    assert [int(training[0, draw].rgb[0, 0, 0]) for draw in draws] == [0, 8, 16]
+    assert [int(evaluation[0, draw].rgb[0, 0, 0]) for draw in draws] == [8, 8, 8]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "index", "replaces", "read", "corrupt"),
+    [
+        ([None, None, 2], 0, True, 2, 2),
+        ([None, None, 2], 1, False, None, 1),
+        ([0, None], 1, True, 0, 1),  # around the end
+        ([None, None], 0, True, None, 2),  # once
+    ],
+)
+def test_corrupt_image_is_replaced_or_reported(dataset, numbers, index, replaces, read, corrupt):
+    images = dataset(numbers, replace_corrupt=replaces)
+    item = images[index, 0]
+    assert [(b.name, b.error.path.name) for b in item.corrupt] == [("None.png",) * 2] * corrupt
+    if read is None:
+        assert item.rgb is None
+    else:
+        assert item.image == read
+        assert item.rgb[0, 0, 0] == 10 * read + 8

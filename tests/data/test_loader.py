@@ -12,7 +12,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.corrupt import CorruptImages, TooManyCorrupt
 from lightning_colorize.data.dataset import ImageDataset
 from lightning_colorize.data.decoding.files import ImageError
-from lightning_colorize.data.images import ImageSet
+from lightning_colorize.data.image_set import ImageSet
 from lightning_colorize.data.loader import EpochBatches, ImageLoader
 from lightning_colorize.data.order import AnyOrder, ShardOrder
 from lightning_colorize.data.sources.listing import read_name_list
@@ -38,20 +38,17 @@ class Numbered(ImageSet):
         return columns.expand(3, 4, 20)
 
 
-def make_loader(count=10, batch_size=3, *, broken=(), report=None, share=1.0, **options):
-    shuffle = options.pop("shuffle", True)
-    sampler = {
-        name: options.pop(name)
-        for name in ("weights", "order", "seed", "rank", "ranks")
-        if name in options
-    }
-    images = options.pop("images", None) or Numbered(count, broken)
+def make_loader(
+    count=10, batch_size=3, *, shuffle=True, broken=(), report=None, share=1.0, workers=0, **sampler
+):
+    images = sampler.pop("images", None) or Numbered(count, broken)
     return ImageLoader(
         ImageDataset(images, 4, random_crop=shuffle, replace_corrupt=shuffle),
         EpochBatches(count, batch_size, shuffle=shuffle, **sampler),
         CorruptImages(count, share, report),
         seed_batches=shuffle,
-        **options,
+        num_workers=workers,
+        persistent_workers=workers > 0,
     )
 
 
@@ -68,6 +65,9 @@ def flat(batches):
     return joined(numbers(batches))
 
 
+SHARDS = ShardOrder(np.array([4, 3, 5, 4, 4, 4]), window=2)
+
+
 def delivered(loader):
     """All that training can see: names, pixels, and random numbers drawn after the batch."""
     return [(b.names, b.rgb.tolist(), torch.rand(3).tolist()) for b in loader]
@@ -81,11 +81,8 @@ def test_incomplete_batch_is_dropped_at_random():
         assert len(drawn) == len(set(drawn)) == 9
         left_out |= set(range(10)) - set(drawn)
     assert len(left_out) > 3
-
-
-def test_small_set_is_one_batch():
     assert len(make_loader(2, 3)) == 1
-    assert sorted(flat(make_loader(2, 3))) == [0, 1]
+    assert sorted(flat(make_loader(2, 3))) == [0, 1]  # the only batch
 
 
 def test_order_follows_epoch_and_seed():
@@ -116,6 +113,9 @@ def test_evaluation_has_each_image_once_over_all_ranks():
     assert [len(part) for part in parts] == [4, 4, 3]
     assert [len(loader) for loader in group] == [2, 2, 2]
     assert flat(make_loader(11, 2, shuffle=False)) == list(range(11))
+    group = [make_loader(24, 4, shuffle=False, order=SHARDS, rank=r, ranks=3) for r in range(3)]
+    assert [flat(loader) for loader in group] == [[*range(n, n + 8)] for n in (0, 8, 16)]
+    assert [len(loader) for loader in group] == [2, 2, 2]
 
 
 def test_weights_are_relative_frequencies():
@@ -126,14 +126,11 @@ def test_weights_are_relative_frequencies():
     assert shares == pytest.approx([0.6, 0.3, 0.1], abs=0.03)
 
 
-SHARDS = ShardOrder(np.array([4, 3, 5, 4, 4, 4]), window=2)
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("order", [AnyOrder(), ShardOrder(np.array([4, 3, 5]), window=2)])
 @pytest.mark.parametrize("stop_at", [1, 2])
 def test_resume_in_mid_epoch_is_bit_exact(workers, order, stop_at):
-    options = {"num_workers": workers, "persistent_workers": workers > 0, "order": order}
+    options = {"workers": workers, "order": order}
     uninterrupted = make_loader(12, 3, **options)
     delivered(uninterrupted)
     second, third = delivered(uninterrupted), delivered(uninterrupted)
@@ -156,11 +153,9 @@ def test_resume_in_mid_epoch_is_bit_exact(workers, order, stop_at):
 def test_crops_are_at_random_positions():
     loader = make_loader(6, 3)
     # The first column says which image it is (5 apart) and where it was cut (0 to 16).
-    offsets = set()
-    for _ in range(10):
-        for batch in loader:
-            numbers_ = torch.tensor([int(name) for name in batch.names])
-            offsets |= set((batch.rgb[:, 0, 0, 0] - 5 * numbers_).tolist())
+    batches = [batch for _ in range(10) for batch in loader]
+    firsts = [int(row) for batch in batches for row in batch.rgb[:, 0, 0, 0]]
+    offsets = {first - 5 * number for first, number in zip(firsts, flat(batches), strict=True)}
     assert offsets <= set(range(17))
     assert len(offsets) > 5
 
@@ -198,12 +193,9 @@ def test_resume_at_the_end_of_an_epoch(batches):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"batch_size": 4}, "in the midst of an epoch of batches of 3 images, not 4"),
-        ({"count": 30}, "an epoch of 8 batches, and these images make 10"),
-        (
-            {"batch_size": 1, "ranks": 3, "order": SHARDS},
-            "over shards dealt to 1 processes, not 3: resume it",
-        ),
+        ({"batch_size": 4}, "of batches of 3 images, not 4"),
+        ({"count": 30}, "of 8 batches, and these images make 10"),
+        ({"batch_size": 1, "ranks": 3, "order": SHARDS}, "dealt to 1 processes, not 3"),
     ],
 )
 def test_resume_in_mid_epoch_with_other_batches_is_refused(other, message):
@@ -228,7 +220,7 @@ def test_corrupt_images_are_replaced_in_training(tmp_path):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_corrupt_images_are_dropped_in_evaluation(tmp_path, workers):
     loader = make_loader(
-        9, 3, shuffle=False, broken=[1, 3, 4, 5], report=tmp_path / "b.txt", num_workers=workers
+        9, 3, shuffle=False, broken=[1, 3, 4, 5], report=tmp_path / "b.txt", workers=workers
     )
     assert numbers(loader) == [[0, 2], [6, 7, 8]]
     assert read_name_list(tmp_path / "b.txt") == {"1", "3", "4", "5"}
@@ -238,19 +230,9 @@ def test_corrupt_images_are_dropped_in_evaluation(tmp_path, workers):
 def test_too_many_corrupt_images_raise(shuffle):
     with pytest.raises(TooManyCorrupt, match="of 9 images cannot be read"):
         flat(make_loader(9, 3, shuffle=shuffle, broken=[1, 3, 4, 5], share=0.1))
-
-
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_no_readable_image_raises(shuffle):
     with pytest.raises(TooManyCorrupt, match="none of the images can be read"):
         flat(make_loader(1, 3, shuffle=shuffle, broken=[0], share=0.1))
     assert flat(make_loader(1, 3, shuffle=shuffle, broken=[0], share=1.0)) == []
-
-
-def test_shard_order_in_evaluation():
-    group = [make_loader(24, 4, shuffle=False, order=SHARDS, rank=r, ranks=3) for r in range(3)]
-    assert [flat(loader) for loader in group] == [[*range(n, n + 8)] for n in (0, 8, 16)]
-    assert [len(loader) for loader in group] == [2, 2, 2]
 
 
 def test_set_receives_upcoming_indices_and_progress():

@@ -14,7 +14,7 @@ import torch
 
 from lightning_colorize.data.corrupt import CorruptImages
 from lightning_colorize.data.dataset import ImageDataset, Item
-from lightning_colorize.data.images import FileImages
+from lightning_colorize.data.image_set import FileImages
 from lightning_colorize.data.loader import EpochBatches, ImageLoader
 from lightning_colorize.data.order import AnyOrder, ShardOrder
 
@@ -31,28 +31,23 @@ class IndexReads(ImageDataset):
     """Looks up an image's name and returns a constant pixel."""
 
     def _item(self, index, position):
-        return Item(PIXEL, self.images.name(index), [])
+        self.images.name(index)
+        return Item(PIXEL, index, [])
 
 
 def imagenet(count):
     return FileImages(Path("photos"), (f"train/n{i // 1300:08}/n{i:08}.JPEG" for i in range(count)))
 
 
-def proportional_memory(processes):
-    """Bytes of the processes together, pages that they share counted once."""
+def memory():
+    """Bytes of this process and its children, pages that they share counted once."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     total = 0
-    for process in processes:
-        with (
-            suppress(ProcessLookupError, FileNotFoundError),
-            open(f"/proc/{process}/smaps_rollup") as file,
-        ):
-            total += int(re.search(r"^Pss:\s+(\d+) kB", file.read(), re.MULTILINE)[1]) * 1024
+    for process in ("self", *children):
+        with suppress(ProcessLookupError, FileNotFoundError):
+            rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+            total += int(re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)[1]) * 1024
     return total
-
-
-def children(process):
-    with open(f"/proc/{process}/task/{process}/children") as file:
-        return [int(number) for number in file.read().split()]
 
 
 def measure(count, by_shards, output):
@@ -79,16 +74,14 @@ def measure(count, by_shards, output):
             if epoch or number == EPOCH:
                 break
             seen[[int(name[-13:-5]) for name in batch.names]] = True
-    memory = proportional_memory([os.getpid(), *children(os.getpid())])
-    with open(output, "w") as file:
-        json.dump({"memory": memory, "begun": begun, "seen": int(seen.sum())}, file)
+    measured = {"memory": memory(), "begun": begun, "seen": int(seen.sum())}
+    output.write_text(json.dumps(measured))
 
 
 def spawned(count, by_shards, output):
     """Return what `measure` writes in a new process, without the memory of this one."""
-    process = multiprocessing.get_context("spawn").Process(
-        target=measure, args=(count, by_shards, str(output))
-    )
+    spawn = multiprocessing.get_context("spawn")
+    process = spawn.Process(target=measure, args=(count, by_shards, output))
     process.start()
     process.join()
     assert process.exitcode == 0

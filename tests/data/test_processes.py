@@ -41,7 +41,8 @@ if __name__ == "__main__":
 
 
 def test_plain_trainer_with_two_processes(tmp_path):
-    for split, count in {"train": 8, "val": 4, "test": 4}.items():
+    counts = {"train": 8, "val": 4, "test": 4}
+    for split, count in counts.items():
         write_images(tmp_path / "photos" / split, count)
     script = tmp_path / "plain.py"
     script.write_text(PLAIN)
@@ -54,6 +55,6 @@ def test_plain_trainer_with_two_processes(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    for split, count in {"train": 8, "val": 4, "test": 4}.items():
+    for split, count in counts.items():
         names = re.findall(rf"{split}/\d+\.\w{{3}}", done.stdout)
         assert len(names) == len(set(names)) == count

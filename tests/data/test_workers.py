@@ -24,9 +24,9 @@ def loader(photo_folder):
 
 
 def test_workers_survive_stop_signals(loader):
-    uninterrupted = list(names_of(loader))
+    uninterrupted = [batch.names for batch in loader]
     loader.batches.epoch, loader._position = -1, len(loader)  # the same epoch again
-    batches = names_of(loader)
+    batches = (batch.names for batch in loader)
     names = [next(batches)]
     (worker,) = loader._iterator._workers
     for number in (signal.SIGUSR1, signal.SIGINT, signal.SIGTERM):
@@ -46,7 +46,7 @@ LEFT = """
 import multiprocessing
 import time
 
-from lightning_colorize.data.workers import init_worker
+from lightning_colorize.data.workers import end_workers_at_exit, init_worker
 
 
 def read(ready):
@@ -57,6 +57,7 @@ def read(ready):
 
 context = multiprocessing.get_context("fork")
 ready = context.Event()
+end_workers_at_exit()
 context.Process(target=read, args=(ready,), daemon=True).start()
 ready.wait(20)
 raise RuntimeError("the other rank is gone")
@@ -69,8 +70,3 @@ def test_failed_run_does_not_wait_for_workers():
     )
     assert done.returncode == 1
     assert done.stderr.strip().endswith("RuntimeError: the other rank is gone")
-
-
-def names_of(loader):
-    for raw in loader:
-        yield list(raw.names)

@@ -22,7 +22,7 @@ class BatchRecorder(Callback):
             "epoch": trainer.current_epoch,
             "batch": batch_idx,
             "names": batch.names,
-            "loss": float(outputs["loss"]),
+            "loss": float(outputs.get("loss", 0)),  # without a generator there is none
         }
         with (self.folder / f"{trainer.global_rank}.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")

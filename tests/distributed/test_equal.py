@@ -1,13 +1,11 @@
 """One process, two processes and two nodes learn the same from the same global batches."""
 
-import statistics
-
 import pytest
 import torch
 
 from lightning_colorize.cli import main
 from lightning_colorize.runs.result import RunResult
-from tests.conftest import TINY_NETWORK, Commands, write_images
+from tests.conftest import TINY_NETWORK, Commands
 from tests.distributed.launchers import two_nodes, two_processes
 from tests.distributed.recorder import read_records
 from tests.tasks.conftest import TINY_GAN
@@ -49,17 +47,16 @@ class Runs:
     The run `one` is a run of this process.
     """
 
-    def __init__(self, photos, root, options, batch):
+    def __init__(self, photos, root, options):
         self.command = Commands(photos, root)
         self.options = options
-        self.batch = batch
 
     def fit(self, name):
         """Train, and return the run's folder."""
-        own = self.batch // (1 if name == "one" else 2)
         records = self.command.root / f"records-{name}"
         records.mkdir(parents=True)
-        words = self.command.words(name, *self.options, "--data.batch_size", own)
+        batch = 4 if name == "one" else 2
+        words = self.command.words(name, *self.options, "--data.batch_size", batch)
         words += ["--trainer.callbacks+", "tests.distributed.recorder.BatchRecorder"]
         words += ["--trainer.callbacks.folder", str(records)]
         if name == "one":
@@ -79,12 +76,8 @@ class Runs:
 @pytest.fixture(scope="module", params=TASKS)
 def exact(request, photo_folder, tmp_path_factory):
     """The runs of one task in float64, by all launchers."""
-    runs = Runs(
-        photo_folder,
-        tmp_path_factory.mktemp(request.param),
-        [*TASKS[request.param], *EXACT],
-        batch=4,
-    )
+    root = tmp_path_factory.mktemp(request.param)
+    runs = Runs(photo_folder, root, [*TASKS[request.param], *EXACT])
     # Two nodes differ from two processes in how ranks are numbered, which no task sees.
     runs.parallel = list(LAUNCHERS) if request.param == "regression" else ["two"]
     for name in ["one", *runs.parallel]:
@@ -106,37 +99,11 @@ def test_weights_are_those_of_one_process(exact):
 
 def test_global_batches_are_those_of_one_process(exact):
     (expected,) = exact.records("one")
+    # Equal weights would prove nothing if they did not change.
+    assert abs(expected[-1]["loss"] - expected[0]["loss"]) > 1e-3
     for name in exact.parallel:
         parts = exact.records(name)
         assert [len(part) for part in parts] == [STEPS, STEPS]
         for whole, *halves in zip(expected, *parts, strict=True):
             assert sorted(whole["names"]) == sorted(halves[0]["names"] + halves[1]["names"])
             assert not set(halves[0]["names"]) & set(halves[1]["names"])
-
-
-def test_training_changes_the_loss(exact):
-    """Equal weights would prove nothing if they did not change."""
-    (losses,) = ([line["loss"] for line in part] for part in exact.records("one"))
-    assert abs(losses[-1] - losses[0]) > 1e-3
-
-
-def test_loss_curve_with_batch_norm_and_adam_is_that_of_one_process(tmp_path):
-    # Each process has the statistics of its own 64 images; with fewer the curves differ more.
-    photos = tmp_path / "photos"
-    write_images(photos / "train", 256)
-    write_images(photos / "val", 4, first=500)
-    options = ["--model.optimizer.lr", "0.001", "--trainer.max_epochs", str(STEPS // 2)]
-    options += ["--run.test", "false", "--data.flip", "0", "--data.crop_scale", "null"]
-    runs = Runs(photos, tmp_path / "runs", options, batch=128)
-    for name in ("one", "two"):
-        runs.fit(name)
-    first, second = runs.weights("two")
-    assert any("running_mean" in key for key in first)
-    for key, value in first.items():
-        assert torch.equal(second[key], value), key
-    one, two = (
-        [statistics.fmean(line["loss"] for line in lines) for lines in zip(*records, strict=True)]
-        for records in (runs.records("one"), runs.records("two"))
-    )
-    assert len(one) == len(two) == STEPS
-    assert two == pytest.approx(one, rel=0.01)

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from lightning_colorize.runs.result import RunResult
-from tests.conftest import Commands
 from tests.distributed.launchers import (
     FIT,
     end,
@@ -24,11 +23,6 @@ pytestmark = [pytest.mark.ddp, pytest.mark.timeout(600)]
 
 EPOCHS = 16
 PER_EPOCH = 3
-
-
-@pytest.fixture
-def command(photo_folder, tmp_path):
-    return Commands(photo_folder, tmp_path / "runs")
 
 
 def nodes(*words_of_each):

@@ -1,28 +1,21 @@
-"""Stubs of tasks."""
+"""Stubs of models."""
 
-import torch
-from torch import nn
-
-from lightning_colorize.metrics.spec import Metric
+from lightning_colorize.models.base import Model
 
 
-class Predicts(nn.Module):
-    """A task that predicts a function of the true ab, for batches in their order.
+class Predicts(Model):
+    """A model that predicts a function of the true ab, for batches in their order.
 
     Attributes:
         truth: The true ab of each batch.
         change: True to predicted ab.
-        own_metrics: Its own metrics, by name.
+        metrics: Its own metrics, by name.
     """
 
-    device = torch.device("cpu")
-
     def __init__(self, batches, change, own=None):
-        super().__init__()
         self.truth = iter([batch.ab for batch in batches])
         self.change = change
-        self.own_metrics = own or {}
-        self.metric_rows = [Metric.own(name, None) for name in self.own_metrics]
+        self.metrics = own or {}
 
-    def forward(self, L):
+    def predict(self, L, condition):
         return self.change(next(self.truth))

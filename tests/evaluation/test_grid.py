@@ -1,4 +1,4 @@
-from pathlib import Path
+import weakref
 
 import pytest
 import torch
@@ -7,7 +7,6 @@ from lightning_colorize.color import ColorBatch, to_lab
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.evaluation import evaluate_batches
 from lightning_colorize.evaluation.grid import Grid, evaluate_grid, parse_grid
-from lightning_colorize.inference import Colorizer
 from lightning_colorize.losses import L1, CrossEntropy
 from lightning_colorize.metrics.spec import COLUMNS, NAMES
 from lightning_colorize.networks import ClassificationHead, ConvEncoder
@@ -22,7 +21,7 @@ def _model(loss):
     if isinstance(task.net.head, ClassificationHead):  # weights that vividness can take out
         task.net.head.bins.update(torch.randn(1, 2, 64, 64) * 20)
         task.net.head.bins.finish()
-    return Colorizer(task, 32, None, None, Path("made.ckpt"))
+    return task.to_model()
 
 
 def _batches(count=2):
@@ -46,18 +45,34 @@ def test_every_setting_is_measured_as_if_it_were_alone(loss, words):
     grid = evaluate_grid(model, _batches(), settings)
     assert len({tuple(row.values()) for row in grid.rows}) == len(settings) == len(grid.rows)
     for setting, row in zip(settings, grid.rows, strict=True):
-        model.set_decoding(**setting)
-        alone = evaluate_batches(model.task, None, _batches()).rows["model"]
+        model.settings = model.settings.updated(setting)
+        alone = evaluate_batches(model, _batches()).rows["model"]
         assert row == pytest.approx({name: alone[name] for name in NAMES}, rel=1e-4, abs=1e-4)
     assert grid.images == 6
     assert set(grid.baselines) == {"grey"}
     assert grid.baselines["grey"]["colorfulness"] == pytest.approx(0, abs=0.01)
 
 
+def test_only_one_setting_is_in_memory_at_a_time(monkeypatch):
+    """The colors of all settings of a large grid are larger than the memory."""
+    model, made, most = _model(L1()), [], []
+    combine = model.combine
+
+    def counted(*args, **kwargs):
+        most.append(sum(each() is not None for each in made))
+        ab = combine(*args, **kwargs)
+        made.append(weakref.ref(ab))
+        return ab
+
+    monkeypatch.setattr(model, "combine", counted)
+    evaluate_grid(model, _batches(1), [{"strength": i / 10} for i in range(8)])
+    assert max(most) <= 2
+
+
 def test_another_size_is_what_the_network_sees_of_the_same_image():
     model = _model(L1())
     seen = []
-    model.task.net.register_forward_pre_hook(lambda net, args: seen.append(args[0].shape[-1]))
+    model.network.register_forward_pre_hook(lambda net, args: seen.append(args[0].shape[-1]))
     grid = evaluate_grid(model, _batches(1), parse_grid(["size=16,32"], model))
     assert seen == [16, 32]
     assert grid.rows[0]["psnr"] != grid.rows[1]["psnr"]
@@ -69,11 +84,11 @@ def test_another_size_is_what_the_network_sees_of_the_same_image():
 
 def test_a_setting_does_not_leak_into_others_nor_stay():
     model = _model(L1())
-    own = model.decoding
+    own = model.settings
     grid = evaluate_grid(model, _batches(), [{}, {"strength": 0.5}, {"flip": True}])
     for i, setting in enumerate([{}, {"strength": 0.5}, {"flip": True}]):
         assert grid.rows[i] == evaluate_grid(model, _batches(), [setting]).rows[0]
-    assert model.decoding == own
+    assert model.settings == own
 
 
 def test_settings_that_are_not_finite_are_neither_shown_nor_chosen():
@@ -87,9 +102,9 @@ def test_with_flip_a_mirror_image_gets_the_mirrored_colors():
     model = _model(L1())
     L = next(_batches()).L[..., :27]
     with torch.inference_mode():
-        assert not torch.allclose(model.task(L.flip(-1)).flip(-1), model.task(L), atol=0.1)
-        model.set_decoding(flip=True)
-        assert torch.allclose(model.task(L.flip(-1)).flip(-1), model.task(L), atol=1e-4)
+        assert not torch.allclose(model.color(L.flip(-1)).flip(-1), model.color(L), atol=0.1)
+        model.settings = model.settings.updated({"flip": True})
+        assert torch.allclose(model.color(L.flip(-1)).flip(-1), model.color(L), atol=1e-4)
 
 
 def test_strength_scales_the_colors_and_zero_is_grey():
@@ -121,15 +136,15 @@ def test_the_best_is_the_most_faithful_of_the_colorful():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["strength"], "give KEY=VALUE"),
-        (["hue=1"], "KEY of vividness"),
+        (["strength"], "give NAME=VALUE"),
+        (["hue=1"], "one of strength, flip, size"),
         (["strength=1", "strength=1.2"], "twice"),
-        (["strength=1,"], "takes numbers"),
+        (["strength=1,"], "strength must be from 0 to 1.5"),
         (["strength=2"], "from 0 to 1.5"),
-        (["flip=2"], "takes 0 or 1"),
-        (["size=0"], "size takes whole pixels from 1 to 16384"),
-        (["size=1e3"], "size takes whole pixels"),
-        (["vividness=0.5"], "not trained with CrossEntropy"),
+        (["flip=2"], "flip must be true or false"),
+        (["size=0"], "size must be from 1 to 16384 pixels"),
+        (["size=1e3"], "size must be whole pixels"),
+        (["vividness=0.5"], "one of strength, flip, size"),
     ],
 )
 def test_a_wrong_grid_is_one_line_before_any_work(words, message):

@@ -24,7 +24,7 @@ def _batches(sizes):
 
 def test_groups_hold_their_own_images_only():
     batches = list(_batches([3, 2]))
-    result = evaluate_batches(Predicts(batches, _half), None, batches, lambda name: name[0])
+    result = evaluate_batches(Predicts(batches, _half), batches, lambda name: name[0])
     assert list(result.rows) == ["model"]
     assert result.counts == {"a": 3, "b": 2}
     for name, chosen in (("a", [(0, 0), (0, 2), (1, 0)]), ("b", [(0, 1), (1, 1)])):
@@ -42,7 +42,7 @@ class LargestError(torchmetrics.MaxMetric):
 def test_own_metrics_are_of_the_images_of_each_category():
     batches = list(_batches([3, 2]))
     task = Predicts(batches, _half, {"largest": LargestError()})
-    result = evaluate_batches(task, None, batches, lambda name: name[0])
+    result = evaluate_batches(task, batches, lambda name: name[0])
     half = [(batch.ab.abs().amax(dim=(1, 2, 3)) / 2).tolist() for batch in batches]
     expected = {"a": max(half[0][0], half[0][2], half[1][0]), "b": max(half[0][1], half[1][1])}
     for name, value in expected.items():
@@ -52,7 +52,7 @@ def test_own_metrics_are_of_the_images_of_each_category():
 
 
 def test_without_images_there_are_no_rows():
-    assert evaluate_batches(Predicts([], _half), None, []).rows == {}
+    assert evaluate_batches(Predicts([], _half), []).rows == {}
 
 
 def test_a_model_is_evaluated_on_the_test_split_of_a_folder(finished_run, photo_folder):

@@ -7,9 +7,9 @@ from skimage.color import deltaE_ciede2000, lab2rgb, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
 
 from lightning_colorize.color import ColorBatch, to_lab
-from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.evaluation.failures import FAILURES
-from lightning_colorize.evaluation.measured import measure_systems
+from lightning_colorize.evaluation.measured import Measured, measure
+from lightning_colorize.evaluation.systems import Painted
 from lightning_colorize.metrics.spec import COLUMNS
 
 
@@ -20,19 +20,15 @@ def batch():
     return ColorBatch(L, ab, ["a.jpg", "b.jpg", "c.jpg"])
 
 
-class Stub:
-    """A system that returns the given colors."""
+def _measure(rows, batches, show=lambda *_: None, **options):
+    """Measure rows, functions from a batch to its colored copy, by name."""
 
-    def __init__(self, name, colored, broken=()):
-        self.name = name
-        self.colored = colored
-        self.broken = broken
+    def paint(batch):
+        colored = [color(batch) for color in rows.values()]
+        grey = replace(batch, ab=0 * batch.ab)
+        return [Painted(each.L, each.ab[None]) for each in (*colored, grey)]
 
-    def load(self, names, side):
-        return [ImageError(name, "broken") for name in self.broken if name in names]
-
-    def color(self, batch):
-        return self.colored(batch)
+    return measure(Measured([*rows], ["grey"]), iter(batches), paint, show, **options)
 
 
 def _rgb(L, ab):
@@ -41,7 +37,7 @@ def _rgb(L, ab):
 
 def measured(batch, color):
     """Return the values of one system's images by metric."""
-    result = measure_systems([Stub("one", color)], [batch], lambda name, values: None)
+    result = _measure({"one": color}, [batch])
     return dict(zip(COLUMNS, result.values[0], strict=True))
 
 
@@ -58,12 +54,9 @@ def test_a_changed_lightness_counts_as_error(batch):
 
 
 def test_rows_columns_and_images_keep_their_order(batch):
-    systems = [
-        Stub("half", lambda b: replace(b, ab=b.ab / 2)),
-        Stub("truth", lambda b: replace(b, ab=b.ab)),
-    ]
+    systems = {"half": lambda b: replace(b, ab=b.ab / 2), "truth": lambda b: b}
     shown = []
-    result = measure_systems(systems, [batch], lambda *row: shown.append(row))
+    result = _measure(systems, [batch], lambda *row: shown.append(row))
     assert result.rows == ["half", "truth", "grey"]
     assert result.names == batch.names
     assert result.values.shape == (3, len(COLUMNS), 3)
@@ -76,13 +69,10 @@ def test_rows_columns_and_images_keep_their_order(batch):
 
 
 def test_disagreement_is_the_distance_from_the_mean_of_all(batch):
-    systems = [
-        Stub("left", lambda b: replace(b, ab=b.ab + 3)),
-        Stub("right", lambda b: replace(b, ab=b.ab - 3)),
-    ]
-    result = measure_systems(systems, [batch], lambda *_: None)
+    left, right = (lambda b: replace(b, ab=b.ab + 3)), (lambda b: replace(b, ab=b.ab - 3))
+    result = _measure({"left": left, "right": right}, [batch])
     assert result.disagreement == pytest.approx(3 * 2**0.5, rel=1e-4)
-    alone = measure_systems(systems[:1], [batch], lambda *_: None)
+    alone = _measure({"left": left}, [batch])
     assert alone.disagreement.max() == 0
 
 
@@ -92,22 +82,37 @@ def test_nan_colors_are_counted_and_do_not_affect_other_systems(batch):
         ab[1, 0, 3, 4] = torch.nan
         return replace(b, ab=ab)
 
-    systems = [
-        Stub("left", lambda b: replace(b, ab=b.ab + 3)),
-        Stub("right", lambda b: replace(b, ab=b.ab - 3)),
-        Stub("diverged", lambda b: replace(b, ab=b.ab * torch.nan)),
-        Stub("once", diverged),
-    ]
-    result = measure_systems(systems, [batch], lambda *_: None)
-    assert result.undefined == {"diverged": 3, "once": 1}
+    systems = {
+        "left": lambda b: replace(b, ab=b.ab + 3),
+        "right": lambda b: replace(b, ab=b.ab - 3),
+        "diverged": lambda b: replace(b, ab=b.ab * torch.nan),
+        "once": diverged,
+    }
+    result = _measure(systems, [batch])
+    assert +result.undefined == {"diverged": 3, "once": 1}
     assert np.isfinite(result.disagreement).all()
     assert result.disagreement.min() > 2
 
 
 def test_failures_are_measured_of_each_system_in_the_same_batches(batch):
-    systems = [Stub("truth", lambda b: b), Stub("pale", lambda b: replace(b, ab=b.ab / 10))]
-    parts = [replace(batch, L=batch.L[i:], ab=batch.ab[i:], names=batch.names[i:]) for i in (0, 1)]
-    result = measure_systems(systems, parts, lambda *_: None)
+    systems = {"truth": lambda b: b, "pale": lambda b: replace(b, ab=b.ab / 10)}
+    parts = [batch.chosen(range(i, 3)) for i in (0, 1)]
+    result = _measure(systems, parts)
     assert result.failures.shape == (2, len(FAILURES), 5)
     np.testing.assert_allclose(result.failures[:, 0], [[0] * 5, [0.9] * 5], atol=1e-5)
-    assert measure_systems(systems, parts, lambda *_: None, truth=False).failures is None
+    assert _measure(systems, parts, truth=False).failures is None
+
+
+def test_colorings_have_an_axis_and_values_are_their_mean(batch):
+    """Three colorings of each image; the metrics are their means, coloring by coloring."""
+
+    def paint(batch):
+        samples = torch.stack([batch.ab * share for share in (0.0, 0.5, 1.0)])
+        return [Painted(batch.L, samples)]
+
+    result = measure(Measured(["drawn"], []), iter([batch]), paint)
+    assert result.samples.shape == (3, 1, len(COLUMNS), 3)
+    mse = result.samples[:, 0, COLUMNS.index("mse_ab")]
+    energy = batch.ab.square().mean(dim=(1, 2, 3)).numpy()
+    np.testing.assert_allclose(mse, [energy, energy / 4, 0 * energy], rtol=1e-5)
+    np.testing.assert_allclose(result.values, result.samples.mean(0))

@@ -13,7 +13,7 @@ from tests.evaluation.stubs import Predicts
 
 
 def _evaluate(task, *batches):
-    return evaluate_batches(task, None, batches)
+    return evaluate_batches(task, batches)
 
 
 def _named(*names, side=4):
@@ -138,7 +138,7 @@ def test_bleeding_and_diversity_of_each_category():
         return torch.nn.functional.avg_pool2d(ab, (1, 9), 1, (0, 4), count_include_pad=False)
 
     batches = [edge, flat]
-    result = evaluate_batches(Predicts(batches, blur), None, batches, lambda name: name.split()[0])
+    result = evaluate_batches(Predicts(batches, blur), batches, lambda name: name.split()[0])
     assert result.group_colors["edge"].bleeding > 3.5
     assert result.group_colors["edge"].color_diversity > 1
     assert result.colors.bleeding == pytest.approx(result.group_colors["edge"].bleeding)

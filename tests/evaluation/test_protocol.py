@@ -3,7 +3,7 @@ import torch
 from PIL import Image
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.images import FileImages
+from lightning_colorize.data.image_set import FileImages
 from lightning_colorize.evaluation.protocol import Protocol, ProtocolImages, read_protocol
 
 
@@ -93,7 +93,7 @@ def test_the_protocols_of_the_package_are_read(name):
     [
         ("size: 8\nshape: crop", "size: "),
         ("size: 64\nshape: crop\nfilter: box", "filter: Extra"),
-        ("size: null\nshape: crop", "shape native has size null"),
+        ("size: null\nshape: crop", "shape native needs size null"),
         ("size: 64\nshape: crop\nfiles: a", "files needs count"),
         ("- 1", "has no keys"),
         ("size: 64\nshape: crop\nname: x", "name is not a key"),
@@ -111,5 +111,5 @@ def test_a_wrong_file_is_one_line(tmp_path, content, message):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(UsageError, match=r"no protocol crop25; .* crop256, native"):
+    with pytest.raises(UsageError, match=r"unknown protocol crop25; .* crop256, native"):
         read_protocol("crop25")

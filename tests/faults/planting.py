@@ -15,8 +15,8 @@ from typing import Any
 Change = Callable[[ast.AST], bool]
 """Changes the tree of a function, class or module in place; returns whether anything changed."""
 
-Rows = dict[str, tuple[str, Change, str]]
-"""Of the catalog: name to target, change and tests."""
+Rows = dict[str, dict[str, tuple[str, Change]]]
+"""Of the catalog: tests to the faults that they must detect, by name: target and change."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Fault:
 
     Attributes:
         name: Of the fault, such as `ssim-wrong-range`.
-        target: `package.module:function`, `:Class.method`, or `:` for the whole module.
+        target: `package.module:function`, `:Class.method`, or `:` for the whole module; the
+            scripts of benchmarks/ are in the package `benchmarks`.
         change: The change of the syntax tree.
         tests: The tests to run, relative to tests/.
     """
@@ -38,7 +39,9 @@ class Fault:
     @property
     def module(self) -> str:
         """The module in which it is planted."""
-        return f"lightning_colorize.{self.target.partition(':')[0]}"
+        module = self.target.partition(":")[0]
+        name = module.removeprefix("benchmarks.")  # in the path of pytest
+        return f"lightning_colorize.{module}" if name == module else name
 
     def plant(self, source: bytes | str) -> ast.Module:
         """Return the module's syntax tree with the fault.

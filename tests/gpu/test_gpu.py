@@ -13,20 +13,20 @@ from PIL import Image
 from torch.nn import functional as F
 
 from lightning_colorize.color import RawBatch, full_precision, set_tf32, to_lab, to_rgb
+from lightning_colorize.color.lab import kornia_converts
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.augmentation import Augmentation
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.dataset import ImageDataset
 from lightning_colorize.data.device import cached
 from lightning_colorize.data.device.cached import DeviceDataset, DeviceImages, DeviceMemory
-from lightning_colorize.data.device.decode import Decoder
-from lightning_colorize.data.device.jpegs import JpegDataset
-from lightning_colorize.data.images import FileImages
+from lightning_colorize.data.device.decode import DeviceDecoder, JpegDataset
+from lightning_colorize.data.image_set import FileImages
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.inference import load_model
 from lightning_colorize.metrics.functional import measure
 from lightning_colorize.runs.result import RunResult
-from tests.conftest import make_image
+from tests.conftest import Commands, make_image
 
 EVERYTHING = Path(__file__).parents[2] / "experiments" / "gpu" / "all.yaml"
 
@@ -40,8 +40,6 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def gpu_run(photo_folder, tmp_path_factory):
     """The folder of a run that trained in bf16 on the GPU for two epochs."""
-    from tests.conftest import Commands
-
     command = Commands(photo_folder, tmp_path_factory.mktemp("gpu"))
     words = ["--trainer.accelerator", "gpu", "--trainer.devices", 1]
     return command.fit("bf16", *words, "--trainer.precision", "bf16-mixed")
@@ -66,11 +64,25 @@ def test_lab_and_metrics_equal_the_cpus_under_autocast_and_tf32(autocast):
         L_gpu, ab_gpu = to_lab(rgb.cuda())
         back = to_rgb(L_gpu, ab_gpu)
         measured = measure(L.cuda(), ab.flip(0).cuda(), ab.cuda())
-    assert L_gpu.device.type == ab_gpu.device.type == "cuda"
+    assert kornia_converts(ab_gpu.device)
     torch.testing.assert_close(L_gpu.cpu(), L, atol=1e-3, rtol=0)
     torch.testing.assert_close(ab_gpu.cpu(), ab, atol=1e-3, rtol=0)
     torch.testing.assert_close(back.cpu(), rgb / 255, atol=1e-3, rtol=0)
     torch.testing.assert_close(measured.cpu(), expected, atol=1e-3, rtol=1e-4)
+
+
+def test_gradients_of_colors_equal_the_cpus():
+    """Outside sRGB too, in the TF32 of torch's default: kornia converts by a convolution."""
+    generator = torch.Generator().manual_seed(0)
+    L = torch.rand(2, 1, 64, 64, generator=generator) * 100
+    ab = (torch.rand(2, 2, 64, 64, generator=generator) - 0.5) * 220
+    gradients = []
+    for device in ("cpu", "cuda"):
+        inputs = [tensor.to(device).requires_grad_() for tensor in (L, ab)]
+        to_rgb(*inputs, clip=False).square().sum().backward()
+        gradients.append(torch.cat([tensor.grad.cpu() for tensor in inputs], dim=1))
+    scale = gradients[0].abs().max()
+    torch.testing.assert_close(gradients[1] / scale, gradients[0] / scale, atol=1e-3, rtol=0)
 
 
 @pytest.mark.usefixtures("tf32")
@@ -118,13 +130,13 @@ def jpegs(tmp_path_factory):
 def test_device_decoding_equals_cpu(jpegs):
     keys = [(index, 2**31 * (index % 3)) for index in range(len(jpegs))]
     usual, shipping = (kind(jpegs, 128, random_crop=True) for kind in (ImageDataset, JpegDataset))
-    expected, missing = usual.collate([usual[key] for key in keys])
+    expected = usual.collate([usual[key] for key in keys])
     shipped = shipping.collate([shipping[key] for key in keys])
     assert len(shipped.jpegs) == 5
-    raw, broken = Decoder(torch.device("cuda"), 128)(shipped)
+    raw = DeviceDecoder(torch.device("cuda"), usual)(shipped)
     assert raw.rgb.device.type == "cuda"
-    assert raw.names == expected.names
-    assert [b.name for b in broken] == [b.name for b in missing] == ["cut.jpg"]
+    assert raw.indices == expected.indices
+    assert [b.name for b in raw.corrupt] == [b.name for b in expected.corrupt] == ["cut.jpg"]
     # Another decoder and chroma upsampling: other values, the same positions.
     errors = (raw.rgb.cpu().int() - expected.rgb.int()).abs().float().mean(dim=(1, 2, 3))
     assert errors.max() < 2.0
@@ -139,10 +151,10 @@ def test_prefetched_batches_are_ready(photo_folder):
     device = torch.device("cuda")
     keys = [[(4 * b + i, 0) for i in range(4)] for b in range(3)] * 8
     shipped = [dataset.collate([dataset[key] for key in batch]) for batch in keys]
-    decoder = Decoder(device, 36)
-    expected = [decoder(batch)[0].rgb.clone() for batch in shipped]
+    decoder = DeviceDecoder(device, dataset)
+    expected = [decoder(batch).rgb.clone() for batch in shipped]
     torch.cuda.synchronize()
-    for (raw, _), rgb in zip(decoder.batches(iter(shipped)), expected, strict=True):
+    for raw, rgb in zip(decoder.batches(iter(shipped)), expected, strict=True):
         busy = torch.rand(2048, 2048, device=device)
         for _ in range(5):
             busy = busy @ busy
@@ -157,10 +169,10 @@ def test_device_cache_equals_host_cache(photo_folder):
     assert all(block.is_cuda for block in images._blocks)
     keys = [(index % 12, (index * 2**29) % 2**32) for index in range(40)]
     placed = DeviceDataset(images, 36, random_crop=True)
-    ((raw, _),) = placed.batches(iter([placed.__getitems__(keys)]))
+    (raw,) = placed.batches(iter([placed.__getitems__(keys)]))
     usual = ImageDataset(images, 36, random_crop=True)
     assert raw.rgb.is_cuda
-    assert torch.equal(raw.rgb.cpu(), usual.collate([usual[key] for key in keys])[0].rgb)
+    assert torch.equal(raw.rgb.cpu(), usual.collate([usual[key] for key in keys]).rgb)
 
 
 def test_device_memory_limit():
@@ -185,7 +197,7 @@ def test_run_with_every_switch(command, photo_folder, more):
     assert first.metrics["val/psnr"] == pytest.approx(second.metrics["val/psnr"], abs=1.0)
     assert first.peak_device_memory > 0
     L = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 100
-    ab = load_model(everything).task(L)
+    ab = load_model(everything).predict(L)
     assert ab.shape == (2, 2, 32, 32)
     assert torch.isfinite(ab).all()
     assert command("resume", everything, "--trainer.max_epochs", 3) == 0
@@ -203,10 +215,10 @@ def test_metrics_of_a_run_in_bf16_are_computed_in_fp32(gpu_run, finished_run):
 
 def test_gpu_checkpoint_works_on_the_cpu(gpu_run, photo_folder, command, tmp_path):
     on_cpu, on_gpu = load_model(gpu_run), load_model(gpu_run, device="cuda")
-    assert on_cpu.task.device.type == "cpu"
+    assert on_cpu.model.device.type == "cpu"
     L = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 100
-    with torch.inference_mode():
-        ab, ab_gpu = on_cpu.task(L), on_gpu.task(L.cuda())
+    ab, ab_gpu = on_cpu.predict(L), on_gpu.predict(L)
+    assert ab_gpu.device.type == "cuda"
     # In LAB units: convolutions on the GPU may be in TF32.
     torch.testing.assert_close(ab_gpu.cpu(), ab, atol=0.5, rtol=0)
 

@@ -11,7 +11,6 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference import choose_device, load_model
-from lightning_colorize.tasks import ColorizationTask
 
 
 @pytest.fixture
@@ -30,8 +29,7 @@ def altered(finished_run, tmp_path):
 
 def test_a_run_reloads(finished_run, photo_folder):
     loaded = load_model(finished_run)
-    assert isinstance(loaded.task, ColorizationTask)
-    assert not any(module.training for module in loaded.task.modules())
+    assert not any(module.training for module in loaded.model.network.modules())
     assert loaded.size == 32
     assert loaded.data_root == str(photo_folder)
     assert loaded.path == finished_run / "checkpoints/best.ckpt"
@@ -81,16 +79,16 @@ def test_class_outside_the_package_is_refused_in_one_line(altered):
         (lambda c: c.update(hyper_parameters=None), "is not a checkpoint of"),
         (
             lambda c: c["hyper_parameters"].update(_class_path="torch.nn.Identity"),
-            "torch.nn.Identity is not a ColorizationTask",
+            "torch.nn.Identity is not a TrainedNetwork",
         ),
         (lambda c: c.update(state_dict=[1]), "is not a checkpoint of"),
         (lambda c: c.update(state_dict={"net": 1}), "does not fit this version.*Missing key"),
         (lambda c: c["hyper_parameters"].update(_class_path=3), "is not a checkpoint of"),
-        (lambda c: c.update(callbacks=[1]), "its baselines are not"),
-        (lambda c: c["callbacks"]["BaselineMetrics"].clear(), "its baselines are not"),
+        (lambda c: c.update(callbacks=[1]), "its baselines are invalid"),
+        (lambda c: c["callbacks"]["BaselineMetrics"].clear(), "its baselines are invalid"),
         (
             lambda c: c["callbacks"].update(BaselineMetrics=torch.ones(3, 3)),
-            "its baselines are not",
+            "its baselines are invalid",
         ),
         (
             lambda c: c["callbacks"]["BaselineMetrics"]["baselines"]["mean_ab"].fill_(torch.nan),
@@ -248,7 +246,8 @@ def test_outside_its_run_folder_all_refused_classes_are_named(run_with, tmp_path
     with pytest.raises(UsageError, match=f"{options}, or load the checkpoint from its run folder"):
         load_model(path)
     assert "own_parts" not in sys.modules
-    assert type(load_model(path, allow=["own_parts"]).task.loss).__module__ == "own_parts"
+    encoder = load_model(path, allow=["own_parts"]).model.network.encoder
+    assert type(encoder).__module__ == "own_parts"
 
 
 def test_all_listed_classes_that_are_no_part_of_a_task_are_refused(run_with):

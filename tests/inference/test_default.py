@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from skimage.color import rgb2lab
 
+from lightning_colorize.cli import main
 from lightning_colorize.common.bundled import with_default
 from lightning_colorize.inference import Colorizer, load_model
 
@@ -25,8 +26,6 @@ def _ab(path):
 @pytest.fixture(scope="module")
 def colored(tmp_path_factory):
     """The photographs in grey, colored by the command without a checkpoint."""
-    from lightning_colorize.cli import main
-
     grey, out = tmp_path_factory.mktemp("grey"), tmp_path_factory.mktemp("colored")
     for file in PHOTOGRAPHS.glob("*.jpg"):
         Image.open(file).convert("L").save(grey / f"{file.stem}.png")
@@ -72,36 +71,23 @@ def test_it_is_small_and_names_its_sources():
     assert all(row["licence"] and row["attribution"] for row in rows)
 
 
-def test_the_command_says_which_model_it_uses(tmp_path, capsys):
-    from lightning_colorize.cli import main
-
-    target = tmp_path / "cat.png"
-    assert main(["colorize", str(PHOTOGRAPHS / "cat.jpg"), str(target)]) == 0
-    assert capsys.readouterr().err.count("model of the package") == 1
-
-
-def test_evaluate_and_compare_take_it_by_name(tmp_path, capsys):
-    from lightning_colorize.cli import main
-
+def test_evaluate_and_compare_take_it_by_name(tmp_path):
     words = ["--data", str(PHOTOGRAPHS), "--size", "64"]
     assert main(["evaluate", "default", *words]) == 0
     assert main(["compare", "default", *words, "--out", str(tmp_path / "page")]) == 0
     assert "default" in (tmp_path / "page/index.html").read_text()
 
 
-def test_a_folder_of_this_name_changes_nothing(tmp_path, monkeypatch):
-    from lightning_colorize.cli import main
-
+def test_a_folder_of_this_name_changes_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("default").mkdir()
     assert load_model("default").path == Colorizer.from_pretrained().path == FILE
     assert main(["colorize", str(PHOTOGRAPHS / "cat.jpg"), "cat.png"]) == 0
+    assert capsys.readouterr().err.count("bundled model") == 1
 
 
 def test_fine_tuning_needs_no_initial_weights(tmp_path, capsys):
     """They would be downloaded; the checkpoint replaces them."""
-    from lightning_colorize.cli import main
-
     words = {
         "--config": EXPERIMENTS / "default_model.yaml",
         "--data.source": EXPERIMENTS / "source/folder.yaml",
@@ -118,7 +104,7 @@ def test_fine_tuning_needs_no_initial_weights(tmp_path, capsys):
     assert "give --model.encoder.normalization half" in capsys.readouterr().err
     assert main(["fit", *given, "--model.encoder.normalization", "half"]) == 0
     assert "weights: checkpoint" in capsys.readouterr().out
-    net = load_model(tmp_path / "default_model/tuned").task.net
-    tuned, before = net.head.bins.prior, load_model(FILE).task.net.head.bins.prior
+    net = load_model(tmp_path / "default_model/tuned").model.network
+    tuned, before = net.head.bins.prior, load_model(FILE).model.network.head.bins.prior
     assert torch.equal(tuned, before)
     assert net.encoder.norm_eval  # the norms of these weights are folded

@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
+from lightning_colorize.commands.tune_decoding import store_decoding
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference import load_model
-from lightning_colorize.inference.stored import store_decoding
 from lightning_colorize.runs.folder import lock
 from tests.conftest import Commands
 from tests.tasks.conftest import GanCommands
@@ -35,13 +35,12 @@ def test_an_exported_model_predicts_the_same(exported):
     model, file = exported
     read = load_model(file)
     L = torch.rand(2, 1, 32, 40, generator=torch.Generator().manual_seed(0)) * 100
-    with torch.inference_mode():
-        assert torch.allclose(read.task(L), model.task(L), atol=0.05)
+    assert torch.allclose(read.predict(L), model.predict(L), atol=0.05)
     assert read.decoding == model.decoding
     assert read.decoding["vividness"] == 0.25
     assert (read.decoding["strength"], read.decoding["flip"]) == (1.2, True)
     assert read.size == model.size == 32
-    assert "/" not in json.dumps(read.task.hparams["encoder"])  # no path of this machine
+    assert "/" not in json.dumps(read.model.description["encoder"])  # no path of this machine
     for name, value in model.baselines.state_dict().items():
         assert torch.equal(read.baselines.state_dict()[name], value)
 
@@ -60,8 +59,7 @@ def test_a_gan_is_exported_without_its_discriminator(photo_folder, tmp_path):
     file = tmp_path / "gan.safetensors"
     model.export(file)
     L = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 100
-    with torch.inference_mode():
-        assert torch.allclose(load_model(file).task(L), model.task(L), atol=0.05)
+    assert torch.allclose(load_model(file).predict(L), model.predict(L), atol=0.05)
 
 
 @pytest.mark.parametrize("where", [0.02, 0.5, 0.99])
@@ -85,11 +83,11 @@ def test_other_files_are_refused_in_one_line(tmp_path):
 
 def test_weights_beyond_half_precision_are_refused(classified_run, tmp_path):
     model = load_model(classified_run)
-    conv = model.task.inference_net.head.conv
+    conv = model.model.network.head.conv
     wide = torch.nn.Conv2d(64, len(conv.weight), 1)
     torch.nn.init.constant_(wide.weight, 1e6)
-    model.task.inference_net.head.conv = wide
-    with pytest.raises(UsageError, match="half precision cannot hold"):
+    model.model.network.head.conv = wide
+    with pytest.raises(UsageError, match="too large for half precision"):
         model.export(tmp_path / "large.safetensors")
     assert not list(tmp_path.iterdir())
 
@@ -99,7 +97,7 @@ def test_a_stored_decoding_is_the_default_from_then_on(classified_run, tmp_path)
     before = torch.load(file, weights_only=True)
     model = load_model(file)
     assert model.decoding["strength"] == 1
-    store_decoding(file, {**model.decoding, "strength": 0.0, "size": 48})
+    store_decoding(model.model, {**model.decoding, "strength": 0.0, "size": 48})
     stored = load_model(file)
     assert (stored.decoding["strength"], stored.size) == (0, 48)
     grey = stored.colorize(Image.new("RGB", (40, 40), "red"))
@@ -113,33 +111,36 @@ def test_a_stored_decoding_is_the_default_from_then_on(classified_run, tmp_path)
 def test_nothing_is_stored_in_a_run_that_trains(classified_run):
     file = classified_run / "checkpoints/best.ckpt"
     before = file.read_bytes()
+    model = load_model(file).model
     with lock(classified_run), pytest.raises(UsageError, match="another process"):
-        store_decoding(file, {"strength": 0.5})
+        store_decoding(model, {"strength": 0.5})
     assert file.read_bytes() == before
 
 
 def test_nothing_is_stored_in_an_exported_model(exported):
     _, file = exported
-    with pytest.raises(UsageError, match="store in its checkpoint"):
-        store_decoding(file, {"strength": 0.5})
+    with pytest.raises(UsageError, match="store in a checkpoint"):
+        store_decoding(load_model(file).model, {"strength": 0.5})
 
 
-@pytest.mark.parametrize("decoding", [{"hue": 1.0}, {"strength": 1}, [1], None, {"flip": "no"}])
-def test_a_decoding_of_other_types_is_one_line(classified_run, tmp_path, decoding):
+@pytest.mark.parametrize(
+    ("decoding", "message"),
+    [
+        ({"hue": 1.0}, "no setting hue"),
+        ({"strength": 9.0}, r"strength must be from 0 to 1\.5"),
+        ({"strength": [1]}, r"strength must be from 0 to 1\.5"),
+        ({"flip": "maybe"}, "flip must be true or false"),
+        ({"size": "48"}, "image size"),
+        ([1], "not a checkpoint .* decoding"),
+        (None, "not a checkpoint .* decoding"),
+    ],
+)
+def test_a_crafted_decoding_is_one_line(classified_run, tmp_path, decoding, message):
     checkpoint = torch.load(classified_run / "checkpoints/best.ckpt", weights_only=True)
     checkpoint["decoding"] = decoding
     file = tmp_path / "crafted.ckpt"
     torch.save(checkpoint, file)
-    with pytest.raises(UsageError, match=r"crafted\.ckpt is not a checkpoint .* decoding"):
-        load_model(file)
-
-
-def test_a_decoding_out_of_range_is_one_line(classified_run, tmp_path):
-    checkpoint = torch.load(classified_run / "checkpoints/best.ckpt", weights_only=True)
-    checkpoint["decoding"] = {"strength": 9.0}
-    file = tmp_path / "crafted.ckpt"
-    torch.save(checkpoint, file)
-    with pytest.raises(UsageError, match=r"crafted\.ckpt: strength must be from 0 to 1\.5"):
+    with pytest.raises(UsageError, match=rf"crafted\.ckpt.* {message}"):
         load_model(file)
 
 
@@ -147,6 +148,6 @@ def test_a_link_keeps_pointing_to_the_stored_checkpoint(classified_run, tmp_path
     target, link = tmp_path / "target.ckpt", tmp_path / "link.ckpt"
     shutil.copy(classified_run / "checkpoints/best.ckpt", target)
     link.symlink_to(target)
-    store_decoding(link, {"strength": 0.5})
+    store_decoding(load_model(link).model, {"strength": 0.5})
     assert link.is_symlink()
     assert load_model(target).decoding["strength"] == 0.5

@@ -144,7 +144,7 @@ def test_results_that_would_replace_an_image_are_refused(tmp_path):
     plan = plan_jobs([tmp_path / "in"], tmp_path / "out")
     require_other_files([plan], tmp_path / "out/sheet.jpg")
     for sheet in ("link/a.jpg", "out/c.tif"):
-        with pytest.raises(UsageError, match=r"--sheet would replace .*, an image or a result"):
+        with pytest.raises(UsageError, match=r"--sheet would overwrite .*, an image or a result"):
             require_other_files([plan], tmp_path / sheet)
 
 

@@ -39,6 +39,11 @@ def smooth_images(seed, size=32):
     return to_lab(torch.nn.functional.interpolate(rgb, size=size, mode="bilinear"))
 
 
+def batch_of(L, ab):
+    """Return a batch of a head that predicts ab in -1..1."""
+    return ColorBatch(L, ab, ["x"] * len(L), ab / AB_SCALE, lambda x: x.float() * AB_SCALE)
+
+
 @pytest.fixture(params=["-1..1", "0..1", "classes"])
 def setting(request):
     """A batch with target and decoding, for each kind of head."""

@@ -2,9 +2,10 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.transforms.functional import normalize
 
-from lightning_colorize.color import AB_SCALE, ColorBatch, to_rgb
+from lightning_colorize.color import AB_SCALE, to_rgb
 from lightning_colorize.common.class_paths import Trust, build, describe
 from lightning_colorize.losses import L1, Loss, Perceptual, WeightedSum
 from lightning_colorize.networks import (
@@ -17,7 +18,10 @@ from lightning_colorize.networks import (
     WeightsError,
     skip_weights,
 )
-from tests.losses.conftest import smooth_images
+from tests.losses.conftest import batch_of, smooth_images
+from tests.networks.test_encoders import assert_alike, torchvision_features, torchvision_model
+
+IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 @pytest.fixture(scope="module")
@@ -37,31 +41,20 @@ def loss(resnet):
 
 @pytest.fixture
 def batch():
-    L, ab = smooth_images(seed=2)
-    return ColorBatch(L, ab, ["a", "b"], ab / AB_SCALE, lambda x: x.float() * AB_SCALE)
-
-
-def by_hand(network, batch, ab):
-    """torchvision's own features of ImageNet's normalization of both RGB images."""
-    levels = []
-    for color in (ab, batch.ab):
-        rgb = to_rgb(batch.L, color, clip=False)
-        x = normalize(rgb, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-        first = network.relu(network.bn1(network.conv1(x)))
-        levels.append((first, network.layer1(network.maxpool(first))))
-    (p1, p2), (t1, t2) = levels
-    return 0.5 * (p1 - t1).abs().mean() + 2.0 * (p2 - t2).abs().mean()
+    return batch_of(*smooth_images(seed=2))
 
 
 def test_equals_torchvisions_features(resnet, loss, batch):
     ab = batch.ab * 0.3 + 5
+    network = create_feature_extractor(resnet[0], ["relu", "layer1"])
     with torch.no_grad():
-        expected = by_hand(resnet[0], batch, ab)
+        predicted, true = (
+            network(normalize(to_rgb(batch.L, x, clip=False), IMAGENET_MEAN, IMAGENET_STD)).values()
+            for x in (ab, batch.ab)
+        )
+        first, second = ((p - t).abs().mean() for p, t in zip(predicted, true, strict=True))
+        expected = 0.5 * first + 2.0 * second
         torch.testing.assert_close(loss(ab / AB_SCALE, batch), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_sees_colors_and_not_only_lightness(loss, batch):
-    assert loss(batch.ab.flip(1) / AB_SCALE, batch) > 0.01
 
 
 def test_the_backbone_is_frozen_and_no_part_of_the_model(loss, batch):
@@ -81,30 +74,19 @@ def test_the_backbone_is_frozen_and_no_part_of_the_model(loss, batch):
 
 
 def test_a_checkpoint_is_rebuilt_without_the_weights_until_the_loss_is_used(resnet, batch):
-    spec = {
-        "class_path": "lightning_colorize.losses.WeightedSum",
-        "init_args": {
-            "losses": {
-                "perceptual": {
-                    "class_path": "lightning_colorize.losses.Perceptual",
-                    "init_args": {
-                        "backbone": {
-                            "class_path": "lightning_colorize.networks.ResNetEncoder",
-                            "init_args": {"levels": 2, "weights": str(resnet[1])},
-                        },
-                        "weights": [0.5, 2.0],
-                    },
-                }
-            }
-        },
+    encoder = {
+        "class_path": "lightning_colorize.networks.ResNetEncoder",
+        "init_args": {"levels": 2, "weights": str(resnet[1])},
     }
+    arguments = {"backbone": encoder, "weights": [0.5, 2.0]}
+    spec = {"class_path": "lightning_colorize.losses.Perceptual", "init_args": arguments}
     made = build(spec, Loss, Trust())
     described = describe(made)
     moved = resnet[1].rename(resnet[1].with_suffix(".moved"))
     with skip_weights():
         again = build(described, Loss, Trust())
     prediction = batch.ab * 0.5 / AB_SCALE
-    with pytest.raises(WeightsError, match="no file"):
+    with pytest.raises(WeightsError, match="does not exist"):
         again(prediction, batch)
     moved.rename(resnet[1])
     assert again(prediction, batch) == made(prediction, batch) > 0
@@ -129,63 +111,22 @@ def test_random_weights_and_wrong_numbers_are_refused(resnet):
         Perceptual(lambda: ResNetEncoder(18, levels=2, weights=resnet[1]), [1.0])
 
 
-def mobilenet_levels(network, x):
-    ends = (1, 3, 6, 13, 17)
-    levels = []
-    for i, block in enumerate(network.features[:18]):
-        x = block(x)
-        levels += [x] if i in ends else []
-    return levels
-
-
-def vgg_levels(network, x):
-    levels = []
-    for layer in network.features:
-        x = layer(x)
-        levels += [x] if isinstance(layer, nn.MaxPool2d) else []
-    return levels
-
-
-def regnet_levels(network, x):
-    levels = [network.stem(x)]
-    for block in network.trunk_output:
-        levels.append(block(levels[-1]))
-    return levels
-
-
 @pytest.mark.parametrize(
-    ("encoder", "build", "levels"),
+    ("name", "encoder"),
     [
-        (MobileNetV2Encoder, torchvision.models.mobilenet_v2, mobilenet_levels),
-        (RegNetEncoder, torchvision.models.regnet_x_400mf, regnet_levels),
-        (VGG16Encoder, torchvision.models.vgg16_bn, None),
-        (VGG16Encoder, torchvision.models.vgg16, vgg_levels),
+        ("mobilenet_v2", MobileNetV2Encoder),
+        ("regnet_x_400mf", RegNetEncoder),
+        ("vgg16", VGG16Encoder),
     ],
-    ids=["mobilenet", "regnet", "vgg_of_other_form", "vgg"],
 )
-def test_any_encoder_is_built_for_rgb(encoder, build, levels, tmp_path):
-    torch.manual_seed(0)
-    with torch.device("cpu" if encoder is RegNetEncoder else "meta"):
-        network = build(weights=None)
-    for part in ("classifier", "fc"):
-        if hasattr(network, part):
-            setattr(network, part, nn.Identity())
-    network = network.to_empty(device="cpu").eval()
-    for name, value in network.state_dict().items():
-        if value.is_floating_point():
-            fan = value[0].numel() if value.dim() > 1 else 4
-            value.uniform_(0.5, 1.5) if "var" in name else value.normal_(std=fan**-0.5)
+def test_any_encoder_is_built_for_rgb(name, encoder, tmp_path):
+    network = torchvision_model(name)
     torch.save(network.state_dict(), tmp_path / "w.pth")
-    if levels is None:
-        with pytest.raises(WeightsError, match="do not fit"):
-            Perceptual(lambda: encoder(weights=tmp_path / "w.pth"))
-        return
     backbone = Perceptual(lambda: encoder(weights=tmp_path / "w.pth")).backbone
     rgb = torch.rand(1, 3, 64, 64)
-    x = normalize(rgb, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     with torch.no_grad():
-        for ours, theirs in zip(backbone(rgb * 2 - 1), levels(network, x), strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+        expected = torchvision_features(name, network, normalize(rgb, IMAGENET_MEAN, IMAGENET_STD))
+        assert_alike(backbone(rgb * 2 - 1), expected)
 
 
 def test_timm_backbones_see_rgb(tmp_path):

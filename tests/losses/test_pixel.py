@@ -1,57 +1,106 @@
-from dataclasses import replace
+"""Losses of pixels, and their weighted sum, by hand."""
 
 import pytest
 import torch
 
 from lightning_colorize.color import ColorBatch
-from lightning_colorize.losses import L1, MSE, Huber
+from lightning_colorize.losses import L1, MSE, ChromaWeighted, Gradient, Huber, WeightedSum
 
 
-def batch(target):
-    target = torch.as_tensor(target).reshape(1, 2, 1, -1)
-    L = torch.zeros(1, 1, *target.shape[-2:])
-    return ColorBatch(L, torch.zeros_like(target), ["a"], target)
+def batch_of(target, ab=None):
+    """Return a batch without lightness; its ab is zero unless given."""
+    ab = torch.zeros_like(target) if ab is None else ab
+    return ColorBatch(torch.zeros_like(target[:, :1]), ab, ["x"], target)
 
 
-PREDICTION = torch.tensor([0.5, -0.5, 0.0, 1.0]).reshape(1, 2, 1, 2)
-TRUTH = batch([0.25, -0.5, 1.0, 0.0])  # errors 0.25, 0, -1, 1
+def row(*values):
+    """Return an image of one row: (1, 2, 1, N)."""
+    return torch.tensor(values).view(1, 2, 1, -1)
+
+
+PREDICTION, TRUTH = row(0.5, -0.5, 0.0, 1.0), batch_of(row(0.25, -0.5, 1.0, 0.0))
+# Chromas 0, 50, 20; with an offset of 10 weights 10, 60, 30 over their mean 100 / 3.
+CHROMATIC = batch_of(torch.zeros(1, 2, 1, 3), row(0.0, 30.0, 0.0, 0.0, 40.0, -20.0))
+ERROR = row(0.1, 0.2, 0.3, -0.1, 0.0, 0.0)
+# Errors of one channel: [[0, 1, 1], [0, 0, 4]]; of the other: none.
+EDGES = torch.tensor([[[0.0, 1.0, 1.0], [0.0, 0.0, 4.0]], [[0.0] * 3] * 2])[None]
 
 
 @pytest.mark.parametrize(
-    ("loss", "expected"),
+    ("loss", "prediction", "truth", "expected"),
     [
-        (L1(), (0.25 + 0 + 1 + 1) / 4),
-        (MSE(), (0.0625 + 0 + 1 + 1) / 4),
+        (L1(), PREDICTION, TRUTH, (0.25 + 0 + 1 + 1) / 4),
+        (MSE(), PREDICTION, TRUTH, (0.0625 + 0 + 1 + 1) / 4),
         # 0.5 e^2 within delta, delta (|e| - delta / 2) beyond.
-        (Huber(0.5), (0.03125 + 0 + 0.375 + 0.375) / 4),
-        (Huber(2.0), (0.03125 + 0 + 0.5 + 0.5) / 4),
-        (Huber(), 0.1 * (0.2 + 0 + 0.95 + 0.95) / 4),
+        (Huber(0.5), PREDICTION, TRUTH, (0.03125 + 0 + 0.375 + 0.375) / 4),
+        (Huber(2.0), PREDICTION, TRUTH, (0.03125 + 0 + 0.5 + 0.5) / 4),
+        (Huber(), PREDICTION, TRUTH, 0.1 * (0.2 + 0 + 0.95 + 0.95) / 4),
+        (ChromaWeighted(10.0), ERROR, CHROMATIC, (0.03 + 0.36 + 0.27 + 0.03) / 6),
+        (ChromaWeighted(10.0, True), ERROR, CHROMATIC, (0.003 + 0.072 + 0.081 + 0.003) / 6),
+        (Gradient(), EDGES, batch_of(0 * EDGES), ((1 + 0 + 0 + 4) + (0 + 1 + 3)) / 12),
+        (Gradient(), torch.ones(1, 2, 1, 1), batch_of(torch.zeros(1, 2, 1, 1)), 0),
     ],
 )
-def test_by_hand(loss, expected):
-    value = loss(PREDICTION, TRUTH)
+def test_by_hand(loss, prediction, truth, expected):
+    value = loss(prediction, truth)
     assert value.shape == ()
     assert value.item() == pytest.approx(expected, rel=1e-6)
-    assert loss.terms(PREDICTION, TRUTH) == {}
+    assert loss.terms(prediction, truth) == {}
 
 
 @pytest.mark.parametrize("loss", [L1(), MSE(), Huber()])
 def test_half_precision_is_summed_in_fp32(loss):
-    prediction = torch.rand(1, 2, 64, 64, generator=torch.Generator().manual_seed(0))
-    low = prediction.bfloat16()
-    truth = replace(batch(torch.zeros(2 * 64 * 64)), target=torch.zeros(1, 2, 64, 64))
+    low = torch.rand(1, 2, 64, 64, generator=torch.Generator().manual_seed(0)).bfloat16()
+    truth = batch_of(torch.zeros(1, 2, 64, 64))
     value = loss(low, truth)
     assert value.dtype == torch.float32
     assert value.item() == pytest.approx(loss(low.double(), truth).item(), rel=1e-5)
 
 
-def test_missing_target_is_refused():
-    bare = ColorBatch(TRUTH.L, TRUTH.ab, ["a"])
-    with pytest.raises(ValueError, match="target is None"):
-        L1()(PREDICTION, bare)
+@pytest.mark.parametrize(("squared", "plain"), [(False, L1()), (True, MSE())])
+def test_chroma_weights_of_equal_errors_or_one_chroma_change_nothing(squared, plain):
+    loss = ChromaWeighted(squared=squared)
+    for error, truth in ((0 * ERROR + 0.3, CHROMATIC), (ERROR, batch_of(0 * ERROR))):
+        torch.testing.assert_close(loss(error, truth), plain(error, truth))
 
 
-@pytest.mark.parametrize("delta", [0.0, -1.0])
-def test_huber_needs_a_positive_delta(delta):
-    with pytest.raises(ValueError, match="delta must be above 0"):
-        Huber(delta)
+def test_a_shifted_edge_costs_and_a_constant_error_does_not():
+    edge = torch.zeros(1, 2, 8, 8)
+    edge[..., 4:] = 0.5
+    truth = batch_of(edge)
+    assert Gradient()(edge + 0.2, truth).item() == pytest.approx(0, abs=1e-6)
+    assert Gradient()(torch.roll(edge, 2, dims=-1), truth) > 0.01
+
+
+@pytest.mark.parametrize(
+    ("weights", "terms"),
+    [({"mse": 10.0, "l1": 3.0}, [2.5, 1.5]), ({"mse": 0.0}, [0.0, 0.5]), (None, [0.25, 0.5])],
+)
+def test_weighted_terms_add_up(weights, terms):
+    loss = WeightedSum({"mse": MSE(), "l1": L1()}, weights)
+    prediction, truth = torch.full((1, 2, 2, 2), 0.5), batch_of(torch.zeros(1, 2, 2, 2))
+    found = {name: term.item() for name, term in loss.terms(prediction, truth).items()}
+    assert found == {"mse": terms[0], "l1": terms[1]}
+    assert loss(prediction, truth).item() == sum(terms)
+
+
+def test_learnable_losses_are_found_by_the_optimizer():
+    learnable = L1()
+    learnable.weight = torch.nn.Parameter(torch.ones(()))
+    assert len(list(WeightedSum({"learnable": learnable}).parameters())) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: L1()(PREDICTION, ColorBatch(TRUTH.L, TRUTH.ab, ["a"])), "target is None"),
+        (lambda: L1()(PREDICTION[:, :1], TRUTH), "decode is None"),
+        (lambda: Huber(0.0), "delta must be above 0"),
+        (lambda: ChromaWeighted(0.0), "offset must be above 0"),
+        (lambda: WeightedSum({}), "losses is empty"),
+        (lambda: WeightedSum({"l1": L1()}, {"l2": 1.0}), r"\['l2'\], but the losses are \['l1'\]"),
+    ],
+)
+def test_wrong_use_is_named(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        wrong()

@@ -5,21 +5,12 @@ import torch
 from torch import nn
 
 from lightning_colorize.color import ColorBatch
-from lightning_colorize.losses import (
-    L1,
-    ChromaWeighted,
-    Colorfulness,
-    Gradient,
-    OutOfGamut,
-    Perceptual,
-    WeightedSum,
-)
-from lightning_colorize.networks import AbHead, Encoder, FeatureInfo
-from tests.losses.conftest import Setting
+from lightning_colorize.losses import ChromaWeighted, Colorfulness, Gradient, OutOfGamut, Perceptual
+from lightning_colorize.networks import Encoder, FeatureInfo
 
 
 class Backbone(Encoder):
-    """Two levels of random convolutions of RGB, with a batch norm."""
+    """One level of random convolutions of RGB, with a batch norm."""
 
     weights_from = "test"
 
@@ -27,12 +18,10 @@ class Backbone(Encoder):
         super().__init__()
         torch.manual_seed(5)
         self.first = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU())
-        self.second = nn.Sequential(nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU())
-        self.info = FeatureInfo((8, 8), (2, 4))
+        self.info = FeatureInfo((8,), (2,))
 
     def forward(self, L):
-        x = self.first(L)
-        return [x, self.second(x)]
+        return [self.first(L)]
 
 
 TERMS = {
@@ -47,23 +36,6 @@ TERMS = {
 COMPARING = sorted(TERMS.keys() - {"out_of_gamut"})
 
 
-@pytest.fixture
-def ab_setting():
-    """The head of regression, whose prediction can equal the truth."""
-    ab = torch.randn(2, 2, 32, 32, generator=torch.Generator().manual_seed(0)) * 8
-    made = Setting(AbHead(4, activation="none"), ColorBatch(torch.full_like(ab[:, :1], 60), ab, []))
-    made.batch = made.with_target(made.batch)
-    return made
-
-
-@pytest.mark.parametrize("name", TERMS)
-def test_the_truth_costs_nothing(name, ab_setting):
-    truth = ab_setting.predict(ab_setting.batch.ab)
-    value = TERMS[name](truth, ab_setting.batch)
-    assert value.shape == ()
-    assert value.item() == pytest.approx(0, abs=1e-6)
-
-
 @pytest.mark.parametrize("name", COMPARING)
 def test_falls_from_grey_to_the_truth_with_any_head(name, setting):
     ab = setting.batch.ab
@@ -71,7 +43,7 @@ def test_falls_from_grey_to_the_truth_with_any_head(name, setting):
     losses = [TERMS[name](setting.predict(share * ab), setting.batch).item() for share in shares]
     assert losses[0] > losses[1] > losses[2] >= 0
     if setting.head.reduction == 1:  # else edges are blurred
-        assert losses[2] < losses[0] / 10
+        assert losses[2] == pytest.approx(0, abs=1e-5)
 
 
 def test_out_of_gamut_falls_towards_grey_with_any_head(setting):
@@ -100,7 +72,7 @@ def test_gradients_are_finite(name, colors, autocast, setting):
     prediction = setting.predict(ab).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         loss = TERMS[name](prediction, batch)
-    assert loss.dtype == torch.float32
+    assert (loss.dtype, loss.shape) == (torch.float32, ())
     assert loss.isfinite()
     loss.backward()
     assert prediction.grad.isfinite().all()
@@ -116,29 +88,3 @@ def test_autocast_changes_little(name, setting):
     exact = TERMS[name](prediction, batch)
     with torch.autocast("cpu", torch.bfloat16):
         assert TERMS[name](prediction, batch).item() == pytest.approx(exact.item(), rel=0.02)
-
-
-@pytest.mark.parametrize("name", TERMS)
-def test_descent_lowers_the_term(name, setting):
-    """From a saturated red-yellow, outside sRGB in dark places."""
-    noise = torch.randn(setting.batch.ab.shape) * 20
-    starts = {"colorfulness": setting.batch.ab * 0.2, "gradient": setting.batch.ab + noise}
-    ab = starts.get(name, torch.full_like(setting.batch.ab, 70.0))
-    prediction = setting.predict(ab).requires_grad_()
-    optimizer = torch.optim.Adam([prediction], lr=0.01 if prediction.shape[1] == 2 else 3.0)
-    losses = []
-    for _ in range(40):
-        loss = TERMS[name](prediction, setting.batch)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.9 * losses[0]
-
-
-def test_terms_add_up_in_a_weighted_sum(setting):
-    prediction = setting.predict(setting.batch.ab * 0.5)
-    terms = WeightedSum({"l1": L1(), **TERMS}, {"perceptual": 0.1}).terms(prediction, setting.batch)
-    assert list(terms) == ["l1", *TERMS]
-    alone = TERMS["perceptual"](prediction, setting.batch)
-    torch.testing.assert_close(terms["perceptual"], 0.1 * alone)

@@ -1,5 +1,6 @@
 import json
 from datetime import timedelta
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import distributed, multiprocessing
 
 from lightning_colorize.metrics import colorization_metrics, per_image
-from lightning_colorize.metrics import images as images_module
+from lightning_colorize.metrics import image_pair as images_module
 from lightning_colorize.metrics.formulas import PSNR_CAP
 from lightning_colorize.metrics.spec import NAMES
 
@@ -23,17 +24,10 @@ def in_batches(images, size):
     return zip(*(tensor.split(size) for tensor in images), strict=True)
 
 
-def flat(L=50.0, a=0.0, b=0.0, size=16):
-    """One image of one color: L and ab."""
-    ab = torch.tensor([float(a), float(b)]).view(1, 2, 1, 1).expand(1, 2, size, size)
-    return torch.full((1, 1, size, size), L), ab
-
-
-def flats(*pairs, L=50.0):
-    """Images of one color each, from ((a_hat, b_hat), (a, b)) pairs."""
-    predictions = torch.cat([flat(L, *predicted)[1] for predicted, _ in pairs])
-    truths = torch.cat([flat(L, *true)[1] for _, true in pairs])
-    return flat(L)[0].expand(len(pairs), -1, -1, -1), predictions, truths
+def flats(*pairs):
+    """Images of one color each, from ((a_hat, b_hat), (a, b)) pairs, at L = 50."""
+    colors = torch.tensor(pairs, dtype=torch.float32)[..., None, None].expand(-1, -1, -1, 16, 16)
+    return torch.full((len(pairs), 1, 16, 16), 50.0), colors[:, 0], colors[:, 1]
 
 
 def test_metric_names(images):
@@ -51,13 +45,11 @@ def test_averages_over_images(images):
     assert result["colorfulness_ratio"] == pytest.approx(result["colorfulness"] / truth, rel=1e-5)
 
 
-def test_ab_corr_by_hand():
-    # Mean a: predicted 0, 2, 4 of 0, 10, 20: r = 1. Mean b: 0, 6, 0 of 0, 6, 12: r = 0.
-    images = flats(((0, 0), (0, 0)), ((2, 6), (10, 6)), ((4, 0), (20, 12)))
-    assert computed([images])["ab_corr"] == pytest.approx(0, abs=1e-6)
-    # Mean b reversed: r = -1.
-    images = flats(((0, 12), (0, 0)), ((2, 6), (10, 6)), ((4, 0), (20, 12)))
-    assert computed([images])["ab_corr"] == pytest.approx(-1, abs=1e-6)
+# Mean a: predicted 0, 2, 4 of 0, 10, 20: r = 1. Mean b, of 0, 6, 12: 0, 6, 0 or reversed.
+@pytest.mark.parametrize(("b", "expected"), [((0, 6, 0), 0), ((12, 6, 0), -1)])
+def test_ab_corr_by_hand(b, expected):
+    images = flats(((0, b[0]), (0, 0)), ((2, b[1]), (10, 6)), ((4, b[2]), (20, 12)))
+    assert computed([images])["ab_corr"] == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("constant", [0.0, 7.3])
@@ -107,20 +99,14 @@ def test_grey_truth_gives_a_finite_ratio():
 
 
 def test_each_batch_is_measured_once(images, monkeypatch):
-    calls = []
-
-    def counting(*args, **kwargs):
-        calls.append(args)
-        return to_rgb(*args, **kwargs)
-
-    to_rgb = images_module.to_rgb
+    counting = mock.Mock(wraps=images_module.to_rgb)
     monkeypatch.setattr(images_module, "to_rgb", counting)
     metrics = colorization_metrics()
     for batch in in_batches(images, 4):
         metrics.update(*batch)
     metrics.compute()
     # Two batches, and in each the prediction and the truth.
-    assert len(calls) == 4
+    assert counting.call_count == 4
 
 
 def test_reset_and_a_second_epoch(images):

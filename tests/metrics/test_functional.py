@@ -48,19 +48,8 @@ def colorfulness_by_hand(rgb):
     return np.hypot(rg.std(), yb.std()) + 0.3 * np.hypot(rg.mean(), yb.mean())
 
 
-def test_every_value_against_scikit_image(images):
-    values = per_image(*images)
-    assert set(values) == {metric.name for metric in METRICS if metric.per_image}
-    tolerances = {"mse_ab": 1e-2, "psnr": 1e-2, "ssim": 1e-3, "ciede2000": 5e-3}
-    for index in range(8):
-        for name, expected in reference(*images, index).items():
-            assert values[name][index].item() == pytest.approx(
-                expected, abs=tolerances.get(name, 5e-2)
-            ), name
-
-
 def test_fifty_photographs_against_scikit_image(photographs):
-    """The limits that a published table can rely on: they are of single images."""
+    """Within limits that a published table can rely on, for each image."""
     L, ab = to_lab(photographs)
     # Paler by another share, blurred and with a cast: what colorizers do.
     share = torch.linspace(0, 1.3, 50).view(-1, 1, 1, 1)
@@ -69,7 +58,7 @@ def test_fifty_photographs_against_scikit_image(photographs):
     values = per_image(L, ab_hat, ab)
     limits = {"psnr": 0.01, "ssim": 0.001, "ciede2000": 0.01, "mse_ab": 0.01, "mae_ab": 0.001}
     limits["colorfulness"] = 0.01
-    assert values.keys() == limits.keys()
+    assert values.keys() == limits.keys() == {m.name for m in METRICS if m.per_image}
     for index in range(50):
         for name, expected in reference(L, ab_hat, ab, index).items():
             assert values[name][index].item() == pytest.approx(expected, abs=limits[name]), name
@@ -83,19 +72,10 @@ def test_mean_colors(images):
         np.testing.assert_allclose(values[f"true_{name}"], ab[:, channel].mean((1, 2)), atol=1e-4)
 
 
-def test_predictions_outside_srgb_are_clipped(images):
-    L, _, ab = images
-    values = per_image(L, 5 * ab, ab)
-    expected = [reference(L, 5 * ab, ab, index)["psnr"] for index in range(8)]
-    assert values["psnr"].tolist() == pytest.approx(expected, abs=1e-2)
-
-
 def test_half_precision_predictions_are_measured_in_fp32(images):
     L, ab_hat, ab = images
     ab_hat = ab_hat.bfloat16()
-    values, expected = per_image(L, ab_hat, ab), per_image(L, ab_hat.float(), ab)
-    for name, value in values.items():
-        assert torch.equal(value, expected[name]), name
+    assert torch.equal(measure(L, ab_hat.requires_grad_(), ab), measure(L, ab_hat.float(), ab))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 40), (40, 10), (11, 11)])
@@ -109,16 +89,20 @@ def test_images_smaller_than_the_window_of_ssim(size):
     assert per_image(L, ab, ab)["ssim"].tolist() == pytest.approx([1.0, 1.0], abs=1e-3)
 
 
-def test_ssim_of_a_small_image_is_that_of_the_image_extended():
+def test_small_images_are_extended_for_ssim():
     L, ab = to_lab(torch.rand(1, 3, 20, 4, generator=torch.Generator().manual_seed(3)))
-    extended = [
-        torch.cat([channels, *[channels[..., -1:]] * 7], dim=-1) for channels in (L, 0.5 * ab, ab)
-    ]
-    small, large = per_image(L, 0.5 * ab, ab), per_image(*extended)
-    torch.testing.assert_close(small["ssim"], large["ssim"])
+    small = (L, 0.5 * ab, ab)
+    extended = [torch.cat([x, *[x[..., -1:]] * 7], dim=-1) for x in small]
+    torch.testing.assert_close(per_image(*small)["ssim"], per_image(*extended)["ssim"])
 
 
 def test_nothing_keeps_the_graph(images):
     L, ab_hat, ab = images
-    values = per_image(L, ab_hat.requires_grad_(), ab)
-    assert not any(value.requires_grad for value in values.values())
+    assert not measure(L, ab_hat.requires_grad_(), ab).requires_grad
+
+
+def test_a_change_of_lightness_is_an_error(images):
+    L, _, ab = images
+    values = dict(zip(COLUMNS, measure(L, ab, ab, 0.9 * L), strict=True))
+    assert (values["psnr"] < 40).all()
+    assert (values["ciede2000"] > 1).all()

@@ -3,18 +3,10 @@ import pytest
 from lightning_colorize.metrics import spec
 
 
-@pytest.mark.parametrize(
-    ("name", "goal"),
-    [
-        ("val/psnr", "max"),
-        ("ciede2000", "min"),
-        ("val/loss", "min"),
-        ("val/colorfulness", None),
-        ("train/unknown", None),
-    ],
-)
-def test_metric_goal(name, goal):
-    assert spec.metric_goal(name) == goal
+def test_metric_goal():
+    names = ("val/psnr", "ciede2000", "val/loss", "val/colorfulness", "train/unknown")
+    assert [spec.metric_goal(name) for name in names] == ["max", "min", "min", None, None]
+    assert [spec.cost(2.0, goal) for goal in ("max", "min")] == [-2, 2]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Every encoder with every decoder, from the registry."""
+"""Every encoder with every decoder."""
 
 import inspect
 
@@ -9,77 +9,73 @@ import torch
 from lightning_colorize.networks import (
     AbHead,
     Colorizer,
+    ColorQueryDecoder,
     ConvEncoder,
     Decoder,
+    DeconvDecoder,
     Encoder,
+    MobileNetV2Encoder,
+    PixelShuffleDecoder,
+    RegNetEncoder,
+    ResNetEncoder,
     TimmEncoder,
+    UNetDecoder,
     UNetEncoder,
     UpsampleDecoder,
+    VGG16Encoder,
 )
+from lightning_colorize.networks.router import Router
+
+ENCODERS = {
+    ConvEncoder: {"widths": [4, 8, 12, 16]},
+    UNetEncoder: {"width": 8},
+    ResNetEncoder: {},
+    MobileNetV2Encoder: {},
+    RegNetEncoder: {},
+    VGG16Encoder: {},
+    TimmEncoder: {"name": "test_convnext"},
+}
+DECODERS = [
+    (UpsampleDecoder, {}),
+    (UpsampleDecoder, {"skips": True, "mode": "nearest"}),
+    (DeconvDecoder, {"skips": True}),
+    (PixelShuffleDecoder, {"skips": True}),
+    (ColorQueryDecoder, {}),
+    (UNetDecoder, None),
+]
 
 
-def concrete(base):
-    """Return this package's classes below `base` that can be built."""
-    classes = []
-    for cls in base.__subclasses__():
-        if cls.__module__.startswith("lightning_colorize") and not inspect.isabstract(cls):
-            classes.append(cls)
-        classes += concrete(cls)
-    return [cls for cls in classes if cls.__name__ != "PyramidDecoder"]
+def test_all_parts_are_listed():
+    def concrete(base):
+        for cls in base.__subclasses__():
+            if cls.__module__.startswith("lightning_colorize") and not inspect.isabstract(cls):
+                yield cls
+            yield from concrete(cls)
 
-
-ARGUMENTS = {TimmEncoder: {"name": "test_convnext"}, UNetEncoder: {"width": 8}}
-ENCODERS = concrete(Encoder)
-DECODERS = concrete(Decoder)
-
-
-def has(decoder, argument):
-    return argument in inspect.signature(decoder).parameters
-
-
-def build(encoder, decoder, steps=2, **arguments):
-    """Build a network whose decoder doubles `steps` times, if that is an option."""
-    torch.manual_seed(0)
-    encoder = encoder(**ARGUMENTS.get(encoder, {}))
-    if has(decoder, "out_reduction"):
-        arguments["out_reduction"] = encoder.info.reductions[-1] >> steps
-    decoder = decoder(encoder.info, **arguments)
-    return Colorizer(encoder, decoder, AbHead(decoder.out_channels))
-
-
-def test_registry_is_walked():
-    encoders = {"ResNetEncoder", "ConvEncoder", "VGG16Encoder", "UNetEncoder"}
-    assert encoders <= {cls.__name__ for cls in ENCODERS}
-    decoders = {"UpsampleDecoder", "DeconvDecoder", "UNetDecoder"}
-    assert decoders <= {cls.__name__ for cls in DECODERS}
+    assert set(concrete(Encoder)) == set(ENCODERS)
+    decoders = {cls for cls in concrete(Decoder) if cls.__name__ != "PyramidDecoder"}
+    assert decoders == {cls for cls, _ in DECODERS}
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-@pytest.mark.parametrize(
-    ("decoder", "arguments"),
-    [
-        pytest.param(cls, arguments, id="-".join([cls.__name__, *map(str, arguments.values())]))
-        for cls in DECODERS
-        for arguments in ([{"skips": False}, {"skips": True}] if has(cls, "skips") else [{}])
-    ],
-)
+@pytest.mark.parametrize(("decoder", "arguments"), DECODERS)
 def test_every_pair_trains_at_odd_sizes(encoder, decoder, arguments):
-    network = build(encoder, decoder, **arguments)
+    torch.manual_seed(0)
+    encoder = encoder(**ENCODERS[encoder])
+    if arguments is not None:
+        arguments = {**arguments, "out_reduction": encoder.info.reductions[-1] // 4}
+    decoder = decoder(encoder.info, **arguments or {})
+    network = Colorizer(encoder, decoder, AbHead(decoder.out_channels))
     prediction = network(torch.rand(2, 1, 35, 47) * 2 - 1)
     assert tuple(prediction.shape) == (2, 2, 35, 47)
     prediction.sum().backward()
     # A parameter without a gradient would also stop data-parallel training.
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
-
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_parts_work_alone_at_odd_sizes(encoder):
-    network = build(encoder, UpsampleDecoder, steps=3, skips=True).eval()
+    # The parts alone, without padding.
     with torch.no_grad():
-        features = network.encoder(torch.rand(1, 1, 97, 131))
-        prediction = network.head(network.decoder(features), (97, 131))
-    assert tuple(prediction.shape) == (1, 2, 97, 131)
-    assert tuple(f.shape[1] for f in features) == network.encoder.info.channels
+        features = encoder.eval()(torch.rand(1, 1, 97, 131))
+        assert tuple(network.head(decoder.eval()(features), (97, 131)).shape) == (1, 2, 97, 131)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 17), (97, 131), (64, 96)])
@@ -95,3 +91,14 @@ def test_any_size_is_padded_and_cropped(size):
         decoded = network.decoder(encoder(torch.from_numpy(padded)))
         whole = network.head(decoded, (padded.shape[2], padded.shape[3]))
         torch.testing.assert_close(network(L), whole[..., : size[0], : size[1]])
+
+
+def test_router_weighs_a_category_with_few_images_as_much_as_one_with_many():
+    generator = torch.Generator().manual_seed(0)
+    many = torch.randn(400, 1, generator=generator)
+    few = torch.randn(20, 1, generator=generator) + 2
+    router = Router(1, ["many", "few"])
+    router.fit(torch.cat([many, few]), torch.tensor([0] * 400 + [1] * 20))
+    probabilities = router(torch.tensor([[-1.0], [1.0], [3.0]]))
+    assert probabilities.argmax(1)[[0, 2]].tolist() == [0, 1]
+    assert 0.3 < probabilities[1, 0] < 0.7  # halfway

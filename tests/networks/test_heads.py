@@ -62,10 +62,7 @@ def test_kernel_is_odd():
 
 
 def test_both_ranges_are_as_fine_in_half_precision():
-    torch.manual_seed(0)
-    symmetric, unit = AbHead(4, "-1..1"), AbHead(4, "0..1")
-    torch.nn.init.normal_(symmetric.conv.weight, std=0.1)
-    unit.load_state_dict(symmetric.state_dict())
+    symmetric, unit = pair()
     decoded = torch.randn(1, 4, 32, 32)
     with torch.autocast("cpu", torch.bfloat16):
         ab = [head.to_ab(head(decoded, (64, 64))) for head in (symmetric, unit)]
@@ -90,18 +87,16 @@ def test_deconv_head_is_relu_transposed_convolution_and_tanh():
     torch.testing.assert_close(unit.to_ab(unit(decoded, (10, 12))), wide.to_ab(prediction))
 
 
+@pytest.mark.parametrize("head", [AbHead, DeconvHead])
 @pytest.mark.parametrize("size", [(10, 12), (11, 13), (5, 6), (40, 17)])
-def test_deconv_head_returns_the_requested_size(size):
-    wide, _ = pair(DeconvHead)
-    assert wide(torch.randn(1, 4, 5, 6), size).shape == (1, 2, *size)
-
-
-def test_deconv_head_is_fp32_and_does_not_modify_its_input():
-    wide, _ = pair(DeconvHead)
+def test_size_fp32_and_no_change_of_the_input(head, size):
+    wide, _ = pair(head)
     decoded = torch.randn(1, 4, 5, 6)
     before = decoded.clone()
     with torch.autocast("cpu", torch.bfloat16):
-        assert wide(decoded, (10, 12)).dtype == torch.float32
+        prediction = wide(decoded, size)
+    assert prediction.shape == (1, 2, *size)
+    assert prediction.dtype == torch.float32
     assert torch.equal(decoded, before)
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_colorize.networks import ConvEncoder, parameter_count
+from lightning_colorize.networks import parameter_count
 from lightning_colorize.networks.layers import ConvBlock, norm_layer
 
 
@@ -30,14 +30,3 @@ def test_norms():
     assert group.num_groups == 16
     y = group(torch.randn(3, 48, 8, 8) * 5 + 2).view(3, 16, -1)
     torch.testing.assert_close(y.var(-1, unbiased=False), torch.ones(3, 16), atol=1e-3, rtol=0)
-
-
-def test_conv_encoder():
-    encoder = ConvEncoder([4, 6], convs=2)
-    by_hand = 9 * (1 * 4 + 4 * 4) + 4 * 4 + 9 * (4 * 6 + 6 * 6) + 4 * 6
-    assert parameter_count(encoder) == (by_hand, 0)
-    assert encoder.info == ((4, 6), (1, 2))
-    assert [tuple(f.shape) for f in encoder(torch.zeros(2, 1, 9, 8))] == [
-        (2, 4, 9, 8),
-        (2, 6, 4, 4),
-    ]

@@ -10,7 +10,6 @@ from lightning_colorize.networks import (
     ConvEncoder,
     DeconvHead,
     FeatureInfo,
-    ResNetEncoder,
     UNetDecoder,
     UNetEncoder,
     UpsampleDecoder,
@@ -97,9 +96,9 @@ def test_depth_follows_from_the_size(size, depth):
 @pytest.mark.parametrize(
     ("size", "depth", "message"),
     [
-        (96, 7, "depth 7 takes sizes that are multiples of 128, not 96"),
-        (100, None, "depth 3 takes sizes that are multiples of 8, not 100"),
-        (128, 2, "depth is 2; a U-Net halves the size at least 3 times"),
+        (96, 7, "depth 7 needs a size that is a multiple of 128, not 96"),
+        (100, None, "depth 3 needs a size that is a multiple of 8, not 100"),
+        (128, 2, "depth is 2; UNetEncoder needs at least 3"),
     ],
 )
 def test_a_size_that_does_not_fit_is_refused(size, depth, message):
@@ -148,24 +147,22 @@ def test_features_are_not_modified(decoder):
 
 
 @pytest.mark.parametrize(
-    ("encoder", "widths"),
+    ("info", "widths"),
     [
-        (lambda: ConvEncoder([4, 8, 16, 32]), [16, 8]),  # /1 is finer than where it stops
-        (lambda: ResNetEncoder(18, levels=5), [256, 128, 64, 64]),
+        (FeatureInfo((4, 8, 16, 32), (1, 2, 4, 8)), [16, 8]),  # /1 is finer than where it stops
+        (FeatureInfo((64, 64, 128, 256, 512), (2, 4, 8, 16, 32)), [256, 128, 64, 64]),
+        (FeatureInfo((6, 12), (4, 8)), [6, 6]),  # nothing to concatenate at /2
     ],
 )
-def test_other_encoders(encoder, widths):
-    encoder = encoder()
-    decoder = UNetDecoder(encoder.info)
+def test_levels_of_other_encoders(info, widths):
+    decoder = UNetDecoder(info)
     assert [up.out_channels for up in kinds(decoder, nn.ConvTranspose2d)] == widths
-    assert decoder.out_channels == 2 * widths[-1]
-
-
-def test_an_encoder_without_the_finest_levels():
-    decoder = UNetDecoder(FeatureInfo((6, 12), (4, 8)))
-    features = [torch.zeros(2, 6, 8, 8), torch.zeros(2, 12, 4, 4)]
-    assert decoder(features).shape == (2, 6, 16, 16)
-    assert decoder.out_channels == 6
+    assert decoder.out_channels == widths[-1] * (1 + (2 in info.reductions))
+    features = [
+        torch.zeros(2, c, 32 // r, 32 // r)
+        for c, r in zip(info.channels, info.reductions, strict=True)
+    ]
+    assert decoder(features).shape == (2, decoder.out_channels, 16, 16)
 
 
 def test_an_encoder_that_is_too_shallow():

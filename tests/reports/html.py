@@ -41,3 +41,8 @@ def figures(text):
     """Return Plotly's data and layout of each chart."""
     texts = re.findall(r'class="figure">(.*?)</script>', text, re.DOTALL)
     return [json.loads(figure) for figure in texts]
+
+
+def embedded(text, name):
+    """Return the JSON in a script of the page."""
+    return json.loads(re.search(rf'id="{name}">(.*?)</script>', text, re.DOTALL)[1])

@@ -5,7 +5,7 @@ import pytest
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs import naming as run_naming
-from lightning_colorize.runs.naming import new_run_folder
+from lightning_colorize.runs.naming import begin, new_run_folder
 
 _AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
 _RUN_ID = "TORCHELASTIC_RUN_ID"
@@ -84,3 +84,22 @@ def test_processes_of_torchrun_that_share_no_store_need_a_name(tmp_path, monkeyp
     with pytest.raises(UsageError, match=r"pass --run\.name"):
         new_run_folder(tmp_path, "unet", None)
     assert new_run_folder(tmp_path, "unet", "first").name == "first"
+
+
+@pytest.mark.parametrize("trial", [False, True])
+@pytest.mark.parametrize("auto_resume", [False, True])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_run_without_a_checkpoint_starts_over(tmp_path, monkeypatch, trial, auto_resume, resumed):
+    names = {"config.yaml", "metrics.csv", "throughput.csv", "result.json", "validations.jsonl"}
+    names |= {"checkpoints", "images", "tensorboard", "output.log", "stop"}
+    for name in names:
+        (tmp_path / name).touch() if "." in name or name == "stop" else (tmp_path / name).mkdir()
+    if trial:
+        monkeypatch.setenv("LIGHTNING_COLORIZE_TRIAL", str(tmp_path))
+    if not (trial or auto_resume or resumed):
+        with pytest.raises(UsageError, match="holds a run already"):
+            begin(tmp_path, resumed, auto_resume)
+        return
+    begin(tmp_path, resumed, auto_resume)
+    kept = names if resumed else {"output.log", "stop"}
+    assert {path.name for path in tmp_path.iterdir()} == (kept if trial else kept - {"stop"})

@@ -8,25 +8,24 @@ import pytest
 import torch
 
 from lightning_colorize.runs.result import RunResult
+from tests.conftest import read_lines, until
 from tests.distributed.launchers import steps_of, two_processes
-from tests.slurm.conftest import until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
 
 SCRIPTS = Path(__file__).parents[2] / "experiments" / "slurm"
-EPOCHS = 24
+EPOCHS = 48
 PER_EPOCH = 3  # steps: twelve images in batches of two processes of two
 
 
 def words_of(command, name):
     """Return the words of a run with loader processes, which Slurm signals too."""
-    words = command.words(
+    return command.words(
         name,
         *("--data.batch_size", 2, "--data.num_workers", 1, "--data.cache", "never"),
         *("--trainer.max_epochs", EPOCHS, "--run.grid_images", 0),
+        without=["--trainer.accelerator"],  # set by launch
     )
-    at = words.index("--trainer.accelerator")
-    return words[:at] + words[at + 2 :]  # set by launch
 
 
 def test_a_requeued_run_on_two_nodes_resumes(command, cluster, capsys):
@@ -68,7 +67,7 @@ def test_a_requeued_run_on_two_nodes_resumes(command, cluster, capsys):
     assert result.batches == EPOCHS * PER_EPOCH
     # Every step once, in its order, and so every validation.
     assert steps_of(run) == list(range(EPOCHS * PER_EPOCH))
-    validations = [json.loads(line) for line in (run / "validations.jsonl").open()]
+    validations = read_lines(run / "validations.jsonl")
     whole = list(range(PER_EPOCH, EPOCHS * PER_EPOCH + 1, PER_EPOCH))
     assert [line["step"] for line in validations] == whole
     assert not list(run.rglob("hpc_ckpt*"))

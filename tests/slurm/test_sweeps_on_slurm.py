@@ -1,7 +1,6 @@
 """Sweeps on a real Slurm cluster of two nodes."""
 
 import csv
-import json
 
 import pytest
 
@@ -13,7 +12,8 @@ from lightning_colorize.sweeps.launch import launch_workers
 from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.study import create_study
-from tests.sweeps.conftest import engine, read_lines  # noqa: F401
+from tests.conftest import read_lines
+from tests.sweeps.conftest import engine  # noqa: F401
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
 
@@ -107,19 +107,6 @@ def test_a_worker_out_of_time_is_requeued(engine, cluster, messages):  # noqa: F
         assert epochs == list(range(80))
     assert "Restarts=1" in cluster("scontrol", "show", "job", requeued[0])
     assert f"job {requeued[0]}: pending (BeginTime)" in messages
-
-
-def test_a_canceled_job_returns_its_trial(engine, cluster, messages):  # noqa: F811
-    study = engine.study({"x": 1, "epochs": 1000, "seconds": 0.05})
-
-    def tick():
-        if engine.validations(study, 0):
-            cluster("scancel", *jobs_of(messages))
-
-    assert launch_workers(study, 1, Resources(**OPTIONS), tick, messages.append) == 1
-    assert [row.state for row in rows(study)] == ["waiting"]
-    assert json.loads((study.folder_of(0) / "result.json").read_text())["status"] == "interrupted"
-    assert f"job {jobs_of(messages)[0]} has ended; its log: " in "\n".join(messages)
 
 
 @pytest.mark.parametrize(

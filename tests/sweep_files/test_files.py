@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lightning_colorize.runs.folder import flatten
 from lightning_colorize.sweeps.spec import read_sweep
 from lightning_colorize.tasks import CGANTask
+from tests.test_experiments import look_up
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted([*ROOT.glob("sweeps/*.yaml"), *ROOT.glob("benchmarks/sweeps/*_64px.yaml")])
@@ -17,13 +19,6 @@ every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 def read(path):
     return yaml.safe_load(path.read_text())
-
-
-def look_up(config, name):
-    """Return the value of a dotted name, `init_args` left out where a class is on the way."""
-    for part in name.split("."):
-        config = config[part] if part in config else config["init_args"][part]
-    return config
 
 
 def test_quick_is_two_by_two_and_fetches_nothing():
@@ -52,15 +47,10 @@ def test_a_trial_of_multi_gpu_is_a_ddp_run_that_a_gan_accepts():
     assert parameters["trainer.strategy"]["value"] == CGANTask.distributed_strategy
 
 
-def flat(config, prefix=""):
+def flat(config):
     """Return the values of a configuration by dotted name, without its files."""
-    values = {}
-    for name, value in config.items():
-        if isinstance(value, dict):
-            values |= flat(value, f"{prefix}{name}.")
-        elif name != "config" and not name.startswith("__"):
-            values[prefix + name.replace("init_args.", "")] = value
-    return values
+    values = {name.replace("init_args.", ""): value for name, value in flatten(config).items()}
+    return {n: v for n, v in values.items() if not re.search(r"(^|\.)(config|__\w+)$", n)}
 
 
 def test_each_measure_of_regularization_changes_what_its_file_says(parser, agent, at_root):

@@ -9,13 +9,16 @@ import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from lightning_colorize.sweeps import queue
 from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.spec import parse_sweep
+from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.study import create_study, open_study
 from lightning_colorize.sweeps.trial import Outcome
 from lightning_colorize.sweeps.worker import WorkerOptions, work
+from tests.conftest import read_lines
 
 # Like `fit` for an engine: resumes from a checkpoint, validates, stops when asked to, writes a
 # checkpoint when terminated. `do` selects a failure.
@@ -85,9 +88,9 @@ end("finished", 0, **{"test/psnr": 2 * x})
 class Worker:
     """A worker in a forked process, which skips the slow imports."""
 
-    def __init__(self, *arguments):
+    def __init__(self, target, *arguments):
         context = multiprocessing.get_context("fork")
-        self._process = context.Process(target=run_worker, args=arguments)
+        self._process = context.Process(target=target, args=arguments)
         self._process.start()
         self.pid = self._process.pid
 
@@ -125,12 +128,9 @@ class Engine:
 
     def source(self, parameters, **changes):
         """Return a sweep file's mapping; lists are values, anything else is a constant."""
+        kinds = {list: "values", dict: None}
         described = {
-            name: value
-            if isinstance(value, dict)
-            else {"values": value}
-            if isinstance(value, list)
-            else {"value": value}
+            name: {kind: value} if (kind := kinds.get(type(value), "value")) else value
             for name, value in parameters.items()
         }
         source = {
@@ -138,8 +138,8 @@ class Engine:
             "metric": {"name": "val/psnr", "goal": "maximize"},
             "command": [sys.executable, "-SE", str(self.stub), "${args}"],
             "parameters": described,
+            **changes,
         }
-        source |= changes
         return {key: value for key, value in source.items() if value is not None}
 
     def sweep(self, parameters, **changes):
@@ -155,9 +155,11 @@ class Engine:
     def start(self, study, machine=None, **times):
         """Start a worker in its own process, on a machine of that name."""
         options = WorkerOptions(**{"renew_every": 0.2, "grace": 5.0} | times)
-        worker = Worker(study.url, study.sweep.name, options, machine)
-        self.workers.append(worker)
-        return worker
+        return self.fork(run_worker, study.url, study.sweep.name, options, machine)
+
+    def fork(self, target, *arguments):
+        self.workers.append(Worker(target, *arguments))
+        return self.workers[-1]
 
     def starts(self, study, number):
         """Return one entry for each start of a trial's process."""
@@ -169,19 +171,20 @@ class Engine:
     def validations(self, study, number):
         return read_lines(study.folder_of(number) / "validations.jsonl")
 
-    def until(self, condition, seconds=30):
-        """Wait until a condition is true."""
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, "timed out"
-            time.sleep(0.02)
 
-
-def finish(study, *values):
-    """Take a trial for each value and close it as finished."""
-    trials = TrialQueue(study)
+def finish(study, *values, queue=None, **result):
+    """Take a trial for each value and close it as finished, with a result file if there is one."""
+    trials = queue or TrialQueue(study)
     for value in values:
-        trials.tell(trials.take(), Outcome("finished", value))
+        trial = trials.take()
+        if result:
+            trial.folder.mkdir(parents=True)
+            ends("finished", **result)(trial.folder)
+        trials.tell(trial, Outcome("finished", value))
+
+
+def states(study):
+    return [row.state for row in rows(study)]
 
 
 def is_alive(pid):
@@ -189,12 +192,6 @@ def is_alive(pid):
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def read_lines(path: Path):
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def validates(*values, first=0):
@@ -219,6 +216,23 @@ def ends(status, metrics=None, **more):
         (folder / "result.json").write_text(json.dumps(result))
 
     return step
+
+
+def away():
+    return OperationalError("SELECT 1", {}, Exception("server closed the connection\nand more"))
+
+
+def failing(*errors):
+    """Return a call that raises these errors before it answers, and the times of its calls."""
+    remaining, calls = list(errors), []
+
+    def call(*_):
+        calls.append(time.monotonic())
+        if remaining:
+            raise remaining.pop(0)
+        return "answer"
+
+    return call, calls
 
 
 @pytest.fixture

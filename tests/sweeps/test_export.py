@@ -1,3 +1,5 @@
+"""Exports: a table of trials as CSV and JSON, and the winner's configuration."""
+
 import csv
 import json
 
@@ -19,8 +21,7 @@ OUTCOMES = (
 
 @pytest.fixture
 def study(engine):
-    parameters = {"a.x": [[1, None], "text"], "b": [True, None], "c": 0.1}
-    study = engine.study(parameters)
+    study = engine.study({"a.x": [[1, None], "text"], "b": [True, None], "c": 0.1})
     trials = TrialQueue(study)
     for outcome in OUTCOMES:
         trial = trials.take()
@@ -30,30 +31,29 @@ def study(engine):
     return study
 
 
-def test_csv(study):
-    path, _ = export_trials(study)
-    assert path == study.folder / "trials.csv"
-    with path.open(newline="") as file:
-        first, second, third, fourth = csv.DictReader(file)
-    assert (first["number"], first["state"], first["value"]) == ("0", "finished", "20.5")
-    assert (first["a.x"], first["b"], first["c"]) == ("[1, null]", "true", "0.1")
-    assert (fourth["a.x"], fourth["b"]) == ("text", "null")
-    assert (second["state"], second["value"]) == ("failed", "")
-    assert second["reason"] == 'exit code 1: "boom", again'
-    assert (third["reason"], third["epoch"]) == ("hyperband: behind", "4")
-    assert float(first["seconds"]) >= 0
-    assert first["folder"] == str(study.folder_of(0))
-
-
-def test_json(study):
-    _, path = export_trials(study)
-    content = json.loads(path.read_text())
+def test_trials_as_csv_and_json(study):
+    as_csv, as_json = export_trials(study)
+    assert (as_csv, as_json) == (study.folder / "trials.csv", study.folder / "trials.json")
+    content = json.loads(as_json.read_text())
     assert content["name"] == "tiny"
     assert content["metric"] == {"name": "val/psnr", "goal": "maximize"}
-    assert [trial["value"] for trial in content["trials"]] == [20.5, None, 30.0, 21.25]
     assert content["trials"][3]["values"] == {"a.x": "text", "b": None, "c": 0.1}
     assert content["trials"][0]["history"] == [19.5]
-    assert content["trials"][0]["folder"] == str(study.folder_of(0))
+    with as_csv.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    for number, (line, trial, outcome) in enumerate(
+        zip(lines, content["trials"], OUTCOMES, strict=True)
+    ):
+        assert (int(line["number"]), trial["number"]) == (number, number)
+        assert line["state"] == trial["state"] == outcome.state
+        assert trial["value"] == outcome.value
+        assert line["value"] == ("" if outcome.value is None else str(outcome.value))
+        assert (line["reason"], trial["reason"]) == (outcome.reason or "", outcome.reason)
+        assert line["folder"] == trial["folder"] == str(study.folder_of(number))
+        assert float(line["seconds"]) == trial["seconds"] >= 0
+        assert line["epoch"] == "4"
+    assert [lines[0][name] for name in ("a.x", "b", "c")] == ["[1, null]", "true", "0.1"]
+    assert [lines[3][name] for name in ("a.x", "b")] == ["text", "null"]
 
 
 def test_yaml_is_the_winners_configuration(study):

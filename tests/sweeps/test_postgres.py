@@ -3,16 +3,13 @@
 import os
 import random
 import shutil
-import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
-import yaml
 from sqlalchemy import create_engine, text
 
 from lightning_colorize.common.errors import UsageError
@@ -22,6 +19,8 @@ from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.storage import ConnectionLost
 from lightning_colorize.sweeps.study import open_study
 from lightning_colorize.sweeps.trial import Outcome
+from tests.conftest import until
+from tests.distributed.launchers import free_port
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(280)]
 
@@ -38,9 +37,7 @@ class Server:
     def __init__(self, programs, folder):
         self._programs = programs
         self._folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
         self._options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
         self._run("initdb", "-A", "trust", "-U", "postgres", "--no-sync")
@@ -117,7 +114,7 @@ def test_no_trial_is_lost_or_run_twice(engine, server):
 
     def kill_one_of(group):
         worker = chance.choice(group)
-        engine.until(lambda: is_busy(engine, study, worker))
+        until(lambda: is_busy(engine, study, worker))
         worker.end()
 
     chance = random.Random(7)
@@ -127,7 +124,7 @@ def test_no_trial_is_lost_or_run_twice(engine, server):
         (chance.uniform(4, 8), lambda: (server.stop(), time.sleep(1), server.start()), "restarted"),
     ]
     for at, act, name in sorted(events, key=lambda event: event[0]):
-        engine.until(lambda at=at: time.monotonic() - began >= at)
+        until(lambda at=at: time.monotonic() - began >= at)
         act()
         print(f"{time.monotonic() - began:5.1f} s: {name}")
     codes = [worker.wait(120) for group in groups for worker in group]
@@ -164,7 +161,7 @@ def test_one_worker_at_a_time(engine, server):
             pass
         assert locks(server) == 1
         worker = engine.start(other)
-        engine.until(lambda: locks(server) == 2)  # one has it, one waits
+        until(lambda: locks(server) == 2)  # one has it, one waits
         assert rows(study) == []
     assert worker.wait(60) == 0
     assert [row.state for row in rows(other)] == ["finished", "finished"]
@@ -220,24 +217,3 @@ def test_errors_of_the_server_are_one_line(server):
     empty = server.url.replace("/postgres", "/template1")
     with pytest.raises(UsageError, match="contains no study, or is not usable"):
         open_study(empty)
-
-
-def test_two_commands_work_on_one_study(server, engine):
-    parameters = {"x": [1, 2, 3], "seconds": 0.5}
-    file = engine.folder / "real.yaml"
-    file.write_text(yaml.safe_dump({"name": "real", **engine.source(parameters)}))
-    program = [sys.executable, "-m", "lightning_colorize", "sweep"]
-    where = ["--engine", "local", "--root", str(engine.folder / "runs"), "--storage", server.url]
-    first = subprocess.Popen([*program, "run", str(file), *where])
-    engine.until(lambda: list(engine.folder.glob("runs/real/trial-*/starts")), 120)
-    second = subprocess.Popen([*program, "join", server.url, "--name", "real"])
-    try:
-        assert (first.wait(120), second.wait(60)) == (0, 0)
-    finally:
-        for process in (first, second):
-            process.kill()
-    study = open_study(server.url, "real")
-    assert [(row.state, row.value) for row in rows(study)] == [
-        ("finished", float(x)) for x in (1, 2, 3)
-    ]
-    assert [len(engine.finishes(study, number)) for number in range(3)] == [1] * 3

@@ -8,23 +8,17 @@ from optuna.samplers import RandomSampler
 
 from lightning_colorize.sweeps.space import (
     Categorical,
+    CategoricalWithProbabilities,
     Constant,
     Quantized,
     Uniform,
     combination,
+    quantile,
+    suggest,
 )
 from lightning_colorize.sweeps.spec import parse_sweep
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-
-def read(**parameter):
-    mapping = {"method": "random", "program": "t", "parameters": {"x": parameter}}
-    return parse_sweep(mapping, "s.yaml").parameters["x"]
-
-
-def new_trial(sampler=None):
-    return optuna.create_study(sampler=sampler or RandomSampler(0)).ask()
 
 
 @pytest.mark.parametrize(
@@ -48,37 +42,31 @@ def test_values_survive_optuna(values):
         # Optuna warns of choices that it cannot store.
         warnings.simplefilter("error")
         for _ in range(40):
-            value = parameter.suggest(study.ask(), "x")
+            value = suggest(parameter, "x", study.ask())
             seen[repr(value)] = type(value)
         for trial in study.trials:
-            parameter.suggest(trial, "x")
+            suggest(parameter, "x", trial)
     assert seen == {repr(value): type(value) for value in values}
 
 
-def test_scalars_encode_themselves_in_optuna():
-    trial = new_trial()
-    value = Categorical(("a", 2, None)).suggest(trial, "x")
-    assert trial.params["x"] == value
+def test_scalars_encode_themselves_in_optuna_and_a_constant_is_not_stored():
+    trial = optuna.create_study(sampler=RandomSampler(0)).ask()
+    assert suggest(Constant([1]), "c", trial) == [1]
+    assert {"x": suggest(Categorical(("a", 2, None)), "x", trial)} == trial.params
     assert trial.distributions["x"].choices == ("a", 2, None)
 
 
-def test_a_constant_is_not_stored_in_optuna():
-    trial = new_trial()
-    assert Constant([1]).suggest(trial, "x") == [1]
-    assert trial.params == {}
-
-
 def test_probabilities_may_sum_to_less_than_one_by_rounding():
-    parameter = read(values=list("abcdefghij"), probabilities=[0.1] * 10)
-    assert parameter.quantile(1 - 1e-17) == "j"
+    parameter = CategoricalWithProbabilities(tuple("abcdefghij"), (0.1,) * 10)
+    assert quantile(parameter, 1 - 1e-17) == "j"
 
 
 def test_multiples_of_integer_steps_are_integers():
-    assert Quantized(Uniform(0, 9), 3).quantile(0.6) == 6
-    assert isinstance(Quantized(Uniform(0, 9), 3).quantile(0.5), int)
-    assert isinstance(Quantized(Uniform(0, 9), 3.0).quantile(0.5), float)
+    assert quantile(Quantized(Uniform(0, 9), 3), 0.6) == 6
+    assert isinstance(quantile(Quantized(Uniform(0, 9), 3), 0.5), int)
+    assert isinstance(quantile(Quantized(Uniform(0, 9), 3.0), 0.5), float)
     # Never -0.0, which would be another value on a command line.
-    assert str(Quantized(Uniform(-1, 9), 5.0).quantile(0.01)) == "0.0"
+    assert str(quantile(Quantized(Uniform(-1, 9), 5.0), 0.01)) == "0.0"
 
 
 def test_a_large_grid_is_not_materialized():

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lightning_colorize.sweeps.spec import Metric
+from lightning_colorize.sweeps.spec import SweepMetric
 from lightning_colorize.sweeps.status import (
     Labels,
     TrialRow,
-    clock,
     format_value,
     leaderboard,
     not_beaten,
@@ -36,18 +35,13 @@ def numbers(entries):
 
 
 @pytest.mark.parametrize(("goal", "order"), [("max", [[1], [0], [2]]), ("min", [[2], [0], [1]])])
-def test_the_goal_sets_the_order(goal, order):
-    rows = [a_row(0, 2.0, x=1), a_row(1, 3.0, x=2), a_row(2, 1.0, x=3)]
+def test_finished_trials_are_in_the_order_of_the_goal(goal, order):
+    others = ("failed", "pruned", "running", "waiting")
+    unranked = [a_row(3, None, x=0), *(a_row(4, 9.0, state, x=state) for state in others)]
+    rows = [a_row(0, 2.0, x=1), a_row(1, 3.0, x=2), a_row(2, 1.0, x=3), *unranked]
     assert numbers(leaderboard(rows, goal)) == order
     assert winner(rows, goal).number == order[0][0]
-
-
-@pytest.mark.parametrize("state", ["failed", "pruned", "running", "waiting"])
-def test_only_finished_trials_are_ranked(state):
-    rows = [a_row(0, 1.0, x=1), a_row(1, 9.0, state, x=2), a_row(2, None, x=3)]
-    assert numbers(leaderboard(rows, "max")) == [[0]]
-    assert leaderboard(rows[1:], "max") == []
-    assert winner(rows[1:], "max") is None
+    assert (leaderboard(unranked, goal), winner(unranked, goal)) == ([], None)
 
 
 def test_trials_that_differ_only_in_their_seed_are_one_entry():
@@ -96,8 +90,8 @@ def test_seeds_that_are_missing_are_counted():
 
 
 UNIFORM = {"x": {"min": 0.0, "max": 1.0}}
-PSNR = Metric(name="val/psnr", goal="maximize")
-ERROR = Metric(name="val/ciede2000", goal="minimize")
+PSNR = SweepMetric(name="val/psnr", goal="maximize")
+ERROR = SweepMetric(name="val/ciede2000", goal="minimize")
 ROW = a_row(0, 22.0, x=1)
 
 
@@ -115,8 +109,8 @@ def test_baselines_of_the_metric(tmp_path):
     baselines = {"grey": {"val/psnr": 20.0, "test/psnr": 21.0}, "lut": {"val/psnr": 22.5}}
     first = entry_of(tmp_path, {"status": "finished", "baselines": baselines})
     assert read_baselines(first, PSNR) == {"grey": 20.0, "lut": 22.5}
-    assert read_baselines(first, Metric(name="test/psnr", goal="maximize")) == {"grey": 21.0}
-    assert read_baselines(first, Metric(name="val/loss", goal="minimize")) == {}
+    assert read_baselines(first, SweepMetric(name="test/psnr", goal="maximize")) == {"grey": 21.0}
+    assert read_baselines(first, SweepMetric(name="val/loss", goal="minimize")) == {}
     for none in ({"status": "finished"}, "no JSON"):
         assert read_baselines(entry_of(tmp_path, none), PSNR) == {}
 
@@ -137,9 +131,7 @@ def test_not_beaten_names_the_best_baseline(metric, baselines, message):
     first = entry(ROW, goal=metric.mode)
     expected = message and f"the best trial does not beat {message}"
     assert not_beaten(first, metric, baselines) == expected
-
-
-def test_not_beaten_compares_the_mean_over_seeds():
+    # The mean over seeds.
     message = not_beaten(entry(*seeds(0, [22.0, 24.0], x=1)), PSNR, {"lut": 23.5})
     assert message == "the best configuration does not beat lut: val/psnr 23.00, lut 23.50"
 
@@ -207,7 +199,6 @@ def test_only_varied_parameters_are_labeled(engine):
     }
     assert labels.changes(values) == "encoder=vgg16, lr=0.001234, skip=null"
     assert labels.changes({}) == ""
-    assert labels.choices("model.encoder") == ["unet", "vgg16"]
 
 
 def test_constants_count_for_names_and_long_ranges_are_no_constants(engine):
@@ -229,7 +220,6 @@ def test_constants_count_for_names_and_long_ranges_are_no_constants(engine):
 )
 def test_different_values_have_different_labels(engine, values, expected):
     labels = Labels(engine.sweep({"x": {"values": values}}))
-    assert labels.choices("x") == expected
     assert [labels.value("x", value) for value in values] == expected
 
 
@@ -239,11 +229,3 @@ def test_different_values_have_different_labels(engine, values, expected):
 )
 def test_numbers(value, expected):
     assert format_value(value) == expected
-
-
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [(None, "-"), (0.4, "0:00"), (59.6, "1:00"), (80, "1:20"), (600, "10:00"), (90061, "25:01:01")],
-)
-def test_times(seconds, expected):
-    assert clock(seconds) == expected

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
 
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.sweeps import storage
@@ -16,10 +16,9 @@ from lightning_colorize.sweeps.storage import ConnectionLost, answered
 from lightning_colorize.sweeps.study import Study, open_study
 from lightning_colorize.sweeps.trial import STUDY
 from lightning_colorize.sweeps.worker import main
+from tests.sweeps.conftest import away, failing, states
 
-
-def away():
-    return OperationalError("SELECT 1", {}, Exception("server closed the connection\nand more"))
+AWAY = "the study's database does not answer (server closed the connection); trying again\n"
 
 
 def wrapped(cause):
@@ -28,36 +27,35 @@ def wrapped(cause):
     return error
 
 
-def failing(*errors):
-    """Return a call that raises these errors before it answers, and the times of its calls."""
-    remaining, calls = list(errors), []
+def before(original, *errors):
+    """Return a function that raises these errors before it calls another."""
+    fail, _ = failing(*errors)
 
-    def call():
-        calls.append(time.monotonic())
-        if remaining:
-            raise remaining.pop(0)
-        return "answer"
+    def call(*words, **options):
+        fail()
+        return original(*words, **options)
 
-    return call, calls
+    return call
 
 
-def test_transient_errors_are_retried_with_longer_pauses():
+def test_transient_errors_are_retried_with_longer_pauses_and_reported_once(capsys):
     call, calls = failing(away(), wrapped(away()), ConnectionLost())
-    messages = []
-    assert answered(call, lambda: 60, messages.append) == "answer"
-    assert len(messages) == 3
+    failures = []
+    assert answered(call, lambda: 60, lambda: failures.append(1)) == "answer"
+    assert len(failures) == 3
     pauses = [later - sooner for sooner, later in pairwise(calls)]
     assert pauses[0] < 0.15 < pauses[2]
+    assert capsys.readouterr().err == AWAY
 
 
 @pytest.mark.parametrize(
     "error",
     [ValueError("no"), IntegrityError("INSERT", {}, Exception()), wrapped(KeyError("no"))],
 )
-def test_other_errors_are_raised_at_once(error):
+def test_other_errors_are_raised_without_another_call(error):
     call, calls = failing(error, error)
     with pytest.raises(type(error)):
-        answered(call, lambda: 60, lambda _: None)
+        answered(call)
     assert len(calls) == 1
 
 
@@ -65,41 +63,23 @@ def test_exhausted_patience_is_a_one_line_error():
     call, _ = failing(*[away() for _ in range(20)])
     began = time.monotonic()
     with pytest.raises(WorkError, match="not answered for 0 s") as error:
-        answered(call, lambda: 0.3, lambda _: None)
+        answered(call, lambda: 0.3)
     assert time.monotonic() - began < 2
     assert "server closed the connection)" in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_worker_waits_for_a_database_that_is_away_when_it_starts(engine, monkeypatch, capsys):
+def test_workers_and_results_wait_for_a_database_that_restarts(engine, monkeypatch, capsys):
     study = engine.study({"x": 1}, f"sqlite:///{engine.folder}/study.db")
-    connect, errors = storage.RDBStorage, [away(), wrapped(away())]
-
-    def restarting(*words, **options):
-        if errors:
-            raise errors.pop()
-        return connect(*words, **options)
-
-    monkeypatch.setattr(storage, "RDBStorage", restarting)
+    connect = before(storage.RDBStorage, away(), wrapped(away()))
+    monkeypatch.setattr(storage, "RDBStorage", connect)
     monkeypatch.setenv(STUDY, study.url)
     monkeypatch.setattr(sys, "argv", ["worker", study.sweep.name])
     assert main() == 0
-    assert [row.state for row in rows(study)] == ["finished"]
-    said = "the study's database does not answer (server closed the connection); trying again\n"
-    assert capsys.readouterr().err == said
-
-
-def test_results_wait_for_a_database_that_restarts(engine, monkeypatch, capsys):
-    study, errors, trials = engine.study({"x": 1}), [wrapped(away())], Study.trials
-
-    def restarting(study):
-        if errors:
-            raise errors.pop()
-        return trials(study)
-
-    monkeypatch.setattr(Study, "trials", restarting)
-    assert rows(study) == []
-    assert capsys.readouterr().err.count("trying again") == 1
+    assert capsys.readouterr().err == AWAY
+    monkeypatch.setattr(Study, "trials", before(Study.trials, wrapped(away())))
+    assert states(study) == ["finished"]
+    assert capsys.readouterr().err == AWAY
 
 
 def test_waiting_for_a_lock_times_out(engine, monkeypatch, capsys):
@@ -116,4 +96,5 @@ def test_waiting_for_a_lock_times_out(engine, monkeypatch, capsys):
             other.stop()
     assert time.monotonic() - began < 4
     assert trials.take().number == 0
+    assert rows(study)[0].state == "running"
     assert "trying again" in capsys.readouterr().err

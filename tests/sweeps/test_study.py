@@ -1,3 +1,4 @@
+import re
 import shlex
 import shutil
 import socket
@@ -50,10 +51,9 @@ def test_a_folder_with_another_studys_trials_is_refused(engine, taken):
         TrialQueue(study).take()
     # A folder of another program.
     (study.folder / "trial-notes").mkdir()
-    with pytest.raises(UsageError, match=rf"tiny contains trial-000{taken}, which .* does not"):
-        engine.study(X)
-    with pytest.raises(UsageError, match="move the folder"):
-        engine.study({"x": [70, 80]}, f"sqlite:///{engine.folder}/other.db")
+    assert f"tiny contains trial-000{taken}, which" in refusal(engine.study, X)
+    other = f"sqlite:///{engine.folder}/other.db"
+    assert "move the folder" in refusal(engine.study, {"x": [70, 80]}, other)
     TrialQueue(study).take()
     assert len(engine.study(X).inner.trials) == taken + 1
 
@@ -71,27 +71,6 @@ def test_a_command_names_the_sweep_in_a_database_and_can_be_copied(engine, name,
     assert shlex.split(journal.command("stop"))[2:] == ["stop", str(journal.folder)]
 
 
-def test_a_write_error_is_one_line(engine):
-    study = engine.study(X)
-    (study.folder / ".study.journal.lock").unlink(missing_ok=True)
-    (study.folder / ".study.journal.lock").mkdir()
-    for act in (study.stop, study.resume, lambda: engine.study({"x": [3]})):
-        with pytest.raises(UsageError, match=r"the sweep 'tiny' is not writable: .*\.lock") as info:
-            act()
-        assert "\n" not in str(info.value)
-
-
-def test_no_password_is_shown():
-    url = "postgresql://me:secret@127.0.0.1/studies?password=secret&sslpassword=secret&a=b"
-    with pytest.raises(UsageError) as error:
-        open_study(url)
-    assert "secret" not in str(error.value)
-    assert "127.0.0.1/studies?a=b" in str(error.value)
-    with pytest.raises(UsageError, match="write %40 in its password") as error:
-        open_study("postgresql://me:two@parts@127.0.0.1/studies")
-    assert "parts" not in str(error.value)
-
-
 def test_the_same_sweep_resumes_and_a_different_one_is_refused(engine, monkeypatch):
     two = {"x": [1, 2], "y": [1, 2]}
     TrialQueue(engine.study(two)).take()
@@ -102,12 +81,9 @@ def test_the_same_sweep_resumes_and_a_different_one_is_refused(engine, monkeypat
         ({"parameters": two, "seed": 3}, "seed"),
         ({"parameters": two, "run_cap": 1, "seed": 3}, "sweep and seed"),
     ):
-        with pytest.raises(UsageError, match=f"'tiny' with a different {different};") as error:
-            engine.study(**changes)
-        assert "\n" not in str(error.value)
+        assert f"'tiny' with a different {different};" in refusal(engine.study, **changes)
     monkeypatch.chdir(engine.folder)
-    with pytest.raises(UsageError, match="a different start folder;"):
-        engine.study(two)
+    assert "a different start folder;" in refusal(engine.study, two)
 
 
 def test_a_killed_creation_is_completed(engine):
@@ -116,8 +92,7 @@ def test_a_killed_creation_is_completed(engine):
     lines = journal.read_text().splitlines(keepends=True)
     assert len(lines) == 6  # the study, four attributes, the name of the metric
     journal.write_text("".join(lines[:2]))
-    with pytest.raises(UsageError, match="contains no sweep"):
-        open_study(study.url)
+    assert "contains no sweep" in refusal(open_study, study.url)
     assert engine.study(X).seed == 0
     assert open_study(study.url).sweep == study.sweep
 
@@ -125,21 +100,18 @@ def test_a_killed_creation_is_completed(engine):
 def test_a_foreign_study_is_refused(engine):
     url = f"sqlite:///{engine.folder}/theirs.db"
     optuna.create_study(storage=url, study_name="tiny").set_user_attr("theirs", 1)
-    with pytest.raises(UsageError, match="not a sweep"):
-        engine.study(X, url)
-    with pytest.raises(UsageError, match="contains no sweep;"):
-        open_study(url)
+    assert "not a sweep" in refusal(engine.study, X, url)
+    assert "contains no sweep;" in refusal(open_study, url)
 
 
-def test_one_of_several_studies_needs_a_name(engine):
-    url = f"sqlite:///{engine.folder}/study.db"
-    for name in ("one", "two"):
-        engine.study(X, url, name=name)
-    with pytest.raises(UsageError, match="give --name: one, two"):
-        open_study(url)
-    assert open_study(url, "two").sweep.name == "two"
-    with pytest.raises(UsageError, match="no sweep 'three'; known are one, two"):
-        open_study(url, "three")
+def refusal(act, *words, **options):
+    """Return the message of a refusal, which is one line without a password."""
+    with pytest.raises(UsageError) as error:
+        act(*words, **options)
+    message = str(error.value)
+    assert "\n" not in message
+    assert "secret" not in message
+    return message
 
 
 @pytest.mark.parametrize(
@@ -151,36 +123,56 @@ def test_one_of_several_studies_needs_a_name(engine):
         ("mysql://host/studies", "studies cannot be stored in mysql; give"),
         ("postgresql://host:port/studies", "the URL of the study cannot be parsed; give"),
         ("nonsense://", "studies cannot be stored in nonsense"),
+        ("postgresql://me:two@secret@127.0.0.1/studies", "write %40 in its password"),
+        ("postgresql://me:secret@127.0.0.1:1/a?password=secret&sslpassword=secret&b=c", "1/a?b=c"),
     ],
 )
 def test_invalid_storages(url, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError) as error:
-        open_study(url)
-    assert message in str(error.value)
-    assert "\n" not in str(error.value)
+    assert message in refusal(open_study, url)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unreachable_server_fails_in_seconds():
+def test_an_unreachable_server_fails_in_seconds_and_a_missing_driver_without_a_call(monkeypatch):
     pytest.importorskip("psycopg")
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))  # and does not listen
         port = silent.getsockname()[1]
         began = time.monotonic()
-        with pytest.raises(UsageError) as error:
-            open_study(f"postgres://me:secret@127.0.0.1:{port}/studies")
+        message = refusal(open_study, f"postgres://me:secret@127.0.0.1:{port}/studies")
     assert time.monotonic() - began < 10
-    assert "refused" in str(error.value)
-    assert f"me:***@127.0.0.1:{port}/studies" in str(error.value)
-    assert "secret" not in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_a_missing_driver_says_what_to_install(monkeypatch):
+    assert "refused" in message
+    assert f"me:***@127.0.0.1:{port}/studies" in message
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(UsageError, match=r"pip install '\.\[cluster\]'"):
-        open_study("postgresql://me@127.0.0.1/studies")
+    assert "pip install '.[cluster]'" in refusal(open_study, "postgresql://me@127.0.0.1/studies")
+
+
+def test_other_files_are_refused_and_kept(tmp_path):
+    journal = tmp_path / "study.journal"
+    for content in (b"method: grid\nmetric:\n", b"\xff\xfe<p>", b"[]\n[]\n"):
+        journal.write_bytes(content)
+        message = refusal(open_study, str(tmp_path))
+        assert re.search("not the journal of a sweep|contains no sweep", message)
+        assert journal.read_bytes() == content
+    (tmp_path / "text.db").write_text("this is no database" * 100)
+    assert "not a database" in refusal(open_study, f"sqlite:///{tmp_path}/text.db")
+
+
+def test_a_write_error_is_one_line(engine):
+    study = engine.study(X)
+    (study.folder / ".study.journal.lock").unlink(missing_ok=True)
+    (study.folder / ".study.journal.lock").mkdir()
+    for act in (study.stop, study.resume, lambda: engine.study({"x": [3]})):
+        assert re.search(r"the sweep 'tiny' is not writable: .*\.lock", refusal(act))
+
+
+def test_one_of_several_studies_needs_a_name(engine):
+    url = f"sqlite:///{engine.folder}/study.db"
+    for name in ("one", "two"):
+        engine.study(X, url, name=name)
+    assert "give --name: one, two" in refusal(open_study, url)
+    assert open_study(url, "two").sweep.name == "two"
+    assert "no sweep 'three'; known are one, two" in refusal(open_study, url, "three")
 
 
 def test_a_partial_line_in_the_journal_is_dropped(engine):
@@ -196,8 +188,8 @@ def test_a_partial_line_in_the_journal_is_dropped(engine):
 
 def test_the_metric_is_named_in_optuna(engine):
     """optuna-dashboard calls it Objective 0 otherwise."""
-    assert engine.study(X).inner.metric_names == ["val/psnr"]
-    assert engine.study(X).inner.metric_names == ["val/psnr"]
+    for _ in range(2):
+        assert engine.study(X).inner.metric_names == ["val/psnr"]
     assert engine.study(X, metric=None, name="other").inner.metric_names is None
 
 
@@ -206,18 +198,6 @@ def test_optuna_is_silent(engine, capfd, recwarn):
     TrialQueue(study).take()
     assert capfd.readouterr() == ("", "")
     assert not [warning for warning in recwarn if "optuna" in str(warning.category)]
-
-
-def test_other_files_are_refused(tmp_path):
-    journal = tmp_path / "study.journal"
-    for content in (b"method: grid\nmetric:\n", b"\xff\xfe<p>", b"[]\n[]\n"):
-        journal.write_bytes(content)
-        with pytest.raises(UsageError, match=r"not the journal of a sweep|contains no sweep"):
-            open_study(str(tmp_path))
-        assert journal.read_bytes() == content
-    (tmp_path / "text.db").write_text("this is no database" * 100)
-    with pytest.raises(UsageError, match="not a database"):
-        open_study(f"sqlite:///{tmp_path}/text.db")
 
 
 def test_a_moved_sweep_can_be_opened(engine, tmp_path):

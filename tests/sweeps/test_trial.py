@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from lightning_colorize.sweeps.spec import Metric
+from lightning_colorize.sweeps.spec import SweepMetric
 from lightning_colorize.sweeps.trial import STUDY, Outcome, TrialProcess, TrialRun
 from tests.sweeps.conftest import ends, is_alive, validates
 
-PSNR = Metric(name="val/psnr", goal="maximize")
+PSNR = SweepMetric(name="val/psnr", goal="maximize")
 
 PRINT_ENV = "import os; print('\\n'.join(f'{k}={v}' for k, v in sorted(os.environ.items())))"
 
@@ -80,15 +80,11 @@ def test_end_waits_for_the_grace_period(tmp_path):
     assert deaf.wait(0) == -9
 
 
-def run_of(folder, metric=PSNR):
+def judged(folder, code=0, metric=PSNR, last_line="last", is_old=False):
+    """Return the outcome of a run; an old result is one of an earlier process."""
     run = TrialRun(folder, metric)
     run.read()
-    return run
-
-
-def judged(folder, code=0, metric=PSNR, has_result=True, last_line="last"):
-    run = run_of(folder, metric)
-    if not has_result:
+    if is_old:
         run.mark_start()
     return run.outcome(code, last_line)
 
@@ -104,49 +100,72 @@ def test_values_are_those_of_the_metric(tmp_path):
     assert (run.values, run.epoch) == ([], None)
 
 
+TEST = SweepMetric(name="test/psnr", goal="maximize")
+LOSS = SweepMetric(name="val/psnr", goal="minimize")
+
+
+@pytest.mark.parametrize(
+    ("metric", "logged", "value", "reason"),
+    [
+        (PSNR, {"val/psnr": 9.0}, 3.0, None),  # the best of the validations
+        (LOSS, {"val/psnr": 9.0}, 1.0, None),
+        (PSNR, {}, 3.0, None),
+        (TEST, {"test/psnr": 9.0}, 9.0, None),
+        (TEST, {"test/psnr": None}, None, "test/psnr was never a number"),
+        (TEST, {}, None, "test/psnr was not logged"),
+        (None, {}, None, None),
+    ],
+)
+def test_the_value_of_a_finished_run(tmp_path, metric, logged, value, reason):
+    validates(1.0, None, 3.0, 2.0, float("inf"))(tmp_path)
+    ends("finished", logged)(tmp_path)
+    state = "failed" if reason else "finished"
+    assert judged(tmp_path, metric=metric) == Outcome(state, value, reason)
+
+
+OUT_OF_MEMORY = "killed by SIGKILL (out of memory?): last"
+ENDED_BY_ANOTHER = (130, 143, -signal.SIGTERM, -signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "last_line", "state", "reason"),
+    [
+        (None, 0, "done", "failed", "exit code 0: done"),
+        (None, 1, "RuntimeError: boom", "failed", "exit code 1: RuntimeError: boom"),
+        (None, 2, "", "failed", "exit code 2: no output"),
+        (None, -signal.SIGKILL, "last", "failed", OUT_OF_MEMORY),
+        (None, -signal.SIGSEGV, "last", "failed", "killed by SIGSEGV: last"),
+        ("failed", 1, "boom", "failed", "exit code 1: boom"),
+        # While it trains.
+        ("running", -signal.SIGKILL, "last", "interrupted", OUT_OF_MEMORY),
+        *((None, n, "", "interrupted", "interrupted by another program") for n in ENDED_BY_ANOTHER),
+    ],
+)
+def test_a_run_that_does_not_finish(tmp_path, status, code, last_line, state, reason):
+    # The result of an earlier process does not count.
+    ends(status or "interrupted")(tmp_path)
+    outcome = judged(tmp_path, code, last_line=last_line, is_old=status is None)
+    assert outcome == Outcome(state, None, reason)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ('{"status": "fin', "result.json is not JSON ("),
         ("{}", "result.json has no status"),
+        (None, "result.json cannot be read (Is a directory)"),
     ],
 )
 def test_a_malformed_result_is_a_failure(tmp_path, text, reason):
     validates(1.0)(tmp_path)
-    (tmp_path / "result.json").write_text(text)
-    assert run_of(tmp_path).outcome() is None
+    result = tmp_path / "result.json"
+    result.mkdir() if text is None else result.write_text(text)
+    assert judged(tmp_path, None) is None
     outcome = judged(tmp_path)
     assert outcome.state == "failed"
     assert outcome.reason.startswith(reason)
     # Truncated by the signal that ended it.
     assert judged(tmp_path, 143).state == "interrupted"
-    (tmp_path / "result.json").unlink()
-    (tmp_path / "result.json").mkdir()
-    assert judged(tmp_path).reason == "result.json cannot be read (Is a directory)"
-
-
-def test_a_result_needs_no_metrics_of_validations(tmp_path):
-    validates(1.0)(tmp_path)
-    ends("finished")(tmp_path)
-    assert judged(tmp_path) == Outcome("finished", 1.0)
-    missing = judged(tmp_path, metric=Metric(name="test/psnr", goal="maximize"))
-    assert missing == Outcome("failed", None, "test/psnr was not logged")
-
-
-@pytest.mark.parametrize(("goal", "value"), [("maximize", 3.0), ("minimize", 1.0)])
-def test_the_value_is_the_best_of_the_history(tmp_path, goal, value):
-    validates(1.0, None, 3.0, 2.0, float("inf"))(tmp_path)
-    ends("finished", {"val/psnr": 9.0})(tmp_path)
-    assert judged(tmp_path, metric=Metric(name="val/psnr", goal=goal)) == Outcome("finished", value)
-
-
-def test_a_test_metric_comes_from_the_result(tmp_path):
-    validates(1.0)(tmp_path)
-    ends("finished", {"test/psnr": 9.0})(tmp_path)
-    assert judged(tmp_path, metric=Metric(name="test/psnr", goal="maximize")).value == 9.0
-    ends("finished", {"test/psnr": None})(tmp_path)
-    never = judged(tmp_path, metric=Metric(name="test/psnr", goal="maximize"))
-    assert never == Outcome("failed", None, "test/psnr was never a number")
 
 
 def test_stopped_early_by_the_run_or_by_the_engine(tmp_path):
@@ -163,41 +182,9 @@ def test_stopped_early_by_the_run_or_by_the_engine(tmp_path):
     assert judged(tmp_path) == Outcome("finished", 2.0)
 
 
-@pytest.mark.parametrize("code", [130, 143, -signal.SIGTERM, -signal.SIGINT])
-def test_sigterm_and_sigint_are_interruptions(tmp_path, code):
-    assert judged(tmp_path, code, has_result=False).state == "interrupted"
-
-
-def test_a_process_that_is_killed_while_it_trains_is_interrupted(tmp_path):
-    ends("running")(tmp_path)
-    assert run_of(tmp_path).outcome() is None
-    outcome = judged(tmp_path, -signal.SIGKILL)
-    assert outcome.state == "interrupted"
-    assert outcome.reason.startswith("killed by SIGKILL (out of memory?)")
-
-
-@pytest.mark.parametrize(
-    ("code", "last_line", "reason"),
-    [
-        (0, "done", "exit code 0: done"),
-        (1, "RuntimeError: boom", "exit code 1: RuntimeError: boom"),
-        (2, "", "exit code 2: no output"),
-        (-signal.SIGKILL, "epoch 3", "killed by SIGKILL (out of memory?): epoch 3"),
-        (-signal.SIGSEGV, "epoch 3", "killed by SIGSEGV: epoch 3"),
-    ],
-)
-def test_reasons_of_failures(tmp_path, code, last_line, reason):
-    # The result of an earlier process does not count.
-    ends("interrupted")(tmp_path)
-    outcome = judged(tmp_path, code, has_result=False, last_line=last_line)
-    assert outcome == Outcome("failed", None, reason)
-    ends("failed")(tmp_path)
-    assert judged(tmp_path, code, last_line=last_line) == Outcome("failed", None, reason)
-
-
 def test_a_result_counts_if_it_was_written_since_the_start(tmp_path):
     ends("finished")(tmp_path)
-    run = run_of(tmp_path, None)
+    run = TrialRun(tmp_path, None)
     assert run.outcome() == Outcome("finished")
     run.mark_start()
     assert run.outcome() is None

@@ -65,9 +65,12 @@ def run(study, urgency=0):
     return rows(study)[trial.number]
 
 
-def test_a_run_that_ends_during_the_wait_is_not_started_again(engine, process, monkeypatch):
+def test_a_run_that_outlives_its_worker_is_not_started_again(engine, process, monkeypatch):
     """Its worker was killed, or slept past its lease; the run has its lock until it ends."""
     study = engine.study({"x": 1})
+    with monkeypatch.context() as always:
+        always.setattr(worker, "is_running", lambda folder: True)
+        assert (run(study, urgency=1).state, process.starts) == ("waiting", 0)
     folder = study.folder_of(0)
     folder.mkdir()
     checks = [None, None, together(validates(5.0), ends("stopped_early"))]
@@ -83,19 +86,12 @@ def test_a_run_that_ends_during_the_wait_is_not_started_again(engine, process, m
     assert not checks
 
 
-def test_a_running_run_is_not_started_twice(engine, process, monkeypatch):
-    study = engine.study({"x": 1})
-    monkeypatch.setattr(worker, "is_running", lambda folder: True)
-    assert (run(study, urgency=1).state, process.starts) == ("waiting", 0)
-
-
 def test_values_of_a_deleted_run_are_retracted(engine, process):
     study = engine.study({"x": 1})
     one = TrialQueue(study)
     trial = one.take()
-    validates(99.0, 98.0, 97.0)(engine.folder)
     trial.folder.mkdir()
-    (engine.folder / "validations.jsonl").rename(trial.folder / "validations.jsonl")
+    validates(99.0, 98.0, 97.0)(trial.folder)
     for index, value in enumerate((99.0, 98.0, 97.0)):
         one.report(trial, index, value)
     one.tell(trial, Outcome("returned"))

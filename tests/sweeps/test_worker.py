@@ -10,13 +10,10 @@ from lightning_colorize.common.errors import WorkError
 from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.status import best, rows
 from lightning_colorize.sweeps.study import open_study
-from tests.sweeps.conftest import is_alive
+from tests.conftest import until
+from tests.sweeps.conftest import is_alive, states
 
 HYPERBAND = {"type": "hyperband", "min_iter": 2, "eta": 2}
-
-
-def states(study):
-    return [row.state for row in rows(study)]
 
 
 def test_a_worker_runs_a_grid_in_its_order(engine):
@@ -76,7 +73,7 @@ def test_a_trial_that_is_behind_is_stopped(engine, goal, xs):
 def test_a_terminated_worker_returns_its_trial(engine, number, code):
     study = engine.study({"x": 1, "epochs": 4, "seconds": 0.2})
     worker = engine.start(study)
-    engine.until(lambda: engine.validations(study, 0))
+    until(lambda: engine.validations(study, 0))
     worker.signal(number)
     assert worker.wait(10) == code
     (row,) = rows(study)
@@ -91,36 +88,42 @@ def test_a_terminated_worker_returns_its_trial(engine, number, code):
     assert row.history == pytest.approx([1, 1.01, 1.02, 1.03])
 
 
-def test_a_second_signal_does_not_wait_for_a_checkpoint(engine):
-    study = engine.study({"x": 1, "do": "deaf", "seconds": 60})
-    worker = engine.start(study, grace=60)
-    engine.until(lambda: engine.starts(study, 0))
-    worker.signal(signal.SIGTERM)
-    assert worker.wait(1) is None
-    worker.signal(signal.SIGTERM)
-    assert worker.wait(5) == 143
+@pytest.mark.parametrize("how", ["a second signal", "the grace", "sweep stop --now", "a cluster"])
+def test_a_trial_that_does_not_end_is_killed_and_waits(engine, how):
+    """A cluster may signal the trial before its worker; the others end a trial that is deaf."""
+    do = "finish" if how == "a cluster" else "deaf"
+    study = engine.study({"x": 1, "do": do, "seconds": 60})
+    worker = engine.start(study, grace=60 if how == "a second signal" else 0.5)
+    until(lambda: engine.starts(study, 0))
+    pid = engine.starts(study, 0)[0]["pid"]
+    if how == "sweep stop --now":
+        study.stop(now=True)
+    elif how == "a cluster":
+        worker.signal(signal.SIGSTOP)
+        os.kill(pid, signal.SIGTERM)
+        worker.signal(signal.SIGTERM)
+        worker.signal(signal.SIGCONT)
+    else:
+        worker.signal(signal.SIGTERM)
+    if how == "a second signal":
+        assert worker.wait(1) is None
+        worker.signal(signal.SIGTERM)
+    assert worker.wait(10) == (0 if how == "sweep stop --now" else 143)
     assert states(study) == ["waiting"]
-
-
-def test_a_trial_that_does_not_end_is_killed_after_the_grace(engine):
-    study = engine.study({"x": 1, "do": "deaf", "seconds": 60})
-    worker = engine.start(study, grace=0.5)
-    engine.until(lambda: engine.starts(study, 0))
-    worker.signal(signal.SIGTERM)
-    assert worker.wait(10) == 143
-    assert not is_alive(engine.starts(study, 0)[0]["pid"])
-    assert states(study) == ["waiting"]
+    assert not is_alive(pid)
+    # Only interruptions by other programs are counted, and end in failure.
+    assert "interruptions" not in study.inner.trials[0].user_attrs
 
 
 def test_trials_of_killed_workers_resume_at_once(engine):
     study = engine.study({"x": [1, 2], "epochs": 6, "seconds": 0.2})
     workers = [engine.start(study) for _ in range(2)]
-    engine.until(lambda: all(engine.validations(study, number) for number in (0, 1)))
+    until(lambda: all(engine.validations(study, number) for number in (0, 1)))
     for worker in workers:
         worker.end()
     # The trials do not outlive their workers.
     pids = [engine.starts(study, number)[0]["pid"] for number in (0, 1)]
-    engine.until(lambda: not any(map(is_alive, pids)), 5)
+    until(lambda: not any(map(is_alive, pids)), 5)
     assert [(row.state, row.reason) for row in rows(study)] == [
         ("waiting", "its worker is gone")
     ] * 2
@@ -135,13 +138,13 @@ def test_trials_of_killed_workers_resume_at_once(engine):
 def test_a_suspended_worker_loses_its_trial(engine):
     study = engine.study({"x": 1, "epochs": 6, "seconds": 0.8})
     asleep = engine.start(study, renew_every=0.1)
-    engine.until(lambda: engine.starts(study, 0))
+    until(lambda: engine.starts(study, 0))
     asleep.signal(signal.SIGSTOP)
     other = engine.start(study, renew_every=0.1, stale_after=0.7)
-    engine.until(lambda: len(engine.starts(study, 0)) == 2)
+    until(lambda: len(engine.starts(study, 0)) == 2)
     asleep.signal(signal.SIGCONT)
     # It ends its process and waits for the other.
-    engine.until(lambda: not is_alive(engine.starts(study, 0)[0]["pid"]), 5)
+    until(lambda: not is_alive(engine.starts(study, 0)[0]["pid"]), 5)
     assert [asleep.wait(20), other.wait(20)] == [0, 0]
     (row,) = rows(study)
     assert row.state == "finished"
@@ -178,15 +181,11 @@ def test_a_worker_stops_after_five_failures_at_the_start(engine):
     engine.stub.write_text(engine.stub.read_text().replace('do == "fail"', "False"))
     assert TrialQueue(study).retry_failed() == 5
     assert engine.work(study) == 0
-    assert [(row.state, row.value) for row in rows(study)] == [
-        ("finished", 2.0 * x) for x in (1, 2, 3, 4, 5, 6)
-    ]
-
-
-def test_failures_after_a_validation_do_not_stop_the_worker(engine):
-    study = engine.study({"x": [1, 2, 3, 4, 5, 6], "do": "fail"})
-    assert engine.work(study) == 0
-    assert states(study) == ["failed"] * 6
+    assert [row.value for row in rows(study)] == [2.0 * x for x in (1, 2, 3, 4, 5, 6)]
+    # Failures after a validation do not stop the worker.
+    late = engine.study({"x": [1, 2, 3, 4, 5, 6], "do": "null"}, name="late")
+    assert engine.work(late) == 0
+    assert states(late) == ["failed"] * 6
 
 
 def test_an_unusable_folder_stops_the_worker(engine):
@@ -200,24 +199,10 @@ def test_an_unusable_folder_stops_the_worker(engine):
     assert states(study) == ["finished", "finished"]
 
 
-def test_a_cluster_may_signal_the_trial_before_its_worker(engine):
-    study = engine.study({"x": 1, "seconds": 60})
-    worker = engine.start(study)
-    engine.until(lambda: engine.starts(study, 0))
-    worker.signal(signal.SIGSTOP)
-    os.kill(engine.starts(study, 0)[0]["pid"], signal.SIGTERM)
-    worker.signal(signal.SIGTERM)
-    worker.signal(signal.SIGCONT)
-    assert worker.wait(10) == 143
-    assert states(study) == ["waiting"]
-    # Only interruptions by other programs are counted, and end in failure.
-    assert "interruptions" not in study.inner.trials[0].user_attrs
-
-
 def test_stop_after_the_trial_and_resume(engine):
     study = engine.study({"x": [1, 2, 3], "seconds": 0.3})
     worker = engine.start(study)
-    engine.until(lambda: engine.starts(study, 0))
+    until(lambda: engine.starts(study, 0))
     open_study(study.url).stop()
     assert worker.wait(10) == 0
     assert states(study) == ["finished"]
@@ -226,15 +211,3 @@ def test_stop_after_the_trial_and_resume(engine):
     study.resume()
     assert engine.work(study) == 0
     assert states(study) == ["finished"] * 3
-
-
-def test_stop_now(engine):
-    study = engine.study({"x": 1, "seconds": 60})
-    worker = engine.start(study)
-    engine.until(lambda: engine.starts(study, 0))
-    study.stop(now=True)
-    assert worker.wait(10) == 0
-    assert states(study) == ["waiting"]
-    assert not is_alive(engine.starts(study, 0)[0]["pid"])
-    # Interruptions by its own worker are not counted.
-    assert "interruptions" not in study.inner.trials[0].user_attrs

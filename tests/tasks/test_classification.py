@@ -10,6 +10,7 @@ from lightning_colorize.inference import load_model
 from lightning_colorize.losses import CrossEntropy
 from lightning_colorize.networks import ConvEncoder
 from lightning_colorize.tasks import RegressionTask
+from tests.conftest import Commands
 
 CLASSES = ("--model.loss", "lightning_colorize.losses.CrossEntropy")
 HEAD = ("--model.head", "lightning_colorize.networks.ClassificationHead")
@@ -18,8 +19,6 @@ HEAD = ("--model.head", "lightning_colorize.networks.ClassificationHead")
 @pytest.fixture(scope="module")
 def classes(photo_folder, tmp_path_factory):
     """A run with a moving average; read only."""
-    from tests.conftest import Commands
-
     command = Commands(photo_folder, tmp_path_factory.mktemp("classes"))
     return command.fit("classes", *CLASSES, "--model.ema_decay", 0.5)
 

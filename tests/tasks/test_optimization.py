@@ -25,14 +25,6 @@ def net():
     return nn.ModuleDict({"encoder": nn.Linear(2, 3), "decoder": nn.Linear(3, 1)})
 
 
-def test_the_encoder_has_its_own_rate(net):
-    optimizer = build_optimizer(partial(SGD, lr=0.5), net["encoder"], net, EncoderRates(0.1))
-    by_parameter = {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
-    assert len(by_parameter) == 4
-    assert {by_parameter[id(p)] for p in net["encoder"].parameters()} == {0.05}
-    assert {by_parameter[id(p)] for p in net["decoder"].parameters()} == {0.5}
-
-
 def test_equal_rates_make_one_parameter_group(net):
     optimizer = build_optimizer(partial(SGD, lr=0.5), net["encoder"], net)
     assert len(optimizer.param_groups) == 1
@@ -82,12 +74,15 @@ def rates_of(optimizer):
     return {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
 
 
-def test_finer_levels_have_lower_rates():
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [(EncoderRates(0.5), (1.0, 1.0, 1.0)), (EncoderRates(0.5, decay=0.1), (0.01, 0.1, 1.0))],
+)
+def test_the_encoder_and_its_finer_levels_have_lower_rates(rates, expected):
     net = nn.ModuleDict({"encoder": ConvEncoder(widths=[4, 8, 8]), "decoder": nn.Linear(3, 1)})
-    rates = EncoderRates(ratio=0.5, decay=0.1)
     optimizer = build_optimizer(partial(SGD, lr=2.0), net["encoder"], net, rates)
     by_parameter = rates_of(optimizer)
-    stages = zip(net["encoder"].stages, (0.01, 0.1, 1.0), strict=True)
+    stages = zip(net["encoder"].stages, expected, strict=True)
     for module, rate in [*stages, (net["decoder"], 2.0)]:
         for parameter in module.parameters():
             assert by_parameter.pop(id(parameter)) == pytest.approx(rate)
@@ -234,7 +229,7 @@ def test_optimizer_without_fused_implementation_is_refused(data):
         fitted(task, data)
     option, accepted = str(refused.value).splitlines()
     assert option == "--model.fused: true"
-    assert accepted.startswith("accepted: false: this optimizer cannot do it here (")
+    assert accepted.startswith("accepted: false: this optimizer does not support it here (")
     assert "fused" in accepted
 
 

@@ -12,15 +12,11 @@ def staged(data):
     task = make_gan(generator_epochs=1, discriminator_epochs=1, ema_decay=0.9)
     judged = []
     task.discriminator.register_forward_hook(
-        lambda *_: judged.append(len(history_of(task).batches) - 1)
+        lambda *_: judged.append(len(task.trainer.callbacks[0].batches) - 1)
     )
     history = train(task, data, max_epochs=3)
     assert len(history.batches) == history.trainer.global_step == 9
     return task, history, judged
-
-
-def history_of(task):
-    return task.trainer.callbacks[0]
 
 
 def test_each_stage_updates_its_own_networks(staged):

@@ -53,7 +53,7 @@ def test_another_network_is_refused_in_one_line(gan_command, finished_run, capsy
     assert gan_command("fit", *words) == 2
     err = capsys.readouterr().err.strip()
     assert err.count("\n") == 0
-    assert "best.ckpt holds another network: it must have the same encoder" in err
+    assert "best.ckpt contains a different network: encoder" in err
     assert not (gan_command.root / "tiny" / "other").exists()
 
 

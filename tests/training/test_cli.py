@@ -1,27 +1,24 @@
 """Run folders, settings, messages and exit codes of `fit`, on tiny runs."""
 
 import json
+import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from pytorch_lightning import Trainer
 
+from lightning_colorize.data.sources.listing import read_name_list
 from lightning_colorize.runs.folder import read_config
 from lightning_colorize.runs.result import RunResult
-from lightning_colorize.training.cli import base_config, config_path
-from lightning_colorize.training.devices import default_precision, several_processes
+from lightning_colorize.tasks import RegressionTask
+from lightning_colorize.training.cli import base_config, config_path, default_precision
 from tests.conftest import metric_rows
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 VAL = ("psnr", "ssim", "ciede2000", "mse_ab", "colorfulness", "colorfulness_ratio", "ab_corr")
-
-
-def test_files_of_a_run(finished_run):
-    checkpoints = {path.name for path in (finished_run / "checkpoints").iterdir()}
-    assert checkpoints == {"best.ckpt", "last.ckpt"}
-    assert list(finished_run.glob("tensorboard/events*"))
-    assert not list(finished_run.rglob("*.tmp"))
 
 
 def test_metrics_are_logged_by_their_names(finished_run):
@@ -56,18 +53,6 @@ def test_seed_changes_a_run(command, finished_run):
     assert metric_rows(other)[0]["train/loss"] != metric_rows(finished_run)[0]["train/loss"]
 
 
-def test_runs_are_not_overwritten(command, capsys):
-    run = command.fit("mine", "--trainer.max_epochs", 1, "--run.test", "false")
-    before = (run / "metrics.csv").read_bytes()
-    capsys.readouterr()
-    assert command("fit", *command.words("mine")) == 2
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1
-    assert f"{run} holds a run already" in err
-    assert f"lightning-colorize resume {run}" in err
-    assert (run / "metrics.csv").read_bytes() == before
-
-
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -93,10 +78,8 @@ def test_configuration_files_and_options_are_merged(command, tmp_path):
     (tmp_path / "base.yaml").write_text("data: {size: 24, rotation: 3.0}\n")
     experiment = {"data": {"rotation": 4.0}, "trainer": {"max_steps": 2}}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(experiment))
-    words = command.words("joined", "--run.test", "false")
-    for name in ("--data.size", "--run.experiment"):  # set by the files
-        at = words.index(name)
-        del words[at : at + 2]
+    by_files = ["--data.size", "--run.experiment"]
+    words = command.words("joined", "--run.test", "false", without=by_files)
     assert command("fit", "--config", tmp_path / "mine.yaml", *words) == 0
     config = read_config(command.root / "mine" / "joined")
     assert config["data"]["size"] == 24
@@ -171,7 +154,7 @@ def test_metrics_are_fp32_in_any_precision(command, finished_run, precision, ato
         ("gpu", True, True, "bf16-mixed"),
         ("cpu", True, True, "32-true"),
         ("auto", True, False, "32-true"),
-        ("auto", False, False, "32-true"),
+        ("auto", False, True, "32-true"),
     ],
 )
 def test_default_precision(monkeypatch, accelerator, cuda, bf16, precision):
@@ -181,34 +164,11 @@ def test_default_precision(monkeypatch, accelerator, cuda, bf16, precision):
 
 
 @pytest.mark.parametrize(
-    ("devices", "gpus", "several"),
-    [
-        (1, 8, False),
-        (2, 0, True),
-        ("auto", 8, True),
-        ("auto", 1, False),
-        (-1, 2, True),
-        ([0], 8, False),
-        ([0, 3], 8, True),
-        ("3", 8, True),
-        ("1", 8, False),
-        ("3,", 8, False),
-        ("0, 3", 8, True),
-    ],
-)
-def test_number_of_processes(monkeypatch, devices, gpus, several):
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    assert several_processes("auto", devices, 1) == several
-    assert several_processes("auto", devices, 2)
-    if devices == "auto":
-        assert not several_processes("cpu", devices, 1)
-
-
-@pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--run.patience", -1], "--run.patience: -1"),
+        (["--run.smoothing", 0], "--run.smoothing: 0\naccepted: 1 or more"),
+        (["--run.monitor", "null", "--run.patience", 3], "--run.patience: 3\naccepted: null if"),
         (["--run.name", "a/b"], "--run.name: 'a/b'"),
         (["--run.name", "a\nb"], r"--run.name: 'a\nb'"),
         (["--run.name", "x" * 300], "at most 255 bytes"),
@@ -227,8 +187,6 @@ def test_wrong_use_creates_no_run_folder(command, capsys, words, message):
 
 
 def test_concurrent_run_is_not_overwritten(command, monkeypatch, capsys):
-    from contextlib import contextmanager
-
     from lightning_colorize.training import session
 
     @contextmanager
@@ -242,77 +200,57 @@ def test_concurrent_run_is_not_overwritten(command, monkeypatch, capsys):
     assert (command.root / "tiny/same/config.yaml").read_text() == "of another run"
 
 
-def test_progress_without_a_terminal_is_plain_lines(command, capsys):
-    command.fit("lines", "--trainer.max_epochs", 1)
-    out = capsys.readouterr().out
-    assert out.startswith("device ")
-    assert "epoch 1, validated: train/loss 0." in out
-    assert "\r" not in out
-    assert "\x1b[" not in out
+@pytest.fixture
+def failing_step(command, capsys, monkeypatch):
+    """Return a function that raises an error in the first step; it returns the line printed."""
+
+    def fail(error, processes=1):
+        def training_step(self, batch, batch_idx):
+            monkeypatch.setattr(Trainer, "world_size", processes)
+            raise error
+
+        monkeypatch.setattr(RegressionTask, "training_step", training_step)
+        code = command("fit", *command.words("failing"))
+        assert code == 1
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert RunResult.read(command.root / "tiny/failing").status == "failed"
+        return line
+
+    return fail
+
+
+def test_out_of_memory_suggests_a_smaller_batch(failing_step):
+    assert failing_step(MemoryError()).endswith("at batch size 4: try --data.batch_size 2")
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
-        RuntimeError("MPS backend out of memory"),
-        MemoryError(),
+        RuntimeError("[a/gloo/transport/pair.cc:545] Connection reset by peer"),
+        torch.distributed.DistBackendError("NCCL: remote process exited"),
     ],
 )
-def test_out_of_memory_suggests_a_smaller_batch(command, capsys, monkeypatch, error):
-    from lightning_colorize.tasks import RegressionTask
-
-    def training_step(self, batch, batch_idx):
-        raise error
-
-    monkeypatch.setattr(RegressionTask, "training_step", training_step)
-    assert command("fit", *command.words("oom")) == 1
-    err = capsys.readouterr().err.strip().splitlines()
-    assert err[-1] == (
-        "lightning-colorize fit: out of memory at batch size 4: try --data.batch_size 2"
-    )
-    assert "Traceback" not in "".join(err)
-    assert RunResult.read(command.root / "tiny" / "oom").status == "failed"
+def test_lost_process_is_one_line_with_the_resume_command(command, failing_step, error):
+    line = failing_step(error, processes=2)
+    assert f"ended or is unreachable ({error})" in line
+    assert f"lightning-colorize resume {command.root / 'tiny' / 'failing'}" in line
 
 
-@pytest.mark.parametrize(
-    "error",
-    ["[a/gloo/transport/pair.cc:545] Connection reset by peer", "NCCL: remote process exited"],
-)
-def test_lost_process_is_one_line_with_the_resume_command(command, capsys, monkeypatch, error):
-    from pytorch_lightning import Trainer
-
-    from lightning_colorize.tasks import RegressionTask
-
-    def training_step(self, batch, batch_idx):
-        monkeypatch.setattr(Trainer, "world_size", 2)
-        raise RuntimeError(error)
-
-    monkeypatch.setattr(RegressionTask, "training_step", training_step)
-    assert command("fit", *command.words("lost")) == 1
-    err = capsys.readouterr().err.strip().splitlines()
-    assert f"ended or is unreachable ({error})" in err[-1]
-    assert f"lightning-colorize resume {command.root / 'tiny' / 'lost'}" in err[-1]
-    assert "Traceback" not in "".join(err)
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), TypeError("a bug")])
+def test_other_errors_keep_their_traceback(failing_step, command, error):
+    with pytest.raises(type(error), match="a bug"):
+        failing_step(error)
+    assert RunResult.read(command.root / "tiny/failing").status == "failed"
 
 
-def test_other_errors_keep_their_traceback(command, monkeypatch):
-    from lightning_colorize.tasks import RegressionTask
-
-    def training_step(self, batch, batch_idx):
-        raise RuntimeError("a bug")
-
-    monkeypatch.setattr(RegressionTask, "training_step", training_step)
-    with pytest.raises(RuntimeError, match="a bug"):
-        command("fit", *command.words("bug"))
-    assert RunResult.read(command.root / "tiny" / "bug").status == "failed"
-
-
-def test_run_without_loggers_writes_its_result(command):
+def test_run_without_loggers_and_terminal(command, capsys):
     run = command.fit("silent", "--trainer.logger", "false", "--trainer.max_epochs", 1)
     assert (run / "result.json").is_file()
     assert not (run / "metrics.csv").exists()
+    out = capsys.readouterr().out
+    assert out.startswith("device ")
+    assert "epoch 1, validated: train/loss 0." in out
+    assert not {"\r", "\x1b"} & set(out)
 
 
 def test_resume_needs_no_pretrained_weights(command, tmp_path):
@@ -320,12 +258,12 @@ def test_resume_needs_no_pretrained_weights(command, tmp_path):
 
     weights = tmp_path / "weights.pth"
     torch.save(mobilenet_v2(weights=None).state_dict(), weights)
-    words = command.words("moved", "--trainer.max_epochs", 1)
-    at = words.index("--model.encoder")
-    words[at : at + 4] = [
+    words = command.words(
+        *("moved", "--trainer.max_epochs", 1),
         *("--model.encoder", "lightning_colorize.networks.MobileNetV2Encoder"),
-        *("--model.encoder.levels", "2", "--model.encoder.weights", str(weights)),
-    ]
+        *("--model.encoder.levels", "2", "--model.encoder.weights", weights),
+        without=["--model.encoder", "--model.encoder.widths"],
+    )
     assert command("fit", *words) == 0
     weights.unlink()
     run = command.root / "tiny" / "moved"
@@ -333,7 +271,9 @@ def test_resume_needs_no_pretrained_weights(command, tmp_path):
     assert RunResult.read(run).restarts == 1
 
 
-def test_last_epoch_is_always_validated(command):
-    run = command.fit("seldom", "--trainer.max_epochs", 3, "--trainer.check_val_every_n_epoch", 2)
-    validated = [row["epoch"] for row in metric_rows(run) if row.get("val/psnr")]
-    assert validated == ["1", "2"]
+def test_a_run_lists_the_images_that_it_skips(command, tmp_path, capsys):
+    photos = shutil.copytree(command.photos, tmp_path / "photos")
+    (photos / "train" / "000.png").write_bytes(b"no image")
+    run = command.fit("listed", "--data.root", photos, "--trainer.max_epochs", 1)
+    assert read_name_list(run / "broken.txt") == {"train/000.png"}
+    assert f"Skipping 1 broken image, listed in {run / 'broken.txt'}" in capsys.readouterr().err

@@ -5,7 +5,6 @@ import shutil
 import sys
 
 import pytest
-import yaml
 
 from lightning_colorize.commands import sweep_checks
 from lightning_colorize.common.errors import UsageError
@@ -77,6 +76,8 @@ class MyCallback(Callback):
             file.write("fit\\n")
 """
 
+OWN_METRIC = {"error": {"class_path": "my_colorization.MyMetric", "init_args": {"factor": 2.0}}}
+
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
@@ -93,20 +94,17 @@ def test_custom_classes_work_in_every_command(command, module, tmp_path):
         *("--model.decoder", f"{module}.MyDecoder", "--model.loss", f"{module}.MyLoss"),
         *("--data.source", f"{module}.MySource"),
         *("--trainer.callbacks", f"{module}.MyCallback"),
+        *("--model.encoder", f"{module}.MyEncoder"),
+        without=["--model.encoder", "--model.encoder.widths"],
     )
-    words[words.index("--model.encoder") + 1] = f"{module}.MyEncoder"
-    widths = words.index("--model.encoder.widths")
-    del words[widths : widths + 2]
     assert command("fit", *words) == 0
     run = command.root / "tiny" / "custom"
     assert command("resume", run, "--trainer.max_epochs", 2) == 0
     assert (run / "calls").read_text() == "fit\nfit\n"
     config = read_config(run)
-    parts = config["model"]["init_args"]
-    assert parts["encoder"]["class_path"] == f"{module}.MyEncoder"
-    assert parts["decoder"]["class_path"] == f"{module}.MyDecoder"
-    assert parts["loss"]["class_path"] == f"{module}.MyLoss"
-    assert config["data"]["source"]["class_path"] == f"{module}.MySource"
+    parts = config["model"]["init_args"] | {"source": config["data"]["source"]}
+    for name in ("encoder", "decoder", "loss", "source"):
+        assert parts[name]["class_path"] == f"{module}.My{name.capitalize()}"
 
     words = ("--data", command.photos, "--json", tmp_path / "metrics.json")
     assert command("evaluate", run, *words) == 0
@@ -119,10 +117,21 @@ def test_custom_classes_work_in_every_command(command, module, tmp_path):
 
 
 def test_hint_after_fit_allows_classes_that_are_no_modules(command, module, tmp_path, capsys):
-    words = command.words("hint", "--trainer.max_epochs", 1, "--run.test", "false")
-    words[words.index("--model.encoder") + 1] = f"{module}.WithWidths"
-    at = words.index("--model.encoder.widths")
-    words[at : at + 2] = ["--model.encoder.widths", f"{module}.Widths"]
+    words = (
+        "--model.encoder",
+        f"{module}.WithWidths",
+        "--model.encoder.widths",
+        f"{module}.Widths",
+    )
+    words = command.words(
+        "hint",
+        "--trainer.max_epochs",
+        1,
+        "--run.test",
+        "false",
+        *words,
+        without=["--model.encoder", "--model.encoder.widths"],
+    )
     assert command("fit", *words) == 0
     run = command.root / "tiny" / "hint"
     (line,) = (row for row in capsys.readouterr().out.splitlines() if row.startswith("color "))
@@ -139,8 +148,7 @@ def test_hint_after_fit_allows_classes_that_are_no_modules(command, module, tmp_
 
 @pytest.mark.filterwarnings("error:checkpoints of this task do not record")
 def test_a_custom_metric_is_measured_by_every_command(command, module, tmp_path, capsys):
-    own = {"error": {"class_path": f"{module}.MyMetric", "init_args": {"factor": 2.0}}}
-    words = ("--model.metrics", json.dumps(own), "--run.monitor", "val/error")
+    words = ("--model.metrics", json.dumps(OWN_METRIC), "--run.monitor", "val/error")
     run = command.fit("measured", *words, "--trainer.max_epochs", 1)
     assert " error\n" in capsys.readouterr().out
     result = RunResult.read(run)
@@ -169,19 +177,16 @@ def test_a_custom_metric_is_measured_by_every_command(command, module, tmp_path,
 
 
 def test_a_sweep_can_have_a_custom_metric(command, module, tmp_path):
-    own = json.dumps({"error": {"class_path": f"{module}.MyMetric", "init_args": {"factor": 2.0}}})
-    file = tmp_path / "sweep.yaml"
-
     def check(metric):
-        words = command.words("trial", "--model.metrics", own)
+        words = command.words("trial", "--model.metrics", json.dumps(OWN_METRIC))
         sweep = {
             "method": "grid",
             "metric": {"name": metric, "goal": "minimize"},
             "command": ["lightning-colorize", "fit", *words, "${args}"],
             "parameters": {"data.flip": {"values": [0.0, 0.5]}},
         }
-        file.write_text(yaml.safe_dump(sweep))
-        sweep_checks.check(read_sweep(file), file)
+        (tmp_path / "sweep.yaml").write_text(json.dumps(sweep))
+        sweep_checks.check(read_sweep(tmp_path / "sweep.yaml"), tmp_path / "sweep.yaml")
 
     check("val/error")
     with pytest.raises(UsageError, match=r"accepted: .*test/error"):
@@ -189,6 +194,6 @@ def test_a_sweep_can_have_a_custom_metric(command, module, tmp_path):
 
 
 def test_custom_metric_with_a_known_name_is_refused(command, module, capsys):
-    own = {"psnr": {"class_path": f"{module}.MyMetric", "init_args": {"factor": 2.0}}}
-    assert command("fit", *command.words("taken", "--model.metrics", json.dumps(own))) == 2
+    own = json.dumps({"psnr": OWN_METRIC["error"]})
+    assert command("fit", *command.words("taken", "--model.metrics", own)) == 2
     assert "psnr" in capsys.readouterr().err

@@ -1,12 +1,18 @@
-"""Processes started by Slurm or torchrun."""
+"""The processes of a run, started by Lightning, Slurm or torchrun."""
 
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.training.launchers import refuse_restarts_by_one_store, with_slurm
+from lightning_colorize.training.launchers import (
+    SharedFolder,
+    refuse_restarts_by_one_store,
+    trains_in_parallel,
+    with_slurm,
+)
 
 TASK = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "mine", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
 TASK |= {"SLURM_NODEID": "0", "SLURM_STEP_ID": "0"}
@@ -69,12 +75,11 @@ def test_incomplete_slurm_jobs_are_refused(launched_by, missing, message):
         (TORCHRUN, "torchrun starts 2 processes, but --trainer.num_nodes 1 with --trainer.dev"),
     ],
 )
-def test_more_processes_than_the_trainer_expects(launched_by, command, capsys, variables, message):
+def test_more_processes_than_the_trainer_expects(
+    launched_by, command, error_of, variables, message
+):
     launched_by(variables)
-    assert command("fit", *command.words("two", "--trainer.devices", 1)) == 2
-    err = capsys.readouterr().err
-    assert message in err
-    assert err.count("\n") == 1
+    assert message in error_of("fit", *command.words("two", "--trainer.devices", 1))
     assert not list(command.root.glob("*/*"))
 
 
@@ -107,3 +112,40 @@ def test_torchrun_restarts_over_one_store_are_refused(launched_by, variables, re
     message = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"
     with pytest.raises(UsageError, match=message) if refused else nullcontext():
         refuse_restarts_by_one_store()
+
+
+@pytest.mark.parametrize(
+    ("devices", "nodes", "parallel"), [(1, 1, False), (2, 1, True), (1, 2, True)]
+)
+def test_lightning_chooses_ddp_for_several_processes(launched_by, devices, nodes, parallel):
+    launched_by({})
+    config = SimpleNamespace(accelerator="cpu", devices=devices, num_nodes=nodes, plugins=[])
+    assert trains_in_parallel(config) == parallel
+
+
+def trainer_of(others, nodes=2):
+    """A trainer of two processes; `others`: whether the other sees the folder, and resumes."""
+    answers = iter([others[0], others[1], others[1]])
+
+    def decide(mine, all=True):
+        both = (mine, next(answers))
+        return (both[0] and both[1]) if all else (both[0] or both[1])
+
+    return SimpleNamespace(
+        num_nodes=nodes, strategy=SimpleNamespace(reduce_boolean_decision=decide)
+    )
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_folder_and_checkpoint_must_be_seen_by_all_nodes(tmp_path, resumed):
+    callback = SharedFolder(tmp_path, resumed)
+    with pytest.raises(UsageError, match=r"--run\.root must be a shared folder"):
+        callback.setup(trainer_of((True, resumed)), None, "fit")
+    (tmp_path / ".lock").touch()
+    callback.setup(trainer_of((True, resumed)), None, "fit")
+    for others in ((False, resumed), (True, not resumed)):
+        with pytest.raises(UsageError, match="not all nodes see"):
+            callback.setup(trainer_of(others), None, "fit")
+        # Neither a single node nor the test stage is checked.
+        callback.setup(trainer_of(others, nodes=1), None, "fit")
+        callback.setup(trainer_of(others), None, "test")

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import signal
-import time
+from functools import partial
 
 import pytest
 import torch
@@ -14,14 +14,17 @@ import torchvision
 from pytorch_lightning import Callback
 from torch.nn import functional as F
 
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.models.checkpoint import read_intact
 from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.runs import folder as run_folder
 from lightning_colorize.runs.folder import BEST, LAST, is_running, lock
 from lightning_colorize.runs.result import RunResult
-from lightning_colorize.training.callbacks import GracefulStop
+from lightning_colorize.tasks import RegressionTask
+from lightning_colorize.training import cli as training
+from lightning_colorize.training.callbacks.interrupt import GracefulStop
 from tests.conftest import metric_rows
-from tests.distributed.launchers import FIT, kill_group, start, steps_of
 
 # Everything random or stateful: crops, flips, grey jitter, damage, momentum, a schedule, a moving
 # average of weights, the metric's average.
@@ -127,25 +130,19 @@ def test_resume_is_bit_exact_in_any_setting(command, stop_in, monkeypatch, case)
     check_all(command, stop_in, [*STATEFUL, *CASES[case]], batches=None)
 
 
-def test_signal_in_the_last_batch_leaves_the_test_to_resume(command, stop_in, capsys):
-    stop_in(6, signal.SIGTERM)
-    assert command("fit", *command.words("late")) == 143
-    run = command.root / "tiny" / "late"
+def test_signal_in_the_last_batch_leaves_the_test_to_resume(command, stop_in, stopped, capsys):
+    run = stopped("late", batch=6, number=signal.SIGTERM)
     assert RunResult.read(run).status == "interrupted"
     assert "SIGTERM: writing a checkpoint after this batch" in capsys.readouterr().err
     assert command("resume", run) == 0
     assert RunResult.read(run).status == "finished"
     assert "test/psnr" in RunResult.read(run).metrics
-
-
-def test_signal_in_the_last_batch_of_a_run_without_test_is_ignored(command, stop_in):
+    # Without a test, nothing is left to resume.
     stop_in(6)
-    assert RunResult.read(command.fit("late", "--run.test", "false")).status == "finished"
+    assert RunResult.read(command.fit("untested", "--run.test", "false")).status == "finished"
 
 
 def test_signal_interrupts_the_test(command, monkeypatch):
-    from lightning_colorize.tasks import RegressionTask
-
     tested = []
 
     def test_step(self, batch, batch_idx):
@@ -164,16 +161,12 @@ def test_signal_interrupts_the_test(command, monkeypatch):
     assert "test/psnr" in RunResult.read(run).metrics
 
 
-def test_restart_killed_before_its_checkpoint_counts(command, stop_in, monkeypatch):
-    from lightning_colorize.training import cli as training
-
+def test_restart_killed_before_its_checkpoint_counts(command, stopped, monkeypatch):
     class PowerCut(Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
             raise OSError("gone")
 
-    stop_in(2)
-    assert command("fit", *command.words("run", *STATEFUL)) == 130
-    run = command.root / "tiny" / "run"
+    run = stopped("run", *STATEFUL)
     with monkeypatch.context() as patch:
         # A killed process writes no result.
         patch.setattr(training.ResultWriter, "on_exception", lambda *_: None)
@@ -184,14 +177,11 @@ def test_restart_killed_before_its_checkpoint_counts(command, stop_in, monkeypat
     assert RunResult.read(run).restarts == 2
 
 
-def test_refused_resume_changes_nothing(command, stop_in, capsys):
-    stop_in(5)
-    assert command("fit", *command.words("refused", *STATEFUL)) == 130
-    run = command.root / "tiny" / "refused"
+def test_refused_resume_changes_nothing(command, stopped, error_of):
+    run = stopped("refused", *STATEFUL, batch=5)
     before = (run / "config.yaml").read_bytes()
-    assert command("resume", run, "--trainer.max_epochs", 0) == 2
-    assert command("resume", run, "--data.batch_size", 3) == 2
-    assert "in the midst of an epoch of batches of 4 images, not 3" in capsys.readouterr().err
+    error_of("resume", run, "--trainer.max_epochs", 0)
+    assert "batches of 4 images, not 3" in error_of("resume", run, "--data.batch_size", 3)
     assert (run / "config.yaml").read_bytes() == before
     assert command("resume", run) == 0
 
@@ -206,20 +196,8 @@ def test_a_second_ctrl_c_stops_at_once(command, stop_in, restored_handlers, caps
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_signal_handlers_are_restored(command, stop_in):
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    stop_in(2)
-    assert command("fit", *command.words("handlers")) == 130
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-
-
-def test_resume_refusals(command, finished_run, tmp_path, capsys):
-    def refusal(*words):
-        assert command("resume", *words) == 2
-        err = capsys.readouterr().err
-        assert err.count("\n") == 1
-        return err
-
+def test_resume_refusals(error_of, finished_run, tmp_path):
+    refusal = partial(error_of, "resume")
     assert f"nothing to resume: {finished_run} is finished" in refusal(finished_run)
     assert f"{tmp_path} is not a run folder: it has no config.yaml" in refusal(tmp_path)
     (tmp_path / "config.yaml").touch()
@@ -248,7 +226,6 @@ def with_infinite_moments(content):
 
 DAMAGES = {
     "truncated": lambda content: content[: len(content) // 2],
-    "empty": lambda content: b"",
     "garbled": lambda content: b"epoch: 3\n" + content[9:],
     "flipped bit": lambda content: content[:5000] + bytes([content[5000] ^ 1]) + content[5001:],
     "infinite moments": with_infinite_moments,
@@ -259,25 +236,23 @@ DAMAGES = {
     ("method", "damage"),
     [
         ("resume", "truncated"),
-        ("resume", "empty"),
         ("resume", "flipped bit"),
         ("resume", "infinite moments"),
         ("auto_resume", "garbled"),
     ],
 )
 def test_a_damaged_last_checkpoint_is_replaced_by_the_best(
-    command, stop_in, capsys, method, damage
+    command, stopped, capsys, method, damage
 ):
-    fit = ["fit", *command.words("damaged", *STATEFUL, "--run.auto_resume", "true")]
-    stop_in(5)
-    assert command(*fit) == 130
-    run = command.root / "tiny" / "damaged"
+    options = [*STATEFUL, "--run.auto_resume", "true"]
+    run = stopped("damaged", *options, batch=5)
     last, best = run / LAST, run / BEST
     last.write_bytes(DAMAGES[damage](last.read_bytes()))
     capsys.readouterr()
+    fit = ["fit", *command.words("damaged", *options)]
     assert command(*(["resume", run] if method == "resume" else fit)) == 0
     err = capsys.readouterr().err
-    assert err.startswith((f"{last} is damaged", f"{last} has an optimizer that is not finite"))
+    assert err.startswith((f"{last} is damaged", f"{last} has an optimizer state that"))
     assert err.endswith(f"; {best} of step 3 is used instead\n")
     assert err.count("\n") == 1
     result = RunResult.read(run)
@@ -287,17 +262,12 @@ def test_a_damaged_last_checkpoint_is_replaced_by_the_best(
     assert torch.load(last, weights_only=True)["global_step"] == 6
 
 
-def test_a_run_without_an_intact_checkpoint_is_refused(command, stop_in, capsys):
-    stop_in(2)
-    assert command("fit", *command.words("damaged")) == 130
-    run = command.root / "tiny" / "damaged"
+def test_a_run_without_an_intact_checkpoint_is_refused(stopped, error_of):
+    run = stopped("damaged")
     (run / LAST).write_bytes(b"")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    capsys.readouterr()
-    assert command("resume", run) == 2
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1
-    assert f"no checkpoint of the run is intact: {run / LAST} is damaged" in err
+    fault = f"no checkpoint of the run is intact: {run / LAST} is damaged"
+    assert fault in error_of("resume", run)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
@@ -320,23 +290,28 @@ OTHER_VALUES = {
 }
 
 
-def test_a_checkpoint_of_other_types_is_one_line(command, finished_run, tmp_path, capsys):
+@pytest.mark.parametrize("case", OTHER_TYPES)
+def test_a_checkpoint_of_other_types_is_refused(finished_run, tmp_path, case):
+    checkpoint = torch.load(finished_run / LAST, weights_only=True)
+    OTHER_TYPES[case](checkpoint)
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    with pytest.raises(UsageError, match=r"last\.ckpt is not a checkpoint of lightning-colorize"):
+        read_intact(tmp_path, "last.ckpt")
+
+
+def test_a_checkpoint_of_other_values_is_one_line(error_of, finished_run, tmp_path):
     run = shutil.copytree(finished_run, tmp_path / "run")
     file = run / LAST
     (run / BEST).unlink()
     whole = torch.load(file, weights_only=True)
     before = [(run / name).read_bytes() for name in ("metrics.csv", "result.json")]
-    for case, change in (OTHER_TYPES | OTHER_VALUES).items():
+    for case, change in OTHER_VALUES.items():
         checkpoint = copy.deepcopy(whole)
         change(checkpoint)
         torch.save(checkpoint, file)
-        assert command("resume", run, "--trainer.max_epochs", 3) == 2, case
-        err = capsys.readouterr().err
-        assert str(file) in err
-        assert err.count("\n") == 1, err
-        assert ("does not fit" in err) == (case in OTHER_VALUES)
-    names = ("metrics.csv", "result.json")
-    assert [(run / name).read_bytes() for name in names] == before
+        line = error_of("resume", run, "--trainer.max_epochs", 3)
+        assert f"{file} does not fit" in line, case
+    assert [(run / name).read_bytes() for name in ("metrics.csv", "result.json")] == before
 
 
 def test_the_last_weights_are_tested_if_the_best_are_damaged(command, monkeypatch, capsys):
@@ -360,7 +335,7 @@ def test_the_last_weights_are_tested_if_the_best_are_damaged(command, monkeypatc
 
     monkeypatch.setattr(GracefulStop, "stop_if_signaled", damage_both)
     assert command("resume", run, "--trainer.max_epochs", 3) == 1
-    assert "there is no test: no checkpoint of the run is intact" in capsys.readouterr().err
+    assert "not tested: no checkpoint of the run is intact" in capsys.readouterr().err
 
 
 def test_locked_run_is_not_resumed(command, capsys, monkeypatch):
@@ -378,14 +353,12 @@ def test_locked_run_is_not_resumed(command, capsys, monkeypatch):
 
 @pytest.mark.parametrize("method", ["resume", "auto_resume"])
 def test_stop_request_applies_to_the_process_that_holds_the_lock(
-    command, stop_in, monkeypatch, method
+    command, stopped, monkeypatch, method
 ):
     monkeypatch.setattr(run_folder, "_PATIENCE", 0.1)
-    fit = ["fit", *command.words("stopped", "--run.auto_resume", "true")]
-    stop_in(2)
-    assert command(*fit) == 130
-    run = command.root / "tiny" / "stopped"
+    run = stopped("stopped", "--run.auto_resume", "true")
     (run / "stop").touch()
+    fit = ["fit", *command.words("stopped", "--run.auto_resume", "true")]
     words = ["resume", run] if method == "resume" else fit
     with lock(run):
         assert command(*words) == 2
@@ -395,9 +368,8 @@ def test_stop_request_applies_to_the_process_that_holds_the_lock(
 
 
 @pytest.mark.parametrize("source", ["folder", "mixture"])
-def test_a_run_is_resumed_from_any_folder(command, stop_in, monkeypatch, tmp_path, source):
+def test_a_run_is_resumed_from_any_folder(command, stopped, monkeypatch, tmp_path, source):
     monkeypatch.chdir(command.photos.parent)
-    stop_in(2)
     data = ["--data.root", command.photos.name]
     if source == "mixture":
         excluded = tmp_path / "excluded.txt"
@@ -406,10 +378,9 @@ def test_a_run_is_resumed_from_any_folder(command, stop_in, monkeypatch, tmp_pat
         mixture = "lightning_colorize.data.sources.MixtureSource"
         data = ["--data.root", "null", "--data.source", mixture]
         data += ["--data.source.folders", json.dumps([folder])]
-    words = command.words("moved", *data)
-    assert command("fit", *words) == 130
+    run = stopped("moved", *data)
     monkeypatch.chdir(tmp_path)
-    assert command("resume", command.root / "tiny" / "moved") == 0
+    assert command("resume", run) == 0
 
 
 def test_a_finished_run_can_be_trained_longer(command):
@@ -428,49 +399,6 @@ def test_a_finished_run_can_be_trained_longer(command):
     assert ours == theirs
 
 
-def test_run_killed_before_its_test_is_completed(command, monkeypatch):
-    from pytorch_lightning import Trainer
-
-    def killed(*args, **kwargs):
-        raise SystemExit(137)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "test", killed)
-        assert command("fit", *command.words("untested")) == 137
-    run = command.root / "tiny" / "untested"
-    assert RunResult.read(run).status == "interrupted"
-    assert command("resume", run) == 0
-    result = RunResult.read(run)
-    assert result.status == "finished"
-    assert "test/psnr" in result.metrics
-    assert result.epochs == 2
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_external_signals_write_a_checkpoint(command, number, code):
-    run = command.root / "tiny" / "signaled"
-    words = command.words(run.name, *STATEFUL, "--trainer.max_epochs", 10_000)
-    process = start(*FIT, *words)
-    try:
-        deadline = time.monotonic() + 240
-        while len(steps_of(run)) <= 5:
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        process.send_signal(number)
-        _, err = process.communicate(timeout=60)
-    finally:
-        kill_group(process)
-    assert process.returncode == code
-    assert f"{number.name}: writing a checkpoint after this batch" in err
-    assert "Traceback" not in err
-    checkpoint = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
-    assert checkpoint["global_step"] == steps_of(run)[-1] + 1
-    assert RunResult.read(run).status == "interrupted"
-
-
 def test_metrics_of_a_saved_step_are_on_disk(command, monkeypatch):
     """A process that is killed just after a checkpoint resumes without a hole in its metrics."""
     run, logged, save = command.root / "tiny/run", {}, torch.save
@@ -487,30 +415,22 @@ def test_metrics_of_a_saved_step_are_on_disk(command, monkeypatch):
     assert len(logged) > 2
 
 
-def test_missing_weights_of_a_loss_are_one_line(command, stop_in, tmp_path, capsys):
+def test_missing_weights_of_a_loss_are_one_line(stopped, error_of, tmp_path):
     file = tmp_path / "resnet18.pth"
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), file)
-    words = command.words(
+    run = stopped(
         "run",
         *("--model.loss", "lightning_colorize.losses.Perceptual"),
         *("--model.loss.backbone", "ResNetEncoder", "--model.loss.backbone.depth", 18),
         *("--model.loss.backbone.levels", 1, "--model.loss.backbone.weights", file),
     )
-    stop_in(2)
-    assert command("fit", *words) == 130
     file.unlink()
-    capsys.readouterr()
-    assert command("resume", command.root / "tiny/run") == 2
-    err = capsys.readouterr().err.strip()
-    assert f"no file {file}" in err
-    assert "\n" not in err
+    assert f"{file} does not exist" in error_of("resume", run)
 
 
-def test_rows_follow_the_checkpoint_that_is_resumed(command, stop_in, monkeypatch):
+def test_rows_follow_the_checkpoint_that_is_resumed(command, stopped, stop_in, monkeypatch):
     """Another process may write one until it releases the run folder."""
-    stop_in(2)
-    command("fit", *command.words("run", "--run.save_every_n_steps", 1))
-    run = command.root / "tiny/run"
+    run = stopped("run", "--run.save_every_n_steps", 1)
     early = (run / LAST).read_bytes()
     stop_in(5)
     command("resume", run)
@@ -526,13 +446,3 @@ def test_rows_follow_the_checkpoint_that_is_resumed(command, stop_in, monkeypatc
     monkeypatch.setattr(ColorizationDataModule, "prepare_data", prepare_late)
     assert command("resume", run) == 0
     assert losses.items() <= {row["step"]: row["train/loss"] for row in metric_rows(run)}.items()
-
-
-def test_other_trained_parts_are_one_line(command, capsys):
-    words = ["--model.encoder", "lightning_colorize.networks.MobileNetV2Encoder"]
-    words += ["--model.encoder.pretrained", "false", "--data.size", 64]
-    run = command.fit("run", *words)
-    capsys.readouterr()
-    frozen = ("--model.encoder.frozen", "true", "--trainer.max_epochs", 3)
-    assert command("resume", run, *frozen) == 2
-    assert capsys.readouterr().err.count("\n") == 1

@@ -1,16 +1,10 @@
 """Runs of a sweep: trial folder, validations.jsonl, the stop file, resuming."""
 
-import json
-
 import pytest
-import torch
 
 from lightning_colorize.runs.result import RunResult
+from tests.conftest import read_lines
 from tests.training.test_resume import assert_same_run
-
-
-def validations(run):
-    return [json.loads(line) for line in (run / "validations.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture
@@ -24,7 +18,7 @@ def trial(tmp_path, monkeypatch):
 
 
 def test_each_validation_is_a_line(finished_run):
-    first, second = validations(finished_run)
+    first, second = read_lines(finished_run / "validations.jsonl")
     assert (first["epoch"], first["step"]) == (0, 3)
     assert (second["epoch"], second["step"]) == (1, 6)
     assert first["time"] < second["time"]
@@ -36,20 +30,16 @@ def test_each_validation_is_a_line(finished_run):
     assert best["metrics"]["val/psnr"] == pytest.approx(result["val/psnr"])
 
 
-def test_trial_trains_in_its_own_folder_until_the_stop_file(command, trial):
+def test_trial_trains_in_its_own_folder_until_the_stop_file(command, trial, monkeypatch):
     (trial / "stop").write_text("behind the others\n")
     assert command("fit", *command.words("elsewhere", "--trainer.max_epochs", 5)) == 0
     result = RunResult.read(trial)
     assert (result.status, result.epochs) == ("stopped_early", 1)
     assert result.stop_requested is True
-    assert len(validations(trial)) == 1
+    assert len(read_lines(trial / "validations.jsonl")) == 1
     assert (trial / "output.log").read_text() == "output of the process\n"
     assert not command.root.exists()
-
-
-def test_stopped_trial_can_be_trained_longer(command, trial, monkeypatch):
-    (trial / "stop").write_text("behind the others\n")
-    assert command("fit", *command.words("run", "--trainer.max_epochs", 5)) == 0
+    # It can be trained longer.
     monkeypatch.delenv("LIGHTNING_COLORIZE_TRIAL")
     assert command("resume", trial, "--trainer.max_epochs", 3) == 0
     assert (RunResult.read(trial).status, RunResult.read(trial).epochs) == ("finished", 3)
@@ -64,16 +54,4 @@ def test_trial_resumes_from_its_checkpoint(command, trial, stop_in, monkeypatch)
     monkeypatch.delenv("LIGHTNING_COLORIZE_TRIAL")
     assert_same_run(trial, command.fit("undisturbed"))
     # The epoch that was validated before the stop is not validated again.
-    assert [line["step"] for line in validations(trial)] == [3, 6]
-
-
-def test_trial_without_checkpoint_starts_over(command, trial):
-    for name in ("config.yaml", "metrics.csv", "result.json", "validations.jsonl"):
-        (trial / name).write_text("half")
-    (trial / "images").mkdir()
-    (trial / "images/old.png").touch()
-    assert command("fit", *command.words("run", "--run.grid_images", 0)) == 0
-    assert RunResult.read(trial).status == "finished"
-    assert [line["step"] for line in validations(trial)] == [3, 6]
-    assert not (trial / "images").exists()
-    assert torch.load(trial / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 6
+    assert [line["step"] for line in read_lines(trial / "validations.jsonl")] == [3, 6]

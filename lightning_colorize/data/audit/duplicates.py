@@ -12,7 +12,7 @@ from lightning_colorize.data.audit.search import find_near
 
 
 @dataclass(frozen=True)
-class Group:
+class DuplicateGroup:
     """Images that show the same as their representative, or a leaking pair.
 
     Attributes:
@@ -43,10 +43,10 @@ class Group:
 
 def find_duplicates(
     features: np.ndarray, splits: np.ndarray, faulty: np.ndarray
-) -> tuple[list[Group], list[Group]]:
+) -> tuple[list[DuplicateGroup], list[DuplicateGroup]]:
     """Group the duplicates and near duplicates.
 
-    The representative of a group is an image without other faults; then that of the later split,
+    The representative of a group is an image without other faults; then one of the later split,
     because a training image is missed least and metrics of validation and test images stay
     comparable; then the largest, in pixels and in bytes. No two representatives show the same.
     Members of different groups may: if they are in two splits, they are a leaking pair.
@@ -81,19 +81,19 @@ def find_duplicates(
     by_leader = np.argsort(leader, kind="stable")
     ends = np.flatnonzero(np.diff(leader[by_leader])) + 1
     groups = [
-        Group(images[own], len(np.unique(digests[own])) == 1, splits[images[own]])
+        DuplicateGroup(images[own], len(np.unique(digests[own])) == 1, splits[images[own]])
         for own in np.split(by_leader, ends)
         if len(own) > 1
     ]
     groups.sort(key=lambda group: (not group.leaks, group.members.min()))
     leaking = np.zeros(len(images), dtype=bool)
     leaking[leader[own_splits != own_splits[leader]]] = True
-    # That of the later split first.
+    # The image of the later split first.
     across = near[own_splits[near[:, 0]] > own_splits[near[:, 1]]]
     across = across[~leaking[leader[across[:, 1]]]]
     keys = np.stack([own_splits[across[:, 0]], across[:, 1]], axis=1)
     across = across[np.unique(keys, axis=0, return_index=True)[1]]
-    return groups, [Group(images[pair], False, own_splits[pair]) for pair in across]
+    return groups, [DuplicateGroup(images[pair], False, own_splits[pair]) for pair in across]
 
 
 def _near_pairs(
@@ -130,7 +130,7 @@ def assign_representatives(count: int, near: np.ndarray) -> np.ndarray:
     The first image is one, and so is each that is near no earlier representative.
 
     Args:
-        count: Of images, the preferred representatives first.
+        count: Number of images; the preferred representatives come first.
         near: Pairs of near duplicates in both orders, (P, 2), sorted.
 
     Returns:

@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as TF
 from lightning_colorize.color import to_lab
 from lightning_colorize.data.dataset import limit_length, resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, decode_image, read_header
-from lightning_colorize.data.images import ImageSet
+from lightning_colorize.data.image_set import ImageSet
 
 SIDE = 48
 """Height and width of a thumbnail."""
@@ -21,14 +21,14 @@ SIDE = 48
 _FLAT = 2.0
 # Width of the histogram's smoothing, in standard deviations: it bounds the gain of noise.
 _SMOOTHING = 0.15
-# A border's pixels differ by no more levels than these, but for a few beside the image.
+# Levels by which a border's pixels may differ, except for a few next to the image.
 _BORDER_LEVELS = 10
 _BORDER_SHARE = 0.98
 
 NEAR_GREY = 5.0
 """An image is near-grey if the 95th percentile of its chroma is below this, in LAB units."""
 
-# Of all 8-bit colors whose channels differ by this much, the least chroma is 9.
+# All 8-bit colors whose channels differ by this much have a chroma of at least 9.
 _COLORFUL_SPREAD = 32
 
 FEATURES = np.dtype(

@@ -1,19 +1,21 @@
 """The audit of an image set: its findings, and the list of images to leave out."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
+from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.processes import cores
+from lightning_colorize.common.processes import cores, quiet_decoders
 from lightning_colorize.common.progress import progress
-from lightning_colorize.data.audit.duplicates import Group, find_duplicates
+from lightning_colorize.data.audit.duplicates import DuplicateGroup, find_duplicates
 from lightning_colorize.data.audit.features import FEATURES, NEAR_GREY, audit_image
 from lightning_colorize.data.decoding.files import ImageError
-from lightning_colorize.data.images import ConcatImages, ImageSet
+from lightning_colorize.data.image_set import ConcatImages, ImageSet
 from lightning_colorize.data.name_list import name_with_reason
 from lightning_colorize.data.sources import Splits
 from lightning_colorize.data.splits import SPLIT_NAMES
@@ -27,15 +29,21 @@ _Audited = tuple[np.ndarray, ImageError | None]
 
 @dataclass(frozen=True)
 class Audit:
-    """The findings of an audit.
+    """The findings of an audit; an image is named by its index.
 
     Attributes:
         parts: The images of each split, in the order train, val, test.
-        images: All of them, one split after the other.
+        images: All images, one split after the other.
         splits: The split index of each image, (N,), uint8.
         features: The features of each image, (N,) of `FEATURES`.
-        broken: The error of each broken image, by index.
+        broken: The error of each broken image.
         min_side: Pixels of the short side below which an image is tiny.
+        near_grey: Images with hardly any color.
+        tiny: Images whose short side is below `min_side`.
+        cmyk: CMYK images.
+        cmyk_without_profile: CMYK images whose colors are undefined.
+        groups: Groups of duplicates, leaking ones first.
+        pairs: Leaking pairs whose images belong to different groups.
     """
 
     parts: Splits
@@ -44,47 +52,15 @@ class Audit:
     features: np.ndarray
     broken: dict[int, ImageError]
     min_side: int
-
-    @cached_property
-    def near_grey(self) -> np.ndarray:
-        """Indices of the images with hardly any color."""
-        return np.flatnonzero(self._whole & (self.features["chroma"] < NEAR_GREY))
-
-    @cached_property
-    def tiny(self) -> np.ndarray:
-        """Indices of the images whose short side is below `min_side`."""
-        short = np.minimum(self.features["height"], self.features["width"])
-        return np.flatnonzero(self._whole & (short < self.min_side))
-
-    @cached_property
-    def cmyk(self) -> np.ndarray:
-        """Indices of the CMYK images."""
-        return np.flatnonzero(self.features["cmyk"])
-
-    @cached_property
-    def cmyk_without_profile(self) -> np.ndarray:
-        """Indices of the CMYK images whose colors are undefined."""
-        return np.flatnonzero(self.features["cmyk"] & ~self.features["has_profile"])
+    near_grey: np.ndarray
+    tiny: np.ndarray
+    cmyk: np.ndarray
+    cmyk_without_profile: np.ndarray
+    groups: list[DuplicateGroup]
+    pairs: list[DuplicateGroup]
 
     @property
-    def groups(self) -> list[Group]:
-        """The groups of duplicates, leaking ones first."""
-        return self._duplicates[0]
-
-    @property
-    def pairs(self) -> list[Group]:
-        """The leaking pairs whose images belong to different groups."""
-        return self._duplicates[1]
-
-    @cached_property
-    def _duplicates(self) -> tuple[list[Group], list[Group]]:
-        faulty = np.zeros(len(self.features), dtype=bool)
-        for indices in (self.near_grey, self.tiny, self.cmyk_without_profile):
-            faulty[indices] = True
-        return find_duplicates(self.features, self.splits, faulty)
-
-    @property
-    def leaks(self) -> list[Group]:
+    def leaks(self) -> list[DuplicateGroup]:
         """Duplicates in more than one split: groups, then pairs."""
         return [*(group for group in self.groups if group.leaks), *self.pairs]
 
@@ -92,21 +68,18 @@ class Audit:
         """Return the name of an image's split."""
         return tuple(self.parts)[int(self.splits[index])]
 
-    @property
-    def _whole(self) -> np.ndarray:
-        return np.asarray(self.features["bytes"] > 0)
-
 
 def audit(splits: Splits, min_side: int) -> Audit:
-    """Read every image once and compute its features, about a hundred bytes each.
+    """Read every image once, compute its features, and compare them.
 
     Raises:
         UsageError: If the images are not files.
     """
     parts = {name: splits[name] for name in SPLIT_NAMES if name in splits}
     images = ConcatImages(list(parts.values()))
-    if not _has_files(images):
-        raise UsageError("audit reads image files, and these images are not files")
+    with suppress(ImageError):
+        if images.encoded(0) is None:
+            raise UsageError("audit reads image files, and these images are not files")
     features = np.zeros(len(images), dtype=FEATURES)
     broken: dict[int, ImageError] = {}
     for index, (own, error) in enumerate(progress(_audited(images), len(images), "auditing")):
@@ -115,7 +88,25 @@ def audit(splits: Splits, min_side: int) -> Audit:
             broken[index] = error
     indices = np.arange(len(parts), dtype=np.uint8)
     indices = np.repeat(indices, [len(part) for part in parts.values()])
-    return Audit(parts, images, indices, features, broken, min_side)
+    whole = features["bytes"] > 0
+    near_grey = whole & (features["chroma"] < NEAR_GREY)
+    tiny = whole & (np.minimum(features["height"], features["width"]) < min_side)
+    undefined = features["cmyk"] & ~features["has_profile"]
+    groups, pairs = find_duplicates(features, indices, near_grey | tiny | undefined)
+    return Audit(
+        parts,
+        images,
+        indices,
+        features,
+        broken,
+        min_side,
+        near_grey=np.flatnonzero(near_grey),
+        tiny=np.flatnonzero(tiny),
+        cmyk=np.flatnonzero(features["cmyk"]),
+        cmyk_without_profile=np.flatnonzero(undefined),
+        groups=groups,
+        pairs=pairs,
+    )
 
 
 def exclusion_list(found: Audit) -> dict[int, str]:
@@ -155,27 +146,18 @@ def _faults(found: Audit) -> Iterator[tuple[int, str]]:
             yield index, f"{kind} of {found.images.name(other)} ({found.split(other)})"
 
 
-def _has_files(images: ImageSet) -> bool:
-    try:
-        return images.encoded(0) is not None
-    except ImageError:
-        return True
-
-
-class _AuditedImages(Dataset[_Audited]):
-    def __init__(self, images: ImageSet) -> None:
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> _Audited:
-        return audit_image(self.images, index)
-
-
 def _audited(images: ImageSet) -> Iterator[_Audited]:
     """Yield the features and the error of each image, in order."""
-    workers = cores() if len(images) >= _WORKERS_FROM else 0
-    chunks = DataLoader(_AuditedImages(images), _CHUNK, num_workers=workers, collate_fn=list)
+    chunks: DataLoader[Any] = DataLoader(
+        range(len(images)),  # type: ignore[arg-type]
+        _CHUNK,
+        num_workers=cores() if len(images) >= _WORKERS_FROM else 0,
+        collate_fn=partial(_audit_chunk, images),
+        worker_init_fn=quiet_decoders,
+    )
     for chunk in chunks:
         yield from chunk
+
+
+def _audit_chunk(images: ImageSet, indices: list[int]) -> list[_Audited]:
+    return [audit_image(images, index) for index in indices]

@@ -8,11 +8,10 @@ Read and resized to a short side of 256, a JPEG takes half of the time of Pillow
 and `resize`, and one of 12 megapixels a fifth (`python benchmarks/decode.py`).
 """
 
-import logging
 import stat
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -21,10 +20,12 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 from lightning_colorize.common.text import printable
 from lightning_colorize.data.decoding.jpeg import decode_jpegs, is_srgb, orientation
 from lightning_colorize.data.decoding.pillow_modes import (
+    no_pillow_limit,
     scale_to_eight_bits,
     scaling_notes,
     to_srgb,
@@ -41,7 +42,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Lower-case suffixes of image files.
 
-Those of HEIC are listed even without the extra `heif`, so that they are reported and not ignored.
+HEIC is listed even without the extra `heif`, so that its files are reported and not ignored.
 """
 
 
@@ -49,8 +50,9 @@ class Limits(NamedTuple):
     """The largest images that are read: a few kilobytes could take minutes and gigabytes.
 
     Attributes:
-        pixels: Of an image; cameras reach 2e8.
-        density: Pixels for each byte of the file of a large image; JPEG photographs have about 5.
+        pixels: Maximum number of pixels; cameras reach 2e8.
+        density: Maximum number of pixels per byte of a large image's file; JPEG photographs have
+            about 5.
     """
 
     pixels: int = 2**28
@@ -58,30 +60,18 @@ class Limits(NamedTuple):
 
 
 LIMITS = Limits()
-"""Those of all commands whose options do not change them."""
+"""The default of all commands."""
 
 # Smaller images take little time and memory, whatever they contain. A blank A4 page at 600 dpi has
 # 35 megapixels.
 _LARGE = 4 * 10**7
 
-# Pillow's limit is the same for all calls; `_require_few` checks each one's own. Only image formats
-# of photographs are enabled: other readers start programs (PostScript) or have no signature and
-# accept text.
-Image.MAX_IMAGE_PIXELS = None
-Image.init()
-_FORMATS = tuple(
-    name
-    for name in (
-        *("JPEG", "MPO", "PNG", "TIFF", "WEBP", "BMP", "DIB"),
-        *("GIF", "PPM", "JPEG2000", "AVIF"),
-    )
-    if name in Image.OPEN
+# Formats of photographs. Other readers start programs (PostScript) or have no signature and accept
+# text.
+_FORMATS = (
+    *("JPEG", "MPO", "PNG", "TIFF", "WEBP", "BMP", "DIB"),
+    *("GIF", "PPM", "JPEG2000", "AVIF"),
 )
-
-# Their warnings lack the file's name. What matters is raised as an error.
-warnings.filterwarnings("ignore", module=r"PIL\.|torchvision\.io")
-for _library in ("PIL", "tifffile"):
-    logging.getLogger(_library).setLevel(logging.CRITICAL)
 
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1")
@@ -92,7 +82,7 @@ class ImageError(Exception):
 
     Attributes:
         path: The file.
-        reason: What is wrong, in a few words on one line.
+        reason: The cause, short and on one line.
         leap: Distance to the next index that may be readable.
     """
 
@@ -151,13 +141,13 @@ def decode_image(data: bytes, path: Path, min_side: int | None = None) -> Tensor
     Args:
         data: The content of the file.
         path: The file, for messages.
-        min_side: As of `read_image`.
+        min_side: Same as in `read_image`.
 
     Returns:
         (3, H, W), uint8, sRGB.
 
     Raises:
-        ImageError: If they are not an image, or a damaged one.
+        ImageError: As `read_image` does, except for files that cannot be opened.
     """
     with named_errors(path), open_image(data, LIMITS) as image:
         return decode_opened(image, data, min_side)
@@ -165,9 +155,10 @@ def decode_image(data: bytes, path: Path, min_side: int | None = None) -> Tensor
 
 @contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """Raise any error of a reader as an `ImageError` with the file's name."""
+    """Read without Pillow's limit; raise any error of a reader with the file's name."""
     try:
-        yield
+        with no_pillow_limit():
+            yield
     except Exception as error:
         # Readers raise nearly any class when bytes are damaged: struct.error, SyntaxError, ...
         raise ImageError(path, _reason(error)) from error
@@ -223,9 +214,7 @@ def from_pillow(image: Image.Image) -> Tensor:
     """Convert an image of any mode as `read_image` does: upright, (3, H, W), uint8, sRGB."""
     # Some formats store EXIF behind the pixels, and Pillow rotates a TIFF while it loads.
     image.load()
-    exif = orientation(image)
-    pixels = torch.from_numpy(np.array(to_srgb(image))).permute(2, 0, 1)
-    return upright(pixels, exif)
+    return upright(pil_to_tensor(to_srgb(image)), orientation(image))
 
 
 def open_image(data: bytes, limits: Limits) -> Image.Image:
@@ -233,7 +222,7 @@ def open_image(data: bytes, limits: Limits) -> Image.Image:
     if not data:
         raise ValueError("empty file")
     try:
-        image = Image.open(BytesIO(data), formats=_FORMATS)
+        image = Image.open(BytesIO(data), formats=_enabled_formats())
     except UnidentifiedImageError:
         if data.startswith(_TIFF_SIGNATURES):
             return _open_unusual_tiff(data, limits)
@@ -244,6 +233,13 @@ def open_image(data: bytes, limits: Limits) -> Image.Image:
         return _open_unusual_tiff(data, limits)
     _require_few(image.width * image.height, data, limits)
     return image
+
+
+@cache
+def _enabled_formats() -> tuple[str, ...]:
+    """Return the formats that this build of Pillow reads."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _open_heic(data: bytes, limits: Limits) -> Image.Image:
@@ -305,9 +301,7 @@ def upright(pixels: Tensor, exif: int) -> Tensor:
     """Apply an EXIF orientation, 1 to 8, to (3, H, W)."""
     if exif >= 5:
         pixels = pixels.transpose(1, 2)
-    rows = exif in (3, 4, 7, 8)
-    columns = exif in (2, 3, 6, 7)
-    axes = [axis for axis, mirrored in ((1, rows), (2, columns)) if mirrored]
+    axes = [1] * (exif in (3, 4, 7, 8)) + [2] * (exif in (2, 3, 6, 7))
     return pixels.flip(axes) if axes else pixels
 
 
@@ -315,7 +309,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = " ".join(str(error).split())
-    if "truncated" in text.lower():
+    if "truncated" in text.lower():  # Pillow raises an OSError or a SyntaxError, as for all damage
         return "truncated"
     if isinstance(error, OSError | ValueError) and text:
         return text[:120]

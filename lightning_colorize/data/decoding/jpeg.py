@@ -11,7 +11,7 @@ import torch
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from lightning_colorize.data.decoding.pillow_modes import srgb_transform
+from lightning_colorize.data.decoding.pillow_modes import no_pillow_limit, srgb_transform
 
 try:
     from torchvision.io import decode_jpeg
@@ -19,7 +19,6 @@ except ImportError:  # deprecated since torchvision 0.29; without it Pillow read
     decode_jpeg = None
 
 _CPU = torch.device("cpu")
-
 _END = b"\xff\xd9"
 # Some cameras pad their files; at most this many bytes are searched for the end marker.
 _MAX_PADDING = 4096
@@ -55,7 +54,7 @@ def plain_jpeg_pixels(data: bytes) -> int | None:
     if not data[-_MAX_PADDING:].rstrip(b"\0\r\n").endswith(_END):
         return None
     try:
-        with Image.open(BytesIO(data), formats=("JPEG",)) as image:
+        with no_pillow_limit(), Image.open(BytesIO(data), formats=("JPEG",)) as image:
             # RGB without conversion to YCbCr, which few decoders support.
             stored_as_rgb = image.mode == "RGB" and image.info.get("adobe_transform") == 0
             plain = image.format == "JPEG" and is_srgb(image) and not stored_as_rgb
@@ -81,20 +80,14 @@ def orientation(image: Image.Image) -> int:
 
 # libjpeg prints warnings about damaged data ("Corrupt JPEG data: 65 extraneous bytes before marker
 # 0xd9") to C's `stderr`, and torchvision cannot turn that off. They would break progress bars.
-_active: list[None] = []
+# The process id of each running call; a forked child ignores the entries of its parent.
+_silencing: list[int] = []
 if os.name == "posix":
     _c = ctypes.CDLL(None)
     _c.fopen.restype = ctypes.c_void_p
     _stderr = ctypes.c_void_p.in_dll(_c, "__stderrp" if sys.platform == "darwin" else "stderr")
     _terminal = _stderr.value
     _devnull = _c.fopen(os.devnull.encode(), b"w")
-
-    def _reset() -> None:
-        _active.clear()
-        _stderr.value = _terminal
-
-    # Only the forking thread exists in the child; others may have been decoding.
-    os.register_at_fork(after_in_child=_reset)
 
 
 @contextmanager
@@ -108,11 +101,12 @@ def _silent_c_stderr() -> Iterator[None]:
     if os.name != "posix":
         yield
         return
-    _active.append(None)
+    process = os.getpid()
+    _silencing.append(process)
     _stderr.value = _devnull
     try:
         yield
     finally:
-        _active.pop()
-        if not _active:
+        _silencing.remove(process)
+        if process not in _silencing:
             _stderr.value = _terminal

@@ -1,4 +1,4 @@
-"""What a result keeps of the metadata of its image."""
+"""The metadata of an image that a result keeps."""
 
 import re
 from contextlib import suppress
@@ -17,7 +17,7 @@ _HOLDS_BLOCKS = ("JPEG", "PNG", "TIFF", "WEBP")  # EXIF and XMP
 _HOLDS_IPTC = ("JPEG", "TIFF")
 _HOLDS_RESOLUTION = ("JPEG", "PNG", "TIFF", "BMP")
 _MOST = 65_500  # bytes of a block in a JPEG
-_SOFTWARE = 500  # of them, which the name of this package and of a model may take
+_SOFTWARE = 500  # bytes of it reserved for the names of this package and a model
 
 XMP_TAG, IPTC_TAG = 700, 33723
 _IPTC_IN_JPEG = 0x0404
@@ -31,9 +31,10 @@ class Metadata:
     Attributes:
         exif: Description, dates, camera and place, text as bytes; no orientation, no thumbnail.
         xmp: The packet; empty if there is none.
-        iptc: The block of the International Press Telecommunications Council; empty if none.
-        dpi: Resolution across and down.
-        lost: What cannot be kept in any format, in words.
+        iptc: The block of the International Press Telecommunications Council; empty if there is
+            none.
+        dpi: Horizontal and vertical resolution.
+        lost: Metadata lost in every format, as human-readable notes.
     """
 
     exif: Image.Exif = field(default_factory=Image.Exif)
@@ -43,33 +44,32 @@ class Metadata:
     lost: tuple[str, ...] = ()
 
     def fit(self, form: str) -> "tuple[Metadata, list[str]]":
-        """Return what a format holds, and what it does not, in words.
+        """Return the metadata that a format holds, and notes on the rest.
 
         Args:
             form: Pillow's name of the format.
         """
         lost = list(self.lost)
+
+        def holds(kind: str, size: int, forms: tuple[str, ...], most: int = _MOST) -> bool:
+            dropped = size > 0 and (form not in forms or size > most)
+            lost.extend([f"{kind} dropped"] * dropped)
+            return not dropped
+
         exif, partial = _in_tiff(self.exif) if form == "TIFF" else (self.exif, False)
         lost += ["part of EXIF dropped"] * partial
-        if len(exif) and (form not in _HOLDS_BLOCKS or len(exif.tobytes()) > _MOST - _SOFTWARE):
-            lost.append("EXIF dropped")
+        size = len(exif.tobytes()) if len(exif) else 0
+        if not holds("EXIF", size, _HOLDS_BLOCKS, _MOST - _SOFTWARE):
             exif = Image.Exif()
-        xmp, iptc = self.xmp, self.iptc
-        if xmp and (form not in _HOLDS_BLOCKS or len(xmp) > _MOST):
-            lost.append("XMP dropped")
-            xmp = b""
-        if iptc and (form not in _HOLDS_IPTC or len(iptc) > _MOST):
-            lost.append("IPTC dropped")
-            iptc = b""
-        dpi = self.dpi
-        if dpi is not None and form not in _HOLDS_RESOLUTION:
-            # Pillow's value if the file has none.
-            lost += ["resolution dropped"] * (dpi != (72, 72))
-            dpi = None
+        xmp = self.xmp if holds("XMP", len(self.xmp), _HOLDS_BLOCKS) else b""
+        iptc = self.iptc if holds("IPTC", len(self.iptc), _HOLDS_IPTC) else b""
+        dpi = self.dpi if form in _HOLDS_RESOLUTION else None
+        # Pillow reports 72 if the file has no resolution.
+        lost += ["resolution dropped"] * (dpi is None and self.dpi not in (None, (72, 72)))
         return Metadata(exif, xmp, iptc, dpi), lost
 
     def with_software(self, name: str) -> "Metadata":
-        """Return it with the name of a program, after that of another one."""
+        """Return a copy with the name of a program, after the names of earlier ones."""
         exif = Image.Exif()
         for tag, value in self.exif.items():
             exif[tag] = value
@@ -104,7 +104,7 @@ def read_metadata(image: Image.Image) -> Metadata:
 
 
 def _read_exif(image: Image.Image) -> tuple[Image.Exif, bool]:
-    """Return the block that describes the photograph; and whether a part is left out."""
+    """Return the block that describes the photograph, and whether a part is left out."""
     old, new = image.getexif(), Image.Exif()
     partial = False
     for tag in _TAGS:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image, TiffImagePlugin
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 from lightning_colorize.color import WHITE, to_eight_bits
 from lightning_colorize.data.decoding.files import (
@@ -29,7 +29,7 @@ from lightning_colorize.data.decoding.pillow_modes import (
     srgb_transform,
     to_srgb,
 )
-from lightning_colorize.data.decoding.png import undamaged
+from lightning_colorize.data.decoding.png import sixteen_bits
 
 _SAME_GAMMA = 0.05  # relative to sRGB's
 
@@ -42,7 +42,7 @@ class Photograph:
         rgb: (3, H, W), uint8 or uint16.
         alpha: (1, H, W) of the same dtype; None if every pixel is opaque.
         metadata: EXIF, XMP, IPTC and resolution.
-        notes: What is given up of the file, in words.
+        notes: Information lost on reading, as human-readable notes.
     """
 
     rgb: Tensor
@@ -77,10 +77,10 @@ def read_photograph(data: bytes, path: Path, limits: Limits = LIMITS) -> Photogr
     Args:
         data: The content of the file.
         path: The file, for messages.
-        limits: Of the image.
+        limits: The largest image to decode.
 
     Raises:
-        ImageError: If they are not an image, or a damaged one.
+        ImageError: As `read_image` does.
     """
     with named_errors(path), open_image(data, limits) as image:
         stored = str(getattr(image, "tile", ""))  # loading clears it
@@ -88,31 +88,26 @@ def read_photograph(data: bytes, path: Path, limits: Limits = LIMITS) -> Photogr
         with suppress(Exception):  # the next image may be damaged
             # The others of an MPO are previews and gain maps of the same photograph.
             several = getattr(image, "is_animated", image.info.get("several", False))
-            if image.format != "MPO" and several:
-                notes.append("the first of several images")
-        pixels = decode_opened(image, data)
-        photograph = Photograph(pixels, metadata=read_metadata(image))
+            notes += ["the first of several images"] * (several and image.format != "MPO")
+        rgb, alpha = decode_opened(image, data), None
+        metadata = read_metadata(image)
         is_deep = _is_deep(image, stored, data)
-        deep = _read_deep(image, data) if is_deep else None
-        if is_deep and deep is None:
-            notes.append("reduced to 8 bits")
+        deep = _read_deep(image, data, limits) if is_deep else None
+        notes += ["reduced to 8 bits"] * (is_deep and deep is None)
         if deep is not None:
-            photograph = replace(photograph, rgb=deep[:3], alpha=_if_seen(deep[3:]))
+            rgb, alpha = deep[:3], _if_seen(deep[3:])
         elif is_deep and "transparency" in image.info:
-            # Of 16 bits, which Pillow compares with 8.
-            notes.append("transparent color dropped")
+            notes.append("transparent color dropped")  # of 16 bits, which Pillow compares with 8
         elif image.has_transparency_data:
             opaque, mask = split_alpha(image)
-            alpha = _if_seen(upright(torch.from_numpy(np.array(mask))[None], orientation(image)))
+            alpha = _if_seen(upright(pil_to_tensor(mask), orientation(image)))
             if alpha is not None:
-                pixels = torch.from_numpy(np.array(to_srgb(opaque))).permute(2, 0, 1)
-                pixels = upright(pixels, orientation(image))
-                photograph = replace(photograph, rgb=pixels, alpha=alpha)
-        return replace(photograph, notes=(*notes, *_color_notes(image)))
+                rgb = upright(pil_to_tensor(to_srgb(opaque)), orientation(image))
+        return Photograph(rgb, alpha, metadata, (*notes, *_color_notes(image)))
 
 
 def _color_notes(image: Image.Image) -> list[str]:
-    """Return how an image is shown otherwise than by its values, in words."""
+    """Return notes on how the colors shown differ from the stored values."""
     if image.format is None:  # `open_image` has scaled it
         return list(image.info["notes"])
     if image.mode in ("I", "F"):
@@ -136,13 +131,13 @@ def _is_deep(image: Image.Image, stored: str, data: bytes) -> bool:
     """Return whether an image has more than 8 bits per channel.
 
     Args:
-        image: The image.
-        stored: Its pixels' place and form in the file.
-        data: The file.
+        image: The image, loaded.
+        stored: Its tiles before loading, as text.
+        data: The content of the file.
     """
     if image.mode.startswith(("I", "F")) or image.format is None:
         return bool(image.info.get("deep", True))
-    # In color, its mode is that of 8 bits.
+    # Pillow opens deep color images in a mode of 8 bits.
     if image.format == "PPM":
         largest = re.search(r"\('\w+', (\d+)\)", stored)
         return largest is not None and int(largest[1]) > 255
@@ -155,30 +150,30 @@ def _is_deep(image: Image.Image, stored: str, data: bytes) -> bool:
     return image.format in ("PNG", "TIFF") and ";16" in stored
 
 
-def _read_deep(image: Image.Image, data: bytes) -> Tensor | None:
+def _read_deep(image: Image.Image, data: bytes, limits: Limits) -> Tensor | None:
     """Return (3 or 4, H, W), uint16, of a 16-bit image; None if no reader keeps its depth."""
     profile = image.info.get("icc_profile")
-    mode = "L" if image.mode.startswith("I") else "RGB"
-    if profile and srgb_transform(profile, mode) is not None:
+    is_grey = image.mode.startswith("I")
+    if profile and srgb_transform(profile, "L" if is_grey else "RGB") is not None:
         return None
-    values: np.ndarray | None
+    exif = orientation(image)
     try:
-        if mode == "L":
-            values = _upright_deep(_read_deep_grey(image)[None], orientation(image))
+        if is_grey:
+            values = _read_deep_grey(image)[None]
         elif image.format == "PNG":
-            values = _read_deep_png(image, data)
+            values = np.moveaxis(sixteen_bits(image, open_image(data, limits)), -1, 0)
         else:
-            values = _read_deep_tiff(data)
-    except Exception:  # of nearly any class; the image is read at 8 bits
+            values, exif = _read_deep_tiff(data)
+    except Exception:  # nearly any class; the image is read at 8 bits
         return None
-    if values is None:
-        return None
-    if values.shape[0] < 3:  # grey
+    if len(values) < 3:  # grey
         values = np.concatenate([values[:1]] * 3 + [values[1:]])
     if (key := image.info.get("transparency")) is not None:  # a single color of a PNG
         opaque = (values != np.reshape(key, (-1, 1, 1))).any(axis=0, keepdims=True)
         values = np.concatenate([values, opaque * np.uint16(65535)])
-    return torch.from_numpy(np.ascontiguousarray(values))
+    # torch mirrors no uint16.
+    signed = torch.from_numpy(np.ascontiguousarray(values).view(np.int16))
+    return upright(signed, exif).contiguous().view(torch.uint16)
 
 
 def _read_deep_grey(image: Image.Image) -> np.ndarray:
@@ -187,46 +182,27 @@ def _read_deep_grey(image: Image.Image) -> np.ndarray:
     values = np.asarray(image)
     most = 2 ** tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0] - 1
     if values.dtype.itemsize > 2 and (image.format != "PPM" or values.max() > most):
-        raise ValueError("of 32 bits")
+        raise ValueError("32 bits")
     scaled: np.ndarray = ((values.astype(np.uint32) * 65535 + most // 2) // most).astype(np.uint16)
     if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:  # white is zero
         np.subtract(65535, scaled, out=scaled)
     return scaled
 
 
-def _read_deep_png(image: Image.Image, data: bytes) -> np.ndarray | None:
-    whole = undamaged(data)
-    if whole is None:
-        return None
-    encoded = torch.frombuffer(bytearray(whole), dtype=torch.uint8)
-    pixels: Tensor = decode_image(encoded, ImageReadMode.UNCHANGED)
-    return _upright_deep(pixels.numpy(), orientation(image))
-
-
-def _read_deep_tiff(data: bytes) -> np.ndarray | None:
+def _read_deep_tiff(data: bytes) -> tuple[np.ndarray, int]:
+    """Return (channels, H, W), uint16, as stored; and the EXIF orientation."""
     import tifffile  # slow to import, and seldom needed
 
     with tifffile.TiffFile(BytesIO(data)) as tiff:
         page = tiff.pages.first
-        tags = page.tags
-        extra = tuple(page.extrasamples)
-        color = page.photometric == 2
-        if page.dtype != np.uint16 or page.bitspersample != 16 or page.photometric not in (1, 2):
-            return None
+        extra = tuple(page.extrasamples)[:1]
+        if page.dtype != np.uint16 or page.bitspersample != 16 or extra == (1,):
+            raise ValueError("not of 16 bits, or premultiplied")
+        channels = {1: 1, 2: 3}[page.photometric] + (extra == (2,))  # grey or RGB, and alpha
         values = page.asarray()
         values = values[None] if page.axes == "YX" else values
         values = np.moveaxis(values, -1, 0) if page.axes == "YXS" else values
-        channels = 3 if color else 1
-        kept = channels + (extra[:1] == (2,))  # alpha, not premultiplied
-        if values.ndim != 3 or extra[:1] == (1,) or len(values) < kept:
-            return None
-        values = values[:kept]
-        rotation = tags.get("Orientation")
-        return _upright_deep(values, 1 if rotation is None else int(rotation.value))
-
-
-def _upright_deep(values: np.ndarray, exif: int) -> np.ndarray:
-    # torch mirrors no uint16.
-    signed = torch.from_numpy(np.ascontiguousarray(values).view(np.int16))
-    turned: np.ndarray = np.ascontiguousarray(upright(signed, exif).numpy()).view(np.uint16)
-    return turned
+        if values.ndim != 3 or len(values) < channels:
+            raise ValueError("not an image")
+        rotation = page.tags.get("Orientation")
+        return values[:channels], 1 if rotation is None else int(rotation.value)

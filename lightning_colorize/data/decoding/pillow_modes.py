@@ -1,5 +1,8 @@
 """Conversion of Pillow images of any mode, depth and color space to 8-bit sRGB."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO
 
@@ -8,6 +11,26 @@ from PIL import Image, ImageCms, TiffImagePlugin
 
 _GREY_MODES = ("1", "L", "LA", "La")
 _SAME_COLOR = 2
+
+_NO_LIMIT = sys.maxsize
+_limits: list[int | None] = []
+
+
+@contextmanager
+def no_pillow_limit() -> Iterator[None]:
+    """Lift Pillow's limit of pixels, a setting of the process; `files.Limits` replaces it.
+
+    The last thread to leave restores the limit. There is no lock, which a fork could leave locked:
+    list operations are atomic. At worst, while another read ends, Pillow rejects a very large file.
+    """
+    _limits.append(Image.MAX_IMAGE_PIXELS)
+    Image.MAX_IMAGE_PIXELS = _NO_LIMIT
+    try:
+        yield
+    finally:
+        limit = _limits.pop()
+        if not _limits and limit != _NO_LIMIT:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
@@ -78,7 +101,7 @@ def scale_to_eight_bits(values: np.ndarray, white: float | None = None) -> np.nd
 
 
 def scaling_notes(values: np.ndarray) -> list[str]:
-    """Return what the scaling of values to 8 bits changes besides their depth, in words."""
+    """Return notes on what scaling to 8 bits changes in addition to the depth."""
     notes = []
     if _white_of(values) not in (1, 255, 65535):
         notes.append("scaled until its maximum is white")

@@ -1,17 +1,15 @@
-"""Images cached in device memory. The loader ships their locations, the device gathers pixels."""
+"""Images cached in device memory, which gathers the squares of a batch."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_colorize.color import RawBatch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.cache import CachedImages, bytes_needed, machine_memory
-from lightning_colorize.data.dataset import CorruptImage, ImageDataset, Resize, square_corner
-from lightning_colorize.data.images import ImageSet
+from lightning_colorize.data.dataset import ImageDataset, Resize, Shipped, square_corner
+from lightning_colorize.data.image_set import ImageSet
 
 SHARE = 0.5
 """Largest share of device memory for images; networks and batches need the rest."""
@@ -43,20 +41,6 @@ class DeviceMemory:
         return torch.empty(size, dtype=torch.uint8, device=self.device)
 
 
-class SquareLocations(NamedTuple):
-    """Locations of a batch's squares in device memory.
-
-    Attributes:
-        blocks: (B,), int64: index of the block.
-        offsets: (3, B), int64: first byte in the block, bytes of a plane, bytes of a row.
-        names: Names of the images.
-    """
-
-    blocks: Tensor
-    offsets: Tensor
-    names: list[str]
-
-
 class DeviceImages(CachedImages):
     """`CachedImages` in device memory.
 
@@ -86,63 +70,53 @@ class DeviceImages(CachedImages):
         """Return the image at the cached size, on the CPU: (3, h, w), uint8."""
         return super().read(index, min_side).cpu()
 
-    def locate(self, keys: list[tuple[int, float]], side: int) -> SquareLocations:
-        """Return the locations of square crops.
+    def gather(self, keys: Sequence[tuple[int, float]], side: int) -> Tensor:
+        """Return square crops on the device: (B, 3, side, side), uint8.
 
         Args:
             keys: Index of each image, and the crop position along its long side.
             side: Height and width.
         """
-        blocks, offsets = [], []
+        blocks, offsets = [], []  # of the squares: first byte, bytes of a plane, bytes of a row
         for index, position in keys:
             block, start = self._locations[index]
             height, width = self._shapes[index]
             top, left = square_corner(height, width, side, position)
-            blocks.append(block)
+            blocks.append(int(block))
             offsets.append((start + top * width + left, height * width, width))
-        return SquareLocations(
-            torch.from_numpy(np.array(blocks)),
-            torch.from_numpy(np.array(offsets).T),
-            [self.name(index) for index, _ in keys],
-        )
-
-    def gather(self, batch: SquareLocations, side: int) -> RawBatch:
-        """Return the squares on the device."""
         device = self._memory.device
-        first, plane, row = batch.offsets.to(device)[..., None, None, None]
+        first, plane, row = torch.tensor(np.array(offsets).T, device=device)[..., None, None, None]
         axis = torch.arange(side, device=device)
         color = torch.arange(3, device=device)[:, None, None]
         bytes_ = first + plane * color + row * axis[:, None] + axis
-        used = sorted(set(batch.blocks.tolist()))
-        if len(used) == 1:
-            return RawBatch(self._blocks[used[0]].take(bytes_), batch.names)
+        if len(set(blocks)) == 1:
+            only: Tensor = self._blocks[blocks[0]].take(bytes_)
+            return only
         rgb = torch.empty(bytes_.shape, dtype=torch.uint8, device=device)
-        for block in used:
-            mine = (batch.blocks == block).to(device)
-            rgb[mine] = self._blocks[block].take(bytes_[mine])
-        return RawBatch(rgb, batch.names)
+        for used in sorted(set(blocks)):
+            mine = torch.tensor([block == used for block in blocks], device=device)
+            rgb[mine] = self._blocks[used].take(bytes_[mine])
+        return rgb
 
 
 class DeviceDataset(ImageDataset):
-    """A data set that ships locations of squares in device memory, not pixels."""
+    """A data set that ships no pixels: they are in the device's memory."""
 
     ships_pixels = False
     images: DeviceImages
 
-    def __getitems__(self, keys: list[tuple[int, int]]) -> SquareLocations:
-        """Return the locations of a whole batch; torch's DataLoader prefers this to items."""
-        crops = [(index, draw / 2**32 if self.random_crop else 0.5) for index, draw in keys]
-        return self.images.locate(crops, self.side)
+    def __getitems__(self, keys: list[tuple[int, int]]) -> list[tuple[int, float]]:
+        """Return index and crop position of a batch; torch's DataLoader prefers this to items."""
+        return [(index, draw / 2**32 if self.random_crop else 0.5) for index, draw in keys]
 
-    def collate(self, items: SquareLocations) -> SquareLocations:  # type: ignore[override]
+    def collate(self, items: list[tuple[int, float]]) -> list[tuple[int, float]]:  # type: ignore[override]
         """Return the batch unchanged."""
         return items
 
-    def batches(
-        self, shipped: Iterator[SquareLocations]
-    ) -> Iterator[tuple[RawBatch, list[CorruptImage]]]:
+    def batches(self, shipped: Iterator[list[tuple[int, float]]]) -> Iterator[Shipped]:
         """Yield the batches on the device. Corrupt images were left out while caching."""
-        return ((self.images.gather(batch, self.side), []) for batch in shipped)
+        for keys in shipped:
+            yield Shipped(self.images.gather(keys, self.side), [index for index, _ in keys], [])
 
 
 def _memory(device: torch.device) -> tuple[int, int]:

@@ -1,29 +1,86 @@
-"""JPEG decoding on the device with torchvision: nvJPEG on a GPU, libjpeg on a CPU."""
+"""JPEGs decoded on the device by torchvision: nvJPEG on a GPU, libjpeg on a CPU."""
 
 import io
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from lightning_colorize.color import RawBatch
 from lightning_colorize.common.errors import UsageError, first_line
-from lightning_colorize.data.dataset import CorruptImage, Item, Jpeg, Resize, crop_square, resize
+from lightning_colorize.data.dataset import (
+    CorruptImage,
+    ImageDataset,
+    Item,
+    Jpeg,
+    Shipped,
+    crop_square,
+    resize,
+)
 from lightning_colorize.data.decoding.files import ImageError, decode_image
-from lightning_colorize.data.decoding.jpeg import decode_jpegs
-from lightning_colorize.data.device.jpegs import JpegBatch
+from lightning_colorize.data.decoding.jpeg import decode_jpegs, plain_jpeg_pixels
 
 # Pixels decoded at once. A batch of 12 megapixel images would fill gigabytes.
 _AT_ONCE = 2**26
 
-Received = tuple[RawBatch, list[CorruptImage]]
+_NOTHING = torch.empty(0, dtype=torch.uint8)
+
+
+class JpegBatch(NamedTuple):
+    """A batch of B images, some of which are decoded already.
+
+    Attributes:
+        data: (N,), uint8: the concatenated JPEG files.
+        jpegs: The image of each file, by its row in the batch.
+        rgb: (B - len(jpegs), 3, side, side), uint8: the decoded images, for the other rows in
+            order.
+        indices: Index of each of the B images in its set.
+        corrupt: Images that could not be read.
+    """
+
+    data: Tensor
+    jpegs: dict[int, Jpeg]
+    rgb: Tensor
+    indices: list[int]
+    corrupt: list[CorruptImage]
+
+
+class JpegDataset(ImageDataset):
+    """Encoded files of JPEGs that every decoder decodes alike.
+
+    The worker decodes all other images (PNG, CMYK, EXIF rotation, color profiles, truncated files)
+    as `ImageDataset` does.
+    """
+
+    ships_pixels = False
+
+    def collate(self, items: list[Item]) -> JpegBatch:
+        """Return a batch of few tensors: each one takes a piece of shared memory."""
+        found = [item for item in items if item.rgb is not None or item.jpeg is not None]
+        squares = [item.rgb for item in found if item.rgb is not None]
+        # torch.frombuffer needs a writable buffer.
+        data = bytearray(b"".join(item.data for item in found))
+        return JpegBatch(
+            torch.frombuffer(data, dtype=torch.uint8) if data else _NOTHING,
+            {row: item.jpeg for row, item in enumerate(found) if item.jpeg is not None},
+            torch.stack(squares) if squares else _NOTHING,
+            [item.image for item in found],
+            [corrupt for item in items for corrupt in item.corrupt],
+        )
+
+    def _item(self, index: int, position: float) -> Item:
+        data = self.images.encoded(index)
+        pixels = None if data is None else plain_jpeg_pixels(data)
+        if data is None or pixels is None:
+            return super()._item(index, position)
+        return Item(None, index, [], Jpeg(len(data), pixels, position), data)
 
 
 @cache
@@ -40,7 +97,7 @@ def require_decoder(device: torch.device) -> None:
         ) from error
 
 
-class Decoder:
+class DeviceDecoder:
     """Decodes the batches of a `JpegDataset` and crops the same squares as the workers would.
 
     Pixels differ from the workers' by some 8-bit steps. A GPU has another decoder, and it decodes
@@ -48,30 +105,20 @@ class Decoder:
 
     Args:
         device: The device.
-        side: Height and width of the squares.
-        replacement: Returns the decoded replacement of a corrupt image, given an index and a crop
-            position. None: corrupt images are left out.
-        mode: How images become squares.
+        dataset: Its settings say how images become squares. It decodes the replacements of corrupt
+            images.
     """
 
-    def __init__(
-        self,
-        device: torch.device,
-        side: int,
-        replacement: Callable[[int, float], Item] | None = None,
-        mode: Resize = "crop",
-    ) -> None:
-        self.mode = mode
+    def __init__(self, device: torch.device, dataset: ImageDataset) -> None:
         self.device = device
-        self.side = side
-        self.replacement = replacement
+        self.dataset = dataset
 
-    def batches(self, shipped: Iterator[JpegBatch]) -> Iterator[Received]:
+    def batches(self, shipped: Iterator[JpegBatch]) -> Iterator[Shipped]:
         """Decode in a thread and prefetch one batch; on a GPU in a stream of its own."""
         on_gpu = self.device.type == "cuda"
         stream = torch.cuda.Stream(self.device) if on_gpu else None  # type: ignore[no-untyped-call]
 
-        def step() -> Received | None:
+        def step() -> Shipped | None:
             with nullcontext() if stream is None else torch.cuda.stream(stream):
                 batch = next(shipped, None)
                 return None if batch is None else self(batch)
@@ -82,37 +129,36 @@ class Decoder:
                 if stream is not None:
                     user = torch.cuda.current_stream(self.device)
                     user.wait_stream(stream)
-                    decoded[0].rgb.record_stream(user)
+                    decoded.rgb.record_stream(user)
                 pending = thread.submit(step)
                 yield decoded
 
-    def __call__(self, batch: JpegBatch) -> Received:
+    def __call__(self, batch: JpegBatch) -> Shipped:
         """Return the images of a batch, and those that could not be read."""
-        corrupt, names = list(batch.corrupt), list(batch.names)
-        others = [row for row in range(len(names)) if row not in batch.jpegs]
+        corrupt, indices = list(batch.corrupt), list(batch.indices)
+        others = [row for row in range(len(indices)) if row not in batch.jpegs]
         squares = dict(zip(others, batch.rgb.to(self.device), strict=True))
-        files = dict(zip(batch.jpegs, batch.files(), strict=True))
+        lengths = [jpeg.length for jpeg in batch.jpegs.values()]
+        files = dict(zip(batch.jpegs, torch.split(batch.data, lengths), strict=True))
         for rows in _pieces(batch.jpegs):
-            decoded = self._decoded(
-                [files[row] for row in rows], [batch.names[row] for row in rows]
-            )
+            names = [self.dataset.images.name(indices[row]) for row in rows]
+            decoded = self._decoded([files[row] for row in rows], names)
             whole = {}
-            for row, image in zip(rows, decoded, strict=True):
+            for row, name, image in zip(rows, names, decoded, strict=True):
                 if not isinstance(image, ImageError):
                     whole[row] = image
                     continue
-                corrupt.append(CorruptImage(batch.names[row], image))
-                if self.replacement is not None:
-                    jpeg = batch.jpegs[row]
-                    item = self.replacement(jpeg.image + 1, jpeg.position)
+                corrupt.append(CorruptImage(name, image))
+                if self.dataset.replace_corrupt:
+                    item = self.dataset.at(indices[row] + 1, batch.jpegs[row].position)
                     corrupt += item.corrupt
                     if item.rgb is not None:
-                        squares[row], names[row] = item.rgb.to(self.device), item.name
+                        squares[row], indices[row] = item.rgb.to(self.device), item.image
             for row, resized in self._resized(whole):
-                squares[row] = crop_square(resized, self.side, batch.jpegs[row].position)
+                squares[row] = crop_square(resized, self.dataset.side, batch.jpegs[row].position)
         left = sorted(squares)
         rgb = torch.stack([squares[row] for row in left]) if left else batch.rgb
-        return RawBatch(rgb, [names[row] for row in left]), corrupt
+        return Shipped(rgb, [indices[row] for row in left], corrupt)
 
     def _decoded(self, files: list[Tensor], names: list[str]) -> list[Tensor | ImageError]:
         """Decode together, or one by one if that fails: one corrupt file fails them all."""
@@ -128,9 +174,10 @@ class Decoder:
             return decode_jpegs([file], self.device)[0]
         except RuntimeError:
             try:
-                return decode_image(file.numpy().tobytes(), Path(name), self.side).to(self.device)
+                rgb = decode_image(file.numpy().tobytes(), Path(name), self.dataset.side)
             except ImageError as error:
                 return error
+            return rgb.to(self.device)
 
     def _resized(self, images: dict[int, Tensor]) -> Iterator[tuple[int, Tensor]]:
         """Resize the images, those of the same shape together."""
@@ -139,7 +186,8 @@ class Decoder:
             by_shape[image.shape].append(number)
         for numbers in by_shape.values():
             stacked = torch.stack([images[number] for number in numbers])
-            yield from zip(numbers, resize(stacked, self.side, self.mode), strict=True)
+            squares = resize(stacked, self.dataset.side, self.dataset.resize)
+            yield from zip(numbers, squares, strict=True)
 
 
 def _pieces(jpegs: dict[int, Jpeg]) -> Iterator[list[int]]:

@@ -72,7 +72,9 @@ class CheckedShards:
             try:
                 for _ in range(2):
                     with suppress(DamagedShard):
-                        return self._open_intact(index)
+                        opened = self.store.open(self.shards[index])
+                        if self._is_intact(index, opened):
+                            return opened
                     # A cached copy may be damaged while the original is intact.
                     self.store.discard(self.shards[index])
                 self._unusable[index] = "its SHA-256 is not the one in pack.json"
@@ -86,12 +88,6 @@ class CheckedShards:
     def locate(self, index: int) -> str:
         """Return the path or URL of a shard, for messages."""
         return self.store.locate(self.shards[index].file)
-
-    def _open_intact(self, index: int) -> OpenShard:
-        opened = self.store.open(self.shards[index])
-        if not self._is_intact(index, opened):
-            raise DamagedShard
-        return opened
 
     def _is_intact(self, index: int, opened: OpenShard) -> bool:
         if opened.verified:

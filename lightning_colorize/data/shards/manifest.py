@@ -61,9 +61,13 @@ class PackedSplit(_Strict):
     Attributes:
         names: The file with the images' names, each terminated by NUL, in the order of the shards.
         shards: Its shards.
+        labels: The file with the images' class names, in the same form; None if there are none.
+        texts: The file with the images' texts, in the same form; None if there are none.
     """
 
     names: PackedFile
+    labels: PackedFile | None = None
+    texts: PackedFile | None = None
     shards: Annotated[list[Shard], Field(min_length=1)]
 
 

@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.files import write_atomic
-from lightning_colorize.common.processes import exit_with_parent
+from lightning_colorize.common.processes import exit_with_parent, quiet_decoders
 from lightning_colorize.common.progress import progress
 from lightning_colorize.data.shards.manifest import MANIFEST, parse_manifest
-from lightning_colorize.data.shards.plan import Plan
+from lightning_colorize.data.shards.plan import PackPlan
 from lightning_colorize.data.shards.writer import (
     PackSummary,
     WrittenShard,
@@ -33,7 +33,7 @@ _PLAN = f"{_WORK}/plan.json"
 _LOCK_TIMEOUT = 10.0
 
 
-def pack(plan: Plan, target: Path, workers: int) -> PackSummary:
+def pack(plan: PackPlan, target: Path, workers: int) -> PackSummary:
     """Write the missing shards, and then `pack.json`.
 
     The files are identical for any number of workers (0: this process) and interruptions.
@@ -43,7 +43,10 @@ def pack(plan: Plan, target: Path, workers: int) -> PackSummary:
             LitData is not installed.
         WorkError: If none of the images can be read, or the disk is full.
     """
-    _require_litdata()
+    try:  # before the workers are forked: it takes seconds
+        importlib.import_module("litdata")
+    except ImportError:
+        raise UsageError("pack needs litdata: pip install '.[shards]' in the clone") from None
     try:
         with _locked(plan, target):
             shards, reused = _write_shards(_ShardTasks(plan, target), workers)
@@ -63,7 +66,7 @@ class _ShardTasks(Dataset[tuple[WrittenShard, bool] | OSError]):
     An OSError is returned instead of raised, because a worker passes on only its text.
     """
 
-    def __init__(self, plan: Plan, target: Path) -> None:
+    def __init__(self, plan: PackPlan, target: Path) -> None:
         self.plan = plan
         self.target = target
         self.shards = plan.shards()
@@ -80,7 +83,10 @@ class _ShardTasks(Dataset[tuple[WrittenShard, bool] | OSError]):
         try:
             # Before the images are read: if one changes meanwhile, the next run packs it again.
             sources = self.plan.sources_of(split, number)
-            former = _read_record(record) or self.finished.get(file)
+            if record.is_file():
+                former: WrittenShard | None = WrittenShard(**json.loads(record.read_text()))
+            else:
+                former = self.finished.get(file)
             # Shards stay valid while the image folder is not accessible.
             if former and sources in (former.sources, "") and _is_intact(self.target, former):
                 return former, True
@@ -117,18 +123,11 @@ def _write_shards(tasks: _ShardTasks, workers: int) -> tuple[list[WrittenShard],
 def _exit_with_parent(worker: int) -> None:
     """End this worker when its parent is killed; torch checks only between two shards."""
     exit_with_parent()
-
-
-def _require_litdata() -> None:
-    # Imported before the workers are forked: it takes seconds.
-    try:
-        importlib.import_module("litdata")
-    except ImportError:
-        raise UsageError("pack needs litdata: pip install '.[shards]' in the clone") from None
+    quiet_decoders()
 
 
 @contextmanager
-def _locked(plan: Plan, target: Path) -> Iterator[None]:
+def _locked(plan: PackPlan, target: Path) -> Iterator[None]:
     """Lock the folder against other processes, if it contains nothing but this pack."""
     stamp = plan.stamp()
     _require_same(target, stamp)
@@ -172,13 +171,6 @@ def _finished(target: Path) -> dict[str, WrittenShard]:
     found = json.loads((target / MANIFEST).read_text())
     shards = [shard for split in found["splits"].values() for shard in split["shards"]]
     return {shard["file"]: WrittenShard(**shard, litdata=found["litdata"]) for shard in shards}
-
-
-def _read_record(record: Path) -> WrittenShard | None:
-    try:
-        return WrittenShard(**json.loads(record.read_text()))
-    except FileNotFoundError:
-        return None
 
 
 def _is_intact(target: Path, shard: WrittenShard) -> bool:

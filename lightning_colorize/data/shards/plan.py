@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.images import NameList
+from lightning_colorize.data.image_set import ImageSet, NameList, Notes
 from lightning_colorize.data.shards.manifest import VERSION, Encoding, PackSettings
 from lightning_colorize.data.splits import name_hashes
 
@@ -49,12 +49,13 @@ def pack_settings(
 
 
 @dataclass(frozen=True)
-class Plan:
+class PackPlan:
     """Which image goes into which shard."""
 
     folder: Path
     settings: PackSettings
     names: dict[str, NameList]
+    notes: dict[str, Notes]
 
     def shards(self) -> list[tuple[str, int]]:
         """Return the split and index of each shard."""
@@ -96,13 +97,15 @@ class Plan:
         }
 
 
-def make_plan(folder: Path, splits: Mapping[str, Sequence[str]], settings: PackSettings) -> Plan:
+def make_plan(folder: Path, splits: Mapping[str, ImageSet], settings: PackSettings) -> PackPlan:
     """Put the images of each split into a random order that depends on their names alone.
 
     Each shard is then a mixture of all classes and all shoots.
     """
-    names = {}
-    for split, own in splits.items():
+    plan = PackPlan(folder, settings, {}, {})
+    for split, images in splits.items():
+        own = [images.name(index) for index in range(len(images))]
         order = np.argsort(name_hashes(own, salt="shards"), kind="stable")
-        names[split] = NameList(own[i] for i in order)
-    return Plan(folder, settings, names)
+        plan.names[split] = NameList(own[i] for i in order)
+        plan.notes[split] = images.notes.take(order)
+    return plan

@@ -18,10 +18,10 @@ from lightning_colorize.common.errors import WorkError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.data.dataset import limit_length, resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, read_image
-from lightning_colorize.data.images import NameList
+from lightning_colorize.data.image_set import NameList
 from lightning_colorize.data.name_list import name_with_reason
 from lightning_colorize.data.shards.manifest import MANIFEST, PackSettings
-from lightning_colorize.data.shards.plan import Plan
+from lightning_colorize.data.shards.plan import PackPlan
 
 BROKEN = "broken.txt"
 
@@ -122,7 +122,9 @@ def _encoded(rgb: Tensor, settings: PackSettings) -> Any:
     return Jpeg(bytes=file.getvalue())
 
 
-def write_summary(plan: Plan, target: Path, shards: list[WrittenShard], reused: int) -> PackSummary:
+def write_summary(
+    plan: PackPlan, target: Path, shards: list[WrittenShard], reused: int
+) -> PackSummary:
     """Write the names, LitData's indices, the list of broken images, and last `pack.json`.
 
     Raises:
@@ -147,10 +149,15 @@ def write_summary(plan: Plan, target: Path, shards: list[WrittenShard], reused: 
             shutil.rmtree(target / split, ignore_errors=True)  # of an earlier run
             continue
         _write_index(target / split / "index.json", own, litdata)
-        readable = NameList(name for name in names if name not in lost)
+        readable = [index for index, name in enumerate(names) if name not in lost]
+        columns = {"names": names, **plan.notes[split]._asdict()}
         splits[split] = {
             "images": len(readable),
-            "names": _write_names(target, f"{split}/names", readable),
+            **{
+                column: _write_names(target, f"{split}/{column}", values, readable)
+                for column, values in columns.items()
+                if values is not None
+            },
             "shards": [{k: v for k, v in s._asdict().items() if k != "litdata"} for s in own],
         }
     manifest = {
@@ -165,8 +172,8 @@ def write_summary(plan: Plan, target: Path, shards: list[WrittenShard], reused: 
     return PackSummary(images, len(shards), reused, total, len(broken))
 
 
-def _write_names(target: Path, file: str, names: NameList) -> dict[str, Any]:
-    content = names.lines()
+def _write_names(target: Path, file: str, names: NameList, readable: list[int]) -> dict[str, Any]:
+    content = NameList(names[index] for index in readable).lines()
     (target / file).write_bytes(content)
     return {"file": file, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 

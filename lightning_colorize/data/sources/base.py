@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.images import ImageSet
+from lightning_colorize.data.image_set import ImageSet
 
 Root = Path | str
 """The value of `data.root`: a local path, or a URL for fsspec as text."""

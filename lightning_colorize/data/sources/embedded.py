@@ -8,7 +8,7 @@ import torch
 from skimage import data as bundled
 from torch import Tensor
 
-from lightning_colorize.data.images import ImageSet
+from lightning_colorize.data.image_set import ImageSet
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 
 PHOTOGRAPHS: dict[str, Callable[[], np.ndarray]] = {

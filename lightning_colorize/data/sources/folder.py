@@ -8,9 +8,10 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.text import printable
-from lightning_colorize.data.images import FileImages
+from lightning_colorize.data.image_set import FileImages
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 from lightning_colorize.data.sources.listing import (
+    folder_notes,
     list_images,
     listed_names,
     matching,
@@ -37,12 +38,15 @@ class FolderSource(Source):
     Any other folder is split by a hash of each image's relative name, so an image stays in its
     split when files are added.
 
+    An image's label is the first folder of its name below the split's folder, if the training
+    images have at least two.
+
     Args:
         include: Use only images whose file name or relative name matches this shell pattern, or
             one of a list of patterns: `basset_hound_*`, `*color/*`. `*` also matches `/`.
         exclude: Leave out the images that match.
-        exclude_list: Leave out the images named in this text file, one relative name per line, `#`
-            comments allowed. The list of `audit` and the `broken.txt` of a run are such files.
+        exclude_list: Text file of names to leave out, one relative name per line, `#` comments
+            allowed, such as the list of `audit` or a run's `broken.txt`.
         splits: How to split a folder without split sub-folders: shares that add up to at most 1
             (default `{train: 0.8, val: 0.1, test: 0.1}`), or counts
             (`{train: 134, val: 36, test: 30}`), taken in the order of the hash.
@@ -79,7 +83,8 @@ class FolderSource(Source):
         """
         folder = require_folder(root, type(self).__name__)
         names = self.split_names_of(folder)
-        return {split: FileImages(folder, part) for split, part in names.items()}
+        notes = folder_notes(names)
+        return {s: FileImages(folder, part, notes=notes[s]) for s, part in names.items()}
 
     def split_names_of(self, folder: Path, excluded: Collection[str] = ()) -> dict[str, list[str]]:
         """Return the image names of each split of an existing folder, without those excluded."""

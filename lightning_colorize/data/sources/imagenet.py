@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from lightning_colorize.data.images import FileImages
+from lightning_colorize.data.image_set import FileImages
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 from lightning_colorize.data.sources.listing import (
+    folder_notes,
     list_images,
     listed_names,
     require_at_least_one,
@@ -20,15 +21,14 @@ class ImageNetSource(Source):
 
     The root is the folder that contains `train` and `val`, or the one above Kaggle's
     `Data/CLS-LOC`. Validation uses ImageNet's validation images. There is no test split, because
-    published ImageNet figures are those of the validation images.
+    published ImageNet figures are those of the validation images. The class folders are the labels.
 
     Args:
         max_images: Use at most this many training images, drawn at random over all classes.
         max_val: Use at most this many of the 50,000 validation images.
         seed: Of both random draws.
-        exclude_list: Leave out the images named in this text file before any are drawn:
-            `train/<wnid>/<file>` and so on, one per line. The list of `audit` and the `broken.txt`
-            of a run are such files.
+        exclude_list: Text file of names to leave out before any are drawn, one per line
+            (`train/<wnid>/<file>`), such as the list of `audit` or a run's `broken.txt`.
     """
 
     def __init__(
@@ -69,13 +69,12 @@ class ImageNetSource(Source):
         if self.exclude_list is not None:  # a million prefixed names are built only if needed
             every = [f"{split}/{name}" for split, names in parts.items() for name in names]
             excluded = listed_names(self.exclude_list, every, folder)
-        splits: Splits = {}
         for split, limit in self.limits.items():
             names = parts[split]
             if excluded:
                 names = [name for name in names if f"{split}/{name}" not in excluded]
             if limit is not None:
                 names = random_subset(names, limit, self.seed)
-            if names:
-                splits[split] = FileImages(folder, [f"{split}/{name}" for name in names])
-        return splits
+            parts[split] = [f"{split}/{name}" for name in names]
+        notes = folder_notes(parts)
+        return {s: FileImages(folder, own, notes=notes[s]) for s, own in parts.items() if own}

@@ -3,14 +3,16 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import translate
 from pathlib import Path
 from typing import Literal
 
 from lightning_colorize.data.decoding.files import IMAGE_SUFFIXES
+from lightning_colorize.data.image_set import NameList, Notes
 from lightning_colorize.data.name_list import read_name_list
 from lightning_colorize.data.sources.base import Root, SourceError, require_local
+from lightning_colorize.data.splits import category_of
 
 
 def require_at_least_one(**limits: int | None) -> None:
@@ -131,6 +133,17 @@ def matching(names: Iterable[str], patterns: str | list[str]) -> set[str]:
     listed = [patterns] if isinstance(patterns, str) else patterns
     match = re.compile("|".join(map(translate, listed))).match
     return {name for name in names if match(name) or match(name.rpartition("/")[2])}
+
+
+def folder_notes(names: Mapping[str, Sequence[str]]) -> dict[str, Notes]:
+    """Return each split's categories as labels, if the training images have at least two."""
+    categories = {split: [category_of(name) for name in own] for split, own in names.items()}
+    if len({*categories.get("train", ())} - {"."}) < 2:
+        return {split: Notes() for split in names}
+    return {
+        split: Notes(labels=NameList("" if label == "." else label for label in own))
+        for split, own in categories.items()
+    }
 
 
 def listed_names(exclude_list: Path | None, names: Collection[str], root: Root | None) -> set[str]:

@@ -7,29 +7,33 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lightning_colorize.data.images import FileImages
+from lightning_colorize.data.image_set import FileImages, NameList, Notes
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits, require_local
 from lightning_colorize.data.sources.listing import listed_names
 from lightning_colorize.data.splits import SPLIT_NAMES, split_of
-
-_COLUMNS = "path,split or path,split,weight"
 
 
 class ManifestSource(Source):
     """A CSV list of images; `data.root` is the file.
 
-    The first line is `path,split` or `path,split,weight`. A path is absolute or relative to the
-    file's folder, with forward slashes. A split is train, val (or valid, validation) or test. A
-    weight says how often a training image is drawn, relative to the others (1 if the cell is
-    empty); validation and test ignore it.
+    The first line is `path,split` or `path,split,weight`, plus the columns that `label` and `text`
+    name. A path is absolute or relative to the file's folder, with forward slashes. A split is
+    train, val (or valid, validation) or test. A weight says how often a training image is drawn,
+    relative to the others (1 if the cell is empty); validation and test ignore it.
 
     Args:
-        exclude_list: Leave out the images named in this text file, one path per line as in the CSV
-            file. The list of `audit` and the `broken.txt` of a run are such files.
+        exclude_list: Text file of paths to leave out, one per line as in the CSV file, such as the
+            list of `audit` or a run's `broken.txt`.
+        label: The column with each image's class; empty cells are allowed.
+        text: The column with a text for each image; empty cells are allowed.
     """
 
-    def __init__(self, exclude_list: Path | None = None) -> None:
+    def __init__(
+        self, exclude_list: Path | None = None, label: str | None = None, text: str | None = None
+    ) -> None:
         self.exclude_list = exclude_list
+        self.label = None if label is None else label.strip().lower()
+        self.text = None if text is None else text.strip().lower()
 
     def splits(self, root: Root | None) -> Splits:
         """Return the images of each split; names are the paths of the list.
@@ -45,7 +49,8 @@ class ManifestSource(Source):
                 f"{manifest} is a folder, ManifestSource needs a CSV file: pass --data.root "
                 f"{manifest / 'FILE.csv'}, or use FolderSource"
             )
-        rows = _read(manifest)
+        columns = [self.label, self.text]
+        rows = _read(manifest, [column for column in columns if column is not None])
         excluded = listed_names(self.exclude_list, [row.path for row in rows], manifest)
         rows = [row for row in rows if row.path not in excluded]
         _require_files(manifest, rows)
@@ -58,7 +63,10 @@ class ManifestSource(Source):
                 raise SourceError(f"{manifest}: the weights of all training images are 0")
             if own:
                 names = (row.path for row in own)
-                splits[split] = FileImages(manifest.parent, names, weights if weighted else None)
+                notes = (c if c is None else NameList(row.cells[c] for row in own) for c in columns)
+                splits[split] = FileImages(
+                    manifest.parent, names, weights if weighted else None, notes=Notes(*notes)
+                )
         return splits
 
 
@@ -67,25 +75,22 @@ class _Row(NamedTuple):
     path: str
     split: str
     weight: float
+    cells: dict[str, str]
 
 
-def _read(manifest: Path) -> list[_Row]:
+def _read(manifest: Path, columns: list[str]) -> list[_Row]:
     """Parse and validate the rows; the image files are not accessed."""
     rows: list[_Row] = []
     lines: dict[str, int] = {}
     try:
         # utf-8-sig: spreadsheets put a byte-order mark at the start.
         with manifest.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            header = [cell.strip().lower() for cell in next(reader, [])]
-            if header not in (["path", "split"], ["path", "split", "weight"]):
-                raise SourceError(
-                    f"{manifest}, line 1: the header must be {_COLUMNS}, not '{','.join(header)}'"
-                    if header
-                    else f"{manifest} is empty: its first line must be {_COLUMNS}"
-                )
+            reader = csv.DictReader(file, restkey="", restval="")
+            header = [cell.strip().lower() for cell in reader.fieldnames or []]
+            _require_header(manifest, header, columns)
+            reader.fieldnames = header
             for cells in reader:
-                if any(cell.strip() for cell in cells):
+                if any(map(str.strip, map(str, cells.values()))):
                     row = _row(f"{manifest}, line {reader.line_num}", reader.line_num, cells)
                     # One file can be written in several ways: a.jpg, ./a.jpg, /photos/a.jpg.
                     path = os.path.abspath(manifest.parent / row.path)
@@ -104,20 +109,37 @@ def _read(manifest: Path) -> list[_Row]:
     return rows
 
 
-def _row(where: str, line: int, cells: list[str]) -> _Row:
-    if not 2 <= len(cells) <= 3:
-        raise SourceError(f"{where}: {len(cells)} cells instead of {_COLUMNS}")
-    path, named_split, named_weight = (*cells, "")[:3]
-    split = split_of(named_split)
+def _require_header(manifest: Path, header: list[str], columns: list[str]) -> None:
+    """Require path and split, the columns, perhaps weight, each once, and no other."""
+    accepted = [["path", "split", *weight, *columns] for weight in ([], ["weight"])]
+    if header[:2] != ["path", "split"] or sorted(header) not in map(sorted, accepted):
+        needed = " or ".join(map(",".join, accepted))
+        raise SourceError(
+            f"{manifest}, line 1: the header must be {needed}, not '{','.join(header)}'"
+            if header
+            else f"{manifest} is empty: its first line must be {needed}"
+        )
+
+
+def _row(where: str, line: int, cells: dict[str, str]) -> _Row:
+    if "" in cells:
+        raise SourceError(f"{where}: more cells than in the header")
+    if "\0" in "".join(cells.values()):
+        raise SourceError(f"{where}: a cell contains a NUL character")
+    cells = {column: cell.strip() for column, cell in cells.items()}
+    split = split_of(cells["split"])
     if split is None:
-        raise SourceError(f"{where}: the split '{named_split}' is none of {', '.join(SPLIT_NAMES)}")
+        raise SourceError(
+            f"{where}: the split '{cells['split']}' is none of {', '.join(SPLIT_NAMES)}"
+        )
+    written = cells.get("weight", "")
     try:
-        weight = float(named_weight.strip() or 1)
+        weight = float(written or 1)
     except ValueError:
         weight = -1.0
     if not 0 <= weight < float("inf"):
-        raise SourceError(f"{where}: the weight '{named_weight}' must be a number of at least 0")
-    return _Row(line, path.strip(), split, weight)
+        raise SourceError(f"{where}: the weight '{written}' must be a number of at least 0")
+    return _Row(line, cells["path"], split, weight, cells)
 
 
 def _require_files(manifest: Path, rows: list[_Row]) -> None:

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from itertools import permutations
 from pathlib import Path
 
-from lightning_colorize.data.images import ConcatImages, FileImages
+from lightning_colorize.data.image_set import ConcatImages, FileImages, NameList, Notes
 from lightning_colorize.data.name_list import read_name_list
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 from lightning_colorize.data.sources.folder import FolderSource
@@ -52,13 +52,13 @@ class MixtureSource(Source):
     Each folder is split as FolderSource splits it. A training image comes from a folder as often
     as its weight says, whatever the folder's size. The validation and test splits contain all
     images of all folders, once each. Names begin with the folder's name, so that metrics can be
-    grouped by folder.
+    grouped by folder; with several folders, this name is an image's label.
 
     Args:
         folders: Folders with their weights, `{photos/faces: 1, photos/landscapes: 2}`, or a list
             of folders with further settings.
-        exclude_list: Leave out the images named in this text file, with the folder's name in
-            front. The `broken.txt` of a run is such a file.
+        exclude_list: Text file of names to leave out, with the folder's name in front, such as a
+            run's `broken.txt`.
     """
 
     def __init__(
@@ -105,7 +105,8 @@ class MixtureSource(Source):
             own = {name.removeprefix(prefix) for name in excluded if name.startswith(prefix)}
             names = folder.source().split_names_of(path, own)
             for split, part in names.items():
-                parts[split].append(FileImages(path, part, prefix=prefix))
+                labels = NameList([prefix[:-1]] * len(part)) if len(roots) > 1 else None
+                parts[split].append(FileImages(path, part, prefix=prefix, notes=Notes(labels)))
             if "train" in names:
                 weights.append(folder.weight)
         return {

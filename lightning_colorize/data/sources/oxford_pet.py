@@ -10,7 +10,7 @@ from pathlib import Path
 from torchvision.datasets import OxfordIIITPet
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.images import FileImages
+from lightning_colorize.data.image_set import FileImages, NameList, Notes
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits, require_local
 from lightning_colorize.data.sources.listing import list_images, listed_names
 from lightning_colorize.data.splits import DEFAULT_SHARES, split_names
@@ -33,14 +33,14 @@ class OxfordPetSource(Source):
     ROOT itself. Annotations are not needed. Splits depend on a hash of the file name alone.
 
     Args:
-        breed: One breed, as its files are named (`basset_hound`, `Abyssinian`); null for all.
+        breed: One breed, as its files are named (`basset_hound`, `Abyssinian`); null for all,
+            then the breeds are the labels.
         download: Download the data set into ROOT if it is missing (810 MB).
         splits: Shares or counts of train, val and test; by default
             `{train: 134, val: 36, test: 30}` for the 200 basset hounds, the published counts,
             and `{train: 0.8, val: 0.1, test: 0.1}` for others.
-        exclude_list: Leave out the images named in this text file, one per line. The other images
-            stay in their splits, so results stay comparable. The list of `audit` and the
-            `broken.txt` of a run are such files.
+        exclude_list: Text file of names to leave out, one per line, such as the list of `audit` or
+            a run's `broken.txt`. The other images stay in their splits.
     """
 
     def __init__(
@@ -116,7 +116,11 @@ class OxfordPetSource(Source):
         except UsageError as error:
             raise SourceError(f"{images}, {self.breed or 'all breeds'}: {error}") from error
         left = {s: [name for name in part if name not in excluded] for s, part in parts.items()}
-        splits: Splits = {split: FileImages(images, part) for split, part in left.items() if part}
+        splits: Splits = {}
+        for split, part in left.items():
+            if part:
+                labels = NameList(map(_breed, part)) if self.breed is None else None
+                splits[split] = FileImages(images, part, notes=Notes(labels))
         if not splits:
             raise SourceError(f"{images}: exclude_list leaves no image of breed '{self.breed}'")
         return splits

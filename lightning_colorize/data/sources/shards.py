@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.images import NameList
+from lightning_colorize.data.image_set import NameList, Notes
 from lightning_colorize.data.shards.check import CheckedShards
-from lightning_colorize.data.shards.images import ShardImages
+from lightning_colorize.data.shards.image_set import ShardImages
 from lightning_colorize.data.shards.manifest import MANIFEST, Pack, PackedFile, parse_manifest
 from lightning_colorize.data.shards.store import FolderStore, RemoteStore, Store, one_line
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
@@ -21,15 +21,15 @@ class ShardSource(Source):
     """Images packed into shards by `lightning-colorize pack`, in a folder or at a URL.
 
     Any URL that fsspec supports works, such as `s3://bucket/shards`. Shards are prefetched and
-    cached. Each shard is verified by its SHA-256 when it is first opened. The splits are those of
-    the folder that was packed.
+    cached. Each shard is verified by its SHA-256 when it is first opened. The splits, labels and
+    texts are those that were packed.
 
     Args:
         on_corrupt: If a shard is missing or damaged: `stop` the run, or `skip` the shard, whose
             images then count as broken.
         window: Number of shards whose images are shuffled together in training.
-        exclude_list: Leave out the images named in this text file, by their names in the folder
-            that was packed. The `broken.txt` of a run is such a file.
+        exclude_list: Text file of names to leave out, as in the folder that was packed, such as a
+            run's `broken.txt`.
         cache_dir: Cache of fetched shards, by default below `~/.cache`. Choose a fast local disk.
         max_cache_bytes: Size limit of the cache; the least recently opened shards are deleted
             first. No limit by default.
@@ -72,10 +72,18 @@ class ShardSource(Source):
             excluded = listed_names(self.exclude_list, every, root)
         splits: Splits = {}
         for split, own in names.items():
-            shards = [shard for shard in pack.splits[split].shards if shard.images]
+            packed = pack.splits[split]
+            shards = [shard for shard in packed.shards if shard.images]
             selected: np.ndarray = np.arange(len(own))
+            notes = Notes(
+                *(
+                    file if file is None else _names(store, file)
+                    for file in (packed.labels, packed.texts)
+                )
+            )
             if excluded:
                 selected = selected[[name not in excluded for name in own]]
+                notes = notes.take(selected)
             images = ShardImages(
                 CheckedShards(store, shards, self.on_corrupt == "skip"),
                 own,
@@ -83,6 +91,7 @@ class ShardSource(Source):
                 pack.settings.size,
                 self.window,
                 selected,
+                notes,
             )
             if len(images):
                 splits[split] = images
@@ -90,7 +99,8 @@ class ShardSource(Source):
 
     def _store(self, root: Root | None) -> Store:
         if isinstance(root, str):
-            cache = self.cache_dir or _default_cache()
+            caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+            cache = self.cache_dir or Path(caches) / "lightning-colorize" / "shards"
             return RemoteStore(root, cache.expanduser(), self.max_cache_bytes, self.storage_options)
         return FolderStore(require_folder(root, "ShardSource"))
 
@@ -133,8 +143,3 @@ def _names(store: Store, listed: PackedFile) -> NameList:
             f"{MANIFEST}): run pack again"
         )
     return NameList.of_lines(content)
-
-
-def _default_cache() -> Path:
-    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(caches) / "lightning-colorize" / "shards"

@@ -1,7 +1,7 @@
-"""Distances between sets of features, and what they would be over infinitely many images.
+"""Distances between sets of features, and their extrapolation to infinitely many images.
 
-All functions take (rows, N, D): N images with D features each, as each row of a table has them.
-Image i is the same one in all rows, and one row is the truth.
+All functions take (rows, N, D): D features of N images for each row of a table. Image i is the same
+in all rows, and one row is the truth.
 """
 
 import warnings
@@ -12,21 +12,21 @@ from torch import Tensor, nn
 from torchmetrics.image.kid import KernelInceptionDistance, poly_kernel
 
 SUBSETS, SUBSET_SIZE = 100, 1000
-"""Of KID, as in torch-fidelity; one subset of all images if there are no more than 1,000."""
+"""Subsets for KID, as in torch-fidelity; up to 1,000 images form a single subset."""
 
 SIZES, DRAWS = 5, 4
-"""Sizes of subsets for the extrapolation, and how many subsets of each."""
+"""Number of subset sizes for the extrapolation, and of subsets per size."""
 
 
 def frechet_distances(features: Tensor, true: int) -> np.ndarray:
     """Return the Frechet distance of each row from the truth: (rows,).
 
-    That of two Gaussians with the means and covariances of the features (Dowson and Landau 1982):
-    |m1 - m2|^2 + Tr(C1 + C2 - 2 (C1 C2)^(1/2)).
+    The distance of two Gaussians with the means and covariances of the features (Dowson and Landau
+    1982): |m1 - m2|^2 + Tr(C1 + C2 - 2 (C1 C2)^(1/2)).
 
-    With factors C = F^T F, the last trace is the sum of the singular values of F1 F2^T. Computed
-    so, it costs what the smaller of N and D asks for, and the distance of a set from itself is 0;
-    torchmetrics takes the eigenvalues of a DxD matrix whatever N is.
+    With factors C = F^T F, the last trace is the sum of the singular values of F1 F2^T. This way,
+    the cost depends on the smaller of N and D, and the distance of a set from itself is 0;
+    torchmetrics computes the eigenvalues of a DxD matrix for any N.
 
     Args:
         features: (rows, N, D), N at least 2.
@@ -72,8 +72,8 @@ def infinite_frechet_distances(features: Tensor, true: int, seed: int = 0) -> np
 def kernel_distances(features: Tensor, true: int, seed: int = 0) -> np.ndarray:
     """Return the kernel distance (KID, Binkowski et al. 2018) of each row from the truth: (rows,).
 
-    The estimate of torch-fidelity and torchmetrics, which is unbiased for two independent sets.
-    Here the sets are pairs: that of the truth from itself is below 0.
+    The estimator of torch-fidelity and torchmetrics, which is unbiased for two independent sets.
+    Here the sets are paired, so the distance of the truth from itself is negative.
 
     Args:
         features: (rows, N, D).
@@ -94,7 +94,7 @@ def kernel_distances(features: Tensor, true: int, seed: int = 0) -> np.ndarray:
         metric.reset()
         metric.update(features[true], real=True)
         metric.update(row, real=False)
-        with torch.random.fork_rng(devices=[]):  # its subsets are from the global generator
+        with torch.random.fork_rng(devices=[]):  # it draws subsets with the global generator
             torch.manual_seed(seed)
             distances.append(float(metric.compute()[0]))
     return np.array(distances)

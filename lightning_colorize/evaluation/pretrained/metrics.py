@@ -1,7 +1,7 @@
-"""Metrics of pretrained networks: their table, and their measurement.
+"""Metrics of pretrained networks: their table and their measurement.
 
-A new one is a row of `METRICS`: a network of `networks`, where its weights are published, and how
-its features become values.
+To add a metric, add a row to `METRICS`: a network from `networks`, where its weights are published,
+and how its features are reduced to values.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,9 +29,9 @@ from lightning_colorize.networks.encoders.timm_backbone import require_model
 from lightning_colorize.networks.encoders.weights import State, read_weights
 
 TIMM = "frechet:"
-"""Before the name of a timm model."""
+"""Prefix of the names of timm models."""
 
-_DECIMALS = 9  # what follows is rounding, and the truth's distance from itself is 0
+_DECIMALS = 9  # more is rounding noise, and the truth's distance from itself is 0
 
 Values = list[PretrainedValue]
 """By row."""
@@ -42,14 +42,15 @@ class PretrainedMetric:
     """A row of the table.
 
     Attributes:
-        name: On the command line.
-        title: Its full name: metric, network, input.
-        goal: Which way is better.
-        network: Builds the network from a state dict. Metrics of one network share its features.
+        name: Name on the command line.
+        title: Full name: metric, network, input.
+        goal: Direction of improvement.
+        network: Builds the network from a state dict. Metrics of the same network share its
+            features.
         reduce: Turns features, (rows, N, D), and the index of the truth into values by row.
-        method: What `reduce` does, in words.
+        method: Description of `reduce`.
         published: Finds or downloads the published weights; None if there are none.
-        hashes: With which the SHA-256 of the published weights begins; "" if it is not known.
+        hashes: Prefixes of the SHA-256 of the published weights; "" if unknown.
         packages: The distributions on which its values depend.
     """
 
@@ -187,7 +188,7 @@ METRICS = (
 
 
 def frechet_of(model: str) -> PretrainedMetric:
-    """Return the Frechet distance of a timm model's pooled features, which is no FID.
+    """Return the Frechet distance of a timm model's pooled features; not FID.
 
     Raises:
         ValueError: If timm has no such model.
@@ -209,7 +210,7 @@ def frechet_of(model: str) -> PretrainedMetric:
 
 @dataclass
 class _Features:
-    """A network, and what it returned of each image: (rows, D) each."""
+    """A network and its outputs for each image, (rows, D) each."""
 
     network: nn.Module | None
     sha256: str | None = None
@@ -218,18 +219,18 @@ class _Features:
 
 
 class PretrainedMetrics:
-    """Measures images by several metrics; one that fails does not end the others.
+    """Measures images with several metrics; one that fails does not stop the others.
 
-    Features are kept, images are not: 5,000 images of six rows take 245 MB for each Inception.
+    Features are kept, images are not: 5,000 images of six rows take 245 MB per Inception network.
 
     Args:
         asked: Metrics, each with the file of its weights or None for the published ones, as
             `find_metrics` returns them.
-        device: Of the networks.
+        device: Device of the networks.
 
     Raises:
         UsageError: If a file does not fit, or an extra is not installed. Weights that cannot be
-            downloaded are no error: the metric is then not available.
+            downloaded raise nothing: the metric is then not available.
     """
 
     def __init__(
@@ -249,7 +250,7 @@ class PretrainedMetrics:
         """Measure one image.
 
         Args:
-            rgb: (rows, 3, H, W) in uint8, the image as each row of the table has it.
+            rgb: (rows, 3, H, W) in uint8, the image in each row of the table.
             true: (3, H, W) in uint8.
         """
         rgb, true = rgb.to(self.device), true.to(self.device)
@@ -275,7 +276,7 @@ class PretrainedMetrics:
 
 
 def find_metrics(words: Sequence[str]) -> list[tuple[PretrainedMetric, Path | None]]:
-    """Return the metrics of `NAME` and `NAME=WEIGHTS`, and the files of their weights.
+    """Parse `NAME` and `NAME=WEIGHTS` into metrics and weights files.
 
     Raises:
         UsageError: If a name is unknown or repeated, or a file does not exist.
@@ -295,21 +296,21 @@ def _find(word: str) -> tuple[PretrainedMetric, Path | None]:
         except ValueError as error:
             raise UsageError(f"--metric {word}: {error}") from None
         if file is None:
-            raise UsageError(f"--metric {word}: add =WEIGHTS, a file of timm's state dict")
+            raise UsageError(f"--metric {word}: add =WEIGHTS, a file with timm's state dict")
     elif name in known:
         metric = known[name]
     else:
         raise UsageError(
-            f"--metric {word}: there is no metric {name}; choose from {', '.join(known)} or "
+            f"--metric {word}: unknown metric {name}; choose from {', '.join(known)} or "
             f"{TIMM}TIMM_MODEL=WEIGHTS"
         )
     if file is not None and not file.is_file():
-        raise UsageError(f"--metric {word}: there is no file {given}")
+        raise UsageError(f"--metric {word}: {given} does not exist")
     return metric, file
 
 
 def _open(metric: PretrainedMetric, file: Path | None, device: torch.device) -> _Features:
-    """Return the network with its weights, or the reason why it has none."""
+    """Return the network with its weights, or the reason why they are not available."""
     path = file
     try:
         if path is None:
@@ -321,13 +322,13 @@ def _open(metric: PretrainedMetric, file: Path | None, device: torch.device) -> 
         raise UsageError(
             f"--metric {metric.name} needs {error.name}: pip install 'lightning-colorize[metrics]'"
         ) from None
-    except Exception as error:  # each library has errors of its own for a failed download
-        # One line of all: the first of load_state_dict's does not say what is missing.
+    except Exception as error:  # each library raises its own errors for a failed download
+        # Join the lines: the first line of load_state_dict's error does not say what is missing.
         whole = " ".join(str(error).split())[:200] or type(error).__name__
         reason = (error.strerror if isinstance(error, OSError) else None) or whole
         if file is not None:
             raise UsageError(f"--metric {metric.name}={file}: {reason}") from None
-        if path is not None:  # a result names no folder of this machine
+        if path is not None:  # results contain no local paths
             reason = reason.replace(str(path), path.name)
         return _Features(None, reason=f"the published weights are not available: {reason}")
 

@@ -23,17 +23,17 @@ _SIDE = 299  # of Inception's input
 
 
 class FidelityInception(nn.Module):
-    """torch-fidelity's Inception, which computes what TensorFlow's of the first FID does.
+    """torch-fidelity's Inception, equivalent to the TensorFlow network of the original FID.
 
     Args:
-        state: As torch-fidelity publishes it.
+        state: The state dict that torch-fidelity publishes.
     """
 
     def __init__(self, state: State) -> None:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
         super().__init__()
-        # It reads a file with torch.load and all pickles allowed: give it what was read safely.
+        # It would read a file with torch.load, allowing all pickles: pass it what was read safely.
         file = BytesIO()
         torch.save(state, file)
         file.seek(0)
@@ -53,7 +53,7 @@ class TorchvisionInception(nn.Module):
     Inception's. The network sees a range of 0.2 to 0.4, not -1 to 1.
 
     Args:
-        state: As torchvision publishes it.
+        state: The state dict that torchvision publishes.
     """
 
     def __init__(self, state: State) -> None:
@@ -74,14 +74,14 @@ class Lpips(nn.Module):
 
     Args:
         backbone: `alex` or `vgg`.
-        state: Of torchvision's AlexNet or VGG16.
+        state: State dict of torchvision's AlexNet or VGG16.
     """
 
     def __init__(self, backbone: Literal["alex", "vgg"], state: State) -> None:
         from torchmetrics.functional.image.lpips import _NoTrainLpips
 
         super().__init__()
-        # The public class downloads the backbone's weights. `pnet_rand` is its, not the layers'.
+        # The public class downloads the backbone's weights. `pnet_rand` affects the backbone only.
         self.net = _NoTrainLpips(net=backbone, pnet_rand=True)
         # slice1.0.weight is features.0.weight
         wanted = {key: f"features.{key.partition('.')[2]}" for key in self.net.net.state_dict()}
@@ -96,12 +96,12 @@ class Lpips(nn.Module):
 
 
 class TimmFeatures(nn.Module):
-    """The pooled features of a timm model, images resized (both sides) to its own size.
+    """The pooled features of a timm model, with images resized (both sides) to its input size.
 
     Args:
-        name: Of the model, with or without a tag.
-        state: In timm's form.
-        head: Whether features are those after the last layer, as CLIP's are.
+        name: Name of the model, with or without a tag.
+        state: State dict in timm's form.
+        head: Whether to take the features after the last layer, as for CLIP.
 
     Raises:
         ValueError: If the model cannot be built, or the state does not fit.

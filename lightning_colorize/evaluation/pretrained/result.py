@@ -1,4 +1,4 @@
-"""What a pretrained network measured, as a result of a protocol contains it."""
+"""Metrics of pretrained networks, as part of a protocol result."""
 
 from typing import Annotated, Literal, Self
 
@@ -14,10 +14,9 @@ class PretrainedValue(BaseModel):
 
     Attributes:
         value: The metric.
-        low: Lower end of its 95 % interval; None for a distance between sets.
-        high: Upper end.
-        infinite: An estimate for infinitely many images; None for a mean over images, which needs
-            none.
+        low: Lower bound of its 95 % interval; None for a distance between sets.
+        high: Upper bound.
+        infinite: An estimate for infinitely many images; None for a mean over images.
     """
 
     value: FiniteFloat
@@ -30,14 +29,14 @@ class PretrainedResult(BaseModel):
     """A metric of a pretrained network.
 
     Attributes:
-        name: As on the command line, without the weights.
+        name: Name on the command line, without the weights.
         title: The full name: metric, network, input.
         goal: Which way is better.
         method: Estimates and intervals.
-        sha256: Of the file of the weights.
-        images: How many.
-        rows: By row of the result.
-        reason: Why it is not available; it then has no rows.
+        sha256: SHA-256 of the weights file.
+        images: Number of images.
+        rows: Values by row of the result.
+        reason: Why the metric is not available; it then has no rows.
     """
 
     name: _Name
@@ -57,10 +56,10 @@ class PretrainedResult(BaseModel):
 
     @property
     def network(self) -> tuple[str, str, str | None]:
-        """What must be equal for figures to be compared."""
+        """Key that must be equal for values to be comparable."""
         return self.name, self.title, self.sha256
 
     @property
     def label(self) -> str:
-        """The name with the hash of the weights: figures of two networks are never one column."""
+        """The name with the hash of the weights, so that two networks never share a column."""
         return self.name if self.sha256 is None else f"{self.name} {self.sha256[:8]}"

@@ -1,19 +1,19 @@
-"""Published weights: from a cache if they were downloaded before, else from the network."""
+"""Published weights, from a local cache or downloaded."""
 
 from pathlib import Path
 
 import torch
 from torch.hub import HASH_REGEX
 
-from lightning_colorize.networks.encoders.fetch import bounded_hub, bounded_sockets
+from lightning_colorize.networks.encoders.weights import bounded_hub, bounded_sockets
 
 
 def from_url(url: str) -> Path:
-    """Return a file of torch.hub's cache (below TORCH_HOME), downloaded there if it is missing.
+    """Return a file from torch.hub's cache (below TORCH_HOME), downloading it if it is missing.
 
     Raises:
         OSError: If the server does not respond.
-        RuntimeError: If the file has not the hash of its name.
+        RuntimeError: If the file does not match the hash in its name.
     """
     file = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
     if not file.is_file():
@@ -27,12 +27,12 @@ def from_url(url: str) -> Path:
 
 
 def from_hub(repository: str, name: str) -> Path:
-    """Return a file of the Hugging Face cache, downloaded there if it is missing.
+    """Return a file from the Hugging Face cache, downloading it if it is missing.
 
     Raises:
         Exception: Of several classes, if the hub does not respond.
     """
     from huggingface_hub import hf_hub_download
 
-    with bounded_sockets(), bounded_hub():
+    with bounded_hub():
         return Path(hf_hub_download(repository, name))

@@ -1,1 +1,1 @@
-"""Adversarial losses: one per file."""
+"""Adversarial losses, one per file."""

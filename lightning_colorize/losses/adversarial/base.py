@@ -11,7 +11,7 @@ from lightning_colorize.networks.base import Recorded
 class AdversarialLoss(Recorded, nn.Module, ABC):
     """Losses of discriminator and generator on the discriminator's logits.
 
-    Computed in fp32 under any autocast (fp64 for fp64 logits).
+    Computed in fp32 even under autocast (fp64 for fp64 logits).
 
     Attributes:
         boundary: Logits above this count as real.
@@ -51,5 +51,5 @@ class AdversarialLoss(Recorded, nn.Module, ABC):
 
 
 def at_least_fp32(logits: Tensor) -> Tensor:
-    """Return logits in fp32, or fp64 if they are."""
+    """Return logits in fp32; fp64 logits stay fp64."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -15,13 +15,13 @@ class BCEAdversarial(AdversarialLoss):
             2016). Targets of predicted colors stay 0, and the generator's target 1.
 
     Raises:
-        ValueError: If `label_smoothing` is not from 0 up to, but not including, 0.5.
+        ValueError: If `label_smoothing` is not in [0, 0.5).
     """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 0.5:
-            raise ValueError(f"label_smoothing must be from 0 to below 0.5, not {label_smoothing}")
+            raise ValueError(f"label_smoothing must be in [0, 0.5), not {label_smoothing}")
         self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, real: bool) -> Tensor:

@@ -6,9 +6,9 @@ from lightning_colorize.losses.adversarial.base import AdversarialLoss, at_least
 
 
 class LSGAN(AdversarialLoss):
-    """Squared distance of logits to 1 for real colors and to 0 for predicted ones.
+    """Squared distance of logits from 1 for real colors and from 0 for predicted ones.
 
-    Mao et al. 2017, without their factor of 1/2, as in pix2pix's code.
+    Mao et al. 2017, without the factor of 1/2, as in pix2pix's code.
     """
 
     boundary = 0.5

@@ -1,1 +1,1 @@
-"""Decoders: features to one map."""
+"""Decoders, from features to one map."""

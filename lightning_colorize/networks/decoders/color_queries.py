@@ -1,4 +1,4 @@
-"""The decoder of color queries."""
+"""A decoder with color queries."""
 
 import torch
 from torch import Tensor, nn
@@ -12,27 +12,27 @@ _SCALES = 3
 
 
 class ColorQueryDecoder(Decoder):
-    """Learnt color queries that look at the image at several scales (DDColor, Kang et al. 2023).
+    """Learned color queries that attend to the image at several scales (DDColor, Kang et al. 2023).
 
-    A pixel decoder (`UpsampleDecoder` with skips) gives maps from coarse to fine. Transformer
+    A pixel decoder (`UpsampleDecoder` with skips) computes maps from coarse to fine. Transformer
     layers refine the queries: each attends to the other queries and to one of the maps, from the
-    coarsest up to the third, but never to the finest. The dot product of each query with each
-    pixel of the finest map is the output: one map of affinity per query, from which the head
-    computes the color.
+    coarsest up to the third, but never to the finest. The output is the dot product of each query
+    with each pixel of the finest map: one affinity map per query, from which the head computes the
+    color.
 
-    Ours, not DDColor's: queries are no zeros with positions beside them but start random, layers
-    are PyTorch's (self-attention comes first), and pixels have no sine positions.
+    Unlike in DDColor, queries are initialized randomly instead of as zeros with added positions,
+    layers are PyTorch's (self-attention comes first), and pixels have no sine position encoding.
 
     Args:
         info: Channels and reductions of the encoder's levels.
         queries: Number of queries, which is the number of output channels.
         width: Channels of the queries.
-        rounds: How often the queries attend to each map.
-        widths: Channels of the pixel decoder after each step of 2, coarsest first; null: halved
-            from the encoder's at each step, but at least 32.
-        convs: Its convolutions after each interpolation, for all steps or per step.
-        norm: What follows each of these convolutions.
-        separable: Depthwise and pointwise convolutions in place of full ones.
+        rounds: Number of times that the queries attend to each map.
+        widths: Channels of the pixel decoder after each step of 2, coarsest first; null: half of
+            the previous step's, starting from the encoder's, but at least 32.
+        convs: The pixel decoder's convolutions after each interpolation, for all steps or per step.
+        norm: Normalization after each of these convolutions.
+        separable: Use depthwise and pointwise convolutions instead of full ones.
         out_reduction: Stop at this reduction; the head interpolates the rest.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the steps of a decoder can add: self-attention, gated skips, global context."""
+"""Optional parts of a decoder: self-attention, gated skips, global context."""
 
 import math
 
@@ -8,20 +8,20 @@ from torch import Tensor, nn
 
 
 def head_count(channels: int) -> int:
-    """Return the number of attention heads: one per 32 channels, as far as that divides them."""
+    """Return the number of attention heads: about one per 32 channels, and a divisor of these."""
     return math.gcd(max(channels // 32, 1), channels)
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention over all pixels, added to its input: (B, C, H, W) to the same.
+    """Residual multi-head self-attention over all pixels; (B, C, H, W) in and out.
 
-    The last projection starts at zero (as SAGAN's residual weight, Zhang et al. 2019), so training
-    starts from the network without attention. The normalization is over whole images, so that a
-    batch of one image of one pixel is valid. Time grows with the square of the pixels, memory
-    with the pixels only: at 256 px on one CPU core, 5 ms at /8 and 1 ms at /16 of MobileNetV2.
+    The last projection is initialized to zero (like SAGAN's residual weight, Zhang et al. 2019), so
+    training starts from the network without attention. The normalization is over whole images, so
+    that a single one-pixel image is a valid batch. Time is quadratic in the number of pixels,
+    memory is linear: at 256 px on one CPU core, 5 ms at /8 and 1 ms at /16 of MobileNetV2.
 
     Args:
-        channels: Of the map.
+        channels: Number of channels of the map.
     """
 
     def __init__(self, channels: int) -> None:
@@ -34,7 +34,7 @@ class SelfAttention(nn.Module):
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x plus what each pixel gathers from all pixels."""
+        """Return x plus the attention over all pixels."""
         batch, channels, height, width = x.shape
         pixels = self.qkv(self.norm(x)).flatten(2)
         parts = pixels.view(batch, 3, self.heads, channels // self.heads, height * width)
@@ -45,13 +45,13 @@ class SelfAttention(nn.Module):
 
 
 class SkipGate(nn.Module):
-    """A learnt gate in 0..1 per pixel of a skip (Attention U-Net, Oktay et al. 2018).
+    """A learned gate in 0..1 per pixel of a skip (Attention U-Net, Oktay et al. 2018).
 
-    It sees the skip and the decoder's map of the same size. As in the paper, it starts open.
+    Its inputs are the skip and the decoder's map of the same size. As in the paper, it starts open.
 
     Args:
-        skip_channels: Of the encoder's level.
-        channels: Of the decoder's map.
+        skip_channels: Number of channels of the encoder's level.
+        channels: Number of channels of the decoder's map.
     """
 
     def __init__(self, skip_channels: int, channels: int) -> None:
@@ -69,14 +69,14 @@ class SkipGate(nn.Module):
 
 
 class GlobalContext(nn.Module):
-    """Every pixel sees the whole image's mean features: (B, C, H, W) to the same.
+    """Fuses every pixel with the mean features of the image; (B, C, H, W) in and out.
 
-    The fusion layer of Iizuka et al. (2016), here with one layer before it: the mean, a layer with
-    ReLU, broadcast and concatenated; then a 1x1 convolution with ReLU. No batch norm: the mean is
-    one value per image and channel.
+    The fusion layer of Iizuka et al. (2016), here with one layer before it: the mean passes a layer
+    with ReLU, is broadcast and concatenated, and a 1x1 convolution with ReLU follows. No batch
+    norm: the mean is one value per image and channel.
 
     Args:
-        channels: Of the map.
+        channels: Number of channels of the map.
     """
 
     def __init__(self, channels: int) -> None:

@@ -12,14 +12,14 @@ from lightning_colorize.networks.decoders.context import GlobalContext, SelfAtte
 from lightning_colorize.networks.layers import ConvBlock, Norm
 
 Skips = bool | Literal["gated"]
-"""Whether steps concatenate the encoder's level of their size, and whether through a gate."""
+"""Whether steps concatenate the encoder's level of the same size, and whether through a gate."""
 
 Upsampling = Callable[[int, int], tuple[nn.Module, int]]
-"""From input channels and width to a module that doubles the size, and its output channels."""
+"""Maps input channels and width to a module that doubles the size, and its output channels."""
 
 
 class DecoderStep(nn.Module):
-    """Upsampling by 2, concatenation with the encoder's level of that size, convolutions."""
+    """Upsampling by 2, concatenation with the encoder's level of the new size, convolutions."""
 
     def __init__(
         self, upsampling: nn.Module, blocks: nn.Module, gate: SkipGate | None = None
@@ -33,7 +33,7 @@ class DecoderStep(nn.Module):
         """Return (B, width, 2h, 2w), or at the skip's size, for x: (B, C, h, w)."""
         x = self.upsampling(x)
         if skip is not None:
-            # Odd sizes were rounded down in the encoder: 131 pixels are 65 at /2, then 130.
+            # The encoder rounds odd sizes down: 131 pixels are 65 at /2, then 130.
             if x.shape[-2:] != skip.shape[-2:]:
                 x = F.interpolate(x, size=skip.shape[-2:], mode="nearest")
             x = torch.cat([x, skip if self.gate is None else self.gate(skip, x)], dim=1)
@@ -44,27 +44,27 @@ class DecoderStep(nn.Module):
 class PyramidDecoder(Decoder):
     """Steps of 2 from the coarsest level to `out_reduction` input pixels per map pixel.
 
-    `upsampling` builds the module that doubles the size. The other arguments are those of the
-    decoders that derive from it.
+    `upsampling` builds the modules that double the size. The other arguments are the same as in
+    `UpsampleDecoder`.
 
     Attributes:
         map_channels: Channels of the maps that `maps` returns.
 
     Raises:
-        ValueError: If the arguments do not match.
+        ValueError: If the arguments do not fit the encoder.
     """
 
     def __init__(
         self,
         info: FeatureInfo,
         upsampling: Upsampling,
-        widths: list[int] | None,
-        convs: int | list[int],
-        bottom: list[int] | None,
-        skips: Skips,
-        norm: Norm,
-        separable: bool,
-        out_reduction: int,
+        widths: list[int] | None = None,
+        convs: int | list[int] = 1,
+        bottom: list[int] | None = None,
+        skips: Skips = False,
+        norm: Norm = "batch",
+        separable: bool = False,
+        out_reduction: int = 1,
         attention: int | None = None,
         global_context: bool = False,
         channel_dropout: float = 0.0,
@@ -130,7 +130,7 @@ class PyramidDecoder(Decoder):
 
 
 def _steps(coarsest: int, out_reduction: int) -> int:
-    """Return how many doublings lead from one reduction to the other."""
+    """Return the number of doublings from one reduction to the other."""
     ratio, rest = divmod(coarsest, out_reduction)
     if rest or ratio < 2 or ratio & (ratio - 1):
         raise ValueError(

@@ -14,18 +14,18 @@ _OUT_REDUCTION = 2
 class UNetDecoder(PyramidDecoder):
     """Transposed convolutions with the encoder's level of the same size at each step.
 
-    The generator's decoder (Isola et al. 2017) without its last convolution, which is `DeconvHead`:
-    it stops at /2. Each step is as wide as the level that it concatenates. As in the authors'
+    The generator's decoder (Isola et al. 2017) without its last convolution, which is `DeconvHead`,
+    so it stops at /2. Each step is as wide as the level that it concatenates. As in the authors'
     PyTorch code, convolutions have a bias with instance norm only.
 
-    With another encoder, steps concatenate its levels from /2 on; finer ones are unused.
+    With another encoder, steps concatenate its levels from /2 on; finer levels are unused.
 
     Args:
         info: Channels and reductions of the encoder's levels.
-        dropout: Share of values dropped in the steps that are as wide as the coarsest level,
-            except the first: 2 steps of a U-Net at 128, 3 at 256, none where each level is wider
-            than the one before.
-        norm: What follows each convolution.
+        dropout: Dropout probability in the steps that are as wide as the coarsest level, except the
+            first: 2 steps of a U-Net at 128, 3 at 256, none if each level is wider than the one
+            before.
+        norm: Normalization after each convolution.
 
     Raises:
         ValueError: If the encoder's coarsest level is not /4, /8, /16, ...
@@ -57,19 +57,17 @@ class UNetDecoder(PyramidDecoder):
         super().__init__(
             info,
             step,
-            widths=widths,
+            widths,
             convs=0,
-            bottom=None,
             skips=True,
             norm=norm,
-            separable=False,
             out_reduction=_OUT_REDUCTION,
         )
         init_normal(self)
 
 
 class ExpandingBlock(nn.Sequential):
-    """ReLU, transposed convolution 4x4 of stride 2, normalization, dropout.
+    """ReLU, transposed 4x4 convolution with stride 2, normalization, dropout.
 
     (B, C, h, w) to (B, out_channels, 2h, 2w).
     """

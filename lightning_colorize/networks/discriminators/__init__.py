@@ -1,1 +1,1 @@
-"""Discriminators: (L, ab) to logits."""
+"""Discriminators, from (L, ab) to logits."""

@@ -15,11 +15,13 @@ class PatchDiscriminator(Discriminator):
     """Classifies overlapping patches of an image (PatchGAN, Isola et al. 2017).
 
     Args:
-        layers: Convolutions of stride 2, 1 to 5; patches of 16, 34, 70, 142 or 286 pixels.
-        width: Channels of the first convolution, doubled by each further one up to 8 times.
-        norm: What follows each convolution between the first and the last; `spectral` divides
-            the weights of all convolutions by their largest singular value instead (Miyato et
-            al. 2018).
+        layers: Number of convolutions with stride 2, 1 to 5; patches have 16, 34, 70, 142 or 286
+            pixels.
+        width: Channels of the first convolution; each following one doubles them, up to 8 times
+            `width`.
+        norm: Normalization after each convolution between the first and the last; `spectral`
+            instead divides the weights of all convolutions by their largest singular value (Miyato
+            et al. 2018).
 
     Raises:
         ValueError: If `layers` is not 1 to 5, or `width` is less than 1.
@@ -33,9 +35,9 @@ class PatchDiscriminator(Discriminator):
     ) -> None:
         super().__init__()
         if not 1 <= layers <= 5:
-            raise ValueError(f"layers is {layers}; a PatchDiscriminator has 1 to 5")
+            raise ValueError(f"layers is {layers}; PatchDiscriminator supports 1 to 5")
         if width < 1:
-            raise ValueError(f"width is {width}; a PatchDiscriminator has 1 channel or more")
+            raise ValueError(f"width is {width}; PatchDiscriminator needs at least 1")
         self.layers = layers
         between: Norm = "none" if norm == "spectral" else norm
         bias = norm in ("instance", "spectral")
@@ -54,11 +56,11 @@ class PatchDiscriminator(Discriminator):
 
     @property
     def smallest(self) -> int:
-        """The smallest height and width that give one logit."""
+        """The minimum height and width, which give one logit."""
         return 3 << self.layers
 
     def forward(self, L: Tensor, ab: Tensor) -> Tensor:
-        """Return a logit per patch: (B, 1, h, w), h and w being H and W / 2**layers, less 2.
+        """Return a logit per patch: (B, 1, h, w), where h and w are H and W / 2**layers - 2.
 
         Args:
             L: (B, 1, H, W) in [-1, 1].

@@ -1,1 +1,1 @@
-"""Encoders: grey images to features."""
+"""Encoders, from grey images to features."""

@@ -1,4 +1,4 @@
-"""Convolutions and pooling: the encoder of a U-Net."""
+"""The encoder of a U-Net: convolutions and pooling."""
 
 from itertools import pairwise
 
@@ -9,15 +9,15 @@ from lightning_colorize.networks.layers import ConvBlock, Norm, run_stages
 
 
 class ConvEncoder(Encoder):
-    """Convolutions at each level, a pool of 2 between levels (Ronneberger et al. 2015).
+    """Convolutions at each level, with 2x2 pooling between levels (Ronneberger et al. 2015).
 
-    Levels: before each pool, so /1, /2, /4 and so on. With a decoder's skips it is a U-Net, without
-    them an autoencoder.
+    Levels: before each pooling, so /1, /2, /4 and so on. With decoder skips this is a U-Net,
+        without them an autoencoder.
 
     Args:
         widths: Channels of each level, finest first.
-        convs: Convolutions of 3x3 per level.
-        norm: What follows each convolution.
+        convs: Number of 3x3 convolutions per level.
+        norm: Normalization after each convolution.
     """
 
     def __init__(

@@ -1,24 +1,25 @@
-"""The base of encoders with pretrained weights: freezing, batch norms, input channels."""
+"""Base class of encoders with pretrained weights: freezing, batch norms, input channels."""
 
-from collections.abc import Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models import WeightsEnum
 
 from lightning_colorize.networks.base import Encoder, FeatureInfo
-from lightning_colorize.networks.encoders.fetch import fetch_torchvision
 from lightning_colorize.networks.encoders.weights import (
     WeightsError,
-    has_folded_norms,
+    fetch_torchvision,
     load_weights,
-    obtain_weights,
+    read_weights,
     weights_skipped,
 )
+from lightning_colorize.networks.layers import run_stages
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -28,9 +29,9 @@ _CHANNELS: ContextVar[int] = ContextVar("input_channels", default=1)
 
 @contextmanager
 def rgb_input() -> Iterator[None]:
-    """Build pretrained encoders for RGB in [-1, 1], (B, 3, H, W), in place of lightness.
+    """Build pretrained encoders for RGB in [-1, 1], (B, 3, H, W), instead of lightness.
 
-    For losses of features; colorizers see lightness only.
+    For losses on features; colorizers only see lightness.
     """
     token = _CHANNELS.set(3)
     try:
@@ -45,16 +46,26 @@ def input_channels() -> int:
 
 
 class PretrainedEncoder(Encoder):
-    """An encoder that can start from pretrained weights, be frozen, and fix its batch norms.
+    """An encoder with optional pretrained weights, freezing, and fixed batch norms.
 
-    Batch norms of loaded weights keep their statistics by default (`norm_eval`), as is common in
-    fine-tuning with small batches. Weights with folded batch norms (statistics merged into the
-    convolutions) need it: normalizing by the batch would undo the scale and shift of every layer.
+    With loaded weights, batch norms keep their statistics by default (`norm_eval`), as is common
+    when fine-tuning with small batches. Weights with folded batch norms (statistics merged into the
+    convolutions) require this: normalizing by the batch would undo the scale and shift of every
+    layer.
+
+    Attributes:
+        stages: Consecutive modules; their outputs are the levels.
+        normalization: Input range of the first stage: `imagenet` (ImageNet's mean and standard
+            deviation), `half` (-1..1) or `0..1`.
 
     Raises:
-        WeightsError: If it would be frozen at random weights.
+        WeightsError: If random weights would be frozen.
     """
 
+    stages: nn.ModuleList
+    normalization: str = "imagenet"
+
+    @abstractmethod
     def __init__(
         self, pretrained: bool, weights: Path | None, frozen: bool, norm_eval: bool | None
     ) -> None:
@@ -69,32 +80,70 @@ class PretrainedEncoder(Encoder):
         self._initial = (pretrained, weights)
         self.norm_eval = loads if norm_eval is None else norm_eval
 
+    def forward(self, L: Tensor) -> list[Tensor]:
+        """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""
+        if self.normalization == "imagenet":
+            L = normalize_input(L)
+        elif self.normalization == "0..1":
+            L = (L + 1) / 2
+        return run_stages(self.stages, L)
+
+    def obtain_weights(self, fetch: Callable[[], Any], published: str) -> Any:
+        """Return the initial weights and set `weights_from`; prefers a file to a download.
+
+        Returns:
+            The file's state dict, the result of `fetch`, or None for random weights and within
+            `skip_weights`.
+
+        Raises:
+            WeightsError: If the file cannot be read or the download fails.
+        """
+        pretrained, weights = self._initial
+        if weights_skipped():
+            self.weights_from = "checkpoint"
+            return None
+        if weights is not None:
+            self.weights_from = f"file {weights}"
+            return read_weights(weights)
+        if not pretrained:
+            return None
+        try:
+            self.weights_from = published
+            return fetch()
+        except Exception as error:  # each library raises its own errors for a failed download
+            reason = " ".join(str(error).split())[:120]
+            raise WeightsError(
+                f"pretrained weights ({published}) could not be downloaded: {reason}; "
+                "set weights: PATH to a downloaded file, or pretrained: false (for the network's "
+                "encoder: --model.encoder.weights PATH)"
+            ) from error
+
     def load_torchvision(self, network: nn.Module, published: WeightsEnum, classifier: str) -> bool:
         """Load the initial weights into torchvision's network, except for its classifier.
 
         Returns:
-            Whether there are any.
+            Whether weights were loaded.
 
         Raises:
-            WeightsError: If they are unavailable or do not fit.
+            WeightsError: If the weights are unavailable or do not fit.
         """
-        state, self.weights_from = obtain_weights(
-            *self._initial, lambda: fetch_torchvision(published), f"torchvision {published}"
+        state = self.obtain_weights(
+            lambda: fetch_torchvision(published), f"torchvision {published}"
         )
         if state is not None:
             load_weights(network, state, classifier)
         return state is not None
 
     def keep_levels(
-        self, stages: Sequence[nn.Module], channels: Sequence[int], levels: int
+        self, stages: Sequence[nn.Module], channels: Sequence[int], levels: int = 5
     ) -> None:
-        """Keep the first levels of a network that has five, /2 to /32, and `settle`.
+        """Keep the first levels of a network with five levels, /2 to /32, and call `settle`.
 
         Raises:
             ValueError: If `levels` is not 1 to 5.
         """
         if not 1 <= levels <= 5:
-            raise ValueError(f"levels is {levels}; {type(self).__name__} has 1 to 5")
+            raise ValueError(f"levels is {levels}; {type(self).__name__} supports 1 to 5")
         self.stages = nn.ModuleList(stages[:levels])
         self.info = FeatureInfo(tuple(channels[:levels]), (2, 4, 8, 16, 32)[:levels])
         self.settle()
@@ -105,7 +154,7 @@ class PretrainedEncoder(Encoder):
         Raises:
             WeightsError: If folded batch norms would be trained.
         """
-        if not self.norm_eval and not self.frozen and has_folded_norms(self):
+        if not self.norm_eval and not self.frozen and _has_folded_norms(self):
             raise WeightsError(
                 "these weights have their batch norms folded into the convolutions; "
                 "training them would undo that: set norm_eval: true"
@@ -123,6 +172,18 @@ class PretrainedEncoder(Encoder):
         return self
 
 
+def _has_folded_norms(network: nn.Module) -> bool:
+    """Return whether all batch norms were folded into the convolutions.
+
+    Folded batch norms have mean 0 and variance 1, like new ones, but a nonzero shift.
+    """
+    norms = [m.state_dict() for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    return bool(norms) and all(
+        bool((n["running_mean"] == 0).all() and (n["running_var"] == 1).all() and n["bias"].any())
+        for n in norms
+    )
+
+
 def normalize_input(
     image: Tensor,
     mean: tuple[float, ...] = IMAGENET_MEAN,
@@ -130,16 +191,16 @@ def normalize_input(
 ) -> Tensor:
     """Normalize the input of a network pretrained on RGB.
 
-    RGB is normalized per channel. Lightness stays one channel: the image with R = G = B = L,
-    normalized by the channels' average mean and standard deviation (0.449 and 0.226 for ImageNet).
-    With one constant for all three, the weights summed over RGB see exactly what the three-channel
-    weights would, at the zero-padded borders too. L* / 100 and the sRGB value of a grey differ by
-    at most 0.034.
+    RGB is normalized per channel. Lightness stays one channel: it stands for the image with R = G =
+    B = L, normalized by the channels' average mean and standard deviation (0.449 and 0.226 for
+    ImageNet). With the same constants for all channels, the weights summed over RGB are exactly
+    equivalent to the three-channel weights, also at zero-padded borders. L* / 100 and the sRGB
+    value of a grey differ by at most 0.034.
 
     Args:
         image: (B, 1, H, W) or (B, 3, H, W) in [-1, 1].
-        mean: The pretraining's mean per channel, of images in [0, 1].
-        std: Its standard deviation per channel.
+        mean: Mean per channel in pretraining, for images in [0, 1].
+        std: Standard deviation per channel in pretraining.
     """
     unit = (image + 1) / 2
     if image.shape[1] == 1:
@@ -149,9 +210,9 @@ def normalize_input(
 
 
 def fit_channels(conv: nn.Conv2d) -> nn.Conv2d:
-    """Return a network's first convolution for lightness: its weights summed over RGB.
+    """Adapt a network's first convolution to lightness by summing its weights over RGB.
 
-    Within `rgb_input`, it is returned as it is.
+    Within `rgb_input`, the convolution is returned unchanged.
     """
     if input_channels() == 3:
         return conv

@@ -2,30 +2,23 @@
 
 from pathlib import Path
 
-from torch import Tensor
 from torchvision.models import RegNet_X_400MF_Weights, regnet_x_400mf
 
-from lightning_colorize.networks.encoders.pretrained import (
-    PretrainedEncoder,
-    fit_channels,
-    normalize_input,
-)
-from lightning_colorize.networks.layers import run_stages
+from lightning_colorize.networks.encoders.pretrained import PretrainedEncoder, fit_channels
 
 
 class RegNetEncoder(PretrainedEncoder):
-    """torchvision's RegNetX-400MF (Radosavovic et al. 2020), its stem summed over RGB.
+    """torchvision's RegNetX-400MF (Radosavovic et al. 2020), with the stem summed over RGB.
 
     Levels: after the stem (/2, 32 channels) and the four stages, /4 (32), /8 (64), /16 (160) and
     /32 (400).
 
     Args:
-        levels: Number of levels; 4 have 0.6 of the 5.1 million parameters.
+        levels: Number of levels; 4 levels have 0.6 of the 5.1 million parameters.
         pretrained: Download torchvision's ImageNet weights.
-        weights: A state dict in torchvision's form, instead of a download.
-        frozen: Train nothing; batch norms keep their statistics.
-        norm_eval: Batch norms keep their statistics while the rest trains; null: where weights
-            are loaded.
+        weights: File with a state dict in torchvision's format, instead of a download.
+        frozen: Freeze all parameters and batch norm statistics.
+        norm_eval: Keep batch norm statistics fixed during training; null: if weights are loaded.
 
     Raises:
         WeightsError: If weights are unavailable or do not fit, or `frozen` is set without weights.
@@ -46,7 +39,3 @@ class RegNetEncoder(PretrainedEncoder):
         network.stem[0] = fit_channels(network.stem[0])
         stages = [network.stem, *network.trunk_output]
         self.keep_levels(stages, (32, 32, 64, 160, 400), levels)
-
-    def forward(self, L: Tensor) -> list[Tensor]:
-        """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""
-        return run_stages(self.stages, normalize_input(L))

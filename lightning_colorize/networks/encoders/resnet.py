@@ -3,15 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models import ResNet18_Weights, ResNet34_Weights, resnet18, resnet34
 
-from lightning_colorize.networks.encoders.pretrained import (
-    PretrainedEncoder,
-    fit_channels,
-    normalize_input,
-)
-from lightning_colorize.networks.layers import run_stages
+from lightning_colorize.networks.encoders.pretrained import PretrainedEncoder, fit_channels
 
 _PUBLISHED = {
     18: (resnet18, ResNet18_Weights.IMAGENET1K_V1),
@@ -20,20 +15,19 @@ _PUBLISHED = {
 
 
 class ResNetEncoder(PretrainedEncoder):
-    """torchvision's ResNet (He et al. 2016), conv1 summed over RGB.
+    """torchvision's ResNet (He et al. 2016), with conv1 summed over RGB.
 
     Levels: after the first ReLU (/2, 64 channels), layer1 (/4, 64), layer2 (/8, 128), layer3
     (/16, 256) and layer4 (/32, 512).
 
     Args:
-        depth: Layers of the ResNet.
+        depth: Number of layers of the ResNet.
         levels: Number of levels; 3 are the first six children, 224 -> 28x28x128.
         normalization: `imagenet` (torchvision's mean and standard deviation) or `0..1` (L / 100).
         pretrained: Download torchvision's ImageNet weights.
-        weights: A state dict in torchvision's form, instead of a download.
-        frozen: Train nothing; batch norms keep their statistics.
-        norm_eval: Batch norms keep their statistics while the rest trains; null: where weights
-            are loaded.
+        weights: File with a state dict in torchvision's format, instead of a download.
+        frozen: Freeze all parameters and batch norm statistics.
+        norm_eval: Keep batch norm statistics fixed during training; null: if weights are loaded.
 
     Raises:
         WeightsError: If weights are unavailable or do not fit, or `frozen` is set without weights.
@@ -63,8 +57,3 @@ class ResNetEncoder(PretrainedEncoder):
             network.layer4,
         ]
         self.keep_levels(stages, (64, 64, 128, 256, 512), levels)
-
-    def forward(self, L: Tensor) -> list[Tensor]:
-        """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""
-        x = normalize_input(L) if self.normalization == "imagenet" else (L + 1) / 2
-        return run_stages(self.stages, x)

@@ -1,4 +1,4 @@
-"""Backbones of timm."""
+"""Backbones from timm."""
 
 from difflib import get_close_matches
 from itertools import pairwise
@@ -8,35 +8,33 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_colorize.networks.base import FeatureInfo
-from lightning_colorize.networks.encoders.fetch import bounded_hub, bounded_sockets
 from lightning_colorize.networks.encoders.pretrained import (
     PretrainedEncoder,
     input_channels,
     normalize_input,
 )
-from lightning_colorize.networks.encoders.weights import State, load_weights, obtain_weights
+from lightning_colorize.networks.encoders.weights import State, bounded_hub, load_weights
 
 
 class TimmEncoder(PretrainedEncoder):
-    """A timm model's feature pyramid for one channel (its first weights summed over RGB).
+    """A timm model's feature pyramid for one channel, with the first weights summed over RGB.
 
     Args:
         name: timm's name, with or without a tag: `convnext_atto`, `resnet18.a1_in1k`.
-        levels: Indices of the model's levels, finest is 0; null: all. A model whose levels have one
-            size (a plain ViT) takes one level only.
-        model_args: Further arguments of `timm.create_model`. Models made for one image size need
-            one that lifts this: `{dynamic_img_size: true}` (ViT), `{strict_img_size: false}`
-            (Swin).
+        levels: Indices of the model's levels, from 0 for the finest; null: all. For a model whose
+            levels have the same size (a plain ViT), choose one level.
+        model_args: Additional arguments of `timm.create_model`. Models for a fixed image size need
+            one that lifts this restriction: `{dynamic_img_size: true}` (ViT), `{strict_img_size:
+            false}` (Swin).
         pretrained: Download timm's weights.
-        weights: A state dict in timm's form, with any number of classes, or its `.safetensors`,
-            instead of a download.
-        frozen: Train nothing; batch norms keep their statistics.
-        norm_eval: Batch norms keep their statistics while the rest trains; null: where weights
-            are loaded.
+        weights: File with a state dict in timm's format, with any number of classes, also as
+            `.safetensors`, instead of a download.
+        frozen: Freeze all parameters and batch norm statistics.
+        norm_eval: Keep batch norm statistics fixed during training; null: if weights are loaded.
 
     Raises:
         WeightsError: If weights are unavailable or do not fit, or `frozen` is set without weights.
-        ValueError: If timm has no such model, or its levels form no pyramid.
+        ValueError: If timm has no such model, or its levels do not form a pyramid.
     """
 
     def __init__(
@@ -57,16 +55,16 @@ class TimmEncoder(PretrainedEncoder):
             features["out_indices"] = tuple(levels)
 
         def fetch() -> Any:
-            with bounded_sockets(), bounded_hub():
+            with bounded_hub():
                 return _create(name, pretrained=True, **features, **arguments)
 
-        loaded, self.weights_from = obtain_weights(pretrained, weights, fetch, f"timm {name}")
+        loaded = self.obtain_weights(fetch, f"timm {name}")
         if loaded is None:
             self.backbone = _create(name, **features, **arguments)
         elif isinstance(loaded, nn.Module):
             self.backbone = loaded
         else:
-            load_whole(name, loaded, model_args or {})  # timm loads pyramids without checks
+            load_whole(name, loaded, model_args or {})  # timm loads pyramids without checking
             self.backbone = _create(
                 name,
                 pretrained=True,
@@ -77,7 +75,7 @@ class TimmEncoder(PretrainedEncoder):
         published = self.backbone.pretrained_cfg
         if published["fixed_input_size"] and not model_args:
             raise ValueError(
-                f"timm's {name} takes images of {published['input_size'][1:]} only; lift that by "
+                f"timm's {name} only takes images of {published['input_size'][1:]}; lift this with "
                 "model_args: {dynamic_img_size: true} (ViT) or {strict_img_size: false} (Swin)"
             )
         self.mean: tuple[float, ...] = tuple(published["mean"])
@@ -86,8 +84,8 @@ class TimmEncoder(PretrainedEncoder):
         self.info = FeatureInfo(tuple(info.channels()), tuple(info.reduction()))
         if any(fine >= coarse for fine, coarse in pairwise(self.info.reductions)):
             raise ValueError(
-                f"timm's {name} has levels of one size, reductions {self.info.reductions}; "
-                "choose one, as in levels: [2]"
+                f"timm's {name} has levels of the same size, reductions {self.info.reductions}; "
+                "choose one, e.g. levels: [2]"
             )
         self.settle()
 
@@ -100,7 +98,7 @@ class TimmEncoder(PretrainedEncoder):
 
 
 def require_model(name: str) -> None:
-    """Raise a ValueError that names the nearest ones if timm has no such model."""
+    """Raise a ValueError that suggests similar names if timm has no such model."""
     # Imported here and below: the import takes nearly two seconds.
     import timm
 
@@ -110,7 +108,7 @@ def require_model(name: str) -> None:
 
 
 def _create(name: str, **arguments: Any) -> Any:
-    """Return timm's model; a wrong tag, level or argument of it is a ValueError of one line."""
+    """Return timm's model; a wrong tag, level or argument raises a one-line ValueError."""
     import timm
 
     try:
@@ -128,9 +126,10 @@ def load_whole(
 
     Args:
         name: timm's name.
-        state: In timm's form.
-        model_args: Further arguments of `timm.create_model`.
-        classifier: Whether the last layer is loaded too; else it may be of any size, or missing.
+        state: State dict in timm's format.
+        model_args: Additional arguments of `timm.create_model`.
+        classifier: Whether to load the last layer too; otherwise it may have any size, or be
+            missing.
 
     Raises:
         WeightsError: If the state dict does not fit.

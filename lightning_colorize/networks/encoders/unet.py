@@ -15,16 +15,16 @@ _SHALLOWEST, _DEEPEST = 3, 8
 class UNetEncoder(Encoder):
     """Strided convolutions down to one pixel: the generator's encoder (Isola et al. 2017).
 
-    Levels: after each LeakyReLU, so /2, /4, /8 and so on, of 1, 2, 4, 8, 8, ... times `width`
-    channels. The first and the innermost convolution have no norm. As in the authors'
+    Its levels are the results of the LeakyReLUs, at /2, /4, /8 and so on, with 1, 2, 4, 8, 8, ...
+    times `width` channels. The first and the innermost convolution have no norm. As in the authors'
     PyTorch code, convolutions have a bias with instance norm only.
 
     Args:
-        size: Height and width of the training images; the command sets it to data.size.
-        depth: How often the size is halved; null: as often as possible, at most 8 times (7 at 128,
-            8 at 256).
+        size: Height and width of the training images; `fit` sets it to data.size.
+        depth: Number of times the size is halved; null: as often as possible, at most 8 times (7 at
+            128, 8 at 256).
         width: Channels of the finest level.
-        norm: What follows each convolution between the first and the innermost.
+        norm: Normalization after each convolution between the first and the innermost.
 
     Raises:
         ValueError: If the size cannot be halved that often, or fewer than 3 times, or `width` is
@@ -40,7 +40,7 @@ class UNetEncoder(Encoder):
     ) -> None:
         super().__init__()
         if width < 1:
-            raise ValueError(f"width is {width}; a U-Net has 1 channel or more")
+            raise ValueError(f"width is {width}; UNetEncoder needs at least 1")
         depth = _depth(size, depth)
         widths = [width * min(2**level, 8) for level in range(depth)]
         stages = []
@@ -59,7 +59,7 @@ class UNetEncoder(Encoder):
         x = L
         features = []
         for stage in self.stages:
-            # No map may be empty, and an instance norm needs more than one pixel.
+            # Maps must not be empty, and an instance norm needs more than one pixel.
             smallest = 2 if stage is self.stages[-1] else 4
             below, right = (max(smallest - side, 0) for side in x.shape[-2:])
             if below or right:
@@ -70,14 +70,14 @@ class UNetEncoder(Encoder):
 
 
 def _depth(size: int, depth: int | None) -> int:
-    """Return how often a size is halved; raise ValueError if it does not fit."""
+    """Return the depth for a size; raise a ValueError if it does not fit."""
     if depth is None:
         halvings = (size & -size).bit_length() - 1
         depth = min(max(halvings, _SHALLOWEST), _DEEPEST)
     if depth < _SHALLOWEST:
-        raise ValueError(f"depth is {depth}; a U-Net halves the size at least {_SHALLOWEST} times")
+        raise ValueError(f"depth is {depth}; UNetEncoder needs at least {_SHALLOWEST}")
     if size % 2**depth:
         raise ValueError(
-            f"a U-Net of depth {depth} takes sizes that are multiples of {2**depth}, not {size}"
+            f"a U-Net of depth {depth} needs a size that is a multiple of {2**depth}, not {size}"
         )
     return depth

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import VGG16_Weights, vgg16
 
-from lightning_colorize.networks.base import FeatureInfo
 from lightning_colorize.networks.encoders.pretrained import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -19,15 +18,14 @@ from lightning_colorize.networks.layers import run_stages
 class VGG16Encoder(PretrainedEncoder):
     """torchvision's VGG16 (Simonyan and Zisserman 2015), all of `features`: 224 -> 7x7x512.
 
-    L is repeated to three channels and normalized as ImageNet's RGB is. Levels: after each of the
-    five pools, /2 (64 channels), /4 (128), /8 (256), /16 (512), /32 (512), the last being the
-    base's output.
+    L is repeated to three channels and normalized like ImageNet's RGB. Levels: after each of the
+    five pooling layers, /2 (64 channels), /4 (128), /8 (256), /16 (512) and /32 (512).
 
     Args:
         pretrained: Download torchvision's ImageNet weights (528 MB with the classifier).
-        weights: A state dict in torchvision's form, with or without the classifier, instead of
-            download.
-        frozen: Train nothing.
+        weights: File with a state dict in torchvision's format, with or without the classifier,
+            instead of a download.
+        frozen: Freeze all parameters.
 
     Raises:
         WeightsError: If weights are unavailable or do not fit, or `frozen` is set without weights.
@@ -47,15 +45,14 @@ class VGG16Encoder(PretrainedEncoder):
         published = VGG16_Weights.IMAGENET1K_V1
         if not self.load_torchvision(network, published, classifier="classifier."):
             for module in features.modules():
-                if isinstance(module, nn.Conv2d):  # as torchvision initializes them
+                if isinstance(module, nn.Conv2d):  # like torchvision's initialization
                     nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                     nn.init.zeros_(module.bias)  # type: ignore[arg-type]
         ends = [0, *(i + 1 for i, m in enumerate(features) if isinstance(m, nn.MaxPool2d))]
-        self.stages = nn.ModuleList(features[start:end] for start, end in pairwise(ends))
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
-        self.info = FeatureInfo((64, 128, 256, 512, 512), (2, 4, 8, 16, 32))
-        self.settle()
+        stages = [features[start:end] for start, end in pairwise(ends)]
+        self.keep_levels(stages, (64, 128, 256, 512, 512))
 
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first, for L: (B, 1, >=32, >=32) in [-1, 1]."""

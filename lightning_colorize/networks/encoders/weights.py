@@ -1,31 +1,37 @@
-"""Initial weights of encoders: from a file, a download, or random."""
+"""Loading and downloading weights, and building encoders without them."""
 
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from torch import Tensor, nn
+from torchvision.models import WeightsEnum
 
-_SKIPPED: ContextVar[str] = ContextVar("skip_weights", default="")
+SECONDS = 10.0
+"""Timeout for a server's response."""
 
 State = dict[str, Tensor]
 
+_SKIPPED: ContextVar[str] = ContextVar("skip_weights", default="")
+
 
 class WeightsError(ValueError):
-    """Weights are unavailable or do not fit; the message is one line and says what to do."""
+    """Weights are unavailable or do not fit; the message is one line with a remedy."""
 
 
 @contextmanager
 def skip_weights(initial: bool = False) -> Iterator[None]:
     """Build encoders without downloading or reading weights.
 
-    For loading a checkpoint, whose state dict follows; the file that training started from may be
-    gone.
+    For loading a checkpoint, whose state dict follows; the original weights file may no longer
+    exist.
 
     Args:
-        initial: The task itself loads a checkpoint to start from (`--model.checkpoint`).
+        initial: Keep loading the checkpoint that a task starts from (`--model.checkpoint`).
     """
     token = _SKIPPED.set("initial" if initial else "all")
     try:
@@ -44,52 +50,68 @@ def checkpoint_skipped() -> bool:
     return _SKIPPED.get() == "all"
 
 
-def obtain_weights(
-    pretrained: bool, weights: Path | None, fetch: Callable[[], Any], published: str
-) -> tuple[Any, str]:
-    """Return the initial weights and their origin; a file takes precedence over a download.
-
-    Returns:
-        The file's state dict, what `fetch` returned, or None for random weights and under
-        `skip_weights`; and the origin in words.
-
-    Raises:
-        WeightsError: If the file cannot be read or the download fails.
-    """
-    if weights_skipped():
-        return None, "checkpoint"
-    if weights is not None:
-        return read_weights(weights), f"file {weights}"
-    if not pretrained:
-        return None, "random"
+@contextmanager
+def bounded_sockets() -> Iterator[None]:
+    """Set a timeout of SECONDS for sockets opened here."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SECONDS)
     try:
-        return fetch(), published
-    except Exception as error:  # each library has errors of its own for a failed download
-        reason = " ".join(str(error).split())[:120]
-        raise WeightsError(
-            f"pretrained weights ({published}) could not be downloaded: {reason}; "
-            "set weights: PATH to a downloaded file, or pretrained: false (of the network's "
-            "encoder: --model.encoder.weights PATH)"
-        ) from error
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+@contextmanager
+def bounded_hub() -> Iterator[None]:
+    """Set the timeout, and use only the Hugging Face cache if the Hub does not respond.
+
+    The client retries for a minute without a network, and for three if packets are dropped.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not answers(constants.ENDPOINT)
+    try:
+        with bounded_sockets():
+            yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def answers(url: str) -> bool:
+    """Return whether a server responds, with any status."""
+    try:
+        with urlopen(Request(url, method="HEAD"), timeout=SECONDS):
+            return True
+    except HTTPError:
+        return True
+    except OSError:
+        return False
+
+
+def fetch_torchvision(published: WeightsEnum) -> State:
+    """Return torchvision's published state dict, from its cache if possible."""
+    with bounded_sockets():
+        return dict(published.get_state_dict(progress=False, check_hash=True))
 
 
 def read_weights(path: Path) -> State:
-    """Return a file's state dict (or that under `state_dict`), on the CPU, without executing code.
+    """Return a file's state dict (or its `state_dict` entry), without executing code.
 
     Raises:
-        WeightsError: If it is missing or contains no state dict.
+        WeightsError: If the file is missing or contains no state dict.
     """
     # timm takes nearly two seconds to import.
     from timm.models import load_state_dict
 
     path = Path(path).expanduser()
     if not path.is_file():
-        raise WeightsError(f"weights: no file {path}; give an existing one, or pretrained: false")
+        raise WeightsError(f"weights: {path} does not exist; give a file, or pretrained: false")
     try:
         state = load_state_dict(str(path), use_ema=False, weights_only=True)
         if not all(isinstance(value, Tensor) for value in state.values()):
             raise TypeError("it contains more than tensors")
-    except Exception as error:  # torch.load raises many classes for invalid files
+    except Exception as error:  # for invalid files, torch.load raises many classes
         raise WeightsError(
             f"weights: {path} is not a state dict written by torch.save or safetensors"
         ) from error
@@ -100,7 +122,7 @@ def load_weights(network: nn.Module, state: State, classifier: str | tuple[str, 
     """Load a state dict strictly, except for the classifier.
 
     Raises:
-        WeightsError: If keys are missing, unknown or of another shape.
+        WeightsError: If keys are missing or unknown, or shapes differ.
     """
     whole = {k: v for k, v in network.state_dict().items() if k.startswith(classifier)}
     whole |= {k: v for k, v in state.items() if not k.startswith(classifier)}
@@ -109,15 +131,3 @@ def load_weights(network: nn.Module, state: State, classifier: str | tuple[str, 
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(f"weights do not fit this encoder: {reason}") from None
-
-
-def has_folded_norms(network: nn.Module) -> bool:
-    """Return whether all batch norms were folded into the convolutions.
-
-    Folded batch norms have mean 0 and variance 1, as new ones do, but a nonzero shift.
-    """
-    norms = [m.state_dict() for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-    return bool(norms) and all(
-        bool((n["running_mean"] == 0).all() and (n["running_var"] == 1).all() and n["bias"].any())
-        for n in norms
-    )

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from lightning_colorize.common.files import write_atomic
-from lightning_colorize.evaluation.failures import FAILURES
-from lightning_colorize.metrics.spec import COLUMNS, METRICS
-from lightning_colorize.reports.comparison.images import THUMBNAILS, ComparedImage
+from lightning_colorize.evaluation.failures import FAILURES, Failure
+from lightning_colorize.metrics.spec import COLUMNS, METRICS, Metric
+from lightning_colorize.reports.comparison.collector import THUMBNAILS, ComparedImage
 from lightning_colorize.reports.comparison.plan import Plan
 from lightning_colorize.reports.comparison.report import Report
 from lightning_colorize.reports.kit.charts import style_class
@@ -21,7 +21,7 @@ _SIGNS = {"max": -1, "min": 1, None: 0}
 
 
 def write_errors(plan: Plan, report: Report, images: Sequence[ComparedImage]) -> None:
-    """Write the page beside the sprites, which it loads lazily.
+    """Write the page next to the sprites, which it loads lazily.
 
     Args:
         plan: The plan of the comparison.
@@ -69,34 +69,25 @@ def _measures(report: Report) -> list[dict[str, Any]]:
         return []
     count = len(measured.systems)
     metrics = [
-        {
-            "name": metric.name,
-            "label": metric.name,
-            "help": metric.full_help,
-            "sign": _SIGNS[metric.goal],
-            "threshold": None,
-            **_values(measured.values[:count, COLUMNS.index(metric.name)], metric.format),
-        }
-        for metric in METRICS
-        if metric.per_image
+        _measure(each, each.name, each.full_help, measured.values[:count, COLUMNS.index(each.name)])
+        | {"sign": _SIGNS[each.goal], "threshold": None}
+        for each in METRICS
+        if each.per_image
     ]
     failures = [
-        {
-            "name": failure.name,
-            "label": failure.label,
-            "help": failure.help,
-            "sign": 1,
-            "threshold": failure.threshold,
-            **_values(measured.failures[:, index], failure.format),
-        }
-        for index, failure in enumerate(FAILURES)
+        _measure(each, each.label, each.help, measured.failures[:, index])
+        | {"sign": 1, "threshold": each.threshold}
+        for index, each in enumerate(FAILURES)
     ]
     return metrics + failures
 
 
-def _values(values: np.ndarray, style: str) -> dict[str, Any]:
-    """Return (systems, images) as lists, rounded as shown; None for what is not finite."""
-    digits = len(style.format(0).partition(".")[2])
+def _measure(
+    measure: Metric | Failure, label: str, help_: str, values: np.ndarray
+) -> dict[str, Any]:
+    """Describe a measure; (systems, images) are rounded as shown, None if not finite."""
+    digits = len(measure.format.format(0).partition(".")[2])
     rows = np.round(values, digits).tolist()
     finite = [[value if np.isfinite(value) else None for value in row] for row in rows]
-    return {"digits": digits, "values": finite}
+    described = {"name": measure.name, "label": label, "help": help_}
+    return described | {"digits": digits, "values": finite}

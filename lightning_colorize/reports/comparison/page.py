@@ -1,4 +1,4 @@
-"""Writes a comparison: the page, and a sheet for each image beside it."""
+"""Writes a comparison: the page, and a sheet for each image."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,25 +13,25 @@ from lightning_colorize.common.provenance import git_commit, versions
 from lightning_colorize.evaluation.measured import measure_systems
 from lightning_colorize.evaluation.systems import System
 from lightning_colorize.metrics.spec import CONFIDENCE, Metric
-from lightning_colorize.reports.comparison.errors import ERRORS, write_errors
-from lightning_colorize.reports.comparison.images import (
+from lightning_colorize.reports.comparison.collector import (
     GALLERY,
     SHEETS,
     ComparedImage,
     ImageCollector,
 )
+from lightning_colorize.reports.comparison.errors import ERRORS, write_errors
 from lightning_colorize.reports.comparison.plan import Plan, remarks
 from lightning_colorize.reports.comparison.report import Report, build_report
 from lightning_colorize.reports.comparison.tables import (
     budgets_table,
+    differences_table,
     interval_figures,
-    metrics_table,
     seeds_table,
     settings_table,
 )
 from lightning_colorize.reports.kit.charts import Figure, Line, line_figure, style_class
 from lightning_colorize.reports.kit.html import render
-from lightning_colorize.reports.kit.images import Tile
+from lightning_colorize.reports.kit.thumbnails import Tile
 from lightning_colorize.runs.record import RunRecord
 
 INDEX = "index.html"
@@ -52,12 +52,8 @@ def write_comparison(plan: Plan, settings: Mapping[str, Sequence[str | None]]) -
             old.unlink()
     collector = ImageCollector(plan)
     batches = plan.found.batches(plan.size, plan.batch_size, plan.device)
-    measured = measure_systems(
-        plan.systems,
-        progress(batches, -(-count // plan.batch_size), "comparing"),
-        collector.add,
-        truth=plan.truth,
-    )
+    shown = progress(batches, -(-count // plan.batch_size), "comparing")
+    measured = measure_systems(plan.systems, shown, plan.size, collector.add, plan.truth)
     collector.close()
     if not measured.names:
         raise UsageError(f"none of {count} images in {plan.data} can be read")
@@ -96,7 +92,7 @@ def render_page(
         "warnings": warnings,
         "systems": systems,
         "styles": [style_class(index) for index in range(len(systems))],
-        "metrics": metrics_table(report),
+        "metrics": differences_table(report),
         "intervals": interval_figures(report),
         "seeds": seeds_table(report),
         "differ": _most_different(images) if len(systems) > 1 else [],

@@ -8,7 +8,7 @@ import torch
 
 from lightning_colorize.evaluation.data import EvaluationImages
 from lightning_colorize.evaluation.measured import Measured
-from lightning_colorize.evaluation.systems import Network, System
+from lightning_colorize.evaluation.systems import System
 
 _DEFAULT_SIZE = 256  # of a comparison without networks
 
@@ -48,8 +48,8 @@ class Plan:
 
 
 def default_size(systems: Sequence[System]) -> int:
-    """Return the size that the first network was trained at, or 256 without networks."""
-    sizes = [system.loaded.size for system in systems if isinstance(system, Network)]
+    """Return the size of the first model that keeps L, or 256 if none does."""
+    sizes = [system.model.size for system in systems if system.model.keeps_lightness]
     return sizes[0] if sizes else _DEFAULT_SIZE
 
 
@@ -75,9 +75,9 @@ def remarks(plan: Plan, measured: Measured) -> list[str]:
     if plan.trained_on:
         counts = ", ".join(f"{name} on {count:,}" for name, count in plan.trained_on.items())
         lines.append(f"trained on some of these {len(plan.found.images):,} images: {counts}")
-    networks = [system for system in plan.systems if isinstance(system, Network)]
-    others = [s for s in networks if s.loaded.size != plan.size]
+    networks = [system for system in plan.systems if system.model.keeps_lightness]
+    others = [s for s in networks if s.model.size != plan.size]
     if others:
-        sizes = ", ".join(f"{system.name} at {system.loaded.size}" for system in others)
+        sizes = ", ".join(f"{system.name} at {system.model.size}" for system in others)
         lines.append(f"all are compared at {plan.size} pixels; trained at other sizes: {sizes}")
     return lines

@@ -23,7 +23,7 @@ _IDENTITY = ("run.name", "run.root", "run.loggers.")
 """Settings that name a run or its loggers, without effect on training."""
 
 
-class Group(NamedTuple):
+class SeedGroup(NamedTuple):
     """Systems that differ only in their seed, by index."""
 
     members: list[int]
@@ -37,7 +37,7 @@ class Report:
     Attributes:
         measured: The measurements of each image.
         metrics: (rows, metrics); None without truth.
-        differences: Of each row from the first, in every metric; empty without truth.
+        differences: Differences of each row from the first, in every metric; empty without truth.
         groups: Systems that differ only in their seed; empty without truth.
         spreads: Mean and standard deviation over the runs of each group, in every metric.
     """
@@ -45,12 +45,12 @@ class Report:
     measured: Measured
     metrics: np.ndarray | None
     differences: list[list[Difference]]
-    groups: list[Group]
+    groups: list[SeedGroup]
     spreads: list[list[tuple[float, float]]]
 
     @property
     def columns(self) -> list[Metric]:
-        """The metrics: those of all comparisons, then the networks' own."""
+        """The metrics of `spec`, then the models' own."""
         return self.measured.columns
 
     @property
@@ -73,6 +73,11 @@ class Report:
         rows = measured.rows
         modes = [failure.name for failure in FAILURES]
         failures = measured.failures if measured.failures is not None else ()
+
+        def by_image(keys: Sequence[str], table: np.ndarray) -> dict[str, dict[str, float]]:
+            values = (dict(zip(keys, row, strict=True)) for row in table.T.tolist())
+            return dict(zip(measured.names, values, strict=True))
+
         return numbers | {
             "metrics": self.rows,
             "confidence": {"level": CONFIDENCE, "systems_together": self.compared},
@@ -94,17 +99,11 @@ class Report:
                 for group, spreads in zip(self.groups, self.spreads, strict=True)
             ],
             "failures": {
-                name: {
-                    image: dict(zip(modes, values, strict=True))
-                    for image, values in zip(measured.names, table.T.tolist(), strict=True)
-                }
+                name: by_image(modes, table)
                 for name, table in zip(measured.systems, failures, strict=False)
             },
             "per_image": {
-                name: {
-                    image: dict(zip(COLUMNS, values, strict=True))
-                    for image, values in zip(measured.names, table.T.tolist(), strict=True)
-                }
+                name: by_image(COLUMNS, table)
                 for name, table in zip(rows, measured.values, strict=True)
             },
         }
@@ -128,7 +127,7 @@ def build_report(measured: Measured, systems: Sequence[System], seed: int) -> Re
     )
 
 
-def group_seeds(systems: Sequence[System]) -> list[Group]:
+def group_seeds(systems: Sequence[System]) -> list[SeedGroup]:
     """Group the systems that differ only in their seed.
 
     Of several systems with the same seed, the same run or a repetition, only the first counts.
@@ -147,7 +146,7 @@ def group_seeds(systems: Sequence[System]) -> list[Group]:
         key = json.dumps(others, sort_keys=True, default=str)
         found.setdefault(key, {}).setdefault(", ".join(dict.fromkeys(seeds)), index)
     return [
-        Group(list(members.values()), list(members))
+        SeedGroup(list(members.values()), list(members))
         for members in found.values()
         if len(members) > 1
     ]

@@ -18,7 +18,7 @@ MINUS = "\N{MINUS SIGN}"
 _MANY = 1_000_000
 
 
-def metrics_table(report: Report) -> Table | None:
+def differences_table(report: Report) -> Table | None:
     """Return the table of metrics, with differences from the first system; None without truth."""
     if report.metrics is None:
         return None

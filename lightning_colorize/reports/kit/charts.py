@@ -1,6 +1,6 @@
 """Interactive charts: Plotly figures in the style of the pages."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from plotly.io.json import to_json_plotly  # type: ignore[import-untyped]
@@ -21,11 +21,10 @@ _VERDICTS = {"better": GOOD, "worse": BAD, "other": INK, "unclear": MUTED}
 
 
 class Figure(NamedTuple):
-    """A chart: `json`, safe inside a script element, scrolls below `min_width` pixels."""
+    """A chart: `json` is safe inside a script element."""
 
     json: str
     label: str
-    min_width: int = 0
 
 
 class Line(NamedTuple):
@@ -68,7 +67,6 @@ def make_figure(
     *,
     x: str = "",
     y: str = "",
-    min_width: int = 0,
 ) -> Figure:
     """Return a figure in the style of the pages; `x` and `y` replace the titles of the axes."""
     styled: dict[str, Any] = {
@@ -88,7 +86,7 @@ def make_figure(
         if title:
             styled[name]["title"] = {"text": title}
     # Plotly escapes `</script>` in values.
-    return Figure(to_json_plotly({"data": data, "layout": styled}), label, min_width)
+    return Figure(to_json_plotly({"data": data, "layout": styled}), label)
 
 
 def line_figure(lines: Sequence[Line], label: str, x: str) -> Figure:
@@ -168,18 +166,3 @@ def shorten(name: str) -> str:
     """Return a name without its middle where it is long: names often differ at their ends."""
     half = _LONGEST_NAME // 2
     return name if len(name) <= _LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
-
-
-def integer_axis(values: Iterable[int]) -> dict[str, Any]:
-    """Return an axis without ticks between whole numbers: no trial is number 0.5."""
-    known = set(values)
-    # Plotly chooses whole numbers itself over a wider range.
-    return {"dtick": 1} if max(known) - min(known) < 9 else {}
-
-
-def log_axis() -> dict[str, Any]:
-    """Return a logarithmic axis with few ticks, each with all its digits.
-
-    Without a format, Plotly shortens 20 and 50 to 2 and 5.
-    """
-    return {"nticks": 4, "tickformat": "~g"}

@@ -13,7 +13,7 @@ _PIXELS = 2**18
 _BACKGROUND = (128, 128, 128)
 
 
-class Cell(NamedTuple):
+class SpriteCell(NamedTuple):
     """Where the versions of one image are: a row of a file; sizes in pixels."""
 
     file: int
@@ -41,7 +41,7 @@ class Sprites:
         for old in folder.glob(f"{'[0-9]' * 4}.jpg"):
             old.unlink()
 
-    def add(self, images: Sequence[Image.Image]) -> Cell:
+    def add(self, images: Sequence[Image.Image]) -> SpriteCell:
         """Add the versions of one image, all of one size, as thumbnails of at most 112 x 112."""
         file, row = divmod(self._count, self.rows)
         if self._canvas is None:
@@ -54,7 +54,7 @@ class Sprites:
         self._count += 1
         if row + 1 == self.rows:
             self.close()
-        return Cell(file, row, width, height)
+        return SpriteCell(file, row, width, height)
 
     def close(self) -> None:
         """Write the last file; images of earlier files remain."""
@@ -66,7 +66,7 @@ class Sprites:
         used.save(self.folder / f"{file:04d}.jpg", quality=82, subsampling=0)
         self._canvas = None
 
-    def read(self, cell: Cell) -> list[Image.Image]:
+    def read(self, cell: SpriteCell) -> list[Image.Image]:
         """Return the versions of one image, from its written file."""
         top = cell.row * SIDE
         with Image.open(self.folder / f"{cell.file:04d}.jpg") as file:

@@ -140,9 +140,7 @@ def _read(file: Path) -> Participant:
     try:
         person = Participant.model_validate(data | {"file": file})
     except ValidationError:
-        person = None
-    if person is None:
-        raise UsageError(f"{file} is damaged: it lacks part of the answers")
+        raise UsageError(f"{file} is damaged: it lacks part of the answers") from None
     _check(person)
     return person
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.reports.kit.html import render
 from lightning_colorize.reports.perception.answers import FORMAT, VERSION
-from lightning_colorize.reports.perception.plan import BROKEN, TRUTH, Question, Trial
+from lightning_colorize.reports.perception.plan import BROKEN, TRUTH, PlannedTrial, Question
 
 STUDY = "study.html"
 IMAGES = "study"
@@ -40,7 +40,7 @@ class StudyPage(BaseModel):
     systems: list[str]
     questions: list[Question]
     images: list[StudyImage]
-    plans: list[list[Trial]] = Field(min_length=1)
+    plans: list[list[PlannedTrial]] = Field(min_length=1)
 
     def file(self, image: int, who: int) -> str:
         """Return the file of an image as colored by a system's index, TRUTH or BROKEN.
@@ -48,8 +48,6 @@ class StudyPage(BaseModel):
         Raises:
             LookupError: If the study has no such image.
         """
-        if image < 0:
-            raise IndexError(image)
         shown = self.images[image]
         file = {TRUTH: shown.truth, BROKEN: shown.broken, **dict(enumerate(shown.systems))}[who]
         if file is None:

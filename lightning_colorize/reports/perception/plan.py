@@ -5,6 +5,8 @@ from itertools import cycle
 from random import Random
 from typing import Literal, NamedTuple, TypeVar
 
+from pydantic import NonNegativeInt
+
 Item = TypeVar("Item")
 
 Question = Literal["real", "better"]
@@ -18,33 +20,28 @@ TRUTH, BROKEN = -1, -2
 """The photograph and wrong colors, beside the indices of systems."""
 
 
-class Trial(NamedTuple):
+class PlannedTrial(NamedTuple):
     """One pair of images, which `left` and `right` colored: a system's index, TRUTH or BROKEN."""
 
     question: Question
     check: bool
-    image: int
+    image: NonNegativeInt
     left: int
     right: int
 
 
-def count_rounds(systems: int, trials: int = TRIALS) -> int:
+def count_rounds(systems: int) -> int:
     """Return how many trials of each question a system has."""
-    return max(1, trials // systems)
+    return max(1, TRIALS // systems)
 
 
 def make_plan(
-    systems: int,
-    categories: Sequence[str],
-    questions: Sequence[Question],
-    trials: int,
-    checks: int,
-    seed: int,
-) -> list[Trial]:
+    systems: int, categories: Sequence[str], questions: Sequence[Question], seed: int
+) -> list[PlannedTrial]:
     """Return one participant's trials in their order.
 
-    Each question has so many `trials`, rounded down to a multiple of the number of systems, and
-    attention `checks`. Within a question, every system has the same number of trials and is equally
+    Each question has TRIALS, rounded down to a multiple of the number of systems, and attention
+    CHECKS. Within a question, every system has the same number of trials and is equally
     often on each side (up to one); categories alternate; an image repeats only after all images of
     its category. The order of the questions, of the trials, and the sides are random.
     """
@@ -53,24 +50,26 @@ def make_plan(
     orders = _orders(random)
     plan = []
     for question in _shuffled(questions, random):
-        rounds = count_rounds(systems, trials)
+        rounds = count_rounds(systems)
         make = _against_truth if question == "real" else _against_each_other
         block = make(systems, rounds, images, random)
         random.shuffle(block)
         good = cycle([TRUTH] if question == "real" else _shuffled(range(systems), random))
-        part = len(block) // checks
-        for number in reversed(range(checks)):
+        part = len(block) // CHECKS
+        for number in reversed(range(CHECKS)):
             pair = next(orders)(next(good), BROKEN)
-            trial = Trial(question, True, next(images), *pair)
+            trial = PlannedTrial(question, True, next(images), *pair)
             block.insert(number * part + random.randint(0, part), trial)
         plan += block
     return plan
 
 
-def _against_truth(systems: int, rounds: int, images: Iterator[int], random: Random) -> list[Trial]:
+def _against_truth(
+    systems: int, rounds: int, images: Iterator[int], random: Random
+) -> list[PlannedTrial]:
     orders = _orders(random)
     return [
-        Trial("real", False, next(images), *next(orders)(system, TRUTH))
+        PlannedTrial("real", False, next(images), *next(orders)(system, TRUTH))
         for system in range(systems)
         for _ in range(rounds)
     ]
@@ -78,7 +77,7 @@ def _against_truth(systems: int, rounds: int, images: Iterator[int], random: Ran
 
 def _against_each_other(
     systems: int, rounds: int, images: Iterator[int], random: Random
-) -> list[Trial]:
+) -> list[PlannedTrial]:
     """Pair each system with the one at a distance in a ring, another distance in each round.
 
     Every system is then once left and once right in each round, and over all distances each pair
@@ -90,7 +89,9 @@ def _against_each_other(
     for _, distance in zip(range(rounds), distances, strict=False):
         pairs = [(ring[i], ring[(i + distance) % systems]) for i in range(systems)]
         # Shuffled before they get images: no category may always have the same pair.
-        trials += [Trial("better", False, next(images), *pair) for pair in _shuffled(pairs, random)]
+        trials += [
+            PlannedTrial("better", False, next(images), *pair) for pair in _shuffled(pairs, random)
+        ]
     return trials
 
 

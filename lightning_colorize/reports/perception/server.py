@@ -4,19 +4,26 @@ import re
 import sqlite3
 import sys
 import time
+from asyncio import BaseTransport
 from base64 import b64encode
-from collections import Counter
-from collections.abc import Callable, Mapping
+from functools import partial
 from hashlib import sha256
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BufferedReader, RawIOBase
 from pathlib import Path
 from socket import socket
-from threading import Lock
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+import uvicorn
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lightning_colorize.reports.perception.page import study_html
 from lightning_colorize.reports.perception.store import AnswerStore, Rater
@@ -33,13 +40,15 @@ If you stop, the answers that you gave until then are kept."""
 MAX_BODY = 1000  # bytes of a request; an answer has about 60
 MAX_CONNECTIONS = 128  # at a time
 MAX_OF_ADDRESS = 64  # of these; raters in one building may share an address
-_TIMEOUT = 10.0  # seconds to receive a request, and to send each part of the reply
+_MAX_HEADERS, _MAX_HEAD = 100, 16_384  # the latter in bytes
+_TIMEOUT = 20.0  # seconds to receive a request and to send the reply
 _ANSWERS_PER_SECOND, _ANSWERS_AT_ONCE = 4.0, 30.0  # of a rater; a person gives less than 3
 _SECONDS_AT_ONCE = 10.0  # of an address's rate: a page and its first images come together
 _MAX_ADDRESSES = 10_000
 
-_TOKEN = re.compile(r"/t/([\w-]{20,64})", re.ASCII)
 _HEADERS = {
+    "Server": "study",
+    "Connection": "close",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -48,15 +57,11 @@ _HEADERS = {
 _POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
-class _Consent(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
+class _Consent(BaseModel, extra="forbid", strict=True):
     consent: Literal["agreed"]
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
+class _Answer(BaseModel, extra="forbid", strict=True):
     trial: Annotated[int, Field(ge=0, lt=10_000)]
     answer: Literal["left", "right"]
     milliseconds: Annotated[int, Field(ge=0, lt=2**31)]
@@ -76,190 +81,141 @@ class RateLimit:
     def __init__(self, rate: float, burst: float) -> None:
         self.rate = rate
         self.burst = burst
-        self._lock = Lock()
         self._levels: dict[str, tuple[float, float]] = {}
 
     def allows(self, key: str, now: float) -> bool:
         """Return whether a request of a key is allowed at a time in seconds, and count it."""
-        with self._lock:
-            if len(self._levels) >= _MAX_ADDRESSES and key not in self._levels:
-                refill = self.burst / self.rate
-                self._levels = {k: v for k, v in self._levels.items() if now - v[1] < refill}
-                if len(self._levels) >= _MAX_ADDRESSES:
-                    return False
-            level, before = self._levels.get(key, (self.burst, now))
-            level = min(self.burst, level + (now - before) * self.rate)
-            self._levels[key] = (max(level - 1, 0) if level >= 1 else level, now)
-            return level >= 1
+        if len(self._levels) >= _MAX_ADDRESSES and key not in self._levels:
+            refill = self.burst / self.rate
+            self._levels = {k: v for k, v in self._levels.items() if now - v[1] < refill}
+            if len(self._levels) >= _MAX_ADDRESSES:
+                return False
+        level, before = self._levels.get(key, (self.burst, now))
+        level = min(self.burst, level + (now - before) * self.rate)
+        self._levels[key] = (max(level - 1, 0) if level >= 1 else level, now)
+        return level >= 1
 
 
-class StudyServer(ThreadingHTTPServer):
+class _Connection(H11Protocol):
+    """A connection of one request; uvicorn has no limit of its time, nor of those of an address."""
+
+    def __init__(self, of_address: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.of_address = of_address
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self.deadline = self.loop.call_later(_TIMEOUT, self.transport.abort)
+        own = [each for each in self.connections if isinstance(each, _Connection)]
+        hosts = [each.client[0] for each in own if each.client]
+        # Without an address it is closed already.
+        if (
+            self.client is None
+            or hosts.count(self.client[0]) > self.of_address
+            or len(hosts) > MAX_CONNECTIONS
+        ):
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.deadline.cancel()
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        # The server would wait for the rest of a request, and then log its task's traceback.
+        if self.cycle is not None and self.cycle.more_body:
+            self.transport.abort()
+        else:
+            super().shutdown()
+
+
+class StudyServer(uvicorn.Server):
     """Serves `/t/TOKEN`, the page of a rater, and its images; nothing else.
 
     Args:
-        address: Host and port; port 0 for a free one.
+        listener: The socket to accept connections from.
         folder: The folder of the page.
         store: Its answers.
         rate: Requests per second that one address may send on average.
         connections: Connections that one address may have at a time, of MAX_CONNECTIONS.
-
-    Raises:
-        OSError: If it cannot listen on the address.
     """
-
-    allow_reuse_port = False  # a second server would get half of the requests
-    request_queue_size = 128
 
     def __init__(
         self,
-        address: tuple[str, int],
+        listener: socket,
         folder: Path,
         store: AnswerStore,
         rate: float,
         connections: int = MAX_OF_ADDRESS,
     ) -> None:
+        self.listener = listener
         self.store = store
-        self.connections = connections
-        self.images: Mapping[str, Path] = {f"/{name}": folder / name for name in store.page.files}
+        self.images = {name: folder / name for name in store.page.files}
         self.of_address = RateLimit(rate, rate * _SECONDS_AT_ONCE)
         self.of_rater = RateLimit(_ANSWERS_PER_SECOND, _ANSWERS_AT_ONCE)
-        self._open: Counter[str] = Counter()
-        self._lock = Lock()
-        super().__init__(address, _Handler)
+        app = Starlette(
+            routes=[
+                Route("/t/{token}", self._page, methods=["GET"]),
+                Route("/t/{token}", self._take, methods=["POST"]),
+                Route("/{name:path}", self._image),
+            ],
+            middleware=[Middleware(BaseHTTPMiddleware, dispatch=self._guard)],
+            exception_handlers={sqlite3.Error: _unavailable, ClientDisconnect: _gone},
+        )
+        app.router.redirect_slashes = False
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=partial(_Connection, connections),  # type: ignore[arg-type]
+                loop="asyncio",
+                ws="none",
+                lifespan="off",
+                # The consent text promises that addresses are not stored.
+                access_log=False,
+                log_config=None,
+                log_level="error",
+                proxy_headers=False,
+                server_header=False,
+                headers=[*_HEADERS.items()],
+                backlog=MAX_CONNECTIONS,
+                timeout_graceful_shutdown=1,
+            )
+        )
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread; close the connection if there are too many."""
-        address = client_address[0]
-        with self._lock:
-            own, total = self._open[address], self._open.total()
-            if is_free := own < self.connections and total < MAX_CONNECTIONS:
-                self._open[address] += 1
-        if is_free:
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
+    def serve_forever(self) -> None:
+        """Serve until a signal."""
+        self.run([self.listener])
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, in the thread."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            with self._lock:
-                self._open -= Counter([client_address[0]])  # without addresses that left
+    async def _guard(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        """Refuse a request, or complete the headers of its reply."""
+        status = self._refusal(request)
+        response = PlainTextResponse(status.phrase, status) if status else await call_next(request)
+        if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+            response.headers["Retry-After"] = "1"
+        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers.setdefault("Content-Security-Policy", _POLICY)
+        return response
 
-    def handle_error(self, request: socket | tuple[bytes, socket], client_address: Any) -> None:
-        """Say in one line what failed, unless the client just left."""
-        error = sys.exception()
-        if not isinstance(error, ConnectionError | TimeoutError):
-            print(f"a request failed: {error!r}", file=sys.stderr, flush=True)
+    def _refusal(self, request: Request) -> HTTPStatus | None:
+        headers = request.headers
+        size = sum(len(name) + len(value) for name, value in headers.raw)
+        if not self.of_address.allows(request.scope["client"][0], time.monotonic()):
+            return HTTPStatus.TOO_MANY_REQUESTS
+        if request.method not in ("GET", "POST"):  # a route of GET answers HEAD too
+            return HTTPStatus.NOT_IMPLEMENTED
+        if request.scope["http_version"] not in ("1.0", "1.1"):
+            return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
+        if len(headers) > _MAX_HEADERS or size > _MAX_HEAD:
+            return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        if "Transfer-Encoding" in headers:
+            return HTTPStatus.LENGTH_REQUIRED
+        if int(headers.get("Content-Length", 0)) > MAX_BODY:
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        return None
 
-
-class _RefusalError(Exception):
-    """A request is answered with a status."""
-
-    def __init__(self, status: HTTPStatus) -> None:
-        super().__init__(status)
-        self.status = status
-
-
-class _Request(RawIOBase):
-    """What a client sends; all of it must arrive in _TIMEOUT seconds.
-
-    A timeout of the connection is one of each read: a byte now and then would hold it for ever.
-    """
-
-    def __init__(self, connection: socket) -> None:
-        self._connection = connection
-        self._end = time.monotonic() + _TIMEOUT
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._connection.settimeout(left)
-        try:
-            return self._connection.recv_into(buffer)
-        finally:
-            self._connection.settimeout(_TIMEOUT)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: StudyServer
-
-    def setup(self) -> None:
-        super().setup()
-        self.rfile.close()
-        self.rfile = BufferedReader(_Request(self.connection))
-
-    def do_GET(self) -> None:
-        """Send the page of a rater, or an image."""
-        self._answer(self._get)
-
-    def do_POST(self) -> None:
-        """Store the consent or one answer of a rater; send the number of answers stored."""
-        self._answer(self._post)
-
-    def _answer(self, method: Callable[[str], None]) -> None:
-        try:
-            if not self.server.of_address.allows(str(self.client_address[0]), time.monotonic()):
-                raise _RefusalError(HTTPStatus.TOO_MANY_REQUESTS)
-            method(self.path.partition("?")[0])
-        except _RefusalError as refusal:
-            self.send_error(refusal.status)
-        except sqlite3.Error as error:  # such as a full disk; the page tries again
-            print(f"a request failed: {error}", file=sys.stderr, flush=True)
-            self.send_error(HTTPStatus.SERVICE_UNAVAILABLE)
-
-    def _get(self, path: str) -> None:
-        if path in self.server.images:
-            data = self.server.images[path].read_bytes()
-            self._send(HTTPStatus.OK, data, "image/jpeg", {"Cache-Control": "private, max-age=600"})
-        else:
-            html = self._page(self._rater(path)).encode()
-            self._send(HTTPStatus.OK, html, "text/html; charset=utf-8", _policy_of(html))
-
-    def _post(self, path: str) -> None:
-        rater = self._rater(path)
-        if not self.server.of_rater.allows(rater.participant, time.monotonic()):
-            raise _RefusalError(HTTPStatus.TOO_MANY_REQUESTS)
-        message = self._message()
-        answered: int | None = rater.answered
-        if isinstance(message, _Consent):
-            self.server.store.agree(rater.participant)
-        elif rater.agreed:
-            answered = self.server.store.add(rater.participant, **message.model_dump())
-        else:
-            raise _RefusalError(HTTPStatus.FORBIDDEN)
-        if answered is None:
-            raise _RefusalError(HTTPStatus.CONFLICT)
-        self._send(HTTPStatus.OK, f'{{"answered": {answered}}}\n'.encode(), "application/json")
-
-    def _message(self) -> _Consent | _Answer:
-        if self.headers.get_content_type() != "application/json":
-            raise _RefusalError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
-        length = self.headers.get("Content-Length", "")
-        if not re.fullmatch("[0-9]{1,18}", length) or "Transfer-Encoding" in self.headers:
-            raise _RefusalError(HTTPStatus.LENGTH_REQUIRED)
-        if int(length) > MAX_BODY:
-            raise _RefusalError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-        try:
-            return _MESSAGE.validate_json(self.rfile.read(int(length)))
-        except ValidationError:
-            raise _RefusalError(HTTPStatus.BAD_REQUEST) from None
-
-    def _rater(self, path: str) -> Rater:
-        match = _TOKEN.fullmatch(path)
-        rater = self.server.store.rater(match[1]) if match else None
-        if rater is None:
-            raise _RefusalError(HTTPStatus.NOT_FOUND)
-        return rater
-
-    def _page(self, rater: Rater) -> str:
-        """Return the page; of the study, it contains only what this rater is shown."""
-        page = self.server.store.page
+    def _page(self, request: Request) -> Response:
+        """Send the page of a rater; of the study, it contains only what this rater is shown."""
+        rater = self._rater(request)
+        page = self.store.page
         # Relative to /t/TOKEN, so that a proxy may serve the study below a path of its own.
         plan = [
             (t.question, None, None, *(f"../{page.file(t.image, side)}" for side in t[3:]))
@@ -271,40 +227,63 @@ class _Handler(BaseHTTPRequestHandler):
             "plans": [plan],
             "served": {"agreed": rater.agreed, "answered": rater.answered},
         }
-        paragraphs = re.split(r"\n\s*\n", self.server.store.consent.strip())
-        return study_html(study, consent=paragraphs)
+        html = study_html(study, consent=re.split(r"\n\s*\n", self.store.consent.strip()))
+        return HTMLResponse(html, headers={"Content-Security-Policy": _policy_of(html)})
 
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Send a status and its name; nothing of the request."""
-        headers = {"Retry-After": "1"} if code == HTTPStatus.TOO_MANY_REQUESTS else {}
-        text = f"{HTTPStatus(code).phrase}\n".encode()
-        self._send(code, text, "text/plain; charset=utf-8", headers)
+    async def _take(self, request: Request) -> Response:
+        """Store the consent or one answer of a rater; send the number of answers stored."""
+        rater = await run_in_threadpool(self._rater, request)
+        if not self.of_rater.allows(rater.participant, time.monotonic()):
+            raise HTTPException(429)
+        if request.headers.get("Content-Type") != "application/json":
+            raise HTTPException(415)
+        try:
+            message = _MESSAGE.validate_json(await request.body())
+        except ValidationError:
+            raise HTTPException(400) from None
+        return JSONResponse({"answered": await run_in_threadpool(self._store, rater, message)})
 
-    def _send(
-        self, code: int, data: bytes, media_type: str, headers: Mapping[str, str] | None = None
-    ) -> None:
-        self.send_response(code)
-        basic = {"Content-Type": media_type, "Content-Length": str(len(data))}
-        basic |= {"Cache-Control": "no-store", "Content-Security-Policy": _POLICY}
-        for name, value in (_HEADERS | basic | dict(headers or {})).items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
+    def _store(self, rater: Rater, message: _Consent | _Answer) -> int:
+        if isinstance(message, _Consent):
+            self.store.agree(rater.participant)
+            return rater.answered
+        if not rater.agreed:
+            raise HTTPException(403)
+        answered = self.store.add(rater.participant, **message.model_dump())
+        if answered is None:
+            raise HTTPException(409)
+        return answered
 
-    def version_string(self) -> str:
-        """Return the name of the server, without versions."""
-        return "study"
+    def _image(self, request: Request) -> Response:
+        path = self.images.get(request.path_params["name"])
+        if path is None:
+            raise HTTPException(404)
+        kept = {"Cache-Control": "private, max-age=600"}
+        return Response(path.read_bytes(), headers=kept, media_type="image/jpeg")
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Log nothing: the consent text promises that addresses are not stored."""
+    def _rater(self, request: Request) -> Rater:
+        rater = self.store.rater(request.path_params["token"])
+        if rater is None:
+            raise HTTPException(404)
+        return rater
 
 
-def _policy_of(html: bytes) -> dict[str, str]:
+def _unavailable(_: Request, error: Exception) -> Response:
+    """Answer while the file cannot be written, such as on a full disk; the page tries again."""
+    print(f"a request failed: {error}", file=sys.stderr, flush=True)
+    return PlainTextResponse("Service Unavailable", 503)
+
+
+def _gone(_request: Request, _error: Exception) -> Response:
+    """Answer a client that left before all of its request arrived."""
+    return PlainTextResponse("Bad Request", 400)
+
+
+def _policy_of(html: str) -> str:
     """Return the policy that allows a page its own style sheet and script, and no others."""
     parts = [_POLICY, "img-src 'self' data:", "connect-src 'self'"]
-    for kind, name in ((b"style", "style-src"), (b"script", "script-src")):
-        inline = re.findall(b"<%b>(.*?)</%b>" % (kind, kind), html, re.DOTALL)
-        digests = (b64encode(sha256(text).digest()).decode() for text in inline)
+    for kind, name in (("style", "style-src"), ("script", "script-src")):
+        inline = re.findall(f"<{kind}>(.*?)</{kind}>", html, re.DOTALL)
+        digests = (b64encode(sha256(text.encode()).digest()).decode() for text in inline)
         parts.append(" ".join([name, *(f"'sha256-{digest}'" for digest in digests)]))
-    return {"Content-Security-Policy": "; ".join(parts)}
+    return "; ".join(parts)

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, Self
-
-from pydantic import ValidationError
 
 from lightning_colorize.common.errors import UsageError, first_line
 from lightning_colorize.reports.perception.answers import FORMAT, VERSION
@@ -32,6 +32,10 @@ CREATE TABLE answers (
 );
 PRAGMA application_id = {_APPLICATION};
 """
+_RATER = (
+    "SELECT participant, plan, agreed IS NOT NULL, (SELECT count(*) FROM answers "
+    "WHERE answers.participant = raters.participant) FROM raters WHERE"
+)
 
 
 @dataclass(frozen=True)
@@ -77,19 +81,16 @@ class AnswerStore:
         try:
             (application,) = self._connection.execute("PRAGMA application_id").fetchone()
             if application != _APPLICATION:
-                raise UsageError(f"{path} is a database, but not of a study")
+                raise ValueError("it is a database, but not of a study")
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             page, self.consent = self._connection.execute("SELECT * FROM study").fetchone()
             self.page = StudyPage.model_validate_json(page)
-        except (sqlite3.Error, ValidationError) as error:
+        except (sqlite3.Error, ValueError) as error:
             self.close()
             raise UsageError(
                 f"{path} cannot be read as answers of a study: {first_line(error)}"
             ) from None
-        except UsageError:
-            self.close()
-            raise
 
     @classmethod
     def serving(cls, path: Path, page: StudyPage, consent: str | None, default: str) -> Self:
@@ -150,12 +151,8 @@ class AnswerStore:
 
     def rater(self, token: str) -> Rater | None:
         """Return the rater of a token; None if it is unknown."""
-        query = (
-            "SELECT participant, plan, agreed IS NOT NULL, (SELECT count(*) FROM answers "
-            "WHERE answers.participant = raters.participant) FROM raters WHERE token = ?"
-        )
         with self._lock:
-            row = self._connection.execute(query, (token,)).fetchone()
+            row = self._connection.execute(f"{_RATER} token = ?", (token,)).fetchone()
         return row and Rater(row[0], row[1], bool(row[2]), row[3])
 
     def agree(self, participant: str) -> None:
@@ -182,11 +179,8 @@ class AnswerStore:
             shorter.
         """
         with self._transaction() as connection:
-            query = (
-                "SELECT plan, (SELECT count(*) FROM answers "
-                "WHERE answers.participant = raters.participant) FROM raters WHERE participant = ?"
-            )
-            plan, count = connection.execute(query, (participant,)).fetchone()
+            found = connection.execute(f"{_RATER} participant = ?", (participant,))
+            _, plan, _, count = found.fetchone()
             if trial > count or trial >= len(self.page.plans[plan]):
                 return None
             if trial < count:
@@ -197,17 +191,15 @@ class AnswerStore:
 
     def documents(self) -> Iterator[dict[str, Any]]:
         """Yield the answers of each rater who gave any, in the form that the page saves."""
-        query = "SELECT participant, plan, agreed FROM raters ORDER BY rowid"
+        query = (
+            "SELECT participant, plan, agreed, trial, answer, milliseconds, stored "
+            "FROM raters JOIN answers USING (participant) ORDER BY raters.rowid, trial"
+        )
         with self._lock:
-            raters = self._connection.execute(query).fetchall()
-        for participant, plan, agreed in raters:
-            query = "SELECT trial, answer, milliseconds, stored FROM answers WHERE participant = ?"
-            with self._lock:
-                rows = self._connection.execute(query + " ORDER BY trial", (participant,))
-                given = rows.fetchall()
-            if not given:
-                continue
-            trials = [self._trial(plan, *row[:3]) for row in given]
+            rows = self._connection.execute(query).fetchall()
+        for (participant, plan, agreed), group in groupby(rows, key=itemgetter(0, 1, 2)):
+            given = list(group)
+            trials = [self._trial(plan, *row[3:6]) for row in given]
             passed = [trial["passed"] for trial in trials if trial["check"]]
             yield {
                 "format": FORMAT,

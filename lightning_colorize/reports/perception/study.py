@@ -16,18 +16,18 @@ from lightning_colorize.color import to_lab, to_rgb_in_gamut
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.progress import progress
+from lightning_colorize.common.text import decodable
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import ImageError
-from lightning_colorize.data.images import FileImages
+from lightning_colorize.data.image_set import FileImages
 from lightning_colorize.data.splits import random_subset
 from lightning_colorize.evaluation.choice import is_grey
 from lightning_colorize.evaluation.data import category_of
-from lightning_colorize.reports.comparison.images import printable
+from lightning_colorize.models.whole import seen_side
 from lightning_colorize.reports.comparison.plan import Plan
 from lightning_colorize.reports.perception.answers import FORMAT, VERSION
 from lightning_colorize.reports.perception.page import IMAGES, STUDY, study_html
-from lightning_colorize.reports.perception.plan import CHECKS, TRIALS, Question, make_plan
-from lightning_colorize.tasks.prediction import seen_side
+from lightning_colorize.reports.perception.plan import Question, make_plan
 
 _COUNT = 60  # images; more than one participant sees
 _SIDE = 384  # largest short side of an image, in pixels
@@ -77,7 +77,7 @@ def write_study(plan: Plan) -> None:
         "questions": questions,
         "images": images,
         "plans": [
-            make_plan(len(plan.systems), categories, questions, TRIALS, CHECKS, plan.seed + i)
+            make_plan(len(plan.systems), categories, questions, plan.seed + i)
             for i in range(_PLANS)
         ],
     }
@@ -124,10 +124,10 @@ def _write(plan: Plan, chosen: FileImages, index: int, folder: Path) -> dict[str
     rgb = resize_short_side(read, seen_side(height, width, side))
     if plan.truth and is_grey(rgb):
         return None
-    colored = [system.color_one(name, rgb, plan.size) for system in plan.systems]
+    colored = [system.color_whole(name, rgb, plan.size) for system in plan.systems]
     return {
-        "name": printable(name),
-        "category": printable(category_of(name)),
+        "name": decodable(name),
+        "category": decodable(category_of(name)),
         "truth": _save(rgb, folder, plan.seed) if plan.truth else None,
         "systems": [_save(each, folder, plan.seed) for each in colored],
         "broken": _save(wrong_colors(rgb, plan.seed + index), folder, plan.seed),

@@ -3,18 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning_colorize.common.text import UNKNOWN
+from lightning_colorize.common.text import UNKNOWN, format_time
 from lightning_colorize.metrics.spec import BASELINES, CONFIDENCE
 from lightning_colorize.reports.kit.table import Cell, Column, Row, Table, format_count, make_row
 from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.runs.result import RunResult
-from lightning_colorize.sweeps.spec import Metric
+from lightning_colorize.sweeps.spec import SweepMetric
 from lightning_colorize.sweeps.status import (
     SEED,
     Labels,
     LeaderboardEntry,
     TrialRow,
-    clock,
     format_value,
 )
 
@@ -30,7 +29,9 @@ class SweepTables:
         by_state: The trials of each state that occurs.
     """
 
-    def __init__(self, table: Sequence[TrialRow], labels: Labels, metric: Metric | None) -> None:
+    def __init__(
+        self, table: Sequence[TrialRow], labels: Labels, metric: SweepMetric | None
+    ) -> None:
         self.table = table
         self.labels = labels
         self.metric = metric
@@ -74,7 +75,7 @@ class SweepTables:
             make_row(
                 str(row.number),
                 *self._values(row.values),
-                clock(row.seconds),
+                format_time(row.seconds),
                 *self._costs([row]),
             )
             for row in self.by_state.get("finished", [])
@@ -92,7 +93,7 @@ class SweepTables:
                 Cell(row.reason or "", kind="text wide"),
                 *([] if metric is None else [format_value(row.value)]),
                 str(len(row.history)),
-                clock(row.seconds),
+                format_time(row.seconds),
                 Cell(self.labels.changes(row.values), kind="text"),
             )
             for state in ("failed", "pruned", "running", "waiting")
@@ -115,7 +116,7 @@ class SweepTables:
             make_row(
                 state,
                 f"{len(group):,}",
-                clock(sum(row.seconds or 0.0 for row in group)),
+                format_time(sum(row.seconds or 0.0 for row in group)),
                 self._images_seen(group),
             )
             for state, group in [*self.by_state.items(), ("all", self.table)]
@@ -153,7 +154,7 @@ class SweepTables:
             *self._values(entry.values),
             *([Cell(seeds, kind="wrap")] if SEED in self.labels.names else []),
             Cell(numbers, repeats if entry.repeats else [], kind="wrap"),
-            clock(sum(row.seconds or 0.0 for row in entry.trials)),
+            format_time(sum(row.seconds or 0.0 for row in entry.trials)),
             *self._costs(entry.trials),
             kind="first" if rank == 1 else "",
         )

@@ -1,5 +1,6 @@
 """The banner at the start of a run."""
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,13 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.text import Text
 
+from lightning_colorize.common.text import printable
 from lightning_colorize.networks import parameter_count
 from lightning_colorize.tasks import CGANTask
-from lightning_colorize.training.loggers import describe_loggers
+from lightning_colorize.training.loggers.build import describe_loggers
+
+# Characters of the class names that the banner lists.
+_LISTED = 60
 
 
 class Banner(Callback):
@@ -57,11 +62,27 @@ def banner_rows(trainer: Trainer, pl_module: LightningModule) -> list[tuple[str,
         ("network", f"{trainable:,} parameters trainable, {frozen:,} frozen"),
         ("encoder", f"{type(net.encoder).__name__}, weights: {net.encoder.weights_from}"),
         ("images", f"{counts}; {datamodule.size} px"),
+        *condition_rows(datamodule),
         ("batch", batch),
         ("rate", f"{_rates(trainer, pl_module)}; not scaled with the batch"),
         ("loggers", describe_loggers(trainer.loggers)),
         ("run", f"{Path(trainer.default_root_dir)}"),
     ]
+
+
+def condition_rows(datamodule: Any) -> list[tuple[str, str]]:
+    """Return the rows of labels and texts, if the images have any."""
+    rows = []
+    notes = {s: datamodule.originals(s).notes for s in datamodule.counts()}
+    if names := datamodule.label_names:
+        found = {label for s in notes if s != "train" for label in notes[s].labels or ()}
+        others = found - {"", *names}
+        more = f"; {len(others)} only in val or test, used as none" if others else ""
+        listed = textwrap.shorten(printable(", ".join(names)), _LISTED, placeholder=" ...")
+        rows.append(("labels", f"{len(names):,}: {listed}{more}"))
+    if texts := {s: sum(map(bool, own.texts)) for s, own in notes.items() if own.texts}:
+        rows.append(("texts", ", ".join(f"{count:,} {split}" for split, count in texts.items())))
+    return rows
 
 
 def _rates(trainer: Trainer, pl_module: LightningModule) -> str:

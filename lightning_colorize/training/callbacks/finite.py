@@ -8,7 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lightning_colorize.common.errors import UsageError, WorkError
-from lightning_colorize.tasks.checkpoint import first_not_finite, optimizer_states
+from lightning_colorize.models.checkpoint import first_not_finite, optimizer_states
 
 _EVERY = 50  # losses of a check, which waits for the device
 
@@ -22,8 +22,7 @@ class FiniteTraining(Callback):
 
     Predictions and their loss are checked in each validation, and weights before they are saved: a
     checkpoint is never replaced by one that is not finite. In between, a run ends when no loss of
-    many batches is finite. Single ones do not matter, such as those of steps which 16-mixed
-    precision skips.
+    many batches is finite. A few such losses do no harm: 16-mixed precision skips their steps.
     """
 
     def __init__(self) -> None:
@@ -82,11 +81,7 @@ class FiniteTraining(Callback):
         self._check(trainer, None if name is None else f"{name} is")
 
     def _check(self, trainer: Trainer, what: str | None = None) -> None:
-        """End the run if something, or each of many losses, is not finite in any process.
-
-        Raises:
-            TrainingDiverged: If so.
-        """
+        """End the run if something, or each of many losses, is not finite in any process."""
         steps = [step for step, _ in self._losses]
         tensors = [tensor for _, tensor in self._losses]
         values = torch.stack(tensors).flatten().tolist() if tensors else []

@@ -13,13 +13,12 @@ from lightning_colorize.color import fit_gamut, to_lab, to_rgb
 from lightning_colorize.data import ColorizationDataModule
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import ImageError
-from lightning_colorize.data.images import ImageSet
+from lightning_colorize.data.image_set import ImageSet
 from lightning_colorize.metrics import per_image
+from lightning_colorize.models.whole import seen_side
 from lightning_colorize.runs.images import BestImage, ImageArray, write_best_images
-from lightning_colorize.tasks.prediction import seen_side
-from lightning_colorize.training.callbacks.best_checkpoint import BestCheckpoint
-from lightning_colorize.training.loggers import log_images
-from lightning_colorize.training.loggers.base import as_image
+from lightning_colorize.training.callbacks.checkpoints import BestCheckpoint
+from lightning_colorize.training.loggers.build import as_image, log_images
 
 
 class ImageGrids(Callback):
@@ -52,7 +51,9 @@ class ImageGrids(Callback):
         # A compiled network would be compiled again for each shape.
         with torch.compiler.set_stance("force_eager"):
             self._colored = [_colored(pl_module, name, rgb) for name, rgb in self._images]
-        if self._colored and self._is_due(trainer):
+        epoch = trainer.current_epoch + 1
+        last = trainer.should_stop or epoch == trainer.max_epochs
+        if self._colored and (last or epoch % self.every_n_epochs == 0):
             grid = _stack([image.row for image in self._colored])
             log_images(trainer.loggers, "val/grid", grid, trainer.global_step)
 
@@ -60,11 +61,6 @@ class ImageGrids(Callback):
         """Save the images if this epoch is the best so far."""
         if not trainer.sanity_checking and self.best.is_best(trainer) and self._colored:
             write_best_images(Path(trainer.default_root_dir), self._colored)
-
-    def _is_due(self, trainer: Trainer) -> bool:
-        epoch = trainer.current_epoch + 1
-        last = trainer.should_stop or epoch == trainer.max_epochs
-        return last or epoch % self.every_n_epochs == 0
 
 
 def _spread(images: ImageSet, count: int, size: int) -> Iterator[tuple[str, Tensor]]:

@@ -10,7 +10,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from lightning_colorize.common.processes import is_first_process
-from lightning_colorize.training.callbacks.last_checkpoint import LastCheckpoint, resumable
+from lightning_colorize.training.callbacks.checkpoints import LastCheckpoint, resumable
 
 # Clusters send SIGUSR1 before the time limit; Windows does not have it.
 _SIGNALS = [
@@ -38,7 +38,7 @@ class GracefulStop(Checkpoint):
 
     On Ctrl-C, Lightning writes no checkpoint and may stop in the middle of an optimizer step; on
     SIGTERM it exits with 0. This callback waits for the end of the batch or validation; in the test
-    it stops at the next batch. A second Ctrl-C stops at once. (It is a `Checkpoint`, because
+    it stops at the next batch. A second Ctrl-C stops immediately. (It is a `Checkpoint`, because
     Lightning calls those after all other callbacks.)
 
     Several processes synchronize signals every few batches and at the end of each epoch, as each
@@ -63,20 +63,14 @@ class GracefulStop(Checkpoint):
         """Share a signal that came too late to end the training."""
         self._is_signaled(trainer)
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set the handlers again."""
-        self.on_train_start(trainer, pl_module)
+    on_test_start = on_train_start
 
     def on_test_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Stop the test; Lightning ends the other processes with rank 0."""
         self.stop_if_signaled()
 
     def stop_if_signaled(self) -> None:
-        """End the run if a signal was received.
-
-        Raises:
-            RunInterrupted: If so.
-        """
+        """End the run if a signal was received."""
         if self.received is not None:
             raise RunInterrupted(self.received)
 
@@ -100,11 +94,10 @@ class GracefulStop(Checkpoint):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Stop; only here have the loggers received what the last batch logged."""
-        self._stop_if_saved()
+        if self._saved:
+            self.stop_if_signaled()
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop."""
-        self._stop_if_saved()
+    on_train_epoch_start = on_train_batch_start
 
     def _is_signaled(self, trainer: Trainer) -> bool:
         if trainer.world_size > 1:
@@ -113,10 +106,6 @@ class GracefulStop(Checkpoint):
             self.received = signal.Signals(received) if received else None
         return self.received is not None
 
-    def _stop_if_saved(self) -> None:
-        if self._saved:
-            self.stop_if_signaled()
-
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
@@ -124,6 +113,6 @@ class GracefulStop(Checkpoint):
         if is_first_process():
             print(
                 f"\n{self.received.name}: writing a checkpoint after this batch "
-                "(Ctrl-C again stops at once)",
+                "(Ctrl-C again stops immediately)",
                 file=sys.stderr,
             )

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import cast
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -11,9 +12,9 @@ from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, read_image
 from lightning_colorize.data.sources.listing import list_images
+from lightning_colorize.models.whole import colorize_image
 from lightning_colorize.tasks import ColorizationTask
-from lightning_colorize.tasks.prediction import colorize_image
-from lightning_colorize.training.loggers import log_images
+from lightning_colorize.training.loggers.build import log_images
 
 _MOST = 16  # images, the first by name
 _SHOWN_SIDE = 256  # pixels of the short side of logged images
@@ -62,10 +63,10 @@ class PredictFolder(Callback):
     def _color(self, trainer: Trainer, pl_module: LightningModule, kind: str) -> None:
         if not trainer.is_global_zero:
             return
-        assert isinstance(pl_module, ColorizationTask)
+        model = cast(ColorizationTask, pl_module).to_model()
         for name, rgb in self.images.items():
             try:
-                colored = colorize_image(pl_module, rgb, self.size)
+                colored = colorize_image(model, rgb, self.size)
             except FloatingPointError as error:
                 print(f"Not colored during training: {name}: {error}")
                 continue

@@ -13,15 +13,15 @@ from lightning_colorize.runs.folder import BEST
 from lightning_colorize.runs.result import RUNNING, RunResult
 from lightning_colorize.tasks import ColorizationTask
 from lightning_colorize.training.callbacks.baselines import BaselineMetrics
-from lightning_colorize.training.callbacks.best_checkpoint import BestCheckpoint
-from lightning_colorize.training.callbacks.early_stop import EarlyStop
+from lightning_colorize.training.callbacks.checkpoints import BestCheckpoint
 from lightning_colorize.training.callbacks.gan_health import GANHealth
 from lightning_colorize.training.callbacks.interrupt import RunInterrupted
 from lightning_colorize.training.callbacks.throughput import Throughput
-from lightning_colorize.training.callbacks.validations import Validations
+from lightning_colorize.training.callbacks.validations import EarlyStop, Validations
 
 # Seconds of training between two updates of the file.
 _UPDATE_EVERY = 10.0
+_SAVED = ("metrics", "batches", "images", "seconds", "device_seconds", "restarts")
 
 
 class ResultWriter(Callback):
@@ -64,7 +64,7 @@ class ResultWriter(Callback):
         self._since: float | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock; record a restart at once, as the process may be killed again."""
+        """Start the clock; record a restart immediately, as the process may be killed again."""
         self._begun = True
         self._devices = trainer.world_size
         self._since = time.monotonic()
@@ -95,7 +95,7 @@ class ResultWriter(Callback):
         self._stop_clock(last=True)
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         untested = self.test and datamodule.has("test")
-        self.write(trainer, pl_module, "interrupted" if untested else self._status(trainer))
+        self.write(trainer, pl_module, "interrupted" if untested else _ended(trainer))
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write that the run continues, even if nothing was left to train."""
@@ -104,7 +104,7 @@ class ResultWriter(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the test metrics."""
-        self.write(trainer, pl_module, self._status(trainer))
+        self.write(trainer, pl_module, _ended(trainer))
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -119,25 +119,16 @@ class ResultWriter(Callback):
     def state_dict(self) -> dict[str, Any]:
         """Return the counts so far."""
         self._stop_clock()
-        return {
-            "metrics": self.metrics,
-            "batches": self.batches,
-            "images": self.images,
-            "seconds": self.seconds,
-            "device_seconds": self.device_seconds,
-            "restarts": self.restarts,
-        }
+        return {name: getattr(self, name) for name in _SAVED}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the counts of the resumed run."""
-        self.metrics = state_dict["metrics"]
-        self.batches = state_dict["batches"]
-        self.images = state_dict["images"]
-        self.seconds = state_dict["seconds"]
+        for name in _SAVED:
+            setattr(self, name, state_dict[name])
         # The file may be newer than the checkpoint: restarts and time that a kill lost.
         written = RunResult.read(self.folder) or RunResult("interrupted")
-        self.restarts = max(state_dict["restarts"], written.restarts or 0) + 1
-        self.device_seconds = max(state_dict["device_seconds"], (written.device_hours or 0) * 3600)
+        self.restarts = max(self.restarts, written.restarts or 0) + 1
+        self.device_seconds = max(self.device_seconds, (written.device_hours or 0) * 3600)
 
     def write(self, trainer: Trainer, pl_module: LightningModule, status: str) -> None:
         """Write `result.json`, in the first process."""
@@ -148,7 +139,7 @@ class ResultWriter(Callback):
         trainable, frozen = parameter_count(cast(ColorizationTask, pl_module).net)
         RunResult(
             status=status,
-            stop_requested=self._stop_requested(trainer),
+            stop_requested=any(isinstance(each, Validations) for each in _stopped_by(trainer)),
             metrics=dict(self.metrics),
             baselines={name: dict(row) for name, row in self.baselines.table.items()},
             best_checkpoint=BEST if (self.folder / BEST).is_file() else None,
@@ -176,20 +167,16 @@ class ResultWriter(Callback):
         self.device_seconds += (now - self._since) * self._devices
         self._since = None if last else now
 
-    @staticmethod
-    def _stop_requested(trainer: Trainer) -> bool:
-        """Return whether the file `stop` ended the run."""
-        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        return any(isinstance(callback, Validations) and callback.stopped for callback in callbacks)
 
-    @staticmethod
-    def _status(trainer: Trainer) -> str:
-        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        early = any(
-            isinstance(callback, EarlyStop | GANHealth | Validations) and callback.stopped
-            for callback in callbacks
-        )
-        return "stopped_early" if early else "finished"
+def _ended(trainer: Trainer) -> str:
+    return "stopped_early" if _stopped_by(trainer) else "finished"
+
+
+def _stopped_by(trainer: Trainer) -> list[Callback]:
+    """Return the callbacks that ended the run early."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    kinds = (EarlyStop, GANHealth, Validations)
+    return [callback for callback in callbacks if isinstance(callback, kinds) and callback.stopped]
 
 
 def _logged(trainer: Trainer, *prefixes: str) -> dict[str, float]:

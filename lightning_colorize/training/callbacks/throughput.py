@@ -1,6 +1,6 @@
 """Training throughput: images per second, time spent waiting for data, memory.
 
-Rates are those of the steady state: training steps with their hooks and logging, without
+Rates are measured in the steady state: training steps with their hooks and logging, without
 validations, checkpoints, ends of epochs and the first batches of each process. The clock starts
 when a batch is requested and stops when anything but the next batch follows. It is read, and the
 GPU synchronized, only then and where metrics are logged.
@@ -10,7 +10,8 @@ the wait for data, and starts at zero when a run is resumed.
 """
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
+from operator import sub
 from typing import Any
 
 import torch
@@ -27,19 +28,14 @@ class Totals:
     """Sums over the steady state of a run.
 
     Attributes:
-        images: Images, of all processes.
-        seconds: Wall time of a process.
+        images: Images of all processes.
+        seconds: Wall time of one process.
         waited: Seconds spent waiting for data, in the process that waited longest.
     """
 
     images: int = 0
     seconds: float = 0.0
     waited: float = 0.0
-
-    def since(self, former: "Totals") -> "Totals":
-        """Return the difference to former sums."""
-        mine, theirs = asdict(self), asdict(former)
-        return Totals(**{name: mine[name] - theirs[name] for name in mine})
 
     def rates(self) -> dict[str, float | None]:
         """Return the rates of these sums; None for those that are unknown."""
@@ -53,8 +49,8 @@ class Throughput(Callback):
     """Logs the throughput as often as metrics are logged, and sums it up over the run.
 
     Logs `throughput/images_per_second` and `throughput/data_wait` (share of the time, 0 to 1) since
-    they were last logged, and on GPUs `throughput/peak_memory` (GiB). Of several processes, the
-    wait is that of the one that waits longest: the others wait for it.
+    they were last logged, and on GPUs `throughput/peak_memory` (GiB). With several
+    processes, the longest wait counts: the other processes wait for it.
 
     Attributes:
         totals: The sums so far.
@@ -137,7 +133,7 @@ class Throughput(Callback):
     def _log(self, trainer: Trainer, step: int) -> None:
         self._read()
         self._reduce(trainer)
-        window = self.totals.since(self._logged)
+        window = Totals(*map(sub, astuple(self.totals), astuple(self._logged)))
         self._logged = replace(self.totals)
         self._logged_step = step
         values = {**window.rates(), "peak_memory": self.memory / 2**30 or None}

@@ -1,16 +1,17 @@
-"""Builds the loggers of a run, and logs to all of them at once."""
+"""Builds the loggers of a run, and logs images to all of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+import torch
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
 from lightning_colorize.common.processes import is_first_process
-from lightning_colorize.runs.folder import flatten
-from lightning_colorize.training.loggers.base import RunLogger, as_image
-from lightning_colorize.training.loggers.files import CsvRun, ImageFiles
+from lightning_colorize.runs.images import ImageArray
+from lightning_colorize.training.loggers.base import RunLogger
+from lightning_colorize.training.loggers.files import RunFiles
 from lightning_colorize.training.loggers.tensorboard import TensorBoardRun
 from lightning_colorize.training.loggers.wandb_mode import WandbMode, wandb_mode
 from lightning_colorize.training.loggers.wandb_run import WandbRun
@@ -30,12 +31,9 @@ def build_loggers(
         resume_step: `global_step` of the checkpoint that is resumed. Entries from this step on are
             dropped, because these steps are trained again.
     """
-    loggers: list[Logger] = []
-    if options.csv:
-        loggers.append(CsvRun(folder, resume_step))
+    loggers: list[Logger] = [RunFiles(folder, options.csv, resume_step)]
     if options.tensorboard:
         loggers.append(TensorBoardRun(folder, resume_step))
-    loggers.append(ImageFiles(folder))
     # Only rank 0 has a W&B run; the other ranks need no check.
     mode = wandb_mode(options.wandb) if is_first_process() else WandbMode("offline")
     if mode.mode != "disabled":
@@ -45,26 +43,15 @@ def build_loggers(
 
 def describe_loggers(loggers: Sequence[Logger]) -> str:
     """Return the loggers and their modes in one line, for the banner."""
-    names = [logger.description for logger in loggers if isinstance(logger, RunLogger)]
-    return ", ".join(name for name in names if name) or "none"
-
-
-def log_config(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
-    """Log the whole configuration with dotted names.
-
-    Call it once per process; these loggers ignore Lightning's `log_hyperparams`.
-    """
-    flat = flatten(config)
-    for logger in loggers:
-        if isinstance(logger, RunLogger):
-            logger.log_config(flat)
+    names = [logger.description for logger in _ours(loggers)]
+    return ", ".join(filter(None, names)) or "none"
 
 
 def log_images(loggers: Sequence[Logger], name: str, image: Tensor, step: int) -> None:
     """Log an image to W&B, TensorBoard and `<run>/images/<name>_<step>.png`.
 
     Args:
-        loggers: The run's loggers; those of other packages are skipped.
+        loggers: The run's loggers; loggers of other packages are skipped.
         name: A name like a metric's: `val/grid`.
         image: (3, H, W), uint8, sRGB in 0..255.
         step: `global_step`.
@@ -73,16 +60,26 @@ def log_images(loggers: Sequence[Logger], name: str, image: Tensor, step: int) -
         TypeError: If the image is not uint8.
     """
     pixels = as_image(image)
-    for logger in loggers:
-        if isinstance(logger, RunLogger):
-            logger.add_image(name, pixels, step)
+    for logger in _ours(loggers):
+        logger.add_image(name, pixels, step)
+
+
+def as_image(image: Tensor) -> ImageArray:
+    """Return an image, (3, H, W) on any device, as (H, W, 3) on the CPU.
+
+    Raises:
+        TypeError: If it is not uint8; W&B silently shows float images black.
+    """
+    if image.dtype != torch.uint8:
+        raise TypeError(f"images are logged as uint8 in 0..255, not as {image.dtype}")
+    return np.ascontiguousarray(image.movedim(0, -1).cpu().numpy())
 
 
 def close_loggers(loggers: Sequence[Logger], *, failed: bool = False) -> None:
-    """Write pending entries and finish the W&B run, after the last fit or test.
+    """Write pending entries and finish the W&B run, after the last fit or test."""
+    for logger in _ours(loggers):
+        logger.close(failed)
 
-    Lightning calls `finalize` after each of them, which is too early.
-    """
-    for logger in loggers:
-        if isinstance(logger, RunLogger):
-            logger.close(failed)
+
+def _ours(loggers: Sequence[Logger]) -> Iterator[RunLogger]:
+    return (logger for logger in loggers if isinstance(logger, RunLogger))

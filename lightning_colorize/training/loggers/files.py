@@ -10,43 +10,51 @@ from torch import Tensor
 from lightning_colorize.runs.folder import METRICS, THROUGHPUT
 from lightning_colorize.runs.images import ImageArray, write_image
 from lightning_colorize.runs.metrics_file import MetricsFile
-from lightning_colorize.training.loggers.base import FolderLogger
+from lightning_colorize.training.loggers.base import RunLogger
 
 _PREFIX = "throughput/"
 
 
-class CsvRun(FolderLogger):
-    """Logs metrics to `<run>/metrics.csv`, which grows over resumes.
+class RunFiles(RunLogger):
+    """Logs metrics to `<run>/metrics.csv`, which grows over resumes, and images to `<run>/images/`.
 
     Throughput differs between equal runs, so it goes into `throughput.csv`: equal runs leave equal
     metrics.
     """
 
-    description = "CSV"
+    version = ""  # a run folder is one version
 
-    def __init__(self, folder: Path, resume_step: int | None = None) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, csv: bool = True, resume_step: int | None = None) -> None:
+        super().__init__()
+        self.description = "CSV" if csv else ""
+        self._folder = folder
         self._resume_step = resume_step
         self._files: dict[str, MetricsFile] = {}
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self._folder.name
+
+    @property
+    def save_dir(self) -> str:
+        """The run folder."""
+        return str(self._folder)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Add metrics to the row of a step; without a step, to the last row."""
-        values = {name: v.item() if isinstance(v, Tensor) else v for name, v in metrics.items()}
-        rates = {name: value for name, value in values.items() if name.startswith(_PREFIX)}
-        others = {name: value for name, value in values.items() if name not in rates}
-        for name, part in ((THROUGHPUT, rates), (METRICS, others)):
-            if part and name not in self._files:
-                self._files[name] = MetricsFile(self._folder / name, self._resume_step)
-            if part:
-                self._files[name].update(step, part)
-
-
-class ImageFiles(FolderLogger):
-    """Writes images to `<run>/images/`; ignores metrics."""
-
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Do nothing."""
+        if not self.description:
+            return
+        parts: dict[str, dict[str, Any]] = {THROUGHPUT: {}, METRICS: {}}
+        for name, value in metrics.items():
+            file = THROUGHPUT if name.startswith(_PREFIX) else METRICS
+            parts[file][name] = value.item() if isinstance(value, Tensor) else value
+        for file, values in parts.items():
+            if values and file not in self._files:
+                self._files[file] = MetricsFile(self._folder / file, self._resume_step)
+            if values:
+                self._files[file].update(step, values)
 
     @rank_zero_only
     def add_image(self, name: str, image: ImageArray, step: int) -> None:

@@ -29,12 +29,30 @@ class TensorBoardRun(RunLogger, TensorBoardLogger):
         )
 
     @rank_zero_only
-    def log_config(self, config: Mapping[str, Any]) -> None:
-        """Log the configuration to the TEXT page, one line per name, and to the HPARAMS page."""
+    def log_hyperparams(  # type: ignore[override]
+        self, params: Mapping[str, Any], *args: Any, **kwargs: Any
+    ) -> None:
+        """Log the configuration to the TEXT page, one line per name, and to the HPARAMS page.
+
+        Lightning's logger would put the hyperparameters into a folder of their own, which
+        TensorBoard lists as another run.
+        """
+        from torch.utils.tensorboard.summary import hparams
+
         # Four spaces: Markdown would interpret the underscores of names.
-        lines = [f"    {name}: {value}" for name, value in config.items()]
+        lines = [f"    {name}: {value}" for name, value in params.items()]
         self.experiment.add_text("config", "\n".join(lines), global_step=0)
-        self._log_hparams(config)
+        shown = {
+            name.replace(".init_args", ""): value
+            if isinstance(value, bool | int | float | str)
+            else str(value)
+            for name, value in params.items()
+            if not name.startswith(_NO_HPARAMS)
+        }
+        # Without the experiment's summary: TensorBoard would use one run's for all runs, and
+        # hide the arguments that only other runs have.
+        _, start, _ = hparams(shown, {})  # type: ignore[no-untyped-call]
+        self.experiment._get_file_writer().add_summary(start)
 
     @rank_zero_only
     def add_image(self, name: str, image: ImageArray, step: int) -> None:
@@ -50,18 +68,3 @@ class TensorBoardRun(RunLogger, TensorBoardLogger):
     def close(self, failed: bool) -> None:
         """Close the files."""
         self.experiment.close()
-
-    def _log_hparams(self, config: Mapping[str, Any]) -> None:
-        """Log hyperparameters beside the curves: in a folder of their own they would be a run."""
-        from torch.utils.tensorboard.summary import hparams
-
-        named = {name.replace(".init_args", ""): value for name, value in config.items()}
-        shown = {
-            name: value if isinstance(value, bool | int | float | str) else str(value)
-            for name, value in named.items()
-            if not name.startswith(_NO_HPARAMS)
-        }
-        # Without the experiment's summary: TensorBoard would use that of one run for all runs, and
-        # hide the arguments that only other runs have.
-        _, start, _ = hparams(shown, {})  # type: ignore[no-untyped-call]
-        self.experiment._get_file_writer().add_summary(start)

@@ -1,19 +1,17 @@
 """The mode of a Weights & Biases run, determined without importing wandb.
 
-`wandb.init` with a key but without a network blocks for its whole timeout and then raises; without
-a key it prompts for one. Both are checked beforehand.
+W&B has no check of its own: `wandb.init` with a key but without a network blocks for its whole
+timeout and then raises; without a key it prompts for one.
 """
 
 import configparser
-import logging
 import netrc
 import os
-import socket
 import threading
 import time
-import urllib.request
-from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
@@ -30,8 +28,6 @@ _WANDB_MODES: dict[str, Mode] = {
 _SERVERS = ("https://api.wandb.ai", "https://api.forge.coreweave.com")
 _TIMEOUT = 4.0  # seconds; the whole check stays below 5
 
-_log = logging.getLogger(__name__)
-
 
 class WandbMode(NamedTuple):
     """The mode of a W&B run.
@@ -47,12 +43,6 @@ class WandbMode(NamedTuple):
     def fallback(self, reason: str) -> "WandbMode":
         """Return the next best mode where this one fails: offline, then disabled."""
         return WandbMode("offline" if self.mode == "online" else "disabled", reason)
-
-    def warn(self) -> None:
-        """Log in one line why a better mode is not possible."""
-        if self.reason:
-            states = {"offline": "the run is offline", "disabled": "the run continues without it"}
-            _log.warning("W&B: %s (%s)", states[self.mode], self.reason)
 
 
 def wandb_mode(asked: Literal["auto", "online", "offline", "disabled"]) -> WandbMode:
@@ -92,44 +82,36 @@ def _servers() -> tuple[str, ...]:
 def _logged_in(url: str) -> bool:
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    candidates = [Path.home() / ".netrc", Path.home() / "_netrc"]
-    if path := os.environ.get("NETRC"):
-        candidates = [Path(path).expanduser()]
-    for file in candidates:
-        try:
+    given = os.environ.get("NETRC")
+    for file in map(os.path.expanduser, [given] if given else ["~/.netrc", "~/_netrc"]):
+        # Not by requests, which drops the port; W&B stores it.
+        with suppress(OSError, netrc.NetrcParseError, UnicodeDecodeError):
             if netrc.netrc(file).authenticators(urlsplit(url).netloc):
                 return True
-        except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
-            continue
     return False
 
 
-def _reachable(urls: Sequence[str]) -> bool:
+def _reachable(urls: tuple[str, ...]) -> bool:
     """Return whether the server responds under one of its names, within `_TIMEOUT`."""
-    answered = threading.Event()
+    import requests
 
-    def connect(host: str, port: int) -> None:
+    answers: SimpleQueue[bool] = SimpleQueue()
+
+    def ask(url: str) -> None:
         try:
-            socket.create_connection((host, port), timeout=_TIMEOUT).close()
-        except OSError:
-            return
-        answered.set()
+            requests.head(url, timeout=_TIMEOUT)
+        except requests.exceptions.SSLError:
+            answers.put(True)  # W&B may trust another certificate
+        except requests.RequestException:
+            answers.put(False)
+        else:
+            answers.put(True)
 
-    # DNS lookups ignore the timeout of the socket, hence threads.
-    threads = [threading.Thread(target=connect, args=_endpoint(url), daemon=True) for url in urls]
-    for thread in threads:
-        thread.start()
+    # DNS lookups ignore the timeout, hence threads.
+    for url in urls:
+        threading.Thread(target=ask, args=[url], daemon=True).start()
     end = time.monotonic() + _TIMEOUT
-    while time.monotonic() < end and any(thread.is_alive() for thread in threads):
-        if answered.wait(0.05):
-            break
-    return answered.is_set()
-
-
-def _endpoint(url: str) -> tuple[str, int]:
-    """Return the host and port to connect to for a URL: those of its proxy, if any."""
-    parts = urlsplit(url)
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
-        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    return parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
+    try:
+        return any(answers.get(timeout=max(0, end - time.monotonic())) for _ in urls)
+    except Empty:
+        return False

@@ -86,11 +86,13 @@ class WandbRun(RunLogger, WandbLogger):
                 super().log_metrics(metrics, step)
 
     @rank_zero_only
-    def log_config(self, config: Mapping[str, Any]) -> None:
+    def log_hyperparams(  # type: ignore[override]
+        self, params: Mapping[str, Any], *args: Any, **kwargs: Any
+    ) -> None:
         """Log the configuration."""
         with self._guarded():
             if self._started():
-                self.experiment.config.update(dict(config), allow_val_change=True)
+                self.experiment.config.update(dict(params), allow_val_change=True)
 
     @rank_zero_only
     def add_image(self, name: str, image: ImageArray, step: int) -> None:
@@ -102,7 +104,7 @@ class WandbRun(RunLogger, WandbLogger):
 
     @rank_zero_only
     def close(self, failed: bool) -> None:
-        """Finish the run; what is not sent within a minute stays on disk for `wandb sync`."""
+        """Finish the run; entries not sent within a minute stay on disk for `wandb sync`."""
         if self._experiment is not None and not self._closed:
             self._closed = True
             with self._guarded():
@@ -143,7 +145,9 @@ class WandbRun(RunLogger, WandbLogger):
             self._experiment = None
             _teardown()
             self.mode = self.mode.fallback(first_line(error))
-            self.mode.warn()
+            offline = self.mode.mode == "offline"
+            state = "the run is offline" if offline else "the run continues without it"
+            _log.warning("W&B: %s (%s)", state, self.mode.reason)
 
     def _set_up(self, run: Any) -> None:
         for split in ("train", "val", "test"):
@@ -164,7 +168,7 @@ class WandbRun(RunLogger, WandbLogger):
 
 
 def _run_id(folder: Path, options: LoggerOptions) -> str:
-    """Return the given id, else the sweep's, else that of this folder, else a new one."""
+    """Return the given id, else the sweep's, else the id in this folder, else a new one."""
     if chosen := options.wandb_id or os.environ.get("WANDB_RUN_ID"):
         return chosen
     path = folder / WANDB_ID

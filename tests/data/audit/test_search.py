@@ -70,12 +70,17 @@ def features_of(images, quality=60):
     return features
 
 
+def groups_of(features):
+    none = np.zeros(len(features), dtype=np.uint8)
+    return find_duplicates(features, none, none.astype(bool))[0]
+
+
 def joined(features):
     """Return the pairs of images that show the same."""
-    none = np.zeros(len(features), dtype=np.uint8)
-    groups, _ = find_duplicates(features, none, none.astype(bool))
     return {
-        tuple(sorted((group.representative, copy))) for group in groups for copy in group.copies
+        tuple(sorted((group.representative, copy)))
+        for group in groups_of(features)
+        for copy in group.copies
     }
 
 
@@ -175,8 +180,7 @@ def test_a_film_is_one_group(originals, monkeypatch):
     monkeypatch.setattr(duplicates, "find_near", counting)
     frames = [originals[0].rotate(angle / 250) for angle in range(120)]
     features = features_of([*frames, originals[1]])
-    none = np.zeros(len(features), dtype=np.uint8)
-    (film,), _ = find_duplicates(features, none, none.astype(bool))
+    (film,) = groups_of(features)
     assert sorted(film.members) == list(range(120))
     assert len(queries) < 5 * len(features)
 

@@ -41,6 +41,8 @@ JPEGS = [
 ]
 OTHER_JPEGS = {"adobe_cmyk_jpeg": 5, "subsampled_jpeg": 8, "swapped_profile_jpeg": 5}
 
+BOMB = "3,600,000,000 pixels, more than 268,435,456; colorize --max-pixels accepts it"
+
 # The largest difference allowed, in levels of 255.
 TOLERANCES = (
     dict.fromkeys(EXACT, 0) | dict.fromkeys(ROUNDED, 1) | dict.fromkeys(JPEGS, 4) | OTHER_JPEGS
@@ -124,19 +126,18 @@ def test_reduced_decoding_equals_decoding_and_reducing(images, tmp_path, options
 
 def test_grey_profile_of_transparent_images(images, tmp_path):
     path = tmp_path / "image.png"
-    grey, alpha = images.sample_grey(), images.sample_alpha()
+    grey, alpha = images.GREY, images.ALPHA
     profile = images.grey_profile(1.8)
     images.save(path, np.dstack([grey, alpha]), "LA", format="PNG", icc_profile=profile)
     flat = images.over_white(images.as_rgb(grey), alpha)
-    expected = images.srgb_encode((flat / 255) ** (round(1.8 * 256) / 256))
+    expected = images.srgb_encode((flat / 255) ** images.GAMMA_18)
     assert difference(read_image(path), expected) <= 2
 
 
 def test_profiles_are_converted_by_the_colorimetric_intent(images, tmp_path):
     path = tmp_path / "image.png"
-    grey = images.sample_grey()
-    images.save(path, grey, format="PNG", icc_profile=images.profile_of_two_intents())
-    assert difference(read_image(path), images.lightness_shows(grey)) <= 4
+    images.save(path, images.GREY, format="PNG", icc_profile=images.profile_of_two_intents())
+    assert difference(read_image(path), images.lightness_shows(images.GREY)) <= 4
 
 
 def test_srgb_profiles_are_decoded_by_torchvision(images, tmp_path, monkeypatch):
@@ -152,8 +153,8 @@ def test_srgb_profiles_are_decoded_by_torchvision(images, tmp_path, monkeypatch)
 def test_a_profile_for_another_mode_is_ignored(images, tmp_path):
     path = tmp_path / "image.jpg"
     profile = images.swapped_profile()
-    images.save(path, images.sample_grey(), format="JPEG", quality=97, icc_profile=profile)
-    assert difference(read_image(path), images.as_rgb(images.sample_grey())) <= 4
+    images.save(path, images.GREY, format="JPEG", quality=97, icc_profile=profile)
+    assert difference(read_image(path), images.as_rgb(images.GREY)) <= 4
 
 
 @pytest.mark.parametrize(
@@ -161,14 +162,17 @@ def test_a_profile_for_another_mode_is_ignored(images, tmp_path):
     [
         *("jpeg", "grey_jpeg", "adobe_cmyk_jpeg", "swapped_profile_jpeg", "png"),
         *("bmp", "webp", "tiff", "grey16_tiff", "rgb_float_tiff", "grey16_pgm"),
+        *("grey16_png", "rgb16_png"),
     ],
 )
-@pytest.mark.parametrize("share", [0.3, 0.9])
+@pytest.mark.parametrize("share", [0.3, 0.85])
 def test_truncated_files_are_broken(images, tmp_path, kind, share):
     path = tmp_path / "image"
     images.write_truncated(path, kind, share)
     with pytest.raises(ImageError):
         read_image(path)
+    with pytest.raises(ImageError):
+        read_photograph(path.read_bytes(), path)
 
 
 @pytest.mark.parametrize("interlaced", [False, True])
@@ -192,12 +196,11 @@ def test_black_pngs_are_not_truncated(tmp_path, mode):
 
 
 @pytest.mark.parametrize("min_side", [None, 8])
-def test_truncated_jpegs_have_that_reason(images, tmp_path, min_side):
+@pytest.mark.parametrize("missing", [2, 1000])
+def test_truncated_jpegs_have_that_reason(images, tmp_path, min_side, missing):
+    """Without the end marker alone, and without pixels."""
     path = tmp_path / "image.jpg"
-    images.write_truncated(path, "jpeg")
-    with pytest.raises(ImageError, match=r"image\.jpg: truncated$"):
-        read_image(path, min_side)
-    images.write_jpeg_without_end(path)
+    path.write_bytes(images.encoded("jpeg", path)[:-missing])
     with pytest.raises(ImageError, match=r"image\.jpg: truncated$"):
         read_image(path, min_side)
 
@@ -207,14 +210,8 @@ def test_truncated_jpegs_have_that_reason(images, tmp_path, min_side):
     [
         ("empty", "empty file"),
         ("text", "not an image"),
-        (
-            "bomb_jpeg",
-            "3,600,000,000 pixels, more than 268,435,456; colorize --max-pixels accepts it",
-        ),
-        (
-            "bomb_png",
-            "3,600,000,000 pixels, more than 268,435,456; colorize --max-pixels accepts it",
-        ),
+        ("bomb_jpeg", BOMB),
+        ("bomb_png", BOMB),
     ],
 )
 @pytest.mark.parametrize("call", [read_image, header_size])
@@ -231,9 +228,14 @@ def test_large_images_in_tiny_files_are_rejected_before_they_are_decoded(tmp_pat
     path = tmp_path / "image.png"
     Image.new("1", (7000, 6000)).save(path)
     monkeypatch.setattr(ImageFile.ImageFile, "load", None)
+    message = (
+        f"42,000,000 pixels in {path.stat().st_size:,} bytes, more than 100 for each: "
+        "save it uncompressed; colorize --max-density accepts it"
+    )
     for call in (read_image, header_size):
-        with pytest.raises(ImageError, match=r"42,000,000 pixels in .* bytes, more than 100 for"):
+        with pytest.raises(ImageError) as caught:
             call(path)
+        assert caught.value.reason == message
 
 
 @pytest.mark.parametrize("kind", ["png", "rgb_float_tiff", "rgb16_planar_tiff"])
@@ -246,19 +248,17 @@ def test_both_limits_hold_for_every_reader(images, tmp_path, monkeypatch, kind):
         read_photograph(data, tmp_path / "image", Limits(pixels=1000))
 
 
-def test_missing_files_and_folders(tmp_path):
-    with pytest.raises(ImageError, match="No such file or directory"):
-        read_image(tmp_path / "none.jpg")
-    with pytest.raises(ImageError, match="Is a directory"):
-        read_image(tmp_path)
-
-
-def test_devices_and_pipes_are_not_read(tmp_path):
+def test_only_files_are_read(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "link.jpg").symlink_to("pipe.jpg")
     (tmp_path / "device.jpg").symlink_to("/dev/zero")
-    for name in ("pipe.jpg", "link.jpg", "device.jpg"):
-        with pytest.raises(ImageError, match=rf"{name}: not a regular file$"):
+    special = dict.fromkeys(("pipe.jpg", "link.jpg", "device.jpg"), "not a regular file")
+    for name, reason in {
+        **special,
+        "none.jpg": "No such file or directory",
+        "": "Is a directory",
+    }.items():
+        with pytest.raises(ImageError, match=rf"{name}: {reason}$"):
             read_image(tmp_path / name)
 
 
@@ -308,7 +308,9 @@ def test_no_library_prints_warnings(images, tmp_path):
     script = """
 import os, sys
 from pathlib import Path
+from lightning_colorize.common.processes import quiet_decoders
 from lightning_colorize.data.decoding.files import ImageError, read_bytes, read_header, read_image
+quiet_decoders()
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
         read_header(read_bytes(path), path)

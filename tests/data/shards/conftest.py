@@ -11,7 +11,7 @@ from lightning_colorize.data.sources import FolderSource
 
 def plan_of(folder, size=32, encoding="jpeg", each=3):
     """The plan of a pack, by default with three images a shard."""
-    splits = FolderSource().split_names_of(folder)
+    splits = FolderSource().splits(folder)
     return make_plan(folder, splits, pack_settings(size, encoding, 95, each))
 
 

@@ -1,15 +1,12 @@
 """Training over shards by the command."""
 
-import csv
-import signal
 from pathlib import Path
 
 import pytest
-import torch
-from pytorch_lightning import Callback
 
 from tests.conftest import write_images
 from tests.data.shards.conftest import pack_folder
+from tests.training.test_resume import check_all
 
 
 @pytest.fixture(scope="session")
@@ -22,59 +19,14 @@ def shards(tmp_path_factory):
     return folder / "shards"
 
 
-class RecordImages(Callback):
-    """Records the images of each step, and interrupts the run once."""
-
-    names: tuple[tuple[int, int, tuple[str, ...]], ...] = ()
-    stop_at = 0
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        RecordImages.names += ((trainer.current_epoch, batch_idx, tuple(batch.names)),)
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.global_step + 1 == RecordImages.stop_at:
-            RecordImages.stop_at = 0
-            signal.raise_signal(signal.SIGINT)  # the run stops after this batch
-
-
-@pytest.fixture
-def recorded(monkeypatch):
-    from lightning_colorize.training import cli as training
-
-    monkeypatch.setattr(training, "progress_callbacks", lambda: [RecordImages()])
-    RecordImages.names, RecordImages.stop_at = (), 0
-    return RecordImages
-
-
-def weights(run):
-    return torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
-
-
 def options(shards, *more):
     return ["--data.root", shards, "--data.cache", "never", "--run.save_every_n_steps", 2, *more]
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_resume_over_shards_is_bit_exact(command, shards, recorded, workers):
-    words = options(shards, "--data.num_workers", workers)
-    uninterrupted = command.fit("uninterrupted", *words)
-    expected = recorded.names
-    epochs = [
-        sorted(name for epoch, _, names in expected if epoch == number for name in names)
-        for number in range(2)
-    ]
-    assert epochs[0] == epochs[1]
-    assert len(set(epochs[0])) == 24
-    RecordImages.names, RecordImages.stop_at = (), 8  # in mid-epoch: the second of six batches
-    run = command.root / "tiny" / "stopped"
-    assert command("fit", *command.words("stopped", *words)) == 130
-    before, RecordImages.names = recorded.names, ()
-    assert command("resume", run) == 0
-    assert before + recorded.names == expected
-    first, second = weights(run), weights(uninterrupted)
-    assert all(torch.equal(first[name], second[name]) for name in second)
-    rows = [list(csv.DictReader((r / "metrics.csv").open())) for r in (run, uninterrupted)]
-    assert rows[0] == rows[1]
+def test_resume_over_shards_is_bit_exact(command, stop_in, shards, workers):
+    # In mid-epoch: the second of six batches.
+    check_all(command, stop_in, options(shards, "--data.num_workers", workers), batches=[8])
 
 
 def test_data_size_above_the_packed_size_is_refused(command, shards, capsys):

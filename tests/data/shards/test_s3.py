@@ -4,11 +4,11 @@ import threading
 from collections import Counter
 
 import pytest
-import torch
 
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.shards import store
 from lightning_colorize.data.sources import ShardSource
+from tests.data.conftest import assert_same
 
 pytestmark = pytest.mark.slow
 
@@ -88,11 +88,7 @@ def epochs(root, source, workers):
     )
     data.setup()
     loaders = {split: data.loader(split) for split in ("train", "val", "test")}
-    return [
-        (split, batch.names, batch.rgb)
-        for split in ("train", "val", "train", "test")
-        for batch in loaders[split]
-    ]
+    return [b for split in ("train", "val", "train", "test") for b in loaders[split]]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -100,12 +96,8 @@ def test_batches_equal_those_of_the_folder(server, bucket, packed, tmp_path, wor
     expected = epochs(str(packed), ShardSource(), workers)
     server.refusals = 7
     batches = epochs(bucket, ShardSource(cache_dir=tmp_path / "cache"), workers)
-    assert len(batches) == len(expected) == 3 + 2 + 3 + 1
-    for (split, names, rgb), (same_split, same_names, same_rgb) in zip(
-        batches, expected, strict=True
-    ):
-        assert (split, names) == (same_split, same_names)
-        assert torch.equal(rgb, same_rgb)
+    assert len(batches) == 3 + 2 + 3 + 1
+    assert_same(batches, expected)
     # Each shard was refused, and then fetched by one process.
     refused = [times for key, times in server.refused.items() if key.endswith(".bin")]
     served = [n for (method, key), n in server.served.items() if method == "GET" and ".bin" in key]

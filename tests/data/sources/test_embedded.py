@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from skimage import data as bundled
@@ -5,15 +7,14 @@ from skimage.morphology import dilation
 
 from lightning_colorize.data.sources import EmbeddedSource, SourceError
 from lightning_colorize.data.sources.embedded import PHOTOGRAPHS
+from tests.data.sources.conftest import names_of
 
 
 def region(name):
     """Photograph, rows and columns from an image's name."""
-    photograph, box = name.split("/")
-    size, left, top = box.split("+")
-    width, height = map(int, size.split("x"))
-    rows, columns = slice(int(top), int(top) + height), slice(int(left), int(left) + width)
-    return photograph, rows, columns
+    photograph, *box = re.split(r"[/x+]", name)
+    width, height, left, top = map(int, box)
+    return photograph, slice(top, top + height), slice(left, left + width)
 
 
 def masks(images):
@@ -52,20 +53,17 @@ def test_images_are_copies_of_the_regions_in_their_names(splits):
 
 
 def test_counts_and_sizes(splits):
-    assert {split: len(p) for split, p in splits.items()} == {"train": 512, "val": 8, "test": 1}
-    assert {tuple(splits["train"].read(i).shape) for i in range(512)} == {(3, 112, 112)}
-    assert {tuple(splits["val"].read(i).shape) for i in range(8)} == {(3, 96, 96)}
-    names = [splits["train"].name(i) for i in range(512)]
-    assert len(set(names)) == 512
-    again = EmbeddedSource().splits(None)["train"]
-    assert [again.name(i) for i in range(512)] == names
+    for split, count, side in (("train", 512, 112), ("val", 8, 96)):
+        images = splits[split]
+        assert {tuple(images.read(i).shape) for i in range(len(images))} == {(3, side, side)}
+        names = names_of(splits)[split]
+        assert len(set(names)) == len(images) == count
+        assert names_of(EmbeddedSource().splits(None))[split] == names
     assert len(EmbeddedSource(windows=7).splits(None)["train"]) == 7
-
-
-def test_held_out_photograph_is_whole(splits):
-    assert np.array_equal(splits["test"].read(0).numpy(), bundled.chelsea().transpose(2, 0, 1))
     rocket = EmbeddedSource(held_out="rocket").splits(None)["test"]
-    assert np.array_equal(rocket.read(0).numpy(), bundled.rocket().transpose(2, 0, 1))
+    for test, whole in ((splits["test"], bundled.chelsea()), (rocket, bundled.rocket())):
+        assert len(test) == 1
+        assert np.array_equal(test.read(0).numpy(), whole.transpose(2, 0, 1))
 
 
 def test_training_surrounds_the_validation_squares(splits):
@@ -78,11 +76,11 @@ def test_training_surrounds_the_validation_squares(splits):
 
 
 def test_wrong_settings_are_one_line(tmp_path):
-    with pytest.raises(SourceError, match="'cat': it must be one of astronaut, chelsea, coffee"):
-        EmbeddedSource(held_out="cat")
-    with pytest.raises(SourceError, match=r"leave out --data\.root, or choose FolderSource"):
-        EmbeddedSource().splits(tmp_path)
-    with pytest.raises(SourceError, match=r"has room for .* windows, 250,000 are needed"):
-        EmbeddedSource(windows=1_000_000).splits(None)
-    with pytest.raises(SourceError, match="windows is 3: it must be at least 4"):
-        EmbeddedSource(windows=3)
+    for options, root, message in (
+        ({"held_out": "cat"}, None, "'cat': it must be one of astronaut, chelsea, coffee"),
+        ({}, tmp_path, "leave out --data.root, or choose FolderSource"),
+        ({"windows": 1_000_000}, None, "has room for .* windows, 250,000 are needed"),
+        ({"windows": 3}, None, "windows is 3: it must be at least 4"),
+    ):
+        with pytest.raises(SourceError, match=message):
+            EmbeddedSource(**options).splits(root)

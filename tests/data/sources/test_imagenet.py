@@ -41,15 +41,14 @@ def test_random_subset_depends_on_names_within_the_split(tmp_path):
 
 
 def test_missing_parts_are_named(tmp_path):
-    touch(tmp_path, "train/1.JPEG")
-    with pytest.raises(SourceError, match="no class folders"):
-        ImageNetSource().splits(tmp_path)
-    touch(tmp_path, "train/n1/1.JPEG")
-    with pytest.raises(SourceError, match="no folder val/: ImageNetSource needs ROOT/train"):
-        ImageNetSource().splits(tmp_path)
-    with pytest.raises(SourceError, match="no folder train/"):
-        ImageNetSource().splits(tmp_path / "train")
-    with pytest.raises(SourceError, match=r"pass --data\.root"):
-        ImageNetSource().splits(None)
+    touch(tmp_path, "flat/train/1.JPEG", "alone/train/n1/1.JPEG")
+    for root, message in (
+        (tmp_path / "flat", "no class folders"),
+        (tmp_path / "alone", "no folder val/: ImageNetSource needs ROOT/train"),
+        (tmp_path, "no folder train/"),
+        (None, "pass --data.root"),
+    ):
+        with pytest.raises(SourceError, match=message):
+            ImageNetSource().splits(root)
     with pytest.raises(SourceError, match="max_val is 0"):
         ImageNetSource(max_val=0)

@@ -31,35 +31,49 @@ def test_manifest(tmp_path):
     assert splits["test"].read(0).tolist() == pixels.transpose(2, 0, 1).tolist()
 
 
-def test_manifest_without_weights(tmp_path):
-    touch(tmp_path, "1.jpg")
-    splits = ManifestSource().splits(manifest(tmp_path, "path,split\n1.jpg,train\n"))
-    assert splits["train"].weights is None
+def test_labels_and_texts(tmp_path):
+    touch(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+    rows = ['1.jpg,train,"a, dog",2, pug', "2.jpg,train", "3.jpg,val,é,,"]
+    path = manifest(tmp_path, "\n".join(["path,split,Caption,weight,breed", *rows]))
+    splits = ManifestSource(label="Breed", text="caption ").splits(path)
+    assert [[*own] for own in splits["train"].notes] == [["pug", ""], ["a, dog", ""]]
+    assert [[*own] for own in splits["val"].notes] == [[""], ["é"]]
+    assert splits["train"].weights.tolist() == [2, 1]
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("options", "text", "message"),
     [
-        ("", r"list\.csv is empty: its first line must be path,split"),
-        ("path,split\n", "a header and no images"),
-        ("file,split\n1.jpg,train\n", r"line 1: the header must be .*, not 'file,split'"),
-        ("path,split\n1.jpg,train\n2.jpg,dev\n", r"line 3: the split 'dev' is none of train, val"),
-        ("path,split\n\n1.jpg\n", r"line 3: 1 cells"),
-        ("path,split,weight\n1.jpg,train,much\n", r"line 2: the weight 'much'"),
-        ("path,split,weight\n1.jpg,train,nan\n", r"line 2: the weight 'nan'"),
-        ("path,split,weight\n1.jpg,train,0\n", r"weights of all training images are 0"),
-        ("path,split\n1.jpg,train\n\n./1.jpg,val\n", r"line 4: \./1\.jpg is in line 2 already"),
+        ({}, "", r"list\.csv is empty: its first line must be path,split or path,split,weight$"),
+        ({}, "path,split\n", "a header and no images"),
+        ({}, "file,split\n1.jpg,train\n", r"line 1: the header must be .*, not 'file,split'"),
+        ({}, "path,split,breed\n1.jpg,train,pug\n", r"line 1: the header must be path,split or"),
+        ({"label": "breed"}, "path,split,race\n", "must be path,split,breed or .*,weight,breed,"),
         (
-            "path,split\n1.jpg,train\n9.jpg,train\n8.jpg,val\n",
-            r"line 3: there is no file .*9\.jpg \(and 1 more\)",
+            {"label": "a", "text": "b"},
+            "path,split,b\n",
+            "must be path,split,a,b or .*'path,split,b'",
         ),
-        ("path,split\n\x001.jpg,train\n", "line 2: there is no file|not a CSV file"),
+        ({"text": "b"}, "path,split,b,b\n", "not 'path,split,b,b'"),
+        ({"text": "b"}, "path,split,b\n1.jpg,train,\0\n", "line 2: a cell contains a NUL"),
+        ({}, "path,split\n1.jpg,train\n2.jpg,dev\n", r"line 3: the split 'dev' is none of train,"),
+        ({}, "path,split\n\n1.jpg\n", r"line 3: the split '' is none"),
+        ({}, "path,split\n1.jpg,train,1\n", r"line 2: more cells than in the header"),
+        ({}, "path,split,weight\n1.jpg,train,much\n", r"line 2: the weight 'much'"),
+        ({}, "path,split,weight\n1.jpg,train,nan\n", r"line 2: the weight 'nan'"),
+        ({}, "path,split,weight\n1.jpg,train,0\n", r"weights of all training images are 0"),
+        ({}, "path,split\n1.jpg,train\n\n./1.jpg,val\n", r"line 4: \./1\.jpg is in line 2"),
+        (
+            {},
+            "path,split\n1.jpg,train\n9.jpg,train\n8.jpg,val\n",
+            r"line 3: .*9\.jpg \(and 1 more\)",
+        ),
     ],
 )
-def test_invalid_manifest_is_reported_with_its_line(tmp_path, text, message):
+def test_invalid_manifest_is_reported_with_its_line(tmp_path, options, text, message):
     touch(tmp_path, "1.jpg", "2.jpg")
     with pytest.raises(SourceError, match=message) as caught:
-        ManifestSource().splits(manifest(tmp_path, text))
+        ManifestSource(**options).splits(manifest(tmp_path, text))
     assert "\n" not in str(caught.value)
 
 
@@ -85,3 +99,5 @@ def test_exclude_list_may_name_missing_files(tmp_path):
     assert splits["train"].weights.tolist() == [2]
     listed.write_text("2.jpg\n./b/3.jpg\n")
     assert names_of(ManifestSource(listed).splits(path)) == {"train": ["1.jpg"]}
+    path = manifest(tmp_path, "path,split\n1.jpg,train\n")
+    assert ManifestSource().splits(path)["train"].weights is None

@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 from jsonargparse import ArgumentParser
-from PIL import Image
 
 from lightning_colorize.data.sources import (
     FolderSource,
@@ -11,6 +10,7 @@ from lightning_colorize.data.sources import (
     Source,
     SourceError,
 )
+from tests.conftest import write_images
 from tests.data.sources.conftest import names_of, touch
 
 
@@ -68,10 +68,9 @@ def test_exclude_list_names_begin_with_the_folder(tmp_path):
 
 
 def test_without_root_folders_are_relative_to_the_working_directory(tmp_path, monkeypatch):
-    Image.new("RGB", (2, 2), (9, 8, 7)).save(touch(tmp_path, "train/x.png") / "train" / "x.png")
-    monkeypatch.chdir(tmp_path.parent)
-    splits = MixtureSource({tmp_path.name: 1}).splits(None)
-    assert splits["train"].read(0)[:, 0, 0].tolist() == [9, 8, 7]
+    write_images(tmp_path / "photos" / "train", 1)
+    monkeypatch.chdir(tmp_path)
+    assert MixtureSource({"photos": 1}).splits(None)["train"].read(0).shape[0] == 3
 
 
 def test_wrong_folders_are_one_line(tmp_path):

@@ -8,12 +8,8 @@ from tests.data.sources.conftest import counts, names_of, touch
 
 
 def make_images(folder, **breeds):
-    folder.mkdir(parents=True, exist_ok=True)
-    for breed, count in breeds.items():
-        for i in range(1, count + 1):
-            (folder / f"{breed}_{i}.jpg").write_bytes(b"")
-    (folder / "Abyssinian_100.mat").write_bytes(b"")
-    return folder
+    names = (f"{breed}_{i}.jpg" for breed, count in breeds.items() for i in range(1, count + 1))
+    return touch(folder, "Abyssinian_100.mat", *names)
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +48,8 @@ def test_basset_hounds_of_every_layout_are_split_alike(tmp_path, layout, torchvi
 
 def test_other_breeds_and_all(tmp_path):
     make_images(tmp_path / "images", american_bulldog=50, bulldog=20, Abyssinian=30)
-    assert sum(counts(OxfordPetSource("bulldog").splits(tmp_path)).values()) == 20
-    assert sum(counts(OxfordPetSource("American Bulldog").splits(tmp_path)).values()) == 50
-    assert sum(counts(OxfordPetSource(None).splits(tmp_path)).values()) == 100
+    for breed, count in (("bulldog", 20), ("American Bulldog", 50), (None, 100)):
+        assert sum(counts(OxfordPetSource(breed).splits(tmp_path)).values()) == count
     chosen = OxfordPetSource("Abyssinian", splits={"train": 20, "val": 5}).splits(tmp_path)
     assert counts(chosen) == {"train": 20, "val": 5}
     with pytest.raises(SourceError, match=r"bulldog: splits: 30 images .* 20 found"):

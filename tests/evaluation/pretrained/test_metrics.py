@@ -44,8 +44,8 @@ def test_a_timm_model_by_path_is_named_as_what_it_is(resnet, pairs):
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("fd", "there is no metric fd; choose from fid, kid"),
-        ("fid=gone.pth", "there is no file gone.pth"),
+        ("fd", "unknown metric fd; choose from fid, kid"),
+        ("fid=gone.pth", "gone.pth does not exist"),
         ("frechet:test_resnet", "add =WEIGHTS"),
         ("frechet:test_resne=x", r"timm has no model 'test_resne'; nearest: test_resnet"),
     ],

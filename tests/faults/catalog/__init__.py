@@ -12,5 +12,6 @@ _GROUPS = (
 FAULTS = [
     Fault(name, target, change, tuple(tests.split()))
     for group in _GROUPS
-    for name, (target, change, tests) in group.items()
+    for tests, faults in group.items()
+    for name, (target, change) in faults.items()
 ]

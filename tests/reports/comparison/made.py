@@ -9,8 +9,8 @@ from PIL import Image
 from lightning_colorize.evaluation.failures import FAILURES
 from lightning_colorize.evaluation.measured import Measured
 from lightning_colorize.metrics.spec import COLUMNS
+from lightning_colorize.reports.comparison.collector import SHEETS, THUMBNAILS, ComparedImage
 from lightning_colorize.reports.comparison.errors import ERRORS, write_errors
-from lightning_colorize.reports.comparison.images import SHEETS, THUMBNAILS, ComparedImage
 from lightning_colorize.reports.comparison.report import Report
 from lightning_colorize.reports.kit.sprites import Sprites
 
@@ -24,11 +24,12 @@ def write_made_errors(folder, count, *, truth=True):
     names = [f"{CATEGORIES[i % 4]}/{i:05d}.jpg" for i in range(count)]
     measured = Measured(SYSTEMS, [], names, disagreement=random.random(count))
     if truth:
-        measured.values = random.uniform(1, 30, size=(2, len(COLUMNS), count))
+        values = random.uniform(1, 30, size=(2, len(COLUMNS), count))
+        values[1, :, 3] = np.nan
+        measured.samples = values[None]
         limits = np.array([[failure.threshold] for failure in FAILURES])
         measured.failures = limits * random.uniform(0, 1.1, size=(2, len(FAILURES), count))
         measured.failures[:, 0, ::7] = np.nan
-        measured.values[1, :, 3] = np.nan
     sprites = Sprites(folder / THUMBNAILS, 3)
     (folder / SHEETS).mkdir()
     noise = [Image.effect_noise((96 + 8 * i, 128), 90).convert("RGB") for i in range(4)]

@@ -1,4 +1,3 @@
-import json
 import re
 
 import numpy as np
@@ -7,16 +6,12 @@ import pytest
 from lightning_colorize.evaluation.failures import FAILURES
 from lightning_colorize.metrics.spec import COLUMNS, METRICS
 from tests.reports.comparison.made import CATEGORIES, SYSTEMS, write_made_errors
-from tests.reports.html import requests_another_site
-
-
-def _data(html):
-    return json.loads(re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1])
+from tests.reports.html import embedded, requests_another_site
 
 
 def test_the_page_has_every_metric_of_an_image_and_every_failure(tmp_path):
     file, measured = write_made_errors(tmp_path, 30)
-    data = _data(file.read_text())
+    data = embedded(file.read_text(), "data")
     names = [metric.name for metric in METRICS if metric.per_image]
     assert [measure["name"] for measure in data["measures"]] == [
         *names,
@@ -53,7 +48,7 @@ def test_the_page_requests_nothing_from_elsewhere_and_escapes_names(tmp_path):
 def test_without_truth_images_are_sorted_by_distance_and_name_only(tmp_path):
     file, measured = write_made_errors(tmp_path, 6, truth=False)
     html = file.read_text()
-    data = _data(html)
+    data = embedded(html, "data")
     assert data["measures"] == []
     assert data["apart"] == measured.disagreement.tolist()
     assert data["last"] == "grey"

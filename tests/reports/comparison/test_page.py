@@ -12,9 +12,8 @@ from torchvision.transforms.v2.functional import to_pil_image
 from lightning_colorize.evaluation.failures import FAILURES
 from lightning_colorize.evaluation.measured import Measured
 from lightning_colorize.evaluation.statistics import Difference
-from lightning_colorize.evaluation.systems import Network
 from lightning_colorize.metrics.spec import COLUMNS, NAMES, metric_goal
-from lightning_colorize.reports.comparison.images import (
+from lightning_colorize.reports.comparison.collector import (
     ImageCollector,
     draw_sheet,
     thumbnail_pixels,
@@ -22,8 +21,8 @@ from lightning_colorize.reports.comparison.images import (
 from lightning_colorize.reports.comparison.page import render_page
 from lightning_colorize.reports.comparison.plan import Plan, default_size
 from lightning_colorize.reports.comparison.report import build_report
-from lightning_colorize.reports.comparison.tables import metrics_table
-from lightning_colorize.reports.kit.images import thumbnail
+from lightning_colorize.reports.comparison.tables import differences_table
+from lightning_colorize.reports.kit.thumbnails import thumbnail
 from tests.reports.html import content, requests_another_site, section
 
 MEGABYTE = 2**20
@@ -62,7 +61,7 @@ def _systems(count, size=32, run=None):
             path=Path(f"runs/{index}"),
             kind="best.ckpt",
             run=run,
-            color_one=lambda name, rgb, _: _image(100 * int(name.split("/")[1][0]) + index, size),
+            color_whole=lambda name, rgb, _: _image(100 * int(name.split("/")[1][0]) + index, size),
         )
 
     return [system(index) for index in range(count)]
@@ -75,10 +74,10 @@ def _page(folder, systems, images, size=32, *, truth=True, undefined=None):
     measured.disagreement = random.random(images)
     if truth:
         shape = (len(systems) + 1, len(COLUMNS), images)
-        measured.values = random.uniform(5, 25, size=shape)
+        measured.samples = random.uniform(5, 25, size=(1, *shape))
         measured.failures = random.uniform(0, 8, size=(len(systems), len(FAILURES), images))
         if undefined is not None:
-            measured.values[undefined] = np.nan
+            measured.samples[:, undefined] = np.nan
     found = SimpleNamespace(
         images=_Images(names, size), split="test", group=lambda name: name.partition("/")[0]
     )
@@ -127,7 +126,7 @@ def test_the_page_has_the_metrics_and_their_intervals(tmp_path):
 
 
 def _cells(report):
-    return [row.cells[1:] for row in metrics_table(report).rows]
+    return [row.cells[1:] for row in differences_table(report).rows]
 
 
 def test_verdicts_follow_the_goal_of_the_metric(tmp_path):
@@ -232,7 +231,7 @@ def test_labels_stay_on_one_line(one, other):
 def test_labels_of_a_sheet_are_in_the_order_of_its_images(tmp_path, monkeypatch, truth):
     drawn = []
     monkeypatch.setattr(
-        "lightning_colorize.reports.comparison.images.draw_sheet",
+        "lightning_colorize.reports.comparison.collector.draw_sheet",
         lambda images, labels, title: drawn.append((images, labels)) or Image.new("RGB", (9, 9)),
     )
     report, _, _ = _page(tmp_path, _systems(2), 1, truth=truth)
@@ -249,7 +248,7 @@ def test_labels_of_a_sheet_are_in_the_order_of_its_images(tmp_path, monkeypatch,
 
 def test_a_page_of_many_images_keeps_thumbnails_of_few(tmp_path, monkeypatch):
     module = "lightning_colorize.reports.comparison"
-    for name in ("images", "page"):
+    for name in ("collector", "page"):
         monkeypatch.setattr(f"{module}.{name}.GALLERY", 9)
     _, many, html = _page(tmp_path, _systems(2), 30)
     shown = [image for image in many if "strip" in vars(image)]
@@ -264,11 +263,10 @@ def test_a_page_of_many_images_keeps_thumbnails_of_few(tmp_path, monkeypatch):
 
 
 def test_the_default_size_is_that_of_the_first_network():
-    def network(size):
-        path = Path("nowhere")
-        loaded = SimpleNamespace(path=path, size=size, task=None, baselines=None)
-        return Network("net", path, loaded)
+    def system(size, keeps_lightness):
+        model = SimpleNamespace(size=size, keeps_lightness=keeps_lightness)
+        return SimpleNamespace(model=model)
 
-    other = SimpleNamespace(loaded=SimpleNamespace(size=9))
-    assert default_size([other, network(64), network(32)]) == 64
-    assert default_size([other]) == 256
+    images = system(9, keeps_lightness=False)
+    assert default_size([images, system(64, True), system(32, True)]) == 64
+    assert default_size([images]) == 256

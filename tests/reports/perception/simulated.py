@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import threading
 from contextlib import contextmanager
 
@@ -11,7 +12,7 @@ from scipy.special import expit, logit
 from lightning_colorize.reports.perception.bradley_terry import fit
 from lightning_colorize.reports.perception.page import IMAGES, STUDY, study_html
 from lightning_colorize.reports.perception.plan import make_plan
-from lightning_colorize.reports.perception.server import CONSENT, StudyServer
+from lightning_colorize.reports.perception.server import CONSENT, MAX_OF_ADDRESS, StudyServer
 from lightning_colorize.reports.perception.store import AnswerStore
 from tests.conftest import make_image
 
@@ -40,7 +41,7 @@ def write_page(folder, images=12, plans=40, systems=SYSTEMS, name="cats/{}.jpg",
         "questions": ["real", "better"],
         "images": described,
         "plans": [
-            make_plan(len(systems), ["cats"] * images, ["real", "better"], 24, 3, seed + i)
+            make_plan(len(systems), ["cats"] * images, ["real", "better"], seed + i)
             for i in range(plans)
         ],
         "page": f"page{seed}",
@@ -50,16 +51,18 @@ def write_page(folder, images=12, plans=40, systems=SYSTEMS, name="cats/{}.jpg",
 
 
 @contextmanager
-def serving(folder, path, page, raters=2, rate=1e6):
-    """Serve a page in a thread; yields the server and the tokens."""
+def serving(folder, path, page, raters=2, rate=1e6, connections=MAX_OF_ADDRESS):
+    """Serve a page in a thread; yields the server, its port and the tokens."""
     store = AnswerStore.serving(path, page, None, CONSENT)
-    with StudyServer(("127.0.0.1", 0), folder, store, rate) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        server = StudyServer(listener, folder, store, rate, connections)
+        thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield server, store.invite(raters)
+            yield server, port, store.invite(raters)
         finally:
-            server.shutdown()
+            server.should_exit = True
             thread.join()
             store.close()
 
@@ -71,14 +74,14 @@ def request(port, method, path, body=None, **headers):
         if isinstance(body, dict):
             headers.setdefault("Content-Type", "application/json")
             body = json.dumps(body)
-        connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+        connection.putrequest(method, path, skip_accept_encoding=True)
         if body is not None:
             headers.setdefault("Content-Length", str(len(body)))
         for name, value in headers.items():
             connection.putheader(name.replace("_", "-"), value)
         connection.endheaders(None if body is None else body.encode())
         reply = connection.getresponse()
-        return reply.status, dict(reply.headers), reply.read()
+        return reply.status, reply.headers, reply.read()
     finally:
         connection.close()
 
@@ -140,3 +143,24 @@ class Raters:
                 )
                 odds += sign * (base + own)
         return "left" if random.random() < expit(odds) else "right"
+
+
+def answered(question, left, right, answer, category="cats", check=False):
+    """Return a trial as the page writes it."""
+    return {
+        "question": question, "check": check, "image": f"{category}/a.jpg", "milliseconds": 900,
+        "category": category, "left": left, "right": right, "answer": answer,
+    }  # fmt: skip
+
+
+CHECKS = [answered("real", "truth", "broken", "left", check=True)] * 5
+
+
+def write_answers(path, trials=CHECKS, participant="p1", page="x", **changes):
+    """Write the file of a participant."""
+    data = {
+        "format": "lightning-colorize study", "version": 1, "page": page, "systems": ["cnn", "gan"],
+        "participant": participant, "trials": trials,
+    }  # fmt: skip
+    path.write_text(json.dumps(data | changes))
+    return path

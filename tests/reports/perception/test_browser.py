@@ -246,7 +246,7 @@ def _wait(page, condition):
 def test_answers_through_a_link_are_stored_at_once(visit, tmp_path):
     study = write_page(tmp_path / "page")
     path = tmp_path / "a.sqlite"
-    with serving(tmp_path / "page", path, read_page(tmp_path / "page")) as (server, tokens):
+    with serving(tmp_path / "page", path, read_page(tmp_path / "page")) as (server, port, tokens):
         shown = {
             f"../{file}": name
             for image in study["images"]
@@ -274,7 +274,7 @@ def test_answers_through_a_link_are_stored_at_once(visit, tmp_path):
                 _wait(page, f"done() > {before} && (shownAt !== null || {hidden})")
             return chosen
 
-        link = f"http://127.0.0.1:{server.server_port}/t/{tokens[1]}"
+        link = f"http://127.0.0.1:{port}/t/{tokens[1]}"
         page = visit(link, **DESK)
         text = page.inner_text("main")
         assert "Taking part is voluntary" in text
@@ -326,10 +326,14 @@ def _no_answer_before_the_images(page, repair):
 def test_a_pair_that_a_server_refuses_is_shown_later(browser, tmp_path, first):
     write_page(tmp_path / "page")
     path = tmp_path / "a.sqlite"
-    with serving(tmp_path / "page", path, read_page(tmp_path / "page")) as (server, (token, _)):
+    with serving(tmp_path / "page", path, read_page(tmp_path / "page")) as (
+        server,
+        port,
+        (token, _),
+    ):
         with browser.new_context(**DESK) as context:
             page = context.new_page()
-            page.goto(f"http://127.0.0.1:{server.server_port}/t/{token}")
+            page.goto(f"http://127.0.0.1:{port}/t/{token}")
             unlimited = server.of_address
             # The consent is one more request.
             server.of_address = RateLimit(1e-6, 1 + first)

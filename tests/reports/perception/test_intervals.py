@@ -25,7 +25,7 @@ def _study(seed, raters, images, spread=0.4):
     simulated = Raters(seed, raters, images, spread)
     people = []
     for rater in range(raters):
-        plan = make_plan(3, ["cats"] * images, ["real", "better"], 24, 3, 1000 * seed + rater)
+        plan = make_plan(3, ["cats"] * images, ["real", "better"], 1000 * seed + rater)
         trials = []
         for index, (question, check, image, *sides) in enumerate(plan):
             left, right = (NAMES[side] for side in sides)

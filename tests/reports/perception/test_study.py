@@ -1,4 +1,3 @@
-import json
 from collections import Counter
 from itertools import combinations
 
@@ -13,12 +12,13 @@ from lightning_colorize.reports.perception.answers import read_answers
 from lightning_colorize.reports.perception.plan import BROKEN, TRUTH, make_plan
 from lightning_colorize.reports.perception.score import score
 from lightning_colorize.reports.perception.study import balanced_subset, wrong_colors
+from tests.reports.perception.simulated import CHECKS, answered, write_answers
 
 
 def _plan(systems, categories=("a", "b", "c"), images=60, seed=0, **options):
     names = [categories[i % len(categories)] for i in range(images)]
     questions = ["real", "better"] if systems > 1 else ["real"]
-    return make_plan(systems, names, questions, 24, 3, seed, **options)
+    return make_plan(systems, names, questions, seed, **options)
 
 
 @settings(max_examples=40, deadline=None)
@@ -107,39 +107,22 @@ def test_wrong_colors_are_strong_and_keep_the_lightness():
     assert len({tuple(ab[0, :, 4 + 8 * i, 4].round().int().tolist()) for i in range(4)}) == 4
 
 
-def _trial(question, left, right, answer, category="cats", check=False):
-    return {
-        "question": question, "check": check, "image": f"{category}/a.jpg", "milliseconds": 900,
-        "category": category, "left": left, "right": right, "answer": answer,
-    }  # fmt: skip
-
-
-CHECKS = [_trial("real", "truth", "broken", "left", check=True)] * 5
-MISSED = _trial("real", "truth", "broken", "right", check=True)
-
-
-def _write(path, trials=CHECKS, participant="p1", page="x", **changes):
-    data = {
-        "format": "lightning-colorize study", "version": 1, "page": page, "systems": ["cnn", "gan"],
-        "participant": participant, "trials": trials,
-    }  # fmt: skip
-    path.write_text(json.dumps(data | changes))
-    return path
-
-
 def test_rates_match_counts_by_hand(tmp_path):
     first = [
-        _trial("real", "cnn", "truth", "right"),
-        _trial("real", "truth", "cnn", "right"),
-        _trial("real", "gan", "truth", "left", "dogs"),
-        _trial("better", "cnn", "gan", "right"),
-        _trial("better", "gan", "cnn", "left", "dogs"),
+        answered("real", "cnn", "truth", "right"),
+        answered("real", "truth", "cnn", "right"),
+        answered("real", "gan", "truth", "left", "dogs"),
+        answered("better", "cnn", "gan", "right"),
+        answered("better", "gan", "cnn", "left", "dogs"),
         *CHECKS,
-        MISSED,
+        answered("real", "truth", "broken", "right", check=True),
     ]
-    second = [_trial("better", "cnn", "gan", "left"), _trial("real", "cnn", "truth", "right")]
+    second = [answered("better", "cnn", "gan", "left"), answered("real", "cnn", "truth", "right")]
     second += CHECKS
-    files = [_write(tmp_path / "1.json", first), _write(tmp_path / "2.json", second, "p2")]
+    files = [
+        write_answers(tmp_path / "1.json", first),
+        write_answers(tmp_path / "2.json", second, "p2"),
+    ]
     overall, categories = score(read_answers(files))
     rates = {
         question: {system: (rate.chosen, rate.trials) for system, rate in rates.items()}
@@ -157,7 +140,7 @@ def test_rates_match_counts_by_hand(tmp_path):
 
 
 def test_a_participant_without_checks_is_inattentive(tmp_path):
-    file = _write(tmp_path / "1.json", [_trial("real", "cnn", "truth", "left")])
+    file = write_answers(tmp_path / "1.json", [answered("real", "cnn", "truth", "left")])
     answers = read_answers([file])
     assert answers.counted == []
     assert [person.checks for person in answers.inattentive] == [(0, 0)]
@@ -169,25 +152,25 @@ def test_a_participant_without_checks_is_inattentive(tmp_path):
         ({"format": "other"}, "does not contain answers of a study page"),
         ({"version": 2}, "has version 2 of the study, not 1"),
         ({"trials": []}, "is damaged"),
-        ({"trials": [_trial("real", "cnn", "stranger", "left")]}, "is damaged"),
-        ({"trials": [_trial("real", "cnn", "truth", "middle")]}, "is damaged"),
-        ({"trials": [_trial("real", "cnn", "truth", "left", check="no")]}, "is damaged"),
+        ({"trials": [answered("real", "cnn", "stranger", "left")]}, "is damaged"),
+        ({"trials": [answered("real", "cnn", "truth", "middle")]}, "is damaged"),
+        ({"trials": [answered("real", "cnn", "truth", "left", check="no")]}, "is damaged"),
         ({"systems": "cnn"}, "is damaged"),
         ({"systems": []}, "is damaged"),
-        ({"trials": [_trial("real", "cnn", "cnn", "left")]}, "answer 1 is about 'cnn' and 'cnn'"),
-        ({"trials": [_trial("real", "cnn", "gan", "left")]}, "does not compare there"),
-        ({"trials": [_trial("real", "truth", "broken", "left")]}, "does not compare there"),
-        ({"trials": [_trial("better", "truth", "cnn", "left")]}, "about 'truth' and 'cnn'"),
-        ({"trials": [*CHECKS, _trial("better", "gan", "gan", "left")]}, "answer 6 is about"),
-        ({"trials": [_trial("real", "cnn", "truth", "left", check=True)]}, "ask the participant"),
-        ({"trials": [_trial("real", "cnn", "truth", "left")] * 5000}, "it repeats answers"),
-        ({"trials": [_trial("real", "cnn", "truth", "left")] * 13}, "it repeats answers"),
-        ({"trials": [_trial("better", "cnn", "gan", "left")] * 25}, "it repeats answers"),
+        ({"trials": [answered("real", "cnn", "cnn", "left")]}, "answer 1 is about 'cnn' and 'cnn'"),
+        ({"trials": [answered("real", "cnn", "gan", "left")]}, "does not compare there"),
+        ({"trials": [answered("real", "truth", "broken", "left")]}, "does not compare there"),
+        ({"trials": [answered("better", "truth", "cnn", "left")]}, "about 'truth' and 'cnn'"),
+        ({"trials": [*CHECKS, answered("better", "gan", "gan", "left")]}, "answer 6 is about"),
+        ({"trials": [answered("real", "cnn", "truth", "left", check=True)]}, "ask the participant"),
+        ({"trials": [answered("real", "cnn", "truth", "left")] * 5000}, "it repeats answers"),
+        ({"trials": [answered("real", "cnn", "truth", "left")] * 13}, "it repeats answers"),
+        ({"trials": [answered("better", "cnn", "gan", "left")] * 25}, "it repeats answers"),
         ({"trials": [*CHECKS, *CHECKS]}, "it repeats answers"),
     ],
 )
 def test_other_files_are_refused(tmp_path, changes, message):
-    file = _write(tmp_path / "a.json", **changes)
+    file = write_answers(tmp_path / "a.json", **changes)
     with pytest.raises(UsageError, match=message):
         read_answers([file])
 
@@ -197,16 +180,16 @@ def test_other_files_are_refused(tmp_path, changes, message):
 def test_all_answers_to_a_page_are_accepted(tmp_path_factory, systems, images, seed):
     names = {TRUTH: "truth", BROKEN: "broken"} | {i: f"s{i}" for i in range(systems)}
     trials = [
-        _trial(t.question, names[t.left], names[t.right], "left", check=t.check)
+        answered(t.question, names[t.left], names[t.right], "left", check=t.check)
         for t in _plan(systems, images=images, seed=seed)
     ]
     path = tmp_path_factory.mktemp("answers") / "a.json"
-    file = _write(path, trials, systems=[names[i] for i in range(systems)])
+    file = write_answers(path, trials, systems=[names[i] for i in range(systems)])
     assert read_answers([file]).systems == [names[i] for i in range(systems)]
     # With one answer more, of any question.
     for trial in (trials[0], trials[-1]):
         if not trial["check"]:
-            _write(path, [*trials, trial], systems=[names[i] for i in range(systems)])
+            write_answers(path, [*trials, trial], systems=[names[i] for i in range(systems)])
             with pytest.raises(UsageError, match="it repeats answers"):
                 read_answers([path])
 
@@ -220,15 +203,15 @@ def test_unreadable_files_are_refused(tmp_path):
 
 
 def test_answers_to_different_pages_are_not_mixed(tmp_path):
-    files = [_write(tmp_path / f"{page}.json", page=page) for page in "xy"]
+    files = [write_answers(tmp_path / f"{page}.json", page=page) for page in "xy"]
     with pytest.raises(UsageError, match="another study page"):
         read_answers(files)
 
 
 def test_files_of_one_page_name_the_same_systems(tmp_path):
     files = [
-        _write(tmp_path / "1.json"),
-        _write(tmp_path / "2.json", participant="p2", systems=["cnn", "unet"]),
+        write_answers(tmp_path / "1.json"),
+        write_answers(tmp_path / "2.json", participant="p2", systems=["cnn", "unet"]),
     ]
     with pytest.raises(UsageError, match=r"2\.json names other systems than .*1\.json"):
         read_answers(files)

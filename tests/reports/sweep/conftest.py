@@ -1,18 +1,18 @@
 """A study with trials in every state, and its report."""
 
-import json
 import sys
 
 import numpy as np
 import pytest
 
-from lightning_colorize.reports.sweep import best_trials, write_report
+from lightning_colorize.reports.sweep.page import write_report
 from lightning_colorize.runs.images import BestImage, write_best_images
 from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.spec import parse_sweep
+from lightning_colorize.sweeps.status import leaderboard, rows
 from lightning_colorize.sweeps.study import create_study
 from lightning_colorize.sweeps.trial import Outcome
-from tests.sweeps.conftest import engine  # noqa: F401
+from tests.sweeps.conftest import ends, engine  # noqa: F401
 
 SOURCE = {
     "name": "tiny <&>",
@@ -51,14 +51,10 @@ def make_study(root, source, count):
         elif trial.number == 4:
             trials.tell(trial, Outcome("pruned", 99.0, "hyperband: it is behind"))
         elif trial.number < count - 1:
-            result = {"status": "finished", "metrics": {}, "images_seen": 1000 + trial.number}
-            result |= {
-                "parameters": 7654321,
-                "versions": {"torch": "9.8.7"},
-                "git_commit": "c0ffee",
-            }
+            made_with = {"versions": {"torch": "9.8.7"}, "git_commit": "c0ffee"}
+            costs = {"images_seen": 1000 + trial.number, "parameters": 7654321}
             trial.folder.mkdir()
-            (trial.folder / "result.json").write_text(json.dumps(result))
+            ends("finished", **costs, **made_with)(trial.folder)
             (trial.folder / "config.yaml").write_text(f"number: {trial.number} # <own>\n")
             trials.tell(trial, Outcome("finished", value))
     return study
@@ -72,7 +68,8 @@ def study(tmp_path_factory):
 @pytest.fixture(scope="session")
 def report(study):
     """The page of `study`, with images of its best trials; the best one has two, others one."""
-    for index, row in enumerate(best_trials(study)):
+    best = [entry.trials[0] for entry in leaderboard(rows(study), "max")]
+    for index, row in enumerate(best[:5]):
         names = ["beach.jpg", "street.jpg"] if index == 0 else ["beach.jpg"]
         pixels = np.full((8, 36, 3), 40 * index, dtype=np.uint8)
         images = [BestImage(name, pixels, 11.2 + index) for name in names]

@@ -11,14 +11,9 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.mark.parametrize("device", [DESK, PHONE])
-def test_the_report_draws_its_charts_and_requests_nothing(visit, report, device):
+def test_the_report_fits_the_screen_and_requests_nothing(visit, report, device):
     page = visit(report, **device)
-    charts = page.locator(".chart")
-    assert charts.count() == 9
-    for chart in charts.all():
-        chart.locator("svg.main-svg").first.wait_for()
-        assert chart.locator(".trace, .bars").count() > 0
-    # Tables and wide charts scroll in their own boxes.
+    # Tables scroll in their own boxes.
     assert page.evaluate("document.documentElement.scrollWidth") <= device["viewport"]["width"]
     images = "[...document.images].every((image) => image.complete && image.naturalWidth)"
     assert page.evaluate(images)

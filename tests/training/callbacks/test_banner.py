@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam
 
+from lightning_colorize.data.image_set import Notes
 from lightning_colorize.tasks import WarmupCosine
 from lightning_colorize.training.callbacks import Banner
 from lightning_colorize.training.callbacks.banner import banner_rows
@@ -21,6 +22,7 @@ def make_run(processes=1, accumulated=1):
     net.encoder = encoder
     module = SimpleNamespace(net=net, device=torch.device("cpu"))
     data = SimpleNamespace(batch_size=4, size=96, counts=lambda: {"train": 12345, "val": 6})
+    data.label_names, data.originals = [], lambda split: SimpleNamespace(notes=Notes())
     trainer = SimpleNamespace(
         datamodule=data,
         world_size=processes,

@@ -44,11 +44,6 @@ def test_without_a_metric_the_last_weights_are_the_best(command):
     assert result.monitor is None
 
 
-def test_patience_without_a_metric_is_wrong_use(command, capsys):
-    assert command("fit", *command.words("x", "--run.monitor", "null", "--run.patience", 3)) == 2
-    assert "--run.patience: 3\naccepted: null if --run.monitor is null" in capsys.readouterr().err
-
-
 @pytest.fixture
 def validated_as(monkeypatch):
     """Make validations log these values of psnr."""
@@ -72,8 +67,6 @@ def validated_as(monkeypatch):
         ((1.0, 9.0, 2.0, 3.0), 1, 2),
         # Averages: 1, 5, 5.5, 2.5.
         ((1.0, 9.0, 2.0, 3.0), 2, 3),
-        # Averages: 1, 5, 4, 4.67.
-        ((1.0, 9.0, 2.0, 3.0), 3, 2),
         ((1.0, 2.0, 3.0, 4.0), 4, 4),
     ],
 )
@@ -86,6 +79,9 @@ def test_smoothing_averages_the_last_validations(command, validated_as, scores, 
     result = RunResult.read(run)
     assert result.monitor == "val/psnr"
     assert result.best_metric == result.metrics["val/psnr"] == scores[expected - 1]
+    row = [row for row in metric_rows(run) if row["val/psnr"]][expected - 1]
+    for name, value in result.metrics.items():
+        assert not name.startswith("val/") or value == float(row[name]), name
 
 
 @pytest.mark.parametrize(("count", "epochs"), [(1, 3), (2, 4)])
@@ -94,8 +90,3 @@ def test_patience_counts_smoothed_validations(command, validated_as, count, epoc
     options = ["--run.smoothing", count, "--run.patience", 1]
     run = command.fit("patient", *options, "--trainer.max_epochs", 6, "--run.test", "false")
     assert RunResult.read(run).epochs == epochs
-
-
-def test_smoothing_below_one_is_wrong_use(command, capsys):
-    assert command("fit", *command.words("x", "--run.smoothing", 0)) == 2
-    assert "--run.smoothing: 0\naccepted: 1 or more" in capsys.readouterr().err

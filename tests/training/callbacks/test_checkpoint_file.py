@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from lightning_colorize.runs.folder import BEST, LAST
-from lightning_colorize.training.callbacks.checkpoint_file import (
+from lightning_colorize.training.callbacks.checkpoints import (
     AtomicCheckpointIO,
     with_atomic_checkpoints,
 )
@@ -17,6 +17,11 @@ def write_half(checkpoint, file):
     """Stand in for `torch.save` on a disk that fills up."""
     file.write(b"half")
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def refuse(checkpoint, file):
+    """Stand in for `torch.save` in a folder that became read-only."""
+    raise PermissionError(errno.EACCES, "Permission denied", file.name)
 
 
 def test_failed_write_keeps_the_previous_file(tmp_path, monkeypatch):
@@ -48,42 +53,35 @@ def test_configured_checkpoint_io_is_used():
     assert isinstance(second, AtomicCheckpointIO)
 
 
-def test_a_full_disk_ends_a_run_in_one_line(command, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("fail", "message"), [(write_half, "No space left on device"), (refuse, "Permission denied")]
+)
+def test_a_disk_error_ends_a_run_in_one_line(command, monkeypatch, error_of, fail, message):
     saved, save = [], torch.save
 
     def save_twice(checkpoint, file):
         saved.append(file.name)
-        (save if len(saved) <= 2 else write_half)(checkpoint, file)
+        (save if len(saved) <= 2 else fail)(checkpoint, file)
 
     monkeypatch.setattr(torch, "save", save_twice)
-    assert command("fit", *command.words("run", "--run.save_every_n_steps", 1)) == 1
+    err = error_of("fit", *command.words("run", "--run.save_every_n_steps", 1), code=1)
     run = command.root / "tiny" / "run"
-    err = capsys.readouterr().err.strip().splitlines()
-    assert len(err) == 1, err
-    assert "No space left on device; the checkpoint of step 2 is intact" in err[0]
-    assert err[0].endswith(f"lightning-colorize resume {run}")
+    assert f"{message}; the checkpoint of step 2 is intact" in err
+    assert err.endswith(f"lightning-colorize resume {run}")
     assert torch.load(run / LAST, weights_only=True)["global_step"] == 2
     assert not (run / BEST).exists()
     monkeypatch.undo()
     assert command("resume", run) == 0
+    monkeypatch.setattr(torch, "save", fail)
+    assert "there is no checkpoint yet" in error_of("fit", *command.words("first"), code=1)
 
 
-def test_full_disk_without_checkpoint(command, monkeypatch, capsys):
-    monkeypatch.setattr(torch, "save", write_half)
-    assert command("fit", *command.words("run")) == 1
-    assert "there is no checkpoint yet" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("damage", ["truncated", "flipped"])
-def test_a_full_disk_beside_a_damaged_checkpoint(command, stop_in, monkeypatch, capsys, damage):
-    """The step that is said to be intact is that of the checkpoint which is."""
-    stop_in(5)
-    assert command("fit", *command.words("run")) == 130
-    run = command.root / "tiny" / "run"
-    whole = (run / LAST).read_bytes()
-    flipped = bytes([whole[len(whole) // 2] ^ 1])
-    end = flipped + whole[len(whole) // 2 + 1 :] if damage == "flipped" else b""
-    (run / LAST).write_bytes(whole[: len(whole) // 2] + end)
+def test_a_full_disk_and_a_damaged_checkpoint(command, stopped, monkeypatch, capsys):
+    """The message names the step of the checkpoint that is intact."""
+    run = stopped("run", batch=5)
+    content = bytearray((run / LAST).read_bytes())
+    content[len(content) // 2] ^= 1
+    (run / LAST).write_bytes(content)
     monkeypatch.setattr(torch, "save", write_half)
     capsys.readouterr()
     assert command("resume", run) == 1

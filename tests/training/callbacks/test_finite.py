@@ -7,10 +7,10 @@ import torch
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import L1
+from lightning_colorize.models.checkpoint import first_not_finite
 from lightning_colorize.runs.folder import BEST, LAST
 from lightning_colorize.runs.result import RunResult
-from lightning_colorize.tasks.checkpoint import first_not_finite
-from lightning_colorize.training.callbacks import FiniteTraining, TrainingDiverged
+from lightning_colorize.training.callbacks.finite import FiniteTraining, TrainingDiverged
 
 # Of the second epoch.
 EXPLODES = [
@@ -26,17 +26,12 @@ class NanInValidation(L1):
         return super().forward(prediction, batch) * (1 if torch.is_grad_enabled() else torch.nan)
 
 
-def assert_one_line(err, *parts):
-    assert err.count("\n") == 1, err
-    assert err.startswith("lightning-colorize: the training diverged: the loss is nan at step ")
-    for part in parts:
-        assert part in err
-
-
 def test_a_learning_rate_far_too_high_fails_without_a_checkpoint(command, capsys):
     assert command("fit", *command.words("high", "--model.optimizer.lr", "1e30")) == 1
     run = command.root / "tiny" / "high"
-    assert_one_line(capsys.readouterr().err, "(last finite loss: 0.", "lower the learning rate")
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1, err
+    assert "the training diverged: the loss is nan at step " in err
     result = RunResult.read(run)
     assert (result.status, result.best_checkpoint) == ("failed", None)
     assert not list(run.glob("checkpoints/*"))
@@ -46,7 +41,7 @@ def test_a_learning_rate_far_too_high_fails_without_a_checkpoint(command, capsys
 def test_the_last_finite_checkpoint_stays_the_best(command, capsys, tmp_path):
     assert command("fit", *command.words("late", *EXPLODES)) == 1
     run = command.root / "tiny" / "late"
-    assert_one_line(capsys.readouterr().err, "at step 5 (last finite loss: 0.")
+    assert "the loss is nan at step 5 (last finite loss: 0." in capsys.readouterr().err
     assert RunResult.read(run).status == "failed"
     for name in (BEST, LAST):
         checkpoint = torch.load(run / name, weights_only=True)
@@ -62,9 +57,15 @@ def test_a_validation_loss_that_is_not_finite_fails(command, capsys):
     assert not (command.root / "tiny/run" / BEST).exists()
 
 
-def make_trainer(**more):
+@pytest.fixture
+def callback():
+    return FiniteTraining()
+
+
+@pytest.fixture
+def trainer():
     strategy = SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision)
-    return SimpleNamespace(global_step=0, accumulate_grad_batches=1, strategy=strategy, **more)
+    return SimpleNamespace(global_step=0, accumulate_grad_batches=1, strategy=strategy)
 
 
 def train(callback, trainer, *losses):
@@ -74,10 +75,9 @@ def train(callback, trainer, *losses):
         callback.on_train_batch_end(trainer, None, outputs, None, 0)
 
 
-@pytest.mark.parametrize("finite", [0, 2, 47, 48, 49])
-def test_training_that_recovers_goes_on(finite):
+@pytest.mark.parametrize("finite", [0, 47, 48, 49])
+def test_training_that_recovers_goes_on(finite, callback, trainer):
     """Wherever the losses are that are not finite: 16-mixed precision skips such steps."""
-    callback, trainer = FiniteTraining(), make_trainer()
     train(callback, trainer, *[1] * finite, "inf", "nan")
     callback.on_validation_epoch_end(trainer, None)
     callback.on_save_checkpoint(trainer, None, {"state_dict": {}})
@@ -85,7 +85,7 @@ def test_training_that_recovers_goes_on(finite):
     callback.on_validation_epoch_end(trainer, None)
 
 
-def test_a_network_that_could_not_be_saved_is_refused():
+def test_a_network_that_could_not_be_saved_is_refused(callback, trainer):
     class Masked(torch.nn.Module):
         def __init__(self, persistent):
             super().__init__()
@@ -94,21 +94,18 @@ def test_a_network_that_could_not_be_saved_is_refused():
         def get_extra_state(self):
             return {"version": 2}
 
-    callback, trainer = FiniteTraining(), make_trainer()
     with pytest.raises(UsageError, match="mask is not finite before the training"):
         callback.on_train_start(trainer, Masked(persistent=True))
     callback.on_train_start(trainer, Masked(persistent=False))
 
 
-def test_the_loss_is_checked_between_validations():
-    callback, trainer = FiniteTraining(), make_trainer()
+def test_the_loss_is_checked_between_validations(callback, trainer):
     with pytest.raises(TrainingDiverged, match=r"inf at step 4 .last finite loss: 0.5 at step 3"):
         train(callback, trainer, 1, "nan", 0.5, *["inf"] * 100)
     assert trainer.global_step <= 100
 
 
-def test_predictions_and_weights_are_checked():
-    callback, trainer = FiniteTraining(), make_trainer()
+def test_predictions_and_weights_are_checked(callback, trainer):
     for value in (0.0, torch.nan, 0.0):
         callback.on_validation_batch_end(trainer, None, torch.full((2, 2), value), None, 0)
     with pytest.raises(TrainingDiverged, match="predictions are not finite after step 0"):
@@ -129,8 +126,7 @@ def test_finite_weights_with_an_infinite_sum_are_finite():
     assert first_not_finite({"weight": largest, "bias": -largest * 2}) == "bias"
 
 
-def test_all_processes_end_together():
-    callback, trainer = FiniteTraining(), make_trainer()
+def test_all_processes_end_together(callback, trainer):
     trainer.strategy.reduce_boolean_decision = lambda decision, all: True
     with pytest.raises(TrainingDiverged, match="in another process"):
         callback.on_validation_epoch_end(trainer, None)

@@ -20,17 +20,11 @@ FAILURES = {
 }
 
 
-class Trainer(SimpleNamespace):
+@pytest.fixture
+def trainer():
     """The Trainer attributes that the callback uses."""
-
-    def __init__(self):
-        strategy = SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision)
-        super().__init__(
-            global_step=0,
-            is_global_zero=True,
-            should_stop=False,
-            strategy=strategy,
-        )
+    strategy = SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision)
+    return SimpleNamespace(global_step=0, is_global_zero=True, should_stop=False, strategy=strategy)
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +42,8 @@ def run_batches(health, trainer, task, batches, every=10, **figures):
         health.on_train_batch_end(trainer, task, outputs, None, trainer.global_step)
 
 
-def test_healthy_training_has_no_warning(task, capsys):
-    health, trainer = GANHealth(stop=True), Trainer()
+def test_healthy_training_has_no_warning(trainer, task, capsys):
+    health = GANHealth(stop=True)
     run_batches(health, trainer, task, 500)
     assert health.warnings == {}
     assert not trainer.should_stop
@@ -58,8 +52,8 @@ def test_healthy_training_has_no_warning(task, capsys):
 
 @pytest.mark.parametrize("kind", FAILURES)
 @pytest.mark.parametrize("stop", [False, True])
-def test_each_failure_is_reported_once_and_may_stop_the_run(task, capsys, kind, stop):
-    health, trainer = GANHealth(stop=stop), Trainer()
+def test_each_failure_is_reported_once_and_may_stop_the_run(trainer, task, capsys, kind, stop):
+    health = GANHealth(stop=stop)
     run_batches(health, trainer, task, 100)
     run_batches(health, trainer, task, 200, **FAILURES[kind])
     assert set(health.warnings) == {kind}
@@ -70,48 +64,35 @@ def test_each_failure_is_reported_once_and_may_stop_the_run(task, capsys, kind, 
     assert trainer.should_stop == health.stopped == stop
 
 
-def test_single_batches_do_not_warn(task):
-    health, trainer = GANHealth(), Trainer()
-    for _ in range(20):
-        run_batches(health, trainer, task, 10, d_loss=3.0, d_accuracy=0.4)
-        run_batches(health, trainer, task, 40, d_loss=0.2, d_accuracy=1.0)
-    for _ in range(5):
-        run_batches(health, trainer, task, 50, colorfulness_ratio=3.0)
-        run_batches(health, trainer, task, 50)
-    assert health.warnings == {}
+CHANCE = 2 * math.log(2)
+BAD, GOOD = {"d_loss": 3.0, "d_accuracy": 0.4}, {"d_loss": 0.2, "d_accuracy": 1.0}
+SATURATED = {"colorfulness_ratio": 3.0}
 
 
-def test_pale_images_and_equal_truths_do_not_warn(task):
-    health, trainer = GANHealth(), Trainer()
-    run_batches(health, trainer, task, 200, diversity=0.0, colorfulness_ratio=0.2)
-    run_batches(health, trainer, task, 200, diversity=math.nan)
-    assert health.warnings == {}
+@pytest.mark.parametrize(
+    ("phases", "expected"),
+    [
+        ([(10, BAD), (40, GOOD)] * 20, set()),  # single batches
+        ([(50, SATURATED), (50, {})] * 5, set()),
+        ([(200, {"diversity": 0.0, "colorfulness_ratio": 0.2})], set()),  # pale images
+        ([(200, {"diversity": math.nan})], set()),  # equal truths
+        # A healthy discriminator with spectral norm and hinge loss comes as close to chance.
+        ([(200, {"d_loss": 1.04 * CHANCE})], set()),
+        ([(50, {"d_loss": 1.06 * CHANCE})], {"collapsed"}),
+        ([(50, {"d_loss": math.inf})], {"collapsed"}),
+        ([(400, SATURATED | {"every": 100})], {"saturated"}),  # rarely measured
+    ],
+)
+def test_what_is_reported(trainer, task, phases, expected):
+    health = GANHealth()
+    for batches, figures in phases:
+        run_batches(health, trainer, task, batches, **figures)
+    assert set(health.warnings) == expected
 
 
-def test_infinite_loss_is_a_collapse(task):
-    health, trainer = GANHealth(), Trainer()
-    run_batches(health, trainer, task, 50, d_loss=math.inf)
-    assert "collapsed" in health.warnings
-
-
-def test_loss_just_above_chance_is_tolerated(task):
-    # A healthy discriminator with spectral norm and hinge loss comes as close.
-    health, trainer = GANHealth(), Trainer()
-    run_batches(health, trainer, task, 200, d_loss=1.04 * 2 * math.log(2))
-    assert health.warnings == {}
-    run_batches(health, trainer, task, 50, d_loss=1.06 * 2 * math.log(2))
-    assert set(health.warnings) == {"collapsed"}
-
-
-def test_rarely_measured_colors_are_checked(task):
-    health, trainer = GANHealth(), Trainer()
-    run_batches(health, trainer, task, 400, every=100, colorfulness_ratio=3.0)
-    assert set(health.warnings) == {"saturated"}
-
-
-def test_other_stages_are_not_checked(task, monkeypatch):
+def test_other_stages_are_not_checked(trainer, task, monkeypatch):
     monkeypatch.setattr(CGANTask, "stage", Stage.DISCRIMINATOR)
-    health, trainer = GANHealth(), Trainer()
+    health = GANHealth()
     run_batches(health, trainer, task, 500, d_loss=9.0)
     assert health.warnings == {}
 
@@ -127,30 +108,16 @@ def test_chance_loss_is_that_of_guessing():
     assert BCEAdversarial().chance() == pytest.approx(2 * math.log(2))
 
 
+ADAM = "class_path: torch.optim.Adam, init_args: {lr: 0.0002, betas: [0.5, 0.999]}"
 GAN = {
-    "--model": "CGANTask",
-    "--model.encoder": "UNetEncoder",
-    "--model.encoder.width": "16",
-    "--model.discriminator": "PatchDiscriminator",
-    "--model.discriminator.width": "16",
-    "--model.adversarial_loss": "BCEAdversarial",
-    "--model.generator_optimizer": "torch.optim.Adam",
-    "--model.generator_optimizer.lr": "0.0002",
-    "--model.generator_optimizer.betas": "[0.5, 0.999]",
-    "--model.discriminator_optimizer": "torch.optim.Adam",
-    "--model.discriminator_optimizer.lr": "0.0002",
-    "--model.discriminator_optimizer.betas": "[0.5, 0.999]",
-    "--data.size": "64",
-    "--data.batch_size": "8",
-    "--data.num_workers": "0",
-    "--trainer.accelerator": "cpu",
-    "--trainer.max_epochs": "-1",
-    "--trainer.max_steps": "200",
-    "--trainer.limit_val_batches": "1",
-    "--run.experiment": "health",
-    "--run.name": "run",
-    "--run.test": "false",
-    "--run.loggers.wandb": "disabled",
+    **{"--model": "CGANTask", "--model.adversarial_loss": "BCEAdversarial"},
+    **{"--model.encoder": "UNetEncoder", "--model.encoder.width": "16"},
+    **{"--model.discriminator": "PatchDiscriminator", "--model.discriminator.width": "16"},
+    **{f"--model.{name}_optimizer": f"{{{ADAM}}}" for name in ("generator", "discriminator")},
+    **{"--data.size": "64", "--data.batch_size": "8", "--data.num_workers": "0"},
+    **{"--trainer.accelerator": "cpu", "--trainer.max_epochs": "-1", "--trainer.max_steps": "200"},
+    **{"--trainer.limit_val_batches": "1", "--run.experiment": "health", "--run.name": "run"},
+    **{"--run.test": "false", "--run.loggers.wandb": "disabled"},
 }
 
 

@@ -9,7 +9,7 @@ from skimage.color import deltaE_ciede2000, lab2rgb, rgb2lab
 
 from lightning_colorize.color import to_lab
 from lightning_colorize.data.decoding.files import ImageError
-from lightning_colorize.data.images import ImageSet
+from lightning_colorize.data.image_set import ImageSet
 from lightning_colorize.runs.images import read_best_images
 from lightning_colorize.training.callbacks import BestCheckpoint
 from lightning_colorize.training.callbacks.grids import ImageGrids, grid_row

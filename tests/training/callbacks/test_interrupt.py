@@ -20,16 +20,9 @@ class Strategy:
         return max(number, torch.tensor(int(signal.SIGTERM) if self.signaled else 0))
 
 
-class Last:
-    saved = 0
-
-    def save_batch(self, trainer):
-        self.saved += 1
-
-
-def trainer(validates_every, accumulate, processes=2):
+def trainer(validates_every, accumulate):
     return SimpleNamespace(
-        world_size=processes,
+        world_size=2,
         strategy=Strategy(),
         is_last_batch=False,
         should_stop=False,
@@ -44,26 +37,27 @@ def trainer(validates_every, accumulate, processes=2):
     [(None, 1, 16), (8, 1, 17), (16, 1, 17), (48, 3, 18), (None, 7, 21), (4, 2, 18)],
 )
 def test_signal_to_one_rank_reaches_all_soon(validates_every, accumulate, limit):
-    stop = GracefulStop(Last())
+    saved = []
+    stop = GracefulStop(SimpleNamespace(save_batch=saved.append))
     process = trainer(validates_every, accumulate)
     for batch in range(100):  # no signal
         stop.on_train_batch_end(process, None, None, None, batch)
         stop.on_train_batch_start(process, None, None, batch)
-    assert not stop.last.saved
+    assert not saved
     process.strategy.signaled = True
     for batch in range(100, 100 + limit):
         stop.on_train_batch_start(process, None, None, batch)
         stop.on_train_batch_end(process, None, None, None, batch)
-        if stop.last.saved:
+        if saved:
             break
-    assert stop.last.saved == 1
+    assert len(saved) == 1
     with pytest.raises(RunInterrupted):
         stop.on_train_batch_start(process, None, None, batch + 1)
     assert stop.received == signal.SIGTERM
 
 
 def test_ranks_synchronize_rarely(monkeypatch):
-    stop = GracefulStop(Last())
+    stop = GracefulStop(None)
     process = trainer(None, 1)
     checks = []
     monkeypatch.setattr(stop, "_is_signaled", checks.append)

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lightning_colorize.training.callbacks.last_checkpoint import LastCheckpoint, resumable
+from lightning_colorize.training.callbacks.checkpoints import LastCheckpoint, resumable
 
 
 def trainer_at(batch_idx, **options):

@@ -6,8 +6,8 @@ from skimage.color import rgb2lab
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.training.callbacks import PredictFolder, predict_folder
-from lightning_colorize.training.loggers import close_loggers, log_images
-from lightning_colorize.training.loggers.files import ImageFiles
+from lightning_colorize.training.loggers.build import close_loggers, log_images
+from lightning_colorize.training.loggers.files import RunFiles
 from lightning_colorize.training.loggers.tensorboard import TensorBoardRun
 
 
@@ -61,7 +61,7 @@ def test_unusual_names_are_logged(folder, tmp_path):
         Image.new("RGB", (4, 4)).save(folder / name, format="PNG")
     images = PredictFolder(folder, 32).images
     assert len(images) == len(names) + 3  # `a.png` and `b.jpg` of the fixture, and the last one
-    loggers = [ImageFiles(tmp_path), TensorBoardRun(tmp_path)]
+    loggers = [RunFiles(tmp_path), TensorBoardRun(tmp_path)]
     for kind in ("predict", "predict_best"):
         for name in images:
             log_images(loggers, f"{kind}/{name}", torch.zeros(3, 2, 2, dtype=torch.uint8), 0)

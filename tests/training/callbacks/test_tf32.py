@@ -21,24 +21,15 @@ def test_tf32_is_on_during_training_except_for_color():
     assert precision() == before
 
 
-def test_configured_callback_restores_the_precision_after_the_run(command):
-    before = precision()
-    settings = []
-    update = torch.optim.Adam.step
+def test_configured_callback_restores_the_precision_after_the_run(command, monkeypatch):
+    before, settings, update = precision(), [], torch.optim.Adam.step
 
     def step(self, *args, **kwargs):
         settings.append(precision())
         return update(self, *args, **kwargs)
 
-    words = [
-        "--trainer.callbacks+=lightning_colorize.training.callbacks.TF32",
-        "--trainer.max_epochs",
-        1,
-    ]
-    torch.optim.Adam.step = step
-    try:
-        command.fit("tf32", *words)
-    finally:
-        torch.optim.Adam.step = update
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    callback = "--trainer.callbacks+=lightning_colorize.training.callbacks.TF32"
+    command.fit("tf32", callback, "--trainer.max_epochs", 1)
     assert set(settings) == {("tf32", "tf32")}
     assert precision() == before

@@ -122,12 +122,9 @@ def test_accumulated_batches_are_logged_once(run):
     run.trainer.global_step -= 1  # no optimizer step
     run.batches(1)
     assert [step for step, _ in run.logged] == [3]
-
-
-def test_log_every_0_steps_logs_nothing(monkeypatch):
-    run = Run(monkeypatch, Throughput(), every=0)
+    run.trainer.log_every_n_steps = 0  # never
     run.batches(9)
-    assert run.logged == []
+    assert len(run.logged) == 1
 
 
 def test_sums_continue_from_the_checkpoint(monkeypatch, run):
@@ -200,15 +197,12 @@ def test_peak_memory_of_training(monkeypatch):
     assert run.throughput.result()["peak_device_memory"] == 3 * 2**30
 
 
-def test_throughput_in_the_result_of_a_run(finished_run):
+def test_throughput_is_in_the_result_and_in_all_loggers(finished_run):
     result = RunResult.read(finished_run)
     assert result.steady_images_per_second > result.images_per_second
     assert 0 < result.data_wait_share < 1
     assert result.device_hours == pytest.approx(result.seconds / 3600, abs=1e-5)
     assert result.peak_device_memory is None
-
-
-def test_throughput_is_in_all_loggers(finished_run):
     names = {"throughput/images_per_second", "throughput/data_wait"}
     with (finished_run / "throughput.csv").open() as file:
         rates = list(csv.DictReader(file))

@@ -1,8 +1,75 @@
+"""The last validation of a run, and early stopping."""
+
 import json
+import shutil
 
 import pytest
 
+from lightning_colorize.runs.result import RunResult
 from tests.conftest import metric_rows
+
+# No epoch is better than the first.
+NO_PROGRESS = [
+    *("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", 0),
+    *("--model.encoder.norm", "none", "--model.decoder.norm", "none"),
+]
+
+
+def trained(run):
+    result = RunResult.read(run)
+    return result.status, result.epochs
+
+
+def test_a_stopped_run_resumes_with_the_patience_of_its_settings(command):
+    run = command.fit("early", *NO_PROGRESS, "--trainer.max_epochs", 9, "--run.patience", 1)
+    assert trained(run) == ("stopped_early", 2)
+    assert command("resume", run, "--trainer.max_epochs", 20, "--run.patience", 3) == 0
+    assert trained(run) == ("stopped_early", 5)
+    assert command("resume", run, "--trainer.max_epochs", 6) == 0
+    assert trained(run) == ("finished", 6)
+
+
+def test_a_stopped_run_that_was_killed_in_its_test_only_repeats_the_test(command):
+    run = command.fit("killed", *NO_PROGRESS, "--trainer.max_epochs", 9, "--run.patience", 1)
+    path = run / "result.json"
+    written = json.loads(path.read_text())
+    path.write_text(json.dumps(written | {"status": "running", "metrics": {}}))
+    assert command("resume", run) == 0
+    assert trained(run) == ("stopped_early", 2)
+    assert "test/psnr" in RunResult.read(run).metrics
+
+
+def test_status_of_a_run_that_is_stopped_in_its_first_epoch(command):
+    run = command.fit(
+        *("first", *NO_PROGRESS, "--trainer.max_epochs", 9, "--run.patience", 1),
+        *("--trainer.val_check_interval", 1),
+    )
+    result = RunResult.read(run)
+    assert (result.status, result.batches) == ("stopped_early", 2)
+
+
+def test_a_restarted_run_that_is_killed_at_once_trains_on(command, at_batch):
+    run = command.fit("early", *NO_PROGRESS, "--trainer.max_epochs", 9, "--run.patience", 1)
+    steps = RunResult.read(run).batches
+    longer = ("--trainer.max_epochs", 20, "--run.patience", 3)
+
+    def die():
+        raise RuntimeError("killed")
+
+    at_batch(steps + 1, die)
+    with pytest.raises(RuntimeError, match="killed"):
+        command("resume", run, *longer)
+    assert command("resume", run, *longer) == 0
+    assert trained(run) == ("stopped_early", 5)
+
+
+def test_a_metric_that_is_never_defined_has_patience(command, photo_folder, tmp_path):
+    photos = shutil.copytree(photo_folder, tmp_path / "photos")
+    for extra in sorted((photos / "val").iterdir())[1:]:
+        extra.unlink()
+    options = ("--run.monitor", "val/ab_corr", "--run.patience", 3, "--trainer.max_epochs", 9)
+    run = command.fit("single", "--data.root", photos, *options)
+    assert trained(run) == ("stopped_early", 3)
 
 
 def test_run_ended_by_max_time_is_validated(command):
@@ -11,27 +78,26 @@ def test_run_ended_by_max_time_is_validated(command):
         *("--trainer.max_time", "00:00:00:02", "--trainer.max_epochs", "-1"),
         *("--trainer.check_val_every_n_epoch", "100000", "--run.test", "false"),
     )
-    result = json.loads((run / "result.json").read_text())
-    assert result["status"] == "finished"
-    assert "val/psnr" in result["metrics"]
-    assert (run / result["best_checkpoint"]).is_file()
-
-
-def test_run_ended_by_max_steps_in_mid_epoch_is_validated(command):
-    run = command.fit("steps", "--trainer.max_steps", 5, "--trainer.max_epochs", "-1")
-    validated = [int(row["step"]) for row in metric_rows(run) if row["val/psnr"]]
-    # Three batches an epoch: after the first epoch, and after the last step.
-    assert validated == [2, 4]
+    result = RunResult.read(run)
+    assert result.status == "finished"
+    assert "val/psnr" in result.metrics
+    assert (run / result.best_checkpoint).is_file()
 
 
 @pytest.mark.parametrize(
-    ("every_n_epochs", "interval", "expected"),
-    [("null", 4, [3, 5]), ("1", 2, [1, 4, 5]), ("null", "00:01:00:00", [5])],
+    ("every_n_epochs", "interval", "steps", "expected"),
+    [
+        # Three batches an epoch; two epochs, or five steps.
+        ("null", 4, 6, [3, 5]),
+        (1, 2, 6, [1, 4, 5]),
+        ("null", "00:01:00:00", 6, [5]),
+        (2, 1.0, 9, [5, 8]),
+        (1, 1.0, 5, [2, 4]),
+    ],
 )
-def test_last_step_is_validated_at_any_interval(command, every_n_epochs, interval, expected):
-    # Two epochs of three batches.
+def test_last_step_is_validated_at_any_interval(command, every_n_epochs, interval, steps, expected):
     run = command.fit(
-        "interval",
+        *("interval", "--trainer.max_epochs", "-1", "--trainer.max_steps", steps),
         *("--trainer.check_val_every_n_epoch", every_n_epochs),
         *("--trainer.val_check_interval", interval, "--run.test", "false"),
     )

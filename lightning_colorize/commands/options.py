@@ -1,0 +1,86 @@
+"""Options shared by several commands: a model, its settings, and the images to measure."""
+
+import argparse
+
+from lightning_colorize.common.arguments import Parser, expanded_path
+from lightning_colorize.common.bundled import DEFAULT_FILE
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.models.settings import ClassificationSettings, Settings
+
+
+def add_checkpoint(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add a checkpoint as an argument, or as an option that defaults to the bundled model."""
+    parser.add_argument(
+        name,
+        metavar="CKPT_OR_RUN",
+        type=expanded_path,
+        default=DEFAULT_FILE,
+        help="a checkpoint file, a run folder (its best checkpoint), or `default`: the bundled "
+        "model",
+    )
+
+
+def add_network_options(parser: Parser, size_help: str) -> None:
+    """Add the options of a model: `--size`, its settings and `--device`.
+
+    Models with other settings accept these as options too, such as `--noise 0.5`; the parsed
+    `settings` contains the given ones.
+    """
+    parser.add_argument(
+        "--size", metavar="N", type=int, help=f"{size_help} (default: the checkpoint's)"
+    )
+    for name in ClassificationSettings.names():
+        common = name in Settings.model_fields
+        _add_setting(parser, name, "" if common else " of a network with a ClassificationHead")
+    parser.set_defaults(setting_names=ClassificationSettings.names())
+    parser.takes_settings = True
+    add_loading_options(parser)
+
+
+def _add_setting(parser: Parser, name: str, of: str) -> None:
+    field = ClassificationSettings.model_fields[name]
+    text = f"{field.description}{of} (default: the checkpoint's)"
+    if field.annotation is bool:
+        parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=text)
+        return
+
+    def checked(text: str) -> float:
+        try:
+            value: float = getattr(ClassificationSettings().updated({name: text}), name)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return value
+
+    parser.add_argument(f"--{name}", metavar=name[0].upper(), type=checked, help=text)
+
+
+def add_loading_options(parser: argparse.ArgumentParser) -> None:
+    """Add the device of a model, and the classes that its checkpoint may import."""
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="auto: a GPU if one is available",
+    )
+    parser.add_argument(
+        "--allow-class",
+        metavar="CLASS",
+        action="append",
+        default=[],
+        help="a class, module or package that the checkpoint may import "
+        "in addition to this package; "
+        "not needed in a run folder whose config.yaml names the class; may be repeated",
+    )
+
+
+def add_measuring_options(parser: Parser, split_help: str) -> None:
+    """Add the options of a measurement: its images, its JSON file, and the model's options."""
+    parser.add_argument(
+        "--data", metavar="FOLDER", type=expanded_path, required=True, help="folder of color images"
+    )
+    parser.add_argument("--split", choices=("test", "val", "train", "all"), help=split_help)
+    parser.add_argument(
+        "--json", metavar="FILE", type=expanded_path, help="write the unrounded results"
+    )
+    parser.add_argument("--batch-size", metavar="N", type=int, default=32, help="images per batch")
+    add_network_options(parser, "height and width in pixels")

@@ -1,0 +1,161 @@
+"""`lightning-colorize protocol`: measures a system so that results can be compared."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lightning_colorize.commands.options import add_checkpoint, add_measuring_options
+from lightning_colorize.common.arguments import Parser, require_positive
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import require_writable, write_json
+from lightning_colorize.common.processes import exit_on_sigterm
+from lightning_colorize.common.provenance import git_commit, versions
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lightning_colorize.evaluation.pretrained import PretrainedResult
+
+HELP = "measure a system on images of a fixed size and shape, for the leaderboard"
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "protocol",
+        metavar="NAME",
+        help="native, crop256, stretch256, val5k-crop256 or the path of a YAML file: 8-bit images "
+        "of a fixed size and shape, with intervals; results of the same protocol are comparable",
+    )
+    add_checkpoint(parser, "system")
+    parser.add_argument(
+        "--metric",
+        metavar="NAME[=WEIGHTS]",
+        action="append",
+        default=[],
+        help="also measure with a pretrained network: fid, kid, fid_torchvision, lpips_alex, "
+        "lpips_vgg, clip_score, or frechet:MODEL for the Frechet distance of a timm model; WEIGHTS "
+        "is a file (default: the published weights, from the torch.hub or Hugging Face "
+        "cache or downloaded; required for frechet:MODEL); may be repeated",
+    )
+    add_measuring_options(parser, "split of the folder, as in evaluate")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print a result.
+
+    Returns:
+        1 if images are unreadable, the prediction is not finite, the calibration fails, or a metric
+        is not available.
+    """
+    require_positive(args, "size", "batch_size")
+    if args.json is not None:
+        require_writable(args.json, "--json")
+    from rich.console import Console
+
+    from lightning_colorize.evaluation import metrics_table, print_plain
+    from lightning_colorize.evaluation.choice import (
+        choose_images,
+        find_truth,
+        open_system,
+        split_word,
+        trained_on,
+    )
+    from lightning_colorize.evaluation.pretrained import PretrainedMetrics, find_metrics
+    from lightning_colorize.evaluation.protocol import ProtocolImages, read_protocol
+    from lightning_colorize.evaluation.protocol_result import (
+        LONGEST_NAME,
+        MeasuredImages,
+        ProtocolResult,
+        measure_protocol,
+    )
+    from lightning_colorize.models.load import choose_device
+
+    protocol = read_protocol(args.protocol)
+    asked = find_metrics(args.metric)
+    device = choose_device(args.device)
+    name, path = split_word(str(args.system))
+    if len(name) > LONGEST_NAME:
+        raise UsageError(f"the name of the system has more than {LONGEST_NAME} characters")
+    system = open_system(name, path, args.data, args.allow_class, device)
+    model, settings = system.model, {}
+    size = args.size or model.size
+    if model.keeps_lightness:
+        model.settings = model.settings.updated(args.settings)
+        settings = {"size": size, **model.settings.values()}
+    elif args.settings or args.size is not None:
+        option = next(iter(args.settings), "size")
+        raise UsageError(f"--{option} has no effect on {path}, whose images are already colorized")
+    found = find_truth(args.data, args.split, [system], args.allow_class)
+    found = replace(found, images=protocol.choose(args.data, found.images))
+    _, missing = choose_images(args.data, found, [system], None, 0)
+    if lost := missing.get(name):
+        raise UsageError(
+            f"{path} lacks {lost[0]}; a protocol needs all {len(found.images):,} images"
+        )
+    overlap = trained_on(found, [system], args.allow_class)
+    images = ProtocolImages(protocol, found.images)
+    if len(images) < 2:
+        raise UsageError(f"{args.data} has one image; a protocol needs several for its intervals")
+    pretrained = PretrainedMetrics(asked, device)
+    start = time.perf_counter()
+    exit_on_sigterm()  # after ending an external command
+    model.paint_all(images)
+    try:
+        rows, extra, change = measure_protocol(system, images, size, pretrained, device)
+    except FloatingPointError as error:
+        print(f"{name}: {error}: no metrics", file=sys.stderr)
+        return 1
+    result = ProtocolResult(
+        system=name,
+        sha256=model.sha256,
+        settings=settings,
+        protocol=MeasuredImages(**images.describe()),
+        rows=rows,
+        changes_lightness=change,
+        unreadable=len(images.broken),
+        trained_on=overlap.get(name),
+        pretrained=extra,
+        versions=versions(*sorted({name for metric, _ in asked for name in metric.packages})),
+        git_commit=git_commit(),
+    )
+    shown = {row: {k: v.value for k, v in metrics.items()} for row, metrics in rows.items()}
+    print_plain(Console(), metrics_table(shown))
+    unavailable = _print_pretrained(Console(), extra)
+    print(f"{result.protocol}, in {time.perf_counter() - start:.1f} s")
+    for broken in images.broken:
+        print(f"left out: {broken}", file=sys.stderr)
+    if result.trained_on:
+        print(f"{result.trained_on:,} of these images are training images", file=sys.stderr)
+    print(f"calibration: {result.problem or 'passed'}", file=sys.stderr)
+    if args.json is not None:
+        write_json(args.json, result.model_dump())
+    return 1 if images.broken or result.problem or unavailable else 0
+
+
+def _print_pretrained(console: "Console", results: "Sequence[PretrainedResult]") -> bool:
+    """Print metrics of pretrained networks; returns whether any is not available."""
+    from lightning_colorize.evaluation import metrics_table, print_plain
+    from lightning_colorize.metrics.spec import Metric
+
+    measured = [result for result in results if result.reason is None]
+    columns = []
+    rows: dict[str, dict[str, float]] = {row: {} for each in measured for row in each.rows}
+    for result in measured:
+        values = {result.label: "value", f"{result.label}, infinite N": "infinite"}
+        for column, key in values.items():
+            columns.append(Metric(column, result.goal, "{:.4g}", result.title))
+            for row, value in result.rows.items():
+                if getattr(value, key) is not None:
+                    rows[row][column] = getattr(value, key)
+    if measured:
+        print_plain(console, metrics_table(rows, metrics=columns))
+    for result in measured:
+        print(f"{result.label}: {result.title}; N {result.images:,}; {result.method}")
+    lost = [result for result in results if result.reason is not None]
+    for result in lost:
+        print(f"{result.name}: n/a: {result.reason}", file=sys.stderr)
+    return bool(lost)

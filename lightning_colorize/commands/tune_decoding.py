@@ -1,0 +1,173 @@
+"""`lightning-colorize tune-decoding`: measures settings of a checkpoint, and stores the best."""
+
+import argparse
+import math
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_colorize.commands.evaluate import find_measured
+from lightning_colorize.commands.options import add_checkpoint, add_measuring_options
+from lightning_colorize.common.arguments import Parser, expanded_path, require_positive
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import require_writable, write_json
+from lightning_colorize.common.provenance import versions
+
+if TYPE_CHECKING:
+    from lightning_colorize.evaluation.grid import Grid
+    from lightning_colorize.models.base import Model
+
+HELP = "measure many inference settings of a checkpoint, and store the best"
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the command's arguments."""
+    add_checkpoint(parser, "checkpoint")
+    parser.add_argument(
+        "grid",
+        metavar="NAME=VALUES",
+        nargs="+",
+        help="measure all combinations of vividness=0,0.5,1 temperature=..., strength=..., "
+        "flip=0,1, a model's own settings, and size=... (the network's input)",
+    )
+    parser.add_argument(
+        "--store",
+        metavar="RATIO",
+        type=float,
+        help="store the best setting in the checkpoint as its default: the lowest ciede2000 among "
+        "settings with at least this colorfulness_ratio",
+    )
+    parser.add_argument(
+        "--page",
+        metavar="FILE",
+        type=expanded_path,
+        help="write an HTML page with a chart and a table of the settings",
+    )
+    add_measuring_options(parser, "split of the folder, as in evaluate (default: val)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, and print the settings that no other setting beats.
+
+    Returns:
+        1 if images are unreadable, or a setting's predictions are not finite.
+    """
+    require_positive(args, "size", "batch_size")
+    if args.store is not None and not 0 <= args.store < math.inf:
+        raise UsageError(f"--store {args.store}: it must be 0 or more")
+    for name in ("json", "page"):
+        if getattr(args, name) is not None:
+            require_writable(getattr(args, name), f"--{name}")
+    from rich.console import Console
+
+    from lightning_colorize.common.progress import progress
+    from lightning_colorize.evaluation import metrics_table, print_plain
+    from lightning_colorize.evaluation.choice import colorless
+    from lightning_colorize.evaluation.grid import evaluate_grid, parse_grid
+    from lightning_colorize.models.load import choose_device, load_model
+    from lightning_colorize.models.settings import describe_values
+    from lightning_colorize.reports.grid import write_grid_page
+
+    model = load_model(args.checkpoint, args.allow_class, choose_device(args.device))
+    model.settings = model.settings.updated(args.settings)
+    found, remarks = find_measured(args, model, "val")
+    print(*remarks, sep="\n", end="\n" * bool(remarks), file=sys.stderr)
+    settings = parse_grid(args.grid, model)
+    largest = max(int(setting.get("size", 0)) for setting in settings)
+    size = args.size or max(model.size, largest)
+    if largest > size:
+        raise UsageError(f"size={largest} enlarges images of --size {size}")
+    if args.store is not None:
+        _storable(model)
+        if colorless(found.images):
+            raise UsageError("--store needs color images")
+    start = time.perf_counter()
+    batches = found.batches(size, args.batch_size, model.device)
+    steps = -(-len(found.images) // args.batch_size)
+    grid = evaluate_grid(model, progress(batches, steps, "evaluating"), settings)
+    if not grid.images:
+        raise UsageError(f"none of the {len(found.images)} images in {args.data} can be read")
+    front = grid.front()
+    shown = {describe_values(grid.settings[i]): grid.rows[i] for i in front}
+    print_plain(Console(), metrics_table({**shown, **grid.baselines}))
+    described = found.describe(grid.images, args.data, size)
+    unread = len(found.images) - grid.images
+    more = f"; {unread:,} could not be read" if unread else ""
+    beaten = len(settings) - len(front)
+    hidden = f", {beaten} beaten by another" if beaten else ""
+    print(f"{described}: {len(settings)} settings{hidden}{more}")
+    diverged = not all(math.isfinite(row["mse_ab"]) for row in grid.rows)
+    if diverged:
+        print("the network predicts colors that are not finite", file=sys.stderr)
+    if args.json is not None:
+        numbers = {
+            "checkpoint": str(model),
+            "data": str(args.data),
+            "split": found.split,
+            "size": size,
+            "images": grid.images,
+            "unreadable": unread,
+            **_measured(model, grid),
+            "seconds": time.perf_counter() - start,
+            "device": str(model.device),
+            "versions": versions(),
+        }
+        write_json(args.json, numbers)
+    if args.page is not None:
+        write_grid_page(args.page, grid, f"Settings of {model}", described)
+        print(args.page)
+    if args.store is not None:
+        best = {**model.settings.values(), "size": size, **grid.settings[grid.best(args.store)]}
+        store_decoding(model, best)
+        print(f"stored in {model}: {describe_values(best)}")
+    return 1 if unread or diverged else 0
+
+
+def _measured(model: "Model", grid: "Grid") -> dict[str, Any]:
+    """Return the metrics of all settings, each with all values, and of the baselines."""
+    from lightning_colorize.evaluation.statistics import intervals
+
+    rows = intervals(grid.values)
+    return {
+        "settings": [
+            {"setting": model.settings.values() | setting, "metrics": row}
+            for setting, row in zip(grid.settings, rows, strict=False)
+        ],
+        "baselines": dict(zip(grid.baselines, rows[len(grid.settings) :], strict=True)),
+    }
+
+
+def _storable(model: "Model") -> Path:
+    """Return the checkpoint of a model.
+
+    Raises:
+        UsageError: If the model is exported or third-party, or its folder is not writable.
+    """
+    from lightning_colorize.models.exported import EXPORTED
+    from lightning_colorize.models.program import SUFFIXES
+
+    file = model.path
+    if file is None or file.suffix in (*EXPORTED, *SUFFIXES):
+        raise UsageError(f"{model} is not a checkpoint; store in a checkpoint, and export again")
+    require_writable(file, "--store")
+    return file
+
+
+def store_decoding(model: "Model", decoding: dict[str, Any]) -> None:
+    """Store the settings that `load_model` applies to a checkpoint from now on.
+
+    Raises:
+        UsageError: If the run is still training, or the checkpoint cannot be changed.
+    """
+    from lightning_colorize.models.checkpoint import DECODING, read_checkpoint
+    from lightning_colorize.runs.folder import lock, run_of
+    from lightning_colorize.training.callbacks.checkpoints import AtomicCheckpointIO
+
+    file = _storable(model).resolve()
+    run = run_of(file)
+    with nullcontext() if run is None else lock(run):
+        checkpoint = read_checkpoint(file)
+        checkpoint[DECODING] = decoding
+        AtomicCheckpointIO().save_checkpoint(checkpoint, file)

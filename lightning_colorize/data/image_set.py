@@ -1,0 +1,235 @@
+"""Image sets: the interface between sources and the data set.
+
+The names of a split are one block of bytes with offsets, not Python strings. With 1.3 million
+strings, reference counting in forked workers would copy the memory pages of all of them.
+"""
+
+from abc import ABC, abstractmethod
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise, repeat
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from lightning_colorize.data.decoding.files import read_bytes, read_image
+from lightning_colorize.data.order import AnyOrder
+
+
+class NameList(Sequence[str]):
+    """An immutable list of strings in two arrays."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        block = bytearray()
+        offsets = array("q", [0])
+        for name in names:
+            block += name.encode("utf-8", "surrogateescape")
+            offsets.append(len(block))
+        self._offsets = np.frombuffer(offsets, dtype=np.int64)
+        self._block = np.frombuffer(bytes(block), dtype=np.uint8)
+
+    @classmethod
+    def of_lines(cls, block: bytes) -> "NameList":
+        """Return the strings of a NUL-terminated block, the reverse of `lines`."""
+        names = cls(())
+        values = np.frombuffer(block, dtype=np.uint8)
+        ends = np.flatnonzero(values == 0)
+        names._block = values[values != 0]
+        names._offsets = np.concatenate([[0], ends - np.arange(len(ends))])
+        return names
+
+    def lines(self) -> bytes:
+        """Return all strings in one block, each followed by a NUL, which no file name contains."""
+        return b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in self)
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, index: int) -> str:  # type: ignore[override]
+        index = range(len(self))[index]
+        start, stop = self._offsets[index], self._offsets[index + 1]
+        return self._block[start:stop].tobytes().decode("utf-8", "surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        block = self._block.tobytes()
+        for start, stop in pairwise(self._offsets.tolist()):
+            yield block[start:stop].decode("utf-8", "surrogateescape")
+
+
+class Notes(NamedTuple):
+    """Labels and texts of a set's images, for the batch's `Condition`.
+
+    Attributes:
+        labels: The class name of each image, "" for none; or None.
+        texts: The text of each image, "" for none; or None.
+    """
+
+    labels: NameList | None = None
+    texts: NameList | None = None
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> "Notes":
+        """Return the notes of some of the images."""
+        return Notes(*(own and NameList(own[int(i)] for i in indices) for own in self))
+
+
+_NO_NOTES = Notes()
+
+
+class ImageSet(ABC):
+    """The images of one split.
+
+    Attributes:
+        weights: Relative sampling frequency in training, (N,), or None for uniform sampling.
+        order: How an epoch is shuffled.
+        side: Short side in pixels to which larger images were reduced; None for originals.
+        notes: Labels and texts.
+    """
+
+    weights: np.ndarray | None = None
+    order = AnyOrder()
+    side: int | None = None
+    notes: Notes = _NO_NOTES
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """Return the name of an image, unique in its source and stable between runs."""
+
+    @abstractmethod
+    def read(self, index: int, min_side: int | None = None) -> Tensor:
+        """Return the image: (3, H, W), uint8, sRGB.
+
+        Args:
+            index: Index of the image.
+            min_side: The image may be decoded at a lower resolution, with at least this short side.
+
+        Raises:
+            ImageError: If the file cannot be read as an image.
+        """
+
+    def encoded(self, index: int) -> bytes | None:
+        """Return the encoded file, or None if only `read` is supported.
+
+        Raises:
+            ImageError: If the file cannot be read.
+        """
+        return None
+
+    @contextmanager
+    def expecting(self, coming: Callable[[], np.ndarray]) -> Iterator[Callable[[int], None]]:
+        """Announce which images are read within the context, so that they can be prefetched.
+
+        Args:
+            coming: Returns their indices in order; called only if the set prefetches.
+
+        Yields:
+            A function to call with the number of images read so far.
+        """
+        yield lambda read: None
+
+
+class FileImages(ImageSet):
+    """Image files of one folder.
+
+    Args:
+        root: The folder.
+        names: File names relative to it, with forward slashes.
+        weights: Relative sampling frequency in training, (N,), or None for uniform sampling.
+        prefix: Prefix of the reported names, for mixtures of folders.
+        notes: Labels and texts.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        names: Iterable[str],
+        weights: np.ndarray | None = None,
+        prefix: str = "",
+        notes: Notes = _NO_NOTES,
+    ) -> None:
+        self.root = root
+        self.names = NameList(names)
+        self.weights = weights
+        self.prefix = prefix
+        self.notes = notes
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, index: int) -> str:
+        """Return the file's name relative to the folder."""
+        return self.prefix + self.names[index]
+
+    def read(self, index: int, min_side: int | None = None) -> Tensor:
+        """Return the image: (3, H, W), uint8, sRGB."""
+        return read_image(self.root / self.names[index], min_side=min_side)
+
+    def encoded(self, index: int) -> bytes | None:
+        """Return the file's bytes."""
+        return read_bytes(self.root / self.names[index])
+
+
+class ConcatImages(ImageSet):
+    """Concatenation of several image sets.
+
+    Args:
+        parts: The sets, none of them empty, with distinct names.
+        shares: Relative sampling frequency of each set, independent of its size. The set's own
+            weights hold within it. None: no weights.
+    """
+
+    def __init__(self, parts: Sequence[ImageSet], shares: Sequence[float] | None = None) -> None:
+        self.parts = list(parts)
+        self._ends = np.cumsum([len(part) for part in parts])
+        self.notes = Notes(
+            *(_joined(parts, own) for own in zip(*(p.notes for p in parts), strict=True))
+        )
+        if shares is not None:
+            self.weights = np.concatenate(
+                [share * _relative(part) for part, share in zip(parts, shares, strict=True)]
+            )
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def name(self, index: int) -> str:
+        """Return the name of an image in its own set."""
+        part, own = self._find(index)
+        return part.name(own)
+
+    def read(self, index: int, min_side: int | None = None) -> Tensor:
+        """Return the image: (3, H, W), uint8, sRGB."""
+        part, own = self._find(index)
+        return part.read(own, min_side=min_side)
+
+    def encoded(self, index: int) -> bytes | None:
+        """Return the encoded file from its own set."""
+        part, own = self._find(index)
+        return part.encoded(own)
+
+    def _find(self, index: int) -> tuple[ImageSet, int]:
+        index = range(len(self))[index]
+        which = int(np.searchsorted(self._ends, index, side="right"))
+        part = self.parts[which]
+        return part, index - int(self._ends[which]) + len(part)
+
+
+def _joined(parts: Sequence[ImageSet], notes: Sequence[NameList | None]) -> NameList | None:
+    """Return the notes of all parts; "" for the images of a part without."""
+    if not any(notes):
+        return None
+    each = (own or repeat("", len(part)) for part, own in zip(parts, notes, strict=True))
+    return NameList(note for own in each for note in own)
+
+
+def _relative(images: ImageSet) -> np.ndarray:
+    """Return the weights of a set, normalized to sum 1."""
+    if images.weights is None:
+        return np.full(len(images), 1 / len(images))
+    relative: np.ndarray = images.weights / images.weights.sum()
+    return relative

@@ -1,0 +1,1 @@
+"""All colorizers, behind one interface: `base.Model`."""

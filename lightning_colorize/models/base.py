@@ -1,0 +1,266 @@
+"""The interface of all colorizers."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+from zlib import crc32
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from lightning_colorize.color import NO_CONDITION, Condition
+from lightning_colorize.common.digest import sha256_of
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.metrics import Baselines
+from lightning_colorize.models.settings import Settings
+
+if TYPE_CHECKING:
+    from lightning_colorize.models.network import NetworkModel
+
+LARGEST = 2**14
+"""Largest side of an input in pixels."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How whole images are prepared for comparison.
+
+    Attributes:
+        prepare: Prepares a whole image, (3, H, W) in uint8, for comparison.
+        side: Minimum short side in pixels that `prepare` needs; None for the full size.
+        finished: An image that already has the shape of the compared image is used unchanged.
+        crops: `prepare` crops, so an image whose aspect ratio differs from the truth's is
+            ambiguous.
+    """
+
+    prepare: Callable[[Tensor], Tensor]
+    side: int | None = None
+    finished: bool = False
+    crops: bool = False
+
+
+class TrainedNetwork(ABC):
+    """A task, or the parts of an exported file, that can return its network as a model."""
+
+    @abstractmethod
+    def to_model(self) -> "Model":
+        """Return the network as a model, which colorizes images of any size."""
+
+
+class Model(ABC):
+    """A colorizer.
+
+    Subclasses implement `predict` and, unless this returns ab, `colors`. All other methods have a
+    default.
+
+    Attributes:
+        settings: The current settings; a model with additional settings uses a subclass.
+        accepts: The parts of a `Condition` that the model uses; the others are ignored.
+        draws: Whether `colors` samples, so that an image can have several colorings.
+        keeps_lightness: Whether the model keeps the given L. Otherwise `paint` returns whole
+            images.
+        batches: Whether the model processes images in batches.
+        multiple: Heights and widths of L are padded to multiples of this.
+        size: Short side of L in pixels.
+        path: The file or folder that the model was loaded from; None if it was built in Python.
+        device: Device on which L is expected.
+        baselines: Baselines fitted on the training images; None if unknown.
+        data_root: The folder of the training images, as given; None if unknown.
+        metrics: Custom metrics by name, in addition to the metrics of `metrics.spec`.
+        is_of_run: Whether the test metrics of the run that contains `path` are this model's.
+    """
+
+    settings: Settings = Settings()
+    accepts: ClassVar[frozenset[str]] = frozenset()
+    draws: ClassVar[bool] = False
+    keeps_lightness: bool = True
+    batches: bool = True
+    multiple: int = 1
+    size: int = 256
+    path: Path | None = None
+    device: torch.device = torch.device("cpu")
+    baselines: Baselines | None = None
+    data_root: str | None = None
+    metrics: Mapping[str, Metric] = {}
+    is_of_run: ClassVar[bool] = True
+
+    @abstractmethod
+    def predict(self, L: Tensor, condition: Condition) -> Any:
+        """Compute everything that does not depend on the settings, once per batch.
+
+        Args:
+            L: (B, 1, H, W) in [0, 100], on the model's device; H and W are multiples of `multiple`.
+            condition: Inputs that condition the colors.
+
+        Returns:
+            The input of `colors`: by default ab, (B, 2, H, W) in LAB units, fp32.
+        """
+
+    def colors(
+        self,
+        prediction: Any,
+        settings: Settings,
+        n: int = 1,
+        generators: Sequence[torch.Generator] = (),
+    ) -> Tensor:
+        """Return colorings, without applying the `strength` and `flip` settings.
+
+        Args:
+            prediction: The result of `predict`.
+            settings: Settings of the same class as `self.settings`.
+            n: Number of colorings; 1 unless the model samples.
+            generators: One per image, for a model that samples, so that the colors of an image do
+                not depend on the rest of the batch.
+
+        Returns:
+            ab: (n, B, 2, H, W) in LAB units, fp32.
+        """
+        ab: Tensor = prediction.unsqueeze(0)
+        return ab
+
+    def generators(self, L: Tensor, seed: int = 0) -> list[torch.Generator]:
+        """Return a generator per image; an empty list for a model that does not sample.
+
+        It is seeded with `seed` and the image's pixels: different images have different samples,
+        and an image has the same samples in every batch.
+
+        Args:
+            L: (B, 1, H, W) in [0, 100].
+            seed: Seed for all images.
+        """
+        if not self.draws:
+            return []
+        contents = (each.tobytes() for each in L.round().byte().cpu().numpy())
+        return [torch.Generator().manual_seed(seed + crc32(content)) for content in contents]
+
+    def to(self, device: torch.device) -> None:
+        """Move the model to a device."""
+        self.device = device
+
+    def views(self, L: Tensor, condition: Condition, flip: bool) -> list[Any]:
+        """Return the predictions for L and, with `flip`, for its mirror image."""
+        views = [self.predict(L, condition)]
+        return [*views, self.predict(L.flip(-1), condition)] if flip else views
+
+    def combine(
+        self,
+        views: Sequence[Any],
+        settings: Settings,
+        n: int = 1,
+        generators: Sequence[torch.Generator] = (),
+    ) -> Tensor:
+        """Return the colorings of `views`: (n, B, 2, H, W) in LAB units.
+
+        Raises:
+            UsageError: If more than one coloring is requested from a deterministic model.
+        """
+        if n > 1 and not self.draws:
+            raise UsageError(f"{self} is deterministic and has one coloring per image, not {n}")
+        states = [generator.get_state() for generator in generators]
+        ab = self.colors(views[0], settings, n, generators)
+        if len(views) > 1:
+            for generator, state in zip(generators, states, strict=True):
+                generator.set_state(state)  # the mirror image gets the same samples
+            ab = (ab + self.colors(views[1], settings, n, generators).flip(-1)) / 2
+        return ab if settings.strength == 1 else ab * settings.strength
+
+    def color(
+        self,
+        L: Tensor,
+        condition: Condition = NO_CONDITION,
+        settings: Settings | None = None,
+        n: int = 1,
+        generators: Sequence[torch.Generator] = (),
+    ) -> Tensor:
+        """Return ab for L, (B, 1, H, W) in [0, 100]: (n, B, 2, H, W) in LAB units, fp32.
+
+        Args:
+            L: Lightness, on the model's device.
+            condition: Inputs that condition the colors.
+            settings: Settings; by default the current ones.
+            n: Number of colorings.
+            generators: One per image, for a model that samples; by default with seed 0.
+
+        Raises:
+            UsageError: If more than one coloring is requested from a deterministic model.
+        """
+        settings = settings or self.settings
+        generators = generators or self.generators(L)
+        return self.combine(self.views(L, condition, settings.flip), settings, n, generators)
+
+    def paint(self, name: str, truth: Tensor, view: View) -> Tensor:
+        """Return an image with the model's own lightness; for models without `keeps_lightness`.
+
+        Args:
+            name: Name of the image.
+            truth: The true image to compare with, (3, H, W) in uint8; only its L is used.
+            view: How the image was prepared.
+
+        Returns:
+            The same shape and dtype.
+
+        Raises:
+            FloatingPointError: If the colors are not finite.
+            ImageError: If the file cannot be read.
+        """
+        raise NotImplementedError
+
+    def paint_all(self, images: Iterable[tuple[str, Tensor]]) -> None:
+        """Colorize all images in one call, for models that require it; `paint` then returns them.
+
+        Args:
+            images: Names and true images, (3, H, W), uint8.
+
+        Raises:
+            WorkError: If the model fails.
+        """
+        return
+
+    def has(self, name: str) -> bool:
+        """Return whether the model can colorize the image with this name."""
+        return True
+
+    def unreadable(self, names: Sequence[str], view: View) -> list[ImageError]:
+        """Return the errors of unreadable images of a batch."""
+        return []
+
+    @property
+    def kind(self) -> str:
+        """The kind of the model in one word, or the name of its file."""
+        return type(self).__name__ if self.path is None else self.path.name
+
+    @property
+    def sha256(self) -> str | None:
+        """SHA-256 of the model file; None if there is no single file."""
+        return None if self.path is None else sha256_of(self.path)
+
+    def set_precision(self, dtype: torch.dtype | None) -> None:
+        """Change the dtype of matrix products and convolutions; None for fp32.
+
+        Raises:
+            UsageError: If the precision is fixed.
+        """
+        if dtype is not None:
+            raise UsageError(f"{self} has a fixed precision")
+
+    def exportable(self, graph: bool = False) -> "NetworkModel":
+        """Return the network to export, as a graph or as its parts.
+
+        Raises:
+            UsageError: If the model is not a lightning-colorize network.
+        """
+        raise UsageError(
+            f"{self} is not a network of lightning-colorize, so it cannot be exported; export a "
+            "checkpoint"
+        )
+
+    def card_rows(self) -> dict[str, str]:
+        """Return rows of a model card, such as the number of parameters."""
+        return {}
+
+    def __str__(self) -> str:
+        return self.kind if self.path is None else str(self.path)

@@ -1,0 +1,245 @@
+"""Loading of a task or its network from a checkpoint, without executing code."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+
+from lightning_colorize.common.class_paths import Trust, build, describe
+from lightning_colorize.common.digest import is_damaged
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.processes import is_first_process
+from lightning_colorize.models.exported import CLASS_PATH, SUFFIX, read_exported
+from lightning_colorize.networks import Colorizer, skip_weights
+from lightning_colorize.networks.encoders.weights import checkpoint_skipped
+from lightning_colorize.runs.folder import checkpoint_of
+
+UNRECORDED = "_unrecorded"
+"""Key of the hyperparameters for arguments that cannot be described as plain data."""
+DECODING = "decoding"
+"""Key of a checkpoint for the model's settings and size."""
+
+_OURS = "a checkpoint of lightning-colorize"
+# A GAN's moving average takes precedence over the generator.
+_NETWORKS = ("averaged.module.", "net.")
+_INITIAL = ("pretrained", "weights", "frozen", "norm_eval")
+_NO_ARGUMENTS = (CLASS_PATH, UNRECORDED, "_instantiator")
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """Return the content of a task's checkpoint, on the CPU, without executing code.
+
+    Raises:
+        UsageError: If the file cannot be read, is damaged, is not a task's checkpoint, or contains
+            weights that are not finite.
+    """
+    try:
+        if file.suffix == SUFFIX:
+            checkpoint = read_exported(file)
+        elif is_damaged(file):
+            raise UsageError(f"{file} is damaged: it has changed since it was written")
+        else:
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except UsageError:
+        raise
+    except FileNotFoundError:
+        raise UsageError(f"{file} does not exist") from None
+    except PermissionError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+    except UnpicklingError:
+        raise UsageError(
+            f"{file} is not {_OURS}: it holds Python objects, which are not loaded for safety"
+        ) from None
+    except Exception as error:  # a damaged file makes torch raise nearly any class
+        raise UsageError(f"{file} is damaged, or not {_OURS}") from error
+    try:
+        hyperparameters, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
+        names = [hyperparameters[CLASS_PATH], *hyperparameters.get(UNRECORDED, []), *state]
+        is_ours = all(isinstance(name, str) for name in names)
+        broken = first_not_finite(state)
+    except Exception:  # types that checkpoints do not contain
+        is_ours = False
+    if not is_ours:
+        raise UsageError(f"{file} is not {_OURS}")
+    whole: dict[str, Any] = checkpoint
+    if broken is not None:
+        raise UsageError(
+            f"{file} has weights that are not finite ({broken}); training probably diverged"
+        )
+    return whole
+
+
+def read_intact(folder: Path, *names: str) -> tuple[Path, dict[str, Any]]:
+    """Return the first intact checkpoint of a run and its content; warn about damaged ones.
+
+    Args:
+        folder: The run folder.
+        names: File names relative to the folder, in order of preference.
+
+    Raises:
+        UsageError: If no checkpoint is intact.
+    """
+    faults: list[str] = []
+    for file in (folder / name for name in names if (folder / name).is_file()):
+        try:
+            checkpoint = read_checkpoint(file)
+            _check_training(file, checkpoint)
+        except UsageError as error:
+            faults.append(str(error))
+            continue
+        if faults and is_first_process():
+            instead = f"{file} of step {checkpoint['global_step']} is used instead"
+            print(f"{'; '.join(faults)}; {instead}", file=sys.stderr)
+        return file, checkpoint
+    raise UsageError(
+        f"no checkpoint of the run is intact: {'; '.join(faults)}; start over with fit"
+    )
+
+
+def first_not_finite(state: Mapping[str, Any]) -> str | None:
+    """Return the name of the first tensor with nan or infinity; None if there is none."""
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    for name, value in tensors.items():
+        # Summing is 50 times faster, but may overflow.
+        if not value.sum().isfinite() and not value.isfinite().all():
+            return name
+    return None
+
+
+def optimizer_states(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the states of a checkpoint's optimizers by name, such as Adam's moments."""
+    return {
+        f"optimizer {number}, parameter {parameter}, {name}": value
+        for number, optimizer in enumerate(checkpoint.get("optimizer_states", []))
+        for parameter, state in optimizer["state"].items()
+        for name, value in state.items()
+    }
+
+
+def rebuild_task(
+    file: Path,
+    checkpoint: Mapping[str, Any],
+    base: type,
+    trust: Trust,
+    overrides: Mapping[str, Any] | None = None,
+) -> Any:
+    """Return the task of a checkpoint, a subclass of `base`, with its weights.
+
+    Raises:
+        UsageError: If a class is refused, or the checkpoint does not fit the classes.
+    """
+    hyperparameters, overrides = checkpoint["hyper_parameters"], overrides or {}
+    if missing := [n for n in hyperparameters.get(UNRECORDED, []) if n not in overrides]:
+        raise UsageError(
+            f"{file} does not record {', '.join(missing)}: pass it to load_from_checkpoint"
+        )
+    dropped = {*_NO_ARGUMENTS, *overrides}
+    arguments = {name: value for name, value in hyperparameters.items() if name not in dropped}
+    spec = {"class_path": hyperparameters[CLASS_PATH], "init_args": arguments}
+    try:
+        with skip_weights():
+            task: Any = build(spec, base, trust, overrides)
+        if isinstance(task, LightningModule):
+            task.on_load_checkpoint(dict(checkpoint))
+        task.load_state_dict(checkpoint["state_dict"], strict=True)
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from None
+    except Exception as error:  # classes raise nearly any exception for wrong arguments
+        raise UsageError(_unfit(file, error)) from error
+    return task
+
+
+def load_network(network: Colorizer, path: Path, own_decoding: bool) -> None:
+    """Load the weights of a run's network, unless a checkpoint follows (`skip_weights`).
+
+    Args:
+        network: The network that receives the weights.
+        path: The run or its checkpoint.
+        own_decoding: Whether a ClassificationHead keeps its own vividness and temperature.
+
+    Raises:
+        UsageError: If there is no checkpoint, or it contains a different network.
+    """
+    if checkpoint_skipped():
+        return
+    file = checkpoint_of(path.expanduser())
+    checkpoint = read_checkpoint(file)
+    state, given = checkpoint["state_dict"], checkpoint["hyper_parameters"].get("encoder")
+    prefix = next((p for p in _NETWORKS if any(name.startswith(p) for name in state)), "")
+    weights = {
+        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
+    }
+    if own_decoding:
+        names = ("head.vividness", "head.temperature")
+        own = network.state_dict()
+        weights |= {name: own[name].clone() for name in names if name in own}
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError:
+        raise UsageError(
+            f"{file} contains a different network: encoder, decoder and head must be the same"
+        ) from None
+    # Some arguments, such as the input range, do not affect the weights.
+    try:
+        ours = without_weights(describe(network.encoder))["init_args"]
+    except TypeError:  # an argument that cannot be described
+        return
+    theirs = without_weights(given)["init_args"] if isinstance(given, dict) else {}
+    for name in ours.keys() & theirs.keys():
+        if ours[name] != theirs[name]:
+            raise UsageError(
+                f"{file} has an encoder with {name} {theirs[name]}, here it is {ours[name]}: give "
+                f"--model.encoder.{name} {theirs[name]}"
+            )
+
+
+def describe_parts(hyperparameters: Mapping[str, Any], net: Colorizer) -> dict[str, Any] | None:
+    """Return encoder, decoder and head of a task as plain data; None without a recorded encoder."""
+    if not isinstance(hyperparameters.get("encoder"), dict):
+        return None
+    return {
+        "encoder": without_weights(hyperparameters["encoder"]),
+        # If none was given, the task built a default one, without arguments.
+        "decoder": hyperparameters.get("decoder") or describe(type(net.decoder)),
+        "head": hyperparameters.get("head") or describe(type(net.head)),
+    }
+
+
+def without_weights(encoder: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the description of an encoder without the origin of its initial weights.
+
+    A path on this machine must not leak.
+    """
+    arguments = encoder.get("init_args") or {}
+    kept = {name: value for name, value in arguments.items() if name not in _INITIAL}
+    return {**encoder, "init_args": kept}
+
+
+def _check_training(file: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Check the part of a checkpoint that only training uses.
+
+    Raises:
+        UsageError: If it contains types that do not belong in a checkpoint, or is not finite.
+    """
+    try:
+        loader = checkpoint.get("ColorizationDataModule", {})
+        states = [loader, checkpoint["loops"]["fit_loop"], *checkpoint["callbacks"].values()]
+        is_ours = isinstance(checkpoint["global_step"], int)
+        is_ours = is_ours and all(isinstance(state, dict) for state in states)
+        broken = first_not_finite(optimizer_states(checkpoint))
+    except Exception:
+        is_ours = False
+    if not is_ours:
+        raise UsageError(f"{file} is not {_OURS}: its training state is invalid")
+    if broken is not None:
+        raise UsageError(f"{file} has an optimizer state that is not finite ({broken})")
+
+
+def _unfit(file: Path, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200]
+    return f"{file} does not fit this version of lightning-colorize: {reason}"

@@ -1,0 +1,164 @@
+"""Exported networks: safetensors files in half precision, read as checkpoints."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from lightning_colorize.color import LabScaling
+from lightning_colorize.common.class_paths import path_of
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import atomic_file, temporary_beside
+from lightning_colorize.models.base import TrainedNetwork
+from lightning_colorize.models.network import NetworkModel
+from lightning_colorize.models.routed import RoutedModel
+from lightning_colorize.networks import Colorizer, Decoder, Encoder, FeatureInfo, Head
+from lightning_colorize.networks.router import Router
+
+SUFFIX, ONNX, PROGRAM = ".safetensors", ".onnx", ".pt2"
+EXPORTED = (SUFFIX, ONNX, PROGRAM)
+"""Suffixes of exported files."""
+
+CLASS_PATH = "_class_path"
+"""Key of the hyperparameters for the class to rebuild."""
+
+_CONTENT, _DIGEST = "lightning_colorize", "sha256"
+_BASELINES = "baselines."
+_SMALL = 4096  # smaller tensors, such as batch norm statistics, stay in fp32
+
+
+class NetworkParts(nn.Module, TrainedNetwork):
+    """The network of an exported file.
+
+    Args:
+        encoder: Encodes L into features.
+        decoder: Decodes features into one map; built from the encoder's levels.
+        head: Turns the decoder's map into a prediction; built from the map's channels.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: Callable[[FeatureInfo], Decoder],
+        head: Callable[[int], Head],
+    ) -> None:
+        super().__init__()
+        built = decoder(encoder.info)
+        self.net = Colorizer(encoder, built, head(built.out_channels))
+        self.scaling = LabScaling()
+
+    def to_model(self) -> NetworkModel:
+        """Return the network as a model."""
+        return NetworkModel(self.net, self.scaling)
+
+
+class RoutedParts(NetworkParts):
+    """The networks of an exported router.
+
+    Args:
+        encoder: Encoder of the common network; the specialists have copies.
+        decoder: Decoder of the common network.
+        head: Head of the common network.
+        categories: Names of the categories that the router distinguishes.
+        named: Categories that have a specialist, in the order of `specialists`.
+        confidence: Minimum probability for a specialist, 0 to 1.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: Callable[[FeatureInfo], Decoder],
+        head: Callable[[int], Head],
+        categories: list[str],
+        named: list[str],
+        confidence: float = 0.5,
+    ) -> None:
+        super().__init__(encoder, decoder, head)
+        self.named = named
+        self.confidence = confidence
+        self.router = Router(encoder.info.channels[-1], categories)
+        self.specialists = nn.ModuleList(deepcopy(self.net) for _ in named)
+
+    def to_model(self) -> RoutedModel:
+        """Return the networks as a model."""
+        named: Any = dict(zip(self.named, self.specialists, strict=True))
+        return RoutedModel(self.net, self.scaling, self.router, named, self.confidence)
+
+
+_CLASSES = {
+    "lightning_colorize.tasks.predictor.Predictor": NetworkParts,
+    "lightning_colorize.tasks.routed.RoutedPredictor": RoutedParts,
+}
+"""Class names in files, kept from earlier versions for compatibility."""
+
+
+def write_exported(file: Path, model: NetworkModel) -> None:
+    """Write everything that `read_exported` returns; an existing file is replaced.
+
+    Raises:
+        UsageError: If a weight is too large for half precision.
+    """
+    kind = RoutedParts if isinstance(model, RoutedModel) else NetworkParts
+    (name,) = (name for name, cls in _CLASSES.items() if cls is kind)
+    hyperparameters = {CLASS_PATH: name, **model.hyperparameters()}
+    state = model.state_dict()
+    baselines = {} if model.baselines is None else model.baselines.state_dict()
+    decoding = {**model.settings.values(), "size": model.size}
+    tensors = {**state, **{f"{_BASELINES}{name}": value for name, value in baselines.items()}}
+    stored = {}
+    for name, value in tensors.items():
+        large = value.is_floating_point() and value.numel() >= _SMALL
+        value = value.half() if large else value
+        if not value.isfinite().all():
+            raise UsageError(f"{name} has weights that are too large for half precision")
+        stored[name] = value.cpu().contiguous().clone()  # tied tensors share memory
+    content = json.dumps({"hyper_parameters": hyperparameters, "decoding": decoding})
+    metadata = {_CONTENT: content, _DIGEST: _digest(stored, content)}
+    with atomic_file(file, temporary_beside(file)) as opened:
+        opened.write(save(stored, metadata))
+
+
+def read_exported(file: Path) -> dict[str, Any]:
+    """Return the content of an exported network in checkpoint format.
+
+    Raises:
+        UsageError: If the file has changed since it was written.
+        Exception: Of nearly any class, if the file is damaged or not an exported network.
+    """
+    with safe_open(file, "pt") as opened:
+        metadata = opened.metadata()
+        stored = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    content = metadata[_CONTENT]
+    if metadata[_DIGEST] != _digest(stored, content):
+        raise UsageError(f"{file} is damaged: it has changed since it was written")
+    parsed = json.loads(content)
+    hyperparameters = parsed["hyper_parameters"]
+    hyperparameters[CLASS_PATH] = path_of(_CLASSES[hyperparameters[CLASS_PATH]])
+    tensors = {n: v.float() if v.is_floating_point() else v for n, v in stored.items()}
+    fitted = {
+        name.removeprefix(_BASELINES): tensors.pop(name)
+        for name in stored
+        if name.startswith(_BASELINES)
+    }
+    return {
+        "hyper_parameters": hyperparameters,
+        "state_dict": tensors,
+        "datamodule_hyper_parameters": {},
+        "callbacks": {"BaselineMetrics": {"baselines": fitted}} if fitted else {},
+        "decoding": parsed["decoding"],
+    }
+
+
+def _digest(tensors: Mapping[str, Tensor], content: str) -> str:
+    digest = hashlib.sha256(content.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}\n".encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

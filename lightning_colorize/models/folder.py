@@ -1,0 +1,153 @@
+"""A folder of images colorized elsewhere, matched to the true images by name."""
+
+import unicodedata
+from collections.abc import Sequence
+from os.path import splitext
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as TF
+
+from lightning_colorize.color import Condition, to_lab
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.decoding.files import ImageError, read_bytes, read_header, read_image
+from lightning_colorize.data.splits import split_of
+from lightning_colorize.models.base import Model, View
+
+_SAME_SHAPE = 0.02  # maximum relative difference of two aspect ratios due to rounding
+
+
+class FolderModel(Model):
+    """A folder of images colorized elsewhere.
+
+    A true image `cats/a.jpg` matches its own name, `cats/a.jpg.*` (from name clashes in `colorize`)
+    and `cats/a.*`, in this order. In a folder with splits, `test/cats/a.jpg` also matches without
+    `test/`. Names are compared in Unicode normal form C.
+
+    Args:
+        path: The folder.
+        files: The images in the folder, relative to it.
+        data: The folder of the true images.
+    """
+
+    kind = "images"
+    accepts: ClassVar[frozenset[str]] = frozenset({"names"})
+    keeps_lightness = False
+    sha256 = None
+
+    def __init__(self, path: Path, files: Sequence[str], data: Path) -> None:
+        self.path = path
+        self.data = data
+        self._read: dict[str, Tensor] = {}
+        self._exact: dict[str, list[str]] = {}
+        self._stems: dict[str, list[str]] = {}
+        for file in files:
+            self._exact.setdefault(_composed(file), []).append(file)
+            self._stems.setdefault(splitext(_composed(file))[0], []).append(file)
+
+    def find(self, name: str) -> str | None:
+        """Return the file that matches a true image, relative to the folder, or None.
+
+        Raises:
+            UsageError: If several match.
+        """
+        name = _composed(name)
+        first, _, rest = name.partition("/")
+        names = [name, rest] if rest and split_of(first) else [name]
+        for key in names:
+            stem, _ = splitext(key)
+            found = self._exact.get(key) or self._stems.get(key) or self._stems.get(stem, [])
+            if len(found) > 1:
+                raise UsageError(
+                    f"{self} has {found[0]} and {found[1]} for {name}; remove one of them"
+                )
+            if found:
+                return found[0]
+        return None
+
+    def has(self, name: str) -> bool:
+        """Return whether a file matches the image."""
+        return self.find(name) is not None
+
+    def unreadable(self, names: Sequence[str], view: View) -> list[ImageError]:
+        """Read the files of a batch for `paint`; return the errors."""
+        errors: list[ImageError] = []
+        self._read = {}
+        for name in names:
+            try:
+                self._read[name] = read_image(self._file(name), view.side)
+            except ImageError as error:
+                errors.append(ImageError(Path(name), error.reason))
+        return errors
+
+    def paint(self, name: str, truth: Tensor, view: View) -> Tensor:
+        """Return the image, prepared like the truth; it is stretched first if its shape differs.
+
+        Raises:
+            ImageError: If the file cannot be read.
+            UsageError: If it is not known which part of the image was cropped.
+        """
+        file = self._file(name)
+        rgb = self._read.pop(name) if name in self._read else read_image(file, view.side)
+        return prepare_like(file, rgb, self.data / name, truth, view)
+
+    def predict(self, L: Tensor, condition: Condition) -> Tensor:
+        """Return ab of the files in `condition.names`, resized to L: (B, 2, H, W).
+
+        Raises:
+            UsageError: If the condition has no names.
+        """
+        if not condition.names:
+            raise UsageError(f"{self}: images are found by name; give Condition(names=...)")
+        size = list(L.shape[-2:])
+        images = (read_image(self._file(name)) for name in condition.names)
+        rgb = torch.stack([TF.resize(image, size, antialias=True) for image in images])
+        return to_lab(rgb.to(L.device))[1]
+
+    def _file(self, name: str) -> Path:
+        file = self.find(name)
+        assert file is not None, "only images that all systems have are compared"
+        assert self.path is not None
+        return self.path / file
+
+
+def prepare_like(file: Path, rgb: Tensor, whole: Path, truth: Tensor, view: View) -> Tensor:
+    """Prepare an image that was colorized elsewhere for comparison.
+
+    An image with another aspect ratio than the truth, such as the square output of a network, is
+    stretched to it.
+
+    Args:
+        file: File of the image.
+        rgb: The content of the file, (3, h, w), uint8.
+        whole: File of the whole true image.
+        truth: The prepared true image, (3, H, W), uint8.
+        view: How `truth` was prepared.
+
+    Raises:
+        UsageError: If it is not known which part of the image was cropped.
+    """
+    if view.finished and rgb.shape == truth.shape:
+        return rgb
+    height, width, *_ = read_header(read_bytes(whole), whole)
+    if not is_same_shape(width / height, rgb.shape[-1] / rgb.shape[-2]):
+        if view.crops:
+            raise UsageError(
+                f"{file} has neither the size of the protocol nor the shape of the whole image"
+            )
+        rgb = TF.resize(rgb, [height, width], antialias=True)
+    prepared = view.prepare(rgb)
+    # Without resizing, compare at the size of the truth.
+    resized: Tensor = TF.resize(prepared, list(truth.shape[-2:]), antialias=True)
+    return resized
+
+
+def is_same_shape(aspect: float, other: float) -> bool:
+    """Return whether two aspect ratios are equal up to rounding."""
+    return abs(aspect / other - 1) <= _SAME_SHAPE
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)

@@ -1,0 +1,127 @@
+"""Exported graphs (ONNX files and torch.export programs) as models."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lightning_colorize.color import Condition, to_grey, to_lab
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.models.base import LARGEST, Model
+from lightning_colorize.models.exported import ONNX
+from lightning_colorize.networks.colorizer import pad_input
+
+CONTENT = "lightning_colorize"
+"""Metadata key for the size and shape of a file's input, as JSON."""
+
+_DTYPES = {"tensor(uint8)": torch.uint8, "tensor(float16)": torch.float16}
+"""Of ONNX; others take fp32."""
+
+Run = Callable[[Tensor], Tensor]
+
+
+class GraphModel(Model):
+    """A graph that was exported from a network and runs on the CPU.
+
+    Args:
+        run: Maps L in [0, 100] to ab in LAB units, or RGB to RGB, both uint8 and of any size.
+        image: Whether the graph maps RGB to RGB.
+        multiple: See `Model`.
+        least: Minimum height and width of the input; smaller images are padded.
+    """
+
+    def __init__(self, run: Run, image: bool, multiple: int, least: int) -> None:
+        self.run = run
+        self.image = image
+        self.multiple = multiple
+        self.least = least
+
+    def predict(self, L: Tensor, condition: Condition) -> Tensor:
+        """Return ab in LAB units, (B, 2, H, W)."""
+        height, width = L.shape[-2:]
+        padded = pad_input(L.cpu(), max(height, self.least), max(width, self.least))
+        ab = self._from_images(padded) if self.image else self.run(padded)
+        return ab[..., :height, :width].to(L.device)
+
+    def _from_images(self, L: Tensor) -> Tensor:
+        """Return ab of the colorized images, in which colors outside sRGB are already reduced."""
+        grey = (to_grey(L) * 255).round().byte()
+        return torch.cat([to_lab(self.run(rgb[None]))[1] for rgb in grey])
+
+
+def read_graph(file: Path) -> GraphModel:
+    """Return the model of an exported graph.
+
+    torch.export programs are unpickled: read only files whose origin you trust.
+
+    Raises:
+        UsageError: If the file does not exist, is damaged or was not exported by this package, or a
+            library is missing.
+    """
+    if not file.is_file():
+        raise UsageError(f"{file} does not exist")
+    try:
+        run, text = (run_onnx if file.suffix == ONNX else run_program)(file)
+        content = json.loads(text or "")
+        numbers = [content[name] for name in ("size", "multiple", "least")]
+        if not all(type(number) is int and 1 <= number <= LARGEST for number in numbers):
+            raise ValueError("no numbers of pixels")
+        graph = GraphModel(run, bool(content["image"]), *numbers[1:])
+        graph.size, graph.path = numbers[0], file
+    except UsageError:
+        raise
+    except Exception as error:  # a damaged file makes the libraries raise nearly any class
+        raise UsageError(f"{file} is damaged, or not exported by lightning-colorize") from error
+    return graph
+
+
+def run_onnx(file: Path) -> tuple[Run, str | None]:
+    """Return a function that runs an ONNX file on the CPU, and this package's metadata, if any.
+
+    Raises:
+        UsageError: If onnxruntime is missing.
+        Exception: Of nearly any class, if the file is damaged.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UsageError(
+            f"{file} needs onnxruntime: pip install 'lightning-colorize[onnx]'"
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    # Not the path: the digest does not cover external weights.
+    session = onnxruntime.InferenceSession(
+        file.read_bytes(), options, providers=["CPUExecutionProvider"]
+    )
+    (given,) = session.get_inputs()
+
+    dtype = _DTYPES.get(given.type, torch.float32)
+
+    def run(values: Tensor) -> Tensor:
+        values = values if dtype.is_floating_point else values.round()
+        return torch.from_numpy(session.run(None, {given.name: values.to(dtype).numpy()})[0])
+
+    return run, session.get_modelmeta().custom_metadata_map.get(CONTENT)
+
+
+def run_program(file: Path) -> tuple[Run, str | None]:
+    """Return a function that runs a torch.export program, which is unpickled, and its metadata.
+
+    Raises:
+        Exception: Of nearly any class, if it is damaged.
+    """
+    if not zipfile.is_zipfile(file):
+        raise ValueError("no archive")
+    extra = {CONTENT: ""}
+    module = torch.export.load(file, extra_files=extra).module()
+
+    def run(values: Tensor) -> Tensor:
+        # Not a submodule, because it does not support `eval`.
+        result: Tensor = module(values)
+        return result
+
+    return run, extra[CONTENT]

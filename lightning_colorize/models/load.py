@@ -1,0 +1,198 @@
+"""Loading models from files; only trusted classes are executed."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from lightning_colorize.common.class_paths import (
+    Trust,
+    build,
+    find_class_paths,
+    untrusted_classes,
+)
+from lightning_colorize.common.errors import UsageError, first_line
+from lightning_colorize.data.sources import Source
+from lightning_colorize.metrics import Baselines
+from lightning_colorize.models.base import LARGEST, Model, TrainedNetwork
+from lightning_colorize.models.checkpoint import (
+    DECODING,
+    describe_parts,
+    first_not_finite,
+    read_checkpoint,
+    rebuild_task,
+)
+from lightning_colorize.models.exported import ONNX, PROGRAM
+from lightning_colorize.models.graph import read_graph
+from lightning_colorize.models.network import NetworkModel
+from lightning_colorize.models.program import SUFFIXES, read_program
+from lightning_colorize.runs.folder import checkpoint_of, run_of
+from lightning_colorize.runs.record import RunRecord
+
+_EXECUTES = {
+    "torch.export": "torch.export unpickles what it reads",
+    "torch.jit": "TorchScript runs a program that can write any file, even while it is loaded",
+    "command": "it names a command",
+}
+
+
+def load_model(
+    path: Path | str, allow: Sequence[str] = (), device: torch.device | str = "cpu"
+) -> Model:
+    """Load a model; only trusted classes in its file are executed.
+
+    Trusted are the classes of this package and of torch, the ones in `allow`, and, for a checkpoint
+    in a run folder, the networks, losses, optimizers and sources listed in the run's `config.yaml`.
+
+    Args:
+        path: A checkpoint, an exported file, a YAML file that describes a program or names the
+            `class_path` of a model, or a run folder, whose best checkpoint is loaded.
+        allow: Additional classes, modules or packages that the file may import.
+        device: Device of the model; `auto` is the GPU if there is one.
+
+    Raises:
+        UsageError: If the file does not exist, is not a lightning-colorize checkpoint, is damaged,
+            names an untrusted class, or does not fit the classes.
+    """
+    file = checkpoint_of(Path(path))
+    if isinstance(device, str):
+        device = choose_device(device)
+    if file.suffix in (ONNX, PROGRAM):
+        if file.suffix == PROGRAM:
+            _require_allowed(file, "torch.export", allow)
+        return read_graph(file)
+    if file.suffix in SUFFIXES:
+        return _described(file, allow, device)
+    checkpoint = read_checkpoint(file)
+    data, stored = checkpoint.get("datamodule_hyper_parameters"), checkpoint.get(DECODING, {})
+    if not isinstance(stored, dict):
+        raise UsageError(
+            f"{file} is not a checkpoint of lightning-colorize: its decoding is invalid"
+        )
+    size = data.get("size") if isinstance(data, dict) else None
+    size = stored.pop("size", size)
+    if not isinstance(data, dict) or type(size) is not int or not 1 <= size <= LARGEST:
+        raise UsageError(
+            f"{file} is not a checkpoint of lightning-colorize: its image size is {size!r:.40}, "
+            f"not 1 to {LARGEST}; train with ColorizationDataModule"
+        )
+    task = rebuild_task(file, checkpoint, TrainedNetwork, trust_of(file, allow))
+    # Channels last makes convolutions an eighth faster on a CPU.
+    task = task.eval().to(device).to(memory_format=torch.channels_last)
+    model: Model = task.to_model()
+    if isinstance(model, NetworkModel):
+        model.description = describe_parts(checkpoint["hyper_parameters"], model.network)
+    model.path, model.size = file, size
+    model.baselines = _baselines(file, checkpoint, device)
+    model.data_root = root if isinstance(root := data.get("root"), str) else None
+    try:
+        model.settings = model.settings.updated(stored)
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from None
+    return model
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device for `auto` (the GPU if there is one), `cpu` or `cuda`.
+
+    Raises:
+        UsageError: If the device is not available.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no CUDA device; use --device cpu")
+    return torch.device(name)
+
+
+def require_exportable(path: Path) -> None:
+    """Refuse a file that is not a lightning-colorize network, before it is loaded.
+
+    Raises:
+        UsageError: If it describes a program, or is an exported graph.
+    """
+    if path.suffix in SUFFIXES:
+        raise UsageError(
+            f"{path} describes an external model; only lightning-colorize networks can be exported"
+        )
+    if path.suffix in (ONNX, PROGRAM):
+        raise UsageError(f"{path} is an exported graph; export its checkpoint again")
+
+
+def require_size(size: int) -> None:
+    """Check an image size.
+
+    Raises:
+        UsageError: If the size is not 1 to 16384 pixels.
+    """
+    if not 1 <= size <= LARGEST:
+        raise UsageError(f"size must be from 1 to {LARGEST} pixels, not {size}")
+
+
+def trust_of(file: Path, allow: Sequence[str]) -> Trust:
+    """Return the trust for a checkpoint or a run's configuration."""
+    run = run_of(file.resolve())
+    config = {} if run is None else RunRecord(run).config
+    listed = set(find_class_paths([config.get("model"), config.get("data")]))
+    return Trust(allow, listed, bases=(nn.Module, Source, Optimizer, LRScheduler))
+
+
+def classes_to_allow(run: Path) -> list[str]:
+    """Return the classes of a run's model that need `--allow-class` even in the run folder.
+
+    These are custom classes other than networks, losses, optimizers and schedules, such as an
+    argument of an encoder.
+    """
+    try:
+        return untrusted_classes(RunRecord(run).config.get("model"), trust_of(run, ()))
+    except (ImportError, UsageError):
+        return []  # a function, which no option can allow
+
+
+def _described(file: Path, allow: Sequence[str], device: torch.device) -> Model:
+    """Return the model of a YAML file with a class path or the description of a program."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        content = None  # reported below
+    if not isinstance(content, Mapping) or "class_path" not in content:
+        return read_program(file, lambda name: _require_allowed(file, name, allow), device)
+    try:
+        model: Model = build(dict(content), Model, Trust(allow))
+        model.to(device)
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from None
+    except Exception as error:  # custom classes can raise any exception
+        reason = first_line(error)
+        raise UsageError(f"{file}: {content['class_path']} cannot be built: {reason}") from error
+    model.path = file
+    return model
+
+
+def _require_allowed(file: Path, module: str, allow: Sequence[str]) -> None:
+    if module not in allow:
+        raise UsageError(
+            f"{file} can execute code: {_EXECUTES[module]}; if you trust its origin, add "
+            f"--allow-class {module}"
+        )
+
+
+def _baselines(file: Path, checkpoint: dict[str, Any], device: torch.device) -> Baselines | None:
+    """Return the state of the `BaselineMetrics` callback, which is not imported here."""
+    baselines = Baselines()
+    try:
+        for key, state in checkpoint.get("callbacks", {}).items():
+            if key.partition("{")[0].endswith("BaselineMetrics"):
+                baselines.load_state_dict(state["baselines"])
+    except Exception as error:  # types that checkpoints do not contain
+        raise UsageError(
+            f"{file} is not a checkpoint of lightning-colorize: its baselines are invalid"
+        ) from error
+    if (name := first_not_finite(baselines.state_dict())) is not None:
+        raise UsageError(f"{file} has baselines that are not finite ({name})")
+    return baselines.to(device) if baselines.pixels else None

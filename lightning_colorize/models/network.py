@@ -1,0 +1,185 @@
+"""Networks from a task, a checkpoint or an exported file, as models."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+from torchmetrics import Metric
+
+from lightning_colorize.color import Condition, LabScaling
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.models.base import Model
+from lightning_colorize.models.settings import ClassificationSettings, Settings
+from lightning_colorize.networks import ClassificationHead, Colorizer, parameter_count
+
+_HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+
+
+class Predicted(NamedTuple):
+    """The prediction of a network's head, with height and width of the input."""
+
+    values: Tensor
+    size: torch.Size
+
+
+class NetworkModel(Model):
+    """A lightning-colorize network.
+
+    Args:
+        network: The network, in evaluation mode and on its device.
+        scaling: Conversion between LAB units and the network's range.
+        metrics: The task's custom metrics by name.
+
+    Attributes:
+        description: Encoder, decoder and head as plain data; None if the task does not record them.
+        autocast: Dtype of matrix products and convolutions; None for the dtype of the parameters or
+            the Trainer's autocast.
+    """
+
+    def __init__(
+        self,
+        network: Colorizer,
+        scaling: LabScaling,
+        metrics: Mapping[str, Metric] | None = None,
+    ) -> None:
+        self.network = network
+        self.scaling = scaling
+        self.description: Mapping[str, Any] | None = None
+        self.metrics = metrics or {}
+        self.autocast: torch.dtype | None = None
+        self.multiple = network.multiple
+        head = network.head
+        if isinstance(head, ClassificationHead):
+            # Drop the digits that float32 adds.
+            names = ("vividness", "temperature")
+            decoding = {name: float(f"{getattr(head, name).item():.6g}") for name in names}
+            self.settings = ClassificationSettings.model_validate(decoding)
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        """The device of the network."""
+        return self.scaling.ab_scale.device
+
+    def predict(self, L: Tensor, condition: Condition) -> Predicted:
+        """Return the prediction of the network's head."""
+        return self._predicted(self.network, L)
+
+    def views(self, L: Tensor, condition: Condition, flip: bool) -> list[Predicted]:
+        """Return the predictions for L and its mirror image, which share a batch."""
+        return self._views(self.network, L, flip)
+
+    def colors(
+        self,
+        prediction: Predicted,
+        settings: Settings,
+        n: int = 1,
+        generators: Sequence[torch.Generator] = (),
+    ) -> Tensor:
+        """Return the decoded prediction."""
+        # An exported graph has the decoding as constants and cannot change its values.
+        if isinstance(settings, ClassificationSettings) and not torch.compiler.is_exporting():
+            head = cast(ClassificationHead, self.network.head)
+            head.set_decoding(settings.vividness, settings.temperature)
+        ab = self.network.to_ab(*prediction)
+        return self.scaling.restore_ab(ab).unsqueeze(0)
+
+    def _views(self, network: Colorizer, L: Tensor, flip: bool) -> list[Predicted]:
+        if not flip:
+            return [self._predicted(network, L)]
+        both, size = self._predicted(network, torch.cat([L, L.flip(-1)]))
+        # Slice by the shape: ONNX cannot chunk a batch of dynamic size, and `len` would make it a
+        # constant.
+        count = L.shape[0]
+        return [Predicted(view, size) for view in (both[:count], both[count:])]
+
+    def _predicted(self, network: Colorizer, L: Tensor) -> Predicted:
+        with self._context(L, self.autocast):
+            return Predicted(network(self._normalized(L)), L.shape[-2:])
+
+    def _normalized(self, L: Tensor) -> Tensor:
+        return self.scaling.normalize_L(L).to(next(self.network.parameters()).dtype)
+
+    @staticmethod
+    def _context(L: Tensor, autocast: torch.dtype | None) -> AbstractContextManager[Any]:
+        """Return the context in which the network runs."""
+        if autocast is not None:
+            return torch.autocast(L.device.type, autocast)
+        if torch.compiler.is_exporting() or not _HAS_ONEDNN or L.device.type != "cpu":
+            return nullcontext()  # before reading the batch size, which is dynamic in a graph
+        return _OneKernel() if len(L) == 1 else nullcontext()
+
+    def set_precision(self, dtype: torch.dtype | None) -> None:
+        """Change the dtype of matrix products and convolutions; None for fp32."""
+        self.autocast = dtype
+
+    def exportable(self, graph: bool = False) -> "NetworkModel":
+        """Return itself; parts that the task does not record can only be exported as a graph."""
+        if self.description is None and not graph:
+            raise UsageError(f"{self}: its task records no encoder; export it as .onnx or .pt2")
+        return self
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Return the arguments of `exported.NetworkParts`."""
+        return dict(self.description or {})
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the weights, with the names of an exported file."""
+        parts = {"net": self.network, "scaling": self.scaling}
+        return {
+            f"{prefix}.{name}": value
+            for prefix, module in parts.items()
+            for name, value in module.state_dict().items()
+        }
+
+    def card_rows(self) -> dict[str, str]:
+        """Return the rows of a model card."""
+        net = self.network
+        parts = ", ".join(type(part).__name__ for part in (net.encoder, net.decoder, net.head))
+        return {"network": f"{parts}: {self.parameters():,} parameters"}
+
+    def parameters(self) -> int:
+        """Return the number of parameters."""
+        return sum(parameter_count(self.network))
+
+
+class _OneKernel(TorchFunctionMode):
+    """Runs fp32 convolutions of a single image with oneDNN, as for a batch.
+
+    For a small single image, torch chooses another kernel, whose last bits differ. The result of an
+    image would then depend on its batch, and on where an interrupted run continues. Other dtypes,
+    padding by name, and compiled networks keep the kernels that torch or the compiler chooses.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        other = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
+        if func is F.conv2d and not other:
+            return _convolution(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def _convolution(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    pair: Any = torch.nn.modules.utils._pair
+    # With one thread, torch also uses its own kernel for 1x1 convolutions of a small batch.
+    small = torch.get_num_threads() == 1 and (*weight.shape[-2:], *pair(stride)) == (1, 1, 1, 1)
+    if small or isinstance(padding, str) or {input.dtype, weight.dtype} != {torch.float32}:
+        return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    convolve: Any = torch.mkldnn_convolution
+    convolved: Tensor = convolve(
+        input, weight, bias, pair(padding), pair(stride), pair(dilation), groups
+    )
+    return convolved

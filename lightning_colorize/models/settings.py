@@ -1,0 +1,150 @@
+"""The settings of models: how predictions are turned into colors, without retraining.
+
+Each field is an option of the commands, an axis of `tune-decoding`, a control of the demo, an
+argument in Python, and a value stored in checkpoints. To add a setting, add a field.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from lightning_colorize.common.errors import UsageError
+
+
+class Slider(NamedTuple):
+    """The range and step of a control."""
+
+    low: float
+    high: float
+    step: float
+
+
+class Settings(BaseModel):
+    """The settings that all models have.
+
+    A field has a type, a default, a description and, for a number, its range (`ge`, `le`). With a
+    `step` in `json_schema_extra`, the demo shows a slider.
+
+    Attributes:
+        strength: Factor of the predicted ab, from 0 (grey) to 1.5.
+        flip: Average the colors with the mirror image's, at twice the time.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    strength: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1.5,
+            description="factor of the predicted color, from 0 (grey) to 1.5",
+            json_schema_extra={"step": 0.05},
+        ),
+    ] = 1.0
+    flip: Annotated[
+        bool,
+        Field(description="average the colors with the mirror image's, at twice the time"),
+    ] = False
+
+    def updated(self, values: Mapping[str, Any]) -> Self:
+        """Return the settings with other values, which may be text; None keeps the current value.
+
+        Raises:
+            UsageError: If there is no such setting, or a value is not valid.
+        """
+        given = {name: value for name, value in values.items() if value is not None}
+        for name in given:
+            if name not in type(self).model_fields:
+                raise UsageError(f"no setting {name}; this model has {', '.join(self.names())}")
+        try:
+            return type(self).model_validate({**dict(self), **given})
+        except ValidationError as error:
+            raise UsageError(_problem(type(self), error)) from None
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Return the names of the settings, with the ones common to all models last."""
+        return sorted(cls.model_fields, key=lambda name: name in Settings.model_fields)
+
+    @classmethod
+    def sliders(cls) -> dict[str, Slider]:
+        """Return sliders for the settings that have a step."""
+        steps = {name: cls.model_fields[name].json_schema_extra for name in cls.names()}
+        return {
+            name: Slider._make([*_limits(cls.model_fields[name]), extra["step"]])
+            for name, extra in steps.items()
+            if isinstance(extra, dict)
+        }
+
+    def values(self) -> dict[str, Any]:
+        """Return the value of each setting, in the order of `names`."""
+        return {name: getattr(self, name) for name in self.names()}
+
+    def __str__(self) -> str:
+        return describe_values(self.values())
+
+
+class ClassificationSettings(Settings):
+    """The settings of a network with a `ClassificationHead`.
+
+    Attributes:
+        vividness: Share of the class weights that is kept, from 0 (faithful) to 1 (vivid).
+        temperature: Temperature of the annealed mean: 1 for the mean, towards 0 for the mode.
+    """
+
+    vividness: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="share of the class weights that is kept, from 0, faithful and pale, to 1, "
+            "colorful and often wrong,",
+            json_schema_extra={"step": 0.05},
+        ),
+    ] = 0.5
+    temperature: Annotated[
+        float,
+        Field(
+            ge=1e-3,
+            le=1e3,
+            description="temperature of the annealed mean: 1 for the mean of the distribution, "
+            "towards 0 for its mode",
+        ),
+    ] = 0.38
+
+
+def describe_values(values: Mapping[str, Any]) -> str:
+    """Return settings in one line, such as `strength 1.4, flip 1`."""
+    return ", ".join(f"{name} {format_value(value)}" for name, value in values.items())
+
+
+def format_value(value: Any) -> str:
+    """Return the value of a setting as text, with numbers as short as possible."""
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def _limits(field: FieldInfo) -> list[float]:
+    """Return the lowest and the highest value of a number; empty without a range."""
+    return [
+        getattr(limit, key)
+        for key in ("ge", "le")
+        for limit in field.metadata
+        if hasattr(limit, key)
+    ]
+
+
+def _problem(settings: type[Settings], error: ValidationError) -> str:
+    """Return the first problem in one line, with the range of the setting."""
+    details = error.errors()[0]
+    name = str(details["loc"][0])
+    field = settings.model_fields[name]
+    limits = _limits(field)
+    if field.annotation is bool:
+        accepted = "must be true or false"
+    elif len(limits) == 2:
+        accepted = "must be from {:g} to {:g}".format(*limits)
+    else:
+        accepted = str(details["msg"]).replace("Input should", "must")
+    return f"{name} {accepted}, not {details['input']}"

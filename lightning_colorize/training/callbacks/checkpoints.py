@@ -1,0 +1,211 @@
+"""best.ckpt, the weights of the best epoch, and last.ckpt, from which a run resumes exactly."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning_fabric.utilities.types import _PATH
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from pytorch_lightning.plugins.io import CheckpointIO, TorchCheckpointIO
+from pytorch_lightning.trainer.states import TrainerFn
+
+from lightning_colorize.common.digest import append_digest
+from lightning_colorize.common.files import atomic_file
+from lightning_colorize.runs.folder import BEST
+
+SMOOTHED = "smoothed_monitor"
+"""The name of the smoothed metric, for callbacks only: it is not logged."""
+
+
+class SmoothedMonitor(Callback):
+    """Averages the monitored metric over the last validations; before callbacks that compare it.
+
+    Args:
+        monitor: The metric.
+        count: The number of validations.
+    """
+
+    def __init__(self, monitor: str, count: int) -> None:
+        self.monitor = monitor
+        self.count = count
+        self.recent: list[float] = []
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the validation."""
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        latest = trainer.callback_metrics[self.monitor]
+        self.recent = [*self.recent, float(latest)][-self.count :]
+        mean = sum(self.recent) / len(self.recent)
+        trainer.callback_metrics[SMOOTHED] = torch.as_tensor(mean).to(latest)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the last validations."""
+        return {"recent": self.recent}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the last validations."""
+        self.recent = state_dict["recent"]
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Lightning's ModelCheckpoint for one file; its score survives a move of the run folder.
+
+    Args:
+        folder: The run folder.
+        metric: The monitored metric; None: the last epoch is the best.
+        mode: Whether it is maximized.
+        smoothed: Compare its average over the last validations, which `SmoothedMonitor` computes.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        metric: str | None,
+        mode: Literal["max", "min"],
+        smoothed: bool = False,
+    ) -> None:
+        self.metric = metric
+        path = folder / BEST
+        super().__init__(
+            dirpath=path.parent,
+            filename=path.stem,
+            monitor=SMOOTHED if smoothed else metric,
+            mode=mode,
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+            auto_insert_metric_name=False,
+        )
+
+    def is_best(self, trainer: Trainer) -> bool:
+        """Return whether the file is about to be written; all processes decide this together.
+
+        For `on_validation_end` of other callbacks: Lightning calls checkpoints last.
+        """
+        if self.monitor is None:
+            return True
+        return self.check_monitor_top_k(trainer, trainer.callback_metrics.get(self.monitor))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the score of the resumed run, whose folder may have moved."""
+        here, there = str(self.dirpath), state_dict["dirpath"]
+
+        def moved(path: str) -> str:
+            return path.replace(there, here, 1)
+
+        best = {moved(path): score for path, score in state_dict["best_k_models"].items()}
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        super().load_state_dict(
+            state_dict
+            | {name: moved(state_dict[name]) for name in paths}
+            | {"dirpath": here, "best_k_models": best}
+        )
+
+
+class LastCheckpoint(Checkpoint):
+    """Writes last.ckpt every few steps and at the end of each epoch.
+
+    Lightning's ModelCheckpoint also writes where a resumed run would differ: between a batch and
+    its validation, which would be skipped, and at the end of a shortened epoch
+    (`limit_train_batches`, `max_time`), whose remaining batches would be trained. This callback
+    waits for the next batch, and ends the loader's epoch.
+    """
+
+    def __init__(self, path: Path, every_n_steps: int) -> None:
+        self.path = path
+        self.every_n_steps = every_n_steps
+        self._saved_step = 0
+        self._max_steps: int | None = None
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Hide `max_steps` while Lightning restores its loops.
+
+        With it, Lightning assumes that the run stopped in mid-epoch, and would end a finished epoch
+        twice.
+        """
+        self._max_steps = trainer.max_steps
+        trainer.fit_loop.epoch_loop.max_steps = -1
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start counting steps."""
+        if self._max_steps is not None:
+            trainer.fit_loop.epoch_loop.max_steps = self._max_steps
+        self._saved_step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if it is time."""
+        due = trainer.global_step - self._saved_step >= self.every_n_steps
+        if due and resumable(trainer, batch_idx):
+            self.save_batch(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save; the epoch has ended, even if some of its batches were not trained."""
+        loader: Any = trainer.train_dataloader
+        loader.end_epoch()
+        self.save(trainer)
+
+    def save_batch(self, trainer: Trainer) -> None:
+        """Write the file at the end of a batch whose metrics are not logged yet.
+
+        Lightning logs them after `on_train_batch_end`. If the process were killed in between, the
+        resumed run would never log them; so they are logged before. Lightning then logs them again,
+        which `metrics.csv` writes once and TensorBoard draws at the same point.
+        """
+        trainer._logger_connector.update_train_step_metrics()
+        self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Write the file."""
+        trainer.save_checkpoint(self.path)
+        self._saved_step = trainer.global_step
+
+
+def resumable(trainer: Trainer, batch_idx: int) -> bool:
+    """Return whether a checkpoint at the end of this batch resumes exactly.
+
+    It does not before a validation, nor with accumulated gradients.
+    """
+    if trainer.is_last_batch or trainer.should_stop:
+        return False
+    if (batch_idx + 1) % trainer.accumulate_grad_batches:
+        return False
+    interval = trainer.val_check_batch
+    if interval is None:
+        return True
+    per_epoch = trainer.check_val_every_n_epoch is not None
+    done = batch_idx if per_epoch else trainer.fit_loop.total_batch_idx
+    return bool((done + 1) % interval)
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints with a digest to a temporary file in the same folder, then renames it.
+
+    Lightning's is in the system's temporary folder: a kill or a full disk may leave half of it. It
+    writes to URLs, without a digest.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint; if that fails, the previous one stays."""
+        if "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        target = Path(path)
+        # One name, so that what a killed process leaves is overwritten.
+        with atomic_file(target, target.with_name(f".{target.name}.tmp")) as file:
+            torch.save(checkpoint, file)
+            append_digest(file)
+
+
+def with_atomic_checkpoints(plugins: Any) -> list[Any]:
+    """Return a Trainer's plugins, with `AtomicCheckpointIO` unless one writes checkpoints."""
+    given = plugins if isinstance(plugins, list) else [] if plugins is None else [plugins]
+    if any(isinstance(plugin, CheckpointIO) for plugin in given):
+        return given
+    return [*given, AtomicCheckpointIO()]

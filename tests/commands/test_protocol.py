@@ -1,0 +1,209 @@
+import json
+import shutil
+
+import pytest
+from PIL import Image, ImageEnhance
+
+from lightning_colorize.evaluation.protocol_result import KEPT, SYSTEM, TRUTH
+from lightning_colorize.metrics import BASELINES
+
+
+def _measure(command, system, data, file, *words, protocol="crop256"):
+    words = ("--data", data, "--json", file, "--device", "cpu", *words)
+    code = command("protocol", protocol, system, *words)
+    return code, json.loads(file.read_text())
+
+
+@pytest.fixture(scope="module")
+def photographs(photo_folder, tmp_path_factory):
+    """Photographs of several shapes, without splits."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for i, file in enumerate(sorted((photo_folder / "test").rglob("*.*"))[:3]):
+        with Image.open(file) as image:
+            image.convert("RGB").resize((60 + 8 * i, 48)).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A protocol of small images."""
+    (tmp_path / "small.yaml").write_text("size: 32\nshape: crop\n")
+    return tmp_path / "small.yaml"
+
+
+def test_a_result_has_rows_intervals_and_its_provenance(
+    command, finished_run, photographs, small, tmp_path, capsys
+):
+    code, result = _measure(command, finished_run, photographs, tmp_path / "a.json", protocol=small)
+    assert code == 0
+    assert list(result["rows"]) == [SYSTEM, TRUTH, *BASELINES]
+    psnr = {row: metrics["psnr"] for row, metrics in result["rows"].items()}
+    assert psnr[TRUTH]["value"] == 100
+    assert psnr[SYSTEM]["low"] < psnr[SYSTEM]["value"] < psnr[SYSTEM]["high"] < 100
+    assert result["rows"][TRUTH]["ciede2000"]["value"] < 1e-3
+    assert result["rows"]["grey"]["colorfulness"]["value"] < 1
+    assert result["changes_lightness"] < 0.3
+    assert (result["protocol"]["name"], result["protocol"]["images"]) == ("small", 3)
+    assert len(result["sha256"]) == 64
+    assert str(photographs) not in json.dumps(result)  # no folder of this machine
+    printed = capsys.readouterr()
+    assert f"3 images, protocol small ({result['protocol']['sha256'][:8]})" in printed.out
+    assert "calibration: passed" in printed.err
+
+
+def test_the_images_that_colorize_writes_have_the_figures_of_their_network(
+    command, finished_run, photographs, tmp_path
+):
+    out = tmp_path / "colored"
+    assert command("colorize", photographs, out, "--checkpoint", finished_run) == 0
+    rows = []
+    for system, file in ((finished_run, "a.json"), (out, "b.json")):
+        _, result = _measure(command, system, photographs, tmp_path / file, protocol="native")
+        rows.append(result["rows"][SYSTEM])
+        assert result["protocol"]["sha256"] == rows[0].setdefault(
+            "at", result["protocol"]["sha256"]
+        )
+    del rows[0]["at"]
+    for name, metric in rows[0].items():
+        assert rows[1][name]["value"] == pytest.approx(metric["value"], abs=1e-4)
+
+
+def test_a_system_that_changes_lightness_is_measured_both_ways(
+    command, photographs, small, tmp_path
+):
+    bright = tmp_path / "bright"
+    shutil.copytree(photographs, bright)
+    for file in bright.iterdir():
+        with Image.open(file) as image:
+            ImageEnhance.Brightness(image).enhance(0.7).save(file)
+    code, result = _measure(command, bright, photographs, tmp_path / "a.json", protocol=small)
+    assert code == 0
+    assert result["changes_lightness"] > 5
+    own, kept = (result["rows"][row]["psnr"]["value"] for row in (SYSTEM, KEPT))
+    assert kept > own + 5
+    assert result["sha256"] is None
+
+
+def test_a_folder_without_one_of_the_images_is_refused(
+    command, photographs, small, tmp_path, capsys
+):
+    part = tmp_path / "part"
+    shutil.copytree(photographs, part)
+    (part / "1.png").unlink()
+    words = ("--data", photographs)
+    assert command("protocol", small, part, *words) == 2
+    assert "lacks 1.png; a protocol needs all 3 images" in capsys.readouterr().err
+
+
+def test_one_readable_image_is_too_few(command, photographs, small, tmp_path, capsys):
+    two = tmp_path / "two"
+    two.mkdir()
+    shutil.copy(photographs / "0.png", two)
+    (two / "1.png").write_bytes((photographs / "1.png").read_bytes()[:500])
+    file = tmp_path / "a.json"
+    words = ("--data", two, "--json", file)
+    assert command("protocol", small, two, *words) == 2
+    assert "only 1 of 2 images can be read; a protocol needs several" in capsys.readouterr().err
+    assert not file.exists()
+
+
+def test_images_unlike_the_published_ones_fail_the_calibration(
+    command, photographs, tmp_path, capsys
+):
+    (tmp_path / "known.yaml").write_text("size: 32\nshape: crop\ncolorfulness: 250\n")
+    code, _ = _measure(
+        command, photographs, photographs, tmp_path / "a.json", protocol=tmp_path / "known.yaml"
+    )
+    assert code == 1
+    assert "published is 250.00" in capsys.readouterr().err
+
+
+def test_images_of_another_shape_are_not_cropped_by_guess(
+    command, photographs, small, tmp_path, capsys
+):
+    squares, own = tmp_path / "squares", tmp_path / "own"
+    for folder, side in ((squares, 40), (own, 32)):
+        folder.mkdir()
+        for file in photographs.iterdir():
+            with Image.open(file) as image:
+                image.resize((side, side)).save(folder / file.name)
+    words = ("--data", photographs)
+    assert command("protocol", small, squares, *words) == 2
+    assert "has neither the size of the protocol nor the shape" in capsys.readouterr().err
+    assert command("protocol", small, own, *words) == 0
+
+
+def test_metrics_of_pretrained_networks_are_in_the_result_and_in_the_leaderboard(
+    command, finished_run, photographs, small, tmp_path, capsys, monkeypatch
+):
+    import timm
+    import torch
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))  # and tests have no network
+    torch.manual_seed(0)
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "resnet.pt")
+    words = ("--metric", f"frechet:test_resnet={tmp_path / 'resnet.pt'}", "--metric", "lpips_alex")
+    file = tmp_path / "results" / "a.json"
+    file.parent.mkdir()
+    code, result = _measure(command, finished_run, photographs, file, *words, protocol=small)
+    assert code == 1  # done in part
+    frechet, lpips = result["pretrained"]
+    assert list(frechet["rows"]) == list(result["rows"]) == [SYSTEM, TRUTH, *BASELINES]
+    assert frechet["rows"][TRUTH]["value"] == pytest.approx(0, abs=1e-9)
+    assert frechet["rows"][SYSTEM]["value"] > 0
+    assert frechet["images"] == 3
+    assert lpips["rows"] == {}
+    assert lpips["reason"]
+    assert str(tmp_path) not in json.dumps(result)
+    printed = capsys.readouterr()
+    label = f"frechet:test_resnet {frechet['sha256'][:8]}"
+    assert label in printed.out
+    assert f"{label}, infinite N" in printed.out
+    assert "lpips_alex: n/a: the published weights are not available" in printed.err
+    assert command("leaderboard", file.parent, "--out", tmp_path / "out") == 0
+    table = (tmp_path / "out/leaderboard.md").read_text()
+    assert label in table.replace("\\", "")
+
+
+def test_help_names_every_metric(command, capsys):
+    from lightning_colorize.evaluation.pretrained import METRICS
+
+    assert command("protocol", "--help") == 0
+    printed = capsys.readouterr().out
+    assert [metric.name for metric in METRICS if metric.name not in printed] == []
+
+
+def test_a_command_runs_once_over_all_images(
+    command, photographs, small, external_program, tmp_path, capsys
+):
+    system = external_program()
+    words = ("--data", photographs)
+    assert command("protocol", small, system, *words) == 2
+    assert "--allow-class command" in capsys.readouterr().err
+    file = tmp_path / "a.json"
+    allowed = ("--allow-class", "command")
+    code, result = _measure(command, system, photographs, file, *allowed, protocol=small)
+    assert code == 0
+    assert (tmp_path / "calls").read_text() == "x"
+    assert result["rows"][SYSTEM]["colorfulness"]["value"] > 5
+    assert result["rows"][SYSTEM]["ssim"]["value"] > 0.8 * result["rows"]["grey"]["ssim"]["value"]
+    assert command("protocol", small, external_program(1), *words, *allowed) == 1
+    assert "wrote no image for 0.png; 1 of 3 are missing" in capsys.readouterr().err
+
+
+def test_a_command_is_compared_and_colors_images(command, photographs, external_program, tmp_path):
+    system, out = external_program(), tmp_path / "page"
+    words = ("--allow-class", "command", "--study", "--json", tmp_path / "page.json")
+    (photographs / "0.png").rename(photographs / f"{'é' * 120}.png")  # 240 bytes
+    compared = (f"red={system}", f"same={photographs}", "--data", photographs, "--size", 32)
+    assert command("compare", *compared, "--out", out, *words) == 0
+    numbers = json.loads((tmp_path / "page.json").read_text())
+    assert numbers["systems"]["red"] == {"path": str(system), "run": None}
+    assert numbers["metrics"]["red"]["psnr"] < numbers["metrics"]["same"]["psnr"]
+    assert (out / "study.html").is_file()
+    words = ("--allow-class", "command")
+    colored = tmp_path / "colored"
+    assert command("colorize", photographs, colored, "--checkpoint", system, *words) == 0
+    with Image.open(colored / f"{'é' * 120}.png") as image:
+        assert image.size == (60, 48)
+        assert image.convert("HSV").getextrema()[1][1] > 20

@@ -1,0 +1,207 @@
+"""Wrong use of each command: exit code 2 and one line; nothing is written."""
+
+import shutil
+
+import pytest
+import yaml
+from PIL import Image
+
+from tests.conftest import write_images
+from tests.reports.perception.simulated import write_page
+
+SOURCE = "class_path: lightning_colorize.data.sources.FolderSource\ninit_args: "
+FILES = {
+    "empty.txt": "",
+    "mine.safetensors": "mine",
+    "carded.safetensors.md": "mine",
+    "small.yaml": "size: 32\nshape: crop\n",
+    "their.yaml": "command: their {input} {output}\n",
+    "typo.yaml": SOURCE + "{max_image: 3}\n",
+    "value.yaml": SOURCE + "{max_images: 0}\n",
+    "task.yaml": "class_path: lightning_colorize.tasks.RegressionTask\n",
+    "weights.csv": "path,split,weight\none/000.png,train,2\n",
+}
+COMPARE = "compare --data PHOTOS --out page"
+EVALUATE = "evaluate RUN --data PHOTOS"
+GRID = "tune-decoding RUN --data PHOTOS"
+POWER = "study power --raters 9 --pairs 9"
+SERVE = "study serve GIVEN/page --answers a.sqlite --port 0"
+SWEEP = "sweep run GIVEN/sweep.yaml --engine local"
+TUNE = "tune FIT --output lr.yaml"
+# RUN: a finished run; PHOTOS: its images; GIVEN: a folder with FILES; FIT: words of a training.
+CASES = {
+    "audit none": "none does not exist: give an image folder",
+    "audit . --min-side 0": "--min-side 0: it must be above 0",
+    "audit . --source none.yaml": "--source none.yaml cannot be read",
+    "audit . --source GIVEN/typo.yaml": "typo.yaml does not describe a source (FolderSource",
+    "audit . --source GIVEN/value.yaml": "value.yaml: max_images is 0",
+    "audit . --source GIVEN/task.yaml": "is not a Source",
+    "audit . --json .": "--json . is a folder",
+    "audit . --exclude-to GIVEN/typo.yaml": "typo.yaml already exists: remove it",
+    "bench --size 0": "--size 0: it must be above 0",
+    "bench --batch-size -1": "--batch-size -1",
+    "bench --seconds 0": "--seconds 0",
+    "bench --workers 2 -1": "--workers is -1",
+    "bench --device abacus": "--device abacus",
+    "bench --data nowhere": "nowhere does not exist: --data",
+    "bench --data nowhere --json .": "--json . is a folder",
+    "bench --data GIVEN/empty": "is empty: put images into it, or name another",
+    "colorize PHOTOS out --checkpoint nowhere": "nowhere does not exist",
+    "colorize PHOTOS out --checkpoint PHOTOS/test/030.png": "not a checkpoint",
+    "colorize PHOTOS out --size 0": "--size 0",
+    "colorize PHOTOS out --max-density 0": "--max-density 0",
+    "colorize PHOTOS out --max-pixels 0": "--max-pixels 0",
+    "colorize PHOTOS out --limit 0": "--limit 0",
+    "colorize PHOTOS out --shard 3/2": "3/2 is not one of 1/2 to 2/2",
+    "colorize PHOTOS out --shard half": "half is not a part such as 2/8",
+    f"colorize PHOTOS/test/030.png {'x' * 300}": "File name too long",
+    "colorize PHOTOS out --checkpoint RUN --checkpoint default": "give each its own NAME=",
+    # The results of test/030.png and 030.png could be the same file.
+    "colorize PHOTOS out --checkpoint default --checkpoint test=default": "give each its own NAME=",
+    "colorize PHOTOS out --checkpoint a/b=RUN": "without a slash",
+    "colorize PHOTOS/test/030.png a.jpg --sheet": "needs a folder as OUTPUT",
+    "colorize PHOTOS/test/030.png a.jpg --checkpoint cnn=RUN": "needs a folder as OUTPUT",
+    f"{COMPARE} a=RUN a=RUN": "two systems are named a",
+    f"{COMPARE} a=nowhere": "nowhere does not exist",
+    f"{COMPARE} a=RUN --data nowhere": "nowhere does not exist",
+    f"{COMPARE} truth=PHOTOS": "truth is a reserved name",
+    f"{COMPARE} a=GIVEN/empty": "neither a run folder",
+    f"{COMPARE} a=RUN --size 0": "--size 0",
+    f"{COMPARE} a=RUN --max-images 0": "--max-images 0",
+    f"{COMPARE} a=RUN --seed -1": "--seed -1: it must be 0 or more",
+    f"{COMPARE} a=RUN --out PHOTOS/page": "is inside --data",
+    f"{COMPARE} a=RUN other=PHOTOS/val": "contains none of the 3 images",
+    f"{COMPARE} a=RUN --no-truth --study": "--study needs true colors or two systems",
+    f"{COMPARE} a=RUN --out GIVEN/empty.txt": "is a file",
+    COMPARE: "compare",
+    "dashboard --root nowhere": "nowhere is not a folder",
+    "dashboard --root . --port 70000": "65535",
+    "dashboard --study nowhere": "does not exist",
+    "demo --port 0": "is not in 1..65535",
+    "demo --max-megapixels 0": "must be above 0",
+    "demo --checkpoint default --checkpoint default": "two models have the same name",
+    "demo --checkpoint nothing.ckpt": "nothing.ckpt does not exist",
+    "demo --host 192.0.2.1": "--host 192.0.2.1 --port 7860: ",
+    "evaluate RUN --data nowhere": "nowhere does not exist",
+    "evaluate nowhere --data PHOTOS": "nowhere does not exist",
+    "evaluate nowhere --data PHOTOS --json .": "--json . is a folder; give a file",
+    "evaluate RUN": "--data",
+    f"{EVALUATE} --size 0": "--size 0",
+    f"{EVALUATE} --batch-size 0": "--batch-size 0",
+    f"{EVALUATE} --group-by hue,size": "'size' is none of folder, hue, chroma",
+    f"{EVALUATE} --vividnesss 1": "did you mean --vividness?",
+    "evaluate default --data PHOTOS --sparkle 1": "no setting sparkle; this model has vividness",
+    "evaluate RUN --data GIVEN/one --split val": "val",
+    "evaluate RUN --data GIVEN/parts --split test": "has no test images, only train, val",
+    f"{EVALUATE} --grid x": "--grid is now lightning-colorize tune-decoding ",
+    f"{EVALUATE} --store x": "--store is now lightning-colorize tune-decoding ",
+    f"{EVALUATE} --protocol x": "--protocol is now lightning-colorize protocol ",
+    "export RUN model.ckpt": "must end with .safetensors or .onnx or .pt2",
+    "export RUN model.onnx --format torch-export": "must end with .pt2",
+    "export RUN new.safetensors --whole-image": "are for ONNX: give FILE.onnx",
+    "export RUN GIVEN/carded.safetensors": "carded.safetensors.md exists; --overwrite replaces it",
+    "export RUN GIVEN/mine.safetensors": "exists; --overwrite replaces it",
+    "export RUN new.safetensors --size 0": "must be above 0",
+    "export RUN new.safetensors --vividness 1": "no setting vividness",
+    "export GIVEN/their.yaml a.safetensors": "their.yaml describes an external model",
+    "export GIVEN/their.yaml a.onnx": "their.yaml describes an external model",
+    "export GIVEN/their.yaml a.pt2": "their.yaml describes an external model",
+    "export GIVEN/their.yaml page --format web": "their.yaml describes an external model",
+    "pack PHOTOS shards --size 0": "--size 0: it must be above 0",
+    "pack PHOTOS shards --quality 101": "--quality 101: it must be at most 100",
+    "pack PHOTOS shards --images-per-shard 0": "--images-per-shard 0: it must be above 0",
+    "pack PHOTOS shards --exclude-list none.txt": "exclude_list: none.txt cannot be read",
+    "pack PHOTOS shards --label breed": "--label and --text name columns of a CSV list, ",
+    "pack PHOTOS GIVEN/empty.txt/shards": "cannot be created: Not a directory",
+    "pack PHOTOS GIVEN/empty.txt": "cannot be created: File exists",
+    "pack PHOTOS PHOTOS/shards": "choose a folder outside of it",
+    "pack PHOTOS s3://bucket/shards": "must be a local folder: pack there, then upload it",
+    "pack GIVEN/empty shards": "is empty: put images into it",
+    "pack GIVEN/weights.csv shards": "has weights, which shards do not support",
+    "protocol GIVEN/small.yaml PHOTOS/test --data PHOTOS/test --size 32": "--size has no effect",
+    "protocol GIVEN/small.yaml RUN --data PHOTOS/test --metric fif": "unknown metric fif",
+    "router RUN x.ckpt dark=RUN": "must end with .safetensors",
+    "router RUN x.safetensors RUN": "give CATEGORY=CKPT_OR_RUN",
+    "router RUN x.safetensors cats=RUN": "no category cats in the training data",
+    "router RUN x.safetensors dark=RUN --confidence 2": "must be from 0 to 1",
+    "router RUN x.safetensors dark=nowhere": "nowhere does not exist",
+    "study score nothing.json": "No such file",
+    "study score nothing.json --json .": "--json . is a folder",
+    "study score": "FILE",
+    "study rank": "score",
+    "study score nothing.json --seed -1": "--seed -1: it must be 0 or more",
+    "study export nothing.sqlite .": "nothing.sqlite does not exist",
+    "study serve nowhere --answers a.sqlite": "give a folder written by compare --study",
+    f"{SERVE} --port 70000": "is not in 0..65535",
+    f"{SERVE} --raters 0": "--raters 0: it must be above 0",
+    f"{SERVE} --raters 10001": "the maximum is 10000",
+    f"{SERVE} --rate nan": "--rate nan",
+    f"{SERVE} --url javascript:1": "give a base URL",
+    f"{SERVE} --consent GIVEN/empty.txt": "0 characters",
+    f"{SERVE} --consent GIVEN/page/study/{0:024x}.jpg": "UTF-8",
+    f"{SERVE} --consent none.txt": "No such file",
+    f"{POWER} --pairs 0": "--pairs 0: it must be above 0",
+    f"{POWER} --raters 9000000": "the maximum is 1000000",
+    f"{POWER} --preference 0.5": "between 0.5 and 1",
+    f"{POWER} --image-correlation 2": "not in 0..1",
+    f"{POWER} --rater-correlation 0.5 --image-correlation 0.7": "sum to 1.2, but the maximum is 1",
+    f"{SWEEP} --workers 0": "--workers 0: it must be above 0",
+    f"{SWEEP} --storage mysql://host/x": "mysql",
+    f"{SWEEP} --partition gpu": "--partition needs --launcher slurm; add that",
+    **{
+        f"sweep {action} none": "does not exist"
+        for action in ("status", "stop", "resume", "join", "export", "report")
+    },
+    f"{TUNE} --steps 5": "at least 20",
+    f"{TUNE} --min-lr 2 --max-lr 1": "--min-lr 2",
+    "tune FIT --output GIVEN/empty.txt": "empty.txt already exists",
+    "tune FIT --output GIVEN/empty.txt/lr.yaml": "--output",
+    f"{GRID} --store 0.5": "required: NAME=VALUES",
+    f"{GRID} strength=9": "strength must be from 0 to 1.5",
+    f"{GRID} size=48 --size 32": "size=48 enlarges images of --size 32",
+    f"{GRID} strength=1 --store nan": "it must be 0 or more",
+    f"{GRID} strength=1 --store 50": "no setting of the grid has",
+}
+
+
+@pytest.fixture(scope="module")
+def given(photo_folder, tmp_path_factory):
+    """A folder of files and images for the commands; read only."""
+    folder = tmp_path_factory.mktemp("given")
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    sweep = {"method": "grid", "command": ["true", "${args}"], "parameters": {"x": {"value": 1}}}
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(sweep))
+    (folder / "empty").mkdir()
+    write_images(folder / "one", 1)
+    for split in ("train", "val"):
+        shutil.copytree(photo_folder / split, folder / "parts" / split)
+    write_page(folder / "page", images=2)
+    Image.new("RGB", (9, 9)).save(folder / "page" / "study" / f"{0:024x}.jpg")
+    return folder
+
+
+def contents(*folders):
+    paths = [path for folder in folders for path in folder.rglob("*")]
+    return {path: path.is_file() and path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize("words", CASES)
+def test_wrong_use_is_one_line_and_writes_nothing(
+    command, finished_run, photo_folder, given, tmp_path, monkeypatch, capsys, words
+):
+    monkeypatch.chdir(tmp_path)
+    before = contents(given, photo_folder, finished_run)
+    paths = {"RUN": finished_run, "PHOTOS": photo_folder, "GIVEN": given}
+    called = []
+    for word in words.split():
+        for name, path in paths.items():
+            word = word.replace(name, str(path))
+        called += command.words("x") if word == "FIT" else [word]
+    assert command(*called) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("lightning-colorize: ")
+    assert error.count("\n") == 1
+    assert CASES[words] in error
+    assert contents(given, photo_folder, finished_run) == before
+    assert not list(tmp_path.iterdir())

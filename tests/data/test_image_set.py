@@ -1,0 +1,61 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightning_colorize.data.image_set import ConcatImages, ImageSet, NameList
+
+
+class ConstantImages(ImageSet):
+    def __init__(self, label, count, weights=None):
+        self.label = label
+        self.count = count
+        self.weights = weights
+
+    def __len__(self):
+        return self.count
+
+    def name(self, index):
+        return f"{self.label}/{index}"
+
+    def read(self, index, min_side=None):
+        return torch.full((3, 2, min_side or 2), index, dtype=torch.uint8)
+
+
+@given(st.lists(st.text()))
+def test_name_list_equals_a_list(names):
+    held = NameList(iter(names))
+    assert list(held) == names
+    assert [held[-i - 1] for i in range(len(names))] == names[::-1]
+    assert list(pickle.loads(pickle.dumps(held))) == names
+
+
+def test_name_list_keeps_undecodable_bytes_and_ends_and_is_small():
+    names = [b"caf\xe9.jpg".decode("utf-8", "surrogateescape")]
+    names += [f"n{i:08d}.JPEG" for i in range(10_000)]
+    held = NameList(names)
+    assert [held[0], *held] == [names[0], *names]
+    with pytest.raises(IndexError):
+        held[10_001]
+    assert len(pickle.dumps(held)) < 10_000 * (14 + 8) + 1000
+
+
+def test_concat_is_one_set_after_the_other():
+    images = ConcatImages([ConstantImages(*part) for part in (("a", 2), ("b", 1), ("c", 3))])
+    names = ["a/0", "a/1", "b/0", "c/0", "c/1", "c/2"]
+    assert [images.name(i) for i in range(len(images))] == names
+    assert images.name(-1) == "c/2"
+    assert [int(images.read(i).max()) for i in range(6)] == [0, 1, 0, 0, 1, 2]
+    assert images.read(0, min_side=9).shape == (3, 2, 9)
+    assert images.weights is None
+    with pytest.raises(IndexError):
+        images.name(6)
+
+
+def test_concat_weights_draw_each_part_by_its_share():
+    parts = [ConstantImages("a", 4), ConstantImages("b", 2, np.array([1.0, 3.0]))]
+    weights = ConcatImages(parts, shares=[1.0, 2.0]).weights
+    assert weights == pytest.approx([0.25] * 4 + [0.5, 1.5])

@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lightning_colorize.color import ColorBatch
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.decoding.files import read_image
+from lightning_colorize.evaluation.choice import split_word
+from lightning_colorize.evaluation.systems import System, readable, square_view
+from lightning_colorize.models.folder import FolderModel
+
+
+def _image(width, height):
+    x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+    pixels = np.stack([x, y, 0.5 + 0.5 * np.sin(9 * x * y)], axis=-1)
+    return Image.fromarray((255 * pixels).astype(np.uint8))
+
+
+@pytest.fixture
+def folders(tmp_path):
+    truth, given = tmp_path / "truth", tmp_path / "given"
+    for folder in (truth, given):
+        (folder / "cats").mkdir(parents=True)
+    return truth, given
+
+
+def _given(folder, truth, *files):
+    return FolderModel(folder, files, truth)
+
+
+def _square(model):
+    return model.paint("a.png", torch.zeros(3, 40, 40, dtype=torch.uint8), square_view(40))
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "expected"),
+    [
+        (["cats/a.png"], "cats/a.jpg", "cats/a.png"),
+        (["cats/a.jpg"], "cats/a.jpg", "cats/a.jpg"),
+        (["cats/a.png", "cats/a.jpg"], "cats/a.jpg", "cats/a.jpg"),
+        (["cats/a.jpg.png", "cats/a.tif.png"], "cats/a.tif", "cats/a.tif.png"),
+        (["a.png"], "cats/a.jpg", None),
+        (["cats/b.png"], "cats/a.jpg", None),
+        (["cats/a.png"], "test/cats/a.jpg", "cats/a.png"),
+        (["test/cats/a.png", "cats/a.png"], "test/cats/a.jpg", "test/cats/a.png"),
+        (["a.v1.png"], "a.v1.jpg", "a.v1.png"),
+        (["a.jpg.png", "a.jpg"], "a.jpg", "a.jpg"),
+        (["a.png", "a.jpg.png"], "a.jpg", "a.jpg.png"),
+        (["caf\u00e9.png"], "cafe\u0301.jpg", "caf\u00e9.png"),
+        (["cafe\u0301.png"], "caf\u00e9.jpg", "cafe\u0301.png"),
+    ],
+)
+def test_images_are_found_by_relative_name(tmp_path, files, name, expected):
+    assert _given(tmp_path, tmp_path, *files).find(name) == expected
+
+
+def test_ambiguous_names_are_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"has a.bmp and a.png for a.jpg; remove one"):
+        _given(tmp_path, tmp_path, "a.bmp", "a.png").find("a.jpg")
+
+
+def test_the_truth_is_unchanged(folders):
+    truth, given = folders
+    _image(61, 40).save(truth / "a.png")
+    _image(61, 40).save(given / "a.png")
+    square = _square(_given(given, truth, "a.png"))
+    assert torch.equal(square, read_image(truth / "a.png")[:, :, 10:50])
+
+
+@pytest.mark.parametrize("size", [(122, 80), (48, 48), (30, 20)])
+def test_other_sizes_are_resized_to_the_truth(folders, size):
+    # A network that stretches its input to a square returns the same scene.
+    truth, given = folders
+    _image(120, 80).save(truth / "a.png")
+    _image(*size).save(given / "a.png")
+    square = _square(_given(given, truth, "a.png"))
+    expected = _square(_given(truth, truth, "a.png"))
+    assert square.shape == (3, 40, 40)
+    assert (square.float() - expected.float()).abs().mean() < 6
+
+
+def test_unreadable_images_are_reported_and_left_out(folders):
+    truth, given = folders
+    for name in ("a.png", "b.png"):
+        _image(40, 40).save(truth / name)
+    _image(40, 40).save(given / "a.png")
+    (given / "b.png").write_bytes(b"no image")
+    system = System("theirs", given, _given(given, truth, "a.png", "b.png"))
+    whole = ColorBatch(torch.zeros(2, 1, 32, 32), torch.zeros(2, 2, 32, 32), ["a.png", "b.png"])
+    broken, view = [], square_view(32)
+    (batch,) = readable([system], iter([whole]), view, broken)
+    assert [str(error) for error in broken] == ["b.png: theirs: not an image"]
+    assert batch.names == ["a.png"]
+    colored = system.paint(batch, view)
+    assert (colored.L.shape, colored.ab.shape) == ((1, 1, 32, 32), (1, 1, 2, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [("cgan=FOLDER/x", "cgan"), ("FOLDER/best.pth", "best"), ("FOLDER/given", "given")],
+)
+def test_names_and_paths(folders, word, name):
+    folder = folders[1].parent
+    word = word.replace("FOLDER", str(folder))
+    assert split_word(word) == (name, folder / word.rpartition("/")[2])
+
+
+def test_a_checkpoint_in_a_run_goes_by_the_run(tmp_path):
+    checkpoint = tmp_path / "unet" / "checkpoints" / "best.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    assert split_word(str(checkpoint)) == ("unet", checkpoint)
+
+
+def test_an_existing_path_may_contain_an_equals_sign(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=3").mkdir()
+    assert split_word("lr=3")[0] == "lr=3"

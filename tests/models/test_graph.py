@@ -1,0 +1,149 @@
+"""Exported graphs: ONNX files and programs of torch.export."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.evaluation import find_images
+from lightning_colorize.inference import export, load_model
+from lightning_colorize.inference.export import export_graph
+from lightning_colorize.models.graph import read_graph
+from tests.conftest import Commands
+
+ALLOW = ["torch.export"]
+
+pytestmark = pytest.mark.slow  # torch's and ONNX's exporters
+
+
+@pytest.fixture(scope="module")
+def model(photo_folder, tmp_path_factory):
+    """A classification with skips, whose decoding is not the default one."""
+    command = Commands(photo_folder, tmp_path_factory.mktemp("runs"))
+    words = ("--model.decoder", "lightning_colorize.networks.UpsampleDecoder")
+    words += ("--model.loss", "lightning_colorize.losses.CrossEntropy")
+    words += ("--model.decoder.skips", "true")
+    model = load_model(command.fit("classified", *words))
+    model.set_decoding(vividness=0.25, strength=1.4, flip=True)
+    return model
+
+
+@pytest.fixture(scope="module")
+def files(model, tmp_path_factory):
+    """Each kind of graph."""
+    folder = tmp_path_factory.mktemp("graphs")
+    kinds = {"network.onnx": False, "network.pt2": False, "image.onnx": True}
+    for name, image in kinds.items():
+        export_graph(model.model, folder / name, image)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["network.onnx", "network.pt2"])
+@pytest.mark.parametrize("shape", [(1, 1, 33, 65), (3, 1, 241, 187), (2, 1, 64, 32), (1, 1, 1, 1)])
+def test_a_graph_predicts_what_its_network_does(model, files, name, shape):
+    L = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 100
+    graph = load_model(files / name, ALLOW)
+    if name.endswith(".pt2") and shape[-1] == 1:
+        assert tuple(graph.predict(L).shape) == (1, 2, 1, 1)  # of a padded image
+        return
+    assert (graph.predict(L) - model.predict(L)).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("size", [(32, 32), (45, 231), (200, 131), (20, 23)])
+def test_a_whole_image_is_colored_as_by_colorize(model, files, size):
+    rng = np.random.default_rng(0)
+    small, noise = (rng.integers(0, 256, (*s, 3), dtype=np.uint8) for s in ((7, 9), size))
+    smooth = np.array(Image.fromarray(small).resize(size[::-1]))
+    rgb = torch.from_numpy(smooth // 2 + noise // 2).permute(2, 0, 1)
+    colored = read_graph(files / "image.onnx").run(rgb[None].contiguous())[0]
+    difference = (colored.int() - model.colorize(rgb).int()).abs().amax(0)
+    assert (difference <= 1).float().mean() >= 0.999
+    assert colored.float().std(0).mean() > 1  # in color
+
+
+def test_files_are_colored_alike(command, model, files, photo_folder, tmp_path):
+    folder = photo_folder / "test"
+    count = len(list(folder.iterdir()))
+    for name in ("network.onnx", "image.onnx"):
+        assert command("colorize", folder, tmp_path / name, "--checkpoint", files / name) == 0
+        written = sorted((tmp_path / name).glob("*.[pj]*g"))
+        assert len(written) == count
+        for file in written:
+            original = Image.open(next(folder.glob(f"{file.stem}.*"))).convert("RGB")
+            expected = np.asarray(model.colorize(original), dtype=int)
+            difference = np.abs(np.asarray(Image.open(file).convert("RGB"), dtype=int) - expected)
+            # JPEG, and for a whole image colors that are reduced twice.
+            assert difference.mean() < 4
+
+
+def test_a_graph_has_its_decoding_inside(model, files):
+    graph = load_model(files / "network.onnx")
+    assert graph.size == model.size
+    assert graph.decoding == {"strength": 1, "flip": False}
+    with pytest.raises(UsageError, match="no setting vividness"):
+        graph.set_decoding(vividness=1)
+
+
+def test_a_program_is_read_only_where_it_is_allowed(files):
+    with pytest.raises(UsageError, match=r"--allow-class torch\.export"):
+        load_model(files / "network.pt2")
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_damaged_and_foreign_files_are_one_line(files, tmp_path, suffix):
+    whole = (files / f"network{suffix}").read_bytes()
+    for content in (b"", b"text", whole[: len(whole) // 2]):
+        file = tmp_path / f"file{suffix}"
+        file.write_bytes(content)
+        with pytest.raises(UsageError, match="is damaged, or not exported by"):
+            load_model(file, ALLOW)
+    with pytest.raises(UsageError, match="does not exist"):
+        load_model(tmp_path / f"none{suffix}", ALLOW)
+
+
+def test_a_graph_that_differs_is_not_written(model, tmp_path, monkeypatch):
+    def read_wrong(file):
+        graph = read_graph(file)
+        right = graph.run
+        graph.run = lambda L: right(L) + 0.002
+        return graph
+
+    monkeypatch.setattr(export, "read_graph", read_wrong)
+    with pytest.raises(UsageError, match=r"would differ .* 0\.002 LAB units"):
+        export_graph(model.model, tmp_path / "wrong.pt2")
+    assert not list(tmp_path.iterdir())
+
+
+def test_eight_bits_are_small_and_close(model, files, photo_folder, tmp_path, monkeypatch):
+    images = list(find_images(photo_folder, "all").batches(model.size, 1, torch.device("cpu")))
+    small = tmp_path / "small.onnx"
+    assert f"on {len(images) // 2} images" in export_graph(model.model, small, False, images)
+    assert 0 < small.stat().st_size < (files / "network.onnx").stat().st_size
+    L = images[0].L
+    assert (load_model(small).predict(L) - model.predict(L)).abs().mean() < 3
+    monkeypatch.setattr(export, "INT8_COST", -1000)
+    with pytest.raises(UsageError, match="8 bits cost too much, CIEDE2000"):
+        export_graph(model.model, tmp_path / "costly.onnx", False, images)
+    with pytest.raises(UsageError, match="two or more color images"):
+        export_graph(model.model, tmp_path / "none.onnx", False, images[:1])
+    assert list(tmp_path.iterdir()) == [small]
+
+
+def test_a_missing_library_is_one_line(model, files, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UsageError, match=r"pip install 'lightning-colorize\[onnx\]'"):
+        load_model(files / "network.onnx")
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(UsageError, match=r"pip install 'lightning-colorize\[onnx\]'"):
+        export_graph(model.model, tmp_path / "new.onnx")
+
+
+def test_a_graph_is_not_exported_again(files, tmp_path):
+    graph = load_model(files / "network.onnx")
+    with pytest.raises(UsageError, match="is not a network of lightning-colorize"):
+        graph.model.exportable(graph=True)
+    with pytest.raises(UsageError, match="is an exported graph"):
+        graph.export(tmp_path / "again.safetensors")

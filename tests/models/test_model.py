@@ -1,0 +1,125 @@
+"""The contract of models: draws, settings of any type, devices, and what a file may build."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import torch
+
+from lightning_colorize.cli import main
+from lightning_colorize.color import NO_CONDITION, ColorBatch
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.evaluation.grid import parse_grid
+from lightning_colorize.evaluation.systems import System, square_view
+from lightning_colorize.inference import Colorizer
+from lightning_colorize.models.base import Model
+from lightning_colorize.models.baseline import BaselineModel
+from lightning_colorize.models.folder import FolderModel
+from lightning_colorize.models.load import load_model
+from lightning_colorize.models.settings import Settings, describe_values
+
+
+class ToneSettings(Settings):
+    tone: Literal["warm", "cold"] = "warm"
+
+
+class Drawn(Model):
+    """Random numbers for each pixel, and no way to build it with `broken`."""
+
+    draws = True
+    settings = ToneSettings()
+
+    def __init__(self, broken: bool = False) -> None:
+        if broken:
+            raise OSError("no weights")
+
+    def predict(self, L, condition):
+        return L.shape[-2:]
+
+    def colors(self, prediction, settings: Any, n=1, generators=()):
+        sign = 1 if settings.tone == "warm" else -1
+        drawn = [torch.randn(n, 2, *prediction, generator=each) for each in generators]
+        return torch.stack(drawn, dim=1) * sign
+
+
+def _lightness(count):
+    return torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 100
+
+
+def test_each_image_has_its_own_draws_in_any_batch():
+    model, L = Drawn(), _lightness(3)
+    together = model.color(L, n=2)
+    for i in range(3):
+        assert torch.equal(model.color(L[[i]], n=2), together[:, [i]])
+    assert not torch.equal(together[:, 0], together[:, 1])
+    assert not torch.equal(together[0], together[1])
+    other = model.color(L, n=2, generators=model.generators(L, seed=1))
+    assert not torch.equal(other, together)
+
+
+def test_the_mirror_image_has_the_same_draws():
+    model, L = Drawn(), _lightness(1)
+    ab = model.color(L)
+    flipped = model.color(L, settings=model.settings.updated({"flip": True}))
+    torch.testing.assert_close(flipped, (ab + ab.flip(-1)) / 2)
+
+
+def test_a_setting_may_be_a_word():
+    model = Drawn()
+    grid = parse_grid(["tone=warm,cold"], model)
+    assert [describe_values(each) for each in grid] == ["tone warm", "tone cold"]
+    with pytest.raises(UsageError, match="tone must be 'warm' or 'cold', not hot"):
+        parse_grid(["tone=hot"], model)
+
+
+def test_L_comes_on_the_models_device():
+    class Elsewhere(Model):
+        def predict(self, L, condition):
+            assert L.device.type == "meta"
+            return torch.ones(len(L), 2, *L.shape[-2:])
+
+    model, L = Elsewhere(), _lightness(2)
+    model.to(torch.device("meta"))
+    batch = ColorBatch(L, torch.zeros(2, 2, 8, 8), ["a", "b"])
+    painted = System("elsewhere", Path("elsewhere"), model).paint(batch, square_view(8))
+    assert painted.ab.unique().tolist() == [1]
+
+
+def test_a_file_builds_no_model_without_consent(tmp_path):
+    file = tmp_path / "own.yaml"
+    for name in ("program.CommandModel", "folder.FolderModel", "baseline.BaselineModel"):
+        file.write_text(f"class_path: lightning_colorize.models.{name}\n")
+        with pytest.raises(UsageError, match="refused"):
+            load_model(file)
+
+
+def test_a_class_that_cannot_be_built_is_one_line(tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text(f"class_path: {__name__}.Drawn\ninit_args: {{broken: true}}\n")
+    with pytest.raises(UsageError, match="no weights"):
+        load_model(file, [__name__])
+
+
+def test_a_model_made_in_python_has_a_card(finished_run, tmp_path):
+    model = load_model(finished_run)
+    model.path = None
+    Colorizer(model).save_pretrained(tmp_path / "saved")
+    assert Colorizer.from_pretrained(tmp_path / "saved").size == model.size
+
+
+def test_images_by_name_need_names(tmp_path):
+    with pytest.raises(UsageError, match="name"):
+        FolderModel(tmp_path, [], tmp_path).predict(_lightness(1), NO_CONDITION)
+
+
+def test_a_baseline_without_its_fit_is_not_grey():
+    for name in ("mean", "green"):
+        with pytest.raises(ValueError, match=name):
+            BaselineModel(name)
+
+
+@pytest.mark.parametrize("option", ["--samples=2", "--form=2", "--seed=2", "--self=1"])
+def test_options_of_own_settings_reach_the_model(option, photo_folder, capsys):
+    assert main(["evaluate", "default", "--data", str(photo_folder), option]) == 2
+    name = option.partition("=")[0][2:]
+    assert f"no setting {name}; this model has" in capsys.readouterr().err
