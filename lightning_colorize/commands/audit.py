@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_colorize.common.arguments import expanded_path, require_positive
+from lightning_colorize.common.arguments import expanded_path, number
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-side",
         metavar="N",
-        type=int,
+        type=number(int, 1),
         default=64,
         help="images with a short side below N pixels are tiny (default: 64)",
     )
@@ -45,7 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Audit and print the findings; returns 1 if splits share duplicates."""
-    require_positive(args, "min_side")
     if args.exclude_to is not None:
         if args.exclude_to.exists():
             raise UsageError(

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_colorize.common.arguments import expanded_path, require_positive
+from lightning_colorize.common.arguments import expanded_path, number
 from lightning_colorize.common.errors import UsageError, first_line
 from lightning_colorize.common.files import require_writable
 
@@ -29,19 +29,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="image folder (default: generated images)",
     )
     parser.add_argument(
-        "--size", type=int, default=128, help="height and width in pixels (default: 128)"
+        "--size", type=number(int, 1), default=128, help="height and width in pixels (default: 128)"
     )
-    parser.add_argument("--batch-size", type=int, default=32, help="images per batch (default: 32)")
+    parser.add_argument(
+        "--batch-size", type=number(int, 1), default=32, help="images per batch (default: 32)"
+    )
     parser.add_argument(
         "--workers",
-        type=int,
+        type=number(int, 0),
         nargs="+",
         metavar="N",
         help="numbers of worker processes to try; 0 for loading in the main process "
         "(default: 0, 1, 2, 4, ... up to the number of cores)",
     )
     parser.add_argument(
-        "--seconds", type=float, default=2.0, help="measuring time per stage (default: 2)"
+        "--seconds",
+        type=number(float, 0.01),
+        default=2.0,
+        help="measuring time per stage (default: 2)",
     )
     parser.add_argument("--device", help="cpu, cuda, mps, ... (default: the GPU, if there is one)")
     parser.add_argument(
@@ -54,9 +59,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print each stage, then the conclusion."""
-    require_positive(args, "size", "batch_size", "seconds")
-    if args.workers is not None and min(args.workers) < 0:
-        raise UsageError(f"--workers is {min(args.workers)}; it must be 0 or more")
     if args.json is not None:
         require_writable(args.json, "--json")
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from lightning_colorize.commands.colorize_film import run_film
 from lightning_colorize.commands.options import add_network_options
-from lightning_colorize.common.arguments import Parser, expanded_path, require_positive, split_name
-from lightning_colorize.common.bundled import DEFAULT
+from lightning_colorize.common.arguments import Parser, expanded_path, number, split_name
+from lightning_colorize.common.bundled import DEFAULT_FILE
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import cores
 from lightning_colorize.common.text import format_time, printable
@@ -47,6 +47,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--checkpoint",
         metavar="[NAME=]CKPT_OR_RUN",
+        type=split_name,
         action="append",
         help="a checkpoint file, a run folder (its best checkpoint), or `default`: the bundled "
         "model. With NAME=, results are written to OUTPUT/NAME; may be repeated",
@@ -82,7 +83,7 @@ def add_arguments(parser: Parser) -> None:
         action="store_true",
         help="write OUTPUT/sheet.jpg: some images in grey and in color, for each model",
     )
-    parser.add_argument("--limit", metavar="N", type=int, help="only the first N images")
+    parser.add_argument("--limit", metavar="N", type=number(int, 1), help="only the first N images")
     parser.add_argument(
         "--shard",
         metavar="I/N",
@@ -93,7 +94,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--devices",
         metavar="N",
-        type=int,
+        type=number(int, 1),
         default=1,
         help="use N GPUs of this machine, or N processes with --device cpu (default: 1)",
     )
@@ -105,7 +106,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--batch-size",
         metavar="N",
-        type=int,
+        type=number(int, 1),
         default=8,
         help="maximum batch size; lowered if memory is short (default: 8)",
     )
@@ -120,21 +121,21 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--workers",
         metavar="N",
-        type=int,
+        type=number(int, 1),
         default=cores(),
         help="threads that read and write (default: one per CPU core)",
     )
     parser.add_argument(
         "--max-pixels",
         metavar="N",
-        type=int,
+        type=number(int, 1),
         help="reject images with more than N pixels; a pixel takes about 15 bytes of memory "
         "(default: 268435456)",
     )
     parser.add_argument(
         "--max-density",
         metavar="N",
-        type=int,
+        type=number(int, 1),
         help="reject images above 40 megapixels with more than N pixels per byte of the file, "
         "which take minutes and gigabytes and are rarely photographs (default: 100)",
     )
@@ -153,9 +154,6 @@ def _shard(text: str) -> tuple[int, int]:
 
 def run(args: argparse.Namespace) -> int:
     """Colorize; returns 1 if any image failed."""
-    require_positive(
-        args, "size", "max_pixels", "max_density", "batch_size", "workers", "limit", "devices"
-    )
     files = _model_files(args)
     options = _options(args)
     from lightning_colorize.inference import colorize_files, plan_jobs, require_other_files
@@ -204,14 +202,15 @@ def _model_files(args: argparse.Namespace) -> "dict[str, ModelFile]":
     from lightning_colorize.inference.devices import ModelFile
 
     files: dict[str, ModelFile] = {}
-    words = args.checkpoint or [DEFAULT]
-    for word in words:
-        name, path = split_name(word)
+    given = args.checkpoint or [("", DEFAULT_FILE)]
+    for name, path in given:
         # The results of a model without a name could overwrite those in another's folder.
-        if len(words) > 1 and (not name or name in files):
+        if len(given) > 1 and (not name or name in files):
             raise UsageError("several --checkpoint options: give each its own NAME=")
         if "/" in name or name in (".", ".."):
-            raise UsageError(f"--checkpoint {word}: NAME is a folder in OUTPUT, without a slash")
+            raise UsageError(
+                f"--checkpoint {name}={path}: NAME is a folder in OUTPUT, without a slash"
+            )
         files[name] = ModelFile(path, args.allow_class, args.settings, args.precision, args.size)
     return files
 

@@ -5,12 +5,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.commands.options import add_measuring_options
-from lightning_colorize.common.arguments import (
-    Parser,
-    expanded_path,
-    require_not_negative,
-    require_positive,
-)
+from lightning_colorize.common.arguments import Parser, expanded_path, number
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.processes import exit_on_sigterm
@@ -37,7 +32,10 @@ def add_arguments(parser: Parser) -> None:
         "--out", metavar="DIR", type=expanded_path, required=True, help="folder for the page"
     )
     parser.add_argument(
-        "--max-images", metavar="N", type=int, help="use a random subset, the same in every call"
+        "--max-images",
+        metavar="N",
+        type=number(int, 1),
+        help="use a random subset, the same in every call",
     )
     parser.add_argument(
         "--no-truth",
@@ -48,7 +46,11 @@ def add_arguments(parser: Parser) -> None:
         "--study", action="store_true", help="also write DIR/study.html, a study with human raters"
     )
     parser.add_argument(
-        "--seed", metavar="N", type=int, default=0, help="seed of the subset, intervals and study"
+        "--seed",
+        metavar="N",
+        type=number(int, 0),
+        default=0,
+        help="seed of the subset, intervals and study",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing page in DIR")
     add_measuring_options(parser, "split of the images, as in evaluate")
@@ -56,8 +58,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare; returns 1 if images are unreadable or predictions are not finite."""
-    require_positive(args, "size", "batch_size", "max_images")
-    require_not_negative(args, "seed")
     if args.out.resolve().is_relative_to(args.data.resolve()):
         raise UsageError(
             f"--out {args.out} is inside --data: the page's sheets would be read as images; "

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_colorize.common.arguments import expanded_path
+from lightning_colorize.common.arguments import expanded_path, number
 from lightning_colorize.common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "its database",
     )
     parser.add_argument(
-        "--port", type=int, default=6006, help="port to listen on; if taken, a free one is used"
+        "--port",
+        type=number(int, 0, 65535),
+        default=6006,
+        help="port to listen on; if taken, a free one is used",
     )
 
 
@@ -44,8 +47,6 @@ def run(args: argparse.Namespace) -> int:
     root: Path = args.root
     if args.study is None and not root.is_dir():
         raise UsageError(f"{root} is not a folder; give the folder of all runs (--root FOLDER)")
-    if not 0 <= args.port < 65536:
-        raise UsageError(f"--port {args.port} is not in 0..65535")
     port = _free_port(args.port)
     if port != args.port != 0:
         print(f"port {args.port} is taken")

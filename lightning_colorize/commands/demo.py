@@ -6,7 +6,7 @@ import socket
 import tempfile
 
 from lightning_colorize.commands.options import add_loading_options
-from lightning_colorize.common.arguments import require_positive, split_name
+from lightning_colorize.common.arguments import number, split_name
 from lightning_colorize.common.bundled import DEFAULT, DEFAULT_FILE
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import exit_on_sigterm
@@ -29,13 +29,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="127.0.0.1",
         help="address to listen on; 0.0.0.0 allows other machines (default: this machine only)",
     )
-    parser.add_argument("--port", type=int, default=7860, help="port to listen on")
     parser.add_argument(
-        "--max-megabytes", type=int, default=50, metavar="N", help="maximum file size (default: 50)"
+        "--port", type=number(int, 1, 65535), default=7860, help="port to listen on"
+    )
+    parser.add_argument(
+        "--max-megabytes",
+        type=number(int, 1),
+        default=50,
+        metavar="N",
+        help="maximum file size (default: 50)",
     )
     parser.add_argument(
         "--max-megapixels",
-        type=int,
+        type=number(int, 1),
         default=40,
         metavar="N",
         help="maximum image size (default: 40)",
@@ -45,9 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted; returns 130."""
-    require_positive(args, "max_megabytes", "max_megapixels")
-    if not 0 < args.port < 65536:
-        raise UsageError(f"--port {args.port} is not in 1..65535")
     given = args.checkpoint or [(DEFAULT, DEFAULT_FILE)]
     named = {name or path.stem: path for name, path in given}
     if len(named) < len(given):

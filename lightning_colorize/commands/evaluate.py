@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_colorize.commands.options import add_checkpoint, add_measuring_options
-from lightning_colorize.common.arguments import Moved, Parser, expanded_path, require_positive
+from lightning_colorize.common.arguments import Moved, Parser, expanded_path
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.provenance import versions
@@ -58,7 +58,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; returns 1 if images are unreadable or predictions are not finite."""
-    require_positive(args, "size", "batch_size")
     if args.json is not None:
         require_writable(args.json, "--json")
     from rich.console import Console

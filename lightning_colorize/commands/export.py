@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_colorize.commands.options import add_checkpoint, add_network_options
-from lightning_colorize.common.arguments import Parser, expanded_path, require_positive
+from lightning_colorize.common.arguments import Parser, expanded_path
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_atomic
 
@@ -71,7 +71,6 @@ def require_exported(args: argparse.Namespace, *suffixes: str) -> None:
     Raises:
         UsageError: If it has the wrong suffix, exists, or its folder is not writable.
     """
-    require_positive(args, "size")
     if args.file.suffix not in suffixes:
         raise UsageError(f"{args.file}: the name must end with {' or '.join(suffixes)}")
     for file in (args.file, _card(args.file)):
@@ -94,7 +93,6 @@ def run(args: argparse.Namespace) -> int:
     """Export a network; the options become the file's defaults."""
     is_web = args.format == _WEB
     if is_web:
-        require_positive(args, "size")
         _require_new_folder(args.file, args.overwrite)
     else:
         suffixes = [_FORMATS[args.format]] if args.format else _FORMATS.values()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lightning_colorize.cluster.batch import NOTICE, executor, parameters, step
 from lightning_colorize.commands.slurm_options import add_slurm_options, resources
-from lightning_colorize.common.arguments import Parser, require_not_negative, require_positive
+from lightning_colorize.common.arguments import Parser, number
 from lightning_colorize.common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -71,18 +71,20 @@ def _parser() -> Parser:
         "--time 24:00:00 --config experiments/cnn_unet.yaml --data.root photos. The run folder, "
         "the images and this installation must be on a file system that all nodes share.",
     )
-    parser.add_argument("--nodes", metavar="N", type=int, default=1, help="nodes (default: 1)")
+    parser.add_argument(
+        "--nodes", metavar="N", type=number(int, 1), default=1, help="nodes (default: 1)"
+    )
     parser.add_argument(
         "--gpus",
         metavar="K",
-        type=int,
+        type=number(int, 0),
         default=1,
         help="GPUs per node, one process each; 0: one process per node, on its CPU (default: 1)",
     )
     parser.add_argument(
         "--notice",
         metavar="SECONDS",
-        type=int,
+        type=number(int, 1),
         default=NOTICE,
         help="seconds before the limit at which training stops after the "
         "current batch or validation "
@@ -97,8 +99,6 @@ def _parser() -> Parser:
 
 
 def _refuse_numbers(args: argparse.Namespace) -> None:
-    require_positive(args, "nodes", "notice", "cpus")
-    require_not_negative(args, "gpus")
     if args.time is None:
         raise UsageError("launch: --time LIMIT is needed: minutes (240) or HH:MM:SS (04:00:00)")
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from lightning_colorize.common.arguments import Parser, expanded_path
+from lightning_colorize.common.arguments import Parser, expanded_path, number
 from lightning_colorize.common.bundled import DEFAULT_FILE
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.models.settings import ClassificationSettings, Settings
@@ -27,7 +27,7 @@ def add_network_options(parser: Parser, size_help: str) -> None:
     `settings` contains the given ones.
     """
     parser.add_argument(
-        "--size", metavar="N", type=int, help=f"{size_help} (default: the checkpoint's)"
+        "--size", metavar="N", type=number(int, 1), help=f"{size_help} (default: the checkpoint's)"
     )
     for name in ClassificationSettings.names():
         common = name in Settings.model_fields
@@ -82,5 +82,7 @@ def add_measuring_options(parser: Parser, split_help: str) -> None:
     parser.add_argument(
         "--json", metavar="FILE", type=expanded_path, help="write the unrounded results"
     )
-    parser.add_argument("--batch-size", metavar="N", type=int, default=32, help="images per batch")
+    parser.add_argument(
+        "--batch-size", metavar="N", type=number(int, 1), default=32, help="images per batch"
+    )
     add_network_options(parser, "height and width in pixels")

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from lightning_colorize.common.arguments import expanded_path, require_positive
+from lightning_colorize.common.arguments import expanded_path, number
 from lightning_colorize.common.errors import UsageError
 
 HELP = "pack an image folder into shards, which are smaller and faster to read, even remotely"
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size",
         metavar="N",
-        type=int,
+        type=number(int, 1),
         default=256,
         help="short side in pixels, never enlarged; training at data.size 224 reads 252 "
         "pixels (default: 256)",
@@ -40,10 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "faster to read (default: jpeg)",
     )
     parser.add_argument(
-        "--quality", metavar="N", type=int, default=95, help="JPEG quality, 1 to 100 (default: 95)"
+        "--quality",
+        metavar="N",
+        type=number(int, 1, 100),
+        default=95,
+        help="JPEG quality, 1 to 100 (default: 95)",
     )
     parser.add_argument(
-        "--workers", metavar="N", type=int, help="worker processes (default: one per core)"
+        "--workers",
+        metavar="N",
+        type=number(int, 1),
+        help="worker processes (default: one per core)",
     )
     parser.add_argument(
         "--exclude-list",
@@ -58,16 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images-per-shard",
         metavar="N",
-        type=int,
+        type=number(int, 1),
         help="images per shard (default: about 32 MiB per shard)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Pack the images; returns 1 if some could not be read."""
-    require_positive(args, "size", "quality", "workers", "images_per_shard")
-    if args.quality > 100:
-        raise UsageError(f"--quality {args.quality}: it must be at most 100")
     if ":/" in str(args.shards):  # a URL; as a path, it keeps only one slash
         raise UsageError("SHARDS must be a local folder: pack there, then upload it")
     from lightning_colorize.common.processes import cores

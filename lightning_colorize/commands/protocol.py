@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lightning_colorize.commands.options import add_checkpoint, add_measuring_options
-from lightning_colorize.common.arguments import Parser, require_positive
+from lightning_colorize.common.arguments import Parser
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.processes import exit_on_sigterm
@@ -51,7 +51,6 @@ def run(args: argparse.Namespace) -> int:
         1 if images are unreadable, the prediction is not finite, the calibration fails, or a metric
         is not available.
     """
-    require_positive(args, "size", "batch_size")
     if args.json is not None:
         require_writable(args.json, "--json")
     from rich.console import Console

@@ -4,7 +4,7 @@ import argparse
 
 from lightning_colorize.commands.export import add_exported, require_exported, write_card
 from lightning_colorize.commands.options import add_checkpoint
-from lightning_colorize.common.arguments import Parser, expanded_path, require_positive
+from lightning_colorize.common.arguments import Parser, expanded_path, number
 from lightning_colorize.common.errors import UsageError
 
 HELP = "join a network and specialists for image categories, with a classifier that chooses one"
@@ -24,7 +24,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--confidence",
         metavar="P",
-        type=float,
+        type=number(float, 0, 1),
         default=0.5,
         help="minimum probability of a category for its specialist; below it, the checkpoint's "
         "network colorizes the image (default: 0.5)",
@@ -32,7 +32,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--max-images",
         metavar="N",
-        type=int,
+        type=number(int, 1),
         default=4096,
         help="training images for the classifier (default: 4096)",
     )
@@ -40,9 +40,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit the classifier on the checkpoint's training data, and write the file."""
-    require_positive(args, "max_images")
-    if not 0 <= args.confidence <= 1:
-        raise UsageError(f"--confidence {args.confidence}: it must be from 0 to 1")
     require_exported(args, ".safetensors")
     named = dict(word.partition("=")[::2] for word in args.specialists)
     if len(named) < len(args.specialists) or not all(named.values()):

@@ -3,7 +3,7 @@
 import argparse
 from importlib import import_module
 
-from lightning_colorize.common.arguments import expanded_path
+from lightning_colorize.common.arguments import expanded_path, number
 
 HELP = "serve a study page, score its answers, or plan how many raters it needs"
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     serve.add_argument(
         "--raters",
         metavar="N",
-        type=int,
+        type=number(int, 1, 10_000),
         default=20,
         help="number of links; a larger number adds links to a study (default: 20)",
     )
@@ -51,14 +51,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="127.0.0.1",
         help="address to listen on; 0.0.0.0 allows other machines (default: this machine only)",
     )
-    serve.add_argument("--port", type=int, default=8000, help="port to listen on; 0 for a free one")
+    serve.add_argument(
+        "--port",
+        type=number(int, 0, 65535),
+        default=8000,
+        help="port to listen on; 0 for a free one",
+    )
     serve.add_argument(
         "--url", help="base URL of the links, such as https://study.example.org behind a proxy"
     )
     serve.add_argument(
         "--rate",
         metavar="N",
-        type=float,
+        type=number(float, 0.01),
         default=50.0,
         help="maximum requests per second per address, shared by raters "
         "behind a proxy (default: 50)",
@@ -90,24 +95,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="also show the rates per rater or image; may be repeated",
     )
-    score.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the intervals")
+    score.add_argument(
+        "--seed", metavar="N", type=number(int, 0), default=0, help="seed of the intervals"
+    )
     score.add_argument(
         "--json", metavar="FILE", type=expanded_path, help="write the unrounded results"
     )
 
     power = action("power", "show how small a preference a study can detect", "study_score")
+    count = number(int, 1, 1_000_000)
     power.add_argument(
-        "--raters", metavar="N", type=int, required=True, help="raters who pass the checks"
+        "--raters", metavar="N", type=count, required=True, help="raters who pass the checks"
     )
     power.add_argument(
         "--pairs",
         metavar="N",
-        type=int,
+        type=count,
         required=True,
         help="pairs of the same two systems that each rater judges",
     )
     power.add_argument(
-        "--images", metavar="N", type=int, default=60, help="images of the study (default: 60)"
+        "--images", metavar="N", type=count, default=60, help="images of the study (default: 60)"
     )
     power.add_argument(
         "--preference",
@@ -120,7 +128,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         power.add_argument(
             f"--{who}-correlation",
             metavar="R",
-            type=float,
+            type=number(float, 0, 1),
             default=0.05,
             help=f"correlation between {answers}, from 0 to 1 (default: 0.05)",
         )

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lightning_colorize.common.arguments import require_not_negative, require_positive
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.text import printable
@@ -25,7 +24,6 @@ _MOST = 1_000_000  # raters, pairs or images
 
 def score(args: argparse.Namespace) -> int:
     """Print the rates; return 1 if no answers count."""
-    require_not_negative(args, "seed")
     if args.json is not None:
         require_writable(args.json, "--json")
     from rich.console import Console
@@ -75,14 +73,6 @@ def score(args: argparse.Namespace) -> int:
 
 def power(args: argparse.Namespace) -> int:
     """Print the preference that a study can detect, and the required number of answers."""
-    require_positive(args, "raters", "pairs", "images")
-    for name in ("raters", "pairs", "images"):
-        if getattr(args, name) > _MOST:
-            raise UsageError(f"--{name} {getattr(args, name)}: the maximum is {_MOST}")
-    for name in ("rater_correlation", "image_correlation"):
-        if not 0 <= getattr(args, name) <= 1:
-            option = name.replace("_", "-")
-            raise UsageError(f"--{option} {getattr(args, name)} is not in 0..1")
     total = args.rater_correlation + args.image_correlation
     if total > 1:  # otherwise, more answers would be less informative
         raise UsageError(

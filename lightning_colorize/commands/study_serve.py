@@ -5,24 +5,15 @@ import re
 import socket
 from pathlib import Path
 
-from lightning_colorize.common.arguments import require_positive
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.processes import exit_on_sigterm
 
-_MOST_RATERS = 10_000
 _MOST_CONSENT = 20_000  # characters
 
 
 def serve(args: argparse.Namespace) -> int:
     """Serve until interrupted; returns 130."""
-    require_positive(args, "raters")
-    if args.raters > _MOST_RATERS:
-        raise UsageError(f"--raters {args.raters}: the maximum is {_MOST_RATERS}")
-    if not 0 < args.rate < float("inf"):
-        raise UsageError(f"--rate {args.rate}: it must be above 0")
-    if not 0 <= args.port < 65536:
-        raise UsageError(f"--port {args.port} is not in 0..65535")
     if args.url is not None and not re.fullmatch(r"https?://[^\s?#]+", args.url):
         raise UsageError(f"--url {args.url}: give a base URL, such as https://example.org")
     consent = None if args.consent is None else _read_consent(args.consent)

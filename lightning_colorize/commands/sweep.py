@@ -4,7 +4,7 @@ import argparse
 from importlib import import_module
 
 from lightning_colorize.commands.slurm_options import add_slurm_options
-from lightning_colorize.common.arguments import expanded_path
+from lightning_colorize.common.arguments import expanded_path, number
 
 HELP = "run the trials of a sweep file locally, on a cluster or through W&B, and compare them"
 
@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="sqlite:///FILE or postgresql://USER@HOST/DATABASE, which other machines can join "
         "(default: a journal in the sweep's folder); keep the password in ~/.pgpass",
     )
-    run_.add_argument("--seed", metavar="N", type=int, default=0, help="seed for all random draws")
+    run_.add_argument(
+        "--seed", metavar="N", type=number(int, 0), default=0, help="seed for all random draws"
+    )
     _add_workers(run_)
 
     join = action("join", "run trials of an existing sweep as an additional worker")
@@ -65,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     report.add_argument(
         "--report-images",
         metavar="N",
-        type=int,
+        type=number(int, 0),
         default=IMAGES,
         help=f"validation images of the best trials on the page; 0 for none (default: {IMAGES})",
     )
@@ -87,12 +89,16 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
 
 def _add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--workers", metavar="N", type=int, default=1, help="number of trials to run in parallel"
+        "--workers",
+        metavar="N",
+        type=number(int, 1),
+        default=1,
+        help="number of trials to run in parallel",
     )
     parser.add_argument(
         "--gpus-per-trial",
         metavar="K",
-        type=int,
+        type=number(int, 0),
         help="visible GPUs per trial (default: all, divided among the workers)",
     )
     parser.add_argument(

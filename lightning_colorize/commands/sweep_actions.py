@@ -11,7 +11,6 @@ from typing import Literal
 from lightning_colorize.commands import sweep_checks
 from lightning_colorize.commands.slurm_options import resources
 from lightning_colorize.commands.sweep import IMAGES, ROOT
-from lightning_colorize.common.arguments import require_not_negative, require_positive
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.reports.sweep.page import dashboard_command, write_report
 from lightning_colorize.sweeps import wandb
@@ -100,7 +99,6 @@ def export(args: argparse.Namespace) -> int:
 
 def report(args: argparse.Namespace) -> int:
     """Write a page with the sweep's current state."""
-    require_not_negative(args, "report_images")
     study = open_study(args.study, args.name)
     print(write_report(study, args.report_images))
     print(f"charts    {dashboard_command(study)}", file=sys.stderr)
@@ -109,8 +107,6 @@ def report(args: argparse.Namespace) -> int:
 
 def _require(args: argparse.Namespace) -> None:
     """Refuse invalid options, and options that would be ignored."""
-    require_positive(args, "workers")
-    require_not_negative(args, "gpus_per_trial")
     if "://" not in (getattr(args, "storage", None) or "://"):
         raise UsageError(
             f"--storage {args.storage}: not a URL; use sqlite:///FILE or "

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from lightning_colorize.common.arguments import Parser, expanded_path
+from lightning_colorize.common.arguments import Parser, expanded_path, number
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.files import require_writable
 
@@ -25,8 +25,6 @@ def main(words: list[str]) -> int:
     if args.output.exists():
         raise UsageError(f"{args.output} already exists; give another --output")
     require_writable(args.output, "--output")
-    if args.steps < 20:
-        raise UsageError(f"--steps {args.steps} is too small to find a slope; use at least 20")
     if not 0 < args.min_lr < args.max_lr:
         raise UsageError(f"--min-lr {args.min_lr} must lie between 0 and --max-lr {args.max_lr}")
 
@@ -64,7 +62,7 @@ def _parser() -> Parser:
     parser.add_argument("--min-lr", type=float, default=1e-6, help="first rate (default: 1e-6)")
     parser.add_argument("--max-lr", type=float, default=1.0, help="last rate (default: 1)")
     parser.add_argument(
-        "--steps", type=int, default=100, help="batches, one rate each (default: 100)"
+        "--steps", type=number(int, 20), default=100, help="batches, one rate each (default: 100)"
     )
     return parser
 

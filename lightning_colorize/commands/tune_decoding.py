@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.commands.evaluate import find_measured
 from lightning_colorize.commands.options import add_checkpoint, add_measuring_options
-from lightning_colorize.common.arguments import Parser, expanded_path, require_positive
+from lightning_colorize.common.arguments import Parser, expanded_path, number
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.provenance import versions
@@ -35,7 +35,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--store",
         metavar="RATIO",
-        type=float,
+        type=number(float, 0),
         help="store the best setting in the checkpoint as its default: the lowest ciede2000 among "
         "settings with at least this colorfulness_ratio",
     )
@@ -54,9 +54,6 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         1 if images are unreadable, or a setting's predictions are not finite.
     """
-    require_positive(args, "size", "batch_size")
-    if args.store is not None and not 0 <= args.store < math.inf:
-        raise UsageError(f"--store {args.store}: it must be 0 or more")
     for name in ("json", "page"):
         if getattr(args, name) is not None:
             require_writable(getattr(args, name), f"--{name}")

@@ -2,14 +2,17 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from lightning_colorize.common.errors import UsageError
 
 PROGRAM = "lightning-colorize"
+
+_N = TypeVar("_N", int, float)
 
 
 class Parser(argparse.ArgumentParser):
@@ -91,24 +94,15 @@ def split_name(word: str) -> tuple[str, Path]:
     return "", expanded_path(word)
 
 
-def require_positive(args: argparse.Namespace, *names: str) -> None:
-    """Check that the named arguments are positive.
+def number(kind: type[_N], least: float, most: float = sys.maxsize) -> Callable[[str], _N]:
+    """Return an argparse type for an int or float in a range."""
 
-    Raises:
-        UsageError: If one is 0 or less.
-    """
-    for name in names:
-        value = getattr(args, name)
-        if value is not None and value <= 0:
-            raise UsageError(f"--{name.replace('_', '-')} {value}: it must be above 0")
+    def checked(text: str) -> _N:
+        value = kind(text)
+        if not least <= value <= most:
+            accepted = f"at least {least}" if most == sys.maxsize else f"from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"{text} must be {accepted}")
+        return value
 
-
-def require_not_negative(args: argparse.Namespace, name: str) -> None:
-    """Check that an argument is not negative.
-
-    Raises:
-        UsageError: If it is below 0.
-    """
-    value = getattr(args, name)
-    if value is not None and value < 0:
-        raise UsageError(f"--{name.replace('_', '-')} {value}: it must be 0 or more")
+    checked.__name__ = kind.__name__  # in argparse's message for text that is not a number
+    return checked

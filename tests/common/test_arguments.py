@@ -1,10 +1,9 @@
-import argparse
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from lightning_colorize.common.arguments import Parser, require_positive
+from lightning_colorize.common.arguments import Parser, number
 from lightning_colorize.common.errors import UsageError
 
 
@@ -29,9 +28,26 @@ def test_home_folders_are_expanded_in_every_path(monkeypatch, name, words, names
         assert value in (Path("/people/one/a"), [Path("/people/one/a")])
 
 
-@pytest.mark.parametrize("value", [0, -3, -0.5])
-def test_numbers_that_are_not_above_0_are_refused(value):
-    args = argparse.Namespace(batch_size=value, size=None)
-    require_positive(args, "size")
-    with pytest.raises(UsageError, match=f"--batch-size {value}: it must be above 0"):
-        require_positive(args, "size", "batch_size")
+@pytest.mark.parametrize(
+    ("kind", "range_", "text", "message"),
+    [
+        (int, (1,), "0", "--n: 0 must be at least 1"),
+        (int, (1,), "-3", "--n: -3 must be at least 1"),
+        (int, (1,), "1.5", "invalid int value: '1.5'"),
+        (int, (1, 100), "101", "--n: 101 must be from 1 to 100"),
+        (float, (0,), "-0.1", "--n: -0.1 must be at least 0"),
+        (float, (0,), "nan", "--n: nan must be at least 0"),
+        (float, (0,), "inf", "--n: inf must be at least 0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(kind, range_, text, message):
+    parser = Parser()
+    parser.add_argument("--n", type=number(kind, *range_))
+    with pytest.raises(UsageError, match=message):
+        parser.parse(["--n", text])
+
+
+def test_numbers_in_range_are_accepted():
+    parser = Parser()
+    parser.add_argument("--n", type=number(int, 1, 100), nargs="+")
+    assert parser.parse(["--n", "1", "100"]).n == [1, 100]
