@@ -190,6 +190,16 @@ def test_resume_at_the_end_of_an_epoch(batches):
     assert numbers(resumed) == numbers(loader)
 
 
+@pytest.mark.parametrize(("count", "batch_size"), [(30, 3), (12, 1), (6, 3)])
+def test_after_the_end_of_an_epoch_a_longer_or_shorter_one_is_whole(count, batch_size):
+    loader = make_loader(12, 3)
+    list(loader)
+    resumed = make_loader(count, batch_size)
+    resumed.load_state_dict(loader.state_dict())
+    assert sorted(flat(resumed)) == list(range(count))
+    assert resumed.state_dict()["epoch"] == loader.state_dict()["epoch"] + 1
+
+
 @pytest.mark.parametrize(
     ("other", "message"),
     [

@@ -399,6 +399,15 @@ def test_a_finished_run_can_be_trained_longer(command):
     assert ours == theirs
 
 
+def test_epochs_that_become_longer_are_trained_and_validated(command):
+    run = command.fit("batches", "--trainer.max_epochs", 1, "--data.batch_size", 12)
+    words = ("--trainer.max_epochs", 2, "--data.batch_size", 2)
+    assert command("resume", run, *words) == 0
+    first, second = (row for row in metric_rows(run) if row["val/loss"])
+    assert (first["epoch"], second["epoch"]) == ("0", "1")
+    assert int(second["step"]) - int(first["step"]) == 6
+
+
 def test_metrics_of_a_saved_step_are_on_disk(command, monkeypatch):
     """A process that is killed just after a checkpoint resumes without a hole in its metrics."""
     run, logged, save = command.root / "tiny/run", {}, torch.save
