@@ -14,7 +14,7 @@ _NAMED = 5
 
 
 class TooManyCorrupt(WorkError):
-    """More images cannot be read than `data.max_broken_share` allows, after the run has started."""
+    """After the run has started, more images are corrupt than `data.max_broken_share` allows."""
 
 
 class CorruptImages:
@@ -25,7 +25,7 @@ class CorruptImages:
 
     Args:
         total: Images of all splits.
-        max_share: The largest share that may be corrupt.
+        max_share: Maximum share of corrupt images.
         report: The file that lists them, which `exclude_list` accepts: the reason as a comment,
             then the name. None: up to five are named on stderr instead.
     """
@@ -66,7 +66,7 @@ class CorruptImages:
         self._found |= new
         if self.report is not None and not reported_by_rank_zero:
             _append(self.report, new)
-        # All images of a shard are lost at once; those that were read have names so far.
+        # A damaged shard loses all its images; only those already read have names here.
         found = len(_single(self._found)) + sum(self._shards.values())
         if found > max(1, self.max_share * self.total):
             listed = "" if self.report is None else f"; those read so far are in {self.report}"
@@ -89,13 +89,13 @@ class CorruptImages:
 
 
 def require_skipped(error: ImageError) -> None:
-    """Refuse to continue without the images of a shard that is not to be skipped."""
+    """Refuse to continue without a shard that must not be skipped."""
     if isinstance(error, ShardError) and error.advice is not None:
         raise WorkError(f"{error}: {error.advice}")
 
 
 def _single(found: dict[str, ImageError]) -> list[ImageError]:
-    """Return the errors of images whose shard can be read, or which are in none."""
+    """Return the errors of images that are not in an unreadable shard."""
     return [error for error in found.values() if not isinstance(error, ShardError)]
 
 

@@ -71,7 +71,7 @@ class Notes(NamedTuple):
     texts: NameList | None = None
 
     def take(self, indices: Sequence[int] | np.ndarray) -> "Notes":
-        """Return the notes of some of the images."""
+        """Return the notes of the given images."""
         return Notes(*(own and NameList(own[int(i)] for i in indices) for own in self))
 
 

@@ -209,7 +209,7 @@ class ImageLoader:
                 f"processes, not {self.batches.ranks}: resume it with that many"
             )
         self.batches.epoch = state["epoch"]
-        # An epoch that ended has ended, also if more images would make it longer now.
+        # An epoch that ended stays ended, even if more images would make it longer now.
         ended = state["position"] >= state["batches"]
         self._position = len(self) if ended else state["position"]
         self._resumed = True

@@ -44,7 +44,7 @@ class ColorizationDataModule(LightningDataModule):
     """Images of any source, as (L, ab) on the device.
 
     The loader ships uint8 RGB. Flips, crops and the conversion to LAB run on the device, in fp32
-    for any precision of training.
+    whatever the training precision.
 
     Args:
         root: The folder of images or packed shards, or the URL of shards; by default the
@@ -59,7 +59,7 @@ class ColorizationDataModule(LightningDataModule):
             resizes without a crop.
         crop_ratio: Training: range of the random crop's width over height.
         rotation: Training: largest rotation to either side in degrees.
-        grey_jitter: Training: probability of a random grey conversion, as by another film.
+        grey_jitter: Training: probability of a random grey conversion, as if by another film.
         blur: Training: probability of a blurred grey image; the true colors stay as they are.
         grain: Training: probability of film grain in the grey image.
         jpeg: Training: probability of JPEG compression of the grey image.
@@ -71,7 +71,7 @@ class ColorizationDataModule(LightningDataModule):
         pin_memory: Ship batches from page-locked memory; by default if there is a GPU.
         compile: Compile augmentation and LAB conversion.
         max_broken_share: Stop if a larger share of all images, and more than one, cannot be read.
-        seed: Seed of order and crops; by default that of `seed_everything`.
+        seed: Seed of order and crops; by default the seed of `seed_everything`.
 
     Attributes:
         label_names: Class names of the training images, sorted; `Condition.labels` are indices into
@@ -317,7 +317,7 @@ class ColorizationDataModule(LightningDataModule):
 
         Raises:
             SourceError: If none of them can be read.
-            WorkError: If that is because of a shard that is not to be skipped.
+            WorkError: If a shard that must not be skipped is the cause.
         """
         run, side = self._run, self._side(split)
         if self.cache == "never" or (self.cache == "auto" and not self._pays(split, found, side)):

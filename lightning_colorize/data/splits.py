@@ -28,7 +28,7 @@ def split_of(word: str) -> str | None:
 
 
 def category_of(name: str) -> str:
-    """Return an image's category: the first folder of its name, below that of a split."""
+    """Return an image's category: the first folder of its name, below a split's folder."""
     parts = name.split("/")[:-1]
     if parts and split_of(parts[0]):
         parts = parts[1:]

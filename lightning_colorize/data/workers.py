@@ -11,7 +11,7 @@ from lightning_colorize.common.processes import quiet_decoders
 
 
 def init_worker(worker_id: int) -> None:
-    """Keep a worker alive when its run is signaled to stop, and its memory shared with the run's.
+    """Keep a worker alive when its run is signaled to stop, and share its memory with the run.
 
     Ctrl-C, Slurm and systemd signal all processes of a run. The main process finishes its batch and
     writes a checkpoint. A worker that dies before that fails the run.

@@ -1,4 +1,4 @@
-"""A sheet of what `colorize` has written: grey images beside their colors."""
+"""A contact sheet of `colorize` results: grey images next to their colors."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,8 +25,8 @@ def write_sheet(file: Path, jobs: Mapping[str, Sequence[Job]]) -> int:
 
     Args:
         file: The file to write or replace.
-        jobs: By the name of the model; the same images in the same order. Of many, some are shown,
-            spread over all.
+        jobs: Jobs by model name; the same images in the same order. If there are many, an evenly
+            spaced selection is shown.
 
     Returns:
         The number of images shown. Without any, no file is written.
@@ -40,7 +40,7 @@ def write_sheet(file: Path, jobs: Mapping[str, Sequence[Job]]) -> int:
         try:
             grey = without_color(_small(first[index].source))
             colored = {name: to_pil_image(_small(job.target)) for name, job in same.items()}
-        except ImageError:  # it has failed, or was skipped
+        except ImageError:  # it failed or was skipped
             continue
         shown += 1
         tiles += [to_pil_image(grey), *colored.values()]

@@ -21,7 +21,7 @@ def write_grid_page(file: Path, grid: Grid, title: str, lead: str) -> None:
         file: The file to write or replace.
         grid: The measured settings.
         title: Heading.
-        lead: What was measured.
+        lead: Introductory text.
     """
     page = {
         "title": title,

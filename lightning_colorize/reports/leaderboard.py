@@ -32,7 +32,7 @@ def require_one_protocol(results: Mapping[Path, ProtocolResult]) -> None:
     """Refuse results that cannot be in one table.
 
     Args:
-        results: By file.
+        results: Results by file.
 
     Raises:
         UsageError: If settings or images differ, or the calibration of one has failed.
@@ -58,7 +58,7 @@ def require_one_protocol(results: Mapping[Path, ProtocolResult]) -> None:
 
 
 def sorted_results(results: Sequence[ProtocolResult], by: Metric) -> list[ProtocolResult]:
-    """Return results, the best first; those without the metric are the last."""
+    """Return the results, best first; results without the metric come last."""
     goal = by.goal or "max"
 
     def place(result: ProtocolResult) -> float:
@@ -73,7 +73,7 @@ def write_leaderboard(folder: Path, results: Sequence[ProtocolResult]) -> None:
 
     Args:
         folder: Where to write both; files of these names are replaced.
-        results: Of one protocol, in the order of the rows.
+        results: Results of one protocol, in the order of the rows.
     """
     protocol = results[0].protocol
     further = {each.network: each for result in results for each in result.pretrained if each.rows}
@@ -124,7 +124,7 @@ def write_leaderboard(folder: Path, results: Sequence[ProtocolResult]) -> None:
 
 
 def _markdown(text: str) -> str:
-    """Return text of others in one line, without links, images and HTML."""
+    """Return third-party text in one line, without links, images and HTML."""
     escaped = re.sub(r"([\\`*_\[\]|!#~])", r"\\\1", " ".join(text.split()))
     return escaped.replace("&", "&amp;").replace("<", "&lt;")
 
@@ -141,7 +141,7 @@ def _about(result: ProtocolResult) -> list[str]:
 def _cells(
     values: Mapping[str, Value], row: str, further: Sequence[PretrainedResult | None]
 ) -> list[Cell]:
-    """Return the cells of a row: those of `COLUMNS`, and those of pretrained networks."""
+    """Return the cells of a row: `COLUMNS`, then the metrics of pretrained networks."""
     cells = [_cell(metric.format, values.get(metric.name)) for metric in COLUMNS]
     for result in further:
         value = None if result is None else result.rows.get(row)

@@ -21,7 +21,7 @@ def rank(runs: Sequence[RunRecord], metric: str) -> list[RunRecord]:
 
 
 def find_metric(runs: Sequence[RunRecord], name: str) -> str:
-    """Return the metric that `psnr` or `val/psnr` means for these runs.
+    """Return the full name of a metric, given as `psnr` or `val/psnr`.
 
     Raises:
         UsageError: If no run has it.

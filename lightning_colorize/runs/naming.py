@@ -69,8 +69,8 @@ def begin(folder: Path, resumed: bool, auto_resume: bool) -> None:
     """Prepare the folder of a run, whose lock this process holds.
 
     A run that was killed before its first checkpoint cannot be resumed: with `auto_resume`, and in
-    a sweep's trial, its files are removed. A request to stop the previous process is removed, but
-    not a sweep's, which applies to the trial.
+    a sweep's trial, its files are removed. A request to stop the previous process is removed; a
+    sweep's request stays, as it applies to the trial.
 
     Raises:
         UsageError: If the folder of a new run contains another run.

@@ -1,4 +1,4 @@
-"""The record of one run, as its folder has it."""
+"""One run, read from its folder."""
 
 import re
 from dataclasses import dataclass, field

@@ -11,7 +11,7 @@ from lightning_colorize.runs.folder import flatten, read_config
 # Settings that locate the run.
 _OF_THE_FOLDER = {"run.root", "run.experiment", "run.name", "run.auto_resume"}
 
-# Settings whose values the checkpoint contains, or in which its best score is measured.
+# Settings that the checkpoint contains, or that define its best score.
 _OF_THE_CHECKPOINT = re.compile(
     r"model\.init_args\.(\w*(optimizer|scheduler)(\..*)?|encoder_lr_ratio)|run\.(monitor|mode)"
 )
@@ -36,7 +36,7 @@ def refuse_other_settings(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def refuse_settings_of_checkpoint(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse to change settings of a run that its checkpoint would override in silence."""
+    """Refuse to change settings that the checkpoint would silently override."""
     changes = _changes(folder, config)
     options = [option for name, option in changes.items() if _OF_THE_CHECKPOINT.fullmatch(name)]
     if options:
@@ -50,7 +50,7 @@ def _changes(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
     """Return the settings that differ from a run's, by name: option, value, former value."""
     old, new = flatten(read_config(folder)), flatten(config)
     for one, other in ((old, new), (new, old)):
-        # The settings of a class in place of null have names of their own.
+        # A class in place of null has settings of its own.
         for name in [name for name, value in one.items() if value is None and name not in other]:
             if (path := other.get(f"{name}.class_path")) is not None:
                 other[name] = path

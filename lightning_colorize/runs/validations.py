@@ -29,7 +29,7 @@ class ValidationReader:
     """Reads the validations of a run as they are written.
 
     A resumed run may repeat validations: the later line counts. A run that starts over writes a new
-    file: the records of the former are dropped. Lines that runs do not write are skipped.
+    file: the records of the former are dropped. Invalid lines are skipped.
 
     Attributes:
         records: All validations so far, by step.
@@ -59,7 +59,7 @@ class ValidationReader:
             try:
                 found = json.loads(line)
             except ValueError:
-                continue  # half a line of a killed process, with the next process's line behind it
+                continue  # a killed process's half line, followed by the next process's line
             match found:
                 case {"epoch": int(epoch), "step": int() | float() as step, "metrics": dict(own)}:
                     while self.records and self.records[-1].step >= step:

@@ -16,7 +16,7 @@ _COLUMNS = ("number", "state", "value", "epoch", "seconds", "reason", "folder")
 
 
 class NoWinner(Exception):
-    """No trial has won, or its configuration is not known."""
+    """No trial has won, or the winner's configuration is unknown."""
 
 
 def export_trials(study: Study) -> list[Path]:
@@ -48,8 +48,8 @@ def export_winner(study: Study) -> Path:
     """Write `winner.yaml`, for `fit --config`; an existing one is overwritten.
 
     Raises:
-        NoWinner: Without a metric, before a trial has finished, and if the winner has no
-            configuration: programs other than `fit` write none.
+        NoWinner: If there is no metric, no finished trial, or no configuration of the winner:
+            programs other than `fit` write none.
         UsageError: If the sweep's folder is not writable.
     """
     metric = study.sweep.metric

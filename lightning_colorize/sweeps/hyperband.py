@@ -54,7 +54,7 @@ class Hyperband(BaseModel):
 
     @cached_property
     def bands(self) -> tuple[int, ...]:
-        """Numbers of logged values after which a run is judged, ascending.
+        """Bands, as counts of logged values, ascending.
 
         min_iter, min_iter x eta, min_iter x eta^2 and so on; or max_iter / eta, max_iter / eta^2
         and so on, s of them; rounded down.
@@ -79,7 +79,7 @@ def stop_reason(
     goal: Goal,
     rule: Hyperband,
 ) -> str | None:
-    """Return why a run is stopped, judged by the histories of all others; None if it continues.
+    """Return why a run is stopped, given the histories of all others; None if it continues.
 
     Values that are not finite are ignored.
     """

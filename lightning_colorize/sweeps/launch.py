@@ -12,10 +12,10 @@ A trial starts its own additional ranks on the same node, as outside a cluster
 A job may end before the sweep does:
 
 - Slurm requeues it (preemption with PreemptMode=REQUEUE, a failed node, `scontrol requeue`):
-  SIGTERM. The trial is queued again; Slurm restarts the job.
-- The time limit comes near, or Slurm preempts with PreemptParameters=send_user_signal: SIGUSR2.
-  The same, and the job asks to be requeued.
-- `scancel`, or preemption that cancels: SIGTERM. The trial waits for another worker.
+SIGTERM. The trial is queued again; Slurm restarts the job. - The time limit approaches, or Slurm
+preempts with PreemptParameters=send_user_signal: SIGUSR2. The trial is queued again, and the job
+asks to be requeued. - `scancel`, or preemption that cancels: SIGTERM. The trial waits for another
+worker.
 """
 
 import os
@@ -47,14 +47,14 @@ if TYPE_CHECKING:
 _DEVICES = "CUDA_VISIBLE_DEVICES"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _INTERRUPTED = (-signal.SIGINT, -signal.SIGTERM)
-_MOST_REPLACEMENTS = 5  # of one worker: a trial may be what kills it
+_MOST_REPLACEMENTS = 5  # per worker: a trial may be what kills it
 _POLL_EVERY = 0.2
 _TICK_EVERY = 1.0
 _MOST_READ = 1 << 16
 # Lightning would wait for one task per device (SLURM_NTASKS), which nobody starts, and both
-# processes of a trial would take themselves for the first (SLURM_PROCID).
+# processes of a trial would assume rank 0 (SLURM_PROCID).
 _TASK_VARIABLES = ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
-_SHORTEST = 5  # minutes; with less, Slurm would announce the end at the start
+_SHORTEST = 5  # minutes; with less, Slurm would signal the end at the start
 _QUERY_EVERY = 10.0
 
 
@@ -95,7 +95,7 @@ def run_workers(
             if arrived > forwarded == 0:
                 say("interrupting: trials write their checkpoints; a second signal kills them")
             for worker in running[:]:
-                # SIGTERM ends a worker that is still starting without a word.
+                # SIGTERM silently ends a worker that is still starting.
                 for _ in signals[forwarded:arrived]:
                     worker.process.terminate()
                 code = worker.process.poll()
@@ -130,7 +130,7 @@ def run_workers(
 
 
 def environments(workers: int, gpus_per_trial: int | None) -> list[dict[str, str]]:
-    """Return the environment of each of some workers, with its share of the GPUs and the cores.
+    """Return the environment of each worker, with its share of the GPUs and the cores.
 
     By default all GPUs are divided; if torch sees none, trials may still be other programs. A
     number of threads that this environment sets is kept.
@@ -189,7 +189,7 @@ class _WorkerProcess(AbstractContextManager["_WorkerProcess"]):
         words = [sys.executable, "-m", "lightning_colorize.sweeps.worker", study.sweep.name]
         self._output = TemporaryFile()  # noqa: SIM115, closed by __exit__
         self._read = 0
-        # Not an argument, which everybody on the machine could read with its password.
+        # Not an argument, in which everybody on the machine could read the password.
         self.process = start_process(words, {**environment, STUDY: study.url}, self._output)
 
     def __exit__(self, *_: object) -> None:
@@ -253,7 +253,7 @@ def launch_workers(
 ) -> int:
     """Submit workers to Slurm and follow the study until it is done.
 
-    SIGINT and SIGTERM end the following, not the jobs. Call it in the main thread.
+    SIGINT and SIGTERM stop following the study; the jobs continue. Call it in the main thread.
 
     Args:
         study: The study.
@@ -263,7 +263,7 @@ def launch_workers(
         say: Called with each line.
 
     Returns:
-        0 if all trials have ended or the sweep is stopped, 1 if the jobs ended before, 130 or 143
+        0 if all trials have ended or the sweep is stopped, 1 if the jobs ended earlier, 130 or 143
         after a signal.
 
     Raises:
@@ -303,7 +303,7 @@ def _executor(folder: Path, options: Resources) -> "SlurmExecutor":
     python = f"exec {shlex.quote(sys.executable)}"
     made = executor(folder / "slurm", "--launcher slurm", python)
     asked = parameters(options, _SHORTEST)
-    # The signal is for the worker alone, 90 s before the time limit.
+    # Only the worker receives the signal, 90 s before the time limit.
     asked["additional_parameters"] |= {"ntasks": 1, "signal": "B:USR2@90"}
     made.update_parameters(job_name=folder.name, **asked)
     return made

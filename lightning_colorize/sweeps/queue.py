@@ -1,4 +1,4 @@
-"""The trials of a study as workers share them: taken once, leased while running, closed once."""
+"""The trials that workers share: each is taken once, leased while it runs, and closed once."""
 
 import os
 import secrets
@@ -48,7 +48,7 @@ _STATES = {
 
 @dataclass(frozen=True)
 class TakenTrial:
-    """A trial that this worker runs; `history` has the values that earlier processes logged."""
+    """A trial that this worker runs; `history` contains the values logged by earlier processes."""
 
     number: int
     id: int
@@ -92,7 +92,7 @@ class TrialQueue:
         self._stale_after = stale_after
         # A name that this process has not used before.
         self._worker = secrets.token_hex(8)
-        # Others' leases, by the trial's id, and the time of their last change.
+        # Leases of other workers by trial id, and the time of their last change.
         self._seen: dict[int, tuple[Mapping[str, Any], float]] = {}
 
     @_locked
@@ -173,11 +173,11 @@ class TrialQueue:
         """Close a trial, or queue it again if it was interrupted or returned.
 
         Returns:
-            Whether it was still this worker's; if not, nothing is stored.
+            Whether this worker still held the trial; if not, nothing is stored.
         """
         known = self._storage.get_trial(trial.id)
         if known.state.is_finished():
-            # Closed before, and the answer was lost.
+            # Already closed; the answer was lost.
             return self._has_my_lease(known)
         if not self._is_mine(known):
             return False
@@ -196,7 +196,7 @@ class TrialQueue:
             self._storage.set_trial_user_attr(trial.id, REASON, outcome.reason)
         value = outcome.value
         if value is None and outcome.state == "finished":
-            value = 0.0  # Optuna requires one, also of a sweep without metric.
+            value = 0.0  # Optuna requires a value even if the sweep has no metric.
         values = None if value is None else [value]
         self._storage.set_trial_state_values(trial.id, _STATES[outcome.state], values)
         return True
@@ -243,15 +243,15 @@ class TrialQueue:
             self._retry(call)
 
     def _retry(self, call: Callable[[], Result]) -> Result:
-        # No worker could renew: all leases get their time again once the database answers.
+        # No worker could renew its lease: all leases start again once the database answers.
         return answered(call, lambda: self.patience, self._seen.clear)
 
 
 def is_dead(lease: Mapping[str, Any] | None) -> bool:
     """Return whether a lease's holder is certainly gone.
 
-    No lease means that a worker was killed between taking a trial and signing it, if the caller
-    holds the study's lock.
+    If the caller holds the study's lock, a missing lease means that a worker was killed between
+    taking a trial and signing it.
     """
     if lease is None:
         return True
@@ -269,7 +269,7 @@ def is_dead(lease: Mapping[str, Any] | None) -> bool:
 def _machine() -> str | None:
     """Return an id shared by processes that see each other's PIDs: boot and PID namespace.
 
-    A host name would not do: containers on two machines may share it.
+    A host name is not enough: containers on two machines may share it.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -29,7 +29,7 @@ _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
 def shown(value: object) -> str:
-    """Return a value as a message shows it: short, and `null` as YAML writes it."""
+    """Return a value as text for a message: short, with `null` as in YAML."""
     text = "null" if value is None else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -43,7 +43,7 @@ def _number(value: object) -> float:
 
 
 def _value(value: object) -> object:
-    """Refuse what would not reach a command line as written, at any depth."""
+    """Refuse values that would not reach a command line as written, at any depth."""
     match value:
         case list() | tuple():
             for item in value:
@@ -248,8 +248,8 @@ def quantile(parameter: Parameter, u: float) -> Any:
 def suggest(parameter: Parameter, name: str, trial: "BaseTrial") -> Any:
     """Return a trial's value, in the form that W&B puts on the command line.
 
-    For distributions that Optuna lacks it stores a probability, uniform in (0, 1), so that its
-    samplers work on them. A frozen trial returns its stored value.
+    For distributions that Optuna lacks, it stores a probability, uniform in (0, 1), so that its
+    samplers still work. A frozen trial returns its stored value.
     """
     match parameter:
         case Constant(value):
@@ -269,7 +269,7 @@ def suggest(parameter: Parameter, name: str, trial: "BaseTrial") -> Any:
 
 
 def grid_axis(parameter: Parameter) -> Categorical | Constant:
-    """Return a parameter with its values listed one by one, as a grid needs it.
+    """Return a parameter with its values listed one by one, for a grid.
 
     Args:
         parameter: `q_uniform` gives min, min + q and so on below max, as in W&B.

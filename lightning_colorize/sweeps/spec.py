@@ -116,7 +116,7 @@ def _command(tokens: object) -> tuple[str, ...]:
 
 _QUANTIZABLE: dict[str, type[Parameter]] = {
     "uniform": Uniform,
-    "log_uniform": Uniform,  # of the exponent of e
+    "log_uniform": Uniform,  # the exponent of e
     "log_uniform_values": LogUniform,
     "normal": Normal,
     "log_normal": LogNormal,
@@ -205,7 +205,7 @@ class Sweep(Section):
         program: The value of `${program}`.
     """
 
-    # The keys that only W&B's own pages and routing need are checked and ignored.
+    # Keys that only W&B's own pages and routing need are checked, then ignored.
     name: Annotated[str, PlainValidator(_name)] = Field(default=None, validate_default=True)
     method: Method
     metric: SweepMetric | None = None

@@ -41,7 +41,7 @@ class TrialRow:
     """A trial, by its number in the order of creation.
 
     Attributes:
-        state: `waiting` also if its worker is gone.
+        state: `waiting` also if its worker has died.
         values: By dotted name, in the file's order.
         value: Best value of the metric; None before the end, and without a metric.
         epoch: Epoch of the last validation.
@@ -115,8 +115,8 @@ class LeaderboardEntry:
     Attributes:
         trials: One per seed, the best first.
         repeats: Additional trials of a counted seed.
-        missing: Trials of other seeds that failed or were stopped early; `trials` may be the lucky
-            ones.
+        missing: Trials of other seeds that failed or were stopped early, so `trials` may be a lucky
+            selection.
         values: Their common values, by dotted name.
         value: Mean of the metric over `trials`.
         spread: Its standard deviation (n - 1); None for a single trial.
@@ -198,8 +198,8 @@ def read_baselines(first: LeaderboardEntry, metric: SweepMetric) -> dict[str, fl
     """Return the metric of each baseline, on the images of the winner's run.
 
     Returns:
-        By the baseline's name; empty if the run did not measure them, or the metric is one that
-        they lack, such as a loss.
+        By the baseline's name; empty if the run did not measure the baselines, or they lack the
+        metric, such as a loss.
     """
     measured = RunRecord(first.trials[0].folder).baselines
     return {name: values[metric.name] for name, values in measured.items() if metric.name in values}
@@ -222,10 +222,10 @@ def not_beaten(
 
 
 def seconds_left(all_rows: Sequence[TrialRow], sweep: Sweep, workers: int) -> float | None:
-    """Estimate when the last trial will end: each takes as long as those that did not fail.
+    """Estimate when the last trial will end, from the mean duration of trials that did not fail.
 
     Returns:
-        Seconds; None before any of these has ended, or without a limit to their number.
+        Seconds; None before any such trial has ended, or if the number of trials is unlimited.
     """
     total = sweep.trial_count
     ended = (row for row in all_rows if row.state in ("finished", "pruned"))
@@ -233,10 +233,10 @@ def seconds_left(all_rows: Sequence[TrialRow], sweep: Sweep, workers: int) -> fl
     if total is None or not taken:
         return None
     each = mean(taken)
-    # A late one is assumed to be late by as much again, so the estimate never reaches 0.
+    # A late trial is assumed to need as much extra time again, so the estimate never reaches 0.
     left = [abs(each - (row.seconds or 0.0)) for row in all_rows if row.state not in ENDED]
     left += [each] * (total - len(all_rows))
-    # Other machines may run some too.
+    # Other machines may run trials too.
     running = sum(row.state == "running" for row in all_rows)
     return max([*left, sum(left) / max(workers, running, 1)], default=0.0)
 

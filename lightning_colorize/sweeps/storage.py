@@ -145,7 +145,7 @@ def _engine_options(given: str) -> tuple["URL", dict[str, Any]]:
     if backend != "postgresql":
         raise UsageError(f"studies cannot be stored in {backend}; {_ACCEPTED}")
     if "@" in given.partition("://")[2].partition(":")[2].partition("@")[2]:
-        # It would be read as the end of the password, and the rest be shown as the host.
+        # It would end the password, and the rest would be shown as the host.
         raise UsageError("the URL of the study contains a second @: write %40 in its password")
     url = url.set(drivername="postgresql+psycopg")
     arguments: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT, **_KEEPALIVES}
@@ -156,12 +156,12 @@ def _engine_options(given: str) -> tuple["URL", dict[str, Any]]:
 
 
 def _file_lock(path: Path) -> FileLock:
-    """Return a lock on a hidden file next to a study's; the system releases it with its holder."""
+    """Return a lock on a hidden file next to the study's, released when its holder dies."""
     return FileLock(path.with_name(f".{path.name}.lock"), timeout=_LOCK_TIMEOUT)
 
 
 class _JournalLock(BaseJournalFileLock):
-    """The same lock for each line that Optuna appends to a journal.
+    """The same lock, held for each line that Optuna appends to a journal.
 
     Optuna's own lock files outlive a killed holder, and the other workers then wait for 30 s.
     """
@@ -195,9 +195,9 @@ class _JournalLock(BaseJournalFileLock):
 class _PostgresLock:
     """A PostgreSQL advisory lock, held by the connection that the storage writes with.
 
-    With a connection of its own, a restart of the server could release the lock while the storage
-    reconnects and writes on. Inside the lock a new connection is refused, so that only the holder
-    of the lock writes.
+    If the lock had its own connection, a restart of the server could release it while the storage
+    reconnects and keeps writing. Inside the lock a new connection is refused, so that only the
+    holder of the lock writes.
     """
 
     def __init__(self, engine: "Engine", name: str) -> None:
@@ -235,7 +235,7 @@ class _PostgresLock:
 
 
 class ConnectionLost(Exception):
-    """The connection that held a study's lock is gone, and the lock with it."""
+    """The connection that held a study's lock is lost, and so is the lock."""
 
 
 def is_transient(error: Exception) -> bool:
@@ -270,7 +270,7 @@ def answered(
     patience: Callable[[], float] = lambda: PATIENCE,
     failed: Callable[[], object] = lambda: None,
 ) -> Result:
-    """Return what the database answers; while it does not, say so once and repeat the call.
+    """Return the database's answer; while there is none, report it once and repeat the call.
 
     Args:
         call: Must be idempotent, as an answer may be lost on its way.

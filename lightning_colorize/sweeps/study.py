@@ -81,7 +81,7 @@ class Study:
         the first: it has the same number, and thus the same folder and values.
         """
         by_number: list[FrozenTrial] = []
-        # A copy of each of many trials would take longer than all the rest.
+        # Copying each of many trials would take longer than everything else.
         for trial in self.storage.get_all_trials(self.id, deepcopy=False):
             number = trial.user_attrs.get(RETRY_OF)
             if number is None:
@@ -91,7 +91,7 @@ class Study:
         return by_number
 
     def values_of(self, trial: BaseTrial) -> dict[str, Any]:
-        """Return a trial's values, in the file's order; Optuna draws those that it lacks."""
+        """Return a trial's values, in the file's order; Optuna draws missing ones."""
         return {name: suggest(p, name, trial) for name, p in self.sweep.parameters.items()}
 
     @property
@@ -124,8 +124,8 @@ def create_study(
 ) -> Study:
     """Create a sweep's study and folder, before any worker starts.
 
-    If the same sweep exists, its study is opened: a second call resumes it. Trials will be started
-    in the current folder.
+    If the same sweep exists, its study is opened: a second call resumes it. Trials start in the
+    current folder.
 
     Args:
         sweep: The sweep.
@@ -168,8 +168,8 @@ def _create(opened: OpenStorage, folder: Path, sweep: Sweep, seed: int) -> None:
                 f"{opened.shown} contains a study '{sweep.name}' that is not a sweep; "
                 "choose another `name:`"
             )
-        # A creation that was killed leaves attributes out.
-        # As JSON: the order of parameters is the order of a grid.
+        # A creation that was killed may lack attributes. As JSON: the order of parameters is the
+        # order of a grid.
         different = [
             key
             for key, value in expected.items()
@@ -208,7 +208,7 @@ def open_study(url: str, name: str | None = None) -> Study:
 
     Args:
         url: The sweep's folder, or the URL of a database.
-        name: Which of several; by default the only one.
+        name: The study's name, if the database contains several.
 
     Raises:
         UsageError: If there is none, several and no name, or the database is not usable.

@@ -1,4 +1,4 @@
-"""A sweep's trials on a terminal: a table that follows them live, or lines elsewhere."""
+"""A sweep's trials: a live table on a terminal, lines elsewhere."""
 
 import sys
 import time
@@ -72,7 +72,7 @@ class LiveTable:
         self._next_update = float("-inf")
 
     def __enter__(self) -> "LiveTable":
-        """Start; trials that have ended already get no line."""
+        """Start; trials that have already ended get no line."""
         self._printed = {row.number for row in rows(self._study) if row.state in ENDED}
         if self._live is not None:
             self._live.start()
@@ -167,7 +167,7 @@ def table_of(
 ) -> RenderableType:
     """Return a summary and a table below it, with the baselines' metric in the last rows.
 
-    `left` is the remaining seconds; a height of None is no limit.
+    `left` is the remaining time in seconds; a height of None means no limit.
     """
     others = dict(baselines or {})
     most = None if height is None else max(1, height - _OTHER_LINES - len(others))

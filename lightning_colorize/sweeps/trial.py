@@ -198,7 +198,7 @@ def _ends_with_parent() -> Callable[[], None] | None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of a trial process.
+    """The outcome of a trial's process.
 
     Attributes:
         state: A trial that another program `interrupted`, or its worker `returned`, can resume from
@@ -241,7 +241,7 @@ class TrialRun:
         return is_new
 
     def mark_start(self) -> None:
-        """From here on, only a result that is newer than the present one is the process's own."""
+        """From now on, only a newer result counts as the process's own."""
         self._earlier_result = RunResult.stamp(self._folder)
 
     def outcome(self, code: int | None = None, last_line: str = "") -> Outcome | None:

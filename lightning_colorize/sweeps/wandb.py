@@ -39,7 +39,7 @@ def run_wandb(
     Call it in the main thread.
 
     Returns:
-        0 if all agents completed, 1 if one did not, 130 or 143 after a signal.
+        0 if all agents completed, 1 otherwise, 130 or 143 after a signal.
 
     Raises:
         UsageError: If there are not enough GPUs, or W&B does not accept the sweep: no login, no
@@ -81,7 +81,7 @@ def create_sweep(sweep: Sweep) -> tuple[str, str]:
     project = sweep.project or _PROJECT
     with TemporaryDirectory() as folder:
         file = Path(folder) / f"{sweep.name}.yaml"
-        # Not JSON, whose 5e-05 is text to YAML.
+        # Not JSON: YAML reads its 5e-05 as text.
         text = yaml.safe_dump(source, sort_keys=False, allow_unicode=True)
         file.write_text(text, encoding="utf-8")
         try:

@@ -24,7 +24,7 @@ _IDLE = 1.0
 _START_PHASE = 60.0
 _PATIENCE_ONCE_SIGNALED = 10.0
 
-_MOST_FAILURES = 5  # in a row; as W&B's agent
+_MOST_FAILURES = 5  # in a row; same as W&B's agent
 _NO_PROGRAM = (errno.ENOENT, errno.EACCES, errno.ENOEXEC)
 _RETURNED = Outcome("returned")
 
@@ -34,9 +34,9 @@ class WorkerOptions:
     """Times of a worker, in seconds.
 
     Attributes:
-        renew_every: Between two renewals of the lease of its trial.
-        stale_after: Without a renewal, until another worker's trial is taken over.
-        grace: For an interrupted trial to write a checkpoint. A cluster kills 30 s after its
+        renew_every: Time between two renewals of the trial's lease.
+        stale_after: Time without a renewal after which another worker's trial is taken over.
+        grace: Time for an interrupted trial to write a checkpoint. A cluster kills 30 s after its
             signal.
     """
 
@@ -101,12 +101,12 @@ class _Worker:
             elif self._queue.all_ended():
                 return 0
             else:
-                # Another worker may die and leave its trial.
+                # Another worker may die and release its trial.
                 time.sleep(min(_IDLE, self._options.renew_every))
         return 128 + self._signals[0]
 
     def _run(self, trial: TakenTrial) -> None:
-        """Run a trial and tell its outcome."""
+        """Run a trial and store its outcome."""
         runner = TrialRunner(self._study, self._queue, trial, self._options, self._urgency)
         try:
             outcome = runner.run()

@@ -67,7 +67,7 @@ from lightning_colorize.training.options import RunOptions
 
 # Missing if the class takes no arguments.
 _ENCODER_ARGUMENTS = "model.init_args.encoder.init_args"
-# Of a task: the run that its network starts from.
+# A task's argument: the run that its network starts from.
 _CHECKPOINTS = ("checkpoint", "generator_checkpoint")
 _PARSER_MODE = "lightning_colorize"
 
@@ -75,8 +75,8 @@ _PARSER_MODE = "lightning_colorize"
 def _load_setting(text: str) -> Any:
     """Return a setting's value from YAML, with the word None as null.
 
-    So does W&B pass a null of a sweep, and jsonargparse 4.53 that of a class within a class, as in
-    `--model.encoder.weights null`, to its inner parser.
+    W&B passes a sweep's null as this word; so does jsonargparse 4.53 to its inner parser, for a
+    class within a class, as in `--model.encoder.weights null`.
     """
     value = get_loader("yaml")(text)
     return None if value == "None" else value
@@ -95,7 +95,7 @@ class ColorizeCLI(LightningCLI):
     Attributes:
         folder: The run folder, or `scratch`.
         resumed: Whether a run is resumed.
-        resume_from: The checkpoint that it is resumed from.
+        resume_from: The checkpoint to resume from.
         best: Saves the best checkpoint; None if nothing is saved (`fast_dev_run`).
         stop: Ends the run on a signal; set only if something is saved.
     """
@@ -119,7 +119,7 @@ class ColorizeCLI(LightningCLI):
         self.is_run = scratch is None
         self.folder = resumed or scratch or Path()
         _refuse_binary(_config_paths(words))
-        # A mode of our own: that of the name "yaml" is shared by all parsers of the process.
+        # A mode of our own: all parsers of the process share the mode named "yaml".
         set_loader(_PARSER_MODE, _load_setting, exceptions=(yaml.YAMLError,))
         super().__init__(
             ColorizationTask,
@@ -235,7 +235,7 @@ class ColorizeCLI(LightningCLI):
                 part[key] = absolute(part[key])
 
     def instantiate_classes(self) -> None:
-        """Build the classes; where a checkpoint follows, without pretrained weights."""
+        """Build the classes, without pretrained weights if a checkpoint follows."""
         model = self.config.model.get("init_args", {})
         starts = any(model.get(key) for key in _CHECKPOINTS)
         skip = self.resumed or starts
@@ -292,7 +292,7 @@ class ColorizeCLI(LightningCLI):
         return trainer
 
     def _mode(self) -> Goal:
-        """Return whether the monitored metric is maximized; refuse one of no validation."""
+        """Return whether the monitored metric is maximized; refuse an unknown one."""
         options, names = self.config_init.run, self.model.metric_names()
         monitor = options.monitor
         if monitor is None:

@@ -1,4 +1,4 @@
-"""The processes of a run, and checks of those that Slurm's `srun` or torchrun started."""
+"""The processes of a run, and checks of processes started by Slurm's `srun` or torchrun."""
 
 import os
 from pathlib import Path

@@ -48,7 +48,8 @@ _WIDTH = 300  # characters of a line; `fit --help all` has long lists in full
 def explained(prefix: str = "") -> Iterator[None]:
     """Turn errors about the user's input into a UsageError.
 
-    A TypeError is none: it is a bug, perhaps in the user's own encoder, and needs its traceback.
+    A TypeError is not converted: it is a bug, perhaps in the user's own encoder, and needs its
+    traceback.
     """
     try:
         yield
@@ -131,7 +132,7 @@ def _parsing(text: str) -> list[str]:
 
 
 def _refusal(fault: str, accepted: list[str], word: str = "", form: str = "{}") -> list[str]:
-    """Return the lines: key and fault, what is accepted, what was probably meant in that form."""
+    """Return the lines: the key and the fault, the accepted values, the value probably meant."""
     lines = [fault, f"accepted: {', '.join(accepted)}"]
     if close := difflib.get_close_matches(word, accepted, n=1):
         lines.append(f"did you mean {form.format(close[0])}?")

@@ -119,7 +119,7 @@ class _NotRestoredError(Exception):
 
 @contextmanager
 def _restoring() -> Iterator[None]:
-    """Name an error of restoring a checkpoint: load_state_dict raises nearly any class."""
+    """Convert an error of restoring a checkpoint: load_state_dict raises nearly any class."""
     try:
         yield
     except Exception as error:
@@ -127,7 +127,7 @@ def _restoring() -> Iterator[None]:
 
 
 def _explanation(error: Exception, cli: ColorizeCLI) -> Exception | None:
-    """Return an error of one line in place of one that is not a bug; None for a bug."""
+    """Return the one-line error that replaces a user's error; None for a bug."""
     cause = error.__cause__ if isinstance(error, _NotRestoredError) else error
     assert isinstance(cause, Exception)
     if isinstance(cause, (MisconfigurationException, WeightsError)):

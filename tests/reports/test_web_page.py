@@ -89,7 +89,7 @@ def test_another_file_is_refused_and_the_next_one_colored(visit, address, photog
     page = visit(address, **DESK)
     (tmp_path / "text.jpg").write_text("no image")
     page.set_input_files("input[type=file]", tmp_path / "text.jpg")
-    page.wait_for_selector("text=text.jpg is no image that this browser reads")
+    page.wait_for_selector("text=text.jpg is not an image that this browser can read")
     page.set_input_files("input[type=file]", photograph)
     page.wait_for_selector("[data-part=save]", timeout=120_000)
 

@@ -1,7 +1,7 @@
 """Groups of duplicate images, and leaks between splits.
 
-Being near duplicates is not transitive: successive frames of a pan are, the first and the last
-are not. So each image is compared with the representative of its group.
+Near duplication is not transitive: successive frames of a pan are near duplicates, the first and
+the last are not. So each image is compared with the representative of its group.
 """
 
 from dataclasses import dataclass
@@ -46,10 +46,11 @@ def find_duplicates(
 ) -> tuple[list[DuplicateGroup], list[DuplicateGroup]]:
     """Group the duplicates and near duplicates.
 
-    The representative of a group is an image without other faults; then one of the later split,
-    because a training image is missed least and metrics of validation and test images stay
-    comparable; then the largest, in pixels and in bytes. No two representatives show the same.
-    Members of different groups may: if they are in two splits, they are a leaking pair.
+    The representative of a group is preferably an image without other faults, then one from the
+    later split (removing a training image costs least, and validation and test metrics stay
+    comparable), then the largest in pixels and in bytes. No two representatives are near
+    duplicates. Members of different groups may be: if they are in two splits, they are a leaking
+    pair.
 
     Args:
         features: (N,) of `FEATURES`; zeros for broken images.
@@ -57,8 +58,8 @@ def find_duplicates(
         faulty: (N,), whether the image has another fault.
 
     Returns:
-        The groups, leaking ones first, then in the order of the images; and at most one leaking
-        pair for each two splits and image of the earlier split, unless its group leaks itself.
+        The groups, leaking ones first, then in the order of the images; and for each image of a
+        split at most one leaking pair with each later split, unless the image's own group leaks.
     """
     whole = np.flatnonzero(features["bytes"])
     best_first = np.lexsort(
@@ -101,10 +102,10 @@ def _near_pairs(
 ) -> np.ndarray:
     """Return pairs of positions of near duplicates in both orders, (P, 2), sorted.
 
-    An image is compared with a few candidates of each split. Where one of them turns out to be no
-    representative, the image is compared again, with candidates among the representatives; and so
-    is each image whose representative is replaced, first without the other such images, or a film
-    of a thousand frames would take a hundred rounds.
+    An image is compared with a few candidates of each split. If one of them turns out not to be a
+    representative, the image is compared again, with candidates among the representatives. So is
+    each image whose representative is replaced, at first without the other such images; otherwise a
+    film of a thousand frames would take a hundred rounds.
     """
     position = np.empty(len(features), dtype=np.intp)
     position[images] = np.arange(len(images))
@@ -127,7 +128,7 @@ def _near_pairs(
 def assign_representatives(count: int, near: np.ndarray) -> np.ndarray:
     """Choose representatives so that every image is a near duplicate of one.
 
-    The first image is one, and so is each that is near no earlier representative.
+    The first image is a representative, and so is each image that is not near an earlier one.
 
     Args:
         count: Number of images; the preferred representatives come first.

@@ -125,7 +125,7 @@ def border(grey: np.ndarray) -> np.ndarray:
         grey: (H, W), uint8.
 
     Returns:
-        (4,), as a share of the width or height; zeros if there is no image inside.
+        (4,), as shares of the width or height; zeros if the border covers the whole image.
     """
     sides = (grey.T, grey, grey.T[::-1], grey[::-1])  # lines from the edge inwards
     widths = np.array([_uniform_lines(lines) / len(lines) for lines in sides])

@@ -2,13 +2,13 @@
 
 A copy may be cropped, turned or framed, so the descriptors of windows of each image are compared
 with the descriptors of all whole images. The few nearest are aligned (Lucas and Kanade 1981, in the
-inverse form of Baker and Matthews 2004), and accepted if their fine structure agrees. kornia's
-`ImageRegistrator` takes 1.3 s for a pair, this 2 ms; of scikit-image, `phase_cross_correlation`
-finds shifts only, and `optical_flow_ilk` takes 50 ms and warps any image to any other.
+inverse form of Baker and Matthews 2004), and accepted if their fine structure agrees. A pair takes
+2 ms; with kornia's `ImageRegistrator` it takes 1.3 s. In scikit-image, `phase_cross_correlation`
+only finds shifts, and `optical_flow_ilk` takes 50 ms and warps any image to any other.
 
-The index is an inverted file: points by their nearest of many centers, of which a query visits a
-few. (A k-d tree takes fifty times as long at this radius; imagehash has no search and no crops;
-faiss would be a second linear-algebra library of 30 MB.)
+The index is an inverted file: points are grouped by the nearest of many centers, and a query visits
+a few groups. (A k-d tree takes fifty times as long at this radius; imagehash has no search and no
+crops; faiss would be a second linear-algebra library of 30 MB.)
 """
 
 from functools import partial
@@ -28,18 +28,19 @@ from lightning_colorize.data.audit.features import SIDE
 AGREEMENT = 0.64
 """Least correlation of the fine structure of near duplicates; see docs/how-to/audit.md."""
 
-# A block with less variance, of a mean of 1, is empty. With fewer others of the hundred blocks, two
-# images must correlate as they are, without alignment, by the root of AGREEMENT: 0.8.
+# A block with less variance than this is empty; the mean is 1. With fewer non-empty blocks than
+# this, of a hundred, two images must correlate without alignment, by the root of AGREEMENT: 0.8.
 _EMPTY = 0.2
 _STRUCTURED = 50
-# Less their lines, different pages of text correlate by 0.3 at most; near duplicates must by
-# AGREEMENT divided by this, 0.4.
+# Without their lines, different pages of text correlate by at most 0.3; near duplicates must
+# correlate by AGREEMENT divided by this, 0.4.
 _LINES = 1.6
 
-# Least cosine between descriptors of candidates, and how many of each part are verified.
+# Minimum cosine between the descriptors of candidates, and maximum number of candidates to verify
+# per part.
 _COSINE = 0.935
 _CANDIDATES = 8
-# Points of a cell of the index, and how many cells a query visits.
+# Points per cell of the index, and number of cells that a query visits.
 _CELL = 512
 _VISITS = 8
 _CHUNK = 256  # images; under a second, after which Ctrl-C takes effect
@@ -331,7 +332,7 @@ _BLUR = (torch.tensor([1.0, 2.0, 1.0])[:, None] * torch.tensor([1.0, 2.0, 1.0]))
 def _correlation(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Return the tenth percentile of the correlations of blocks with structure, (N,).
 
-    And how many of the hundred blocks have structure in one of the two images, (N,).
+    Also returns the number of the hundred blocks with structure in one of the two images, (N,).
     """
     first, second = _standardized(first) * _INSIDE, _standardized(second) * _INSIDE
     products = torch.stack([first * second, first**2, second**2], 1)

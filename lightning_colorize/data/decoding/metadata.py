@@ -17,7 +17,7 @@ _HOLDS_BLOCKS = ("JPEG", "PNG", "TIFF", "WEBP")  # EXIF and XMP
 _HOLDS_IPTC = ("JPEG", "TIFF")
 _HOLDS_RESOLUTION = ("JPEG", "PNG", "TIFF", "BMP")
 _MOST = 65_500  # bytes of a block in a JPEG
-_SOFTWARE = 500  # bytes of it reserved for the names of this package and a model
+_SOFTWARE = 500  # bytes reserved for the names of this package and a model
 
 XMP_TAG, IPTC_TAG = 700, 33723
 _IPTC_IN_JPEG = 0x0404

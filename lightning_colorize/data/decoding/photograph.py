@@ -1,4 +1,4 @@
-"""An image file as `colorize` needs it: at its own depth, with transparency and metadata."""
+"""Reads an image file for `colorize`: at its own depth, with transparency and metadata."""
 
 import re
 from contextlib import suppress
@@ -56,7 +56,7 @@ class Photograph:
         return WHITE[self.rgb.dtype]
 
     def over_white(self) -> "Photograph":
-        """Return it without transparency."""
+        """Return the photograph without transparency."""
         if self.alpha is None:
             return self
         share = self.alpha.float() / self.most
@@ -64,7 +64,7 @@ class Photograph:
         return replace(self, rgb=rgb.round().to(self.rgb.dtype), alpha=None)
 
     def to_eight_bits(self) -> "Photograph":
-        """Return it with 8 bits per channel."""
+        """Return the photograph with 8 bits per channel."""
         alpha = None if self.alpha is None else to_eight_bits(self.alpha)
         return replace(self, rgb=to_eight_bits(self.rgb), alpha=alpha)
 

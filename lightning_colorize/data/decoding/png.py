@@ -1,4 +1,4 @@
-"""What Pillow lacks for PNGs: it ignores pixels that end early, and reduces color to 8 bits."""
+"""PNG features that Pillow lacks: it ignores truncated pixels, and reduces color to 8 bits."""
 
 import struct
 import zlib

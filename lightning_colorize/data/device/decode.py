@@ -100,8 +100,8 @@ def require_decoder(device: torch.device) -> None:
 class DeviceDecoder:
     """Decodes the batches of a `JpegDataset` and crops the same squares as the workers would.
 
-    Pixels differ from the workers' by some 8-bit steps. A GPU has another decoder, and it decodes
-    large images at full resolution, of which the CPU takes a half, a quarter or an eighth.
+    Pixels differ from the workers' by some 8-bit steps. A GPU has another decoder, which decodes
+    large images at full resolution; the CPU decodes them at 1/2, 1/4 or 1/8.
 
     Args:
         device: The device.
@@ -180,7 +180,7 @@ class DeviceDecoder:
             return rgb.to(self.device)
 
     def _resized(self, images: dict[int, Tensor]) -> Iterator[tuple[int, Tensor]]:
-        """Resize the images, those of the same shape together."""
+        """Resize the images; images of the same shape are one batch."""
         by_shape = defaultdict(list)
         for number, image in images.items():
             by_shape[image.shape].append(number)

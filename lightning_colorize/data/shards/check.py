@@ -28,9 +28,9 @@ class ShardError(ImageError):
 
     Args:
         location: The shard's path or URL.
-        reason: What is wrong with it.
-        images: How many images it contains.
-        advice: What to do if the run has to stop; None if it continues without these images.
+        reason: The cause, short.
+        images: Number of images in the shard.
+        advice: What to do when the run stops; None if it continues without these images.
     """
 
     def __init__(self, location: str, reason: str, images: int, advice: str | None) -> None:

@@ -27,7 +27,7 @@ class OpenShard:
 
     Attributes:
         descriptor: The file descriptor.
-        verified: Whether it is known to be the shard that was packed.
+        verified: Whether its SHA-256 was verified.
     """
 
     verified = False

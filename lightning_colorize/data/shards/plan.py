@@ -50,7 +50,7 @@ def pack_settings(
 
 @dataclass(frozen=True)
 class PackPlan:
-    """Which image goes into which shard."""
+    """The assignment of images to shards."""
 
     folder: Path
     settings: PackSettings
@@ -84,7 +84,7 @@ class PackPlan:
         return hashlib.sha256(repr(files).encode()).hexdigest()
 
     def stamp(self) -> dict[str, Any]:
-        """Return what must be equal for an unfinished pack to be continued."""
+        """Return the values that must be equal to continue an unfinished pack."""
         return {
             "version": VERSION,
             "settings": self.settings.model_dump(),

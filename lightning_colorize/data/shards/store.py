@@ -106,7 +106,7 @@ class RemoteStore:
 
         Raises:
             DamagedShard: If the fetched file is not the one that was packed.
-            Exception: As `read`.
+            Exception: Same as in `read`.
         """
         cached = self._cached(file)
         if (opened := _open_cached(cached)) is not None:

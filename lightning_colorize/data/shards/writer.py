@@ -31,7 +31,7 @@ class WrittenShard(NamedTuple):
 
     Attributes:
         file: Its name relative to the pack.
-        images: How many it contains; without any there is no file.
+        images: Number of images; an empty shard has no file.
         bytes: Its length.
         sha256: In hexadecimal digits.
         broken: Name and reason of each image that could not be read.
@@ -84,13 +84,13 @@ def write_shard(
         except ImageError as error:
             broken.append((name, error.reason))
             continue
-        # LitData requires UTF-8 names. The exact names are in a file beside the shards.
+        # LitData requires UTF-8 names. The exact names are in a file next to the shards.
         label = os.fsencode(name).decode("utf-8", "replace")
         writer.add_item(count, {"image": _encoded(rgb, settings), "name": label})
         count += 1
     target = pack / file
     if not count:
-        target.unlink(missing_ok=True)  # of an earlier run, before its images were broken
+        target.unlink(missing_ok=True)  # written by an earlier run, before its images were broken
         return WrittenShard(file, 0, 0, "", broken, None)
     (written,) = writer.done()
     (index,) = scratch.glob("*index.json")

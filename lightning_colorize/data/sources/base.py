@@ -21,7 +21,7 @@ class Source(ABC):
     """Lists the images of a data set and splits them.
 
     Attributes:
-        processes: How many processes of this machine read the source; set before `splits` is
+        processes: Number of processes of this machine that read the source; set before `splits` is
             called.
     """
 

@@ -53,7 +53,7 @@ class FolderSource(Source):
         sample: Use at most this many images of the whole folder, drawn at random before the split.
         max_images: Use at most this many training images, drawn at random. Validation and test
             splits keep all their images.
-        seed: Of both random draws. Every process and every run draws the same images.
+        seed: Seed of both random draws. Every process and every run draws the same images.
     """
 
     def __init__(

@@ -21,12 +21,13 @@ class ImageNetSource(Source):
 
     The root is the folder that contains `train` and `val`, or the one above Kaggle's
     `Data/CLS-LOC`. Validation uses ImageNet's validation images. There is no test split, because
-    published ImageNet figures are those of the validation images. The class folders are the labels.
+    published ImageNet figures are measured on the validation images. The class folders are the
+    labels.
 
     Args:
         max_images: Use at most this many training images, drawn at random over all classes.
         max_val: Use at most this many of the 50,000 validation images.
-        seed: Of both random draws.
+        seed: Seed of both random draws.
         exclude_list: Text file of names to leave out before any are drawn, one per line
             (`train/<wnid>/<file>`), such as the list of `audit` or a run's `broken.txt`.
     """

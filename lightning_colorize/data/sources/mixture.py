@@ -14,7 +14,7 @@ from lightning_colorize.data.splits import SPLIT_NAMES
 
 @dataclass
 class MixtureFolder:
-    """One folder of a mixture. All settings but `root` and `weight` are those of FolderSource.
+    """One folder of a mixture. All settings but `root` and `weight` are FolderSource's.
 
     Args:
         root: The folder, absolute or relative to `data.root` (without one, to the working
@@ -26,7 +26,7 @@ class MixtureFolder:
         splits: Shares or counts, for a folder without split sub-folders.
         sample: Use at most this many of its images, drawn at random before the split.
         max_images: Use at most this many of its training images.
-        seed: Of both random draws.
+        seed: Seed of both random draws.
     """
 
     root: Path
@@ -55,8 +55,8 @@ class MixtureSource(Source):
     grouped by folder; with several folders, this name is an image's label.
 
     Args:
-        folders: Folders with their weights, `{photos/faces: 1, photos/landscapes: 2}`, or a list
-            of folders with further settings.
+        folders: Folders with their weights, `{photos/faces: 1, photos/landscapes: 2}`, or a list of
+            folders with more settings.
         exclude_list: Text file of names to leave out, with the folder's name in front, such as a
             run's `broken.txt`.
     """
@@ -80,7 +80,7 @@ class MixtureSource(Source):
         self.exclude_list = exclude_list
 
     def splits(self, root: Root | None) -> Splits:
-        """Return the images of each split, those of training with weights.
+        """Return the images of each split; training images have weights.
 
         Args:
             root: The parent of relative folders; None for the working directory.

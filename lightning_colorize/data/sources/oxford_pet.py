@@ -17,7 +17,7 @@ from lightning_colorize.data.splits import DEFAULT_SHARES, split_names
 
 PAGE = "https://www.robots.ox.ac.uk/~vgg/data/pets/"
 
-# torchvision's folder, the archive's own, Kaggle's doubled one, and those of a parent folder.
+# torchvision's folder, the archive's own, Kaggle's doubled one, and the same below a parent folder.
 _IMAGE_FOLDERS = (
     "oxford-iiit-pet/images",
     *(f"{parents}images{doubled}" for parents in ("", "*/", "*/*/") for doubled in ("", "/images")),
@@ -29,8 +29,8 @@ class OxfordPetSource(Source):
     """The Oxford-IIIT Pet data set (7,390 photographs, 37 breeds), by breed.
 
     The images are found in `ROOT/oxford-iiit-pet/images`, where torchvision puts them, in
-    `ROOT/images`, in `ROOT/images/images` (Kaggle's copy), one or two folders further down, or in
-    ROOT itself. Annotations are not needed. Splits depend on a hash of the file name alone.
+    `ROOT/images`, in `ROOT/images/images` (Kaggle's copy), one or two folders deeper, or in ROOT
+    itself. Annotations are not needed. Splits depend on a hash of the file name alone.
 
     Args:
         breed: One breed, as its files are named (`basset_hound`, `Abyssinian`); null for all,

@@ -69,7 +69,7 @@ class ComparedImage:
 class ImageCollector:
     """Writes the sheet and the thumbnails of each image that was measured.
 
-    Of many images, no thumbnails stay in memory.
+    With many images, no thumbnails stay in memory.
 
     Attributes:
         images: The images so far.
@@ -96,7 +96,7 @@ class ImageCollector:
         for system in plan.systems:
             try:
                 images.append(to_pil_image(system.color_whole(name, rgb, plan.size)))
-            except FloatingPointError:  # counted where it is measured
+            except FloatingPointError:  # counted by the measurement
                 images.append(_no_image(rgb.shape[-1], rgb.shape[-2]))
         if plan.truth:
             images.append(to_pil_image(rgb))
@@ -148,14 +148,14 @@ class ImageCollector:
 def _tiles(
     images: Sequence[Image.Image], labeled: Sequence[tuple[str, str, str]], pixels: int
 ) -> list[Tile]:
-    """Return the thumbnails of images with who, note and style of each."""
+    """Return the thumbnails of images, each with `who`, note and style."""
     return [
         Tile(thumbnail(image, pixels), *words) for image, words in zip(images, labeled, strict=True)
     ]
 
 
 def thumbnail_pixels(count: int) -> int:
-    """Return the pixels of a thumbnail on a page of so many, so that the page stays small."""
+    """Return the pixels of a thumbnail, given their number, so that the page stays small."""
     return min(_LARGEST, max(_SMALLEST, _PIXELS // count))
 
 
@@ -192,7 +192,7 @@ def draw_sheet(
 
 
 def _no_image(width: int, height: int) -> Image.Image:
-    """Return what is shown in place of a prediction that is not finite."""
+    """Return the placeholder for a prediction that is not finite."""
     image = Image.new("RGB", (width, height), _FAINT)
     font = ImageFont.load_default(max(8, width // 8))
     center = (width / 2, height / 2)

@@ -15,13 +15,13 @@ _DEFAULT_SIZE = 256  # of a comparison without networks
 
 @dataclass(frozen=True)
 class Plan:
-    """What is compared, and how.
+    """The systems, images and options of a comparison.
 
     Attributes:
         systems: In the order of the page; differences are relative to the first.
         found: The images that all systems have.
         missing: Images that were left out because a system does not have them, by system.
-        trained_on: For each network that was trained on some of the images, how many.
+        trained_on: Number of the images that a network was trained on, by network.
         data: Folder of the true images, as given.
         out: Folder of the page.
         size: Height and width of the measured squares, and short side of the images shown, in

@@ -55,7 +55,7 @@ class Report:
 
     @property
     def compared(self) -> int:
-        """How many systems are compared with the first one: their intervals hold together."""
+        """Number of systems that are compared with the first; their intervals hold jointly."""
         return len(self.measured.systems) - 1
 
     @property
@@ -130,7 +130,7 @@ def build_report(measured: Measured, systems: Sequence[System], seed: int) -> Re
 def group_seeds(systems: Sequence[System]) -> list[SeedGroup]:
     """Group the systems that differ only in their seed.
 
-    Of several systems with the same seed, the same run or a repetition, only the first counts.
+    If several systems have the same seed (the same run or a repetition), only the first counts.
     """
     found: dict[str, dict[str, int]] = {}
     for index, system in enumerate(systems):

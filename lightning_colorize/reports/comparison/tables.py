@@ -50,7 +50,7 @@ def interval_figures(report: Report) -> list[tuple[str, Figure]]:
     figures = []
     first, *others = report.measured.systems
     for column, metric in enumerate(report.columns if report.metrics is not None else ()):
-        # The chart of its ratio, which is computed from it, is the same but for the scale.
+        # The chart of its ratio is the same at another scale.
         if any(metric.name in other.columns for other in report.columns):
             continue
         rows = []
@@ -86,7 +86,7 @@ def seeds_table(report: Report) -> Table | None:
 
 
 def budgets_table(systems: Sequence[System]) -> Table | None:
-    """Return what the training of each system took; None if none belongs to a run folder."""
+    """Return the training cost of each system; None if no system has a run folder."""
     if not any(system.run for system in systems):
         return None
     rows = []
@@ -153,7 +153,7 @@ def _difference(report: Report, row: int, column: int) -> tuple[list[str], str]:
 
 
 def _about(count: int) -> str:
-    """Return a number of images with two digits, which is more than is known."""
+    """Return a number of images with two significant digits; more would be false precision."""
     return f"{round(count, 2 - len(str(count))):,}" if count < _MANY else f"over {_MANY:,}"
 
 
@@ -166,7 +166,7 @@ def _verdict(difference: Difference, metric: Metric) -> str:
 
 
 def _rounded(metric: Metric, value: float, *, signed: bool = False) -> str:
-    """Return a value as shown: 0 after rounding has no sign, NaN is a dash."""
+    """Format a value: no sign if it rounds to 0, a dash for NaN."""
     if not np.isfinite(value):
         return UNKNOWN
     text = metric.format.format(value)

@@ -13,7 +13,7 @@ SERIES = (
     "#1769aa", "#d1570b", "#0f8a63", "#b04a93", "#8a6a00",
     "#3aa0d8", "#6c51d4", "#a83b3b", "#55781a", "#5d6b7b",
 )  # fmt: skip
-"""Colors of systems, as `--s0` to `--s9` in the style sheet; further systems repeat them dashed."""
+"""Colors of systems, as `--s0` to `--s9` in the style sheet; more systems repeat them dashed."""
 
 _FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif'
 _LONGEST_NAME = 16
@@ -39,7 +39,7 @@ class Interval(NamedTuple):
     """One row of a chart of intervals.
 
     Attributes:
-        name: Stands left of the row.
+        name: Label on the left of the row.
         value: Position of the dot.
         low: Lower end of the bar; None for no bar.
         high: Upper end of the bar.

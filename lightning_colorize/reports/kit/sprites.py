@@ -14,7 +14,7 @@ _BACKGROUND = (128, 128, 128)
 
 
 class SpriteCell(NamedTuple):
-    """Where the versions of one image are: a row of a file; sizes in pixels."""
+    """The position of one image's versions: a row of a file; sizes in pixels."""
 
     file: int
     row: int

@@ -39,9 +39,9 @@ class Cell(NamedTuple):
         notes: Small lines below it.
         kind: CSS classes of the cell.
         note_kind: CSS classes of the notes.
-        value: What the column is sorted by; None sorts last.
+        value: Sort key; None sorts last.
         style: CSS classes of a color swatch before the text.
-        span: Columns.
+        span: Number of columns.
     """
 
     text: str

@@ -17,7 +17,7 @@ class Thumbnail(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """One image of a strip: `who` colored it, a `note` beside it, CSS classes of a swatch."""
+    """One image of a strip: `who` colored it, a `note` next to it, CSS classes of a swatch."""
 
     image: Thumbnail
     who: str
@@ -38,7 +38,7 @@ class Strip(NamedTuple):
 
 
 def thumbnail(image: Image.Image, pixels: int) -> Thumbnail:
-    """Return a copy of at most so many pixels, in its own aspect ratio, never enlarged."""
+    """Return a copy that fits into so many pixels, in its own aspect ratio, never enlarged."""
     scale = min(1.0, (pixels / (image.width * image.height)) ** 0.5)
     width, height = (max(1, round(scale * length)) for length in image.size)
     if scale < 1:

@@ -16,7 +16,7 @@ FORMAT = "lightning-colorize study"
 VERSION = 1
 
 _REMEDY = "ask the participant for the file that the page saved"
-# Who is shown beside systems, by question and attention check.
+# Who is shown next to systems, by question and attention check.
 _BESIDE_SYSTEMS: Mapping[tuple[str, bool], set[str]] = {
     ("real", False): {"truth"},
     ("real", True): {"truth", "broken"},
@@ -158,7 +158,7 @@ def _check(person: Participant) -> None:
             )
         if not trial.check:
             shown.update((trial.question, side) for side in sides - beside)
-    # Equal trials alone are no error: with few images, a page repeats them.
+    # Equal trials alone are not an error: with few images, a page repeats them.
     rounds = count_rounds(len(person.systems))
     most = {"real": rounds, "better": 2 * rounds}
     repeated = any(count > most[question] for (question, _), count in shown.items())

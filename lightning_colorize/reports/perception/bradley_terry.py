@@ -37,8 +37,8 @@ def fit(wins: np.ndarray) -> np.ndarray:
     therefore finite and unique, even if a system always wins or was never compared with another.
 
     Args:
-        wins: (..., systems, systems), how often the first of two was preferred to the second; not
-            negative.
+        wins: (..., systems, systems), how often the first of two was preferred to the second;
+            non-negative.
 
     Returns:
         (..., systems), log-odds, centered to a mean of 0.
@@ -64,7 +64,7 @@ def strengths(rated: Sequence[Rated], systems: Sequence[str], seed: int = 0) -> 
     wins.
 
     Args:
-        rated: Participants and trials; those of other questions are ignored.
+        rated: Participants and trials; other questions are ignored.
         systems: Names of the systems.
         seed: Seed of the bootstrap.
     """

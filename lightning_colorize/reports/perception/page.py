@@ -69,7 +69,7 @@ def study_html(study: Mapping[str, Any], consent: Sequence[str] = ()) -> str:
     """Return the page of a study.
 
     Args:
-        study: What the script of the page reads; it has `served` if a server takes the answers.
+        study: The data for the page's script; it contains `served` if a server takes the answers.
         consent: Paragraphs that a participant of a served study agrees to.
     """
     assets = ("kit.css", "study.css", "study.js")

@@ -17,7 +17,7 @@ TRIALS, CHECKS = 24, 3
 """Trials and attention checks of each question on a page."""
 
 TRUTH, BROKEN = -1, -2
-"""The photograph and wrong colors, beside the indices of systems."""
+"""The photograph and wrong colors, in addition to the indices of systems."""
 
 
 class PlannedTrial(NamedTuple):
@@ -41,9 +41,9 @@ def make_plan(
     """Return one participant's trials in their order.
 
     Each question has TRIALS, rounded down to a multiple of the number of systems, and attention
-    CHECKS. Within a question, every system has the same number of trials and is equally
-    often on each side (up to one); categories alternate; an image repeats only after all images of
-    its category. The order of the questions, of the trials, and the sides are random.
+    CHECKS. Within a question, every system has the same number of trials and is equally often on
+    each side (up to one); categories alternate; an image repeats only after all images of its
+    category. The order of questions and trials, and the sides, are random.
     """
     random = Random(seed)
     images = _images(categories, random)

@@ -35,7 +35,7 @@ class Design:
 
     @property
     def effect(self) -> float:
-        """Design effect: by how much the variance is larger than that of independent answers."""
+        """Design effect: the variance relative to independent answers."""
         answers_per_image = max(1.0, self.raters * self.pairs / self.images)
         return (
             1
@@ -45,12 +45,12 @@ class Design:
 
     @property
     def effective(self) -> float:
-        """Number of independent answers that say as much."""
+        """Effective sample size: the equivalent number of independent answers."""
         return self.raters * self.pairs / self.effect
 
 
 def power(answers: float, preference: float) -> float:
-    """Return the probability that a study sees a preference, by the normal approximation.
+    """Return the probability that a study detects a preference, by the normal approximation.
 
     Args:
         answers: Number of independent answers, above 0.
@@ -61,7 +61,7 @@ def power(answers: float, preference: float) -> float:
 
 
 def smallest_preference(answers: float) -> float | None:
-    """Return the smallest preference above 0.5 that is seen with TARGET power; None if none is."""
+    """Return the smallest preference above 0.5 detected with TARGET power, or None."""
     most = 1 - 1e-9
     if power(answers, most) < TARGET:
         return None
@@ -69,7 +69,7 @@ def smallest_preference(answers: float) -> float | None:
 
 
 def needed(preference: float) -> float:
-    """Return the number of independent answers that see a preference with TARGET power.
+    """Return the number of independent answers that detect a preference with TARGET power.
 
     Args:
         preference: True share of the answers for one of two systems, in (0, 1) but not 0.5.

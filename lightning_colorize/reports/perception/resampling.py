@@ -1,4 +1,4 @@
-"""Intervals that respect that answers of one rater, and answers to one image, are alike."""
+"""Intervals that account for correlated answers of one rater and to one image."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def resampled_sums(
     Args:
         raters: The rater of each answer.
         images: The image of each answer.
-        values: (answers, quantities), what each answer adds.
+        values: (answers, quantities), the terms of the sums.
         seed: Seed of the draws.
 
     Returns:

@@ -37,7 +37,7 @@ Rates = dict[str, dict[str, Rate]]
 
 
 def score(answers: Answers, seed: int = 0) -> tuple[Rates, dict[str, Rates]]:
-    """Return the rates over all images, and those of each category.
+    """Return the rates over all images, and the rates of each category.
 
     `real`: share of trials in which the system's image was taken for the photograph; 0.5 if people
     cannot tell them apart. `better`: share of trials in which it was chosen over another system's.

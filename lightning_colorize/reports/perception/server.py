@@ -97,7 +97,7 @@ class RateLimit:
 
 
 class _Connection(H11Protocol):
-    """A connection of one request; uvicorn has no limit of its time, nor of those of an address."""
+    """A connection of one request; uvicorn limits neither its time nor an address's connections."""
 
     def __init__(self, of_address: int, **options: Any) -> None:
         super().__init__(**options)

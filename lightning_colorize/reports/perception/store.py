@@ -46,7 +46,7 @@ class Rater:
         participant: Random id, which files of answers contain in place of the token.
         plan: Index of the plan.
         agreed: Whether the person agreed to the consent text.
-        answered: Number of trials answered, which are the plan's first.
+        answered: Number of trials answered, from the start of the plan.
     """
 
     participant: str
@@ -58,8 +58,8 @@ class Rater:
 class AnswerStore:
     """The SQLite file of a study; safe to use from several threads and processes.
 
-    A method that returns has stored: neither a killed process nor a power failure loses an answer.
-    `page` and `consent` are those of the study.
+    When a method returns, its change is on disk: neither a killed process nor a power failure loses
+    an answer. `page` and `consent` belong to the study.
     """
 
     page: StudyPage

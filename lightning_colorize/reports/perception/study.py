@@ -101,9 +101,9 @@ def balanced_subset(
 
 
 def wrong_colors(rgb: Tensor, seed: int) -> Tensor:
-    """Return an image that nobody takes for a photograph: patches of strong colors.
+    """Return an image that nobody mistakes for a photograph: patches of strong colors.
 
-    Its lightness is nearly that of `rgb`; both are (3, H, W), uint8.
+    Its lightness is close to the lightness of `rgb`; both are (3, H, W), uint8.
     """
     L, _ = to_lab(rgb.unsqueeze(0))
     generator = torch.Generator().manual_seed(seed)

@@ -107,7 +107,7 @@ def _winner(study: Study, row: TrialRow) -> dict[str, Any]:
     words = expand(study.sweep, row.values)
     if words[0] == "/usr/bin/env":
         del words[0]
-    # The path of this machine's interpreter is of no use elsewhere.
+    # The path of this machine's interpreter is useless elsewhere.
     here = Path(sys.executable).parent
     words = [Path(word).name if Path(word).parent == here else word for word in words]
     return {

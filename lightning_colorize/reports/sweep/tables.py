@@ -111,7 +111,7 @@ class SweepTables:
         return Table("Trials that have not finished", columns, rows) if rows else None
 
     def budgets(self) -> Table | None:
-        """Return what the trials of each state took together, and all of them."""
+        """Return the total cost of the trials of each state, and of all trials."""
         rows = [
             make_row(
                 state,
@@ -167,7 +167,7 @@ class SweepTables:
         return [self._images_seen(trials), format_count(first.parameters if first else None)]
 
     def _images_seen(self, trials: Sequence[TrialRow]) -> str:
-        """Return the sum of what is known, marked as a lower bound where a trial is not."""
+        """Return the sum of the known values, marked as a lower bound if any is unknown."""
         results = [self.results[row.number] for row in trials]
         counts = [result.images_seen if result else None for result in results]
         known = [count for count in counts if count is not None]

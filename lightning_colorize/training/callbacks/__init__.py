@@ -1,4 +1,4 @@
-"""Callbacks of a run; those that a configuration or a program of your own may name."""
+"""Callbacks of a run. Configurations and programs of your own may use those in `__all__`."""
 
 from lightning_colorize.training.callbacks.banner import Banner
 from lightning_colorize.training.callbacks.baselines import BaselineMetrics

@@ -28,7 +28,7 @@ class Banner(Callback):
             _print_row(name, value)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Warn of training curves with a single point, that of the last step."""
+        """Warn of training curves with a single point, at the last step."""
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         steps = trainer.estimated_stepping_batches
         if trainer.is_global_zero and trainer.loggers and 1 < every >= steps:

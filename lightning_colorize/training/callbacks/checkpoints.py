@@ -153,8 +153,8 @@ class LastCheckpoint(Checkpoint):
         """Write the file at the end of a batch whose metrics are not logged yet.
 
         Lightning logs them after `on_train_batch_end`. If the process were killed in between, the
-        resumed run would never log them; so they are logged before. Lightning then logs them again,
-        which `metrics.csv` writes once and TensorBoard draws at the same point.
+        resumed run would never log them; so they are logged first. Lightning then logs them again:
+        `metrics.csv` keeps one row, and TensorBoard draws one point.
         """
         trainer._logger_connector.update_train_step_metrics()
         self.save(trainer)
@@ -185,8 +185,8 @@ def resumable(trainer: Trainer, batch_idx: int) -> bool:
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes checkpoints with a digest to a temporary file in the same folder, then renames it.
 
-    Lightning's is in the system's temporary folder: a kill or a full disk may leave half of it. It
-    writes to URLs, without a digest.
+    Lightning's temporary file is in the system's folder, so a kill or a full disk may leave half a
+    checkpoint. To URLs, Lightning writes, without a digest.
     """
 
     def save_checkpoint(

@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.models.checkpoint import first_not_finite, optimizer_states
 
-_EVERY = 50  # losses of a check, which waits for the device
+_EVERY = 50  # losses per check, which waits for the device
 
 
 class TrainingDiverged(WorkError):
@@ -57,11 +57,11 @@ class FiniteTraining(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any
     ) -> None:
-        """Keep whether the predictions are finite."""
+        """Remember whether the predictions are finite."""
         self._predicted.append(outputs.isfinite().all())
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check before anything is made of the predictions."""
+        """Check before the predictions are used."""
         finite = not self._predicted or bool(torch.stack(self._predicted).all())
         self._predicted = []
         self._check(trainer, None if finite else "predictions are")

@@ -1,4 +1,4 @@
-"""Validation images of each epoch, and those of the best epoch."""
+"""Image grids of each epoch, and the images of the best epoch."""
 
 from collections.abc import Iterator, Sequence
 from copy import copy

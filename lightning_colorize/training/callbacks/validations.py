@@ -1,4 +1,4 @@
-"""The validations of a run: after which it ends early, and the last one."""
+"""The validations of a run: the record, early stopping, and the final validation."""
 
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,9 @@ class EarlyStop(EarlyStopping):
 
 
 def forget_early_stop(checkpoint: dict[str, Any]) -> bool:
-    """Let the run of a checkpoint train on after an early stop; return whether there was one.
+    """Let a run continue after an early stop; return whether the checkpoint had one.
 
-    The patience counts from there.
+    Its patience starts again.
     """
     started = {
         "stopping_reason": EarlyStoppingReason.NOT_STOPPED.value,

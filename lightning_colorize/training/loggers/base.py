@@ -1,4 +1,4 @@
-"""What a run's loggers have in addition to Lightning's: images and a last close."""
+"""A run's loggers extend Lightning's: they log images and have a final close."""
 
 from argparse import Namespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Metrics and images as files of the run folder."""
+"""Metrics and images as files in the run folder."""
 
 from collections.abc import Mapping
 from pathlib import Path

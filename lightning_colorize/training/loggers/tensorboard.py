@@ -49,8 +49,8 @@ class TensorBoardRun(RunLogger, TensorBoardLogger):
             for name, value in params.items()
             if not name.startswith(_NO_HPARAMS)
         }
-        # Without the experiment's summary: TensorBoard would use one run's for all runs, and
-        # hide the arguments that only other runs have.
+        # Without the experiment's summary: TensorBoard would use a single run's summary for all,
+        # and hide arguments that only other runs have.
         _, start, _ = hparams(shown, {})  # type: ignore[no-untyped-call]
         self.experiment._get_file_writer().add_summary(start)
 

@@ -24,7 +24,7 @@ _WANDB_MODES: dict[str, Mode] = {
     "dryrun": "offline",
     "disabled": "disabled",
 }
-# One server; which name W&B uses, and stores the key under, depends on its version.
+# One server under two names; W&B's version decides which one it uses and stores the key under.
 _SERVERS = ("https://api.wandb.ai", "https://api.forge.coreweave.com")
 _TIMEOUT = 4.0  # seconds; the whole check stays below 5
 

@@ -29,8 +29,8 @@ _log = logging.getLogger(__name__)
 _STEP = "trainer/global_step"  # Lightning's name for it
 _LONGEST_TAG = 64  # W&B refuses longer ones
 _INIT_TIMEOUT = 20.0  # seconds; W&B's default is 90
-_FINISH_TIMEOUT = 60.0  # seconds; W&B waits for ever by default
-_TEARDOWN_TIMEOUT = 5.0  # seconds; W&B may wait for ever
+_FINISH_TIMEOUT = 60.0  # seconds; W&B waits forever by default
+_TEARDOWN_TIMEOUT = 5.0  # seconds; W&B may wait forever
 
 
 class WandbRun(RunLogger, WandbLogger):
@@ -178,7 +178,7 @@ def _run_id(folder: Path, options: LoggerOptions) -> str:
 def _teardown() -> None:
     """Stop W&B's service, which holds the id of the run that failed to start.
 
-    In a thread, as W&B waits for ever if the service has ended by itself.
+    In a thread, because W&B waits forever if the service has exited by itself.
     """
 
     def stop() -> None:

@@ -14,7 +14,7 @@ async function open(file) {
   try {
     image = await createImageBitmap(file);
   } catch {
-    if (job === latest) say(`${file.name} is no image that this browser reads.`);
+    if (job === latest) say(`${file.name} is not an image that this browser can read.`);
     return;
   }
   if (job !== latest) {
