@@ -7,20 +7,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.commands.options import add_checkpoint, add_measuring_options
-from lightning_colorize.common.arguments import Moved, Parser, expanded_path
+from lightning_colorize.common.arguments import Moved, Parser
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.provenance import versions
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from lightning_colorize.evaluation import Evaluation, EvaluationImages
     from lightning_colorize.evaluation.data import SplitName
-    from lightning_colorize.metrics.spec import Metric
+    from lightning_colorize.inference import Colorizer
     from lightning_colorize.models.base import Model
 
 HELP = "measure a checkpoint next to its baselines, optionally per folder, hue or chroma"
@@ -60,16 +58,10 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print; returns 1 if images are unreadable or predictions are not finite."""
     if args.json is not None:
         require_writable(args.json, "--json")
-    from rich.console import Console
-
     from lightning_colorize.evaluation import evaluate
     from lightning_colorize.evaluation.measure import MODEL
-    from lightning_colorize.inference import choose_device, load_model
 
-    device = choose_device(args.device)
-    loaded = load_model(args.checkpoint, args.allow_class, device)
-    loaded.set_decoding(**args.settings)
-    found, remarks = find_measured(args, loaded.model, "test")
+    loaded, found, remarks = open_measured(args, "test")
     size, parts = args.size or loaded.size, args.group_by or ()
     start = time.perf_counter()
     result = evaluate(
@@ -81,15 +73,7 @@ def run(args: argparse.Namespace) -> int:
         show_progress=True,
     )
     seconds = time.perf_counter() - start
-    if not result.images:
-        raise UsageError(f"none of the {len(found.images)} images in {args.data} can be read")
-    numbers = {
-        "checkpoint": str(loaded.path),
-        "data": str(args.data),
-        "split": found.split,
-        "size": size,
-        "images": result.images,
-        "unreadable": len(found.images) - result.images,
+    numbers = header(args, loaded.model, found, size, result.images, seconds) | {
         "metrics": result.rows,
         "colors": asdict(result.colors),
         "hue": [asdict(part) for part in result.hue],
@@ -102,23 +86,19 @@ def run(args: argparse.Namespace) -> int:
             }
             for name, rows in result.groups.items()
         },
-        "seconds": seconds,
-        "device": str(device),
-        "versions": versions(),
     }
-    console = Console()
-    _print(console, result, result.metrics, parts)
-    unread = len(found.images) - result.images
+    _print(result, parts)
+    unread = numbers["unreadable"]
     more = f"; {unread:,} could not be read" if unread else ""
-    described = f"{found.describe(result.images, args.data, size)}, in {seconds:.1f} s{more}"
-    console.print(described, markup=False, highlight=False, soft_wrap=True)
+    described = found.describe(result.images, args.data, size)
+    print(f"{described}, in {seconds:.1f} s{more}")
     print(*remarks, sep="\n", end="\n" * bool(remarks), file=sys.stderr)
     diverged = not math.isfinite(result.rows[MODEL]["mse_ab"])
     if diverged:
         print("the network predicts colors that are not finite: no metrics", file=sys.stderr)
     if args.json is not None:
         write_json(args.json, numbers)
-    return 1 if diverged or numbers["unreadable"] else 0
+    return 1 if diverged or unread else 0
 
 
 def _parts(text: str) -> tuple[str, ...]:
@@ -129,41 +109,43 @@ def _parts(text: str) -> tuple[str, ...]:
     return parts
 
 
-def _print(
-    console: "Console",
-    result: "Evaluation",
-    metrics: "Sequence[Metric]",
-    parts: Sequence[str],
-) -> None:
+def _print(result: "Evaluation", parts: Sequence[str]) -> None:
+    from rich.console import Console
+
     from lightning_colorize.evaluation import metrics_table, print_plain
     from lightning_colorize.evaluation.table import color_line, parts_table
 
+    console = Console()
     for name, rows in result.groups.items():
         title = f"{name} ({result.counts[name]})"
-        print_plain(console, metrics_table(rows, title, metrics))
+        print_plain(console, metrics_table(rows, title, result.metrics))
         print(color_line(result.group_colors[name]))
-    print_plain(console, metrics_table(result.rows, "all" if result.groups else None, metrics))
+    title = "all" if result.groups else None
+    print_plain(console, metrics_table(result.rows, title, result.metrics))
     print(color_line(result.colors))
     for by in parts:
         if by != "folder":
             print_plain(console, parts_table(getattr(result, by), by))
 
 
-def find_measured(
-    args: argparse.Namespace, model: "Model", default: "SplitName"
-) -> "tuple[EvaluationImages, list[str]]":
-    """Return the images to measure, and remarks on the results.
+def open_measured(
+    args: argparse.Namespace, default: "SplitName"
+) -> "tuple[Colorizer, EvaluationImages, list[str]]":
+    """Return the model with its settings, the images to measure, and remarks on the results.
+
+    If the model was trained on the folder, its training split is used.
 
     Args:
-        args: Arguments with `data`, `split` and `allow_class`.
-        model: The model; if it was trained on the folder, its training split is used.
+        args: Arguments of `add_checkpoint` and `add_measuring_options`.
         default: The default split of a folder with splits.
     """
     from lightning_colorize.evaluation import count_trained, find_images
-    from lightning_colorize.inference import training_data
+    from lightning_colorize.inference import choose_device, load_model, training_data
     from lightning_colorize.models.exported import EXPORTED
 
-    path = model.path
+    loaded = load_model(args.checkpoint, args.allow_class, choose_device(args.device))
+    loaded.set_decoding(**args.settings)
+    path = loaded.path
     trained = None if path is None else training_data(path)
     own = trained is not None and trained.is_of(args.data)
     source = trained.source(args.allow_class) if trained is not None and own else None
@@ -171,23 +153,47 @@ def find_measured(
     lines = []
     if trained is None and path is not None and path.suffix in EXPORTED:
         lines.append("an exported model does not record its training data; these may be part of it")
-    elif trained is None:
-        root = None if model.data_root is None else expanded_path(model.data_root)
-        if root is not None and _overlap(root.resolve(), args.data.resolve()):
+    elif trained is None and loaded.data_root is not None:
+        root, data = Path(loaded.data_root).expanduser().resolve(), args.data.resolve()
+        if root.is_relative_to(data) or data.is_relative_to(root):
             split = "" if found.split == "all" else "this is fit's default split, and "
             lines.append(
-                f"{model} is not in a run folder, so its split of {root} is unknown: "
+                f"{loaded.model} is not in a run folder, so its split of {root} is unknown: "
                 f"{split}some of these images may be training images"
             )
-    elif found.split != "train" and (
-        count := count_trained(found.images, trained, args.allow_class)
-    ):
+    elif trained is not None and found.split != "train":
+        count = count_trained(found.images, trained, args.allow_class)
         hint = "; --split test excludes them" if own else ""
-        lines.append(f"{count:,} of these {len(found.images):,} are training images{hint}")
-    if model.baselines is None:
+        if count:
+            lines.append(f"{count:,} of these {len(found.images):,} are training images{hint}")
+    if loaded.baselines is None:
         lines.append("the checkpoint contains no baselines, so the table has none")
-    return found, lines
+    return loaded, found, lines
 
 
-def _overlap(one: Path, other: Path) -> bool:
-    return one.is_relative_to(other) or other.is_relative_to(one)
+def header(
+    args: argparse.Namespace,
+    model: "Model",
+    found: "EvaluationImages",
+    size: int,
+    images: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """Return what the JSON files of measurements have in common.
+
+    Raises:
+        UsageError: If no image could be read.
+    """
+    if not images:
+        raise UsageError(f"none of the {len(found.images)} images in {args.data} can be read")
+    return {
+        "checkpoint": str(model),
+        "data": str(args.data),
+        "split": found.split,
+        "size": size,
+        "images": images,
+        "unreadable": len(found.images) - images,
+        "seconds": seconds,
+        "device": str(model.device),
+        "versions": versions(),
+    }

@@ -67,7 +67,6 @@ def run(args: argparse.Namespace) -> int:
     from lightning_colorize.evaluation.protocol import ProtocolImages, read_protocol
     from lightning_colorize.evaluation.protocol_result import (
         LONGEST_NAME,
-        MeasuredImages,
         ProtocolResult,
         measure_protocol,
     )
@@ -112,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
         system=name,
         sha256=model.sha256,
         settings=settings,
-        protocol=MeasuredImages(**images.describe()),
+        protocol=images.measured(),
         rows=rows,
         changes_lightness=change,
         unreadable=len(images.broken),

@@ -8,12 +8,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_colorize.commands.evaluate import find_measured
+from lightning_colorize.commands.evaluate import header, open_measured
 from lightning_colorize.commands.options import add_checkpoint, add_measuring_options
 from lightning_colorize.common.arguments import Parser, expanded_path, number
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
-from lightning_colorize.common.provenance import versions
 
 if TYPE_CHECKING:
     from lightning_colorize.evaluation.grid import Grid
@@ -63,13 +62,11 @@ def run(args: argparse.Namespace) -> int:
     from lightning_colorize.evaluation import metrics_table, print_plain
     from lightning_colorize.evaluation.choice import colorless
     from lightning_colorize.evaluation.grid import evaluate_grid, parse_grid
-    from lightning_colorize.models.load import choose_device, load_model
     from lightning_colorize.models.settings import describe_values
     from lightning_colorize.reports.grid import write_grid_page
 
-    model = load_model(args.checkpoint, args.allow_class, choose_device(args.device))
-    model.settings = model.settings.updated(args.settings)
-    found, remarks = find_measured(args, model, "val")
+    loaded, found, remarks = open_measured(args, "val")
+    model = loaded.model
     print(*remarks, sep="\n", end="\n" * bool(remarks), file=sys.stderr)
     settings = parse_grid(args.grid, model)
     largest = max(int(setting.get("size", 0)) for setting in settings)
@@ -84,13 +81,12 @@ def run(args: argparse.Namespace) -> int:
     batches = found.batches(size, args.batch_size, model.device)
     steps = -(-len(found.images) // args.batch_size)
     grid = evaluate_grid(model, progress(batches, steps, "evaluating"), settings)
-    if not grid.images:
-        raise UsageError(f"none of the {len(found.images)} images in {args.data} can be read")
+    numbers = header(args, model, found, size, grid.images, time.perf_counter() - start)
     front = grid.front()
     shown = {describe_values(grid.settings[i]): grid.rows[i] for i in front}
     print_plain(Console(), metrics_table({**shown, **grid.baselines}))
     described = found.describe(grid.images, args.data, size)
-    unread = len(found.images) - grid.images
+    unread = numbers["unreadable"]
     more = f"; {unread:,} could not be read" if unread else ""
     beaten = len(settings) - len(front)
     hidden = f", {beaten} beaten by another" if beaten else ""
@@ -99,19 +95,7 @@ def run(args: argparse.Namespace) -> int:
     if diverged:
         print("the network predicts colors that are not finite", file=sys.stderr)
     if args.json is not None:
-        numbers = {
-            "checkpoint": str(model),
-            "data": str(args.data),
-            "split": found.split,
-            "size": size,
-            "images": grid.images,
-            "unreadable": unread,
-            **_measured(model, grid),
-            "seconds": time.perf_counter() - start,
-            "device": str(model.device),
-            "versions": versions(),
-        }
-        write_json(args.json, numbers)
+        write_json(args.json, numbers | _measured(model, grid))
     if args.page is not None:
         write_grid_page(args.page, grid, f"Settings of {model}", described)
         print(args.page)

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,7 @@ import numpy as np
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.evaluation.measured import Measured, Rows, measure
-from lightning_colorize.evaluation.statistics import metrics_over
 from lightning_colorize.evaluation.systems import paint_settings
-from lightning_colorize.metrics import spec
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.load import require_size
 
@@ -103,22 +101,18 @@ def evaluate_grid(model: Model, batches: Iterable[ColorBatch], settings: Sequenc
         batches: True images, on the model's device.
         settings: The settings, at least one.
     """
-    settings = list(settings)
-    pairs = [(model.settings.updated(without_size(each)), each.get(SIZE)) for each in settings]
+    pairs = []
+    for setting in settings:
+        own = {name: value for name, value in setting.items() if name != SIZE}
+        pairs.append((model.settings.updated(own), setting.get(SIZE)))
     plain, paint = paint_settings(model, pairs)
     result = Measured([str(i) for i in range(len(pairs))], list(plain))
     measured = measure(result, batches, paint, failures=False)
     if measured.values is None:
-        return Grid(settings, [], {}, np.empty((len(pairs) + len(plain), 0, 0)))
-    table = metrics_over(measured.values)
-    rows = [dict(zip(spec.NAMES, map(float, row), strict=True)) for row in table]
-    baselines = dict(zip(plain, rows[len(pairs) :], strict=True))
-    return Grid(settings, rows[: len(pairs)], baselines, measured.values)
-
-
-def without_size(setting: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a setting without `size`, which the model does not have."""
-    return {name: value for name, value in setting.items() if name != SIZE}
+        return Grid([*settings], [], {}, np.empty((len(pairs) + len(plain), 0, 0)))
+    rows = measured.table(measured.metrics())
+    baselines = {name: rows.pop(name) for name in plain}
+    return Grid([*settings], [*rows.values()], baselines, measured.values)
 
 
 def _parse(model: Model, name: str, text: str) -> Any:

@@ -1,8 +1,8 @@
 """The measurement loop: per-image metrics of several systems on the same images."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -15,16 +15,13 @@ from lightning_colorize.evaluation.failures import measure_failures
 from lightning_colorize.evaluation.parts import count_colors, measure_parts
 from lightning_colorize.evaluation.statistics import metrics_over
 from lightning_colorize.evaluation.systems import (
-    Painted,
     Painter,
     System,
-    fitted_baselines,
     paint_systems,
     readable,
     square_view,
 )
-from lightning_colorize.metrics import spec
-from lightning_colorize.metrics.functional import measure_pair
+from lightning_colorize.metrics import functional, spec
 from lightning_colorize.metrics.image_pair import ImagePair
 from lightning_colorize.models.base import Model
 
@@ -41,7 +38,7 @@ class Measured:
         baselines: Names of the baselines, the last rows.
         names: Names of the images.
         categories: Categories of the images; empty without categories.
-        samples: (n, rows, columns of `spec.COLUMNS`, images) of n colorings; None without truth.
+        samples: (rows, n, columns of `spec.COLUMNS`, images) of n colorings; None without truth.
         failures: (systems, `failures.FAILURES`, images), how strongly each image shows each failure
             mode; None without truth.
         parts: (rows, 4, chromas, 1 + hues, images), from `measure_parts`; None unless requested.
@@ -72,7 +69,7 @@ class Measured:
     @property
     def values(self) -> np.ndarray | None:
         """(rows, columns of `spec.COLUMNS`, images), the mean over colorings."""
-        return None if self.samples is None else self.samples.mean(0)
+        return None if self.samples is None else self.samples.mean(1)
 
     @property
     def rows(self) -> list[str]:
@@ -136,67 +133,56 @@ def measure(
         group: Maps an image's name to its category; None for no categories.
         models: Models whose custom metrics are also measured.
     """
-    result.own, originals = _own_metrics(models)
     count = len(result.systems)
+    result.own, originals = _own_metrics(models)
     own: dict[str | None, list[list[Metric]]] = {}
-    values: list[Tensor] = []
-    modes: list[Tensor] = []
-    sums: list[Tensor] = []
-    colors: list[Tensor] = []
-    disagreement: list[Tensor] = []
+    arrays: dict[str, list[Tensor]] = defaultdict(list)
     for batch in batches:
         categories = [] if group is None else [group(name) for name in batch.names]
         result.names += batch.names
         result.categories += categories
         members = _members(categories, len(batch))
-        firsts: list[ColorBatch] = []
-        of_rows: list[Tensor] = []
+        systems: list[Tensor] = []
+        measured: dict[str, list[Tensor]] = defaultdict(list)
         # Row by row: all rows of a grid do not fit into memory.
         for index, row in enumerate(paint(batch)):
-            first = replace(batch, L=row.L, ab=row.ab[0])
-            if failures or parts:
-                firsts.append(first)
-            if index < count:
+            is_system = index < count
+            ab = row.ab[0]
+            if is_system:
                 lost = int((~row.ab.flatten(2).isfinite().all(dim=2).all(dim=0)).sum())
                 result.undefined += Counter({result.systems[index]: lost})
+                if failures:
+                    systems.append(torch.cat([row.L, ab], dim=1))
             if not truth:
                 continue
-            of_rows.append(_measured(batch, row).cpu())
+            first, *others = [ImagePair(batch.L, each, batch.ab, row.L) for each in row.ab]
+            samples = torch.stack([functional.measure(pair) for pair in (first, *others)])
+            measured["samples"].append(samples.double().cpu())
+            if failures and is_system:
+                modes = measure_failures(batch.L, ab, batch.ab)
+                measured["failures"].append(modes.double().cpu())
+            if parts:
+                measured["parts"].append(measure_parts(first).double().cpu())
+                measured["colors"].append(count_colors(first.lab_hat[1]).cpu())
             for category, chosen in members.items():
                 if category not in own:
                     own[category] = [[m.clone() for m in originals] for _ in result.rows]
                 for metric in own[category][index]:
-                    metric.update(batch.L[chosen], first.ab[chosen], batch.ab[chosen])
+                    metric.update(batch.L[chosen], ab[chosen], batch.ab[chosen])
+        if truth and parts:
+            measured["colors"].append(count_colors(batch.ab).cpu())
+        for name, rows in measured.items():
+            arrays[name].append(torch.stack(rows))
         if failures:
-            disagreement.append(_disagreement(firsts[:count]))
-        of_batch = None
-        if truth:
-            values.append(torch.stack(of_rows, dim=1))
-            of_batch = values[-1].mean(0)
-            if failures:
-                each_mode = (measure_failures(batch.L, x.ab, batch.ab) for x in firsts[:count])
-                modes.append(torch.stack([*each_mode]).cpu())
-            if parts:
-                pairs = [ImagePair(batch.L, each.ab, batch.ab, each.L) for each in firsts]
-                sums.append(torch.stack([measure_parts(pair) for pair in pairs]).cpu())
-                counts = [count_colors(ab) for ab in (*(p.lab_hat[1] for p in pairs), batch.ab)]
-                colors.append(torch.stack(counts).cpu())
+            arrays["disagreement"].append(_disagreement(systems).cpu())
         for i, name in enumerate(batch.names):
-            show(name, None if of_batch is None else of_batch[:count, :, i])
-    if result.names:
-        if failures:
-            result.disagreement = torch.cat(disagreement).cpu().numpy()
-        if truth:
-            result.samples = torch.cat(values, dim=-1).double().numpy()
-            if failures:
-                result.failures = torch.cat(modes, dim=-1).double().numpy()
-            result.own_values = {
-                category: np.array([[float(m.compute()) for m in row] for row in rows])
-                for category, rows in own.items()
-            }
-            if parts:
-                result.parts = torch.cat(sums, dim=-1).double().numpy()
-                result.colors = torch.cat(colors, dim=-1).numpy()
+            show(name, arrays["samples"][-1][:count, ..., i].mean(1) if truth else None)
+    for name, each in arrays.items():
+        setattr(result, name, torch.cat(each, dim=-1).numpy())
+    result.own_values = {
+        category: np.array([[float(m.compute()) for m in row] for row in rows])
+        for category, rows in own.items()
+    }
     return result
 
 
@@ -209,7 +195,7 @@ def measure_systems(
 ) -> Measured:
     """Measure systems and the baselines of the first model that has any, on square images."""
     view, broken = square_view(size), list[ImageError]()
-    plain, paint = paint_systems(systems, fitted_baselines(systems), view)
+    plain, paint = paint_systems(systems, view)
     result = measure(
         Measured([system.name for system in systems], list(plain)),
         readable(systems, batches, view, broken),
@@ -230,20 +216,15 @@ def _members(categories: Sequence[str], count: int) -> dict[str | None, list[int
     return members
 
 
-def _measured(truth: ColorBatch, row: Painted) -> Tensor:
-    """Return the values of a row's colorings: (n, columns, B)."""
-    pairs = (ImagePair(truth.L, ab, truth.ab, row.L) for ab in row.ab)
-    return torch.stack([measure_pair(pair) for pair in pairs])
-
-
 def _own_metrics(models: Sequence[Model]) -> tuple[list[spec.Metric], list[Metric]]:
     """Return the custom metrics of all models, each name once."""
     own = {name: m.to(model.device) for model in models for name, m in model.metrics.items()}
     return [spec.Metric.own(name, m.higher_is_better) for name, m in own.items()], [*own.values()]
 
 
-def _disagreement(colored: Sequence[ColorBatch]) -> Tensor:
-    lab = torch.stack([torch.cat([each.L, each.ab], dim=1) for each in colored])
+def _disagreement(systems: Sequence[Tensor]) -> Tensor:
+    """Return the mean distance of LAB images, (B, 3, H, W), from their common mean: (B,)."""
+    lab = torch.stack([*systems])
     lab = lab.where(lab.isfinite(), torch.nan)
     apart: Tensor = (lab - lab.nanmean(dim=0)).norm(dim=2).nanmean(dim=(0, 2, 3))
     return apart.nan_to_num()

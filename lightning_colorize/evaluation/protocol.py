@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from torch import Tensor
@@ -13,7 +13,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
 from lightning_colorize.common.bundled import bundled
-from lightning_colorize.common.described import read_described
+from lightning_colorize.common.described import Sha256, read_described
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import crop_square
 from lightning_colorize.data.decoding.files import ImageError, decode_image
@@ -134,6 +134,25 @@ def _base(name: str) -> str:
     return name.rpartition("/")[2]
 
 
+class MeasuredImages(BaseModel):
+    """The measured images.
+
+    Attributes:
+        name: Name of the protocol.
+        settings: Settings of the protocol.
+        images: Number of images.
+        sha256: SHA-256 of the settings and the contents of all images; their names do not count.
+    """
+
+    name: str
+    settings: dict[str, str | int | float | None]
+    images: Annotated[int, Field(ge=1)]
+    sha256: Sha256
+
+    def __str__(self) -> str:
+        return f"{self.images:,} images, protocol {self.name} ({self.sha256[:8]})"
+
+
 @dataclass
 class ProtocolImages:
     """The images of a protocol, and a digest of what was read.
@@ -174,17 +193,14 @@ class ProtocolImages:
         self.lines.pop()
         self.broken.append(error)
 
-    def describe(self) -> dict[str, Any]:
-        """Return the protocol and its images for a result, after all images were read.
-
-        `sha256` changes with any setting, and with the content of any image, but not with names.
-        """
+    def measured(self) -> MeasuredImages:
+        """Return the protocol and its images for a result, after all images were read."""
         settings = self.protocol.model_dump()
         contents = sorted(line.partition(" ")[0] for line in self.lines)
         text = json.dumps([settings, contents], sort_keys=True)
-        return {
-            "name": self.protocol.name,
-            "settings": settings,
-            "images": len(self.lines),
-            "sha256": hashlib.sha256(text.encode()).hexdigest(),
-        }
+        return MeasuredImages(
+            name=self.protocol.name,
+            settings=settings,
+            images=len(self.lines),
+            sha256=hashlib.sha256(text.encode()).hexdigest(),
+        )

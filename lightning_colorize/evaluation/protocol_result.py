@@ -16,7 +16,7 @@ from lightning_colorize.common.progress import progress
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.evaluation.measured import Measured, measure
 from lightning_colorize.evaluation.pretrained import PretrainedMetrics, PretrainedResult
-from lightning_colorize.evaluation.protocol import ProtocolImages
+from lightning_colorize.evaluation.protocol import MeasuredImages, ProtocolImages
 from lightning_colorize.evaluation.statistics import intervals, mean_intervals
 from lightning_colorize.evaluation.systems import Painted, System
 from lightning_colorize.metrics import spec
@@ -49,25 +49,6 @@ class Value(BaseModel):
 
 Rows = dict[str, dict[str, Value]]
 """Metrics by row."""
-
-
-class MeasuredImages(BaseModel):
-    """The measured images.
-
-    Attributes:
-        name: Name of the protocol.
-        settings: Settings of the protocol.
-        images: Number of images.
-        sha256: SHA-256 of the settings and the contents of all images.
-    """
-
-    name: str
-    settings: dict[str, str | int | float | None]
-    images: Annotated[int, Field(ge=1)]
-    sha256: Sha256
-
-    def __str__(self) -> str:
-        return f"{self.images:,} images, protocol {self.name} ({self.sha256[:8]})"
 
 
 class ProtocolResult(BaseModel):

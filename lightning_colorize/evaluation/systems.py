@@ -14,7 +14,6 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import crop_square, limit_length, resize_short_side
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.inference import TrainingData, training_data
-from lightning_colorize.metrics import Baselines
 from lightning_colorize.models.base import Model, View
 from lightning_colorize.models.baseline import baseline_models
 from lightning_colorize.models.settings import Settings
@@ -117,11 +116,13 @@ def square_view(side: int) -> View:
     return View(lambda rgb: crop_square(resize_short_side(limit_length(rgb), side), side), side)
 
 
-def paint_systems(
-    systems: Sequence[System], baselines: Baselines | None, view: View
-) -> tuple[Sequence[str], Painter]:
-    """Return the names of the baselines, and a painter for the systems and then the baselines."""
-    plain = baseline_models(baselines)
+def paint_systems(systems: Sequence[System], view: View) -> tuple[Sequence[str], Painter]:
+    """Return the names of the baselines, and a painter for the systems and then the baselines.
+
+    The baselines are those of the first model that has any.
+    """
+    fitted = (system.model.baselines for system in systems)
+    plain = baseline_models(next((each for each in fitted if each is not None), None))
 
     def paint(batch: ColorBatch) -> Iterator[Painted]:
         yield from (system.paint(batch, view) for system in systems)
@@ -142,7 +143,6 @@ def paint_settings(
         settings: Settings, each with the input size of the network; None for the size of the batch.
             A prediction of another size is resized.
     """
-    plain = baseline_models(model.baselines)
 
     def paint(batch: ColorBatch) -> Iterator[Painted]:
         condition = batch.condition._replace(names=batch.names)
@@ -156,6 +156,7 @@ def paint_settings(
             yield Painted(batch.L, whole.view(*ab.shape[:2], *whole.shape[1:]))
         yield from (Painted(batch.L, each.color(batch.L)) for each in plain.values())
 
+    plain = baseline_models(model.baselines)
     return list(plain), paint
 
 
@@ -173,11 +174,6 @@ def readable(
         keep = [i for i, name in enumerate(batch.names) if name not in errors]
         if keep:
             yield batch.chosen(keep) if errors else batch
-
-
-def fitted_baselines(systems: Sequence[System]) -> Baselines | None:
-    """Return the baselines of the first model that has any."""
-    return next((s.model.baselines for s in systems if s.model.baselines is not None), None)
 
 
 def _resized(maps: Tensor, size: int | None) -> Tensor:

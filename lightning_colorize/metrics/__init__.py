@@ -12,8 +12,7 @@ from lightning_colorize.metrics.spec import BASELINES
 if TYPE_CHECKING:
     from lightning_colorize.metrics.baselines import Baselines
     from lightning_colorize.metrics.collection import colorization_metrics
-    from lightning_colorize.metrics.functional import per_image
-    from lightning_colorize.metrics.training import batch_metrics, diversity_ratio
+    from lightning_colorize.metrics.functional import batch_metrics, diversity_ratio, per_image
 
 __all__ = [
     "BASELINES",
@@ -26,9 +25,9 @@ __all__ = [
 
 _MODULES = {
     "Baselines": "baselines",
-    "batch_metrics": "training",
+    "batch_metrics": "functional",
     "colorization_metrics": "collection",
-    "diversity_ratio": "training",
+    "diversity_ratio": "functional",
     "per_image": "functional",
 }
 

@@ -13,6 +13,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from lightning_colorize.metrics import spec
 from lightning_colorize.metrics.functional import measure, over_images
+from lightning_colorize.metrics.image_pair import ImagePair
 
 
 def colorization_metrics(
@@ -57,7 +58,7 @@ class ColorizationMetric(Metric):
             ab_hat: (B, 2, H, W) in LAB units, predicted.
             ab: (B, 2, H, W) in LAB units, true.
         """
-        self.rows.append(measure(L, ab_hat, ab).T)
+        self.rows.append(measure(ImagePair(L, ab_hat, ab)).T)
 
     def compute(self) -> Tensor:
         """Return the metric, a scalar."""

@@ -1,4 +1,4 @@
-"""All metrics of `spec`, per image and reduced over images."""
+"""All metrics of `spec`, per image and reduced over images, and metrics of a training batch."""
 
 import torch
 from torch import Tensor
@@ -8,26 +8,17 @@ from lightning_colorize.metrics import formulas
 from lightning_colorize.metrics.image_pair import ImagePair
 from lightning_colorize.metrics.spec import COLUMNS, METRICS, Metric
 
+# Below this (in LAB units) the distance between mean colors is rounding noise.
+_EQUAL = 1e-3
 
-def measure(L: Tensor, ab_hat: Tensor, ab: Tensor, L_hat: Tensor | None = None) -> Tensor:
+
+@torch.no_grad()
+def measure(images: ImagePair) -> Tensor:
     """Measure each image on the RGB rebuilt from L, in fp32 with autocast off.
-
-    Args:
-        L: (B, 1, H, W) in [0, 100], the lightness of the true colors.
-        ab_hat: (B, 2, H, W) in LAB units, predicted.
-        ab: (B, 2, H, W) in LAB units, true.
-        L_hat: (B, 1, H, W) in [0, 100], the lightness of images that were colorized elsewhere, so
-            that changes of lightness count as errors too. None for the true lightness.
 
     Returns:
         (columns, B), fp32: the per-image values in the order of `spec.COLUMNS`.
     """
-    return measure_pair(ImagePair(L, ab_hat, ab, L_hat))
-
-
-@torch.no_grad()
-def measure_pair(images: ImagePair) -> Tensor:
-    """Like `measure`, for an `ImagePair`, whose conversions the caller can reuse."""
     values: dict[str, Tensor] = {}
     with full_precision(images.L):
         for metric in METRICS:
@@ -37,8 +28,8 @@ def measure_pair(images: ImagePair) -> Tensor:
 
 
 def per_image(L: Tensor, ab_hat: Tensor, ab: Tensor) -> dict[str, Tensor]:
-    """Return all per-image metrics, each (B,); the arguments are the same as for `measure`."""
-    values = dict(zip(COLUMNS, measure(L, ab_hat, ab), strict=True))
+    """Return all per-image metrics, each (B,); the arguments are the same as for `ImagePair`."""
+    values = dict(zip(COLUMNS, measure(ImagePair(L, ab_hat, ab)), strict=True))
     return {metric.name: values[metric.name] for metric in METRICS if metric.per_image}
 
 
@@ -57,3 +48,47 @@ def over_images(metric: Metric, values: Tensor) -> Tensor:
         return chosen[0].mean(-1)
     reduced: Tensor = getattr(formulas, f"{metric.name}_over_images")(chosen)
     return reduced
+
+
+@torch.no_grad()
+def batch_metrics(L: Tensor, ab_hat: Tensor, ab: Tensor) -> dict[str, Tensor]:
+    """Return `colorfulness_ratio`, `ab_corr` and `diversity` of a batch, scalars in fp32.
+
+    Args:
+        L: (B, 1, H, W) in [0, 100].
+        ab_hat: (B, 2, H, W) in LAB units, predicted.
+        ab: (B, 2, H, W) in LAB units, true.
+    """
+    images = ImagePair(L, ab_hat, ab)
+    return {
+        "colorfulness_ratio": formulas.colorfulness_ratio_over_images(
+            formulas.colorfulness_ratio(images)
+        ),
+        "ab_corr": formulas.ab_corr_over_images(formulas.ab_corr(images)),
+        "diversity": diversity_ratio(ab_hat, ab),
+    }
+
+
+@torch.no_grad()
+def diversity_ratio(ab_hat: Tensor, ab: Tensor) -> Tensor:
+    """Return the spread of predicted mean colors over images, as a share of the true spread.
+
+    The mean distance between the mean (a, b) of two images, over all pairs, divided by the same
+    mean for the truth: 0 if all images have the same tint, 1 if they vary as much as the truth.
+
+    Args:
+        ab_hat: (B, 2, H, W) in LAB units, predicted.
+        ab: (B, 2, H, W) in LAB units, true.
+
+    Returns:
+        A scalar, fp32; nan if the truth does not vary, or for a single image.
+    """
+    spread = _mean_distance(ab)
+    return torch.where(spread > _EQUAL, _mean_distance(ab_hat) / spread, torch.nan)
+
+
+def _mean_distance(ab: Tensor) -> Tensor:
+    means = ab.float().mean(dim=(2, 3))
+    distances: Tensor = (means[:, None] - means).norm(dim=2)
+    # The distance of an image to itself is 0, and each pair occurs twice.
+    return distances.sum() / max(len(means) * (len(means) - 1), 1)

@@ -111,8 +111,8 @@ def test_colorings_have_an_axis_and_values_are_their_mean(batch):
         return [Painted(batch.L, samples)]
 
     result = measure(Measured(["drawn"], []), iter([batch]), paint)
-    assert result.samples.shape == (3, 1, len(COLUMNS), 3)
-    mse = result.samples[:, 0, COLUMNS.index("mse_ab")]
+    assert result.samples.shape == (1, 3, len(COLUMNS), 3)
+    mse = result.samples[0, :, COLUMNS.index("mse_ab")]
     energy = batch.ab.square().mean(dim=(1, 2, 3)).numpy()
     np.testing.assert_allclose(mse, [energy, energy / 4, 0 * energy], rtol=1e-5)
-    np.testing.assert_allclose(result.values, result.samples.mean(0))
+    np.testing.assert_allclose(result.values, result.samples.mean(1))

@@ -21,7 +21,7 @@ def folder(tmp_path):
 def _digest(folder, names, **settings):
     images = ProtocolImages(_protocol(**settings), FileImages(folder, names))
     assert len(list(images)) == len(names)
-    return images.describe()["sha256"]
+    return images.measured().sha256
 
 
 @pytest.mark.parametrize("resampling", ["bilinear", "bicubic", "lanczos"])
@@ -59,7 +59,7 @@ def test_an_image_that_cannot_be_read_is_left_out_of_the_digest(folder):
     images = ProtocolImages(_protocol(), FileImages(folder, ["a.png", "b.png", "c.png"]))
     assert [name for name, _ in images] == ["a.png", "b.png"]
     assert [str(error.path) for error in images.broken] == ["c.png"]
-    assert images.describe()["sha256"] == before
+    assert images.measured().sha256 == before
 
 
 def test_files_are_found_in_any_folder_and_missing_ones_are_named(folder):

@@ -25,6 +25,7 @@ from lightning_colorize.data.image_set import FileImages
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.inference import load_model
 from lightning_colorize.metrics.functional import measure
+from lightning_colorize.metrics.image_pair import ImagePair
 from lightning_colorize.runs.result import RunResult
 from tests.conftest import Commands, make_image
 
@@ -59,11 +60,11 @@ def test_lab_and_metrics_equal_the_cpus_under_autocast_and_tf32(autocast):
     rgb = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
     rgb[0], rgb[1] = 0, 255
     L, ab = to_lab(rgb)
-    expected = measure(L, ab.flip(0), ab)
+    expected = measure(ImagePair(L, ab.flip(0), ab))
     with torch.autocast("cuda", torch.bfloat16, enabled=autocast):
         L_gpu, ab_gpu = to_lab(rgb.cuda())
         back = to_rgb(L_gpu, ab_gpu)
-        measured = measure(L.cuda(), ab.flip(0).cuda(), ab.cuda())
+        measured = measure(ImagePair(L.cuda(), ab.flip(0).cuda(), ab.cuda()))
     assert kornia_converts(ab_gpu.device)
     torch.testing.assert_close(L_gpu.cpu(), L, atol=1e-3, rtol=0)
     torch.testing.assert_close(ab_gpu.cpu(), ab, atol=1e-3, rtol=0)

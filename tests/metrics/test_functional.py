@@ -8,6 +8,7 @@ from torch.nn.functional import avg_pool2d
 from lightning_colorize.color import to_lab
 from lightning_colorize.metrics import per_image
 from lightning_colorize.metrics.functional import measure
+from lightning_colorize.metrics.image_pair import ImagePair
 from lightning_colorize.metrics.spec import COLUMNS, METRICS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB")
@@ -66,7 +67,7 @@ def test_fifty_photographs_against_scikit_image(photographs):
 
 def test_mean_colors(images):
     L, ab_hat, ab = images
-    values = dict(zip(COLUMNS, measure(L, ab_hat, ab), strict=True))
+    values = dict(zip(COLUMNS, measure(ImagePair(L, ab_hat, ab)), strict=True))
     for channel, name in enumerate(("mean_a", "mean_b")):
         np.testing.assert_allclose(values[name], ab_hat[:, channel].mean((1, 2)), atol=1e-4)
         np.testing.assert_allclose(values[f"true_{name}"], ab[:, channel].mean((1, 2)), atol=1e-4)
@@ -75,7 +76,10 @@ def test_mean_colors(images):
 def test_half_precision_predictions_are_measured_in_fp32(images):
     L, ab_hat, ab = images
     ab_hat = ab_hat.bfloat16()
-    assert torch.equal(measure(L, ab_hat.requires_grad_(), ab), measure(L, ab_hat.float(), ab))
+    assert torch.equal(
+        measure(ImagePair(L, ab_hat.requires_grad_(), ab)),
+        measure(ImagePair(L, ab_hat.float(), ab)),
+    )
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 40), (40, 10), (11, 11)])
@@ -98,11 +102,11 @@ def test_small_images_are_extended_for_ssim():
 
 def test_nothing_keeps_the_graph(images):
     L, ab_hat, ab = images
-    assert not measure(L, ab_hat.requires_grad_(), ab).requires_grad
+    assert not measure(ImagePair(L, ab_hat.requires_grad_(), ab)).requires_grad
 
 
 def test_a_change_of_lightness_is_an_error(images):
     L, _, ab = images
-    values = dict(zip(COLUMNS, measure(L, ab, ab, 0.9 * L), strict=True))
+    values = dict(zip(COLUMNS, measure(ImagePair(L, ab, ab, 0.9 * L)), strict=True))
     assert (values["psnr"] < 40).all()
     assert (values["ciede2000"] > 1).all()

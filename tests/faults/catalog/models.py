@@ -27,7 +27,7 @@ METRICS: Rows = {
     "metrics/test_collection.py": {
         "psnr-without-cap": ("metrics.formulas:psnr", calls("clamp", "it")),
         "metrics-under-autocast": (
-            "metrics.functional:measure_pair",
+            "metrics.functional:measure",
             calls("full_precision", "torch.no_grad()"),
         ),
         "ab-corr-takes-the-larger": (

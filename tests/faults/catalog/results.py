@@ -157,11 +157,11 @@ COMMANDS: Rows = {
     },
     "evaluation/test_protocol.py": {
         "protocol-without-contents": (
-            "evaluation.protocol:ProtocolImages.describe",
+            "evaluation.protocol:ProtocolImages.measured",
             swap('line.partition(" ")[0]', "''"),
         ),
         "protocol-with-names": (
-            "evaluation.protocol:ProtocolImages.describe",
+            "evaluation.protocol:ProtocolImages.measured",
             swap('line.partition(" ")[0]', "line"),
         ),
         "protocol-crops-the-corner": (

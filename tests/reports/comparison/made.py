@@ -26,7 +26,7 @@ def write_made_errors(folder, count, *, truth=True):
     if truth:
         values = random.uniform(1, 30, size=(2, len(COLUMNS), count))
         values[1, :, 3] = np.nan
-        measured.samples = values[None]
+        measured.samples = values[:, None]
         limits = np.array([[failure.threshold] for failure in FAILURES])
         measured.failures = limits * random.uniform(0, 1.1, size=(2, len(FAILURES), count))
         measured.failures[:, 0, ::7] = np.nan

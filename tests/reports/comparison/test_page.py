@@ -74,10 +74,10 @@ def _page(folder, systems, images, size=32, *, truth=True, undefined=None):
     measured.disagreement = random.random(images)
     if truth:
         shape = (len(systems) + 1, len(COLUMNS), images)
-        measured.samples = random.uniform(5, 25, size=(1, *shape))
+        measured.samples = random.uniform(5, 25, size=shape)[:, None]
         measured.failures = random.uniform(0, 8, size=(len(systems), len(FAILURES), images))
         if undefined is not None:
-            measured.samples[:, undefined] = np.nan
+            measured.samples[undefined] = np.nan
     found = SimpleNamespace(
         images=_Images(names, size), split="test", group=lambda name: name.partition("/")[0]
     )
