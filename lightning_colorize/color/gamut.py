@@ -35,15 +35,7 @@ def fit_gamut(L: Tensor, ab: Tensor) -> Tensor:
 
 
 def to_rgb_in_gamut(L: Tensor, ab: Tensor) -> Tensor:
-    """Return `to_rgb(L, fit_gamut(L, ab))` in half the time.
-
-    Args:
-        L: (B, 1, H, W) in [0, 100].
-        ab: (B, 2, H, W) in LAB units.
-
-    Returns:
-        sRGB, (B, 3, H, W), fp32, in 0..1.
-    """
+    """Return `to_rgb(L, fit_gamut(L, ab))` in half the time: (B, 3, H, W), fp32, in 0..1."""
     L, ab = L.float(), ab.float()
     linear = to_linear_rgb(L, ab)
     places = _places_outside(linear)

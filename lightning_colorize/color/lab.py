@@ -97,17 +97,7 @@ def to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def to_lightness(rgb: Tensor) -> Tensor:
-    """Return only the L of `to_lab`, in less than half the time.
-
-    Args:
-        rgb: Same as in `to_lab`.
-
-    Returns:
-        L: (B, 1, H, W) in [0, 100], fp32.
-
-    Raises:
-        TypeError: For any other dtype.
-    """
+    """Return only the L of `to_lab`, (B, 1, H, W), in less than half the time."""
     red, green, blue = _to_linear(rgb).unbind(dim=1)
     (luminance,) = _product(_TO_XYZ[1:2], (red, green, blue))
     return (116.0 * _xyz_to_root(luminance) - 16.0).unsqueeze(1)

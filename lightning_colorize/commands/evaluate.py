@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.commands.options import add_checkpoint, add_measuring_options
 from lightning_colorize.common.arguments import Moved, Parser
-from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.provenance import versions
 
@@ -179,13 +178,7 @@ def header(
     images: int,
     seconds: float,
 ) -> dict[str, Any]:
-    """Return what the JSON files of measurements have in common.
-
-    Raises:
-        UsageError: If no image could be read.
-    """
-    if not images:
-        raise UsageError(f"none of the {len(found.images)} images in {args.data} can be read")
+    """Return what the JSON files of measurements have in common."""
     return {
         "checkpoint": str(model),
         "data": str(args.data),

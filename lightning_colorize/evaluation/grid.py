@@ -100,6 +100,9 @@ def evaluate_grid(model: Model, batches: Iterable[ColorBatch], settings: Sequenc
         model: Its current settings are the defaults for what a setting does not name.
         batches: True images, on the model's device.
         settings: The settings, at least one.
+
+    Raises:
+        UsageError: If there are no images.
     """
     pairs = []
     for setting in settings:
@@ -108,8 +111,7 @@ def evaluate_grid(model: Model, batches: Iterable[ColorBatch], settings: Sequenc
     plain, paint = paint_settings(model, pairs)
     result = Measured([str(i) for i in range(len(pairs))], list(plain))
     measured = measure(result, batches, paint, failures=False)
-    if measured.values is None:
-        return Grid([*settings], [], {}, np.empty((len(pairs) + len(plain), 0, 0)))
+    assert measured.values is not None
     rows = measured.table(measured.metrics())
     baselines = {name: rows.pop(name) for name in plain}
     return Grid([*settings], [*rows.values()], baselines, measured.values)

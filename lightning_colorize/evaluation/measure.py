@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from lightning_colorize.evaluation.measured import Measured, Rows, measure
 from lightning_colorize.evaluation.parts import Part, diversity, figures_by
 from lightning_colorize.evaluation.systems import paint_settings
 from lightning_colorize.inference import Colorizer
-from lightning_colorize.metrics.spec import METRICS, Metric
+from lightning_colorize.metrics.spec import Metric
 from lightning_colorize.models.base import Model
 
 MODEL = "model"
@@ -36,9 +36,9 @@ class ColorFigures:
             `parts.diversity`.
     """
 
-    bleeding: float = float("nan")
-    images_with_edges: int = 0
-    color_diversity: float = float("nan")
+    bleeding: float
+    images_with_edges: int
+    color_diversity: float
 
 
 @dataclass
@@ -46,14 +46,14 @@ class Evaluation:
     """The metrics of a network and its baselines.
 
     Attributes:
-        rows: Metrics over all images; empty without images.
+        rows: Metrics over all images.
         groups: The same for each category, by name; empty without categories.
         counts: Number of images per category.
         images: Number of measured images.
         colors: Color statistics of the network.
         group_colors: The same for each category.
-        hue: Errors by the hue of the true color; empty without images.
-        chroma: Errors by the chroma of the true color; empty without images.
+        hue: Errors by the hue of the true color.
+        chroma: Errors by the chroma of the true color.
         metrics: Name, goal and format of the metrics, the model's custom metrics last.
     """
 
@@ -61,11 +61,11 @@ class Evaluation:
     groups: dict[str, Rows]
     counts: dict[str, int]
     images: int
-    colors: ColorFigures = ColorFigures()
-    group_colors: dict[str, ColorFigures] = field(default_factory=dict)
-    hue: list[Part] = field(default_factory=list)
-    chroma: list[Part] = field(default_factory=list)
-    metrics: Sequence[Metric] = METRICS
+    colors: ColorFigures
+    group_colors: dict[str, ColorFigures]
+    hue: list[Part]
+    chroma: list[Part]
+    metrics: Sequence[Metric]
 
 
 def evaluate(
@@ -108,12 +108,14 @@ def evaluate_batches(
         model: The model with its current settings; measured alone if it has no baselines.
         batches: Batches on the model's device.
         group: Maps an image's name to its category; None for no categories.
+
+    Raises:
+        UsageError: If there are no images.
     """
     plain, paint = paint_settings(model, [(model.settings, None)])
     measured = Measured([MODEL], list(plain))
     measure(measured, batches, paint, parts=True, group=group, models=[model])
-    if measured.parts is None:
-        return Evaluation({}, {}, {}, 0)
+    assert measured.parts is not None
     shown = [MODEL] if model.baselines is None else measured.rows
     counts = dict(sorted(Counter(measured.categories).items()))
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lightning_colorize.color import ColorBatch
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.evaluation.failures import measure_failures
 from lightning_colorize.evaluation.parts import count_colors, measure_parts
@@ -90,7 +91,7 @@ class Measured:
     def metrics(self, category: str | None = None) -> np.ndarray:
         """Return all metrics over the images of a category: (rows, columns).
 
-        None stands for all images. There must be at least one, with truth.
+        None stands for all images. There must be a truth.
         """
         assert self.values is not None
         metrics = metrics_over(self.values[..., self.chosen(category)])
@@ -132,11 +133,16 @@ def measure(
         parts: Whether to measure errors by hue and chroma, and to count colors.
         group: Maps an image's name to its category; None for no categories.
         models: Models whose custom metrics are also measured.
+
+    Raises:
+        UsageError: If there are no images.
     """
     count = len(result.systems)
     result.own, originals = _own_metrics(models)
-    own: dict[str | None, list[list[Metric]]] = {}
-    arrays: dict[str, list[Tensor]] = defaultdict(list)
+    own: dict[str | None, list[list[Metric]]] = defaultdict(
+        lambda: [[metric.clone() for metric in originals] for _ in result.rows]
+    )
+    arrays: dict[str, list[Tensor]] = defaultdict(list)  # by attribute of `Measured`
     for batch in batches:
         categories = [] if group is None else [group(name) for name in batch.names]
         result.names += batch.names
@@ -165,8 +171,6 @@ def measure(
                 measured["parts"].append(measure_parts(first).double().cpu())
                 measured["colors"].append(count_colors(first.lab_hat[1]).cpu())
             for category, chosen in members.items():
-                if category not in own:
-                    own[category] = [[m.clone() for m in originals] for _ in result.rows]
                 for metric in own[category][index]:
                     metric.update(batch.L[chosen], ab[chosen], batch.ab[chosen])
         if truth and parts:
@@ -177,6 +181,8 @@ def measure(
             arrays["disagreement"].append(_disagreement(systems).cpu())
         for i, name in enumerate(batch.names):
             show(name, arrays["samples"][-1][:count, ..., i].mean(1) if truth else None)
+    if not result.names:
+        raise UsageError("none of the images can be read")
     for name, each in arrays.items():
         setattr(result, name, torch.cat(each, dim=-1).numpy())
     result.own_values = {

@@ -79,8 +79,8 @@ def color_line(colors: ColorFigures) -> str:
     )
 
 
-def _number(value: float, form: str = "{:.2f}") -> str:
-    return UNKNOWN if math.isnan(value) else form.format(value)
+def _number(value: float | None, form: str = "{:.2f}") -> str:
+    return UNKNOWN if value is None or math.isnan(value) else form.format(value)
 
 
 def print_plain(console: Console, table: Table) -> None:
@@ -100,7 +100,5 @@ def _best(metric: Metric, values: list[float | None]) -> str | None:
 
 
 def _cell(metric: Metric, value: float | None, best: str | None) -> Text:
-    if value is None or math.isnan(value):
-        return Text("-")
-    shown = metric.format.format(value)
+    shown = _number(value, metric.format)
     return Text(shown, style="bold" if shown == best else "")

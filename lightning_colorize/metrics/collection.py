@@ -51,13 +51,7 @@ class ColorizationMetric(Metric):
         self.add_state("rows", default=[], dist_reduce_fx="cat")
 
     def update(self, L: Tensor, ab_hat: Tensor, ab: Tensor) -> None:
-        """Measure the images of a batch.
-
-        Args:
-            L: (B, 1, H, W) in [0, 100], the lightness of the true colors.
-            ab_hat: (B, 2, H, W) in LAB units, predicted.
-            ab: (B, 2, H, W) in LAB units, true.
-        """
+        """Measure the images of a batch; the arguments are the same as for `ImagePair`."""
         self.rows.append(measure(ImagePair(L, ab_hat, ab)).T)
 
     def compute(self) -> Tensor:

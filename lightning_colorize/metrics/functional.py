@@ -54,10 +54,7 @@ def over_images(metric: Metric, values: Tensor) -> Tensor:
 def batch_metrics(L: Tensor, ab_hat: Tensor, ab: Tensor) -> dict[str, Tensor]:
     """Return `colorfulness_ratio`, `ab_corr` and `diversity` of a batch, scalars in fp32.
 
-    Args:
-        L: (B, 1, H, W) in [0, 100].
-        ab_hat: (B, 2, H, W) in LAB units, predicted.
-        ab: (B, 2, H, W) in LAB units, true.
+    The arguments are the same as for `ImagePair`.
     """
     images = ImagePair(L, ab_hat, ab)
     return {

@@ -107,18 +107,6 @@ def test_groups_are_sub_folders_and_add_up(command, finished_run, photo_folder, 
     assert all(title in shown for title in (". (1)", "cats (5)", "dogs (7)", "all"))
 
 
-def test_categories_are_sub_folders_of_splits(command, finished_run, photo_folder, tmp_path):
-    data = tmp_path / "data"
-    for split in ("train", "val", "test"):
-        for category in ("a", "b"):
-            shutil.copytree(photo_folder / "test", data / split / category)
-    words = (finished_run, "--data", data, "--group-by", "folder")
-    _, numbers = _evaluate(command, tmp_path, *words)
-    assert {name: g["images"] for name, g in numbers["groups"].items()} == {"a": 3, "b": 3}
-    _, numbers = _evaluate(command, tmp_path, *words, "--split", "all")
-    assert {name: g["images"] for name, g in numbers["groups"].items()} == {"a": 9, "b": 9}
-
-
 def test_broken_images_are_left_out_and_reported(
     command, finished_run, photo_folder, tmp_path, monkeypatch, capsys
 ):
@@ -135,7 +123,7 @@ def test_broken_images_are_left_out_and_reported(
     for file in data.iterdir():
         file.write_bytes(b"no image")
     assert command("evaluate", finished_run, "--data", data) == 2
-    assert "none of the 4 images" in capsys.readouterr().err
+    assert "none of the images can be read" in capsys.readouterr().err
 
 
 def test_parts_of_the_truth_are_tables_and_in_the_file(

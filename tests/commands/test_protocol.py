@@ -56,16 +56,13 @@ def test_the_images_that_colorize_writes_have_the_figures_of_their_network(
 ):
     out = tmp_path / "colored"
     assert command("colorize", photographs, out, "--checkpoint", finished_run) == 0
-    rows = []
-    for system, file in ((finished_run, "a.json"), (out, "b.json")):
-        _, result = _measure(command, system, photographs, tmp_path / file, protocol="native")
-        rows.append(result["rows"][SYSTEM])
-        assert result["protocol"]["sha256"] == rows[0].setdefault(
-            "at", result["protocol"]["sha256"]
-        )
-    del rows[0]["at"]
-    for name, metric in rows[0].items():
-        assert rows[1][name]["value"] == pytest.approx(metric["value"], abs=1e-4)
+    network, images = (
+        _measure(command, system, photographs, tmp_path / "a.json", protocol="native")[1]
+        for system in (finished_run, out)
+    )
+    assert images["protocol"] == network["protocol"]
+    for name, metric in network["rows"][SYSTEM].items():
+        assert images["rows"][SYSTEM][name]["value"] == pytest.approx(metric["value"], abs=1e-4)
 
 
 def test_a_system_that_changes_lightness_is_measured_both_ways(

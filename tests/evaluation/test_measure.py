@@ -51,10 +51,6 @@ def test_own_metrics_are_of_the_images_of_each_category():
     assert result.rows["model"]["largest"] == pytest.approx(max(expected.values()), rel=1e-5)
 
 
-def test_without_images_there_are_no_rows():
-    assert evaluate_batches(Predicts([], _half), []).rows == {}
-
-
 def test_a_model_is_evaluated_on_the_test_split_of_a_folder(finished_run, photo_folder):
     result = evaluate(load_model(finished_run), photo_folder)
     assert result.images == 3

@@ -1,7 +1,7 @@
 """Plant the faults of the catalog one at a time and report those that no test detects.
 
     uv run python -m tests.faults                every fault
-    uv run python -m tests.faults --only ssim    those with this text in name or target
+    uv run python -m tests.faults --only psnr    those with this text in name or target
     uv run python -m tests.faults --list         the faults and their targets
 
 Importing torch and Lightning takes seconds, so this is done once and each fault gets a fork.

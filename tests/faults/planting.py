@@ -24,7 +24,7 @@ class Fault:
     """A possible mistake in the package.
 
     Attributes:
-        name: Of the fault, such as `ssim-wrong-range`.
+        name: Of the fault, such as `psnr-without-cap`.
         target: `package.module:function`, `:Class.method`, or `:` for the whole module; the
             scripts of benchmarks/ are in the package `benchmarks`.
         change: The change of the syntax tree.

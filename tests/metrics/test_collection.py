@@ -1,11 +1,8 @@
-import json
-from datetime import timedelta
 from unittest import mock
 
 import numpy as np
 import pytest
 import torch
-from torch import distributed, multiprocessing
 
 from lightning_colorize.metrics import colorization_metrics, per_image
 from lightning_colorize.metrics import image_pair as images_module
@@ -128,40 +125,3 @@ def test_autocast_and_precision_change_nothing(images):
     expected = computed([images])
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert computed([images]) == expected
-
-
-def measure_a_share(rank, address, shares):
-    """Join two processes, measure this one's batches and return what it computes, twice."""
-    distributed.init_process_group(
-        "gloo", init_method=address, rank=rank, world_size=2, timeout=timedelta(seconds=90)
-    )
-    metrics = colorization_metrics("val/")
-    for batch in shares[rank]:
-        metrics.update(*batch)
-    twice = [{name: value.item() for name, value in metrics.compute().items()} for _ in range(2)]
-    distributed.destroy_process_group()
-    return twice
-
-
-def measure_and_save(_, address, shares, path):
-    torch.set_num_threads(1)
-    path.write_text(json.dumps(measure_a_share(1, address, shares)))
-
-
-@pytest.mark.ddp
-def test_two_processes_equal_one(images, tmp_path):
-    # Shares of five and three images, in two batches and in one.
-    shares = [
-        [[tensor[:2] for tensor in images], [tensor[2:5] for tensor in images]],
-        [[tensor[5:] for tensor in images]],
-    ]
-    address, other_result = f"file://{tmp_path / 'rendezvous'}", tmp_path / "result.json"
-    # This process is rank 0, since starting processes is slow.
-    other = multiprocessing.spawn(
-        measure_and_save, args=(address, shares, other_result), nprocs=1, join=False
-    )
-    result = measure_a_share(0, address, shares)
-    other.join(timeout=60)
-    expected = pytest.approx(computed([images], "val/"), rel=1e-5)
-    assert result == [expected, expected]
-    assert json.loads(other_result.read_text()) == [expected, expected]

@@ -1,7 +1,7 @@
 """Distances between sets of features, and their extrapolation to infinitely many images.
 
-All functions take (rows, N, D): D features of N images for each row of a table. Image i is the same
-in all rows, and one row is the truth.
+`features` are (rows, N, D): D features of N images, at least 2, for each row of a table. Image i is
+the same in all rows. `true` is the index of the truth's row. `seed` draws the subsets of images.
 """
 
 import warnings
@@ -27,10 +27,6 @@ def frechet_distances(features: Tensor, true: int) -> np.ndarray:
     With factors C = F^T F, the last trace is the sum of the singular values of F1 F2^T. This way,
     the cost depends on the smaller of N and D, and the distance of a set from itself is 0;
     torchmetrics computes the eigenvalues of a DxD matrix for any N.
-
-    Args:
-        features: (rows, N, D), N at least 2.
-        true: Index of the truth.
     """
     features = features.double()
     means = features.mean(1)
@@ -48,11 +44,6 @@ def infinite_frechet_distances(features: Tensor, true: int, seed: int = 0) -> np
     The distance of N images is too large by about a multiple of 1/N: a line is fitted to it over
     1/N, on subsets of half to all of the images (Chong and Forsyth 2020, who keep the reference
     fixed; here each subset has the same images in all rows). nan for fewer than three images.
-
-    Args:
-        features: (rows, N, D).
-        true: Index of the truth.
-        seed: Seed of the subsets.
     """
     count = features.shape[1]
     sizes = np.unique(np.linspace(max(2, count / 2), count, SIZES).round().astype(int))
@@ -74,11 +65,6 @@ def kernel_distances(features: Tensor, true: int, seed: int = 0) -> np.ndarray:
 
     The estimator of torch-fidelity and torchmetrics, which is unbiased for two independent sets.
     Here the sets are paired, so the distance of the truth from itself is negative.
-
-    Args:
-        features: (rows, N, D).
-        true: Index of the truth.
-        seed: Seed of the subsets.
     """
     features = features.double()
     count = features.shape[1]
@@ -106,10 +92,6 @@ def paired_kernel_distances(features: Tensor, true: int) -> np.ndarray:
     The U-statistic (Gretton et al. 2012, lemma 6 and the equation after it): the mean over pairs
     of two different images, so that an image is never compared with itself in another row. It is 0
     for the truth.
-
-    Args:
-        features: (rows, N, D).
-        true: Index of the truth.
     """
     features = features.double()
     own = [_off_diagonal(row, row) for row in features]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +22,6 @@ from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.common.errors import UsageError, first_line
 from lightning_colorize.evaluation.pretrained import distances, networks
 from lightning_colorize.evaluation.pretrained.result import PretrainedResult, PretrainedValue
-from lightning_colorize.evaluation.pretrained.weights import from_hub, from_url
 from lightning_colorize.evaluation.statistics import mean_intervals
 from lightning_colorize.metrics.spec import Goal
 from lightning_colorize.networks.encoders.timm_backbone import require_model
@@ -37,32 +36,16 @@ Values = list[PretrainedValue]
 """By row."""
 
 
-@dataclass(frozen=True)
-class PretrainedMetric:
-    """A row of the table.
+class Reduction(NamedTuple):
+    """How features become values.
 
     Attributes:
-        name: Name on the command line.
-        title: Full name: metric, network, input.
-        goal: Direction of improvement.
-        network: Builds the network from a state dict. Metrics of the same network share its
-            features.
-        reduce: Turns features, (rows, N, D), and the index of the truth into values by row.
-        method: Description of `reduce`.
-        published: Finds or downloads the published weights; None if there are none.
-        hashes: Prefixes of the SHA-256 of the published weights; "" if unknown.
-        packages: The distributions on which its values depend.
+        values: Turns features, (rows, N, D), and the index of the truth into values by row.
+        method: Description.
     """
 
-    name: str
-    title: str
-    goal: Goal
-    network: Callable[[State], nn.Module]
-    reduce: Callable[[Tensor, int], Values]
+    values: Callable[[Tensor, int], Values]
     method: str
-    published: Callable[[], Path] | None
-    hashes: tuple[str, ...]
-    packages: tuple[str, ...]
 
 
 def _frechet(features: Tensor, true: int) -> Values:
@@ -97,115 +80,100 @@ def _cosine(features: Tensor, true: int) -> Values:
     return _mean(100 * F.cosine_similarity(features, features[true], dim=-1)[..., None], true)
 
 
-_FRECHET = (
+_FRECHET = Reduction(
+    _frechet,
     "infinite: a line over 1/N, "
-    f"{distances.SIZES} sizes of subsets from N/2 to N, {distances.DRAWS} of each, seed 0"
+    f"{distances.SIZES} sizes of subsets from N/2 to N, {distances.DRAWS} of each, seed 0",
 )
-_KERNEL = (
+_KERNEL = Reduction(
+    _kernel,
     f"{distances.SUBSETS} subsets of {distances.SUBSET_SIZE:,} images with seed 0, or one of all; "
-    "infinite: U-statistic, unbiased for pairs of images"
+    "infinite: U-statistic, unbiased for pairs of images",
 )
 _INTERVALS = "mean over images with its 95 % interval, 2,000 bootstrap samples"
-_FIDELITY = partial(
-    from_url,
-    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
-    "weights-inception-2015-12-05-6726825d.pth",
-)
+_MEAN, _COSINE = Reduction(_mean, _INTERVALS), Reduction(_cosine, _INTERVALS)
+
+
+@dataclass(frozen=True)
+class PretrainedMetric:
+    """A row of the table.
+
+    Attributes:
+        name: Name on the command line.
+        title: Full name: metric, network, input.
+        network: Builds the network from a state dict. Metrics of the same network share its
+            features.
+        packages: The distributions on which its values depend.
+        reduction: How its features become values.
+        published: Finds or downloads the published weights; None if there are none.
+        hashes: Prefixes of the SHA-256 of the published weights; "" if unknown.
+        goal: Direction of improvement.
+    """
+
+    name: str
+    title: str
+    network: Callable[[State], nn.Module]
+    packages: tuple[str, ...]
+    reduction: Reduction = _FRECHET
+    published: Callable[[], Path] | None = None
+    hashes: tuple[str, ...] = ("",)
+    goal: Goal = "min"
+
+
 _FIDELITY_INPUT = "Inception v3 of TensorFlow (torch-fidelity), 2,048 features of 299x299 pixels"
-_CLIP = "vit_base_patch16_clip_quickgelu_224.openai"
+_fidelity = partial(
+    PretrainedMetric,
+    network=networks.FidelityInception,
+    packages=("torch-fidelity", "torchmetrics"),
+    published=partial(
+        networks.from_url,
+        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+        "weights-inception-2015-12-05-6726825d.pth",
+    ),
+    hashes=("6726825d",),
+)
+_lpips = partial(PretrainedMetric, packages=("torchmetrics", "torchvision"), reduction=_MEAN)
 
 METRICS = (
-    PretrainedMetric(
-        "fid",
-        f"Frechet Inception distance (FID), {_FIDELITY_INPUT}",
-        "min",
-        networks.FidelityInception,
-        _frechet,
-        _FRECHET,
-        _FIDELITY,
-        ("6726825d",),
-        ("torch-fidelity", "torchmetrics"),
-    ),
-    PretrainedMetric(
-        "kid",
-        f"kernel Inception distance (KID), {_FIDELITY_INPUT}",
-        "min",
-        networks.FidelityInception,
-        _kernel,
-        _KERNEL,
-        _FIDELITY,
-        ("6726825d",),
-        ("torch-fidelity", "torchmetrics"),
-    ),
+    _fidelity("fid", f"Frechet Inception distance (FID), {_FIDELITY_INPUT}"),
+    _fidelity("kid", f"kernel Inception distance (KID), {_FIDELITY_INPUT}", reduction=_KERNEL),
     PretrainedMetric(
         "fid_torchvision",
         "Frechet distance, Inception v3 of torchvision, 2,048 features of 299x299 pixels scaled as "
         "by DDColor's code",
-        "min",
         networks.TorchvisionInception,
-        _frechet,
-        _FRECHET,
-        partial(from_url, Inception_V3_Weights.IMAGENET1K_V1.url),
-        ("0cc3c7bd", "1a9a5a14"),  # the same weights, stored again in 2021
-        ("torchvision",),
+        packages=("torchvision",),
+        published=partial(networks.from_url, Inception_V3_Weights.IMAGENET1K_V1.url),
+        hashes=("0cc3c7bd", "1a9a5a14"),  # the same weights, stored again in 2021
     ),
-    PretrainedMetric(
+    _lpips(
         "lpips_alex",
         "LPIPS 0.1, AlexNet of torchvision, images at their size",
-        "min",
         partial(networks.Lpips, "alex"),
-        _mean,
-        _INTERVALS,
-        partial(from_url, AlexNet_Weights.IMAGENET1K_V1.url),
-        ("7be5be79",),
-        ("torchmetrics", "torchvision"),
+        published=partial(networks.from_url, AlexNet_Weights.IMAGENET1K_V1.url),
+        hashes=("7be5be79",),
     ),
-    PretrainedMetric(
+    _lpips(
         "lpips_vgg",
         "LPIPS 0.1, VGG16 of torchvision, images at their size",
-        "min",
         partial(networks.Lpips, "vgg"),
-        _mean,
-        _INTERVALS,
-        partial(from_url, VGG16_Weights.IMAGENET1K_V1.url),
-        ("397923af",),
-        ("torchmetrics", "torchvision"),
+        published=partial(networks.from_url, VGG16_Weights.IMAGENET1K_V1.url),
+        hashes=("397923af",),
     ),
     PretrainedMetric(
         "clip_score",
         "CLIP score of image and true image, 100 times the cosine of the embeddings, ViT-B/16 of "
         "OpenAI in timm, images resized to 224x224 pixels",
-        "max",
-        partial(networks.TimmFeatures, _CLIP, head=True),
-        _cosine,
-        _INTERVALS,
-        partial(from_hub, "timm/vit_base_patch16_clip_224.openai", "model.safetensors"),
-        ("",),
-        ("timm",),
+        partial(networks.TimmFeatures, "vit_base_patch16_clip_quickgelu_224.openai", head=True),
+        packages=("timm",),
+        reduction=_COSINE,
+        published=partial(
+            networks.from_hub, "timm/vit_base_patch16_clip_224.openai", "model.safetensors"
+        ),
+        goal="max",
     ),
 )
-"""The metrics by name; others are Frechet distances of a timm model, see `frechet_of`."""
-
-
-def frechet_of(model: str) -> PretrainedMetric:
-    """Return the Frechet distance of a timm model's pooled features; not FID.
-
-    Raises:
-        ValueError: If timm has no such model.
-    """
-    require_model(model)
-    return PretrainedMetric(
-        f"{TIMM}{model}",
-        f"Frechet distance of the pooled features of timm's {model}, images resized to its size; "
-        "not FID",
-        "min",
-        partial(networks.TimmFeatures, model),
-        _frechet,
-        _FRECHET,
-        None,
-        ("",),
-        ("timm",),
-    )
+"""The metrics by name; `frechet:MODEL` is the Frechet distance of a timm model."""
 
 
 @dataclass
@@ -290,15 +258,23 @@ def _find(word: str) -> tuple[PretrainedMetric, Path | None]:
     name, sign, given = word.partition("=")
     file = expanded_path(given) if sign else None
     known = {metric.name: metric for metric in METRICS}
-    if name.startswith(TIMM):
+    if name in known:
+        metric = known[name]
+    elif name.startswith(TIMM):
+        model = name.removeprefix(TIMM)
         try:
-            metric = frechet_of(name.removeprefix(TIMM))
+            require_model(model)
         except ValueError as error:
             raise UsageError(f"--metric {word}: {error}") from None
         if file is None:
             raise UsageError(f"--metric {word}: add =WEIGHTS, a file with timm's state dict")
-    elif name in known:
-        metric = known[name]
+        metric = PretrainedMetric(
+            name,
+            f"Frechet distance of the pooled features of timm's {model}, images resized to its "
+            "size; not FID",
+            partial(networks.TimmFeatures, model),
+            packages=("timm",),
+        )
     else:
         raise UsageError(
             f"--metric {word}: unknown metric {name}; choose from {', '.join(known)} or "
@@ -341,7 +317,7 @@ def _result(
     if features.network is not None:
         stacked = torch.stack(features.images, dim=1)
         if stacked.isfinite().all():
-            values = metric.reduce(stacked, true)
+            values = metric.reduction.values(stacked, true)
         else:
             reason = "the network returns values that are not finite"
     other = features.sha256 is not None and not features.sha256.startswith(metric.hashes)
@@ -349,7 +325,7 @@ def _result(
         name=metric.name,
         title=metric.title + "; the weights are not the published ones" * other,
         goal=metric.goal,
-        method=metric.method,
+        method=metric.reduction.method,
         sha256=features.sha256,
         images=len(features.images) if values else None,
         rows=dict(zip(rows, values, strict=False)),

@@ -1,4 +1,4 @@
-"""Pretrained networks that measure images.
+"""Pretrained networks that measure images, and where their published weights are.
 
 Each is built from a state dict and called with images, (B, 3, H, W) in uint8, and the true image,
 (3, H, W) in uint8. It returns (B, D): features, or distances from the true image. All are in
@@ -7,17 +7,19 @@ evaluation mode and run in fp32.
 
 from functools import partial
 from io import BytesIO
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.hub import HASH_REGEX
 from torch.nn import functional as F
 from torchvision.models import inception_v3
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
 from lightning_colorize.networks.encoders.timm_backbone import load_whole
-from lightning_colorize.networks.encoders.weights import State
+from lightning_colorize.networks.encoders.weights import State, bounded_hub, bounded_sockets
 
 _SIDE = 299  # of Inception's input
 
@@ -125,3 +127,33 @@ class TimmFeatures(nn.Module):
         """Return the features, (B, D)."""
         features: Tensor = self.net(TF.normalize(self.resize(rgb) / 255, self.mean, self.std))
         return features
+
+
+def from_url(url: str) -> Path:
+    """Return a file from torch.hub's cache (below TORCH_HOME), downloading it if it is missing.
+
+    Raises:
+        OSError: If the server does not respond.
+        RuntimeError: If the file does not match the hash in its name.
+    """
+    file = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        stated = HASH_REGEX.search(file.name)
+        with bounded_sockets():
+            torch.hub.download_url_to_file(
+                url, str(file), stated and stated.group(1), progress=False
+            )
+    return file
+
+
+def from_hub(repository: str, name: str) -> Path:
+    """Return a file from the Hugging Face cache, downloading it if it is missing.
+
+    Raises:
+        Exception: Of several classes, if the hub does not respond.
+    """
+    from huggingface_hub import hf_hub_download
+
+    with bounded_hub():
+        return Path(hf_hub_download(repository, name))

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.power import TARGET
 from lightning_colorize.common.progress import progress
@@ -55,8 +54,6 @@ def write_comparison(plan: Plan, settings: Mapping[str, Sequence[str | None]]) -
     shown = progress(batches, -(-count // plan.batch_size), "comparing")
     measured = measure_systems(plan.systems, shown, plan.size, collector.add, plan.truth)
     collector.close()
-    if not measured.names:
-        raise UsageError(f"none of {count} images in {plan.data} can be read")
     for image, distance in zip(collector.images, measured.disagreement.tolist(), strict=True):
         image.disagreement = round(distance, 3)
     report = build_report(measured, plan.systems, plan.seed)

@@ -94,17 +94,10 @@ LOADING: Rows = {
         ),
     },
     "data/test_loader.py": {
-        "every-rank-same-images": ("data.order:AnyOrder.part", returns("slice(0, None, ranks)")),
         "epochs-not-shuffled": ("data.order:AnyOrder.shuffled", returns("np.arange(length)")),
         "resume-off-by-one": (
             "data.loader:ImageLoader.state_dict",
             swap("self._position", "self._position - 1"),
-        ),
-    },
-    "data/test_order.py": {
-        "ranks-share-a-shard-part": (
-            "data.order:ShardOrder.part",
-            returns("slice(0, (rank + 1) * length // ranks)"),
         ),
     },
     "data/test_splits.py": {
