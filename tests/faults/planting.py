@@ -101,21 +101,6 @@ def swap(old: str, new: str) -> Change:
     return change
 
 
-def constant(old: object, new: object) -> Change:
-    """Replace each occurrence of a constant by another."""
-
-    def change(node: ast.AST) -> bool:
-        count = 0
-        for child in ast.walk(node):
-            is_same = isinstance(child, ast.Constant) and type(child.value) is type(old)
-            if is_same and child.value == old:
-                child.value = new
-                count += 1
-        return count > 0
-
-    return change
-
-
 def calls(function: str, result: str) -> Change:
     """Replace each call of a function or method by an expression.
 

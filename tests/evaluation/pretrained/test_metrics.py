@@ -5,7 +5,7 @@ import torch
 
 from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.evaluation.pretrained import PretrainedMetrics, find_metrics, metrics
+from lightning_colorize.evaluation.pretrained import METRICS, PretrainedMetrics, find_metrics
 
 CPU = torch.device("cpu")
 PUBLISHED = "weights-inception-2015-12-05-6726825d.pth"
@@ -134,11 +134,11 @@ def test_an_image_too_small_ends_its_metric_only(resnet, pairs, tmp_path):
 
 
 def test_means_over_images_have_intervals():
-    values = torch.arange(8.0).view(2, 4, 1)
-    system, _ = metrics._mean(values, 1)
+    reduced = {metric.name: metric.reduction.values for metric in METRICS}
+    system, _ = reduced["lpips_alex"](torch.arange(8.0).view(2, 4, 1), 1)
     assert system.value == 1.5
     assert 0 <= system.low < 1.5 < system.high <= 3
     features = torch.tensor([[[1.0, 0.0], [3.0, 4.0]], [[2.0, 0.0], [4.0, 3.0]]])
-    system, truth = metrics._cosine(features, 1)
+    system, truth = reduced["clip_score"](features, 1)
     assert truth.value == pytest.approx(100)
     assert system.value == pytest.approx(98)

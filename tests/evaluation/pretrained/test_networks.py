@@ -20,15 +20,16 @@ class _Images(Dataset):
         return self.images[index]
 
 
-def _measure(inception, true, colored):
+def test_kid_is_that_of_torch_fidelity(inception, pairs, monkeypatch):
+    fidelity = pytest.importorskip("torch_fidelity")
+    extractor = fidelity.feature_extractor_inceptionv3.FeatureExtractorInceptionV3
+    monkeypatch.setattr(extractor, "INPUT_IMAGE_SIZE", 75)
+    true, colored = pairs(6)
     metrics = PretrainedMetrics(find_metrics([f"fid={inception}", f"kid={inception}"]), CPU)
     for pair in zip(true, colored, strict=True):
         metrics.update(torch.stack(pair), pair[0])
-    return metrics.compute(["truth", "system"], 0)
-
-
-def _measure_by_torch_fidelity(inception, true, colored, **wanted):
-    return pytest.importorskip("torch_fidelity").calculate_metrics(
+    fid, kid = metrics.compute(["truth", "system"], 0)
+    theirs = fidelity.calculate_metrics(
         input1=_Images(true),
         input2=_Images(colored),
         cuda=False,
@@ -39,20 +40,12 @@ def _measure_by_torch_fidelity(inception, true, colored, **wanted):
         cache=False,
         save_cpu_ram=True,
         verbose=False,
-        **wanted,
     )
-
-
-def test_kid_is_that_of_torch_fidelity(inception, pairs, monkeypatch):
-    extractor = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
-    monkeypatch.setattr(extractor.FeatureExtractorInceptionV3, "INPUT_IMAGE_SIZE", 75)
-    images = pairs(6)
-    fid, kid = _measure(inception, *images)
-    theirs = _measure_by_torch_fidelity(inception, *images)["kernel_inception_distance_mean"]
-    assert kid.rows["system"].value == pytest.approx(theirs, rel=1e-4)
+    expected = theirs["kernel_inception_distance_mean"]
+    assert kid.rows["system"].value == pytest.approx(expected, rel=1e-4)
     assert kid.rows["truth"].infinite == pytest.approx(0, abs=1e-9)
     assert fid.rows["truth"].value == pytest.approx(0, abs=1e-6)
-    assert fid.images == len(images[0])
+    assert fid.images == len(true)
     assert fid.sha256 == kid.sha256
 
 

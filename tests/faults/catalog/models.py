@@ -30,8 +30,6 @@ METRICS: Rows = {
             "metrics.formulas:ab_corr_over_images",
             swap("torch.minimum", "torch.maximum"),
         ),
-    },
-    "metrics/test_functional.py metrics/test_training.py metrics/test_collection.py": {
         "colorfulness-ratio-inverted": (
             "metrics.formulas:colorfulness_ratio_over_images",
             returns("values.mean(-1)[1] / values.mean(-1)[0].clamp(min=_COLORLESS)"),

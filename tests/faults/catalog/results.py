@@ -1,6 +1,6 @@
 """Faults of inference, evaluation, commands, sweeps and reports."""
 
-from faults.planting import Rows, calls, constant, returns, swap
+from faults.planting import Rows, calls, returns, swap
 
 COMMANDS: Rows = {
     "benchmarks/test_comparison.py": {
@@ -316,19 +316,19 @@ SWEEPS_AND_REPORTS: Rows = {
         ),
     },
     "reports/comparison/test_page.py::test_names_are_escaped": {
-        "names-become-markup": ("reports.kit.html:", constant(True, False)),
+        "names-become-markup": ("reports.kit.html:", swap("True", "False")),
     },
     "sweeps/test_study.py::test_invalid_storages": {
-        "password-shown": ("sweeps.storage:_open_database", constant(True, False)),
+        "password-shown": ("sweeps.storage:_open_database", swap("True", "False")),
     },
     "commands/test_dashboard.py::test_serves_a_study_until_interrupted": {
         "study-writable-in-the-dashboard": (
             "commands.dashboard:_guarded",
-            constant("HEAD", "DELETE"),
+            swap("'HEAD'", "'DELETE'"),
         ),
     },
     "inference/test_colorizer.py::test_files_that_are_no_checkpoint": {
-        "checkpoint-runs-code": ("models.checkpoint:read_checkpoint", constant(True, False)),
+        "checkpoint-runs-code": ("models.checkpoint:read_checkpoint", swap("True", "False")),
     },
     "models/test_model.py::test_a_file_builds_no_model_without_consent": {
         "models-built-without-consent": (
