@@ -10,7 +10,6 @@ from torch import Tensor
 from lightning_colorize.common.arguments import split_name
 from lightning_colorize.common.bundled import with_default
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.image_set import FileImages, ImageSet
 from lightning_colorize.data.sources import FolderSource, SourceError
 from lightning_colorize.data.sources.listing import list_images
@@ -20,6 +19,7 @@ from lightning_colorize.evaluation.data import (
     SplitName,
     count_trained,
     find_images,
+    whole_images,
 )
 from lightning_colorize.evaluation.systems import System
 from lightning_colorize.metrics import BASELINES
@@ -159,15 +159,8 @@ def trained_on(
 
 
 def colorless(images: ImageSet) -> bool:
-    """Return whether all images are grey; stops reading at the first that is not."""
-    for index in range(len(images)):
-        try:
-            rgb = images.read(index)
-        except ImageError:
-            continue
-        if not is_grey(rgb):
-            return False
-    return True
+    """Return whether all readable images are grey; stops reading at the first that is not."""
+    return all(is_grey(rgb) for _, rgb in whole_images(images))
 
 
 def is_grey(rgb: Tensor) -> bool:

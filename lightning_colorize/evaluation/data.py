@@ -31,8 +31,6 @@ from lightning_colorize.inference import TrainingData
 
 SplitName = Literal["train", "val", "test", "all"]
 
-_WHOLE = {"test": 1.0}
-
 
 @dataclass(frozen=True)
 class EvaluationImages:
@@ -104,7 +102,7 @@ def find_images(
     require_folder(folder, "evaluate", "--data")
     try:
         # Refused for a folder with splits; other errors occur again below.
-        whole = FolderSource(splits=_WHOLE).splits(folder)
+        whole = FolderSource(splits={"test": 1.0}).splits(folder)
     except SourceError:
         return _chosen(folder, FolderSource().splits(folder), split or default)
     if split is None or split == "all":

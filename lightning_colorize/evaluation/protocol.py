@@ -20,13 +20,6 @@ from lightning_colorize.data.decoding.files import ImageError, decode_image
 from lightning_colorize.data.image_set import FileImages, ImageSet
 from lightning_colorize.data.sources.listing import list_images
 
-_FOLDER = "protocol"
-_MODES = {
-    "bilinear": InterpolationMode.BILINEAR,
-    "bicubic": InterpolationMode.BICUBIC,
-    "lanczos": InterpolationMode.LANCZOS,
-}
-
 
 class Protocol(BaseModel):
     """How images are prepared as the truth that results are compared with.
@@ -72,7 +65,7 @@ class Protocol(BaseModel):
         """Prepare an image for comparison; (3, H, W), uint8, before and after."""
         if self.size is None or self.resampling == "none":
             return rgb
-        mode, side = _MODES[self.resampling], self.size
+        mode, side = InterpolationMode(self.resampling), self.size
         size = [side, side] if self.shape == "stretch" else [side]
         if self.resampling == "lanczos":  # torchvision supports it for Pillow images only
             resized = TF.pil_to_tensor(TF.resize(TF.to_pil_image(rgb), size, mode))
@@ -92,11 +85,11 @@ class Protocol(BaseModel):
         """
         if self.files is not None and self.count is not None:
             wanted = {self.files.format(number): None for number in range(1, self.count + 1)}
-            listed = [name for name in list_images(folder) if _base(name) in wanted]
-            found = {_base(name): name for name in listed}
-            if len(found) < len(listed):
-                twice = next(name for name in listed if found[_base(name)] != name)
-                raise UsageError(f"{folder} has {twice} and {found[_base(twice)]}; keep one")
+            found: dict[str, str] = {}
+            for name in list_images(folder):
+                base = name.rpartition("/")[2]
+                if base in wanted and found.setdefault(base, name) != name:
+                    raise UsageError(f"{folder} has {found[base]} and {name}; keep one")
             missing = [name for name in wanted if name not in found]
             if missing:
                 raise UsageError(
@@ -120,18 +113,14 @@ def read_protocol(name: str) -> Protocol:
     Raises:
         UsageError: If the protocol is unknown, or its file is invalid.
     """
-    given = Path(name)
-    path = given if given.suffix else bundled("experiments") / _FOLDER / f"{name}.yaml"
+    given, folder = Path(name), bundled("experiments") / "protocol"
+    path = given if given.suffix else folder / f"{name}.yaml"
     if not path.is_file():
-        known = sorted(file.stem for file in (bundled("experiments") / _FOLDER).glob("*.yaml"))
+        known = sorted(file.stem for file in folder.glob("*.yaml"))
         raise UsageError(
             f"unknown protocol {name}; give the path of a YAML file or {', '.join(known)}"
         )
     return read_described(path, Protocol, name=path.stem)
-
-
-def _base(name: str) -> str:
-    return name.rpartition("/")[2]
 
 
 class MeasuredImages(BaseModel):
