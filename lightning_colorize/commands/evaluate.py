@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -119,8 +120,8 @@ def _print(result: "Evaluation", parts: Sequence[str]) -> None:
         title = f"{name} ({result.counts[name]})"
         print_plain(console, metrics_table(rows, title, result.metrics))
         print(color_line(result.group_colors[name]))
-    title = "all" if result.groups else None
-    print_plain(console, metrics_table(result.rows, title, result.metrics))
+    whole = "all" if result.groups else None
+    print_plain(console, metrics_table(result.rows, whole, result.metrics))
     print(color_line(result.colors))
     for by in parts:
         if by != "folder":
@@ -153,8 +154,9 @@ def open_measured(
     if trained is None and path is not None and path.suffix in EXPORTED:
         lines.append("an exported model does not record its training data; these may be part of it")
     elif trained is None and loaded.data_root is not None:
-        root, data = Path(loaded.data_root).expanduser().resolve(), args.data.resolve()
-        if root.is_relative_to(data) or data.is_relative_to(root):
+        root = Path(os.path.expanduser(loaded.data_root))
+        there, here = root.resolve(), args.data.resolve()
+        if there.is_relative_to(here) or here.is_relative_to(there):
             split = "" if found.split == "all" else "this is fit's default split, and "
             lines.append(
                 f"{loaded.model} is not in a run folder, so its split of {root} is unknown: "
