@@ -30,7 +30,6 @@ from lightning_colorize.data.decoding.pillow_modes import (
     scaling_notes,
     to_srgb,
 )
-from lightning_colorize.data.decoding.png import ends_early
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -205,9 +204,25 @@ def decode_opened(image: Image.Image, data: bytes, min_side: int | None = None) 
             with suppress(RuntimeError):  # then Pillow reads it, or raises the reason
                 return upright(decode_jpegs([encoded])[0], orientation(image))
     pixels = from_pillow(image)
-    if image.format == "PNG" and ends_early(image, data):
+    if image.format == "PNG" and _ends_early(image, data):
         raise ValueError("truncated")
     return pixels
+
+
+def _ends_early(image: Image.Image, data: bytes) -> bool:
+    """Return whether the compressed pixels of a loaded PNG end before its last row.
+
+    Pillow takes a complete zlib stream for a complete image and leaves the missing rows black; on a
+    second canvas, they keep its color. Only an image that is interlaced or black at the bottom is
+    decoded again.
+    """
+    last_row = image.crop((0, image.height - 1, image.width, image.height))
+    if np.asarray(last_row).any() and not image.info.get("interlace"):
+        return False
+    again = Image.open(BytesIO(data), formats=("PNG",))
+    again.im = Image.new(again.mode, again.size, 1).im
+    again.load()
+    return again.tobytes() != image.tobytes()
 
 
 def from_pillow(image: Image.Image) -> Tensor:
