@@ -56,7 +56,7 @@ def measure(count, by_shards, output):
     order = ShardOrder(np.full(count // 500, 500), 8) if by_shards else AnyOrder()
     images = imagenet(count)
     loader = ImageLoader(
-        IndexReads(images, 1, random_crop=True, replace_corrupt=True),
+        IndexReads(images, 1, training=True),
         EpochBatches(count, BATCH, shuffle=True, order=order),
         CorruptImages(count, 0.0),
         seed_batches=True,

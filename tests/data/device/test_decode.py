@@ -55,18 +55,18 @@ def both(folder, names, draws=None, **options):
 
 KINDS = ["turned", "jpeg", "png", "text", "long", "adobe_cmyk_jpeg", "grey_jpeg", "cut"]
 KINDS += [*PLAIN[1:3], "thin_jpeg", "swapped_profile_jpeg", "rgba_png"]
-REPLACING = {"random_crop": True, "replace_corrupt": True}
+TRAINING = {"training": True}
 
 
 @pytest.mark.parametrize(
     ("names", "options", "shown"),
     [
-        (KINDS, {"random_crop": True}, [0, 1, 2, 4, 5, 6, 8, 9, 10, 11, 12]),
+        (KINDS, TRAINING, [0, 1, 2, 4, 4, 5, 6, 8, 8, 9, 10, 11, 12]),
         (["png"], {}, [0]),
         (["jpeg"], {}, [0]),
         (["text", "cut"], {}, []),
         (["long", "corrupt", "jpeg"], {}, [0, 2]),
-        (["corrupt", "long", "more_corrupt", "text", "jpeg"], REPLACING, [1, 1, 4, 4, 4]),
+        (["corrupt", "long", "more_corrupt", "text", "jpeg"], TRAINING, [1, 1, 4, 4, 4]),
     ],
     ids=["all kinds", "no file", "no pixels", "nothing", "left out", "replaced"],
 )
