@@ -25,6 +25,7 @@ _CHUNK = 32
 # Fewer images are read before worker processes would have started.
 _WORKERS_FROM = 256
 
+
 @dataclass(frozen=True)
 class Audit:
     """The findings of an audit; an image is named by its index.

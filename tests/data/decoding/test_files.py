@@ -1,6 +1,5 @@
 """Every kind of image against the written values or an independent reader."""
 
-import contextlib
 import ctypes
 import os
 import subprocess
@@ -64,7 +63,9 @@ def difference(image: torch.Tensor, expected: np.ndarray) -> int:
 def test_every_kind_is_read_as_written(images, tmp_path, kind, tolerance):
     path = tmp_path / "image"
     expected = images.write(kind, path)
-    assert difference(read_image(path), expected) <= tolerance
+    image = read_image(path)
+    assert difference(image, expected) <= tolerance
+    image.zero_()  # it is writable
     assert difference(read_image(path, min_side=48), expected) <= tolerance
     assert header_size(path) == expected.shape[:2]
 
@@ -79,15 +80,6 @@ def test_exif_orientation(images, tmp_path, format, orientation):
     assert np.abs(stored_upright - expected).max() <= 4, "the fixture disagrees with Pillow"
     assert difference(read_image(path), expected) <= 4
     assert header_size(path) == expected.shape[:2]
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_of_reduced_images(images, tmp_path, orientation):
-    path = tmp_path / "image.jpg"
-    expected = images.write_oriented(path, orientation, pixels=images.sample(240, 320))
-    image = read_image(path, min_side=60)
-    assert image.shape == (3, 60, 80)
-    assert difference(image, np.asarray(Image.fromarray(expected).reduce(4))) <= 4
 
 
 @pytest.mark.parametrize(
@@ -207,12 +199,7 @@ def test_truncated_jpegs_have_that_reason(images, tmp_path, min_side, missing):
 
 @pytest.mark.parametrize(
     ("kind", "reason"),
-    [
-        ("empty", "empty file"),
-        ("text", "not an image"),
-        ("bomb_jpeg", BOMB),
-        ("bomb_png", BOMB),
-    ],
+    [("empty", "empty file"), ("text", "not an image"), ("bomb_jpeg", BOMB), ("bomb_png", BOMB)],
 )
 @pytest.mark.parametrize("call", [read_image, header_size])
 def test_broken_files_have_a_reason(images, tmp_path, kind, reason, call):
@@ -252,43 +239,17 @@ def test_only_files_are_read(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "link.jpg").symlink_to("pipe.jpg")
     (tmp_path / "device.jpg").symlink_to("/dev/zero")
-    special = dict.fromkeys(("pipe.jpg", "link.jpg", "device.jpg"), "not a regular file")
-    for name, reason in {
-        **special,
-        "none.jpg": "No such file or directory",
-        "": "Is a directory",
-    }.items():
+    reasons = dict.fromkeys(("pipe.jpg", "link.jpg", "device.jpg"), "not a regular file")
+    reasons |= {"none.jpg": "No such file or directory", "": "Is a directory"}
+    for name, reason in reasons.items():
         with pytest.raises(ImageError, match=rf"{name}: {reason}$"):
             read_image(tmp_path / name)
 
 
-def test_damage_within_a_jpeg_is_tolerated(images, tmp_path):
-    path = tmp_path / "image.jpg"
-    images.write_jpeg_with_damaged_middle(path)
-    top = read_image(path)[:, :16]
-    assert difference(top, images.sample()[:16]) <= 4
-
-
-def test_random_damage_raises_image_errors_only(images, tmp_path):
-    rng = np.random.default_rng(0)
-    path = tmp_path / "image"
-    kinds = ("jpeg", "png", "tiff", "webp", "animated_gif", "rgb_float_tiff")
-    for kind in (*kinds, "swapped_profile_jpeg"):
-        whole = images.encoded(kind, path)
-        for _ in range(25):
-            damaged = np.frombuffer(whole, np.uint8).copy()
-            at = rng.integers(0, len(whole), 4)
-            damaged[at] = rng.integers(0, 256, 4)
-            path.write_bytes(damaged.tobytes())
-            with contextlib.suppress(ImageError):
-                image = read_image(path)
-                assert image.dtype == torch.uint8
-                assert image.shape[0] == 3
-
-
-def test_libjpeg_warnings_are_discarded(images, tmp_path, capfd):
+def test_damage_within_a_jpeg_is_tolerated_without_libjpeg_warnings(images, tmp_path, capfd):
     images.write_jpeg_with_damaged_middle(tmp_path / "image.jpg")
-    read_image(tmp_path / "image.jpg")
+    top = read_image(tmp_path / "image.jpg")[:, :16]
+    assert difference(top, images.sample()[:16]) <= 4
     ctypes.CDLL(None).perror(b"C's stderr is back")
     print("so is Python's", file=sys.stderr)
     lines = sorted(capfd.readouterr().err.splitlines())
@@ -338,13 +299,6 @@ def test_deep_values_are_scaled_without_clipping():
     assert scaled(np.float32([0, 100, 200])) == [0, 100, 200]
     assert scaled(np.int32([0, 257, 40000])) == [0, 1, 156]
     assert scaled(np.int32([0, 500_000, 2_000_000])) == [0, 64, 255]
-
-
-def test_images_are_writable(images, tmp_path):
-    for kind in ("jpeg", "png"):
-        path = tmp_path / kind
-        images.write(kind, path)
-        read_image(path).zero_()
 
 
 def test_pillow_reads_jpegs_without_torchvision(tmp_path, images, monkeypatch):
