@@ -22,6 +22,7 @@ from lightning_colorize.data.decoding.files import (
 )
 from lightning_colorize.data.decoding.photograph import read_photograph
 from lightning_colorize.data.decoding.pillow_modes import scale_to_eight_bits, srgb_transform
+from tests.data import images
 
 EXACT = [
     *("png", "bmp", "webp", "tiff", "grey_png", "one_bit_png", "one_pixel_png"),
@@ -60,7 +61,7 @@ def difference(image: torch.Tensor, expected: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize(("kind", "tolerance"), TOLERANCES.items())
-def test_every_kind_is_read_as_written(images, tmp_path, kind, tolerance):
+def test_every_kind_is_read_as_written(tmp_path, kind, tolerance):
     path = tmp_path / "image"
     expected = images.write(kind, path)
     image = read_image(path)
@@ -72,7 +73,7 @@ def test_every_kind_is_read_as_written(images, tmp_path, kind, tolerance):
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation(images, tmp_path, format, orientation):
+def test_exif_orientation(tmp_path, format, orientation):
     path = tmp_path / "image"
     expected = images.write_oriented(path, orientation, format)
     stored = Image.open(path)
@@ -94,7 +95,7 @@ def test_exif_orientation(images, tmp_path, format, orientation):
         ((3000, 1000), 1, (375, 125)),
     ],
 )
-def test_min_side_reduces_jpegs(images, tmp_path, size, min_side, expected):
+def test_min_side_reduces_jpegs(tmp_path, size, min_side, expected):
     path = tmp_path / "image.jpg"
     images.save(path, images.sample(*size), format="JPEG")
     image = read_image(path, min_side=min_side)
@@ -103,7 +104,7 @@ def test_min_side_reduces_jpegs(images, tmp_path, size, min_side, expected):
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
-def test_reduced_decoding_equals_decoding_and_reducing(images, tmp_path, options):
+def test_reduced_decoding_equals_decoding_and_reducing(tmp_path, options):
     path = tmp_path / "image.jpg"
     noise = np.random.default_rng(0).normal(0, 6, (800, 1200, 3))
     textured = (images.sample(800, 1200) + noise).clip(0, 255).astype(np.uint8)
@@ -116,7 +117,7 @@ def test_reduced_decoding_equals_decoding_and_reducing(images, tmp_path, options
     assert error.max() <= 12
 
 
-def test_grey_profile_of_transparent_images(images, tmp_path):
+def test_grey_profile_of_transparent_images(tmp_path):
     path = tmp_path / "image.png"
     grey, alpha = images.GREY, images.ALPHA
     profile = images.grey_profile(1.8)
@@ -126,13 +127,13 @@ def test_grey_profile_of_transparent_images(images, tmp_path):
     assert difference(read_image(path), expected) <= 2
 
 
-def test_profiles_are_converted_by_the_colorimetric_intent(images, tmp_path):
+def test_profiles_are_converted_by_the_colorimetric_intent(tmp_path):
     path = tmp_path / "image.png"
     images.save(path, images.GREY, format="PNG", icc_profile=images.profile_of_two_intents())
     assert difference(read_image(path), images.lightness_shows(images.GREY)) <= 4
 
 
-def test_srgb_profiles_are_decoded_by_torchvision(images, tmp_path, monkeypatch):
+def test_srgb_profiles_are_decoded_by_torchvision(tmp_path, monkeypatch):
     profile = images.srgb_profile()
     assert srgb_transform(profile, "RGB") is None
     assert srgb_transform(images.swapped_profile(), "RGB") is not None
@@ -142,7 +143,7 @@ def test_srgb_profiles_are_decoded_by_torchvision(images, tmp_path, monkeypatch)
     assert difference(read_image(path), images.sample()) <= 4
 
 
-def test_a_profile_for_another_mode_is_ignored(images, tmp_path):
+def test_a_profile_for_another_mode_is_ignored(tmp_path):
     path = tmp_path / "image.jpg"
     profile = images.swapped_profile()
     images.save(path, images.GREY, format="JPEG", quality=97, icc_profile=profile)
@@ -158,7 +159,7 @@ def test_a_profile_for_another_mode_is_ignored(images, tmp_path):
     ],
 )
 @pytest.mark.parametrize("share", [0.3, 0.85])
-def test_truncated_files_are_broken(images, tmp_path, kind, share):
+def test_truncated_files_are_broken(tmp_path, kind, share):
     path = tmp_path / "image"
     images.write_truncated(path, kind, share)
     with pytest.raises(ImageError):
@@ -168,7 +169,7 @@ def test_truncated_files_are_broken(images, tmp_path, kind, share):
 
 
 @pytest.mark.parametrize("interlaced", [False, True])
-def test_pngs_whose_pixels_end_early_are_truncated(images, tmp_path, interlaced):
+def test_pngs_whose_pixels_end_early_are_truncated(tmp_path, interlaced):
     path = tmp_path / "image.png"
     for missing in (1, 20):
         images.write_png(path, images.sample(), missing, interlaced)
@@ -189,7 +190,7 @@ def test_black_pngs_are_not_truncated(tmp_path, mode):
 
 @pytest.mark.parametrize("min_side", [None, 8])
 @pytest.mark.parametrize("missing", [2, 1000])
-def test_truncated_jpegs_have_that_reason(images, tmp_path, min_side, missing):
+def test_truncated_jpegs_have_that_reason(tmp_path, min_side, missing):
     """Without the end marker alone, and without pixels."""
     path = tmp_path / "image.jpg"
     path.write_bytes(images.encoded("jpeg", path)[:-missing])
@@ -202,7 +203,7 @@ def test_truncated_jpegs_have_that_reason(images, tmp_path, min_side, missing):
     [("empty", "empty file"), ("text", "not an image"), ("bomb_jpeg", BOMB), ("bomb_png", BOMB)],
 )
 @pytest.mark.parametrize("call", [read_image, header_size])
-def test_broken_files_have_a_reason(images, tmp_path, kind, reason, call):
+def test_broken_files_have_a_reason(tmp_path, kind, reason, call):
     path = tmp_path / "image.jpg"
     images.write(kind, path)
     with pytest.raises(ImageError) as caught:
@@ -226,7 +227,7 @@ def test_large_images_in_tiny_files_are_rejected_before_they_are_decoded(tmp_pat
 
 
 @pytest.mark.parametrize("kind", ["png", "rgb_float_tiff", "rgb16_planar_tiff"])
-def test_both_limits_hold_for_every_reader(images, tmp_path, monkeypatch, kind):
+def test_both_limits_hold_for_every_reader(tmp_path, monkeypatch, kind):
     data = images.encoded(kind, tmp_path / "image")
     monkeypatch.setattr(files, "_LARGE", 1000)
     with pytest.raises(ImageError, match=r"3,072 pixels in .* bytes, more than 0 for each"):
@@ -246,7 +247,7 @@ def test_only_files_are_read(tmp_path):
             read_image(tmp_path / name)
 
 
-def test_damage_within_a_jpeg_is_tolerated_without_libjpeg_warnings(images, tmp_path, capfd):
+def test_damage_within_a_jpeg_is_tolerated_without_libjpeg_warnings(tmp_path, capfd):
     images.write_jpeg_with_damaged_middle(tmp_path / "image.jpg")
     top = read_image(tmp_path / "image.jpg")[:, :16]
     assert difference(top, images.sample()[:16]) <= 4
@@ -257,7 +258,7 @@ def test_damage_within_a_jpeg_is_tolerated_without_libjpeg_warnings(images, tmp_
 
 
 @pytest.mark.slow
-def test_no_library_prints_warnings(images, tmp_path):
+def test_no_library_prints_warnings(tmp_path):
     """In another process, since pytest captures warnings."""
     for kind in ("jpeg_with_damaged_middle", "jpeg_with_damaged_exif", "text", "palette_alpha_png"):
         images.write(kind, tmp_path / kind)
@@ -301,7 +302,7 @@ def test_deep_values_are_scaled_without_clipping():
     assert scaled(np.int32([0, 500_000, 2_000_000])) == [0, 64, 255]
 
 
-def test_pillow_reads_jpegs_without_torchvision(tmp_path, images, monkeypatch):
+def test_pillow_reads_jpegs_without_torchvision(tmp_path, monkeypatch):
     path = tmp_path / "a.jpg"
     Image.fromarray(images.sample()).save(path, quality=95)
     usual = read_image(path)
@@ -311,7 +312,7 @@ def test_pillow_reads_jpegs_without_torchvision(tmp_path, images, monkeypatch):
     assert difference(usual, expected) <= 1
 
 
-def test_heic_is_read_with_its_extra(images, tmp_path, monkeypatch):
+def test_heic_is_read_with_its_extra(tmp_path, monkeypatch):
     path = tmp_path / "a.jpg"
     pillow_heif.from_pillow(Image.fromarray(images.sample())).save(path, quality=100)
     assert read_image(path).shape == torch.Size((3, *images.sample().shape[:2]))

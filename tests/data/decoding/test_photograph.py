@@ -18,6 +18,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
+from tests.data import images
 from tests.data.images import png_chunk, srgb_profile, swapped_profile, write_png
 
 # A nightly run raises it to 10000.
@@ -47,7 +48,7 @@ def _notes(data):
         (["animated_gif"], ["the first of several images"]),
     ],
 )
-def test_what_is_given_up_is_named(images, tmp_path, kinds, expected):
+def test_what_is_given_up_is_named(tmp_path, kinds, expected):
     for kind in kinds:
         assert _notes(images.encoded(kind, tmp_path / "image")) == expected, kind
 
@@ -64,7 +65,7 @@ def _pillow(values, form, **options):
     return file.getvalue()
 
 
-def test_depth_and_pages_of_seldom_formats_are_named(images):
+def test_depth_and_pages_of_seldom_formats_are_named():
     rgb = images.sample()
     deep = rgb.astype(np.uint16) * 257
     planes = np.moveaxis(deep, 2, 0)
@@ -141,7 +142,7 @@ def test_deep_and_transparent_images_are_upright(exif):
     assert photograph.rgb.shape == shallow.rgb.shape
 
 
-def test_transparency_keeps_the_colors_below_it(images, tmp_path):
+def test_transparency_keeps_the_colors_below_it(tmp_path):
     for kind in ("rgba_png", "la_png", "palette_alpha_png"):
         data = images.encoded(kind, tmp_path / "image")
         photograph = _read(data)
@@ -236,7 +237,7 @@ def test_values_that_are_no_colors_are_named(values, expected):
         ({b"tEXt": None}, []),
     ],
 )
-def test_a_gamma_that_is_not_that_of_srgb_is_named(images, chunks, expected):
+def test_a_gamma_that_is_not_that_of_srgb_is_named(chunks, expected):
     other = {b"sRGB": b"\0", b"tEXt": b"gamma\0dark"}
     content = [
         (kind, other[kind] if value is None else struct.pack(">I", value))
@@ -257,7 +258,7 @@ def test_over_white_at_sixteen_bits():
 @pytest.mark.parametrize(
     "count", [200, pytest.param(_MUTATIONS, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
 )
-def test_damaged_files_are_errors(images, tmp_path, count):
+def test_damaged_files_are_errors(tmp_path, count):
     """Neither a crash nor a long wait, nor much memory."""
     kinds = [
         *("jpeg", "png", "tiff", "webp", "animated_gif", "palette_alpha_png", "rgba_webp"),

@@ -15,6 +15,7 @@ from lightning_colorize.data.device.decode import DeviceDecoder, JpegDataset, re
 from lightning_colorize.data.image_set import ConcatImages, FileImages
 from lightning_colorize.data.module import ColorizationDataModule
 from tests.conftest import until
+from tests.data import images
 from tests.data.conftest import assert_same
 
 CPU = torch.device("cpu")
@@ -28,7 +29,7 @@ BROKEN = ["text", "cut", "corrupt", "more_corrupt"]
 
 
 @pytest.fixture
-def folder(tmp_path, images):
+def folder(tmp_path):
     """An image of every kind, plain and odd by turns, and broken ones."""
     for name in ("thin_jpeg", *PLAIN[:4], *ODD, "text"):
         images.write(name, tmp_path / name)
