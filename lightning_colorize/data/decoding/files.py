@@ -135,18 +135,9 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode_image(data: bytes, path: Path, min_side: int | None = None) -> Tensor:
-    """Decode the bytes of an image file of any kind, as `read_image` does.
+    """Decode the content of an image file as `read_image` does: (3, H, W), uint8, sRGB.
 
-    Args:
-        data: The content of the file.
-        path: The file, for messages.
-        min_side: Same as in `read_image`.
-
-    Returns:
-        (3, H, W), uint8, sRGB.
-
-    Raises:
-        ImageError: As `read_image` does, except for files that cannot be opened.
+    The path is for messages.
     """
     with named_errors(path), open_image(data, LIMITS) as image:
         return decode_opened(image, data, min_side)
