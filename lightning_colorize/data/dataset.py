@@ -148,9 +148,8 @@ class ImageDataset(Dataset[Item]):
     Args:
         images: The split's images.
         side: Height and width of the squares.
-        random_crop: Crop at a random position; otherwise at the center.
-        replace_corrupt: Replace a corrupt image by the next one, so that a training epoch keeps
-            its number of steps.
+        training: Crop at a random position, not at the center, and replace a corrupt image by the
+            next one, so that an epoch keeps its number of steps.
         resize: How an image becomes a square.
 
     Attributes:
@@ -160,25 +159,19 @@ class ImageDataset(Dataset[Item]):
     ships_pixels = True
 
     def __init__(
-        self,
-        images: ImageSet,
-        side: int,
-        random_crop: bool = False,
-        replace_corrupt: bool = False,
-        resize: Resize = "crop",
+        self, images: ImageSet, side: int, training: bool = False, resize: Resize = "crop"
     ) -> None:
         self.images = images
         self.side = side
+        self.training = training
         self.resize = resize
-        self.random_crop = random_crop
-        self.replace_corrupt = replace_corrupt
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
         index, draw = key
-        return self.at(index, draw / 2**32 if self.random_crop else 0.5)
+        return self.at(index, draw / 2**32 if self.training else 0.5)
 
     def at(self, index: int, position: float) -> Item:
         """Return an image or its replacement.
@@ -195,7 +188,7 @@ class ImageDataset(Dataset[Item]):
                 item = self._item(candidate, position)
             except ImageError as error:
                 corrupt.append(CorruptImage(self.images.name(candidate), error))
-                if not self.replace_corrupt:
+                if not self.training:
                     break
                 tried += error.leap
                 continue

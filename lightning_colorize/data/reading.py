@@ -65,11 +65,11 @@ def squares(
         UsageError: If the device is to decode and cannot.
     """
     if isinstance(images, DeviceImages):
-        placed = DeviceDataset(images, side, random_crop=training)
+        placed = DeviceDataset(images, side, training)
         return placed, placed.batches
-    decoded = ImageDataset(images, side, training, training, resize)
+    decoded = ImageDataset(images, side, training, resize)
     if decode == "device" and not isinstance(images, CachedImages):
         require_decoder(device)
-        encoded = JpegDataset(images, side, training, training, resize)
+        encoded = JpegDataset(images, side, training, resize)
         return encoded, DeviceDecoder(device, decoded).batches
     return decoded, iter

@@ -2,13 +2,11 @@
 
 import multiprocessing
 import signal
-from types import ModuleType
 
 import pytest
 import torch
 from pytorch_lightning import LightningModule
 
-from tests.data import images as odd_images
 from tests.tasks.conftest import make_trainer
 
 
@@ -57,12 +55,6 @@ def assert_same(batches, others):
     assert [batch.names for batch in batches] == [batch.names for batch in others]
     assert batches
     assert all(torch.equal(a.rgb, b.rgb) for a, b in zip(batches, others, strict=True))
-
-
-@pytest.fixture(scope="session")
-def images() -> ModuleType:
-    """The module that writes small odd images."""
-    return odd_images
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from PIL import Image, ImageCms
+from skimage.color import lab2rgb
 
 JPEG = {"format": "JPEG", "quality": 97, "subsampling": 0}
 
@@ -50,13 +51,10 @@ def cmyk_shows(ink: np.ndarray) -> np.ndarray:
 
 def lightness_shows(lightness: np.ndarray) -> np.ndarray:
     """Return the greys of L*, 0 to 255."""
-    level = lightness / 2.55
-    linear = np.where(level > 8, ((level + 16) / 116) ** 3, level / 903.3)
-    return as_rgb(srgb_encode(linear))
+    return (255 * lab2rgb(np.dstack([lightness / 2.55, *np.zeros((2, *lightness.shape))]))).round()
 
 
 def srgb_encode(linear: np.ndarray) -> np.ndarray:
-    linear = np.clip(linear, 0, 1)
     curve = np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
     return (255 * curve).round().astype(np.uint8)
 

@@ -65,17 +65,18 @@ def shards_of_a_manifest(photos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "reading",
+    ("form", "reading"),
     [
-        {"cache": "never"},
-        {"cache": "never", "num_workers": 2},
-        {"cache": "never", "decode": "device"},
-        {"cache": "always"},
-        {"cache": "device"},
+        (folder, {"cache": "always"}),
+        (shards, {"cache": "never"}),
+        (shards_of_a_manifest, {"cache": "never", "num_workers": 2}),
+        (manifest, {"cache": "never", "num_workers": 2}),
+        (manifest, {"cache": "never", "decode": "device"}),
+        (manifest, {"cache": "always"}),
+        (manifest, {"cache": "device"}),
     ],
     ids=str,
 )
-@pytest.mark.parametrize("form", [folder, manifest, shards, shards_of_a_manifest])
 def test_labels_and_texts_arrive(photos, tmp_path, form, reading):
     source, root = form(photos, tmp_path)
     data = ColorizationDataModule(

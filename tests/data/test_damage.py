@@ -27,6 +27,7 @@ def number(*values):
 @pytest.mark.parametrize("quality", [20, 50, 90])
 def test_jpeg_equals_pillow(quality):
     grey = (lightness(1, 64) * 2.55).round()
+    grey[..., :8, :8], grey[..., -8:, -8:] = 0, 255
     file = io.BytesIO()
     Image.fromarray(grey[0, 0].byte().numpy()).save(file, "JPEG", quality=quality)
     expected = torch.from_numpy(np.array(Image.open(file))).float()
@@ -45,11 +46,6 @@ def test_jpeg_of_each_image_has_its_quality_and_any_size():
         torch.testing.assert_close(both[index : index + 1], one)
     low, high = (both - L).square().mean(dim=(1, 2, 3))
     assert low > 3 * high
-
-
-def test_jpeg_preserves_black_and_white():
-    L = torch.tensor([0.0, 100.0]).view(2, 1, 1, 1).expand(2, 1, 16, 16)
-    torch.testing.assert_close(jpeg_compressed(L, number(50.0, 50.0)), L, atol=0.5, rtol=0)
 
 
 def test_blur_spreads_a_point_by_its_sigma():

@@ -63,7 +63,7 @@ def dataset(tmp_path):
 
 
 def test_training_crop_follows_the_draw(dataset):
-    training, evaluation = dataset([0], random_crop=True), dataset([0])
+    training, evaluation = dataset([0], training=True), dataset([0])
     draws = (0, 2**31, 2**32 - 1)
     assert [int(training[0, draw].rgb[0, 0, 0]) for draw in draws] == [0, 8, 16]
     assert [int(evaluation[0, draw].rgb[0, 0, 0]) for draw in draws] == [8, 8, 8]
@@ -79,8 +79,8 @@ def test_training_crop_follows_the_draw(dataset):
     ],
 )
 def test_corrupt_image_is_replaced_or_reported(dataset, numbers, index, replaces, read, corrupt):
-    images = dataset(numbers, replace_corrupt=replaces)
-    item = images[index, 0]
+    images = dataset(numbers, training=replaces)
+    item = images[index, 2**31]
     assert [(b.name, b.error.path.name) for b in item.corrupt] == [("None.png",) * 2] * corrupt
     if read is None:
         assert item.rgb is None

@@ -43,7 +43,7 @@ def make_loader(
 ):
     images = sampler.pop("images", None) or Numbered(count, broken)
     return ImageLoader(
-        ImageDataset(images, 4, random_crop=shuffle, replace_corrupt=shuffle),
+        ImageDataset(images, 4, training=shuffle),
         EpochBatches(count, batch_size, shuffle=shuffle, **sampler),
         CorruptImages(count, share, report),
         seed_batches=shuffle,

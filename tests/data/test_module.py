@@ -6,7 +6,7 @@ from PIL import Image
 from pytorch_lightning import Trainer
 from torchvision.transforms.v2 import functional as TF
 
-from lightning_colorize.color import ColorBatch, to_lab
+from lightning_colorize.color import to_lab
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.cache import CachedImages, bytes_needed
 from lightning_colorize.data.dataset import crop_square, resize_short_side
@@ -43,14 +43,11 @@ def test_training_augments_and_evaluation_does_not(photo_folder, tmp_path, preci
     for split in ("val", "test"):
         expected = plain(datamodule, split)
         batches = recorder.batches[split]
-        assert [n for batch in batches for n in batch.names] == list(expected)
+        assert names_in(batches) == list(expected)
         for batch in batches:
-            assert batch.L.dtype == batch.ab.dtype == torch.float32
-            for name, L, ab in zip(batch.names, batch.L, batch.ab, strict=True):
-                torch.testing.assert_close(L, expected[name][0])
-                torch.testing.assert_close(ab, expected[name][1])
+            for name, *both in zip(batch.names, batch.L, batch.ab, strict=True):
+                torch.testing.assert_close(both, [*expected[name]])  # the dtype too
     for batch in recorder.batches["train"]:
-        assert isinstance(batch, ColorBatch)
         assert batch.L.shape == (4, 1, 24, 24)
         assert batch.L.dtype == torch.float32
     # Mirrored: left and right are changed, so the plain image is nearer when mirrored back.
@@ -90,10 +87,6 @@ def test_stretching_shows_whole_images_in_every_split(photo_folder, tmp_path, re
         for batch in batches:
             for name, L in zip(batch.names, batch.L, strict=True):
                 torch.testing.assert_close(L, expected[name], atol=1e-3, rtol=0)
-    usual = data(photo_folder, cache="never")
-    usual.setup("fit")
-    cropped = plain(usual, "val")
-    assert max((cropped[name][0] - L).abs().max() for name, L in stretched("val").items()) > 5
 
 
 def test_plain_trainer(photo_folder, tmp_path):
@@ -103,8 +96,6 @@ def test_plain_trainer(photo_folder, tmp_path):
     recorder = Recorder()
     trainer = Trainer(accelerator="cpu", max_epochs=1, default_root_dir=tmp_path, logger=False)
     trainer.fit(recorder, datamodule)
-    trainer.validate(recorder, datamodule)
-    trainer.test(recorder, datamodule)
     predicted = trainer.predict(recorder, datamodule)
     expected = plain(datamodule, "test")
     assert [name for names, _ in predicted for name in names] == list(expected)

@@ -11,8 +11,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from lightning_colorize.color import to_lab
 from lightning_colorize.data.dataset import limit_length, resize_short_side
-from lightning_colorize.data.decoding.files import ImageError, decode_image, read_header
-from lightning_colorize.data.image_set import ImageSet
+from lightning_colorize.data.decoding.files import decode_image, read_header
 
 SIDE = 48
 """Height and width of a thumbnail."""
@@ -50,21 +49,15 @@ FEATURES = np.dtype(
 _FEATURE_SIDE = 128
 
 
-def audit_image(images: ImageSet, index: int) -> tuple[np.ndarray, ImageError | None]:
-    """Read an image once and compute its features.
+def audit_image(data: bytes, path: Path) -> np.ndarray:
+    """Compute the features of the bytes of an image file: () of `FEATURES`.
 
-    Returns:
-        A record, () of `FEATURES`, and the error of a broken image.
+    Raises:
+        ImageError: If the image is broken.
     """
     features = np.zeros((), dtype=FEATURES)
-    try:
-        data = images.encoded(index)
-        assert data is not None
-        path = Path(images.name(index))
-        header = read_header(data, path)
-        rgb = limit_length(decode_image(data, path, _FEATURE_SIDE))
-    except ImageError as error:
-        return features, error
+    header = read_header(data, path)
+    rgb = limit_length(decode_image(data, path, _FEATURE_SIDE))
     rgb = resize_short_side(rgb, min(_FEATURE_SIDE, *rgb.shape[1:]))
     features["digest"] = blake2b(data, digest_size=16).digest()
     features["bytes"] = len(data)
@@ -74,7 +67,7 @@ def audit_image(images: ImageSet, index: int) -> tuple[np.ndarray, ImageError | 
     grey = TF.rgb_to_grayscale(rgb)
     features["thumbnail"] = thumbnail(grey)
     features["border"] = border(grey[0].numpy())
-    return features, None
+    return features
 
 
 def grey_chroma(rgb: Tensor) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,6 @@ from lightning_colorize.data.splits import SPLIT_NAMES
 _CHUNK = 32
 # Fewer images are read before worker processes would have started.
 _WORKERS_FROM = 256
-
-_Audited = tuple[np.ndarray, ImageError | None]
 
 
 @dataclass(frozen=True)
@@ -82,10 +81,11 @@ def audit(splits: Splits, min_side: int) -> Audit:
             raise UsageError("audit reads image files, and these images are not files")
     features = np.zeros(len(images), dtype=FEATURES)
     broken: dict[int, ImageError] = {}
-    for index, (own, error) in enumerate(progress(_audited(images), len(images), "auditing")):
-        features[index] = own
-        if error is not None:
-            broken[index] = error
+    for index, result in enumerate(progress(_audited(images), len(images), "auditing")):
+        if isinstance(result, ImageError):
+            broken[index] = result
+        else:
+            features[index] = result
     indices = np.arange(len(parts), dtype=np.uint8)
     indices = np.repeat(indices, [len(part) for part in parts.values()])
     whole = features["bytes"] > 0
@@ -146,8 +146,8 @@ def _faults(found: Audit) -> Iterator[tuple[int, str]]:
             yield index, f"{kind} of {found.images.name(other)} ({found.split(other)})"
 
 
-def _audited(images: ImageSet) -> Iterator[_Audited]:
-    """Yield the features and the error of each image, in order."""
+def _audited(images: ImageSet) -> Iterator[np.ndarray | ImageError]:
+    """Yield the features of each image or the error of a broken one, in order."""
     chunks: DataLoader[Any] = DataLoader(
         range(len(images)),  # type: ignore[arg-type]
         _CHUNK,
@@ -159,5 +159,14 @@ def _audited(images: ImageSet) -> Iterator[_Audited]:
         yield from chunk
 
 
-def _audit_chunk(images: ImageSet, indices: list[int]) -> list[_Audited]:
-    return [audit_image(images, index) for index in indices]
+def _audit_chunk(images: ImageSet, indices: list[int]) -> list[np.ndarray | ImageError]:
+    return [_audit_one(images, index) for index in indices]
+
+
+def _audit_one(images: ImageSet, index: int) -> np.ndarray | ImageError:
+    try:
+        data = images.encoded(index)
+        assert data is not None
+        return audit_image(data, Path(images.name(index)))
+    except ImageError as error:
+        return error

@@ -210,16 +210,11 @@ def _best(pairs: np.ndarray, cosines: np.ndarray) -> np.ndarray:
 def _bases() -> Tensor:
     """Return the cosines of a window, (5, 8, 48): the transform of its bilinear enlargement."""
     transform = dct(np.eye(SIDE), axis=0, norm="ortho")[:8]
-    pixel = np.arange(SIDE)
-    windows = [
-        np.stack(
-            [
-                np.interp((pixel + 0.5) * (1 - a - b) + SIDE * a - 0.5, pixel, row)
-                for row in np.eye(SIDE)
-            ]
-        )
-        for a, b in _CUTS
-    ]
+    pixels = np.arange(SIDE)
+    windows = []
+    for start, end in _CUTS:
+        places = (pixels + 0.5) * (1 - start - end) + SIDE * start - 0.5
+        windows.append([np.interp(places, pixels, row) for row in np.eye(SIDE)])
     return torch.from_numpy(transform @ np.array(windows).mT).float()
 
 

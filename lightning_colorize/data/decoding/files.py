@@ -30,7 +30,6 @@ from lightning_colorize.data.decoding.pillow_modes import (
     scaling_notes,
     to_srgb,
 )
-from lightning_colorize.data.decoding.png import ends_early
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -136,18 +135,9 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode_image(data: bytes, path: Path, min_side: int | None = None) -> Tensor:
-    """Decode the bytes of an image file of any kind, as `read_image` does.
+    """Decode the content of an image file as `read_image` does: (3, H, W), uint8, sRGB.
 
-    Args:
-        data: The content of the file.
-        path: The file, for messages.
-        min_side: Same as in `read_image`.
-
-    Returns:
-        (3, H, W), uint8, sRGB.
-
-    Raises:
-        ImageError: As `read_image` does, except for files that cannot be opened.
+    The path is for messages.
     """
     with named_errors(path), open_image(data, LIMITS) as image:
         return decode_opened(image, data, min_side)
@@ -205,9 +195,25 @@ def decode_opened(image: Image.Image, data: bytes, min_side: int | None = None) 
             with suppress(RuntimeError):  # then Pillow reads it, or raises the reason
                 return upright(decode_jpegs([encoded])[0], orientation(image))
     pixels = from_pillow(image)
-    if image.format == "PNG" and ends_early(image, data):
+    if image.format == "PNG" and _ends_early(image, data):
         raise ValueError("truncated")
     return pixels
+
+
+def _ends_early(image: Image.Image, data: bytes) -> bool:
+    """Return whether the compressed pixels of a loaded PNG end before its last row.
+
+    Pillow takes a complete zlib stream for a complete image and leaves the missing rows black; on a
+    second canvas, they keep its color. Only an image that is interlaced or black at the bottom is
+    decoded again.
+    """
+    last_row = image.crop((0, image.height - 1, image.width, image.height))
+    if np.asarray(last_row).any() and not image.info.get("interlace"):
+        return False
+    again = Image.open(BytesIO(data), formats=("PNG",))
+    again.im = Image.new(again.mode, again.size, 1).im
+    again.load()
+    return again.tobytes() != image.tobytes()
 
 
 def from_pillow(image: Image.Image) -> Tensor:

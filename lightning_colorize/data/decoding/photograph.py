@@ -29,7 +29,6 @@ from lightning_colorize.data.decoding.pillow_modes import (
     srgb_transform,
     to_srgb,
 )
-from lightning_colorize.data.decoding.png import sixteen_bits
 
 _SAME_GAMMA = 0.05  # relative to sRGB's
 
@@ -161,7 +160,7 @@ def _read_deep(image: Image.Image, data: bytes, limits: Limits) -> Tensor | None
         if is_grey:
             values = _read_deep_grey(image)[None]
         elif image.format == "PNG":
-            values = np.moveaxis(sixteen_bits(image, open_image(data, limits)), -1, 0)
+            values = np.moveaxis(_read_deep_png(image, open_image(data, limits)), -1, 0)
         else:
             values, exif = _read_deep_tiff(data)
     except Exception:  # nearly any class; the image is read at 8 bits
@@ -187,6 +186,24 @@ def _read_deep_grey(image: Image.Image) -> np.ndarray:
     if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:  # white is zero
         np.subtract(65535, scaled, out=scaled)
     return scaled
+
+
+def _read_deep_png(image: Image.Image, again: Image.Image) -> np.ndarray:
+    """Return (H, W, channels), uint16, of a PNG whose color Pillow reduces to 8 bits.
+
+    torchvision keeps 16 bits too, but libpng's errors crash its process.
+
+    Args:
+        image: The image, whose 8 bits are the upper bytes.
+        again: The same image, not loaded: read as little-endian, its 8 bits are the lower bytes.
+    """
+    (tile,) = again.tile  # type: ignore[attr-defined]
+    if tile.args == "LA;16B":  # four bytes a pixel
+        again.tile = [tile._replace(args="RGBA")]  # type: ignore[attr-defined]
+        return np.asarray(again).view(">u2").astype(np.uint16)
+    again.tile = [tile._replace(args=tile.args.replace("16B", "16L"))]  # type: ignore[attr-defined]
+    values: np.ndarray = np.asarray(image) * np.uint16(256) + np.asarray(again)
+    return values
 
 
 def _read_deep_tiff(data: bytes) -> tuple[np.ndarray, int]:

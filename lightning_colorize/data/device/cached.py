@@ -107,7 +107,7 @@ class DeviceDataset(ImageDataset):
 
     def __getitems__(self, keys: list[tuple[int, int]]) -> list[tuple[int, float]]:
         """Return index and crop position of a batch; torch's DataLoader prefers this to items."""
-        return [(index, draw / 2**32 if self.random_crop else 0.5) for index, draw in keys]
+        return [(index, draw / 2**32 if self.training else 0.5) for index, draw in keys]
 
     def collate(self, items: list[tuple[int, float]]) -> list[tuple[int, float]]:  # type: ignore[override]
         """Return the batch unchanged."""

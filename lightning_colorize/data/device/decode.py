@@ -149,7 +149,7 @@ class DeviceDecoder:
                     whole[row] = image
                     continue
                 corrupt.append(CorruptImage(name, image))
-                if self.dataset.replace_corrupt:
+                if self.dataset.training:
                     item = self.dataset.at(indices[row] + 1, batch.jpegs[row].position)
                     corrupt += item.corrupt
                     if item.rgb is not None:

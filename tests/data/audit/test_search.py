@@ -3,14 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from lightning_colorize.data.audit import duplicates, search
 from lightning_colorize.data.audit.duplicates import find_duplicates
-from lightning_colorize.data.audit.features import FEATURES, border, thumbnail
+from lightning_colorize.data.audit.features import audit_image, border
 from lightning_colorize.data.audit.search import find_near
-from lightning_colorize.data.decoding.files import decode_image
 
 
 def cropped(image, left, top, right, bottom):
@@ -50,7 +48,7 @@ COPIES = {
     "turned by 90": lambda image: image.transpose(TRANSPOSE.ROTATE_90),
     "turned by 180": lambda image: image.transpose(TRANSPOSE.ROTATE_180),
     "turned by 270": lambda image: image.transpose(TRANSPOSE.ROTATE_270),
-    "white border": lambda image: ImageOps.expand(image, image.width // 7, "white"),
+    "white border": lambda image: ImageOps.expand(image, image.width // 8, "white"),
     "black border": lambda image: ImageOps.expand(image, image.width // 12, "black"),
     "half, cropped 3 %": lambda image: half(cropped(image, 0.03, 0.03, 0.03, 0.03)),
 }
@@ -58,16 +56,12 @@ COPIES = {
 
 def features_of(images, quality=60):
     """Return the features of PIL images, stored as JPEG."""
-    features = np.zeros(len(images), dtype=FEATURES)
-    for number, (row, image) in enumerate(zip(features, images, strict=True)):
-        file = io.BytesIO()
-        image.save(file, "JPEG", quality=quality)
-        rgb = decode_image(file.getvalue(), Path("image.jpg"), 128).float()
-        grey = rgb.mean(0, keepdim=True).round().to(torch.uint8)
-        row["thumbnail"], row["border"] = thumbnail(grey), border(grey[0].numpy())
-        row["digest"], row["bytes"] = str(number), len(file.getvalue())
-        row["height"], row["width"] = image.height, image.width
-    return features
+
+    def audited(image):
+        image.save(file := io.BytesIO(), "JPEG", quality=quality)
+        return audit_image(file.getvalue(), Path("image.jpg"))
+
+    return np.stack([audited(image) for image in images])
 
 
 def groups_of(features):

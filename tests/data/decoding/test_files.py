@@ -1,6 +1,5 @@
 """Every kind of image against the written values or an independent reader."""
 
-import contextlib
 import ctypes
 import os
 import subprocess
@@ -23,6 +22,7 @@ from lightning_colorize.data.decoding.files import (
 )
 from lightning_colorize.data.decoding.photograph import read_photograph
 from lightning_colorize.data.decoding.pillow_modes import scale_to_eight_bits, srgb_transform
+from tests.data import images
 
 EXACT = [
     *("png", "bmp", "webp", "tiff", "grey_png", "one_bit_png", "one_pixel_png"),
@@ -61,17 +61,19 @@ def difference(image: torch.Tensor, expected: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize(("kind", "tolerance"), TOLERANCES.items())
-def test_every_kind_is_read_as_written(images, tmp_path, kind, tolerance):
+def test_every_kind_is_read_as_written(tmp_path, kind, tolerance):
     path = tmp_path / "image"
     expected = images.write(kind, path)
-    assert difference(read_image(path), expected) <= tolerance
+    image = read_image(path)
+    assert difference(image, expected) <= tolerance
+    image.zero_()  # it is writable
     assert difference(read_image(path, min_side=48), expected) <= tolerance
     assert header_size(path) == expected.shape[:2]
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation(images, tmp_path, format, orientation):
+def test_exif_orientation(tmp_path, format, orientation):
     path = tmp_path / "image"
     expected = images.write_oriented(path, orientation, format)
     stored = Image.open(path)
@@ -79,15 +81,6 @@ def test_exif_orientation(images, tmp_path, format, orientation):
     assert np.abs(stored_upright - expected).max() <= 4, "the fixture disagrees with Pillow"
     assert difference(read_image(path), expected) <= 4
     assert header_size(path) == expected.shape[:2]
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_of_reduced_images(images, tmp_path, orientation):
-    path = tmp_path / "image.jpg"
-    expected = images.write_oriented(path, orientation, pixels=images.sample(240, 320))
-    image = read_image(path, min_side=60)
-    assert image.shape == (3, 60, 80)
-    assert difference(image, np.asarray(Image.fromarray(expected).reduce(4))) <= 4
 
 
 @pytest.mark.parametrize(
@@ -102,7 +95,7 @@ def test_exif_orientation_of_reduced_images(images, tmp_path, orientation):
         ((3000, 1000), 1, (375, 125)),
     ],
 )
-def test_min_side_reduces_jpegs(images, tmp_path, size, min_side, expected):
+def test_min_side_reduces_jpegs(tmp_path, size, min_side, expected):
     path = tmp_path / "image.jpg"
     images.save(path, images.sample(*size), format="JPEG")
     image = read_image(path, min_side=min_side)
@@ -111,7 +104,7 @@ def test_min_side_reduces_jpegs(images, tmp_path, size, min_side, expected):
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
-def test_reduced_decoding_equals_decoding_and_reducing(images, tmp_path, options):
+def test_reduced_decoding_equals_decoding_and_reducing(tmp_path, options):
     path = tmp_path / "image.jpg"
     noise = np.random.default_rng(0).normal(0, 6, (800, 1200, 3))
     textured = (images.sample(800, 1200) + noise).clip(0, 255).astype(np.uint8)
@@ -124,7 +117,7 @@ def test_reduced_decoding_equals_decoding_and_reducing(images, tmp_path, options
     assert error.max() <= 12
 
 
-def test_grey_profile_of_transparent_images(images, tmp_path):
+def test_grey_profile_of_transparent_images(tmp_path):
     path = tmp_path / "image.png"
     grey, alpha = images.GREY, images.ALPHA
     profile = images.grey_profile(1.8)
@@ -134,13 +127,13 @@ def test_grey_profile_of_transparent_images(images, tmp_path):
     assert difference(read_image(path), expected) <= 2
 
 
-def test_profiles_are_converted_by_the_colorimetric_intent(images, tmp_path):
+def test_profiles_are_converted_by_the_colorimetric_intent(tmp_path):
     path = tmp_path / "image.png"
     images.save(path, images.GREY, format="PNG", icc_profile=images.profile_of_two_intents())
     assert difference(read_image(path), images.lightness_shows(images.GREY)) <= 4
 
 
-def test_srgb_profiles_are_decoded_by_torchvision(images, tmp_path, monkeypatch):
+def test_srgb_profiles_are_decoded_by_torchvision(tmp_path, monkeypatch):
     profile = images.srgb_profile()
     assert srgb_transform(profile, "RGB") is None
     assert srgb_transform(images.swapped_profile(), "RGB") is not None
@@ -150,7 +143,7 @@ def test_srgb_profiles_are_decoded_by_torchvision(images, tmp_path, monkeypatch)
     assert difference(read_image(path), images.sample()) <= 4
 
 
-def test_a_profile_for_another_mode_is_ignored(images, tmp_path):
+def test_a_profile_for_another_mode_is_ignored(tmp_path):
     path = tmp_path / "image.jpg"
     profile = images.swapped_profile()
     images.save(path, images.GREY, format="JPEG", quality=97, icc_profile=profile)
@@ -166,7 +159,7 @@ def test_a_profile_for_another_mode_is_ignored(images, tmp_path):
     ],
 )
 @pytest.mark.parametrize("share", [0.3, 0.85])
-def test_truncated_files_are_broken(images, tmp_path, kind, share):
+def test_truncated_files_are_broken(tmp_path, kind, share):
     path = tmp_path / "image"
     images.write_truncated(path, kind, share)
     with pytest.raises(ImageError):
@@ -176,7 +169,7 @@ def test_truncated_files_are_broken(images, tmp_path, kind, share):
 
 
 @pytest.mark.parametrize("interlaced", [False, True])
-def test_pngs_whose_pixels_end_early_are_truncated(images, tmp_path, interlaced):
+def test_pngs_whose_pixels_end_early_are_truncated(tmp_path, interlaced):
     path = tmp_path / "image.png"
     for missing in (1, 20):
         images.write_png(path, images.sample(), missing, interlaced)
@@ -197,7 +190,7 @@ def test_black_pngs_are_not_truncated(tmp_path, mode):
 
 @pytest.mark.parametrize("min_side", [None, 8])
 @pytest.mark.parametrize("missing", [2, 1000])
-def test_truncated_jpegs_have_that_reason(images, tmp_path, min_side, missing):
+def test_truncated_jpegs_have_that_reason(tmp_path, min_side, missing):
     """Without the end marker alone, and without pixels."""
     path = tmp_path / "image.jpg"
     path.write_bytes(images.encoded("jpeg", path)[:-missing])
@@ -207,15 +200,10 @@ def test_truncated_jpegs_have_that_reason(images, tmp_path, min_side, missing):
 
 @pytest.mark.parametrize(
     ("kind", "reason"),
-    [
-        ("empty", "empty file"),
-        ("text", "not an image"),
-        ("bomb_jpeg", BOMB),
-        ("bomb_png", BOMB),
-    ],
+    [("empty", "empty file"), ("text", "not an image"), ("bomb_jpeg", BOMB), ("bomb_png", BOMB)],
 )
 @pytest.mark.parametrize("call", [read_image, header_size])
-def test_broken_files_have_a_reason(images, tmp_path, kind, reason, call):
+def test_broken_files_have_a_reason(tmp_path, kind, reason, call):
     path = tmp_path / "image.jpg"
     images.write(kind, path)
     with pytest.raises(ImageError) as caught:
@@ -239,7 +227,7 @@ def test_large_images_in_tiny_files_are_rejected_before_they_are_decoded(tmp_pat
 
 
 @pytest.mark.parametrize("kind", ["png", "rgb_float_tiff", "rgb16_planar_tiff"])
-def test_both_limits_hold_for_every_reader(images, tmp_path, monkeypatch, kind):
+def test_both_limits_hold_for_every_reader(tmp_path, monkeypatch, kind):
     data = images.encoded(kind, tmp_path / "image")
     monkeypatch.setattr(files, "_LARGE", 1000)
     with pytest.raises(ImageError, match=r"3,072 pixels in .* bytes, more than 0 for each"):
@@ -252,43 +240,17 @@ def test_only_files_are_read(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "link.jpg").symlink_to("pipe.jpg")
     (tmp_path / "device.jpg").symlink_to("/dev/zero")
-    special = dict.fromkeys(("pipe.jpg", "link.jpg", "device.jpg"), "not a regular file")
-    for name, reason in {
-        **special,
-        "none.jpg": "No such file or directory",
-        "": "Is a directory",
-    }.items():
+    reasons = dict.fromkeys(("pipe.jpg", "link.jpg", "device.jpg"), "not a regular file")
+    reasons |= {"none.jpg": "No such file or directory", "": "Is a directory"}
+    for name, reason in reasons.items():
         with pytest.raises(ImageError, match=rf"{name}: {reason}$"):
             read_image(tmp_path / name)
 
 
-def test_damage_within_a_jpeg_is_tolerated(images, tmp_path):
-    path = tmp_path / "image.jpg"
-    images.write_jpeg_with_damaged_middle(path)
-    top = read_image(path)[:, :16]
-    assert difference(top, images.sample()[:16]) <= 4
-
-
-def test_random_damage_raises_image_errors_only(images, tmp_path):
-    rng = np.random.default_rng(0)
-    path = tmp_path / "image"
-    kinds = ("jpeg", "png", "tiff", "webp", "animated_gif", "rgb_float_tiff")
-    for kind in (*kinds, "swapped_profile_jpeg"):
-        whole = images.encoded(kind, path)
-        for _ in range(25):
-            damaged = np.frombuffer(whole, np.uint8).copy()
-            at = rng.integers(0, len(whole), 4)
-            damaged[at] = rng.integers(0, 256, 4)
-            path.write_bytes(damaged.tobytes())
-            with contextlib.suppress(ImageError):
-                image = read_image(path)
-                assert image.dtype == torch.uint8
-                assert image.shape[0] == 3
-
-
-def test_libjpeg_warnings_are_discarded(images, tmp_path, capfd):
+def test_damage_within_a_jpeg_is_tolerated_without_libjpeg_warnings(tmp_path, capfd):
     images.write_jpeg_with_damaged_middle(tmp_path / "image.jpg")
-    read_image(tmp_path / "image.jpg")
+    top = read_image(tmp_path / "image.jpg")[:, :16]
+    assert difference(top, images.sample()[:16]) <= 4
     ctypes.CDLL(None).perror(b"C's stderr is back")
     print("so is Python's", file=sys.stderr)
     lines = sorted(capfd.readouterr().err.splitlines())
@@ -296,7 +258,7 @@ def test_libjpeg_warnings_are_discarded(images, tmp_path, capfd):
 
 
 @pytest.mark.slow
-def test_no_library_prints_warnings(images, tmp_path):
+def test_no_library_prints_warnings(tmp_path):
     """In another process, since pytest captures warnings."""
     for kind in ("jpeg_with_damaged_middle", "jpeg_with_damaged_exif", "text", "palette_alpha_png"):
         images.write(kind, tmp_path / kind)
@@ -340,14 +302,7 @@ def test_deep_values_are_scaled_without_clipping():
     assert scaled(np.int32([0, 500_000, 2_000_000])) == [0, 64, 255]
 
 
-def test_images_are_writable(images, tmp_path):
-    for kind in ("jpeg", "png"):
-        path = tmp_path / kind
-        images.write(kind, path)
-        read_image(path).zero_()
-
-
-def test_pillow_reads_jpegs_without_torchvision(tmp_path, images, monkeypatch):
+def test_pillow_reads_jpegs_without_torchvision(tmp_path, monkeypatch):
     path = tmp_path / "a.jpg"
     Image.fromarray(images.sample()).save(path, quality=95)
     usual = read_image(path)
@@ -357,7 +312,7 @@ def test_pillow_reads_jpegs_without_torchvision(tmp_path, images, monkeypatch):
     assert difference(usual, expected) <= 1
 
 
-def test_heic_is_read_with_its_extra(images, tmp_path, monkeypatch):
+def test_heic_is_read_with_its_extra(tmp_path, monkeypatch):
     path = tmp_path / "a.jpg"
     pillow_heif.from_pillow(Image.fromarray(images.sample())).save(path, quality=100)
     assert read_image(path).shape == torch.Size((3, *images.sample().shape[:2]))

@@ -17,9 +17,9 @@ from tests.data.conftest import assert_same
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("random_crop", [True, False])
+@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("block", [100_000, 3000])
-def test_gathered_squares_equal_those_of_image_dataset(tmp_path, monkeypatch, random_crop, block):
+def test_gathered_squares_equal_those_of_image_dataset(tmp_path, monkeypatch, training, block):
     random = np.random.default_rng(0)
     for number, shape in enumerate([(40, 60), (90, 30), (20, 200), (33, 33), (50, 31)]):
         pixels = random.integers(0, 256, size=(*shape, 3), dtype=np.uint8)
@@ -32,7 +32,7 @@ def test_gathered_squares_equal_those_of_image_dataset(tmp_path, monkeypatch, ra
     assert [broken.name for broken in images.corrupt] == ["bad.png"]
     order = [4, 0, 3, 1, 2, 2, 0, 4, 1, 3, 0, 2]
     keys = list(zip(order, random.integers(0, 2**32, 12).tolist(), strict=True))
-    placed, usual = (kind(images, 16, random_crop) for kind in (DeviceDataset, ImageDataset))
+    placed, usual = (kind(images, 16, training) for kind in (DeviceDataset, ImageDataset))
     (ours,) = placed.batches(iter([placed.collate(placed.__getitems__(keys))]))
     expected = usual.collate([usual[key] for key in keys])
     assert ours.indices == expected.indices == order
