@@ -12,7 +12,7 @@ from lightning_colorize.commands import sweep_checks
 from lightning_colorize.commands.slurm_options import resources
 from lightning_colorize.commands.sweep import IMAGES, ROOT
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.reports.sweep.page import dashboard_command, write_report
+from lightning_colorize.reports.sweep import dashboard_command, write_report
 from lightning_colorize.sweeps import wandb
 from lightning_colorize.sweeps.export import NoWinner, export_trials, export_winner
 from lightning_colorize.sweeps.launch import batch_script, launch_workers, run_workers

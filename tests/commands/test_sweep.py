@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from lightning_colorize.commands import sweep_checks
-from lightning_colorize.reports.sweep.page import image_strips
+from lightning_colorize.reports.sweep import image_strips
 from lightning_colorize.sweeps import wandb
 from lightning_colorize.sweeps.spec import read_sweep
 from lightning_colorize.sweeps.status import rows
