@@ -42,7 +42,7 @@ _PIXELS = 256**2
 _MOST_LISTED = 12
 
 
-def write_report(study: Study, images: int = 0) -> Path:
+def write_report(study: Study, images: int = 6) -> Path:
     """Write the report of a study in its present state; an existing report is replaced.
 
     Args:

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from lightning_colorize.common.progress import LineClock
 from lightning_colorize.common.text import UNKNOWN, format_time
 from lightning_colorize.metrics.spec import cost
 from lightning_colorize.sweeps.spec import Sweep, SweepMetric
@@ -41,7 +42,6 @@ _BEST_SHOWN = 3
 # The summary, the heading between an empty line and a rule, the line with the number of other
 # trials, the empty line below, and the cursor's.
 _OTHER_LINES = 7
-_LINE_EVERY = 30.0
 # Reading hundreds of trials takes tenths of a second of a core that trials need.
 _REST = 20
 _WIDE = 1000
@@ -68,7 +68,7 @@ class LiveTable:
                 redirect_stdout=sys.stdout.isatty(),
             )
         self._printed: set[int] = set()
-        self._last_line = time.monotonic()
+        self._clock = LineClock()
         self._next_update = float("-inf")
 
     def __enter__(self) -> "LiveTable":
@@ -117,7 +117,7 @@ class LiveTable:
             if row.state in ENDED and row.number not in self._printed:
                 self._printed.add(row.number)
                 self._print(self._ending(row, trials))
-        if time.monotonic() - self._last_line >= _LINE_EVERY:
+        if self._clock.is_due():
             self._print(summary(trials, self._study.sweep, left))
 
     def _ending(self, row: TrialRow, trials: Sequence[TrialRow]) -> str:
@@ -135,7 +135,7 @@ class LiveTable:
         return f"{line}; {changes}" if changes else line
 
     def _print(self, line: str) -> None:
-        self._last_line = time.monotonic()
+        self._clock.restart()
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

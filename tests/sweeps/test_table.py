@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from lightning_colorize.common import progress
 from lightning_colorize.sweeps import table as table_module
 from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.status import rows
@@ -55,7 +56,8 @@ def refresh(table):
 def clock(monkeypatch):
     """The clock of tables, which tests set."""
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(table_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    for module in (table_module, progress):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
 
