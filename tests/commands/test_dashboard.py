@@ -17,7 +17,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from lightning_colorize.commands import dashboard
 from lightning_colorize.sweeps.storage import OpenStorage, open_storage
-from tests.sweeps.conftest import Engine, finish
+from tests.sweeps.conftest import Engine, run_trials
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def test_a_study_needs_optuna_dashboard(command, tmp_path, monkeypatch, capsys):
 
 def _study(folder, url=None):
     study = Engine(folder).study({"x": [1, 2]}, url)
-    finish(study, 23.0)
+    run_trials(study, 23.0)
     return study.url
 
 

@@ -172,15 +172,26 @@ class Engine:
         return read_lines(study.folder_of(number) / "validations.jsonl")
 
 
-def finish(study, *values, queue=None, **result):
-    """Take a trial for each value and close it as finished, with a result file if there is one."""
+def run_trials(study, *outcomes, queue=None, history=(), **result):
+    """Take a trial for each outcome: None keeps it running, a number is a finished one's value.
+
+    Args:
+        queue: The worker's; by default a new worker's.
+        history: The values that each trial logs, one an epoch.
+        result: Content of each trial's result file; by default there is none.
+    """
     trials = queue or TrialQueue(study)
-    for value in values:
+    for outcome in outcomes:
         trial = trials.take()
+        for index, value in enumerate(history):
+            trials.report(trial, index, value)
+            trials.report_epoch(trial, index)
         if result:
             trial.folder.mkdir(parents=True)
             ends("finished", **result)(trial.folder)
-        trials.tell(trial, Outcome("finished", value))
+        if outcome is not None:
+            is_value = isinstance(outcome, float)
+            trials.tell(trial, Outcome("finished", outcome) if is_value else outcome)
 
 
 def states(study):

@@ -8,8 +8,8 @@ import yaml
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps.export import NoWinner, export_trials, export_winner
-from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.trial import Outcome
+from tests.sweeps.conftest import run_trials
 
 OUTCOMES = (
     Outcome("finished", 20.5),
@@ -22,12 +22,7 @@ OUTCOMES = (
 @pytest.fixture
 def study(engine):
     study = engine.study({"a.x": [[1, None], "text"], "b": [True, None], "c": 0.1})
-    trials = TrialQueue(study)
-    for outcome in OUTCOMES:
-        trial = trials.take()
-        trials.report(trial, 0, 19.5)
-        trials.report_epoch(trial, 4)
-        trials.tell(trial, outcome)
+    run_trials(study, *OUTCOMES, history=[19.5])
     return study
 
 
@@ -51,7 +46,7 @@ def test_trials_as_csv_and_json(study):
         assert (line["reason"], trial["reason"]) == (outcome.reason or "", outcome.reason)
         assert line["folder"] == trial["folder"] == str(study.folder_of(number))
         assert float(line["seconds"]) == trial["seconds"] >= 0
-        assert line["epoch"] == "4"
+        assert line["epoch"] == "0"
     assert [lines[0][name] for name in ("a.x", "b", "c")] == ["[1, null]", "true", "0.1"]
     assert [lines[3][name] for name in ("a.x", "b")] == ["text", "null"]
 

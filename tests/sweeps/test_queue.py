@@ -12,7 +12,7 @@ from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.storage import ConnectionLost
 from lightning_colorize.sweeps.study import open_study
 from lightning_colorize.sweeps.trial import Outcome
-from tests.sweeps.conftest import failing, finish, states
+from tests.sweeps.conftest import failing, run_trials, states
 
 UNIFORM = {"min": 0.0, "max": 1.0}
 FINISHED = Outcome("finished", 1.0)
@@ -115,7 +115,7 @@ def test_a_stale_trial_is_taken_over(study, clock):
 def test_a_renewed_trial_is_not_taken_over(study, clock):
     alive, other = TrialQueue(study), elsewhere(study, stale_after=60)
     trial = alive.take()
-    finish(study, 1.0, 1.0, queue=other)
+    run_trials(study, 1.0, 1.0, queue=other)
     for _ in range(4):
         clock.now += 40
         assert alive.renew(trial)
