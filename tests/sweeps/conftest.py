@@ -85,26 +85,20 @@ end("finished", 0, **{"test/psnr": 2 * x})
 """
 
 
-class Worker:
+class Worker(multiprocessing.get_context("fork").Process):
     """A worker in a forked process, which skips the slow imports."""
-
-    def __init__(self, target, *arguments):
-        context = multiprocessing.get_context("fork")
-        self._process = context.Process(target=target, args=arguments)
-        self._process.start()
-        self.pid = self._process.pid
 
     def signal(self, number):
         os.kill(self.pid, number)
 
     def wait(self, seconds):
         """Return the exit code; None if it still runs."""
-        self._process.join(seconds)
-        return self._process.exitcode
+        self.join(seconds)
+        return self.exitcode
 
     def end(self):
-        self._process.kill()
-        self._process.join()
+        self.kill()
+        self.join()
 
 
 def run_worker(url, name, options, machine):
@@ -114,11 +108,7 @@ def run_worker(url, name, options, machine):
 
 
 class Engine:
-    """Sweeps over the stub, with leases of seconds.
-
-    Attributes:
-        folder: Root of all files.
-    """
+    """Sweeps over the stub in `folder`, with leases of seconds."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -128,9 +118,10 @@ class Engine:
 
     def source(self, parameters, **changes):
         """Return a sweep file's mapping; lists are values, anything else is a constant."""
-        kinds = {list: "values", dict: None}
         described = {
-            name: {kind: value} if (kind := kinds.get(type(value), "value")) else value
+            name: value
+            if isinstance(value, dict)
+            else {"values" if isinstance(value, list) else "value": value}
             for name, value in parameters.items()
         }
         source = {
@@ -158,7 +149,8 @@ class Engine:
         return self.fork(run_worker, study.url, study.sweep.name, options, machine)
 
     def fork(self, target, *arguments):
-        self.workers.append(Worker(target, *arguments))
+        self.workers.append(Worker(target=target, args=arguments))
+        self.workers[-1].start()
         return self.workers[-1]
 
     def starts(self, study, number):

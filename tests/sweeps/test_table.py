@@ -207,9 +207,8 @@ def test_status_off_a_terminal_has_all_trials_in_whole_lines(engine, capsys):
     run_trials(study, *[1.0] * 30)
     print_table(study)
     text = capsys.readouterr().out
-    assert (
-        len(re.findall(r"^ *\d+ +finished +(?:[\d.e-]+ +){6}- +1\.000", text, re.MULTILINE)) == 30
-    )
+    line = r"^ *\d+ +finished +(?:[\d.e-]+ +){6}- +1\.000"
+    assert len(re.findall(line, text, re.MULTILINE)) == 30
     assert re.search(" +".join(f"parameter_{name}" for name in "abcdef"), text)
     assert "…" not in text
 

@@ -88,13 +88,9 @@ def test_a_run_that_outlives_its_worker_is_not_started_again(engine, process, mo
 
 def test_values_of_a_deleted_run_are_retracted(engine, process):
     study = engine.study({"x": 1})
-    one = TrialQueue(study)
-    trial = one.take()
-    trial.folder.mkdir()
-    validates(99.0, 98.0, 97.0)(trial.folder)
-    for index, value in enumerate((99.0, 98.0, 97.0)):
-        one.report(trial, index, value)
-    one.tell(trial, Outcome("returned"))
+    run_trials(study, Outcome("returned"), history=[99.0, 98.0, 97.0])
+    study.folder_of(0).mkdir()
+    validates(99.0, 98.0, 97.0)(study.folder_of(0))
     histories = []
 
     def record(folder):
