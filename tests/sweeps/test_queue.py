@@ -1,6 +1,7 @@
 """Trials handed over between two workers in this process."""
 
 import threading
+from itertools import cycle, islice
 from types import SimpleNamespace
 
 import pytest
@@ -181,12 +182,10 @@ def test_retried_trials_keep_their_number(engine):
 
 def drawn(engine, name, seed, method="random", count=4, score=lambda x: x):
     """Return the values of trials that two workers take alternately."""
-    study = engine.study(
-        {"x": UNIFORM, "y": [1, 2, 3]}, name=name, seed=seed, method=method, run_cap=count
-    )
-    workers = [TrialQueue(study), elsewhere(study)]
-    for number in range(count):
-        worker = workers[number % 2]
+    parameters = {"x": UNIFORM, "y": [1, 2, 3]}
+    study = engine.study(parameters, name=name, seed=seed, method=method, run_cap=count)
+    workers = cycle([TrialQueue(study), elsewhere(study)])
+    for worker in islice(workers, count):
         trial = worker.take()
         worker.tell(trial, Outcome("finished", score(trial.values["x"])))
     return [row.values for row in rows(study)]
