@@ -4,6 +4,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -143,14 +144,12 @@ def print_table(study: Study, console: Console | None = None) -> None:
     """Print a sweep's trials, with the baselines of the best trial's data."""
     if console is None:
         console = Console(width=None if sys.stdout.isatty() else _WIDE)
-    trials = rows(study)
+    trials, metric = rows(study), study.sweep.metric
     running = sum(row.state == "running" for row in trials)
     left = seconds_left(trials, study.sweep, running) if running else None
     height = console.height if console.is_terminal else None
-    metric = study.sweep.metric
-    entries = leaderboard(trials, study.sweep.mode)
     baselines, remark = {}, None
-    if metric is not None and entries:
+    if metric is not None and (entries := leaderboard(trials, metric.mode)):
         baselines = read_baselines(entries[0], metric)
         remark = not_beaten(entries[0], metric, baselines)
     console.print(table_of(trials, study.sweep, left, height, baselines))
@@ -163,15 +162,15 @@ def table_of(
     sweep: Sweep,
     left: float | None,
     height: int | None = None,
-    baselines: Mapping[str, float] | None = None,
+    baselines: Mapping[str, float] = MappingProxyType({}),
 ) -> RenderableType:
     """Return a summary and a table below it, with the baselines' metric in the last rows.
 
     `left` is the remaining time in seconds; a height of None means no limit.
     """
-    others = dict(baselines or {})
-    most = None if height is None else max(1, height - _OTHER_LINES - len(others))
-    shown = trials if most is None else _chosen(trials, sweep, most)
+    shown = trials
+    if height is not None:
+        shown = _chosen(trials, sweep, max(1, height - _OTHER_LINES - len(baselines)))
     first = best(trials, sweep.mode)
     labels = Labels(sweep)
     head = _line(f"{sweep.name}: {summary(trials, sweep, left)}")
@@ -196,13 +195,16 @@ def table_of(
     table.add_column("time", justify="right", no_wrap=True)
     for row in shown:
         cells: list[str | Text] = [str(row.number), Text(row.state, style=_STYLES[row.state])]
-        cells += [_line(_value(row, name, labels)) for name in labels.names]
+        cells += [
+            _line(labels.value(name, row.values[name]) if name in row.values else UNKNOWN)
+            for name in labels.names
+        ]
         cells.append(UNKNOWN if row.epoch is None else str(row.epoch + 1))
         if sweep.metric is not None:
             cells.append(format_value(_so_far(row, sweep.metric)))
             cells.append("best" if row is first else "")
         table.add_row(*cells, format_time(row.seconds), style="bold" if row is first else None)
-    for name, value in others.items():
+    for name, value in baselines.items():
         blank = [""] * (len(labels.names) + 1)
         table.add_row("baseline", name, *blank, format_value(value), style="dim")
     more = len(trials) - len(shown)
@@ -215,10 +217,6 @@ def table_of(
 def _line(text: str) -> Text:
     # Brackets in a value are not markup.
     return Text(text, no_wrap=True, overflow="ellipsis")
-
-
-def _value(row: TrialRow, name: str, labels: Labels) -> str:
-    return labels.value(name, row.values[name]) if name in row.values else UNKNOWN
 
 
 def _so_far(row: TrialRow, metric: SweepMetric) -> float | None:
