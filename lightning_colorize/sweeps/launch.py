@@ -23,18 +23,16 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from tempfile import TemporaryFile
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.cluster.batch import Resources, executor, parameters, submission
-from lightning_colorize.cluster.queue import Queue, call, cancel, require_slurm
-from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.cluster.queue import Queue, cancel, require_slurm
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import cores
 from lightning_colorize.sweeps.queue import TrialQueue
-from lightning_colorize.sweeps.storage import answered
-from lightning_colorize.sweeps.study import Study, open_study
+from lightning_colorize.sweeps.study import Study
 from lightning_colorize.sweeps.trial import STUDY, ending, start_process
-from lightning_colorize.sweeps.worker import caught_signals, work
+from lightning_colorize.sweeps.worker import IN_JOB, caught_signals
 
 if TYPE_CHECKING:
     from submitit import Job, SlurmExecutor
@@ -46,9 +44,6 @@ _MOST_REPLACEMENTS = 5  # per worker: a trial may be what kills it
 _POLL_EVERY = 0.2
 _TICK_EVERY = 1.0
 _MOST_READ = 1 << 16
-# Lightning would wait for one task per device (SLURM_NTASKS), which nobody starts, and both
-# processes of a trial would assume rank 0 (SLURM_PROCID).
-_TASK_VARIABLES = ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
 _SHORTEST = 5  # minutes; with less, Slurm would signal the end at the start
 _QUERY_EVERY = 10.0
 
@@ -194,43 +189,6 @@ class _WorkerProcess(AbstractContextManager["_WorkerProcess"]):
         return [line for line in whole.decode(errors="replace").splitlines() if line.strip()]
 
 
-def work_in_allocation(sweep: str, sees_gpus: bool) -> None:
-    """Run trials until none is left, the sweep is stopped, or the allocation ends.
-
-    Args:
-        sweep: Its name. The study's URL, which may contain a password, is in the environment.
-        sees_gpus: Whether trials see the node's GPUs, as far as Slurm shows them.
-
-    Raises:
-        SystemExit: With 143 if the allocation ends, or with the error in one line: the study
-            cannot be opened, or Slurm does not requeue the job.
-    """
-    time_is_up = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        time_is_up.append(number)
-        signal.raise_signal(signal.SIGTERM)
-
-    signal.signal(signal.SIGUSR2, handle)
-    # submitit's handler would ignore it until the worker installs its own.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for name in _TASK_VARIABLES:
-        os.environ.pop(name, None)
-    if not sees_gpus:
-        os.environ[_DEVICES] = ""
-    try:
-        code = work(answered(lambda: open_study(os.environ[STUDY], sweep)))
-    except (UsageError, WorkError) as error:
-        raise SystemExit(str(error)) from None
-    if time_is_up:
-        job = os.environ["SLURM_JOB_ID"]
-        done = call(["scontrol", "requeue", job])
-        if done.returncode:
-            raise SystemExit(f"job {job} is not requeued: {done.stderr.strip()}")
-    if code:
-        raise SystemExit(code)
-
-
 def launch_workers(
     study: Study,
     workers: int = 1,
@@ -258,9 +216,9 @@ def launch_workers(
             nothing is submitted then.
         WorkError: If the study's database is unreachable for minutes; the jobs continue.
     """
-    options = options or Resources()
-    made = _executor(study.folder, options)
+    made, command = _job(study.sweep.name, study.folder, options or Resources())
     require_slurm("--launcher slurm")
+    made.folder.mkdir(parents=True, exist_ok=True)
     jobs: list[Job[Any]] = []
 
     def undo() -> None:
@@ -269,7 +227,7 @@ def launch_workers(
 
     with submission(undo, **{STUDY: study.url}):
         for _ in range(workers):
-            jobs.append(made.submit(work_in_allocation, study.sweep.name, options.gpus != 0))
+            jobs.append(made._submit_command(command))
     queue = Queue({job.job_id: job.paths.stdout for job in jobs}, say)
     say(f"submitted {', '.join(job.job_id for job in jobs)}; logs in {made.folder}")
     return _follow(study, queue, tick, say)
@@ -281,19 +239,20 @@ def batch_script(folder: Path, options: Resources) -> str:
     Raises:
         UsageError: If submitit is missing, or an option is invalid.
     """
-    made = _executor(folder, options)
-    return made._make_submission_file_text(made._submitit_command_str, "")
+    made, command = _job(folder.name, folder, options)
+    return made._make_submission_file_text(command, "")
 
 
-def _executor(folder: Path, options: Resources) -> "SlurmExecutor":
-    """Return submitit's executor, which writes the batch script."""
-    python = f"exec {shlex.quote(sys.executable)}"
-    made = executor(folder / "slurm", "--launcher slurm", python)
+def _job(sweep: str, folder: Path, options: Resources) -> "tuple[SlurmExecutor, str]":
+    """Return submitit's executor, which writes the batch script, and a worker's command."""
+    made = executor(folder / "slurm", "--launcher slurm")
     asked = parameters(options, _SHORTEST)
     # Only the worker receives the signal, 90 s before the time limit.
     asked["additional_parameters"] |= {"ntasks": 1, "signal": "B:USR2@90"}
     made.update_parameters(job_name=folder.name, **asked)
-    return made
+    words = [sys.executable, "-m", "lightning_colorize.sweeps.worker", sweep, IN_JOB]
+    command = f"exec {shlex.join(words)}"
+    return made, f"export {_DEVICES}=\n{command}" if options.gpus == 0 else command
 
 
 def _follow(
