@@ -71,7 +71,6 @@ def run_workers(
     signals: list[int] = []
     with ExitStack() as stack:
         stack.enter_context(caught_signals(signals.append))
-
         running = [
             stack.enter_context(_WorkerProcess(study, index, share))
             for index, share in enumerate(shares, start=1)
@@ -216,7 +215,7 @@ def launch_workers(
             nothing is submitted then.
         WorkError: If the study's database is unreachable for minutes; the jobs continue.
     """
-    made, command = _job(study.sweep.name, study.folder, options or Resources())
+    made, command = _job(study.folder, options or Resources())
     require_slurm("--launcher slurm")
     made.folder.mkdir(parents=True, exist_ok=True)
     jobs: list[Job[Any]] = []
@@ -239,18 +238,18 @@ def batch_script(folder: Path, options: Resources) -> str:
     Raises:
         UsageError: If submitit is missing, or an option is invalid.
     """
-    made, command = _job(folder.name, folder, options)
+    made, command = _job(folder, options)
     return made._make_submission_file_text(command, "")
 
 
-def _job(sweep: str, folder: Path, options: Resources) -> "tuple[SlurmExecutor, str]":
+def _job(folder: Path, options: Resources) -> "tuple[SlurmExecutor, str]":
     """Return submitit's executor, which writes the batch script, and a worker's command."""
     made = executor(folder / "slurm", "--launcher slurm")
     asked = parameters(options, _SHORTEST)
     # Only the worker receives the signal, 90 s before the time limit.
     asked["additional_parameters"] |= {"ntasks": 1, "signal": "B:USR2@90"}
     made.update_parameters(job_name=folder.name, **asked)
-    words = [sys.executable, "-m", "lightning_colorize.sweeps.worker", sweep, IN_JOB]
+    words = [sys.executable, "-m", "lightning_colorize.sweeps.worker", folder.name, IN_JOB]
     command = f"exec {shlex.join(words)}"
     return made, f"export {_DEVICES}=\n{command}" if options.gpus == 0 else command
 

@@ -123,20 +123,18 @@ def test_baselines_of_the_metric(tmp_path):
     ],
 )
 def test_not_beaten_names_the_best_baseline(metric, baselines, message):
-    first = entry(ROW, goal=metric.mode)
     expected = message and f"the best trial does not beat {message}"
-    assert not_beaten(first, metric, baselines) == expected
-    # The mean over seeds.
+    assert not_beaten(entry(ROW, goal=metric.mode), metric, baselines) == expected
+
+
+def test_baselines_are_compared_with_the_mean_over_seeds():
     message = not_beaten(entry(*seeds(0, [22.0, 24.0], x=1)), PSNR, {"lut": 23.5})
     assert message == "the best configuration does not beat lut: val/psnr 23.00, lut 23.50"
 
 
 def rows(*states):
     """Return rows of states with their seconds: `("finished", 10)`."""
-    return [
-        TrialRow(number, state, {}, None, None, None, Path("folder"), seconds, [])
-        for number, (state, seconds) in enumerate(states)
-    ]
+    return [replace(a_row(n, None, state), seconds=s) for n, (state, s) in enumerate(states)]
 
 
 # Those that did not fail took 10 s on average.
