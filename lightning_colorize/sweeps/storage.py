@@ -46,7 +46,7 @@ class OpenStorage:
 
     Attributes:
         storage: Optuna's.
-        lock: Returns the lock of a study by name.
+        lock: Returns the lock of the study with a name.
         url: How another process opens it: a folder or a URL, including the password.
         shown: The same for messages, without the password.
     """

@@ -39,8 +39,8 @@ class Study:
 
     Attributes:
         root: Folder of all runs; the same on all machines that share the study.
-        start: Folder in which the sweep was started and its trials are, because paths of fragments
-            are relative to it.
+        start: Folder in which the sweep was started; trials start there too, because paths of
+            fragments are relative to it.
         seed: Seed of all random draws.
         url: How another process opens it: a folder or a URL, including the password.
         shown: The same for messages, without the password.

@@ -273,7 +273,7 @@ def _work(sweep: str) -> int:
 
 
 def _work_in_job(sweep: str) -> int:
-    """Also on SIGUSR2, return the trial; then ask Slurm to requeue the job."""
+    """Run a worker as a Slurm job: on SIGUSR2, it returns its trial and requeues the job."""
     time_is_up = []
 
     def handle(number: int, frame: FrameType | None) -> None:
