@@ -88,7 +88,7 @@ def parameters(asked: Resources, shortest: int) -> dict[str, Any]:
     }
 
 
-def executor(folder: Path, needed_by: str, python: str | None = None) -> "SlurmExecutor":
+def executor(folder: Path, needed_by: str) -> "SlurmExecutor":
     """Return submitit's executor, which creates the batch script.
 
     Raises:
@@ -107,7 +107,7 @@ def executor(folder: Path, needed_by: str, python: str | None = None) -> "SlurmE
             """Allow a dry run without Slurm."""
             return 2
 
-    return Executor(folder, python=python)
+    return Executor(folder)
 
 
 @contextmanager

@@ -130,12 +130,9 @@ def _guarded(app: "WSGIApplication", read_only: bool = False) -> "WSGIApplicatio
 
 def _free_port(preferred: int) -> int:
     """Return the port if it is free, otherwise one assigned by the system."""
-    for port in (preferred, 0):
-        with socket.socket() as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                listener.bind((_HOST, port))
-            except OSError:
-                continue
-            return int(listener.getsockname()[1])
-    raise UsageError(f"no free port on {_HOST}; give one with --port")
+    try:
+        server = socket.create_server((_HOST, preferred))
+    except OSError:
+        server = socket.create_server((_HOST, 0))
+    with server:
+        return int(server.getsockname()[1])

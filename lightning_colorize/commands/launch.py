@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_colorize.cluster.batch import NOTICE, executor, parameters, step
+from lightning_colorize.cluster.batch import NOTICE, executor, parameters, step, submission
+from lightning_colorize.cluster.queue import require_slurm
 from lightning_colorize.commands.slurm_options import add_slurm_options, resources
 from lightning_colorize.common.arguments import Parser, number
 from lightning_colorize.common.errors import UsageError
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from submitit import SlurmExecutor
 
 HELP = "train on one or several nodes of a Slurm cluster, and resume after any failure"
-
-PROGRAM = "lightning-colorize launch"
-
-_LIMIT = "required: minutes, or [D-]HH:MM:SS; at the limit, the job is requeued and resumes"
 
 _SET_HERE = {
     "trainer.num_nodes": "--nodes sets it",
@@ -35,7 +32,8 @@ _SET_HERE = {
 def main(words: list[str]) -> int:
     """Check the arguments of `fit`, then submit the job; return the exit code."""
     args, rest = _parser().parse_known_args(words)
-    _refuse_numbers(args)
+    if args.time is None:
+        raise UsageError("launch: --time LIMIT is needed: minutes (240) or HH:MM:SS (04:00:00)")
     executor = _executor(args)
     fit = _fit_words(args, rest)
 
@@ -63,13 +61,12 @@ def main(words: list[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog=PROGRAM,
+        prog="lightning-colorize launch",
         allow_abbrev=False,
-        description="Submit a training job to Slurm from a login node. All other "
-        "arguments are passed to "
-        "fit and checked first, for example: lightning-colorize launch --nodes 2 --gpus 4 "
-        "--time 24:00:00 --config experiments/cnn_unet.yaml --data.root photos. The run folder, "
-        "the images and this installation must be on a file system that all nodes share.",
+        description="Submit a training job to Slurm from a login node. All other arguments are "
+        "passed to fit and checked first, for example: lightning-colorize launch --nodes 2 "
+        "--gpus 4 --time 24:00:00 --config experiments/cnn_unet.yaml --data.root photos. The run "
+        "folder, the images and this installation must be on a file system that all nodes share.",
     )
     parser.add_argument(
         "--nodes", metavar="N", type=number(int, 1), default=1, help="nodes (default: 1)"
@@ -86,21 +83,19 @@ def _parser() -> Parser:
         metavar="SECONDS",
         type=number(int, 1),
         default=NOTICE,
-        help="seconds before the limit at which training stops after the "
-        "current batch or validation "
-        f"and writes a checkpoint (default: {NOTICE})",
+        help="seconds before the limit at which training stops after the current batch or "
+        f"validation and writes a checkpoint (default: {NOTICE})",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="check, print the batch script, submit nothing"
     )
     slurm = parser.add_argument_group("Slurm resources")
-    add_slurm_options(slurm, cpus="cores per process", time=_LIMIT)
+    add_slurm_options(
+        slurm,
+        cpus="cores per process",
+        time="required: minutes, or [D-]HH:MM:SS; at the limit, the job is requeued and resumes",
+    )
     return parser
-
-
-def _refuse_numbers(args: argparse.Namespace) -> None:
-    if args.time is None:
-        raise UsageError("launch: --time LIMIT is needed: minutes (240) or HH:MM:SS (04:00:00)")
 
 
 def _executor(args: argparse.Namespace) -> "SlurmExecutor":
@@ -133,9 +128,6 @@ def _fit_words(args: argparse.Namespace, rest: list[str]) -> list[str]:
 
 def _submit(executor: "SlurmExecutor", command: str) -> None:
     """Submit and print the job; clean up if Slurm refuses it."""
-    from lightning_colorize.cluster.batch import submission
-    from lightning_colorize.cluster.queue import require_slurm
-
     require_slurm("launch")
     was_there = executor.folder.is_dir()
     executor.folder.mkdir(parents=True, exist_ok=True)

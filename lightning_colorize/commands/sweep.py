@@ -1,15 +1,11 @@
 """`lightning-colorize sweep`: many runs from one file, locally, on a cluster or through W&B."""
 
 import argparse
-from importlib import import_module
 
 from lightning_colorize.commands.slurm_options import add_slurm_options
 from lightning_colorize.common.arguments import expanded_path, number
 
 HELP = "run the trials of a sweep file locally, on a cluster or through W&B, and compare them"
-
-ROOT, IMAGES = "runs", 6
-"""Defaults of `--root` and `--report-images`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="wandb, or local for Optuna on this machine; auto: W&B if logged in (default: auto)",
     )
     run_.add_argument(
-        "--root", metavar="FOLDER", type=expanded_path, default=ROOT, help="folder of the runs"
+        "--root", metavar="FOLDER", type=expanded_path, help="folder of the runs (default: runs)"
     )
     run_.add_argument(
         "--storage",
@@ -37,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: a journal in the sweep's folder); keep the password in ~/.pgpass",
     )
     run_.add_argument(
-        "--seed", metavar="N", type=number(int, 0), default=0, help="seed for all random draws"
+        "--seed", metavar="N", type=number(int, 0), help="seed for all random draws (default: 0)"
     )
     _add_workers(run_)
 
@@ -56,11 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--now", action="store_true", help="interrupt running trials; sweep resume continues them"
     )
 
-    status = action("status", "show all trials")
-    _add_study(status)
-
-    export = action("export", "write the trials and the best trial's configuration")
-    _add_study(export)
+    _add_study(action("status", "show all trials"))
+    _add_study(action("export", "write the trials and the best trial's configuration"))
 
     report = action("report", "write the sweep's HTML page")
     _add_study(report)
@@ -68,15 +61,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--report-images",
         metavar="N",
         type=number(int, 0),
-        default=IMAGES,
-        help=f"validation images of the best trials on the page; 0 for none (default: {IMAGES})",
+        default=6,
+        help="validation images of the best trials on the page; 0 for none (default: 6)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the action; returns the exit code."""
-    actions = import_module("lightning_colorize.commands.sweep_actions")
-    code: int = getattr(actions, args.action)(args)
+    from lightning_colorize.commands import sweep_actions
+
+    code: int = getattr(sweep_actions, args.action)(args)
     return code
 
 

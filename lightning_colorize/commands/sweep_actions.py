@@ -10,9 +10,8 @@ from typing import Literal
 
 from lightning_colorize.commands import sweep_checks
 from lightning_colorize.commands.slurm_options import resources
-from lightning_colorize.commands.sweep import IMAGES, ROOT
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.reports.sweep.page import dashboard_command, write_report
+from lightning_colorize.reports.sweep import dashboard_command, write_report
 from lightning_colorize.sweeps import wandb
 from lightning_colorize.sweeps.export import NoWinner, export_trials, export_winner
 from lightning_colorize.sweeps.launch import batch_script, launch_workers, run_workers
@@ -26,9 +25,6 @@ from lightning_colorize.sweeps.trial import expand
 _SHOWN = 3
 """Number of trials whose commands a dry run prints."""
 
-_LOCAL = {"storage": None, "root": Path(ROOT), "seed": 0, "launcher": "local"}
-"""Options that the W&B engine does not support, and their defaults."""
-
 _SLURM = ("partition", "time", "cpus", "mem", "account", "qos", "sbatch")
 
 
@@ -40,11 +36,12 @@ def run(args: argparse.Namespace) -> int:
     sweep_checks.check(sweep, args.file)
     for remark in sweep_checks.remarks(sweep):
         print(f"{args.file}: {remark}", file=sys.stderr)
+    root = args.root or Path("runs")
     if args.dry_run:
-        return _dry_run(sweep, args.root.resolve() / sweep.name, args)
+        return _dry_run(sweep, root.resolve() / sweep.name, args)
     if engine == "wandb":
         return wandb.run_wandb(sweep, args.workers, args.gpus_per_trial)
-    study = create_study(sweep, args.root, args.storage, args.seed, args.file)
+    study = create_study(sweep, root, args.storage, args.seed or 0, args.file)
     _refuse_stopped(study)
     return _work(study, args)
 
@@ -120,7 +117,8 @@ def _require(args: argparse.Namespace) -> None:
 def _engine(args: argparse.Namespace) -> Literal["local", "wandb"]:
     if args.engine == "local":
         return "local"
-    given = [f"--{name}" for name, default in _LOCAL.items() if getattr(args, name) != default]
+    given = [f"--{name}" for name in ("storage", "root", "seed") if getattr(args, name) is not None]
+    given += ["--launcher"] if args.launcher == "slurm" else []
     if args.engine == "wandb":
         if given:
             raise UsageError(
@@ -187,7 +185,7 @@ def _work(study: Study, args: argparse.Namespace) -> int:
 def _finish(study: Study, failed: bool) -> int:
     """Print and write the results of a sweep; returns the exit code, 1 if workers `failed`."""
     print_table(study)
-    print(f"report    {write_report(study, IMAGES)}")
+    print(f"report    {write_report(study)}")
     print(f"charts    {dashboard_command(study)}")
     with suppress(NoWinner):
         words = ["lightning-colorize", "fit", "--config", str(export_winner(study))]

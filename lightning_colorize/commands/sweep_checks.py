@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.metrics.spec import NAMES
 from lightning_colorize.sweeps.space import Parameter, as_key, choices_of, quantile, shown
 from lightning_colorize.sweeps.spec import ARGUMENTS, Sweep
 from lightning_colorize.sweeps.trial import expand, unset_variables
@@ -24,14 +25,18 @@ def check(sweep: Sweep, file: Path) -> None:
     """
     if unset := unset_variables(sweep):
         raise UsageError(
-            f"{file}: the command needs {' and '.join(unset)}, which the "
-            "environment does not define; "
-            f"write {unset[0]}=VALUE before lightning-colorize"
+            f"{file}: the command needs {' and '.join(unset)}, which the environment does not "
+            f"define; write {unset[0]}=VALUE before lightning-colorize"
         )
     trials = list(variations(sweep))
     if fit_words(expand(sweep, trials[0])) is None:
         return
-    _refuse_none(sweep, file)
+    for name, parameter in sweep.parameters.items():
+        if None in _listed(parameter):
+            raise UsageError(
+                f"{file}: parameters.{name}: null would reach fit as the text None; "
+                'write "null" with quotes'
+            )
     commands = [expand(sweep, values) for values in trials]
     commands += [_parameters_last(sweep, values) for values in trials]
     configs = check_words([fit_words(words) or [] for words in commands], f"{file}: ")
@@ -45,16 +50,16 @@ def check(sweep: Sweep, file: Path) -> None:
 def remarks(sweep: Sweep) -> Iterator[str]:
     """Yield hints about settings that are often misunderstood."""
     if sweep.trial_count is None:
-        never = f"run_cap: missing, so method: {sweep.method} never ends"
-        yield f"{never}; add one, such as run_cap: 20"
+        yield (
+            f"run_cap: missing, so method: {sweep.method} never ends; add one, such as run_cap: 20"
+        )
     for name, content in sweep.source["parameters"].items():
         distribution = content.get("distribution")
         if distribution in ("log_uniform", "q_log_uniform"):
             low, high = (f"{math.exp(content[key]):.4g}" for key in ("min", "max"))
             yield (
-                f"parameters.{name}: {distribution} draws from {low} to {high}, "
-                "since min and max are "
-                f"exponents of e; use {distribution}_values to give the limits themselves"
+                f"parameters.{name}: {distribution} draws from {low} to {high}, since min and max "
+                f"are exponents of e; use {distribution}_values to give the limits themselves"
             )
 
 
@@ -84,15 +89,6 @@ def _listed(parameter: Parameter) -> list[Any]:
         # One value if rounding makes them equal.
         return list(dict.fromkeys((quantile(parameter, 0.5), quantile(parameter, 0.75))))
     return [values[0], values[-1]] if isinstance(values, range) else list(values)
-
-
-def _refuse_none(sweep: Sweep, file: Path) -> None:
-    for name, parameter in sweep.parameters.items():
-        if None in _listed(parameter):
-            raise UsageError(
-                f"{file}: parameters.{name}: null would reach fit as the text None; "
-                'write "null" with quotes'
-            )
 
 
 def _parameters_last(sweep: Sweep, values: dict[str, Any]) -> list[str]:
@@ -147,8 +143,6 @@ def _refuse_alike(file: Path, trials: list[dict[str, Any]], configs: list[Any]) 
 
 
 def _refuse_metric(sweep: Sweep, file: Path, own: set[str], tests: bool) -> None:
-    from lightning_colorize.metrics.spec import NAMES
-
     if sweep.metric is None:
         return
     name, logged = sweep.metric.name, (*NAMES, *sorted(own))

@@ -40,8 +40,7 @@ def export_trials(study: Study) -> list[Path]:
         "trials": [asdict(row) for row in table],
     }
     as_json = json.dumps(content, indent=1, default=str) + "\n"
-    texts = {"trials.csv": as_csv.getvalue(), "trials.json": as_json}
-    return [_write(study.folder / name, text) for name, text in texts.items()]
+    return [_write(study, "trials.csv", as_csv.getvalue()), _write(study, "trials.json", as_json)]
 
 
 def export_winner(study: Study) -> Path:
@@ -62,10 +61,11 @@ def export_winner(study: Study) -> Path:
     if config is None:
         raise NoWinner(f"trial {first.number} is the best, but its folder has no config.yaml")
     head = f"# Trial {first.number} of the sweep {study.sweep.name}: {metric.name} "
-    return _write(study.folder / "winner.yaml", f"{head}{format_value(first.value)}\n{config}")
+    return _write(study, "winner.yaml", f"{head}{format_value(first.value)}\n{config}")
 
 
-def _write(path: Path, text: str) -> Path:
+def _write(study: Study, name: str, text: str) -> Path:
+    path = study.folder / name
     require_writable(path, "export to")
     write_atomic(path, text)
     return path

@@ -3,19 +3,15 @@
 On a cluster each job is one worker for as many trials as its time allows. The batch script's shell
 replaces itself with the worker (no `srun`), so that Slurm's signals reach the worker, which gives
 its trial time to write a checkpoint. `srun` kills its tasks without delay when it is terminated,
-and since Slurm 22.05 a step lacks the job's `--cpus-per-task`. The study and the run folders must
-be reachable from all nodes under the same names.
+and since Slurm 22.05 a step lacks the job's `--cpus-per-task`. A trial starts its own additional
+ranks on the same node. All nodes must reach the study and the run folders under the same names.
 
-A trial starts its own additional ranks on the same node, as outside a cluster
-(`fit --trainer.devices 2 --trainer.strategy ddp`).
+A job may end before the sweep does; its trial is queued again:
 
-A job may end before the sweep does:
-
-- Slurm requeues it (preemption with PreemptMode=REQUEUE, a failed node, `scontrol requeue`):
-SIGTERM. The trial is queued again; Slurm restarts the job. - The time limit approaches, or Slurm
-preempts with PreemptParameters=send_user_signal: SIGUSR2. The trial is queued again, and the job
-asks to be requeued. - `scancel`, or preemption that cancels: SIGTERM. The trial waits for another
-worker.
+- SIGTERM: Slurm requeues the job (preemption with PreemptMode=REQUEUE, a failed node, `scontrol
+  requeue`), or cancels it (`scancel`, preemption that cancels).
+- SIGUSR2: the time limit approaches, or Slurm preempts with PreemptParameters=send_user_signal. The
+  job asks to be requeued.
 """
 
 import os
@@ -23,23 +19,20 @@ import shlex
 import signal
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from tempfile import TemporaryFile
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.cluster.batch import Resources, executor, parameters, submission
-from lightning_colorize.cluster.queue import Queue, call, cancel, require_slurm
-from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.cluster.queue import Queue, cancel, require_slurm
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import cores
 from lightning_colorize.sweeps.queue import TrialQueue
-from lightning_colorize.sweeps.storage import answered
-from lightning_colorize.sweeps.study import Study, open_study
+from lightning_colorize.sweeps.study import Study
 from lightning_colorize.sweeps.trial import STUDY, ending, start_process
-from lightning_colorize.sweeps.worker import caught_signals, work
+from lightning_colorize.sweeps.worker import IN_JOB, caught_signals
 
 if TYPE_CHECKING:
     from submitit import Job, SlurmExecutor
@@ -51,9 +44,6 @@ _MOST_REPLACEMENTS = 5  # per worker: a trial may be what kills it
 _POLL_EVERY = 0.2
 _TICK_EVERY = 1.0
 _MOST_READ = 1 << 16
-# Lightning would wait for one task per device (SLURM_NTASKS), which nobody starts, and both
-# processes of a trial would assume rank 0 (SLURM_PROCID).
-_TASK_VARIABLES = ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
 _SHORTEST = 5  # minutes; with less, Slurm would signal the end at the start
 _QUERY_EVERY = 10.0
 
@@ -69,8 +59,7 @@ def run_workers(
 
     SIGINT and SIGTERM interrupt the workers: trials write their checkpoints and are queued again;
     a second signal kills them. A worker that another process kills or terminates is replaced, up to
-    five times. By default all GPUs are divided among the workers. `tick` is called about every
-    second. Call it in the main thread.
+    five times. `tick` is called about every second. Call it in the main thread.
 
     Returns:
         0 if a worker completed, 1 if all died, 130 or 143 after a signal.
@@ -82,12 +71,10 @@ def run_workers(
     signals: list[int] = []
     with ExitStack() as stack:
         stack.enter_context(caught_signals(signals.append))
-
-        def start(index: int) -> _WorkerProcess:
-            return stack.enter_context(_WorkerProcess(study, index, shares[index - 1]))
-
-        running = [start(index) for index in range(1, workers + 1)]
-        replacements: Counter[int] = Counter()
+        running = [
+            stack.enter_context(_WorkerProcess(study, index, share))
+            for index, share in enumerate(shares, start=1)
+        ]
         codes: list[int] = []
         forwarded, ticked = 0, float("-inf")
         while running:
@@ -101,23 +88,22 @@ def run_workers(
                 code = worker.process.poll()
                 for line in worker.new_lines():
                     say(f"{worker.name}: {line}")
-                if code is not None:
-                    running.remove(worker)
-                    codes.append(code)
-                    if code > 128:  # it caught the signal
-                        code = 128 - code
-                    if code == 0 or (signals and code in _INTERRUPTED) or len(signals) > 1:
-                        continue
-                    line = f"{worker.name} died ({ending(code)})"
-                    if code < 0:
-                        line += "; its trial is queued again"
-                    if code < 0 and not signals and replacements[worker.index] < _MOST_REPLACEMENTS:
-                        replacements[worker.index] += 1
-                        running.append(start(worker.index))
-                        line += ", and another worker starts"
-                    elif not running:
-                        line += "; no worker is left here"
-                    say(line)
+                if code is None:
+                    continue
+                codes.append(code)
+                if code > 128:  # it caught the signal
+                    code = 128 - code
+                line = f"{worker.name} died ({ending(code)})"
+                if code < 0:
+                    line += "; its trial is queued again"
+                if code < 0 and not signals and worker.starts <= _MOST_REPLACEMENTS:
+                    worker.start()
+                    say(f"{line}, and another worker starts")
+                    continue
+                running.remove(worker)
+                if code == 0 or (signals and code in _INTERRUPTED) or len(signals) > 1:
+                    continue
+                say(line if running else f"{line}; no worker is left here")
             forwarded = arrived
             if time.monotonic() - ticked >= _TICK_EVERY:
                 tick()
@@ -141,10 +127,22 @@ def environments(workers: int, gpus_per_trial: int | None) -> list[dict[str, str
     environment = dict(os.environ)
     if workers > 1 and not any(name in environment for name in _THREADS):
         environment[_THREADS[0]] = str(max(1, cores() // workers))
-    if not (gpus := visible_gpus()) and gpus_per_trial is None:
+    gpus = visible_gpus()
+    if not gpus and gpus_per_trial is None:
         return [environment] * workers
-    shares = share(gpus, workers, gpus_per_trial)
-    return [{**environment, _DEVICES: ",".join(names)} for names in shares]
+    each = len(gpus) // workers if gpus_per_trial is None else gpus_per_trial
+    if gpus_per_trial is None and not each:
+        raise UsageError(
+            f"--workers {workers} with {len(gpus)} GPU(s) visible; give fewer workers, "
+            "or --gpus-per-trial 0 for trials on the CPU"
+        )
+    if workers * each > len(gpus):
+        raise UsageError(
+            f"--workers {workers} x --gpus-per-trial {each} is {workers * each} GPUs, "
+            f"but {len(gpus)} are visible; give fewer of either"
+        )
+    shares = (gpus[index * each : (index + 1) * each] for index in range(workers))
+    return [{**environment, _DEVICES: ",".join(share)} for share in shares]
 
 
 def visible_gpus() -> list[str]:
@@ -156,41 +154,24 @@ def visible_gpus() -> list[str]:
     return [str(index) for index in range(torch.cuda.device_count())]
 
 
-def share(gpus: Sequence[str], workers: int, gpus_per_trial: int | None) -> list[list[str]]:
-    """Return each worker's GPUs. By default all are divided.
-
-    Raises:
-        UsageError: If there are not enough.
-    """
-    if gpus_per_trial is None:
-        each = len(gpus) // workers
-        if gpus and not each:
-            raise UsageError(
-                f"--workers {workers} with {len(gpus)} GPU(s) visible; give fewer workers, "
-                "or --gpus-per-trial 0 for trials on the CPU"
-            )
-    else:
-        each = gpus_per_trial
-        if workers * each > len(gpus):
-            raise UsageError(
-                f"--workers {workers} x --gpus-per-trial {each} is {workers * each} GPUs, "
-                f"but {len(gpus)} are visible; give fewer of either"
-            )
-    return [list(gpus[index * each : (index + 1) * each]) for index in range(workers)]
-
-
 class _WorkerProcess(AbstractContextManager["_WorkerProcess"]):
     """A worker's process, which ends with this one."""
 
     def __init__(self, study: Study, index: int, environment: Mapping[str, str]) -> None:
         gpus = environment.get(_DEVICES)
-        self.index = index
         self.name = f"worker {index} (GPU {gpus})" if gpus else f"worker {index}"
-        words = [sys.executable, "-m", "lightning_colorize.sweeps.worker", study.sweep.name]
+        self.starts = 0
+        self._words = [sys.executable, "-m", "lightning_colorize.sweeps.worker", study.sweep.name]
+        # Not an argument, in which everybody on the machine could read the password.
+        self._environment = {**environment, STUDY: study.url}
         self._output = TemporaryFile()  # noqa: SIM115, closed by __exit__
         self._read = 0
-        # Not an argument, in which everybody on the machine could read the password.
-        self.process = start_process(words, {**environment, STUDY: study.url}, self._output)
+        self.start()
+
+    def start(self) -> None:
+        """Start the process; again if it has died."""
+        self.starts += 1
+        self.process = start_process(self._words, self._environment, self._output)
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
@@ -205,43 +186,6 @@ class _WorkerProcess(AbstractContextManager["_WorkerProcess"]):
         whole = new[: new.rfind(b"\n") + 1]
         self._read += len(whole)
         return [line for line in whole.decode(errors="replace").splitlines() if line.strip()]
-
-
-def work_in_allocation(sweep: str, sees_gpus: bool) -> None:
-    """Run trials until none is left, the sweep is stopped, or the allocation ends.
-
-    Args:
-        sweep: Its name. The study's URL, which may contain a password, is in the environment.
-        sees_gpus: Whether trials see the node's GPUs, as far as Slurm shows them.
-
-    Raises:
-        SystemExit: With 143 if the allocation ends, or with the error in one line: the study
-            cannot be opened, or Slurm does not requeue the job.
-    """
-    time_is_up = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        time_is_up.append(number)
-        signal.raise_signal(signal.SIGTERM)
-
-    signal.signal(signal.SIGUSR2, handle)
-    # submitit's handler would ignore it until the worker installs its own.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for name in _TASK_VARIABLES:
-        os.environ.pop(name, None)
-    if not sees_gpus:
-        os.environ[_DEVICES] = ""
-    try:
-        code = work(answered(lambda: open_study(os.environ[STUDY], sweep)))
-    except (UsageError, WorkError) as error:
-        raise SystemExit(str(error)) from None
-    if time_is_up:
-        job = os.environ["SLURM_JOB_ID"]
-        done = call(["scontrol", "requeue", job])
-        if done.returncode:
-            raise SystemExit(f"job {job} is not requeued: {done.stderr.strip()}")
-    if code:
-        raise SystemExit(code)
 
 
 def launch_workers(
@@ -271,9 +215,9 @@ def launch_workers(
             nothing is submitted then.
         WorkError: If the study's database is unreachable for minutes; the jobs continue.
     """
-    options = options or Resources()
-    made = _executor(study.folder, options)
+    made, command = _job(study.folder, options or Resources())
     require_slurm("--launcher slurm")
+    made.folder.mkdir(parents=True, exist_ok=True)
     jobs: list[Job[Any]] = []
 
     def undo() -> None:
@@ -282,7 +226,7 @@ def launch_workers(
 
     with submission(undo, **{STUDY: study.url}):
         for _ in range(workers):
-            jobs.append(made.submit(work_in_allocation, study.sweep.name, options.gpus != 0))
+            jobs.append(made._submit_command(command))
     queue = Queue({job.job_id: job.paths.stdout for job in jobs}, say)
     say(f"submitted {', '.join(job.job_id for job in jobs)}; logs in {made.folder}")
     return _follow(study, queue, tick, say)
@@ -294,19 +238,20 @@ def batch_script(folder: Path, options: Resources) -> str:
     Raises:
         UsageError: If submitit is missing, or an option is invalid.
     """
-    made = _executor(folder, options)
-    return made._make_submission_file_text(made._submitit_command_str, "")
+    made, command = _job(folder, options)
+    return made._make_submission_file_text(command, "")
 
 
-def _executor(folder: Path, options: Resources) -> "SlurmExecutor":
-    """Return submitit's executor, which writes the batch script."""
-    python = f"exec {shlex.quote(sys.executable)}"
-    made = executor(folder / "slurm", "--launcher slurm", python)
+def _job(folder: Path, options: Resources) -> "tuple[SlurmExecutor, str]":
+    """Return submitit's executor, which writes the batch script, and a worker's command."""
+    made = executor(folder / "slurm", "--launcher slurm")
     asked = parameters(options, _SHORTEST)
     # Only the worker receives the signal, 90 s before the time limit.
     asked["additional_parameters"] |= {"ntasks": 1, "signal": "B:USR2@90"}
     made.update_parameters(job_name=folder.name, **asked)
-    return made
+    words = [sys.executable, "-m", "lightning_colorize.sweeps.worker", folder.name, IN_JOB]
+    command = f"exec {shlex.join(words)}"
+    return made, f"export {_DEVICES}=\n{command}" if options.gpus == 0 else command
 
 
 def _follow(
@@ -314,8 +259,7 @@ def _follow(
 ) -> int:
     trials = TrialQueue(study)
     signals: list[int] = []
-    queried = float("-inf")
-    stopped = False
+    queried, stopped = float("-inf"), False
     with caught_signals(signals.append):
         while not signals:
             tick()

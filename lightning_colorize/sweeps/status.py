@@ -161,24 +161,18 @@ def _entry(group: Sequence[TrialRow], goal: Goal) -> LeaderboardEntry:
     lost = {_seed(row): row for row in group if row.state in ("failed", "pruned")}
     missing = [row for seed, row in lost.items() if seed not in by_seed]
     trials = sorted(by_seed.values(), key=lambda row: cost(_value(row), goal))
-    values = dict(trials[0].values)
-    if len(trials) > 1:
-        del values[SEED]
-    scores = [_value(row) for row in trials]
-    return LeaderboardEntry(trials, repeats, missing, values, mean(scores), *_interval(scores))
-
-
-def _interval(scores: Sequence[float]) -> tuple[float | None, float | None, float | None]:
-    """Return the standard deviation and the t-interval of the mean."""
-    if len(scores) < 2:
-        return None, None, None
+    values, scores = dict(trials[0].values), [_value(row) for row in trials]
+    if len(trials) == 1:
+        return LeaderboardEntry(trials, repeats, missing, values, scores[0], None, None, None)
     # Slow to import, and most sweeps have no seeds.
     from scipy.special import stdtrit
 
-    spread = stdev(scores)
-    t = float(stdtrit(len(scores) - 1, (1 + CONFIDENCE) / 2))
-    half = t * spread / math.sqrt(len(scores))
-    return spread, mean(scores) - half, mean(scores) + half
+    del values[SEED]
+    center, spread = mean(scores), stdev(scores)
+    half = float(stdtrit(len(scores) - 1, (1 + CONFIDENCE) / 2)) * spread / math.sqrt(len(scores))
+    return LeaderboardEntry(
+        trials, repeats, missing, values, center, spread, center - half, center + half
+    )
 
 
 def _is_ranked(row: TrialRow) -> bool:
@@ -195,11 +189,9 @@ def _value(row: TrialRow) -> float:
 
 
 def read_baselines(first: LeaderboardEntry, metric: SweepMetric) -> dict[str, float]:
-    """Return the metric of each baseline, on the images of the winner's run.
+    """Return the metric of each baseline by its name, on the images of the winner's run.
 
-    Returns:
-        By the baseline's name; empty if the run did not measure the baselines, or they lack the
-        metric, such as a loss.
+    A run may measure no baselines, and baselines lack some metrics, such as a loss.
     """
     measured = RunRecord(first.trials[0].folder).baselines
     return {name: values[metric.name] for name, values in measured.items() if metric.name in values}

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,7 +19,6 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
 from lightning_colorize.common.errors import UsageError, WorkError
-from lightning_colorize.common.retry import retry
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
@@ -47,7 +46,7 @@ class OpenStorage:
 
     Attributes:
         storage: Optuna's.
-        lock: Returns the lock of a study by name.
+        lock: Returns the lock of the study with a name.
         url: How another process opens it: a folder or a URL, including the password.
         shown: The same for messages, without the password.
     """
@@ -171,25 +170,22 @@ class _JournalLock(BaseJournalFileLock):
         self._lock = lock
 
     def acquire(self) -> bool:
-        """Wait for the lock."""
+        """Wait for the lock, then cut off the line that a killed worker was writing.
+
+        Optuna would stop reading there.
+        """
         self._lock.acquire()
-        self._drop_half_line()
+        with self._path.open("rb+") as journal:
+            end = journal.seek(0, os.SEEK_END)
+            journal.seek(max(0, end - 1))
+            if journal.read(1) != b"\n":
+                journal.seek(0)
+                journal.truncate(journal.read().rfind(b"\n") + 1)
         return True
 
     def release(self) -> None:
         """Release the lock."""
         self._lock.release()
-
-    def _drop_half_line(self) -> None:
-        """Cut off the line that a killed worker was writing; Optuna would stop reading there."""
-        with self._path.open("rb+") as journal:
-            end = journal.seek(0, os.SEEK_END)
-            if not end:
-                return
-            journal.seek(end - 1)
-            if journal.read(1) != b"\n":
-                journal.seek(0)
-                journal.truncate(journal.read().rfind(b"\n") + 1)
 
 
 class _PostgresLock:
@@ -240,15 +236,17 @@ class ConnectionLost(Exception):
 
 def is_transient(error: Exception) -> bool:
     """Return whether a later call may succeed: the server restarts, a file is locked."""
-    if isinstance(error, ConnectionLost | Timeout):
-        return True
-    cause = _cause(error)
-    if not type(cause).__module__.startswith("sqlalchemy"):
-        return False
     from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, PendingRollbackError
 
-    transient = (OperationalError, InterfaceError, InternalError, PendingRollbackError)
-    return isinstance(cause, transient)
+    return isinstance(
+        _cause(error),
+        ConnectionLost
+        | Timeout
+        | OperationalError
+        | InterfaceError
+        | InternalError
+        | PendingRollbackError,
+    )
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -280,30 +278,22 @@ def answered(
     Raises:
         WorkError: If the patience is exhausted.
     """
-    said = False
-
-    def delays() -> Iterator[float]:
-        pause, since = 0.1, time.monotonic()
-        while True:
-            yield pause
-            if time.monotonic() - since > patience():
-                return
-            pause = min(2 * pause, _LONGEST_PAUSE)
-
-    def warn(error: Exception, _: float) -> None:
-        nonlocal said
-        failed()
-        if not said:
+    pause, began, is_reported = 0.1, time.monotonic(), False
+    while True:
+        try:
+            return call()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            failed()
             reason = f"the study's database does not answer ({database_message(error)})"
-            print(f"{reason}; trying again", file=sys.stderr)
-        said = True
-
-    try:
-        return retry(call, delays(), is_transient, warn)
-    except Exception as error:
-        if not is_transient(error):
-            raise
-        raise WorkError(
-            f"the study's database has not answered for {patience():.0f} s "
-            f"({database_message(error)}); resume with sweep resume when it does"
-        ) from None
+            if not is_reported:
+                print(f"{reason}; trying again", file=sys.stderr)
+                is_reported = True
+            if time.monotonic() - began > patience():
+                raise WorkError(
+                    f"the study's database has not answered for {patience():.0f} s "
+                    f"({database_message(error)}); resume with sweep resume when it does"
+                ) from None
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)

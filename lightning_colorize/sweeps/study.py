@@ -39,8 +39,8 @@ class Study:
 
     Attributes:
         root: Folder of all runs; the same on all machines that share the study.
-        start: Folder in which the sweep was started and its trials are, because paths of fragments
-            are relative to it.
+        start: Folder in which the sweep was started; trials start there too, because paths of
+            fragments are relative to it.
         seed: Seed of all random draws.
         url: How another process opens it: a folder or a URL, including the password.
         shown: The same for messages, without the password.
@@ -102,12 +102,7 @@ class Study:
         return stopped
 
     def stop(self, now: bool = False) -> None:
-        """Stop all workers, on all machines.
-
-        Args:
-            now: Whether running trials are interrupted; they resume from their checkpoints with
-                the sweep. Otherwise they run to their end.
-        """
+        """Stop all workers, on all machines: after their trials, or by interrupting them `now`."""
         self._set_stopped("now" if now else "after")
 
     def resume(self) -> None:
@@ -170,16 +165,12 @@ def _create(opened: OpenStorage, folder: Path, sweep: Sweep, seed: int) -> None:
             )
         # A creation that was killed may lack attributes. As JSON: the order of parameters is the
         # order of a grid.
-        different = [
-            key
-            for key, value in expected.items()
-            if key in known and json.dumps(known[key]) != json.dumps(value)
-        ]
-        if different:
+        both = [key for key in expected if key in known]
+        if different := [k for k in both if json.dumps(known[k]) != json.dumps(expected[k])]:
             raise UsageError(
                 f"{opened.shown} contains a sweep '{sweep.name}' with a different "
-                f"{' and '.join(different)}; "
-                "choose another `name:`, or resume that sweep with sweep resume"
+                f"{' and '.join(different)}; choose another `name:`, or resume that sweep with "
+                "sweep resume"
             )
         count = sum(RETRY_OF not in trial.user_attrs for trial in trials)
         _refuse_unknown_trials(opened, folder, count)

@@ -4,6 +4,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -11,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from lightning_colorize.common.progress import LineClock
 from lightning_colorize.common.text import UNKNOWN, format_time
 from lightning_colorize.metrics.spec import cost
 from lightning_colorize.sweeps.spec import Sweep, SweepMetric
@@ -41,7 +43,6 @@ _BEST_SHOWN = 3
 # The summary, the heading between an empty line and a rule, the line with the number of other
 # trials, the empty line below, and the cursor's.
 _OTHER_LINES = 7
-_LINE_EVERY = 30.0
 # Reading hundreds of trials takes tenths of a second of a core that trials need.
 _REST = 20
 _WIDE = 1000
@@ -68,7 +69,7 @@ class LiveTable:
                 redirect_stdout=sys.stdout.isatty(),
             )
         self._printed: set[int] = set()
-        self._last_line = time.monotonic()
+        self._clock = LineClock()
         self._next_update = float("-inf")
 
     def __enter__(self) -> "LiveTable":
@@ -117,7 +118,7 @@ class LiveTable:
             if row.state in ENDED and row.number not in self._printed:
                 self._printed.add(row.number)
                 self._print(self._ending(row, trials))
-        if time.monotonic() - self._last_line >= _LINE_EVERY:
+        if self._clock.is_due():
             self._print(summary(trials, self._study.sweep, left))
 
     def _ending(self, row: TrialRow, trials: Sequence[TrialRow]) -> str:
@@ -135,7 +136,7 @@ class LiveTable:
         return f"{line}; {changes}" if changes else line
 
     def _print(self, line: str) -> None:
-        self._last_line = time.monotonic()
+        self._clock.restart()
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -143,14 +144,12 @@ def print_table(study: Study, console: Console | None = None) -> None:
     """Print a sweep's trials, with the baselines of the best trial's data."""
     if console is None:
         console = Console(width=None if sys.stdout.isatty() else _WIDE)
-    trials = rows(study)
+    trials, metric = rows(study), study.sweep.metric
     running = sum(row.state == "running" for row in trials)
     left = seconds_left(trials, study.sweep, running) if running else None
     height = console.height if console.is_terminal else None
-    metric = study.sweep.metric
-    entries = leaderboard(trials, study.sweep.mode)
     baselines, remark = {}, None
-    if metric is not None and entries:
+    if metric is not None and (entries := leaderboard(trials, metric.mode)):
         baselines = read_baselines(entries[0], metric)
         remark = not_beaten(entries[0], metric, baselines)
     console.print(table_of(trials, study.sweep, left, height, baselines))
@@ -163,15 +162,15 @@ def table_of(
     sweep: Sweep,
     left: float | None,
     height: int | None = None,
-    baselines: Mapping[str, float] | None = None,
+    baselines: Mapping[str, float] = MappingProxyType({}),
 ) -> RenderableType:
     """Return a summary and a table below it, with the baselines' metric in the last rows.
 
     `left` is the remaining time in seconds; a height of None means no limit.
     """
-    others = dict(baselines or {})
-    most = None if height is None else max(1, height - _OTHER_LINES - len(others))
-    shown = trials if most is None else _chosen(trials, sweep, most)
+    shown = trials
+    if height is not None:
+        shown = _chosen(trials, sweep, max(1, height - _OTHER_LINES - len(baselines)))
     first = best(trials, sweep.mode)
     labels = Labels(sweep)
     head = _line(f"{sweep.name}: {summary(trials, sweep, left)}")
@@ -196,13 +195,16 @@ def table_of(
     table.add_column("time", justify="right", no_wrap=True)
     for row in shown:
         cells: list[str | Text] = [str(row.number), Text(row.state, style=_STYLES[row.state])]
-        cells += [_line(_value(row, name, labels)) for name in labels.names]
+        cells += [
+            _line(labels.value(name, row.values[name]) if name in row.values else UNKNOWN)
+            for name in labels.names
+        ]
         cells.append(UNKNOWN if row.epoch is None else str(row.epoch + 1))
         if sweep.metric is not None:
             cells.append(format_value(_so_far(row, sweep.metric)))
             cells.append("best" if row is first else "")
         table.add_row(*cells, format_time(row.seconds), style="bold" if row is first else None)
-    for name, value in others.items():
+    for name, value in baselines.items():
         blank = [""] * (len(labels.names) + 1)
         table.add_row("baseline", name, *blank, format_value(value), style="dim")
     more = len(trials) - len(shown)
@@ -215,10 +217,6 @@ def table_of(
 def _line(text: str) -> Text:
     # Brackets in a value are not markup.
     return Text(text, no_wrap=True, overflow="ellipsis")
-
-
-def _value(row: TrialRow, name: str, labels: Labels) -> str:
-    return labels.value(name, row.values[name]) if name in row.values else UNKNOWN
 
 
 def _so_far(row: TrialRow, metric: SweepMetric) -> float | None:

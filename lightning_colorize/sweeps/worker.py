@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 
+from lightning_colorize.cluster.queue import call
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.runs.folder import is_running, request_stop
 from lightning_colorize.sweeps.queue import STALE_AFTER, TakenTrial, TrialQueue
@@ -23,6 +25,13 @@ _POLL_EVERY = 0.2
 _IDLE = 1.0
 _START_PHASE = 60.0
 _PATIENCE_ONCE_SIGNALED = 10.0
+
+IN_JOB = "--in-job"
+"""Argument of a worker that is a Slurm job."""
+
+# Lightning would wait for one task per device (SLURM_NTASKS), which nobody starts, and both
+# processes of a trial would assume rank 0 (SLURM_PROCID).
+_TASK_VARIABLES = ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
 
 _MOST_FAILURES = 5  # in a row; same as W&B's agent
 _NO_PROGRAM = (errno.ENOENT, errno.EACCES, errno.ENOEXEC)
@@ -251,11 +260,36 @@ class TrialRunner:
 
 def main() -> int:
     """Run a worker of the study in the environment and the sweep named by the first argument."""
+    sweep, *more = sys.argv[1:]
     try:
-        return work(answered(lambda: open_study(os.environ[STUDY], sys.argv[1])))
+        return (_work_in_job if IN_JOB in more else _work)(sweep)
     except (UsageError, WorkError, OSError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+
+
+def _work(sweep: str) -> int:
+    return work(answered(lambda: open_study(os.environ[STUDY], sweep)))
+
+
+def _work_in_job(sweep: str) -> int:
+    """Run a worker as a Slurm job: on SIGUSR2, it returns its trial and requeues the job."""
+    time_is_up = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        time_is_up.append(number)
+        signal.raise_signal(signal.SIGTERM)
+
+    signal.signal(signal.SIGUSR2, handle)
+    for name in _TASK_VARIABLES:
+        os.environ.pop(name, None)
+    code = _work(sweep)
+    if time_is_up:
+        job = os.environ["SLURM_JOB_ID"]
+        done = call(["scontrol", "requeue", job])
+        if done.returncode:
+            raise WorkError(f"job {job} is not requeued: {done.stderr.strip()}")
+    return code
 
 
 if __name__ == "__main__":

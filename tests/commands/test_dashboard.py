@@ -4,7 +4,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -17,7 +16,8 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from lightning_colorize.commands import dashboard
 from lightning_colorize.sweeps.storage import OpenStorage, open_storage
-from tests.sweeps.conftest import Engine, finish
+from tests.conftest import until
+from tests.sweeps.conftest import Engine, run_trials
 
 
 @contextmanager
@@ -40,18 +40,13 @@ def _dashboard(*words):
     assert errors == ""
 
 
-def _shown_runs(url):
-    for _ in range(100):  # TensorBoard reads the folder after it has begun to answer
-        with urllib.request.urlopen(f"{url}data/runs", timeout=30) as answer:
-            if shown := json.load(answer):
-                return shown
-        time.sleep(0.1)
-    return []
+def _json(url):
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return json.load(answer)
 
 
-def _status(url, host):
-    """Return the status of a request to another host name, as a browser sends it."""
-    request = urllib.request.Request(url, headers={"Host": host})
+def _status(url, method="GET", **headers):
+    request = urllib.request.Request(url, headers=headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.status
@@ -73,10 +68,12 @@ def test_serves_the_runs_on_this_machine_only_until_interrupted(tmp_path):
             url = re.search(r"http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
             assert url is not None
             assert int(url[1]) != port
-            assert _shown_runs(url[0]) == ["experiment/run/tensorboard"]
             runs = f"{url[0]}data/runs"
-            assert _status(runs, f"localhost:{url[1]}") == 200
-            assert _status(runs, f"elsewhere.example:{url[1]}") == 403
+            # TensorBoard reads the folder after it has begun to answer.
+            until(lambda: _json(runs) == ["experiment/run/tensorboard"])
+            # As a browser sends the name of a site that resolves to this machine.
+            assert _status(runs, Host=f"localhost:{url[1]}") == 200
+            assert _status(runs, Host=f"elsewhere.example:{url[1]}") == 403
 
 
 def test_a_study_needs_optuna_dashboard(command, tmp_path, monkeypatch, capsys):
@@ -87,7 +84,7 @@ def test_a_study_needs_optuna_dashboard(command, tmp_path, monkeypatch, capsys):
 
 def _study(folder, url=None):
     study = Engine(folder).study({"x": [1, 2]}, url)
-    finish(study, 23.0)
+    run_trials(study, 23.0)
     return study.url
 
 
@@ -100,12 +97,10 @@ def test_serves_a_study_until_interrupted(tmp_path, kind):
         line = process.stdout.readline()
         url = re.search(r"optuna-dashboard on \S+: (http://127\.0\.0\.1:\d+/)dashboard/(\S+)", line)
         assert url is not None
-        assert _status(url[1], "elsewhere.example") == 403
-        with urllib.request.urlopen(f"{url[1]}api/{url[2]}", timeout=30) as answer:
-            assert json.load(answer)["trials"][0]["values"] == [23.0]
-        delete = urllib.request.Request(f"{url[1]}api/{url[2]}", method="DELETE")
-        with pytest.raises(urllib.error.HTTPError, match="405"):
-            urllib.request.urlopen(delete, timeout=30)
+        study = f"{url[1]}api/{url[2]}"
+        assert _status(study, Host="elsewhere.example") == 403
+        assert _json(study)["trials"][0]["values"] == [23.0]
+        assert _status(study, method="DELETE") == 405
 
 
 def test_a_password_is_not_shown(tmp_path, monkeypatch, capsys):

@@ -93,7 +93,6 @@ def test_a_refused_job_leaves_no_files(command, words, slurm, capfd):
         (["--time", "4h"], "--time 4h is not a time"),
         (["--time", 6, "--notice", 240], "--time 6 is too short; give at least 7 min"),
         (["--time", 240, "--nodes", 0], "--nodes: 0 must be at least 1"),
-        (["--time", 240, "--gpus", -1], "--gpus: -1 must be at least 0"),
         (["--time", 240, "--sbatch", "ntasks=3"], "--ntasks is chosen for you"),
         (["--time", 240, "--trainer.devices", 2], "--trainer.devices: remove it, --gpus sets"),
         (["--time", 240, "--run.auto_resume=false"], "--run.auto_resume: remove it, it is"),
@@ -110,7 +109,7 @@ def test_invalid_options_submit_nothing(command, words, slurm, capsys, options, 
     assert not command.root.exists()
 
 
-def test_an_existing_run_is_checked_before_submission(command, words, slurm, capsys):
+def test_an_existing_run_is_checked_before_submission(command, words, slurm, capsys, error_of):
     quick = ("--trainer.max_epochs", 1, "--run.grid_images", 0)
     # The settings that a job saves.
     sizes = ("--trainer.num_nodes", 1, "--trainer.devices", 1, "--trainer.accelerator", "cpu")
@@ -118,21 +117,17 @@ def test_an_existing_run_is_checked_before_submission(command, words, slurm, cap
     on_cpu = ("launch", "--gpus", 0, "--time", 240)
     assert command(*on_cpu, *words("existing", *quick)) == 0
     assert f"nothing to do: {run} is finished" in capsys.readouterr().out
-    assert command(*on_cpu, *words("existing", *quick, "--data.size", 48)) == 2
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1
-    assert "--data.size 48 (the run has 32)" in err
+    other = words("existing", *quick, "--data.size", 48)
+    assert "--data.size 48 (the run has 32)" in error_of(*on_cpu, *other)
     assert not slurm.calls("sbatch")
 
 
-def test_without_slurm_or_submitit(command, words, capsys, monkeypatch, tmp_path):
+def test_without_slurm_or_submitit(command, words, error_of, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert command("launch", "--time", 240, *words("nowhere")) == 2
-    assert "launch: sbatch not found; run this on a login node" in capsys.readouterr().err
+    called = ("launch", "--time", 240, *words("nowhere"))
+    assert "launch: sbatch not found; run this on a login node" in error_of(*called)
     monkeypatch.setitem(sys.modules, "submitit", None)
-    assert command("launch", "--time", 240, *words("nowhere")) == 2
-    err = capsys.readouterr().err
-    assert "launch needs submitit: pip install '.[cluster]'" in err
+    assert "launch needs submitit: pip install '.[cluster]'" in error_of(*called)
     assert not command.root.exists()
 
 

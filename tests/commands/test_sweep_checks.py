@@ -6,6 +6,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps.spec import read_sweep
 
 UNIFORM = {"min": 0.0, "max": 1.0}
+METRIC = {"name": "test/psnr", "goal": "maximize"}
 FIT = ["${env}", "lightning-colorize", "fit", "--config", "experiments/quickstart.yaml", "${args}"]
 
 
@@ -17,9 +18,11 @@ def write(folder, parameters, **more):
 
 
 def refusal(file):
+    """Return the message of a refusal, without the file's name at its start."""
     with pytest.raises(UsageError) as error:
         check(read_sweep(file), file)
-    return str(error.value)
+    assert str(error.value).startswith(f"{file}: ")
+    return str(error.value).removeprefix(f"{file}: ")
 
 
 @pytest.mark.parametrize(
@@ -63,33 +66,19 @@ def test_variations_contain_each_listed_value_and_two_of_a_range(tmp_path):
         ({"data.root": {"value": "/no/such/folder"}}, {}, "/no/such/folder"),
         (
             {"data.size": {"value": 64}},
-            {"metric": {"name": "val/accuracy", "goal": "maximize"}},
-            "'val/accuracy' is not a validation or test metric; accepted: val/loss, val/",
-        ),
-        (
-            {"data.size": {"value": 64}},
             {"metric": {"name": "train/loss", "goal": "minimize"}},
-            "'train/loss' is not a validation or test metric",
+            "'train/loss' is not a validation or test metric; accepted: val/loss, val/",
         ),
-        (
-            {"data.size": {"value": 64}, "run.test": {"value": False}},
-            {"metric": {"name": "test/psnr", "goal": "maximize"}},
-            "metric.name: 'test/psnr' needs the test, but run.test is false; set it to true",
-        ),
+        ({"run.test": {"value": False}}, {"metric": METRIC}, "'test/psnr' needs the test, but"),
         (
             {"data.size": {"value": 64}},
-            {
-                "metric": {"name": "test/psnr", "goal": "maximize"},
-                "command": [*FIT, "--run.test", "false"],
-            },
+            {"metric": METRIC, "command": [*FIT, "--run.test", "false"]},
             "or use val/psnr",
         ),
     ],
 )
 def test_errors_of_fit_are_reported_before_any_trial(tmp_path, parameters, more, expected):
-    message = refusal(write(tmp_path, parameters, **more))
-    assert message.startswith(f"{tmp_path / 'mine.yaml'}: ")
-    assert expected in message
+    assert expected in refusal(write(tmp_path, parameters, **more))
 
 
 LONG = "model.init_args.optimizer.init_args.lr"
@@ -115,7 +104,6 @@ UNET = "experiments/cnn_unet.yaml"
 )
 def test_a_parameter_that_is_overridden_is_refused(tmp_path, parameters, more, expected):
     message = refusal(write(tmp_path, parameters, method="random", command=[*FIT, *more]))
-    assert message.startswith(f"{tmp_path / 'mine.yaml'}: ")
     assert expected in message
     assert "\n" not in message
 
@@ -126,7 +114,6 @@ def test_values_that_train_alike_are_refused(tmp_path, values):
     assert "parameters.data.size: 64 and '64' result in the same configuration" in refusal(file)
 
 
-METRIC = {"name": "test/psnr", "goal": "maximize"}
 MANY = {
     "model.encoder": {"values": ["experiments/encoder/conv_small.yaml"]},
     "model.loss": {"values": ["experiments/loss/l1.yaml", "experiments/loss/mse.yaml"]},

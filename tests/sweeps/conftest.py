@@ -85,26 +85,20 @@ end("finished", 0, **{"test/psnr": 2 * x})
 """
 
 
-class Worker:
+class Worker(multiprocessing.get_context("fork").Process):
     """A worker in a forked process, which skips the slow imports."""
-
-    def __init__(self, target, *arguments):
-        context = multiprocessing.get_context("fork")
-        self._process = context.Process(target=target, args=arguments)
-        self._process.start()
-        self.pid = self._process.pid
 
     def signal(self, number):
         os.kill(self.pid, number)
 
     def wait(self, seconds):
         """Return the exit code; None if it still runs."""
-        self._process.join(seconds)
-        return self._process.exitcode
+        self.join(seconds)
+        return self.exitcode
 
     def end(self):
-        self._process.kill()
-        self._process.join()
+        self.kill()
+        self.join()
 
 
 def run_worker(url, name, options, machine):
@@ -114,11 +108,7 @@ def run_worker(url, name, options, machine):
 
 
 class Engine:
-    """Sweeps over the stub, with leases of seconds.
-
-    Attributes:
-        folder: Root of all files.
-    """
+    """Sweeps over the stub in `folder`, with leases of seconds."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -128,9 +118,10 @@ class Engine:
 
     def source(self, parameters, **changes):
         """Return a sweep file's mapping; lists are values, anything else is a constant."""
-        kinds = {list: "values", dict: None}
         described = {
-            name: {kind: value} if (kind := kinds.get(type(value), "value")) else value
+            name: value
+            if isinstance(value, dict)
+            else {"values" if isinstance(value, list) else "value": value}
             for name, value in parameters.items()
         }
         source = {
@@ -158,7 +149,8 @@ class Engine:
         return self.fork(run_worker, study.url, study.sweep.name, options, machine)
 
     def fork(self, target, *arguments):
-        self.workers.append(Worker(target, *arguments))
+        self.workers.append(Worker(target=target, args=arguments))
+        self.workers[-1].start()
         return self.workers[-1]
 
     def starts(self, study, number):
@@ -172,15 +164,26 @@ class Engine:
         return read_lines(study.folder_of(number) / "validations.jsonl")
 
 
-def finish(study, *values, queue=None, **result):
-    """Take a trial for each value and close it as finished, with a result file if there is one."""
+def run_trials(study, *outcomes, queue=None, history=(), **result):
+    """Take a trial for each outcome: None keeps it running, a number is a finished one's value.
+
+    Args:
+        queue: The worker's; by default a new worker's.
+        history: The values that each trial logs, one an epoch.
+        result: Content of each trial's result file; by default there is none.
+    """
     trials = queue or TrialQueue(study)
-    for value in values:
+    for outcome in outcomes:
         trial = trials.take()
+        for index, value in enumerate(history):
+            trials.report(trial, index, value)
+            trials.report_epoch(trial, index)
         if result:
             trial.folder.mkdir(parents=True)
             ends("finished", **result)(trial.folder)
-        trials.tell(trial, Outcome("finished", value))
+        if outcome is not None:
+            is_value = isinstance(outcome, float)
+            trials.tell(trial, Outcome("finished", outcome) if is_value else outcome)
 
 
 def states(study):

@@ -4,12 +4,11 @@ import csv
 import json
 
 import pytest
-import yaml
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps.export import NoWinner, export_trials, export_winner
-from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.trial import Outcome
+from tests.sweeps.conftest import run_trials
 
 OUTCOMES = (
     Outcome("finished", 20.5),
@@ -22,12 +21,7 @@ OUTCOMES = (
 @pytest.fixture
 def study(engine):
     study = engine.study({"a.x": [[1, None], "text"], "b": [True, None], "c": 0.1})
-    trials = TrialQueue(study)
-    for outcome in OUTCOMES:
-        trial = trials.take()
-        trials.report(trial, 0, 19.5)
-        trials.report_epoch(trial, 4)
-        trials.tell(trial, outcome)
+    run_trials(study, *OUTCOMES, history=[19.5])
     return study
 
 
@@ -41,45 +35,36 @@ def test_trials_as_csv_and_json(study):
     assert content["trials"][0]["history"] == [19.5]
     with as_csv.open(newline="") as file:
         lines = list(csv.DictReader(file))
-    for number, (line, trial, outcome) in enumerate(
-        zip(lines, content["trials"], OUTCOMES, strict=True)
-    ):
-        assert (int(line["number"]), trial["number"]) == (number, number)
-        assert line["state"] == trial["state"] == outcome.state
-        assert trial["value"] == outcome.value
-        assert line["value"] == ("" if outcome.value is None else str(outcome.value))
-        assert (line["reason"], trial["reason"]) == (outcome.reason or "", outcome.reason)
-        assert line["folder"] == trial["folder"] == str(study.folder_of(number))
-        assert float(line["seconds"]) == trial["seconds"] >= 0
-        assert line["epoch"] == "4"
+    for number, (line, trial) in enumerate(zip(lines, content["trials"], strict=True)):
+        outcome = Outcome(trial["state"], trial["value"], trial["reason"])
+        assert outcome == OUTCOMES[number]
+        assert (trial["number"], trial["epoch"]) == (number, 0)
+        assert trial["folder"] == str(study.folder_of(number))
+        assert trial["seconds"] >= 0
+        names = ("number", "state", "value", "epoch", "seconds", "reason", "folder")
+        written = ["" if trial[name] is None else str(trial[name]) for name in names]
+        assert [line[name] for name in names] == written
     assert [lines[0][name] for name in ("a.x", "b", "c")] == ["[1, null]", "true", "0.1"]
     assert [lines[3][name] for name in ("a.x", "b")] == ["text", "null"]
 
 
 def test_yaml_is_the_winners_configuration(study):
-    for number in range(4):
-        study.folder_of(number).mkdir()
-        (study.folder_of(number) / "config.yaml").write_text(f"number: {number}\n")
+    study.folder_of(3).mkdir()
+    (study.folder_of(3) / "config.yaml").write_text("number: 3\n")
     path = export_winner(study)
     assert path == study.folder / "winner.yaml"
-    assert yaml.safe_load(path.read_text()) == {"number": 3}
-    assert path.read_text().startswith("# Trial 3 of the sweep tiny: val/psnr 21.25\n")
+    assert path.read_text() == "# Trial 3 of the sweep tiny: val/psnr 21.25\nnumber: 3\n"
 
 
 def test_no_winner(study, engine):
-    empty = engine.study({"x": 1}, name="empty")
-    blind = engine.study({"x": 1}, name="blind", metric=None)
-    reasons = {
-        "tiny": "trial 3 is the best, but .* no config.yaml",
-        "empty": "no trial has finished",
-    }
-    for each in (study, empty, blind):
-        with pytest.raises(NoWinner, match=reasons.get(each.sweep.name, "has no metric")):
+    for each, reason in (
+        (study, "trial 3 is the best, but .* no config.yaml"),
+        (engine.study({"x": 1}, name="empty"), "no trial has finished"),
+        (engine.study({"x": 1}, name="blind", metric=None), "has no metric"),
+    ):
+        with pytest.raises(NoWinner, match=reason):
             export_winner(each)
         assert not (each.folder / "winner.yaml").exists()
-
-
-def test_a_folder_instead_of_a_file_is_one_line(study):
     (study.folder / "trials.csv").mkdir()
     with pytest.raises(UsageError, match=r"trials\.csv is a folder"):
         export_trials(study)

@@ -10,30 +10,32 @@ import pytest
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps import launch
-from lightning_colorize.sweeps.launch import environments, run_workers, share, visible_gpus
+from lightning_colorize.sweeps.launch import environments, run_workers, visible_gpus
 from tests.sweeps.conftest import states
 
 
 @pytest.mark.parametrize(
     ("gpus", "workers", "each", "expected"),
     [
-        ("", 2, None, [[], []]),
-        ("0123", 2, None, [["0", "1"], ["2", "3"]]),
-        ("012", 2, None, [["0"], ["1"]]),
-        ("0123", 1, None, [["0", "1", "2", "3"]]),
-        ("0123", 3, 1, [["0"], ["1"], ["2"]]),
-        ("57", 1, 2, [["5", "7"]]),
-        ("01", 2, 0, [[], []]),
+        ("0,1,2,3", 2, None, ["0,1", "2,3"]),
+        ("0,1,2", 2, None, ["0", "1"]),
+        ("0,1,2,3", 3, 1, ["0", "1", "2"]),
+        ("5,7", 1, 2, ["5,7"]),
+        ("0,1", 2, 0, ["", ""]),
+        ("", 2, None, ["", ""]),
+        ("0,1,2", 2, 2, None),
+        ("", 1, 1, None),
+        ("0", 2, None, None),
     ],
 )
-def test_gpus_are_divided(gpus, workers, each, expected):
-    assert share(list(gpus), workers, each) == expected
-
-
-@pytest.mark.parametrize(("gpus", "workers", "each"), [("012", 2, 2), ("", 1, 1), ("0", 2, None)])
-def test_too_few_gpus_are_refused(gpus, workers, each):
-    with pytest.raises(UsageError, match=rf"--workers {workers} .*visible; give fewer"):
-        share(list(gpus), workers, each)
+def test_gpus_are_divided_if_there_are_enough(monkeypatch, gpus, workers, each, expected):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    if expected is None:
+        with pytest.raises(UsageError, match=rf"--workers {workers} .*visible; give fewer"):
+            environments(workers, each)
+    else:
+        found = [each["CUDA_VISIBLE_DEVICES"] for each in environments(workers, each)]
+        assert found == expected
 
 
 def test_visible_gpus_are_those_of_the_environment_or_the_driver(monkeypatch):
@@ -90,7 +92,7 @@ TERMINATED = "died (killed by SIGTERM); its trial is queued again"
 
 @pytest.mark.parametrize(
     ("number", "workers", "expected"),
-    [(signal.SIGKILL, 1, KILLED), (signal.SIGTERM, 1, TERMINATED), (signal.SIGKILL, 2, KILLED)],
+    [(signal.SIGTERM, 1, TERMINATED), (signal.SIGKILL, 2, KILLED)],
 )
 def test_a_killed_worker_is_replaced_and_its_trial_resumed(
     engine, launched, number, workers, expected

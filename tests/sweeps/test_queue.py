@@ -1,6 +1,7 @@
 """Trials handed over between two workers in this process."""
 
 import threading
+from itertools import cycle, islice
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +13,7 @@ from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.storage import ConnectionLost
 from lightning_colorize.sweeps.study import open_study
 from lightning_colorize.sweeps.trial import Outcome
-from tests.sweeps.conftest import failing, finish, states
+from tests.sweeps.conftest import failing, run_trials, states
 
 UNIFORM = {"min": 0.0, "max": 1.0}
 FINISHED = Outcome("finished", 1.0)
@@ -115,7 +116,7 @@ def test_a_stale_trial_is_taken_over(study, clock):
 def test_a_renewed_trial_is_not_taken_over(study, clock):
     alive, other = TrialQueue(study), elsewhere(study, stale_after=60)
     trial = alive.take()
-    finish(study, 1.0, 1.0, queue=other)
+    run_trials(study, 1.0, 1.0, queue=other)
     for _ in range(4):
         clock.now += 40
         assert alive.renew(trial)
@@ -181,12 +182,10 @@ def test_retried_trials_keep_their_number(engine):
 
 def drawn(engine, name, seed, method="random", count=4, score=lambda x: x):
     """Return the values of trials that two workers take alternately."""
-    study = engine.study(
-        {"x": UNIFORM, "y": [1, 2, 3]}, name=name, seed=seed, method=method, run_cap=count
-    )
-    workers = [TrialQueue(study), elsewhere(study)]
-    for number in range(count):
-        worker = workers[number % 2]
+    parameters = {"x": UNIFORM, "y": [1, 2, 3]}
+    study = engine.study(parameters, name=name, seed=seed, method=method, run_cap=count)
+    workers = cycle([TrialQueue(study), elsewhere(study)])
+    for worker in islice(workers, count):
         trial = worker.take()
         worker.tell(trial, Outcome("finished", score(trial.values["x"])))
     return [row.values for row in rows(study)]

@@ -1,6 +1,5 @@
 """The leaderboard, its baselines, the time that a sweep still takes, and labels."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from lightning_colorize.sweeps.status import (
     seconds_left,
     winner,
 )
+from tests.sweeps.conftest import ends
 
 
 def a_row(number, value, state="finished", **values):
@@ -99,20 +99,15 @@ def entry(*rows, goal="max"):
     return leaderboard(rows, goal)[0]
 
 
-def entry_of(folder, result):
-    text = result if isinstance(result, str) else json.dumps(result)
-    (folder / "result.json").write_text(text)
-    return entry(replace(ROW, folder=folder))
-
-
 def test_baselines_of_the_metric(tmp_path):
+    first = entry(replace(ROW, folder=tmp_path))
     baselines = {"grey": {"val/psnr": 20.0, "test/psnr": 21.0}, "lut": {"val/psnr": 22.5}}
-    first = entry_of(tmp_path, {"status": "finished", "baselines": baselines})
+    ends("finished", baselines=baselines)(tmp_path)
     assert read_baselines(first, PSNR) == {"grey": 20.0, "lut": 22.5}
     assert read_baselines(first, SweepMetric(name="test/psnr", goal="maximize")) == {"grey": 21.0}
-    assert read_baselines(first, SweepMetric(name="val/loss", goal="minimize")) == {}
-    for none in ({"status": "finished"}, "no JSON"):
-        assert read_baselines(entry_of(tmp_path, none), PSNR) == {}
+    assert read_baselines(first, ERROR) == {}
+    (tmp_path / "result.json").write_text("no JSON")
+    assert read_baselines(first, PSNR) == {}
 
 
 @pytest.mark.parametrize(
@@ -128,20 +123,18 @@ def test_baselines_of_the_metric(tmp_path):
     ],
 )
 def test_not_beaten_names_the_best_baseline(metric, baselines, message):
-    first = entry(ROW, goal=metric.mode)
     expected = message and f"the best trial does not beat {message}"
-    assert not_beaten(first, metric, baselines) == expected
-    # The mean over seeds.
+    assert not_beaten(entry(ROW, goal=metric.mode), metric, baselines) == expected
+
+
+def test_baselines_are_compared_with_the_mean_over_seeds():
     message = not_beaten(entry(*seeds(0, [22.0, 24.0], x=1)), PSNR, {"lut": 23.5})
     assert message == "the best configuration does not beat lut: val/psnr 23.00, lut 23.50"
 
 
 def rows(*states):
     """Return rows of states with their seconds: `("finished", 10)`."""
-    return [
-        TrialRow(number, state, {}, None, None, None, Path("folder"), seconds, [])
-        for number, (state, seconds) in enumerate(states)
-    ]
+    return [replace(a_row(n, None, state), seconds=s) for n, (state, s) in enumerate(states)]
 
 
 # Those that did not fail took 10 s on average.
@@ -171,33 +164,23 @@ def test_the_time_left(engine, others, workers, left):
 
 
 def test_the_time_left_is_zero_or_unknown(engine):
-    three = engine.sweep(UNIFORM, method="random", run_cap=3)
+    endless, three = (engine.sweep(UNIFORM, method="random", run_cap=cap) for cap in (None, 3))
     assert seconds_left(rows(*DONE), three, 2) == 0
-    assert seconds_left(rows(*DONE), engine.sweep(UNIFORM, method="random"), 2) is None
-    assert seconds_left(rows(("running", 5)), three, 2) is None
+    assert seconds_left(rows(*DONE), endless, 2) is None
     assert seconds_left(rows(("failed", 1), ("running", 5)), three, 2) is None
-    assert seconds_left(rows(*DONE), engine.sweep({"x": [1, 2], "y": [1, 2]}), 1) == 10
 
 
 def test_only_varied_parameters_are_labeled(engine):
-    sweep = engine.sweep(
-        {
-            "model.encoder": ["experiments/encoder/unet.yaml", "experiments/encoder/vgg16.yaml"],
-            "model.lr": {"values": [1e-4, 0.0012345]},
-            "model.skip": [True, None],
-            "data.size": 64,
-            "data.crop": [[0.5, 1]],
-        }
-    )
-    labels = Labels(sweep)
-    values = {
-        "model.encoder": "experiments/encoder/vgg16.yaml",
-        "model.lr": 0.0012345,
-        "model.skip": None,
-        "data.size": 64,
-        "data.crop": [0.5, 1],
+    choices = {
+        "model.encoder": ["experiments/encoder/unet.yaml", "experiments/encoder/vgg16.yaml"],
+        "model.lr": [1e-4, 0.0012345],
+        "model.skip": [True, None],
+        "data.size": [64],
+        "data.crop": [[0.5, 1]],
     }
-    assert labels.changes(values) == "encoder=vgg16, lr=0.001234, skip=null"
+    labels = Labels(engine.sweep(choices))
+    last = {name: values[-1] for name, values in choices.items()}
+    assert labels.changes(last) == "encoder=vgg16, lr=0.001234, skip=null"
     assert labels.changes({}) == ""
 
 

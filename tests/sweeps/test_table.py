@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from lightning_colorize.common import progress
 from lightning_colorize.sweeps import table as table_module
-from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.table import LiveTable, print_table, table_of
 from lightning_colorize.sweeps.trial import Outcome
-from tests.sweeps.conftest import away, failing, finish
+from tests.sweeps.conftest import away, failing, run_trials
 
 ENCODERS = ["experiments/encoder/resnet18.yaml", "experiments/encoder/unet.yaml"]
 
@@ -32,19 +32,6 @@ def printed(console):
     return [" ".join(line.split()) for line in text.splitlines()]
 
 
-def run(study, outcome=None, history=()):
-    """Take a trial, log values, and close it, if there is an outcome; an outcome may be a value."""
-    trials = TrialQueue(study)
-    trial = trials.take()
-    for index, value in enumerate(history):
-        trials.report(trial, index, value)
-        trials.report_epoch(trial, index)
-    if outcome is not None:
-        is_value = isinstance(outcome, float)
-        trials.tell(trial, Outcome("finished", outcome) if is_value else outcome)
-    return trial.number
-
-
 def refresh(table):
     """Force an update by the next tick."""
     table._next_update = 0
@@ -55,7 +42,8 @@ def refresh(table):
 def clock(monkeypatch):
     """The clock of tables, which tests set."""
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(table_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    for module in (table_module, progress):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
 
@@ -66,17 +54,17 @@ def study(engine):
 
 def test_a_line_when_a_trial_ends(study):
     console = off_terminal()
-    run(study, 20.0)
+    run_trials(study, 20.0)
     with LiveTable(study, 1, console) as table:
         refresh(table)
         assert printed(console) == []  # ended before
-        run(study, 19.0)
+        run_trials(study, 19.0)
         refresh(table)
-        run(study, 23.125)
-        run(study, Outcome("pruned", 18.0, "hyperband: behind [all]"))
+        run_trials(study, 23.125)
+        run_trials(study, Outcome("pruned", 18.0, "hyperband: behind [all]"))
         refresh(table)
         refresh(table)
-        run(study, Outcome("failed", reason="exit code 1: boom"))
+        run_trials(study, Outcome("failed", reason="exit code 1: boom"))
     assert printed(console) == [
         "trial 1 finished: val/psnr 19.00, 0:00; encoder=resnet18, x=2",
         "trial 2 finished: val/psnr 23.12 (best), 0:00; encoder=resnet18, x=3",
@@ -90,7 +78,7 @@ def test_best_is_relative_to_the_trials_so_far(engine):
     console = off_terminal()
     with LiveTable(study, 1, console):
         for value in (20.0, 22.0, 19.0):
-            run(study, value)
+            run_trials(study, value)
     assert ["(best)" in line for line in printed(console)] == [True, False, True]
     print_table(study, console)
     assert "2 finished 3 - 19.00 best 0:00" in printed(console)
@@ -98,8 +86,8 @@ def test_best_is_relative_to_the_trials_so_far(engine):
 
 def test_a_line_every_30_seconds(study, clock):
     console = off_terminal()
-    run(study, 20.0, [19.0, 20.0])
-    run(study)
+    run_trials(study, 20.0, history=[19.0, 20.0])
+    run_trials(study, None)
     with LiveTable(study, 2, console) as table:
         for _ in range(70):
             clock.now += 1
@@ -128,7 +116,7 @@ def test_updates_take_little_time(study, monkeypatch, clock):
 def test_a_restarting_database_is_survived(study, monkeypatch):
     console = off_terminal()
     with LiveTable(study, 1, console) as table:
-        run(study, 20.0)
+        run_trials(study, 20.0)
         with monkeypatch.context() as patch:
             patch.setattr(table_module, "current_rows", failing(away())[0])
             refresh(table)
@@ -142,9 +130,9 @@ def test_a_restarting_database_is_survived(study, monkeypatch):
 
 def test_a_table_on_a_terminal(study):
     console = on_terminal()
-    run(study, 20.0, [19.0, 20.0])
-    run(study, 23.0, [23.0])
-    run(study, history=[17.0, 21.5, 21.25])
+    run_trials(study, 20.0, history=[19.0, 20.0])
+    run_trials(study, 23.0, history=[23.0])
+    run_trials(study, None, history=[17.0, 21.5, 21.25])
     with LiveTable(study, 1, console):
         pass
     lines = printed(console)
@@ -160,8 +148,8 @@ def test_the_table_fits_the_terminal(engine):
     parameters = {f"model.parameter_{name}": {"min": 0.0, "max": 1.0} for name in "abcdef"}
     study = engine.study(parameters, method="random", run_cap=100)
     for number in range(20):
-        run(study, float(-abs(number - 9)))
-    number = run(study)
+        run_trials(study, float(-abs(number - 9)))
+    run_trials(study, None)
     for width, height in ((100, 20), (60, 8), (200, 60)):
         table = table_of(rows(study), study.sweep, None, height)
         lines = on_terminal(width, height).render_lines(table, pad=False)
@@ -173,7 +161,7 @@ def test_the_table_fits_the_terminal(engine):
         shown = [int(m[1]) for text in texts if (m := re.match(r" *(\d+) +[a-z]{5}", text))]
         left_out = [int(m[1]) for text in texts if (m := re.match(r"and (\d+) more", text))]
         assert shown == sorted(shown)
-        assert number in shown
+        assert 20 in shown
         assert 9 in shown or height == 8
         if height >= 20:
             # The best three, and those that ended last.
@@ -184,7 +172,7 @@ def test_the_table_fits_the_terminal(engine):
 
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_hide_erases_the_live_table(study, monkeypatch, is_terminal):
-    run(study, 20.0)
+    run_trials(study, 20.0)
     monkeypatch.setattr(table_module.sys.stdout, "isatty", lambda: is_terminal, raising=False)
     shown, hidden = on_terminal(), on_terminal()
     with LiveTable(study, 1, shown):
@@ -200,8 +188,8 @@ def test_hide_erases_the_live_table(study, monkeypatch, is_terminal):
 def test_the_final_table_has_the_baselines_of_the_best_trial(study):
     lut = {"val/psnr": 22.5, "val/ssim": 0.5}
     best = {"grey": {"val/psnr": 20.0}, "mean": {"val/ssim": 1}, "lut": lut}
-    finish(study, 21.0, baselines={"lut": {"val/psnr": 99.0}})
-    finish(study, 22.0, baselines=best)
+    run_trials(study, 21.0, baselines={"lut": {"val/psnr": 99.0}})
+    run_trials(study, 22.0, baselines=best)
     console = on_terminal(80)
     print_table(study, console)
     lines = printed(console)
@@ -216,12 +204,11 @@ def test_the_final_table_has_the_baselines_of_the_best_trial(study):
 def test_status_off_a_terminal_has_all_trials_in_whole_lines(engine, capsys):
     parameters = {f"model.parameter_{name}": {"min": 0.0, "max": 1.0} for name in "abcdef"}
     study = engine.study(parameters, method="random", run_cap=50)
-    finish(study, *[1.0] * 30)
+    run_trials(study, *[1.0] * 30)
     print_table(study)
     text = capsys.readouterr().out
-    assert (
-        len(re.findall(r"^ *\d+ +finished +(?:[\d.e-]+ +){6}- +1\.000", text, re.MULTILINE)) == 30
-    )
+    line = r"^ *\d+ +finished +(?:[\d.e-]+ +){6}- +1\.000"
+    assert len(re.findall(line, text, re.MULTILINE)) == 30
     assert re.search(" +".join(f"parameter_{name}" for name in "abcdef"), text)
     assert "…" not in text
 
@@ -230,10 +217,10 @@ def test_a_sweep_without_metric_or_trials(engine, capsys):
     study = engine.study({"x": [1, 2]}, metric=None)
     print_table(study)
     assert capsys.readouterr().out == "tiny: 0 of 2 trials ended\n"
-    run(study, Outcome("finished"))
+    run_trials(study, Outcome("finished"))
     print_table(study)
     assert "0  finished  1" in capsys.readouterr().out
     console = off_terminal()
     with LiveTable(study, 1, console):
-        run(study, Outcome("finished"))
+        run_trials(study, Outcome("finished"))
     assert printed(console) == ["trial 1 finished: 0:00; x=2"]

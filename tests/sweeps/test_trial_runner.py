@@ -9,7 +9,7 @@ from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.trial import Outcome
 from lightning_colorize.sweeps.worker import TrialRunner, WorkerOptions
-from tests.sweeps.conftest import ends, validates
+from tests.sweeps.conftest import ends, run_trials, validates
 
 
 class Process:
@@ -88,13 +88,9 @@ def test_a_run_that_outlives_its_worker_is_not_started_again(engine, process, mo
 
 def test_values_of_a_deleted_run_are_retracted(engine, process):
     study = engine.study({"x": 1})
-    one = TrialQueue(study)
-    trial = one.take()
-    trial.folder.mkdir()
-    validates(99.0, 98.0, 97.0)(trial.folder)
-    for index, value in enumerate((99.0, 98.0, 97.0)):
-        one.report(trial, index, value)
-    one.tell(trial, Outcome("returned"))
+    run_trials(study, Outcome("returned"), history=[99.0, 98.0, 97.0])
+    study.folder_of(0).mkdir()
+    validates(99.0, 98.0, 97.0)(study.folder_of(0))
     histories = []
 
     def record(folder):
@@ -112,11 +108,7 @@ def hyperband(engine):
     """A study whose first trial is good, and judges at every validation."""
     rule = {"type": "hyperband", "min_iter": 1, "eta": 2}
     study = engine.study({"x": [1, 2, 3]}, early_terminate=rule)
-    one = TrialQueue(study)
-    for _ in range(2):
-        trial = one.take()
-        one.report(trial, 0, 9.0)
-        one.tell(trial, Outcome("finished", 9.0))
+    run_trials(study, 9.0, 9.0, history=[9.0])
     return study
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import threading
-import time
 
 import pytest
 
@@ -13,6 +12,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps import wandb
 from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.wandb import create_sweep, run_wandb
+from tests.conftest import until
 
 SOURCE = {
     "method": "grid",
@@ -92,14 +92,13 @@ def test_wandb_receives_the_file_and_agents_start(stand_in, monkeypatch):
     assert created["words"] == ["sweep", "--project", "lightning_colorize"]
     agents = notes_of(stand_in, "agent")
     assert [agent["words"] for agent in agents] == [["agent", "--count", "7", "me/p/abc123"]] * 2
-    devices = {agent["environment"]["CUDA_VISIBLE_DEVICES"] for agent in agents}
-    assert devices == {"4,5", "6,7"}
-    for agent in agents:
-        assert agent["environment"]["OMP_NUM_THREADS"] is not None
-        first = agent["environment"]["PATH"].split(os.pathsep)[0]
-        assert first == os.path.dirname(sys.executable)
-    assert messages[0].split() == ["sweep", "me/p/abc123"]
-    assert messages[1].split() == ["page", "https://wandb.ai/me/p/sweeps/abc123"]
+    environments = [agent["environment"] for agent in agents]
+    assert {each["CUDA_VISIBLE_DEVICES"] for each in environments} == {"4,5", "6,7"}
+    for each in environments:
+        assert each["OMP_NUM_THREADS"] is not None
+        assert each["PATH"].split(os.pathsep)[0] == os.path.dirname(sys.executable)
+    page = "https://wandb.ai/me/p/sweeps/abc123"
+    assert [line.split() for line in messages] == [["sweep", "me/p/abc123"], ["page", page]]
 
 
 def test_the_files_project_and_an_agent_that_fails(stand_in, monkeypatch):
@@ -131,36 +130,27 @@ def test_errors_of_wandb_are_one_line(stand_in, monkeypatch, code, reason):
     monkeypatch.setenv("ON_SWEEP", code)
     with pytest.raises(UsageError) as caught:
         run_wandb(sweep(), workers=2, say=lambda line: None)
-    assert f"W&B did not accept the sweep: {reason}" in str(caught.value)
-    assert "--engine local" in str(caught.value)
+    assert str(caught.value).startswith(f"W&B did not accept the sweep: {reason}")
     assert "\n" not in str(caught.value)
     assert not notes_of(stand_in, "agent")
 
 
 def test_a_silent_server_times_out(stand_in, monkeypatch):
-    monkeypatch.setattr(wandb, "_CREATE_TIMEOUT", 2.0)
+    monkeypatch.setattr(wandb, "_CREATE_TIMEOUT", 1.0)
     monkeypatch.setenv("ON_SWEEP", "time.sleep(30)")
-    start = time.monotonic()
-    with pytest.raises(UsageError, match="does not answer within 2 s"):
+    with pytest.raises(UsageError, match="does not answer within 1 s"):
         create_sweep(sweep())
-    assert time.monotonic() - start < 10
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_the_trials_of_all_agents(stand_in, monkeypatch, number):
+def test_a_signal_ends_the_trials_of_all_agents(stand_in, monkeypatch):
     monkeypatch.setenv("LONG", "yes")
 
-    def interrupt():
-        for _ in range(200):
-            if len(list(stand_in.glob("agent-*"))) == 2:
-                os.kill(os.getpid(), number)
-                return
-            time.sleep(0.05)
+    def terminate():
+        until(lambda: len(list(stand_in.glob("agent-*"))) == 2)
+        os.kill(os.getpid(), signal.SIGTERM)
 
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    assert run_wandb(sweep(), workers=2, say=lambda line: None) == 128 + number
-    thread.join()
+    threading.Thread(target=terminate).start()
+    assert run_wandb(sweep(), workers=2, say=lambda line: None) == 143
     received = notes_of(stand_in, "received")
     # Once to take no further trial, once to end the one that runs.
     assert [len(times) for times in received] == [2, 2]

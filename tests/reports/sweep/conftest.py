@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from lightning_colorize.reports.sweep.page import write_report
+from lightning_colorize.reports.sweep import write_report
 from lightning_colorize.runs.images import BestImage, write_best_images
 from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.spec import parse_sweep
@@ -37,32 +37,27 @@ def score(values):
     return 20.0 + 2 * ("unet" in values["model.encoder"]) + values["model.noise"] / 50
 
 
-def make_study(root, source, count):
-    """Return a study: trial 3 failed, 4 was pruned, the last one runs, the others finished."""
-    study = create_study(parse_sweep(source, "tiny.yaml"), root)
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    """A study: trial 3 failed, 4 was pruned, the last one runs, the others finished."""
+    study = create_study(parse_sweep(SOURCE, "tiny.yaml"), tmp_path_factory.mktemp("runs"))
     trials = TrialQueue(study)
-    for _ in range(count):
+    for _ in range(15):
         trial = trials.take()
         value = score(trial.values)
         for index in range(3):
             trials.report(trial, index, value - 2 + index)
         if trial.number == 3:
-            trials.tell(trial, Outcome("failed", reason="exit code 1: <boom>"))
+            trials.tell(trial, Outcome("failed", reason="exit code 1: boom"))
         elif trial.number == 4:
             trials.tell(trial, Outcome("pruned", 99.0, "hyperband: it is behind"))
-        elif trial.number < count - 1:
-            made_with = {"versions": {"torch": "9.8.7"}, "git_commit": "c0ffee"}
-            costs = {"images_seen": 1000 + trial.number, "parameters": 7654321}
+        elif trial.number < 14:
             trial.folder.mkdir()
-            ends("finished", **costs, **made_with)(trial.folder)
-            (trial.folder / "config.yaml").write_text(f"number: {trial.number} # <own>\n")
+            costs = {"images_seen": 1000 + trial.number, "parameters": 7654321}
+            ends("finished", **costs)(trial.folder)
+            (trial.folder / "config.yaml").touch()
             trials.tell(trial, Outcome("finished", value))
     return study
-
-
-@pytest.fixture(scope="session")
-def study(tmp_path_factory):
-    return make_study(tmp_path_factory.mktemp("runs"), SOURCE, 15)
 
 
 @pytest.fixture(scope="session")
