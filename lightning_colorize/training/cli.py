@@ -29,7 +29,7 @@ from lightning_colorize.runs.resuming import (
     refuse_other_settings,
     refuse_settings_of_checkpoint,
 )
-from lightning_colorize.tasks import CGANTask, ColorizationTask
+from lightning_colorize.tasks import ColorizationTask
 from lightning_colorize.training.callbacks.banner import Banner
 from lightning_colorize.training.callbacks.baselines import BaselineMetrics
 from lightning_colorize.training.callbacks.checkpoints import (
@@ -303,11 +303,9 @@ class ColorizeCLI(LightningCLI):
                 "accepted: null if --run.monitor is null: early stopping needs a metric"
             )
         if monitor not in names:
-            renamed = monitor.replace("hue_r", "ab_corr")
-            hint = f"\nuse {renamed}, its new name" if renamed in names else ""
             raise UsageError(
                 f"--run.monitor: '{monitor}' is not a metric of validations\n"
-                f"accepted: {', '.join(names)}{hint}"
+                f"accepted: {', '.join(names)}"
             )
         # The loss has no row.
         goals = {f"val/{metric.name}": metric.goal for metric in self.model.metric_rows}
@@ -331,7 +329,7 @@ class ColorizeCLI(LightningCLI):
             callbacks.append(SmoothedMonitor(options.monitor, options.smoothing))
         if self.best.monitor is not None and options.patience is not None:
             callbacks.append(EarlyStop(self.best.monitor, mode, options.patience))
-        if isinstance(self.model, CGANTask) and options.health != "off":
+        if "discriminator" in self.model.optimizer_names and options.health != "off":
             callbacks.append(GANHealth(stop=options.health == "stop"))
         if options.grid_images:
             grids = ImageGrids(self.best, options.grid_images, options.grid_every_n_epochs)

@@ -8,7 +8,6 @@ from lightning_fabric.utilities.types import _PATH
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.plugins.io import CheckpointIO, TorchCheckpointIO
-from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_colorize.common.digest import append_digest
 from lightning_colorize.common.files import atomic_file
@@ -33,7 +32,7 @@ class SmoothedMonitor(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the validation."""
-        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+        if trainer.sanity_checking:
             return
         latest = trainer.callback_metrics[self.monitor]
         self.recent = [*self.recent, float(latest)][-self.count :]

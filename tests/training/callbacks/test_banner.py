@@ -20,7 +20,7 @@ def make_run(processes=1, accumulated=1):
     encoder.requires_grad_(False)
     net = nn.ModuleDict({"encoder": encoder, "decoder": nn.Linear(1000, 2, bias=False)})
     net.encoder = encoder
-    module = SimpleNamespace(net=net, device=torch.device("cpu"))
+    module = SimpleNamespace(net=net, device=torch.device("cpu"), optimizer_names=[""])
     data = SimpleNamespace(batch_size=4, size=96, counts=lambda: {"train": 12345, "val": 6})
     data.label_names, data.originals = [], lambda split: SimpleNamespace(notes=Notes())
     trainer = SimpleNamespace(

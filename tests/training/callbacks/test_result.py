@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_colorize.metrics.spec import NAMES
 from lightning_colorize.runs.record import RunRecord
@@ -61,7 +60,6 @@ def fake_trainer(devices=1):
     return SimpleNamespace(
         callback_metrics={},
         sanity_checking=False,
-        state=SimpleNamespace(fn=TrainerFn.FITTING),
         is_global_zero=True,
         current_epoch=1,
         callbacks=[],
