@@ -14,7 +14,7 @@ from lightning_colorize.data.sources.listing import read_name_list
 from lightning_colorize.runs.folder import read_config
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import RegressionTask
-from lightning_colorize.training.cli import base_config, config_path, default_precision
+from lightning_colorize.training.cli import config_path, default_precision
 from tests.conftest import metric_rows
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -65,13 +65,6 @@ def test_seed_changes_a_run(command, finished_run):
 def test_first_configuration_names_the_experiment(words, expected):
     path = config_path(words)
     assert (None if path is None else str(path)) == expected
-
-
-def test_experiment_uses_base_yaml_beside_it(tmp_path):
-    (tmp_path / "mine.yaml").touch()
-    assert base_config(["--config", str(tmp_path / "mine.yaml")]).parent.name == "experiments"
-    (tmp_path / "base.yaml").touch()
-    assert base_config(["--config", str(tmp_path / "mine.yaml")]) == tmp_path / "base.yaml"
 
 
 def test_configuration_files_and_options_are_merged(command, tmp_path):
@@ -130,12 +123,6 @@ def test_averaged_weights_are_validated_saved_and_tested(command):
     assert command("evaluate", run, *words) == 0
     again = json.loads((run / "again.json").read_text())["metrics"]["model"]
     assert again["psnr"] == pytest.approx(result.metrics["val/psnr"], rel=1e-5)
-
-
-def test_fast_dev_run_writes_nothing(command):
-    words = command.words("dry", "--trainer.fast_dev_run", "true")
-    assert command("fit", *words) == 0
-    assert not (command.root / "tiny" / "dry").exists()
 
 
 @pytest.mark.parametrize(("precision", "atol"), [("bf16-true", 2.0), ("64-true", 0.01)])

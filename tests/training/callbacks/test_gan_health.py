@@ -1,5 +1,4 @@
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import CGANTask
 from lightning_colorize.tasks.gan_settings import Stage
 from lightning_colorize.training.callbacks import GANHealth
+from tests.training.callbacks.conftest import fake_trainer
 
 HEALTHY = {"d_loss": 0.9, "d_accuracy": 0.8, "colorfulness_ratio": 0.8, "diversity": 0.7}
 FAILURES = {
@@ -22,9 +22,7 @@ FAILURES = {
 
 @pytest.fixture
 def trainer():
-    """The Trainer attributes that the callback uses."""
-    strategy = SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision)
-    return SimpleNamespace(global_step=0, is_global_zero=True, should_stop=False, strategy=strategy)
+    return fake_trainer()
 
 
 @pytest.fixture(scope="module")

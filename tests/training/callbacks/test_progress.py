@@ -1,21 +1,16 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 from pytorch_lightning.callbacks import RichProgressBar
 
 from lightning_colorize.training.callbacks.progress import LineProgress, progress_callbacks
+from tests.training.callbacks.conftest import fake_trainer
 
 
 @pytest.fixture
 def trainer():
-    return SimpleNamespace(
-        is_global_zero=True,
-        sanity_checking=False,
-        current_epoch=2,
-        num_training_batches=50,
-        num_val_batches=[8],
-        num_test_batches=[20],
+    return fake_trainer(
+        **{"current_epoch": 2, "num_training_batches": 50},
+        **{"num_val_batches": [8], "num_test_batches": [20]},
         callback_metrics={"val/psnr": torch.tensor(21.987), "val/other": torch.tensor(1.0)},
         progress_bar_metrics={"train/loss": 0.0123456},
     )
