@@ -22,6 +22,7 @@ from lightning_colorize.cli import main
 from lightning_colorize.data.sources import FolderSource
 from lightning_colorize.losses import Loss
 from lightning_colorize.networks.encoders import pretrained
+from lightning_colorize.runs.folder import flatten
 from tests.conftest import metric_rows, write_images
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -160,14 +161,9 @@ STATED = {
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
 def test_published_values_are_set(parser, name):
-    config = parse(parser, "--config", EXPERIMENTS / f"{name}.yaml")
-    assert {key: look_up(config, key) for key in STATED[name]} == STATED[name]
-
-
-def look_up(config, key):
-    for part in key.split("."):
-        config = config[part] if part in config else config["init_args"][part]
-    return config
+    config = flatten(parse(parser, "--config", EXPERIMENTS / f"{name}.yaml"))
+    config = {key.replace(".init_args", ""): value for key, value in config.items()}
+    assert {key: config[key] for key in STATED[name]} == STATED[name]
 
 
 def test_basset_hounds_have_the_published_counts():

@@ -40,9 +40,10 @@ def refuse_binary(words: list[str]) -> None:
 
 def base_config(words: list[str]) -> Path:
     """Return the file of defaults: `base.yaml` next to the experiment, else the bundled one."""
-    beside = [path.with_name("base.yaml") for path in config_paths(words)[:1]]
-    found = [path for path in beside if path.is_file()]
-    return found[0] if found else bundled("experiments") / "base.yaml"
+    for experiment in config_paths(words)[:1]:
+        if (base := experiment.with_name("base.yaml")).is_file():
+            return base
+    return bundled("experiments") / "base.yaml"
 
 
 def load_setting(text: str) -> Any:

@@ -88,18 +88,12 @@ class BestCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the score of the resumed run, whose folder may have moved."""
-        here, there = str(self.dirpath), state_dict["dirpath"]
-
-        def moved(path: str) -> str:
-            return path.replace(there, here, 1)
-
-        best = {moved(path): score for path, score in state_dict["best_k_models"].items()}
-        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
-        super().load_state_dict(
-            state_dict
-            | {name: moved(state_dict[name]) for name in paths}
-            | {"dirpath": here, "best_k_models": best}
-        )
+        path = f"{self.dirpath}/{Path(BEST).name}"
+        best = dict(zip([path], state_dict["best_k_models"].values(), strict=False))
+        names = ("best_model_path", "kth_best_model_path")
+        paths = {name: path for name in names if state_dict[name]}
+        moved = {"dirpath": self.dirpath, "best_k_models": best}
+        super().load_state_dict(state_dict | paths | moved)
 
 
 class LastCheckpoint(Checkpoint):
