@@ -1,5 +1,6 @@
 """From a configuration to a Trainer: a LightningCLI with a run's loggers and callbacks."""
 
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -41,7 +42,7 @@ from lightning_colorize.training.callbacks.gan_health import GANHealth
 from lightning_colorize.training.callbacks.grids import ImageGrids
 from lightning_colorize.training.callbacks.interrupt import GracefulStop
 from lightning_colorize.training.callbacks.predict_folder import PredictFolder
-from lightning_colorize.training.callbacks.progress import on_terminal, progress_callbacks
+from lightning_colorize.training.callbacks.progress import progress_callbacks
 from lightning_colorize.training.callbacks.result import ResultWriter
 from lightning_colorize.training.callbacks.throughput import Throughput
 from lightning_colorize.training.callbacks.validations import (
@@ -212,7 +213,7 @@ class ColorizeCLI(LightningCLI):
         if config.enable_progress_bar is not False:
             callbacks += progress_callbacks()
         # Lightning would add a progress bar off a terminal, too.
-        config.enable_progress_bar = config.enable_progress_bar is not False and on_terminal()
+        config.enable_progress_bar = config.enable_progress_bar is not False and sys.stdout.isatty()
         if self.is_run and not config.fast_dev_run:
             callbacks += self._writing_callbacks(baselines)
             if is_first_process():

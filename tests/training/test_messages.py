@@ -92,8 +92,6 @@ ON_THE_COMMAND_LINE = {
     ),
     "value for a group": ("--run fast", "--run", "fast"),
     "no value": ("--data.size", "--data.size", "expected one argument"),
-    "old name": ("--run.go_on true", "--run.go_on", "use --run.auto_resume"),
-    "old metric": ("--run.monitor val/hue_r", "--run.monitor", "use val/ab_corr"),
     # Errors of constructors, with their own messages.
     "constructor of Lightning": ("--trainer.max_time soon", "'soon'", "DD:HH:MM:SS"),
     "TypeError of Lightning": ("--trainer.devices many", "devices", "an int > 0"),
