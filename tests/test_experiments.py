@@ -22,6 +22,7 @@ from lightning_colorize.cli import main
 from lightning_colorize.data.sources import FolderSource
 from lightning_colorize.losses import Loss
 from lightning_colorize.networks.encoders import pretrained
+from lightning_colorize.runs.folder import flatten
 from tests.conftest import metric_rows, write_images
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -35,15 +36,6 @@ SLOTS = {
     "adversarial_loss": "model",
     "discriminator": "model",
     "source": "data",
-}
-# The slots that a model must have filled, for either kind of task.
-BARE = {
-    "RegressionTask": {"encoder": "ConvEncoder", "loss": "L1"},
-    "CGANTask": {
-        "encoder": "UNetEncoder",
-        "discriminator": "PatchDiscriminator",
-        "adversarial_loss": "LSGAN",
-    },
 }
 FRAGMENTS = {slot: sorted((EXPERIMENTS / slot).glob("*.yaml")) for slot in SLOTS}
 PUBLISHED = {
@@ -169,14 +161,9 @@ STATED = {
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
 def test_published_values_are_set(parser, name):
-    config = parse(parser, "--config", EXPERIMENTS / f"{name}.yaml")
-    assert {key: look_up(config, key) for key in STATED[name]} == STATED[name]
-
-
-def look_up(config, key):
-    for part in key.split("."):
-        config = config[part] if part in config else config["init_args"][part]
-    return config
+    config = flatten(parse(parser, "--config", EXPERIMENTS / f"{name}.yaml"))
+    config = {key.replace(".init_args", ""): value for key, value in config.items()}
+    assert {key: config[key] for key in STATED[name]} == STATED[name]
 
 
 def test_basset_hounds_have_the_published_counts():
@@ -243,32 +230,16 @@ def test_fragments_resolve_alike_over_any_experiment(parser, path):
     most = max(map(len, FRAGMENTS.values()))
     all_of_them = path.stem in ("cgan_pix2pix", "cnn_unet")
     for number in range(most) if all_of_them else [SYSTEMS.index(path)]:
-        chosen = {slot: in_turn(slot, number) for slot in slots}
-        words = [w for slot, f in chosen.items() for w in (f"--{SLOTS[slot]}.{slot}", f)]
+        words = [w for slot in slots for w in (f"--{SLOTS[slot]}.{slot}", in_turn(slot, number))]
+        alone = parse(parser, "--model", model["class_path"], *words)
         config = parse(parser, "--config", path, *words)
-        for slot, fragment in chosen.items():
-            section = config["model"]["init_args"] if SLOTS[slot] == "model" else config["data"]
-            alone = without_origin(slot_config(parser, slot, fragment))
-            assert without_origin(section[slot]) == alone, f"{path.stem} x {fragment}"
+        for slot in slots:
+            one, other = (without_origin(section_of(c, slot)[slot]) for c in (alone, config))
+            assert one == other, f"{path.stem} x {in_turn(slot, number)}"
 
 
-_alone = {}
-
-
-def slot_config(parser, slot, fragment):
-    """Return the configuration of a fragment over a model of defaults."""
-    if fragment not in _alone:
-        task = "CGANTask" if slot in BARE["CGANTask"] and slot != "encoder" else "RegressionTask"
-        bare = BARE[task]
-        words = ["--model", task]
-        for name, value in bare.items():
-            words += [f"--model.{name}", fragment if name == slot else value]
-        if slot not in bare:
-            words += [f"--{SLOTS[slot]}.{slot}", fragment]
-        config = parse(parser, *words)
-        section = config["model"]["init_args"] if SLOTS[slot] == "model" else config["data"]
-        _alone[fragment] = section[slot]
-    return _alone[fragment]
+def section_of(config, slot):
+    return config["model"]["init_args"] if SLOTS[slot] == "model" else config["data"]
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=stem)

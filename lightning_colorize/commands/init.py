@@ -1,6 +1,7 @@
 """`lightning-colorize init`: copies the bundled experiments and sweeps."""
 
 import argparse
+import filecmp
 import shutil
 from pathlib import Path
 
@@ -51,7 +52,8 @@ def _copy(target: Path, force: bool) -> tuple[int, list[Path]]:
         for file in sorted(bundled(name).rglob("*"))
         if file.is_file()
     }
-    changed = [copy for file, copy in copies.items() if copy.exists() and not _same(file, copy)]
+    existing = [(file, copy) for file, copy in copies.items() if copy.exists()]
+    changed = [copy for file, copy in existing if not filecmp.cmp(file, copy, shallow=False)]
     if changed and not force:
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise UsageError(
@@ -63,7 +65,3 @@ def _copy(target: Path, force: bool) -> tuple[int, list[Path]]:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
     return len(copies), changed
-
-
-def _same(file: Path, copy: Path) -> bool:
-    return copy.is_file() and file.read_bytes() == copy.read_bytes()

@@ -69,6 +69,7 @@ def _print_table(
     from rich.table import Table
     from rich.text import Text
 
+    results = [run.result or RunResult(run.status) for run in runs]
     console = Console()
     unbounded = console.options.update(width=10_000)
     boxed = console.is_terminal
@@ -80,8 +81,8 @@ def _print_table(
         ("status", [run.status for run in runs]),
         (metric, [_number(run.metrics.get(metric), "{:.3f}") for run in runs]),
         ("- grey", [_number(run.minus_grey(metric), "{:+.3f}") for run in runs]),
-        ("epochs", [_number(run.epochs, "{}") for run in runs]),
-        ("time", [format_time(run.result.seconds if run.result else None) for run in runs]),
+        ("epochs", [_number(result.epochs, "{}") for result in results]),
+        ("time", [format_time(result.seconds) for result in results]),
     ]
     fixed = len(columns)
     shown = short_names(list(differing)[:_COLUMNS])
@@ -116,7 +117,7 @@ def _as_json(
             "metric": metric,
             "value": run_.metrics.get(metric),
             "minus_grey": run_.minus_grey(metric),
-            "epochs": run_.epochs,
+            "epochs": result.epochs,
             "seconds": result.seconds,
             "device_hours": result.device_hours,
             "steady_images_per_second": result.steady_images_per_second,

@@ -4,8 +4,8 @@ A run folder is `<root>/<experiment>/<run name>/`. Sweeps, lists and scripts of 
 only through these files.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -94,24 +94,20 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-@contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of a run folder, so that no other process writes into it.
+def lock(folder: Path) -> AbstractContextManager[Any]:
+    """Take the lock of a run folder, so that no other process writes into it.
+
+    The context, which has begun when this returns, releases it.
 
     Raises:
         UsageError: If another process holds it.
     """
     from filelock import FileLock, Timeout
 
-    run_lock = FileLock(folder / LOCK)
     try:
-        run_lock.acquire(timeout=_PATIENCE)
+        return FileLock(folder / LOCK).acquire(timeout=_PATIENCE)
     except Timeout:
         raise UsageError(f"another process is writing into {folder} now") from None
-    try:
-        yield
-    finally:
-        run_lock.release()
 
 
 def is_running(folder: Path) -> bool:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.runs.folder import (
     CHECKPOINTS,
     CONFIG,
@@ -42,8 +43,8 @@ def new_run_folder(
     """
     if trial := os.environ.get(TRIAL):
         return Path(trial)
-    rank = _rank()
-    if rank and (given := _from_parent()):
+    first = is_first_process()
+    if not first and (given := _from_parent()):
         return given
     if auto_resume:
         name = name or os.environ.get("SLURM_JOB_ID")
@@ -53,7 +54,7 @@ def new_run_folder(
                 "only Slurm jobs have a default name"
             )
     folder = root / experiment / (name or _default_name())
-    if not auto_resume and not rank:
+    if first and not auto_resume:
         refuse_taken(folder)
     os.environ[_VARIABLE] = f"{os.getpid()}:{folder}"
     return folder
@@ -96,14 +97,6 @@ def refuse_taken(folder: Path) -> None:
         )
 
 
-def _rank() -> int:
-    """Return the rank of this process, before a process group exists."""
-    for variable in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
-        if value := os.environ.get(variable):
-            return int(value)
-    return 0
-
-
 def _from_parent() -> Path | None:
     """Return the run folder that the parent process passed; None if it passed none."""
     parent, _, folder = os.environ.get(_VARIABLE, "").partition(":")
@@ -132,7 +125,7 @@ def _from_torchrun() -> str:
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = TCPStore(host, port, is_master=False)
     key = "lightning_colorize/run"
-    if _rank() == 0:
+    if is_first_process():
         store.set(key, _now())
     return store.get(key).decode()
 

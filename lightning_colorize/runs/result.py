@@ -1,8 +1,8 @@
 """`result.json`: the outcome of a run, for programs."""
 
 import json
-import math
 import os
+import sys
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -116,13 +116,9 @@ class RunResult:
 
 def finite_number(value: Any) -> float | None:
     """Return a value that is a finite number, or None for everything else."""
-    if not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
+    # A comparison, as float() of a large int overflows; nan is not less than anything.
+    is_finite = isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    return float(value) if is_finite else None
 
 
 def _read(kind: Any, value: Any) -> Any:

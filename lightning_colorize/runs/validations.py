@@ -33,14 +33,12 @@ class ValidationReader:
 
     Attributes:
         records: All validations so far, by step.
-        epoch: Epoch of the last line; None before the first.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / VALIDATIONS
         self._content = b""
         self.records: list[Validation] = []
-        self.epoch: int | None = None
 
     def read(self) -> bool:
         """Read the completed lines; return whether any changed since the last call."""
@@ -54,7 +52,7 @@ class ValidationReader:
         if content == self._content:
             return False
         self._content = content
-        self.records, self.epoch = [], None
+        self.records = []
         for line in content.splitlines():
             try:
                 found = json.loads(line)
@@ -66,7 +64,6 @@ class ValidationReader:
                         self.records.pop()
                     metrics = {name: finite_number(value) for name, value in own.items()}
                     self.records.append(Validation(epoch, step, metrics))
-                    self.epoch = epoch
         return True
 
 

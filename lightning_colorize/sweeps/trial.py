@@ -229,7 +229,8 @@ class TrialRun:
     @property
     def epoch(self) -> int | None:
         """The epoch of the last validation; None before the first."""
-        return self._reader.epoch
+        records = self._reader.records
+        return records[-1].epoch if records else None
 
     def read(self) -> bool:
         """Read new validations; returns whether any changed."""

@@ -69,11 +69,13 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         averaged: The moving average of `net`, used outside of training; None if disabled.
         scaling: Conversion between LAB units and the network's range; saved in the checkpoint.
         distributed_strategy: Lightning's strategy for several devices.
+        optimizer_names: The network that each optimizer trains; empty for the only one.
     """
 
     net: Colorizer
     averaged: AveragedNetwork | None
     distributed_strategy: str = "ddp"
+    optimizer_names: tuple[str, ...] = ("",)
 
     def __init__(
         self,

@@ -88,6 +88,7 @@ class CGANTask(ColorizationTask):
 
     # Each of the two steps leaves out the other network's parameters.
     distributed_strategy = "ddp_find_unused_parameters_true"
+    optimizer_names = ("generator", "discriminator")
 
     def __init__(
         self,

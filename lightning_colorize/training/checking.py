@@ -24,11 +24,9 @@ def check_words(lines: Sequence[list[str]], prefix: str = "") -> list[Any]:
     quiet()
     with explained(prefix):
         parser = ParsedCLI(lines[0], "lightning-colorize fit").parser
-    configs = []
-    for words in lines:
-        with explained(prefix):
-            configs.append(parser.parse_args(words))
-            _require_folder(configs[-1].data)
+        configs = [parser.parse_args(words) for words in lines]
+        for config in configs:
+            _require_folder(config.data)
     return configs
 
 

@@ -1,19 +1,17 @@
 """From a configuration to a Trainer: a LightningCLI with a run's loggers and callbacks."""
 
-import os
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import torch
 import yaml
-from jsonargparse import get_loader, set_loader
+from jsonargparse import set_loader
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
-from lightning_colorize.common.bundled import bundled, with_default
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
@@ -21,7 +19,7 @@ from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.metrics.spec import Goal
 from lightning_colorize.models.checkpoint import read_intact
 from lightning_colorize.networks import skip_weights
-from lightning_colorize.runs.folder import BEST, CONFIG, LAST, flatten, read_config
+from lightning_colorize.runs.folder import BEST, CONFIG, LAST, flatten
 from lightning_colorize.runs.naming import begin, new_run_folder
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.runs.resuming import (
@@ -29,7 +27,7 @@ from lightning_colorize.runs.resuming import (
     refuse_other_settings,
     refuse_settings_of_checkpoint,
 )
-from lightning_colorize.tasks import CGANTask, ColorizationTask
+from lightning_colorize.tasks import ColorizationTask
 from lightning_colorize.training.callbacks.banner import Banner
 from lightning_colorize.training.callbacks.baselines import BaselineMetrics
 from lightning_colorize.training.callbacks.checkpoints import (
@@ -44,7 +42,7 @@ from lightning_colorize.training.callbacks.gan_health import GANHealth
 from lightning_colorize.training.callbacks.grids import ImageGrids
 from lightning_colorize.training.callbacks.interrupt import GracefulStop
 from lightning_colorize.training.callbacks.predict_folder import PredictFolder
-from lightning_colorize.training.callbacks.progress import on_terminal, progress_callbacks
+from lightning_colorize.training.callbacks.progress import progress_callbacks
 from lightning_colorize.training.callbacks.result import ResultWriter
 from lightning_colorize.training.callbacks.throughput import Throughput
 from lightning_colorize.training.callbacks.validations import (
@@ -52,6 +50,14 @@ from lightning_colorize.training.callbacks.validations import (
     FinalValidation,
     Validations,
     forget_early_stop,
+)
+from lightning_colorize.training.config import (
+    base_config,
+    complete,
+    config_paths,
+    load_setting,
+    refuse_binary,
+    starts_from_checkpoint,
 )
 from lightning_colorize.training.launchers import (
     SharedFolder,
@@ -65,21 +71,7 @@ from lightning_colorize.training.loggers.build import build_loggers
 from lightning_colorize.training.messages import explained_type_errors
 from lightning_colorize.training.options import RunOptions
 
-# Missing if the class takes no arguments.
-_ENCODER_ARGUMENTS = "model.init_args.encoder.init_args"
-# A task's argument: the run that its network starts from.
-_CHECKPOINTS = ("checkpoint", "generator_checkpoint")
 _PARSER_MODE = "lightning_colorize"
-
-
-def _load_setting(text: str) -> Any:
-    """Return a setting's value from YAML, with the word None as null.
-
-    W&B passes a sweep's null as this word; so does jsonargparse 4.53 to its inner parser, for a
-    class within a class, as in `--model.encoder.weights null`.
-    """
-    value = get_loader("yaml")(text)
-    return None if value == "None" else value
 
 
 class ColorizeCLI(LightningCLI):
@@ -118,9 +110,9 @@ class ColorizeCLI(LightningCLI):
         self._resume_step: int | None = None
         self.is_run = scratch is None
         self.folder = resumed or scratch or Path()
-        _refuse_binary(_config_paths(words))
+        refuse_binary(words)
         # A mode of our own: all parsers of the process share the mode named "yaml".
-        set_loader(_PARSER_MODE, _load_setting, exceptions=(yaml.YAMLError,))
+        set_loader(_PARSER_MODE, load_setting, exceptions=(yaml.YAMLError,))
         super().__init__(
             ColorizationTask,
             ColorizationDataModule,
@@ -160,15 +152,14 @@ class ColorizeCLI(LightningCLI):
         refuse_restarts_by_one_store()
         options = self.config.run
         if options.experiment is None:
-            given = config_path(self.words)
-            options.experiment = "fit" if given is None else given.stem
+            options.experiment = next((path.stem for path in config_paths(self.words)), "fit")
         is_new = self.is_run and not self.resumed
         if is_new:
             root = Path(options.root).expanduser()
             self.folder = new_run_folder(
                 root, options.experiment, options.name, options.auto_resume
             )
-        self._complete()
+        complete(self.config, self.folder)
         if self.resumed:
             refuse_settings_of_checkpoint(self.folder, self._settings())
         elif is_new and options.auto_resume:
@@ -202,43 +193,9 @@ class ColorizeCLI(LightningCLI):
             # one that trains on.
             AtomicCheckpointIO().save_checkpoint(checkpoint, self.resume_from)
 
-    def _complete(self) -> None:
-        """Fill in values that follow from others or from the machine."""
-        self._complete_paths()
-        trainer = self.config.trainer
-        if trainer.precision is None and self.config.run.auto_resume:
-            # Not this machine's default: the run may have started on other GPUs.
-            trainer.precision = read_config(self.folder).get("trainer", {}).get("precision")
-        trainer.precision = trainer.precision or default_precision(trainer.accelerator)
-        # Only some encoders depend on the image size.
-        encoder = self.config.get(_ENCODER_ARGUMENTS, {})
-        if "size" in encoder:
-            encoder.size = self.config.data.size
-
-    def _complete_paths(self) -> None:
-        """Make paths absolute, as a run can be resumed from any folder."""
-        config, model = self.config, self.config.model.get("init_args", {})
-        paths = [(config.data, "root"), (config.run, "predict_dir")]
-        starts = [key for key in _CHECKPOINTS if model.get(key)]
-        # `default` is the bundled model on any machine.
-        paths += [(model, k) for k in starts if with_default(Path(model[k])) == Path(model[k])]
-        paths += [(config.get(_ENCODER_ARGUMENTS, {}), "weights")]
-        if config.data.source is not None:
-            source = config.data.source.get("init_args", {})
-            paths += [(source, "exclude_list"), (source, "cache_dir")]
-            if "folders" in source:  # a mixture's folders are relative to it
-                config.data.root = config.data.root or "."
-                listed = source.folders if isinstance(source.folders, list) else []
-                paths += [(folder, "exclude_list") for folder in listed]
-        for part, key in paths:
-            if key in part:
-                part[key] = absolute(part[key])
-
     def instantiate_classes(self) -> None:
         """Build the classes, without pretrained weights if a checkpoint follows."""
-        model = self.config.model.get("init_args", {})
-        starts = any(model.get(key) for key in _CHECKPOINTS)
-        skip = self.resumed or starts
+        skip = self.resumed or starts_from_checkpoint(self.config)
         with skip_weights(initial=not self.resumed) if skip else nullcontext():
             super().instantiate_classes()
 
@@ -256,7 +213,7 @@ class ColorizeCLI(LightningCLI):
         if config.enable_progress_bar is not False:
             callbacks += progress_callbacks()
         # Lightning would add a progress bar off a terminal, too.
-        config.enable_progress_bar = config.enable_progress_bar is not False and on_terminal()
+        config.enable_progress_bar = config.enable_progress_bar is not False and sys.stdout.isatty()
         if self.is_run and not config.fast_dev_run:
             callbacks += self._writing_callbacks(baselines)
             if is_first_process():
@@ -303,11 +260,9 @@ class ColorizeCLI(LightningCLI):
                 "accepted: null if --run.monitor is null: early stopping needs a metric"
             )
         if monitor not in names:
-            renamed = monitor.replace("hue_r", "ab_corr")
-            hint = f"\nuse {renamed}, its new name" if renamed in names else ""
             raise UsageError(
                 f"--run.monitor: '{monitor}' is not a metric of validations\n"
-                f"accepted: {', '.join(names)}{hint}"
+                f"accepted: {', '.join(names)}"
             )
         # The loss has no row.
         goals = {f"val/{metric.name}": metric.goal for metric in self.model.metric_rows}
@@ -331,7 +286,7 @@ class ColorizeCLI(LightningCLI):
             callbacks.append(SmoothedMonitor(options.monitor, options.smoothing))
         if self.best.monitor is not None and options.patience is not None:
             callbacks.append(EarlyStop(self.best.monitor, mode, options.patience))
-        if isinstance(self.model, CGANTask) and options.health != "off":
+        if "discriminator" in self.model.optimizer_names and options.health != "off":
             callbacks.append(GANHealth(stop=options.health == "stop"))
         if options.grid_images:
             grids = ImageGrids(self.best, options.grid_images, options.grid_every_n_epochs)
@@ -391,52 +346,3 @@ class ParsedCLI(NamedCLI):
 
     def before_instantiate_classes(self) -> None:
         """Name no run."""
-
-
-def absolute(path: str | Path | None) -> str | None:
-    """Return an absolute path with `~` expanded; a URL unchanged."""
-    if path is None:
-        return None
-    if "://" in str(path):
-        return str(path)
-    return os.path.abspath(os.path.expanduser(path))
-
-
-def default_precision(accelerator: str) -> Literal["bf16-mixed", "32-true"]:
-    """Return bf16-mixed on GPUs that support it natively, where it is twice as fast."""
-    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False):
-        return "bf16-mixed"
-    return "32-true"
-
-
-def config_path(words: list[str]) -> Path | None:
-    """Return the first configuration file on a command line."""
-    return next(iter(_config_paths(words)), None)
-
-
-def _config_paths(words: list[str]) -> list[Path]:
-    paths = [
-        word.partition("=")[2] or following
-        for word, following in zip(words, [*words, ""][1:], strict=True)
-        if word in ("--config", "-c") or word.startswith("--config=")
-    ]
-    return [Path(path).expanduser() for path in paths]
-
-
-def _refuse_binary(paths: list[Path]) -> None:
-    for path in paths:
-        try:
-            path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise UsageError(f"--config: {str(path)!r} is not a text file") from None
-        except OSError:
-            continue  # explained by the parser
-
-
-def base_config(words: list[str]) -> Path:
-    """Return the file of defaults: `base.yaml` next to the experiment, else the bundled one."""
-    given = config_path(words)
-    if given is not None and (given.parent / "base.yaml").is_file():
-        return given.parent / "base.yaml"
-    return bundled("experiments") / "base.yaml"

@@ -44,39 +44,34 @@ def with_slurm(plugins: list[Any]) -> list[Any]:
         return plugins
     if any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
         return plugins
+    try:
+        environment = SLURMEnvironment(auto_requeue=False)
+    except RuntimeError as error:  # --ntasks instead of --ntasks-per-node
+        raise UsageError(str(error)) from None
     tasks = int(os.environ["SLURM_NTASKS"])
-    if tasks > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
-        raise UsageError(
-            f"Slurm has {tasks} tasks, but their number per node is not set: give sbatch --nodes "
-            "and --ntasks-per-node rather than --ntasks"
-        )
     if tasks > 1 and "SLURM_STEP_ID" not in os.environ:
         raise UsageError(
             f"this is one of {tasks} tasks, and no process starts the others: "
             "call srun lightning-colorize fit in the batch script"
         )
-    return [*plugins, SLURMEnvironment(auto_requeue=False)]
+    return [*plugins, environment]
 
 
 def refuse_other_processes(trainer: Trainer) -> None:
     """Refuse to train in fewer or more processes than were started.
 
-    Lightning would start separate runs, or wait forever for the missing processes.
+    Lightning would start separate runs, or wait forever for the missing processes: its own check,
+    `validate_settings`, is only called where it starts processes itself.
     """
     environment = trainer._accelerator_connector.cluster_environment
-    if isinstance(environment, SLURMEnvironment):
-        who, option = "Slurm", "sbatch --nodes={} --ntasks-per-node={}"
-    elif isinstance(environment, TorchElasticEnvironment):
-        who, option = "torchrun", "torchrun --nnodes={} --nproc-per-node={}"
-    else:
+    if not isinstance(environment, (SLURMEnvironment, TorchElasticEnvironment)):
         return
-    nodes, devices = trainer.num_nodes, trainer.num_devices
-    started, needed = environment.world_size(), nodes * devices
-    if started != needed:
+    nodes, devices, started = trainer.num_nodes, trainer.num_devices, environment.world_size()
+    if started != nodes * devices:
         raise UsageError(
-            f"{who} starts {_processes(started)}, but --trainer.num_nodes {nodes} with "
-            f"--trainer.devices {devices} makes {_processes(needed)}: give "
-            f"{option.format(nodes, devices)}, or the Trainer the same numbers"
+            f"processes started: {started}, but --trainer.num_nodes {nodes} with --trainer.devices "
+            f"{devices} needs {nodes * devices}: give the Trainer and the launcher (torchrun "
+            "--nnodes --nproc-per-node, sbatch --nodes --ntasks-per-node) the same numbers"
         )
 
 
@@ -127,7 +122,3 @@ class SharedFolder(Callback):
                 f"not all nodes see {self.folder}: --run.root must be a shared folder with the "
                 "same path on all nodes"
             )
-
-
-def _processes(count: int) -> str:
-    return f"{count} process{'es' * (count != 1)}"

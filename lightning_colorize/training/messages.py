@@ -32,7 +32,6 @@ _SECTIONS: dict[str, type] = {
     "model": ColorizationTask,
     "run.loggers": LoggerOptions,
 }
-_RENAMED = {"run.go_on": "run.auto_resume", "run.grid_pictures": "run.grid_images"}
 _UNKNOWN = re.compile(
     r"unrecognized arguments: --([^\s=]+)|Group '(.*)' does not accept option '(.*)'|"
     r"Option '(.*)' is not accepted"
@@ -97,8 +96,6 @@ def _parsing(text: str) -> list[str]:
     if unknown := _UNKNOWN.search(fault):
         key = ".".join([*names, *filter(None, unknown.groups())])
         key = re.sub(r"\.(init_args|class_path)\b", "", key)
-        if key in _RENAMED:
-            return [f"--{key}: an old name", f"use --{_RENAMED[key]}"]
         known = ".".join(names) or _section(key)
         word, *rest = key.removeprefix(f"{known}.").split(".")
         fault = f"--{key}: {known or 'the configuration'} has no '{word}'"

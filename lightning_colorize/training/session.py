@@ -62,34 +62,28 @@ def session(
         resumed: The folder of a run to resume.
         scratch: The folder for work that is not a run.
     """
-    locks = ExitStack()
-    claimed = []
+    with ExitStack() as locks:
 
-    def claim(folder: Path) -> None:
-        locks.enter_context(lock(folder))
-        claimed.append(folder)
+        def claim(folder: Path) -> None:
+            locks.enter_context(lock(folder))
+            locks.callback(_remove_unused, folder)
 
-    try:
         with explained():
             cli = ColorizeCLI(words, program, resumed, scratch, claim)
-    except BaseException:
-        locks.close()
-        for folder in claimed:
-            # The run did not start.
-            if [path.name for path in folder.iterdir()] == [LOCK]:
-                (folder / LOCK).unlink()
-                folder.rmdir()
-        raise
-    connector = cli.trainer._checkpoint_connector
-    for step in ("_restore_modules_and_callbacks", "restore_training_state"):
-        setattr(connector, step, _restoring()(getattr(connector, step)))
-    try:
-        with _explained_disk_errors(cli.folder), ExitStack() as closing:
+        connector = cli.trainer._checkpoint_connector
+        for step in ("_restore_modules_and_callbacks", "restore_training_state"):
+            setattr(connector, step, _restoring()(getattr(connector, step)))
+        with _exit_codes(cli), _explained_disk_errors(cli.folder), ExitStack() as closing:
             # W&B shows whether the run failed.
-            closing.push(
-                lambda kind, *_: close_loggers(cli.trainer.loggers, failed=kind is not None)
-            )
+            closing.push(lambda kind, *_: close_loggers(cli.trainer.loggers, failed=bool(kind)))
             yield cli
+
+
+@contextmanager
+def _exit_codes(cli: ColorizeCLI) -> Iterator[None]:
+    """Turn the end of a run into an exit code or a one-line error."""
+    try:
+        yield
     except RunInterrupted as error:
         # Rank 0's code is the run's. If another rank exited with an error, Lightning, which started
         # it, would kill rank 0 before it has closed its loggers.
@@ -98,19 +92,24 @@ def session(
         if not cli.trainer.is_global_zero:
             raise SystemExit(0) from None  # all processes raise it together
         raise
-    except SystemExit as exit_:
+    except SystemExit:
         # Lightning exits itself after a second Ctrl-C, or one before training starts.
         if cli.trainer.state.status == TrainerStatus.INTERRUPTED:
             raise SystemExit(128 + signal.SIGINT) from None
-        raise exit_
+        raise
     except (UsageError, WorkError, OSError):
         raise
     except Exception as error:
         if (explanation := _explanation(error, cli)) is None:
             raise
         raise explanation from error
-    finally:
-        locks.close()
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove the folder of a run that did not start."""
+    if [path.name for path in folder.glob("*")] == [LOCK]:
+        (folder / LOCK).unlink()
+        folder.rmdir()
 
 
 class _NotRestoredError(Exception):

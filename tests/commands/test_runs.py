@@ -78,14 +78,6 @@ def test_different_settings_are_shown_except_names_paths_and_seeds(command, tmp_
     }
 
 
-def test_equal_setting_names_are_qualified(command, tmp_path, capsys):
-    for i in range(2):
-        text = f"{{encoder: {{init_args: {{width: {i}}}}}, decoder: {{width: {i + 5}}}}}"
-        (_make(tmp_path, "a", str(i)) / "config.yaml").write_text(text)
-    assert command("runs", "list", "--root", tmp_path) == 0
-    assert _rows(capsys)[0][-2:] == ["encoder.width", "decoder.width"]
-
-
 def test_a_narrow_terminal_shows_fewer_settings_but_whole_cells(
     command, tmp_path, capsys, monkeypatch
 ):

@@ -79,16 +79,24 @@ def two_processes(words: list[str]) -> None:
     end(start(*FIT, *words, "--trainer.devices", 2))
 
 
-def two_nodes(words: list[str]) -> None:
-    """Train on two torchrun nodes on this machine, one process each."""
-    port = free_port()
+def start_nodes(
+    words: list[str], others: list[str] | None = None, restarts: int = 0
+) -> list[subprocess.Popen[str]]:
+    """Start two torchrun nodes of one process each, as docs/how-to/several_gpus.md does.
+
+    Args:
+        words: What follows `fit`.
+        others: The same on the second node; by default the same words.
+        restarts: How often torchrun restarts the processes.
+    """
     torchrun = ["-m", "torch.distributed.run", "--nnodes", 2, "--nproc-per-node", 1]
-    torchrun += ["--master-addr", "127.0.0.1", "--master-port", port]
-    nodes = [
-        start(
-            *[*torchrun, "--node-rank", rank, *FIT],
-            *[*words, "--trainer.devices", 1, "--trainer.num_nodes", 2],
-        )
-        for rank in (0, 1)
-    ]
-    end(*nodes)
+    torchrun += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}"]
+    torchrun += ["--local-addr", "127.0.0.1", "--monitor-interval", 0.2]
+    torchrun += ["--max-restarts", restarts]
+    trainer = ["--trainer.devices", 1, "--trainer.num_nodes", 2]
+    store = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    return [start(*torchrun, *FIT, *own, *trainer, **store) for own in (words, others or words)]
+
+
+def two_nodes(words: list[str]) -> None:
+    end(*start_nodes(words))

@@ -2,13 +2,12 @@
 
 import signal
 import subprocess
-import time
 
 import pytest
 import torch
 
 from lightning_colorize.runs.result import RunResult
-from tests.conftest import Commands, metric_rows
+from tests.conftest import Commands, metric_rows, until
 from tests.distributed.launchers import FIT, end, start, steps_of
 
 pytestmark = [pytest.mark.ddp, pytest.mark.timeout(900)]
@@ -80,11 +79,7 @@ def test_interrupted_ddp_run_resumes_in_mid_epoch(photo_folder, tmp_path):
     end(start(*FIT, *command.words("whole", *options)))
     run = command.root / "tiny" / "interrupted"
     process = start(*FIT, *command.words("interrupted", *options))
-    deadline = time.monotonic() + 200
-    while len(steps_of(run)) < 2:
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: len(steps_of(run)) >= 2 or process.poll() is not None, 200)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 143, err

@@ -9,15 +9,7 @@ import pytest
 import torch
 
 from lightning_colorize.runs.result import RunResult
-from tests.distributed.launchers import (
-    FIT,
-    end,
-    free_port,
-    kill_group,
-    start,
-    steps_of,
-    two_processes,
-)
+from tests.distributed.launchers import end, kill_group, start_nodes, steps_of, two_processes
 
 pytestmark = [pytest.mark.ddp, pytest.mark.timeout(600)]
 
@@ -25,25 +17,12 @@ EPOCHS = 16
 PER_EPOCH = 3
 
 
-def nodes(*words_of_each):
-    """Start two nodes by the same command except for its options (docs/how-to/several_gpus.md)."""
-    torchrun = ["-m", "torch.distributed.run", "--nnodes", 2, "--nproc-per-node", 1]
-    torchrun += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}"]
-    torchrun += ["--local-addr", "127.0.0.1", "--monitor-interval", 0.2]
-    trainer = ["--trainer.devices", 1, "--trainer.num_nodes", 2]
-    store = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-    return [
-        start(*torchrun, *options, *FIT, *words, *trainer, **store)
-        for options, words in words_of_each
-    ]
-
-
 def test_a_killed_process_is_restarted_and_the_run_resumes(command):
     options = ["--data.batch_size", 2, "--trainer.max_epochs", EPOCHS, "--run.grid_images", 0]
     options += ["--run.save_every_n_steps", 2]
     words = command.words("killed", *options, "--run.auto_resume", "true")
     run = command.root / "tiny" / "killed"
-    agents = nodes(*[(["--max-restarts", 2], words)] * 2)
+    agents = start_nodes(words, restarts=2)
     try:
         deadline = time.monotonic() + 200
         while len(steps_of(run)) < 8:
@@ -73,7 +52,7 @@ def test_a_killed_process_is_restarted_and_the_run_resumes(command):
 def test_a_run_folder_that_is_not_shared_is_refused(command, tmp_path):
     words = command.words("unshared")
     elsewhere = [*words, "--run.root", str(tmp_path / "of the other node")]
-    agents = nodes(([], words), ([], elsewhere))
+    agents = start_nodes(words, elsewhere)
     try:
         errors = [agent.communicate(timeout=240)[1] for agent in agents]
     finally:

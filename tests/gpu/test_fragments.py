@@ -6,6 +6,7 @@ import pytest
 import torch
 import yaml
 
+from lightning_colorize.runs.folder import flatten
 from lightning_colorize.runs.result import RunResult
 from tests.conftest import Commands
 from tests.tasks.conftest import GanCommands
@@ -16,19 +17,8 @@ FRAGMENTS = sorted((EXPERIMENTS / "gpu").glob("*.yaml"))
 SINGLE = [path for path in FRAGMENTS if path.stem != "all"]
 
 
-def flat(value, prefix=""):
-    """Return nested keys as dotted ones; a list is a value."""
-    if not isinstance(value, dict):
-        return {prefix.rstrip("."): value}
-    return {
-        name: below
-        for key, part in value.items()
-        for name, below in flat(part, f"{prefix}{key}.").items()
-    }
-
-
 def switched(path):
-    return flat(yaml.safe_load(path.read_text()))
+    return flatten(yaml.safe_load(path.read_text()))
 
 
 def test_each_switch_has_a_fragment():
@@ -51,7 +41,7 @@ def parsed(parser, *paths):
     """Return a configuration, flat; each parse takes half a second."""
     if paths not in _parsed:
         words = [word for path in paths for word in ("--config", str(path))]
-        _parsed[paths] = flat(parser.parse_args(words).as_dict())
+        _parsed[paths] = flatten(parser.parse_args(words).as_dict())
     return _parsed[paths]
 
 

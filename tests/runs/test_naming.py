@@ -2,6 +2,7 @@ import os
 import time
 
 import pytest
+from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs import naming as run_naming
@@ -13,7 +14,7 @@ _RUN_ID = "TORCHELASTIC_RUN_ID"
 
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch):
-    for variable in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "SLURM_NTASKS", _AGENT_STORE, _RUN_ID):
+    for variable in ("SLURM_NTASKS", _AGENT_STORE, _RUN_ID):
         monkeypatch.delenv(variable, raising=False)
 
 
@@ -44,7 +45,7 @@ def test_other_processes_get_the_folder_of_the_first(tmp_path, monkeypatch):
     folder = new_run_folder(tmp_path, "unet", None)
     folder.mkdir(parents=True)
     (folder / "config.yaml").touch()  # the first process may have written it by now
-    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
     monkeypatch.setattr(os, "getppid", os.getpid)
     assert new_run_folder(tmp_path, "unet", None) == folder
 
@@ -52,13 +53,14 @@ def test_other_processes_get_the_folder_of_the_first(tmp_path, monkeypatch):
 def test_a_later_launch_has_its_own_folder(tmp_path, monkeypatch):
     # A program that has trained, and then starts torchrun.
     new_run_folder(tmp_path, "unet", "first")
-    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
     assert new_run_folder(tmp_path, "unet", "second") == tmp_path / "unet/second"
 
 
-@pytest.mark.parametrize("rank", ["0", "1"])
+@pytest.mark.parametrize("rank", [0, 1])
 def test_tasks_of_slurm_are_named_by_their_job(tmp_path, monkeypatch, rank):
-    for variable, value in (("NTASKS", "2"), ("JOB_ID", "77"), ("PROCID", rank)):
+    monkeypatch.setattr(rank_zero_only, "rank", rank)
+    for variable, value in (("NTASKS", "2"), ("JOB_ID", "77")):
         monkeypatch.setenv(f"SLURM_{variable}", value)
     assert new_run_folder(tmp_path, "unet", None).name == "77"
 
@@ -72,8 +74,8 @@ def test_torchrun_processes_share_the_time_of_rank_zero(tmp_path, monkeypatch):
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(store.port))
     names = []
-    for rank in ("0", "1"):
-        monkeypatch.setenv("RANK", rank)
+    for rank in (0, 1):
+        monkeypatch.setattr(rank_zero_only, "rank", rank)
         monkeypatch.setattr(run_naming, "_now", lambda rank=rank: f"time of {rank}")
         names.append(new_run_folder(tmp_path, "unet", None).name)
     assert names == ["time of 0", "time of 0"]

@@ -61,27 +61,16 @@ def test_status_follows_the_files_and_the_lock(tmp_path):
     assert RunRecord(tmp_path).status == "killed"
 
 
-def test_metrics_of_a_run_without_result_are_the_best_so_far(tmp_path):
-    (tmp_path / "metrics.csv").write_text(
-        "step,epoch,train/loss,val/psnr,val/colorfulness\n"
-        "9,0,0.5,22.0,30.0\n10,0,0.7,,\n19,1,,damaged,\n24,1,,2\0x,\n26,1,0.1,2,3,4,5\n"
-        "29,2,,nan,20.0\n39,3,,21.0"
-    )
-    record = RunRecord(tmp_path)
-    assert record.metrics == {"train/loss": 0.5, "val/psnr": 22.0, "val/colorfulness": 20.0}
-    assert record.epochs == 2
-
-
 def test_curves_count_images_by_the_result(tmp_path):
-    (tmp_path / "metrics.csv").write_text(
-        "step,epoch,train/loss,val/psnr\n3,0,0.5,\n4,0,,20.0\n9,1,,\n14,2,0.2,22.0\n"
-    )
-    curves = RunRecord(tmp_path).curves
-    assert (curves.epochs, curves.images) == ([1, 3], None)
-    assert curves.metrics == {"val/psnr": [20.0, 22.0]}
+    append_validation(tmp_path, 0, 5, {"val/psnr": 20.0})
+    append_validation(tmp_path, 1, 10, {"val/psnr": NAN})
+    append_validation(tmp_path, 2, 15, {"val/psnr": 22.0})
+    record = RunRecord(tmp_path)
+    assert record.curve("val/psnr") == [(1, 20.0), (3, 22.0)]
+    assert record.curve("val/psnr", over_images=True) == record.curve("val/ssim") == []
     RunResult("finished", batches=30, images_seen=240).write(tmp_path)
     (tmp_path / "config.yaml").write_text("trainer: {accumulate_grad_batches: 2}")
-    assert RunRecord(tmp_path).curves.images == [80.0, 240.0]
+    assert RunRecord(tmp_path).curve("val/psnr", over_images=True) == [(80, 20.0), (240, 22.0)]
 
 
 def test_difference_from_grey(tmp_path):
@@ -120,10 +109,10 @@ def test_a_run_that_starts_over_drops_the_former_validations(tmp_path):
     (tmp_path / "validations.jsonl").unlink()
     append_validation(tmp_path, 0, 10, {"val/psnr": 20.0})
     assert reader.read()
-    assert (reader.epoch, [record.step for record in reader.records]) == (0, [10])
+    assert [(record.epoch, record.step) for record in reader.records] == [(0, 10)]
     (tmp_path / "validations.jsonl").unlink()
     assert reader.read()
-    assert (reader.epoch, reader.records) == (None, [])
+    assert reader.records == []
     assert not reader.read()
 
 

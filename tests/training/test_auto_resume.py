@@ -2,15 +2,12 @@
 
 import signal
 
-import pytest
 import torch
 import yaml
 
 from lightning_colorize.runs.folder import read_config
 from lightning_colorize.runs.result import RunResult
 from tests.training.test_resume import assert_same_run
-
-pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no SIGUSR1")
 
 AUTO = ("--run.auto_resume", "true")
 QUICK = ("--trainer.max_epochs", 1, "--run.grid_images", 0, "--run.test", "false")
@@ -64,13 +61,13 @@ def test_saved_configuration_does_not_auto_resume(command):
 
 
 def test_auto_resume_uses_the_default_precision_of_the_run(command, monkeypatch):
-    from lightning_colorize.training import cli as training
+    from lightning_colorize.training import config
 
     words = command.words("moved", *AUTO, *QUICK)
     assert command("fit", *words) == 0
     (command.root / "tiny/moved/result.json").unlink()
     # On another GPU, whose default would be refused as a changed setting.
-    monkeypatch.setattr(training, "default_precision", lambda accelerator: "bf16-mixed")
+    monkeypatch.setattr(config, "default_precision", lambda accelerator: "bf16-mixed")
     assert command("fit", *words) == 0
     assert read_config(command.root / "tiny/moved")["trainer"]["precision"] == "32-true"
 

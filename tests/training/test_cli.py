@@ -1,7 +1,6 @@
 """Run folders, settings, messages and exit codes of `fit`, on tiny runs."""
 
 import json
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,11 +9,10 @@ import torch
 import yaml
 from pytorch_lightning import Trainer
 
-from lightning_colorize.data.sources.listing import read_name_list
 from lightning_colorize.runs.folder import read_config
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import RegressionTask
-from lightning_colorize.training.cli import base_config, config_path, default_precision
+from lightning_colorize.training.config import config_paths, default_precision
 from tests.conftest import metric_rows
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -56,22 +54,14 @@ def test_seed_changes_a_run(command, finished_run):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--config", "experiments/a.yaml", "--config", "b.yaml"], "experiments/a.yaml"),
-        (["--data.size", "3", "--config=x/y.yaml"], "x/y.yaml"),
-        (["-c", "z.yaml"], "z.yaml"),
-        (["--data.size", "3"], None),
+        (["--config", "a/b.yaml", "--config", "c.yaml"], ["a/b.yaml", "c.yaml"]),
+        (["--data.size", "3", "--config=x/y.yaml"], ["x/y.yaml"]),
+        (["-c", "z.yaml"], ["z.yaml"]),
+        (["--data.size", "3"], []),
     ],
 )
-def test_first_configuration_names_the_experiment(words, expected):
-    path = config_path(words)
-    assert (None if path is None else str(path)) == expected
-
-
-def test_experiment_uses_base_yaml_beside_it(tmp_path):
-    (tmp_path / "mine.yaml").touch()
-    assert base_config(["--config", str(tmp_path / "mine.yaml")]).parent.name == "experiments"
-    (tmp_path / "base.yaml").touch()
-    assert base_config(["--config", str(tmp_path / "mine.yaml")]) == tmp_path / "base.yaml"
+def test_configurations_are_found_on_the_command_line(words, expected):
+    assert list(map(str, config_paths(words))) == expected
 
 
 def test_configuration_files_and_options_are_merged(command, tmp_path):
@@ -130,12 +120,6 @@ def test_averaged_weights_are_validated_saved_and_tested(command):
     assert command("evaluate", run, *words) == 0
     again = json.loads((run / "again.json").read_text())["metrics"]["model"]
     assert again["psnr"] == pytest.approx(result.metrics["val/psnr"], rel=1e-5)
-
-
-def test_fast_dev_run_writes_nothing(command):
-    words = command.words("dry", "--trainer.fast_dev_run", "true")
-    assert command("fit", *words) == 0
-    assert not (command.root / "tiny" / "dry").exists()
 
 
 @pytest.mark.parametrize(("precision", "atol"), [("bf16-true", 2.0), ("64-true", 0.01)])
@@ -269,11 +253,3 @@ def test_resume_needs_no_pretrained_weights(command, tmp_path):
     run = command.root / "tiny" / "moved"
     assert command("resume", run, "--trainer.max_epochs", 2) == 0
     assert RunResult.read(run).restarts == 1
-
-
-def test_a_run_lists_the_images_that_it_skips(command, tmp_path, capsys):
-    photos = shutil.copytree(command.photos, tmp_path / "photos")
-    (photos / "train" / "000.png").write_bytes(b"no image")
-    run = command.fit("listed", "--data.root", photos, "--trainer.max_epochs", 1)
-    assert read_name_list(run / "broken.txt") == {"train/000.png"}
-    assert f"Skipping 1 broken image, listed in {run / 'broken.txt'}" in capsys.readouterr().err

@@ -117,19 +117,9 @@ def test_custom_classes_work_in_every_command(command, module, tmp_path):
 
 
 def test_hint_after_fit_allows_classes_that_are_no_modules(command, module, tmp_path, capsys):
-    words = (
-        "--model.encoder",
-        f"{module}.WithWidths",
-        "--model.encoder.widths",
-        f"{module}.Widths",
-    )
     words = command.words(
-        "hint",
-        "--trainer.max_epochs",
-        1,
-        "--run.test",
-        "false",
-        *words,
+        *("hint", "--trainer.max_epochs", 1, "--run.test", "false"),
+        *("--model.encoder", f"{module}.WithWidths", "--model.encoder.widths", f"{module}.Widths"),
         without=["--model.encoder", "--model.encoder.widths"],
     )
     assert command("fit", *words) == 0

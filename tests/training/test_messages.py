@@ -69,10 +69,6 @@ ON_THE_COMMAND_LINE = {
         *("--model.loss no.such.Thing", "--model.loss: 'no.such.Thing'"),
         *("No module named 'no'", "Huber, L1, MSE"),
     ),
-    "unknown class of a module": (
-        "--model.encoder torch.optim.Encoder",
-        *("--model.encoder: 'torch.optim.Encoder' cannot be imported", "no attribute 'Encoder'"),
-    ),
     "unknown argument of a class": (
         *("--model.init_args.encoder.init_args.widhts [8]", "--model.encoder.widhts"),
         *("widths, convs, norm", "did you mean model.encoder.widths?"),
@@ -96,8 +92,6 @@ ON_THE_COMMAND_LINE = {
     ),
     "value for a group": ("--run fast", "--run", "fast"),
     "no value": ("--data.size", "--data.size", "expected one argument"),
-    "old name": ("--run.go_on true", "--run.go_on", "use --run.auto_resume"),
-    "old metric": ("--run.monitor val/hue_r", "--run.monitor", "use val/ab_corr"),
     # Errors of constructors, with their own messages.
     "constructor of Lightning": ("--trainer.max_time soon", "'soon'", "DD:HH:MM:SS"),
     "TypeError of Lightning": ("--trainer.devices many", "devices", "an int > 0"),
@@ -122,7 +116,8 @@ IN_A_FILE = {
     ),
     "unknown class": (
         (MODEL.replace("ConvEncoder", "ResNet99") + L1).encode(),
-        *("--model.encoder", "ResNet99'", "ConvEncoder, MobileNetV2Encoder"),
+        *("--model.encoder: ", "ResNet99' cannot be imported", "no attribute 'ResNet99'"),
+        "ConvEncoder, MobileNetV2Encoder",
     ),
     "missing part": (MODEL.encode(), "--model needs loss"),
 }

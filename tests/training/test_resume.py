@@ -224,22 +224,12 @@ def with_infinite_moments(content):
     return file.getvalue()
 
 
-DAMAGES = {
-    "truncated": lambda content: content[: len(content) // 2],
-    "garbled": lambda content: b"epoch: 3\n" + content[9:],
-    "flipped bit": lambda content: content[:5000] + bytes([content[5000] ^ 1]) + content[5001:],
-    "infinite moments": with_infinite_moments,
-}
+def truncated(content):
+    return content[: len(content) // 2]
 
 
 @pytest.mark.parametrize(
-    ("method", "damage"),
-    [
-        ("resume", "truncated"),
-        ("resume", "flipped bit"),
-        ("resume", "infinite moments"),
-        ("auto_resume", "garbled"),
-    ],
+    ("method", "damage"), [("resume", with_infinite_moments), ("auto_resume", truncated)]
 )
 def test_a_damaged_last_checkpoint_is_replaced_by_the_best(
     command, stopped, capsys, method, damage
@@ -247,7 +237,7 @@ def test_a_damaged_last_checkpoint_is_replaced_by_the_best(
     options = [*STATEFUL, "--run.auto_resume", "true"]
     run = stopped("damaged", *options, batch=5)
     last, best = run / LAST, run / BEST
-    last.write_bytes(DAMAGES[damage](last.read_bytes()))
+    last.write_bytes(damage(last.read_bytes()))
     capsys.readouterr()
     fit = ["fit", *command.words("damaged", *options)]
     assert command(*(["resume", run] if method == "resume" else fit)) == 0

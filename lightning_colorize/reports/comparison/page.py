@@ -144,12 +144,10 @@ def _curves(systems: Sequence[System], metrics: Sequence[Metric]) -> dict[str, l
     axes: dict[str, list[Figure]] = {}
     for axis in ("epoch", "images seen"):
         for metric in (f"val/{row.name}" for row in metrics):
-            lines = []
-            for index, name, record in records:
-                curves = record.curves
-                xs = curves.epochs if axis == "epoch" else curves.images or []
-                points = zip(xs, curves.metrics.get(metric, ()), strict=False)
-                lines.append(Line(name, index, [(x, y) for x, y in points if y is not None]))
+            lines = [
+                Line(name, index, record.curve(metric, over_images=axis != "epoch"))
+                for index, name, record in records
+            ]
             if any(line.points for line in lines):
                 axes.setdefault(axis, []).append(line_figure(lines, metric, axis))
     return axes

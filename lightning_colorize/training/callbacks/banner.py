@@ -2,7 +2,7 @@
 
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from lightning_colorize.common.text import printable
 from lightning_colorize.networks import parameter_count
-from lightning_colorize.tasks import CGANTask
+from lightning_colorize.tasks import ColorizationTask
 from lightning_colorize.training.loggers.build import describe_loggers
 
 # Characters of the class names that the banner lists.
@@ -87,14 +87,14 @@ def condition_rows(datamodule: Any) -> list[tuple[str, str]]:
 
 def _rates(trainer: Trainer, pl_module: LightningModule) -> str:
     """Return each optimizer with its learning rate, and the encoder's if it differs."""
-    owners = ("generator ", "discriminator ") if isinstance(pl_module, CGANTask) else ("",)
+    names = cast(ColorizationTask, pl_module).optimizer_names
     rates = []
-    for owner, optimizer in zip(owners, trainer.optimizers, strict=True):
+    for name, optimizer in zip(names, trainer.optimizers, strict=True):
         # A warmup may have lowered `lr` already.
         slow, full = (
             group.get("initial_lr", group["lr"])
             for group in (optimizer.param_groups[0], optimizer.param_groups[-1])
         )
         encoder = "" if len(optimizer.param_groups) == 1 else f" (encoder {slow:g})"
-        rates.append(f"{owner}{type(optimizer).__name__} {full:g}{encoder}")
+        rates.append(f"{name} {type(optimizer).__name__} {full:g}{encoder}".lstrip())
     return ", ".join(rates)

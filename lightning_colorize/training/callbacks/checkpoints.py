@@ -8,7 +8,6 @@ from lightning_fabric.utilities.types import _PATH
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.plugins.io import CheckpointIO, TorchCheckpointIO
-from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_colorize.common.digest import append_digest
 from lightning_colorize.common.files import atomic_file
@@ -33,7 +32,7 @@ class SmoothedMonitor(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the validation."""
-        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+        if trainer.sanity_checking:
             return
         latest = trainer.callback_metrics[self.monitor]
         self.recent = [*self.recent, float(latest)][-self.count :]
@@ -89,18 +88,12 @@ class BestCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the score of the resumed run, whose folder may have moved."""
-        here, there = str(self.dirpath), state_dict["dirpath"]
-
-        def moved(path: str) -> str:
-            return path.replace(there, here, 1)
-
-        best = {moved(path): score for path, score in state_dict["best_k_models"].items()}
-        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
-        super().load_state_dict(
-            state_dict
-            | {name: moved(state_dict[name]) for name in paths}
-            | {"dirpath": here, "best_k_models": best}
-        )
+        path = f"{self.dirpath}/{Path(BEST).name}"
+        best = dict(zip([path], state_dict["best_k_models"].values(), strict=False))
+        names = ("best_model_path", "kth_best_model_path")
+        paths = {name: path for name in names if state_dict[name]}
+        moved = {"dirpath": self.dirpath, "best_k_models": best}
+        super().load_state_dict(state_dict | paths | moved)
 
 
 class LastCheckpoint(Checkpoint):

@@ -13,10 +13,7 @@ from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.training.callbacks.checkpoints import LastCheckpoint, resumable
 
 # Clusters send SIGUSR1 before the time limit; Windows does not have it.
-_SIGNALS = [
-    *(signal.SIGINT, signal.SIGTERM),
-    *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []),
-]
+_SIGNALS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGUSR1")]
 
 _EVERY = 16  # batches between two synchronizations of signals
 

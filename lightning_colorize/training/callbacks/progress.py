@@ -12,14 +12,9 @@ from lightning_colorize.metrics.spec import METRICS
 _SHOWN = ("train/loss", "val/loss", *(f"val/{m.name}" for m in METRICS if m.headline))
 
 
-def on_terminal() -> bool:
-    """Return whether stdout is a terminal."""
-    return sys.stdout.isatty()
-
-
 def progress_callbacks() -> list[Callback]:
     """Return a live progress bar on a terminal, plain log lines otherwise."""
-    return [RichProgressBar()] if on_terminal() else [LineProgress()]
+    return [RichProgressBar()] if sys.stdout.isatty() else [LineProgress()]
 
 
 class LineProgress(Callback):

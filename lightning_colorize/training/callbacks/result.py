@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_colorize.common.provenance import git_commit, versions
 from lightning_colorize.networks import parameter_count
@@ -83,7 +82,7 @@ class ResultWriter(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the metrics of the best epoch so far."""
-        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+        if trainer.sanity_checking:
             return
         if self.best.is_best(trainer):
             self.metrics |= _logged(trainer, "val/")

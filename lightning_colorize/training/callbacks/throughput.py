@@ -37,13 +37,6 @@ class Totals:
     seconds: float = 0.0
     waited: float = 0.0
 
-    def rates(self) -> dict[str, float | None]:
-        """Return the rates of these sums; None for those that are unknown."""
-        return {
-            "images_per_second": self.images / self.seconds if self.seconds else None,
-            "data_wait": self.waited / self.seconds if self.seconds else None,
-        }
-
 
 class Throughput(Callback):
     """Logs the throughput as often as metrics are logged, and sums it up over the run.
@@ -123,10 +116,10 @@ class Throughput(Callback):
 
     def result(self) -> dict[str, Any]:
         """Return the fields of `RunResult` for the throughput."""
-        rates = self.totals.rates()
+        total, seconds = self.totals, self.totals.seconds
         return {
-            "steady_images_per_second": _rounded(rates["images_per_second"], 2),
-            "data_wait_share": _rounded(rates["data_wait"], 4),
+            "steady_images_per_second": round(total.images / seconds, 2) if seconds else None,
+            "data_wait_share": round(total.waited / seconds, 4) if seconds else None,
             "peak_device_memory": self.memory or None,
         }
 
@@ -136,11 +129,15 @@ class Throughput(Callback):
         window = Totals(*map(sub, astuple(self.totals), astuple(self._logged)))
         self._logged = replace(self.totals)
         self._logged_step = step
-        values = {**window.rates(), "peak_memory": self.memory / 2**30 or None}
-        known = {f"throughput/{name}": v for name, v in values.items() if v is not None}
+        values = {
+            "throughput/images_per_second": window.images / window.seconds,
+            "throughput/data_wait": window.waited / window.seconds,
+        }
+        if self.memory:
+            values["throughput/peak_memory"] = self.memory / 2**30
         for logger in trainer.loggers:
             # The row of the batch: Lightning counts steps from 0.
-            logger.log_metrics(known, step - 1)
+            logger.log_metrics(values, step - 1)
 
     def _pause(self) -> None:
         self._read()
@@ -171,7 +168,3 @@ class Throughput(Callback):
             self.totals.waited = self._reduced + waited
             self.memory = int(memory)
         self._reduced = self.totals.waited
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)

@@ -6,7 +6,6 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
-from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_colorize.metrics.spec import Goal
 from lightning_colorize.runs.folder import is_stop_requested
@@ -83,7 +82,7 @@ class Validations(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the line, then check for the file."""
-        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+        if trainer.sanity_checking:
             return
         if trainer.is_global_zero:
             values = {n: float(v) for n, v in trainer.callback_metrics.items() if n[:4] == "val/"}

@@ -71,10 +71,8 @@ def _servers() -> tuple[str, ...]:
     # `wandb login --host` stores the URL of a self-hosted server here.
     folder = os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config" / "wandb"
     settings = configparser.ConfigParser(interpolation=None)
-    try:
+    with suppress(configparser.Error, OSError, UnicodeDecodeError):
         settings.read(Path(folder) / "settings", encoding="utf-8")
-    except (configparser.Error, OSError, UnicodeDecodeError):
-        settings.clear()
     own = settings.get("default", "base_url", fallback=None)
     return _SERVERS if own is None or own in _SERVERS else (own,)
 

@@ -139,7 +139,12 @@ class WandbRun(RunLogger, WandbLogger):
         # W&B's telemetry logs line by line that its server is unreachable.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         try:
-            self._wandb_init |= {"mode": self.mode.mode, "settings": _settings()}
+            import wandb
+
+            settings = wandb.Settings(console="off", init_timeout=_INIT_TIMEOUT)
+            if hasattr(settings, "finish_timeout"):  # not in the oldest W&B that is supported
+                settings.finish_timeout = _FINISH_TIMEOUT
+            self._wandb_init |= {"mode": self.mode.mode, "settings": settings}
             self._set_up(super().experiment)
         except Exception as error:
             self._experiment = None
@@ -190,13 +195,3 @@ def _teardown() -> None:
     thread = threading.Thread(target=stop, daemon=True)
     thread.start()
     thread.join(_TEARDOWN_TIMEOUT)
-
-
-def _settings() -> Any:
-    import wandb
-
-    settings: dict[str, Any] = {"console": "off", "init_timeout": _INIT_TIMEOUT}
-    # Not in the oldest W&B that is supported.
-    if "finish_timeout" in wandb.Settings.model_fields:
-        settings["finish_timeout"] = _FINISH_TIMEOUT
-    return wandb.Settings(**settings)

@@ -19,7 +19,10 @@ RUNS: Rows = {
         "nan-in-result": ("common.files:_finite", returns("value")),
     },
     "training/test_resume.py::test_locked_run_is_not_resumed": {
-        "two-processes-in-one-run": ("runs.folder:lock", calls("acquire", "None")),
+        "two-processes-in-one-run": (
+            "runs.folder:lock",
+            returns("__import__('contextlib').nullcontext()"),
+        ),
     },
     "training/test_resume.py::test_refused_resume_changes_nothing": {
         "config-not-restored-after-refused-resume": (

@@ -1,7 +1,5 @@
 """A run that diverges fails, and leaves no weights that are not finite."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
@@ -11,6 +9,7 @@ from lightning_colorize.models.checkpoint import first_not_finite
 from lightning_colorize.runs.folder import BEST, LAST
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.training.callbacks.finite import FiniteTraining, TrainingDiverged
+from tests.training.callbacks.conftest import fake_trainer
 
 # Of the second epoch.
 EXPLODES = [
@@ -64,8 +63,7 @@ def callback():
 
 @pytest.fixture
 def trainer():
-    strategy = SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision)
-    return SimpleNamespace(global_step=0, accumulate_grad_batches=1, strategy=strategy)
+    return fake_trainer()
 
 
 def train(callback, trainer, *losses):

@@ -1,5 +1,4 @@
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import CGANTask
 from lightning_colorize.tasks.gan_settings import Stage
 from lightning_colorize.training.callbacks import GANHealth
+from tests.training.callbacks.conftest import fake_trainer
 
 HEALTHY = {"d_loss": 0.9, "d_accuracy": 0.8, "colorfulness_ratio": 0.8, "diversity": 0.7}
 FAILURES = {
@@ -22,9 +22,7 @@ FAILURES = {
 
 @pytest.fixture
 def trainer():
-    """The Trainer attributes that the callback uses."""
-    strategy = SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision)
-    return SimpleNamespace(global_step=0, is_global_zero=True, should_stop=False, strategy=strategy)
+    return fake_trainer()
 
 
 @pytest.fixture(scope="module")
@@ -98,14 +96,8 @@ def test_other_stages_are_not_checked(trainer, task, monkeypatch):
 
 
 def test_chance_loss_is_that_of_guessing():
-    halved = CGANTask(
-        UNetEncoder(16, width=1),
-        PatchDiscriminator(1, width=1),
-        LSGAN(),
-        halve_discriminator_loss=True,
-    )
-    assert halved.chance_loss == pytest.approx(0.25)
-    assert BCEAdversarial().chance() == pytest.approx(2 * math.log(2))
+    parts = (UNetEncoder(16, width=1), PatchDiscriminator(1, width=1), LSGAN())
+    assert CGANTask(*parts, halve_discriminator_loss=True).chance_loss == pytest.approx(0.25)
 
 
 ADAM = "class_path: torch.optim.Adam, init_args: {lr: 0.0002, betas: [0.5, 0.999]}"

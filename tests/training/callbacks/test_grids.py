@@ -14,6 +14,7 @@ from lightning_colorize.runs.images import read_best_images
 from lightning_colorize.training.callbacks import BestCheckpoint
 from lightning_colorize.training.callbacks.grids import ImageGrids, grid_row
 from tests.conftest import metric_rows
+from tests.training.callbacks.conftest import fake_trainer
 
 TINT = torch.tensor([12.0, -20.0]).view(1, 2, 1, 1)
 
@@ -36,13 +37,10 @@ class Photos(ImageSet):
         return torch.full((3, 6, 6 + index), 20 * index, dtype=torch.uint8)
 
 
-def fake_trainer(count, **more):
+def trainer_of(count, **more):
     """Return the used part of a Trainer with `count` validation images."""
     data = SimpleNamespace(originals=lambda split: Photos(count), size=6)
-    defaults = {"current_epoch": 0, "should_stop": False, "is_global_zero": True, "loggers": []}
-    defaults |= {"sanity_checking": False, "global_step": 1, "max_epochs": 1, "datamodule": data}
-    defaults |= {"default_root_dir": ""}
-    return SimpleNamespace(**defaults | more)
+    return fake_trainer(datamodule=data, **more)
 
 
 class Tint(torch.nn.Module):
@@ -109,14 +107,14 @@ def test_grids_on_disk_show_whole_images_in_color(finished_run):
 def test_grids_are_logged_every_n_epochs_and_at_the_end(logged, tmp_path, every, expected):
     grids = ImageGrids(BestCheckpoint(tmp_path, None, "max"), count=3, every_n_epochs=every)
     for epoch in range(7):
-        trainer = fake_trainer(6, current_epoch=epoch, max_epochs=7, global_step=epoch + 1)
+        trainer = trainer_of(6, current_epoch=epoch, max_epochs=7, global_step=epoch + 1)
         grids.on_validation_epoch_end(trainer, Tint())
     assert [step for step, _ in logged] == expected
 
 
 def test_images_are_spread_over_the_split_without_corrupt_ones(logged, tmp_path):
     grids = ImageGrids(BestCheckpoint(tmp_path, None, "max"), count=3)
-    grids.on_validation_epoch_end(fake_trainer(10), Tint())
+    grids.on_validation_epoch_end(trainer_of(10), Tint())
     ((_, grid),) = logged
     # The images 0 and 6, whole; the widest one determines the width.
     assert grid.shape == (3, 2 * (6 + 4), 3 * 12 + 4)
@@ -139,13 +137,12 @@ def test_grids_of_the_best_epoch_are_not_deleted(monkeypatch, tmp_path, mode, mo
         lambda folder, best: logged.append((len(scores_so_far) - 1, best)),
     )
     best = BestCheckpoint(tmp_path, monitor, mode)
-    strategy = SimpleNamespace(reduce_boolean_decision=lambda decision: decision)
     grids = ImageGrids(best, count=2, every_n_epochs=100)
     scores_so_far = []
     for score in (20.0, 21.0, 19.0, 22.0):
         scores_so_far.append(score)
         metrics = {"val/psnr": torch.tensor(score)}
-        trainer = fake_trainer(2, callback_metrics=metrics, strategy=strategy, max_epochs=-1)
+        trainer = trainer_of(2, callback_metrics=metrics, max_epochs=-1)
         grids.on_validation_epoch_end(trainer, Tint())
         grids.on_validation_end(trainer, Tint())
         # ModelCheckpoint updates these after the callback.
@@ -170,8 +167,3 @@ def test_the_best_images_are_on_disk_with_names_and_differences(finished_run):
         # Rounded to 8 bits, and brought into the gamut, as the metric is not.
         expected = deltaE_ciede2000(prediction, truth).mean()
         assert image.ciede2000 == pytest.approx(expected, abs=0.3)
-
-
-def test_zero_grid_images_write_no_grids(command):
-    run = command.fit("none", "--run.grid_images", 0, "--trainer.max_epochs", 1)
-    assert not list(run.glob("images/*"))

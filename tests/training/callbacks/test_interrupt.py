@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lightning_colorize.training.callbacks.interrupt import GracefulStop, RunInterrupted
+from tests.training.callbacks.conftest import fake_trainer
 
 
 class Strategy:
@@ -21,14 +22,11 @@ class Strategy:
 
 
 def trainer(validates_every, accumulate):
-    return SimpleNamespace(
+    return fake_trainer(
         world_size=2,
         strategy=Strategy(),
-        is_last_batch=False,
-        should_stop=False,
         accumulate_grad_batches=accumulate,
         val_check_batch=validates_every,
-        check_val_every_n_epoch=1,
     )
 
 

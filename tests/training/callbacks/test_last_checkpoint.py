@@ -3,15 +3,14 @@ from types import SimpleNamespace
 import pytest
 
 from lightning_colorize.training.callbacks.checkpoints import LastCheckpoint, resumable
+from tests.training.callbacks.conftest import fake_trainer
 
 
 def trainer_at(batch_idx, **options):
     """A trainer at the end of a batch of an epoch of ten."""
-    defaults = {"accumulate_grad_batches": 1, "val_check_batch": 10, "check_val_every_n_epoch": 1}
-    trainer = SimpleNamespace(**{**defaults, **options})
-    trainer.is_last_batch, trainer.should_stop = batch_idx == 9, False
-    trainer.fit_loop = SimpleNamespace(total_batch_idx=10 + batch_idx)
-    return trainer
+    loops = SimpleNamespace(total_batch_idx=10 + batch_idx)
+    defaults = {"val_check_batch": 10, "is_last_batch": batch_idx == 9, "fit_loop": loops}
+    return fake_trainer(**defaults | options)
 
 
 @pytest.mark.parametrize(
@@ -32,40 +31,24 @@ def test_batches_after_which_a_run_resumes_exactly(options, expected):
 
 def test_checkpoint_is_written_at_the_first_resumable_batch(tmp_path):
     last = LastCheckpoint(tmp_path / "last.ckpt", every_n_steps=3)
-    saved = []
-
-    def run(step):
-        trainer = trainer_at(step, val_check_batch=3)
-        trainer.global_step = step + 1
-        trainer.is_global_zero = True
-        trainer._logger_connector = SimpleNamespace(update_train_step_metrics=lambda: None)
-        trainer.save_checkpoint = lambda path: path.write_text(str(step + 1))
-        if step == 0:
-            trainer.global_step = 0
-            last.on_train_start(trainer, None)
-            trainer.global_step = 1
-        last.on_train_batch_end(trainer, None, None, None, step)
-        if (tmp_path / "last.ckpt").exists():
-            saved.append(int((tmp_path / "last.ckpt").read_text()))
-
-    for step in range(10):
-        run(step)
+    saved, connector = [], SimpleNamespace(update_train_step_metrics=lambda: None)
+    last.on_train_start(fake_trainer(), None)
+    for batch in range(10):
+        trainer = trainer_at(
+            batch,
+            val_check_batch=3,
+            global_step=batch + 1,
+            _logger_connector=connector,
+            save_checkpoint=lambda path, step=batch + 1: saved.append((path.name, step)),
+        )
+        last.on_train_batch_end(trainer, None, None, None, batch)
     # Due at 3, but a validation follows: written at 4; due at 7, written there; 10 is the epoch's.
-    assert sorted(set(saved)) == [4, 7]
-    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+    assert saved == [("last.ckpt", 4), ("last.ckpt", 7)]
 
 
 def test_checkpoint_of_an_epoch_is_saved_after_the_loader_ends_it(tmp_path):
     calls = []
-
-    def save(path):
-        calls.append("saved")
-        path.touch()
-
-    loader = SimpleNamespace(end_epoch=lambda: calls.append("closed"))
-    trainer = SimpleNamespace(
-        train_dataloader=loader, save_checkpoint=save, is_global_zero=True, global_step=2
-    )
+    loader = SimpleNamespace(end_epoch=lambda: calls.append("ended"))
+    trainer = fake_trainer(train_dataloader=loader, save_checkpoint=calls.append)
     LastCheckpoint(tmp_path / "last.ckpt", every_n_steps=100).on_train_epoch_end(trainer, None)
-    assert calls == ["closed", "saved"]
-    assert (tmp_path / "last.ckpt").exists()
+    assert calls == ["ended", tmp_path / "last.ckpt"]

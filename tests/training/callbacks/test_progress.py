@@ -1,21 +1,16 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 from pytorch_lightning.callbacks import RichProgressBar
 
 from lightning_colorize.training.callbacks.progress import LineProgress, progress_callbacks
+from tests.training.callbacks.conftest import fake_trainer
 
 
 @pytest.fixture
 def trainer():
-    return SimpleNamespace(
-        is_global_zero=True,
-        sanity_checking=False,
-        current_epoch=2,
-        num_training_batches=50,
-        num_val_batches=[8],
-        num_test_batches=[20],
+    return fake_trainer(
+        **{"current_epoch": 2, "num_training_batches": 50},
+        **{"num_val_batches": [8], "num_test_batches": [20]},
         callback_metrics={"val/psnr": torch.tensor(21.987), "val/other": torch.tensor(1.0)},
         progress_bar_metrics={"train/loss": 0.0123456},
     )
@@ -28,7 +23,7 @@ def test_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch):
     assert [type(callback) for callback in progress_callbacks()] == [LineProgress]
 
 
-def test_progress_line_every_30_s(monkeypatch, trainer, capsys):
+def test_progress_lines_every_30_s_and_after_each_validation(monkeypatch, trainer, capsys):
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     lines = LineProgress()
@@ -43,26 +38,20 @@ def test_progress_line_every_30_s(monkeypatch, trainer, capsys):
     for batch in range(20):
         now += 2.0
         lines.on_test_batch_end(trainer, None, None, None, batch)
+    lines.on_validation_end(trainer, None)
     assert capsys.readouterr().out.splitlines() == [
         "epoch 3, batch 15/50: train/loss 0.01235, val/psnr 21.99",
         "epoch 3, validating, batch 2/8: train/loss 0.01235, val/psnr 21.99",
         "epoch 3, validating, batch 5/8: train/loss 0.01235, val/psnr 21.99",
         "epoch 3, validating, batch 8/8: train/loss 0.01235, val/psnr 21.99",
         "testing, batch 15/20",
+        "epoch 3, validated: train/loss 0.01235, val/psnr 21.99",
     ]
     trainer.is_global_zero = False
     now += 100.0
     lines.on_test_batch_end(trainer, None, None, None, 0)
     lines.on_validation_batch_end(trainer, None, None, None, 0)
-    assert capsys.readouterr().out == ""
-
-
-def test_a_line_after_each_validation(trainer, capsys):
-    lines = LineProgress()
     lines.on_validation_end(trainer, None)
-    assert capsys.readouterr().out == "epoch 3, validated: train/loss 0.01235, val/psnr 21.99\n"
-    trainer.sanity_checking = True
-    lines.on_validation_end(trainer, None)
-    trainer.sanity_checking, trainer.is_global_zero = False, False
+    trainer.is_global_zero, trainer.sanity_checking = True, True
     lines.on_validation_end(trainer, None)
     assert capsys.readouterr().out == ""

@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_colorize.metrics.spec import NAMES
 from lightning_colorize.runs.record import RunRecord
@@ -12,6 +11,7 @@ from lightning_colorize.runs.result import RunResult
 from lightning_colorize.training.callbacks import BaselineMetrics, BestCheckpoint, Throughput
 from lightning_colorize.training.callbacks.interrupt import RunInterrupted
 from lightning_colorize.training.callbacks.result import ResultWriter
+from tests.training.callbacks.conftest import fake_trainer
 
 
 def test_result_of_a_finished_run(finished_run):
@@ -57,18 +57,6 @@ def test_a_run_is_running_until_it_ends(command, monkeypatch):
 MODULE = SimpleNamespace(net=torch.nn.Linear(1, 1))
 
 
-def fake_trainer(devices=1):
-    return SimpleNamespace(
-        callback_metrics={},
-        sanity_checking=False,
-        state=SimpleNamespace(fn=TrainerFn.FITTING),
-        is_global_zero=True,
-        current_epoch=1,
-        callbacks=[],
-        world_size=devices,
-    )
-
-
 def make_writer(folder):
     best = BestCheckpoint(folder, "val/x", "max")
     return ResultWriter(folder, BaselineMetrics(), Throughput(), best)
@@ -107,10 +95,10 @@ def test_device_hours_add_up_over_restarts_on_other_devices(tmp_path, clock):
         writer = make_writer(tmp_path)
         if state is not None:
             writer.load_state_dict(state)
-        writer.on_train_start(fake_trainer(devices), MODULE)
+        writer.on_train_start(fake_trainer(world_size=devices), MODULE)
         clock.hours += hours
         state = writer.state_dict()
-    writer.on_validation_end(fake_trainer(devices), MODULE)
+    writer.on_validation_end(fake_trainer(world_size=devices), MODULE)
     result = RunResult.read(tmp_path)
     assert (result.device_hours, result.seconds) == (2 * 3 + 8 * 0.5, 3.5 * 3600)
 

@@ -1,24 +1,9 @@
 import torch
 
-from lightning_colorize.color import full_precision
-from lightning_colorize.training.callbacks import TF32
-
 
 def precision():
     backends = torch.backends
     return backends.cuda.matmul.fp32_precision, backends.cudnn.conv.fp32_precision
-
-
-def test_tf32_is_on_during_training_except_for_color():
-    before = precision()
-    callback = TF32()
-    callback.setup(None, None, "fit")
-    assert precision() == ("tf32", "tf32")
-    with full_precision(torch.zeros(1)):
-        assert precision() == ("ieee", "ieee")
-    assert precision() == ("tf32", "tf32")
-    callback.teardown(None, None, "fit")
-    assert precision() == before
 
 
 def test_configured_callback_restores_the_precision_after_the_run(command, monkeypatch):

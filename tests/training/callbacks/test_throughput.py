@@ -10,6 +10,7 @@ from lightning_colorize.color import ColorBatch
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.training.callbacks import Throughput, throughput
 from tests.conftest import metric_rows
+from tests.training.callbacks.conftest import fake_trainer
 
 WAIT, WORK, HOOKS = 1.0, 3.0, 0.5
 
@@ -30,13 +31,9 @@ class Run:
         self.loader = SimpleNamespace(asked=0.0, waited=0.0)
         self.logged = []
         logger = SimpleNamespace(log_metrics=lambda *args: self.logged.append(args[::-1]))
-        self.trainer = SimpleNamespace(
-            train_dataloader=self.loader,
-            world_size=processes,
-            global_step=0,
-            log_every_n_steps=every,
-            loggers=[logger],
-            strategy=SimpleNamespace(reduce=others),
+        self.trainer = fake_trainer(
+            **{"train_dataloader": self.loader, "loggers": [logger], "log_every_n_steps": every},
+            **{"world_size": processes, "strategy": SimpleNamespace(reduce=others)},
         )
         callback.on_train_start(self.trainer, self.task)
 

@@ -56,15 +56,6 @@ def test_silent_name_server_times_out(monkeypatch):
     assert time.monotonic() - start < 1.5
 
 
-def test_server_behind_a_proxy(server, closed, monkeypatch):
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
-    monkeypatch.setenv("WANDB_BASE_URL", "http://nobody.invalid")
-    monkeypatch.setenv("http_proxy", closed)
-    assert wandb_mode("auto").mode == "offline"
-    monkeypatch.setenv("http_proxy", server)
-    assert wandb_mode("auto") == ONLINE
-
-
 def test_a_certificate_that_only_wandb_trusts_is_an_answer(monkeypatch):
     def head(url, timeout):
         raise requests.exceptions.SSLError
