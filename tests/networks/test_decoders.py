@@ -161,7 +161,9 @@ def test_former_names_build_the_same_network(former, arguments):
     decoders = []
     for build in (former, partial(UpsampleDecoder, **arguments)):
         torch.manual_seed(0)
-        decoders.append(build(INFO, [16, 10], skips="gated", norm="none", out_reduction=2).eval())
+        decoders.append(
+            build(INFO, widths=[16, 10], skips="gated", norm="none", out_reduction=2).eval()
+        )
     assert decoders[0].state_dict().keys() == decoders[1].state_dict().keys()
     levels = levels_of(32, 32)
     assert torch.equal(decoders[0](levels), decoders[1](levels))
