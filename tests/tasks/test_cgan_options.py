@@ -15,7 +15,7 @@ LIMIT = 1e-3
 
 
 def step_norm(step, prefix):
-    """Return the norm of a step: with a learning rate of 1, that of the gradient."""
+    """Return the norm of a step: with a learning rate of 1, the norm of the gradient."""
     squares = [
         (step.after[name] - step.before[name]).double().square().sum()
         for name in step.before
