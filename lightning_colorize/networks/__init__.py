@@ -5,7 +5,6 @@ from lightning_colorize.networks.colorizer import Colorizer
 from lightning_colorize.networks.decoders.color_queries import ColorQueryDecoder
 from lightning_colorize.networks.decoders.deconv import DeconvDecoder
 from lightning_colorize.networks.decoders.pixel_shuffle import PixelShuffleDecoder
-from lightning_colorize.networks.decoders.pyramid import PyramidDecoder
 from lightning_colorize.networks.decoders.unet import UNetDecoder
 from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.networks.discriminators.patch import PatchDiscriminator
@@ -38,7 +37,6 @@ __all__ = [
     "PatchDiscriminator",
     "PixelShuffleDecoder",
     "PretrainedEncoder",
-    "PyramidDecoder",
     "RegNetEncoder",
     "ResNetEncoder",
     "TimmEncoder",

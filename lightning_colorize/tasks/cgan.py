@@ -27,7 +27,7 @@ from lightning_colorize.networks import (
 from lightning_colorize.networks.decoders.unet import UNetDecoder
 from lightning_colorize.tasks import gan_settings
 from lightning_colorize.tasks.base import ColorizationTask
-from lightning_colorize.tasks.gan_settings import Stage, stage_of
+from lightning_colorize.tasks.gan_settings import Stage
 from lightning_colorize.tasks.optimization import (
     EncoderRates,
     OptimizerFactory,
@@ -157,7 +157,11 @@ class CGANTask(ColorizationTask):
     @property
     def stage(self) -> Stage:
         """The networks that are trained in this epoch."""
-        return stage_of(self.current_epoch, self.generator_epochs, self.discriminator_epochs)
+        if self.current_epoch < self.generator_epochs:
+            return Stage.GENERATOR
+        if self.current_epoch < self.generator_epochs + self.discriminator_epochs:
+            return Stage.DISCRIMINATOR
+        return Stage.BOTH
 
     @property
     def chance_loss(self) -> float:

@@ -17,15 +17,6 @@ class Stage(Enum):
     BOTH = "both"
 
 
-def stage_of(epoch: int, generator_epochs: int, discriminator_epochs: int) -> Stage:
-    """Return the stage of an epoch."""
-    if epoch < generator_epochs:
-        return Stage.GENERATOR
-    if epoch < generator_epochs + discriminator_epochs:
-        return Stage.DISCRIMINATOR
-    return Stage.BOTH
-
-
 def refuse_trainer(
     trainer: Mapping[str, Any], strategy: str, generator_epochs: int, discriminator_epochs: int
 ) -> None:

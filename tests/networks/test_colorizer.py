@@ -1,4 +1,4 @@
-"""Every encoder with every decoder."""
+"""The whole network: its parts are tested, any size is padded and cropped; the router."""
 
 import inspect
 
@@ -9,73 +9,25 @@ import torch
 from lightning_colorize.networks import (
     AbHead,
     Colorizer,
-    ColorQueryDecoder,
     ConvEncoder,
     Decoder,
-    DeconvDecoder,
     Encoder,
-    MobileNetV2Encoder,
-    PixelShuffleDecoder,
-    RegNetEncoder,
-    ResNetEncoder,
-    TimmEncoder,
-    UNetDecoder,
-    UNetEncoder,
     UpsampleDecoder,
-    VGG16Encoder,
 )
 from lightning_colorize.networks.router import Router
-
-ENCODERS = {
-    ConvEncoder: {"widths": [4, 8, 12, 16]},
-    UNetEncoder: {"width": 8},
-    ResNetEncoder: {},
-    MobileNetV2Encoder: {},
-    RegNetEncoder: {},
-    VGG16Encoder: {},
-    TimmEncoder: {"name": "test_convnext"},
-}
-DECODERS = [
-    (UpsampleDecoder, {}),
-    (UpsampleDecoder, {"skips": True, "mode": "nearest"}),
-    (DeconvDecoder, {"skips": True}),
-    (PixelShuffleDecoder, {"skips": True}),
-    (ColorQueryDecoder, {}),
-    (UNetDecoder, None),
-]
+from tests.networks import test_decoders, test_encoders
 
 
-def test_all_parts_are_listed():
+def test_all_parts_are_tested():
     def concrete(base):
         for cls in base.__subclasses__():
             if cls.__module__.startswith("lightning_colorize") and not inspect.isabstract(cls):
                 yield cls
             yield from concrete(cls)
 
-    assert set(concrete(Encoder)) == set(ENCODERS)
-    decoders = {cls for cls in concrete(Decoder) if cls.__name__ != "PyramidDecoder"}
-    assert decoders == {cls for cls, _ in DECODERS}
-
-
-@pytest.mark.parametrize("encoder", ENCODERS)
-@pytest.mark.parametrize(("decoder", "arguments"), DECODERS)
-def test_every_pair_trains_at_odd_sizes(encoder, decoder, arguments):
-    torch.manual_seed(0)
-    encoder = encoder(**ENCODERS[encoder])
-    if arguments is not None:
-        arguments = {**arguments, "out_reduction": encoder.info.reductions[-1] // 4}
-    decoder = decoder(encoder.info, **arguments or {})
-    network = Colorizer(encoder, decoder, AbHead(decoder.out_channels))
-    prediction = network(torch.rand(2, 1, 35, 47) * 2 - 1)
-    assert tuple(prediction.shape) == (2, 2, 35, 47)
-    prediction.sum().backward()
-    # A parameter without a gradient would also stop data-parallel training.
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
-
-    # The parts alone, without padding.
-    with torch.no_grad():
-        features = encoder.eval()(torch.rand(1, 1, 97, 131))
-        assert tuple(network.head(decoder.eval()(features), (97, 131)).shape) == (1, 2, 97, 131)
+    assert set(concrete(Encoder)) == {cls for cls, *_ in test_encoders.CASES.values()}
+    decoders = {build.func for build in test_decoders.CASES.values()}
+    assert set(concrete(Decoder)) == decoders | {cls for cls, *_ in test_decoders.FORMER}
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 17), (97, 131), (64, 96)])

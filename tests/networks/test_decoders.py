@@ -31,7 +31,7 @@ from lightning_colorize.networks.decoders.upsample import PixelShuffleBlock, Tra
 
 INFO = FeatureInfo((8, 12, 20), (2, 4, 8))
 MODES = ["nearest", "bilinear", "transposed", "pixel_shuffle", "blurred_pixel_shuffle"]
-CONTEXT = {"attention": 4, "skips": "gated", "global_context": True}
+CONTEXT = {"attention": 8, "skips": "gated", "global_context": True}
 
 
 def levels_of(height, width, info=INFO, batch=2):
@@ -69,20 +69,6 @@ def network(request):
     return perturbed(Colorizer(encoder, decoder, AbHead(decoder.out_channels)))
 
 
-def test_one_image_of_odd_size_trains_every_parameter(network):
-    L = torch.rand(1, 1, 35, 47) * 2 - 1
-    levels = network.encoder(L)
-    decoded = network.decoder(levels)
-    assert tuple(decoded.shape) == (1, network.decoder.out_channels, 17, 23)
-    prediction = network(L)
-    (prediction * torch.randn_like(prediction)).sum().backward()
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        # An instance norm takes off the bias of the convolution before it.
-        assert parameter.grad.any() or isinstance(network.decoder, UNetDecoder), name
-
-
 def test_bfloat16_and_channels_last_predict_alike(network):
     network.eval()
     L = torch.rand(2, 1, 35, 47) * 2 - 1
@@ -107,13 +93,34 @@ def test_exported_program_predicts_alike_for_another_batch(network):
         torch.testing.assert_close(program.module()(L), network(L))
 
 
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("reductions", [(1, 2, 4, 8), (2, 4, 8, 16, 32), (4, 16)])
+@pytest.mark.parametrize("rounded", [math.floor, math.ceil])
+def test_levels_of_any_encoder_and_odd_sizes_train_every_parameter(case, reductions, rounded):
+    info = FeatureInfo(tuple(range(8, 8 + len(reductions))), reductions)
+    out = 2 if case == "unet" else reductions[-1] // 4
+    options = {} if case == "unet" else {"widths": None, "out_reduction": out}
+    decoder = perturbed(CASES[case](info, **options))
+    levels = [
+        torch.randn(1, c, rounded(97 / r), rounded(131 / r))
+        for c, r in zip(info.channels, reductions, strict=True)
+    ]
+    decoded = decoder(levels)
+    assert decoded.shape[1] == decoder.out_channels
+    for actual, side in zip(decoded.shape[-2:], (97, 131), strict=True):
+        assert abs(actual - side / out) < reductions[-1] / out
+    assert AbHead(decoder.out_channels)(decoded, (97, 131)).shape == (1, 2, 97, 131)
+    (decoded * torch.randn_like(decoded)).sum().backward()
+    for name, parameter in decoder.named_parameters():
+        assert parameter.grad.isfinite().all(), name
+        # An instance norm takes off the bias of the convolution before it.
+        assert parameter.grad.any() or case == "unet", name
+
+
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("convs", [0, 2])
-@pytest.mark.parametrize("out_reduction", [1, 2, 4])
-def test_size(mode, convs, out_reduction):
-    decoder = UpsampleDecoder(INFO, convs=convs, skips=True, out_reduction=out_reduction, mode=mode)
-    shape = decoder(levels_of(48, 32)).shape
-    assert tuple(shape) == (2, decoder.out_channels, 48 // out_reduction, 32 // out_reduction)
+def test_a_step_without_convolutions(mode):
+    decoder = UpsampleDecoder(INFO, convs=0, skips=True, mode=mode)
+    assert decoder(levels_of(48, 32)).shape == (2, decoder.out_channels, 48, 32)
 
 
 def test_parameters_by_hand():
@@ -149,19 +156,21 @@ def test_parameters_by_hand():
     assert count(queries) == pixels + 6 * 32 + 2 * layer + scale + 64 + 33 * 32
 
 
-@pytest.mark.parametrize(
-    ("former", "arguments"),
-    [
-        (DeconvDecoder, {"mode": "transposed", "convs": 0}),
-        (PixelShuffleDecoder, {"mode": "pixel_shuffle"}),
-        (partial(PixelShuffleDecoder, blur=True), {"mode": "blurred_pixel_shuffle"}),
-    ],
-)
-def test_former_names_build_the_same_network(former, arguments):
+FORMER = [
+    (DeconvDecoder, {}, {"mode": "transposed", "convs": 0}),
+    (PixelShuffleDecoder, {}, {"mode": "pixel_shuffle"}),
+    (PixelShuffleDecoder, {"blur": True}, {"mode": "blurred_pixel_shuffle"}),
+]
+
+
+@pytest.mark.parametrize(("former", "own", "arguments"), FORMER)
+def test_former_names_build_the_same_network(former, own, arguments):
     decoders = []
-    for build in (former, partial(UpsampleDecoder, **arguments)):
+    for build in (partial(former, **own), partial(UpsampleDecoder, **arguments)):
         torch.manual_seed(0)
-        decoders.append(build(INFO, [16, 10], skips="gated", norm="none", out_reduction=2).eval())
+        decoders.append(
+            build(INFO, widths=[16, 10], skips="gated", norm="none", out_reduction=2).eval()
+        )
     assert decoders[0].state_dict().keys() == decoders[1].state_dict().keys()
     levels = levels_of(32, 32)
     assert torch.equal(decoders[0](levels), decoders[1](levels))
@@ -266,35 +275,20 @@ def test_dropout_of_whole_channels_of_the_coarsest_map_in_training():
 # Self-attention, gated skips, global context.
 
 
-def naive_attention(module, x):
-    """Pixel by pixel: softmax of scaled dot products within each head."""
-    batch, channels, height, width = x.shape
-    size = channels // module.heads
-    normed = F.layer_norm(x, x.shape[1:], eps=module.norm.eps)
-    normed = normed * module.norm.weight[:, None, None] + module.norm.bias[:, None, None]
-    gathered = torch.zeros_like(x)
-    weight, bias = module.qkv.weight[:, :, 0, 0], module.qkv.bias
-    for image in range(batch):
-        pixels = normed[image].reshape(channels, -1).T @ weight.T + bias
-        q, k, v = pixels.split(channels, dim=1)
-        for head in range(module.heads):
-            part = slice(head * size, (head + 1) * size)
-            for i in range(height * width):
-                scores = torch.stack([q[i, part] @ key / math.sqrt(size) for key in k[:, part]])
-                shares = scores.exp() / scores.exp().sum()
-                gathered[image, part, i // width, i % width] = shares @ v[:, part]
-    weight, bias = module.out.weight[:, :, 0, 0], module.out.bias
-    return x + torch.einsum("oc,bchw->bohw", weight, gathered) + bias[:, None, None]
-
-
-def test_attention_equals_a_naive_one():
+def test_attention_equals_torchs():
     torch.manual_seed(0)
     attention = perturbed(SelfAttention(64)).double()
-    assert attention.heads == 2
+    theirs = nn.MultiheadAttention(64, num_heads=2, batch_first=True, dtype=torch.float64)
+    for layer, conv in ((theirs.out_proj, attention.out), (theirs, attention.qkv)):
+        prefix = "in_proj_" if layer is theirs else ""
+        setattr(layer, f"{prefix}weight", nn.Parameter(conv.weight.flatten(1)))
+        setattr(layer, f"{prefix}bias", conv.bias)
     x = torch.randn(2, 64, 3, 4, dtype=torch.float64)
-    expected = naive_attention(attention, x)
-    assert (expected - x).abs().max() > 0.1
-    torch.testing.assert_close(attention(x), expected, rtol=1e-10, atol=1e-10)
+    normed = F.layer_norm(x, x.shape[1:]) * attention.norm.weight[:, None, None]
+    pixels = (normed + attention.norm.bias[:, None, None]).flatten(2).mT
+    added = theirs(pixels, pixels, pixels)[0].mT.view_as(x)
+    assert added.abs().max() > 0.1
+    torch.testing.assert_close(attention(x), x + added, rtol=1e-10, atol=1e-10)
 
 
 def test_heads_divide_the_channels():
@@ -330,15 +324,16 @@ def test_attention_at_each_level_starts_as_without_it(mode, level):
 
 
 def test_gate_by_hand():
-    """sigmoid(2 * relu(3 * 1 + 0.5 * 4 - 4) - 1) = sigmoid(1)."""
-    gate = SkipGate(1, 1)
+    """For each pixel of all channels sigmoid(2 * relu(3 * s + 0.5 * x - 4) - 1), s the first."""
+    gate = SkipGate(2, 1)
     with torch.no_grad():
         for parameter in gate.parameters():
             parameter.zero_()
-        gate.skip.weight[0], gate.signal.weight[0] = 3.0, 0.5
+        gate.skip.weight[0, 0], gate.signal.weight[0] = 3.0, 0.5
         gate.signal.bias[0], gate.gate.weight[0, 0], gate.gate.bias[0] = -4.0, 2.0, -1.0
-    gated = gate(torch.tensor([[[[1.0]]]]), torch.tensor([[[[4.0]]]]))
-    assert gated.item() == pytest.approx(1 / (1 + math.exp(-1)))
+    skip, x = torch.tensor([[[[1.0, 1.0]], [[5.0, 5.0]]]]), torch.tensor([[[[4.0, 0.0]]]])
+    shares = torch.tensor([1 / (1 + math.exp(-1)), 1 / (1 + math.exp(1))])
+    torch.testing.assert_close(gate(skip, x), skip * shares)
 
 
 def test_gates_start_open_and_a_closed_one_removes_its_skip():
@@ -354,13 +349,6 @@ def test_gates_start_open_and_a_closed_one_removes_its_skip():
         assert not torch.equal(decoder(levels), decoder(changed))
         decoder.steps[0].gate.gate.bias.fill_(-1e4)
         torch.testing.assert_close(decoder(levels), decoder(changed), rtol=0, atol=0)
-
-
-def test_gate_depends_on_the_pixel():
-    gate = perturbed(SkipGate(4, 6))
-    shares = gate(torch.ones(1, 4, 3, 3), torch.randn(1, 6, 3, 3))
-    assert shares[0, 0].unique().numel() == 9
-    torch.testing.assert_close(shares[:, 0], shares[:, 3])
 
 
 def test_context_by_hand():

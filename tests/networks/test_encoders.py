@@ -226,17 +226,6 @@ def test_wrong_use_of_timm_is_one_line(arguments, message):
     assert "\n" not in str(caught.value)
 
 
-def test_drop_path_is_an_argument_of_timm_and_for_training_only():
-    torch.manual_seed(0)
-    encoder = TimmEncoder("test_convnext", model_args={"drop_path_rate": 0.9})
-    plain = TimmEncoder("test_convnext").eval()
-    plain.load_state_dict(encoder.state_dict())
-    L = torch.randn(1, 1, 64, 64)
-    trained = [encoder(L)[-1] for _ in range(4)]
-    assert any(not torch.equal(trained[0], again) for again in trained[1:])
-    assert torch.equal(plain(L)[-1], encoder.eval()(L)[-1])
-
-
 # Normalization, freezing, batch norms.
 
 

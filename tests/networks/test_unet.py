@@ -158,11 +158,6 @@ def test_levels_of_other_encoders(info, widths):
     decoder = UNetDecoder(info)
     assert [up.out_channels for up in kinds(decoder, nn.ConvTranspose2d)] == widths
     assert decoder.out_channels == widths[-1] * (1 + (2 in info.reductions))
-    features = [
-        torch.zeros(2, c, 32 // r, 32 // r)
-        for c, r in zip(info.channels, info.reductions, strict=True)
-    ]
-    assert decoder(features).shape == (2, decoder.out_channels, 16, 16)
 
 
 def test_an_encoder_that_is_too_shallow():

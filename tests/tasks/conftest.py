@@ -62,10 +62,11 @@ def changed(before, after, prefix=""):
 
 @dataclass
 class Step:
-    """One step of one optimizer, with the weights before and after."""
+    """One step of one optimizer, with its rate and the weights before and after."""
 
     batch: int
     network: str
+    rate: float
     before: dict
     after: dict | None = None
 
@@ -96,8 +97,9 @@ class History(Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         self.states.append(state(pl_module))
 
-    def _begin(self, task, network, *_):
-        self.steps.append(Step(len(self.batches) - 1, network, state(task)))
+    def _begin(self, task, network, optimizer, *_):
+        rate = optimizer.param_groups[0]["lr"]
+        self.steps.append(Step(len(self.batches) - 1, network, rate, state(task)))
 
     def _end(self, task, *_):
         self.steps[-1].after = state(task)

@@ -44,12 +44,6 @@ def assert_counted(run, batches):
     assert curves.Scalars("train/d_loss")[-1].step == batches - 1
 
 
-@pytest.mark.slow
-def test_200_steps_are_200_batches(gan_command):
-    run = gan_command.fit("steps", "--trainer.max_steps", 200, "--trainer.max_epochs", -1)
-    assert_counted(run, 200)
-
-
 def test_steps_are_batches_over_all_stages(staged_run):
     assert_counted(staged_run, 9)
 

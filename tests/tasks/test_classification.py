@@ -24,7 +24,7 @@ def classes(photo_folder, tmp_path_factory):
 
 
 def test_rare_colors_weigh_more(classes):
-    """The weights are those of the training images, in the network and in its average."""
+    """The weights come from the training images, in the network and in its average."""
     state = torch.load(classes / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
     for prefix in ("net.", "averaged.module."):
         bins = {n: state[f"{prefix}head.bins.{n}"] for n in ("pixels", "prior", "weights")}

@@ -3,7 +3,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD, Adam
+from torch.optim import SGD
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from lightning_colorize.common.errors import UsageError
@@ -18,18 +18,6 @@ from lightning_colorize.tasks.optimization import (
     with_schedule,
 )
 from tests.tasks.conftest import make_gan, make_trainer
-
-
-@pytest.fixture
-def net():
-    return nn.ModuleDict({"encoder": nn.Linear(2, 3), "decoder": nn.Linear(3, 1)})
-
-
-def test_equal_rates_make_one_parameter_group(net):
-    optimizer = build_optimizer(partial(SGD, lr=0.5), net["encoder"], net)
-    assert len(optimizer.param_groups) == 1
-    assert len(optimizer.param_groups[0]["params"]) == 4
-
 
 ENCODERS = {
     "conv": lambda: ConvEncoder(widths=[4, 8, 8]),
@@ -89,12 +77,16 @@ def test_the_encoder_and_its_finer_levels_have_lower_rates(rates, expected):
     assert not by_parameter
 
 
-def test_frozen_levels_are_left_out():
+@pytest.mark.parametrize(
+    ("frozen", "decay", "rates"),
+    [(1, 0.5, [0.5, 1.0, 1.0]), (3, 0.5, [1.0]), (1, 1.0, [1.0])],
+)
+def test_frozen_levels_are_left_out(frozen, decay, rates):
     encoder = ConvEncoder(widths=[4, 8, 8])
-    encoder.stages[0].requires_grad_(False)
+    encoder.stages[:frozen].requires_grad_(False)
     net = nn.ModuleDict({"encoder": encoder, "decoder": nn.Linear(3, 1)})
-    optimizer = build_optimizer(partial(SGD, lr=1.0), encoder, net, EncoderRates(decay=0.5))
-    assert [g["lr"] for g in optimizer.param_groups] == [0.5, 1.0, 1.0]
+    optimizer = build_optimizer(partial(SGD, lr=1.0), encoder, net, EncoderRates(decay=decay))
+    assert [g["lr"] for g in optimizer.param_groups] == rates
     assert rates_of(optimizer).keys() == {id(p) for p in net.parameters() if p.requires_grad}
 
 
@@ -134,20 +126,8 @@ def test_a_rate_finder_keeps_the_shares_of_levels():
     torch.testing.assert_close(torch.stack(moved), 0.4 * torch.tensor([0.05, 0.5, 1.0]))
 
 
-@pytest.mark.parametrize("ratio", [1.0, 0.1])
-def test_frozen_parameters_have_no_optimizer_state(net, ratio):
-    net["encoder"].requires_grad_(False)
-    optimizer = build_optimizer(partial(Adam, lr=0.5), net["encoder"], net, EncoderRates(ratio))
-    before = [p.clone() for p in net["encoder"].parameters()]
-    net["decoder"](net["encoder"](torch.ones(1, 2))).sum().backward()
-    optimizer.step()
-    assert set(optimizer.state) == set(net["decoder"].parameters())
-    assert [g["lr"] for g in optimizer.param_groups] == [0.5]
-    assert all(torch.equal(a, b) for a, b in zip(before, net["encoder"].parameters(), strict=True))
-
-
-def test_interval_of_each_schedule(net):
-    optimizer = SGD(net.parameters(), lr=1.0)
+def test_interval_of_each_schedule():
+    optimizer = SGD(nn.Linear(2, 1).parameters(), lr=1.0)
     assert with_schedule(optimizer, None) is optimizer
     intervals = {}
     for factory in (WarmupCosine, partial(StepLR, step_size=3), ReduceLROnPlateau):
@@ -167,15 +147,6 @@ def test_a_plateau_schedule_steps_once_per_validation(data, every):
     assert trainer.lr_scheduler_configs[0].scheduler.last_epoch == 4 // every
 
 
-def test_single_parameter_group_keeps_its_rate():
-    weight = nn.Parameter(torch.zeros(1))
-    optimizer = SGD([weight], lr=1.0)
-    keep_encoder_rate(optimizer)
-    weight.grad = torch.ones(1)
-    optimizer.step()
-    assert weight.item() == -1.0
-
-
 def fitted(task, data, **options):
     trainer = make_trainer(max_steps=3, limit_val_batches=0, **options)
     trainer.fit(task, data)
@@ -188,19 +159,16 @@ def regression(**options):
     return RegressionTask(ConvEncoder(widths=[4, 8]), MSE(), **options)
 
 
-def test_a_fused_optimizer_takes_the_same_steps(data):
-    usual, fused = fitted(regression(), data), fitted(regression(fused=True), data)
-    assert all(group["fused"] for group in fused.optimizers().param_groups)
-    assert not any(group["fused"] for group in usual.optimizers().param_groups)
-    for name, value in usual.state_dict().items():
-        torch.testing.assert_close(fused.state_dict()[name], value, atol=1e-6, rtol=1e-4)
-
-
-def test_fused_optimizers_of_a_gan_keep_rates_and_clipping(data):
-    options = {"gradient_clip_val": 1e-3, "encoder_lr_ratio": 0.5}
-    usual, fused = (fitted(make_gan(fused=on, **options), data) for on in (False, True))
-    for optimizer in fused.optimizers():
-        assert all(group["fused"] for group in optimizer.param_groups)
+@pytest.mark.parametrize("kind", ["cnn", "gan"])
+def test_fused_optimizers_take_the_same_steps(data, kind):
+    make = {
+        "cnn": regression,
+        "gan": partial(make_gan, gradient_clip_val=1e-3, encoder_lr_ratio=0.5),
+    }[kind]
+    usual, fused = (fitted(make(fused=on), data) for on in (False, True))
+    for task in (usual, fused):
+        groups = [group for o in task.trainer.optimizers for group in o.param_groups]
+        assert {bool(group["fused"]) for group in groups} == {task is fused}
     for name, value in usual.state_dict().items():
         torch.testing.assert_close(fused.state_dict()[name], value, atol=1e-6, rtol=1e-3)
 

@@ -39,16 +39,6 @@ def test_the_loss_is_in_the_targets_range(target_range, scale):
     assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
-def test_forward_is_in_lab_units():
-    task = make_task().eval()
-    task.net.head.conv.weight.data.zero_()
-    task.net.head.conv.bias.data.copy_(torch.tensor([0.3, -0.2]).atanh())
-    ab = task(make_batch(15).L)
-    assert ab.shape == (4, 2, 15, 15)
-    torch.testing.assert_close(ab[:, 0], torch.full((4, 15, 15), 33.0))
-    torch.testing.assert_close(ab[:, 1], torch.full((4, 15, 15), -22.0))
-
-
 def test_weighted_terms_are_logged_and_add_up():
     logged = {}
     task = make_task(WeightedSum({"mse": MSE(), "l1": L1()}, {"mse": 10.0, "l1": 0.5}))

@@ -1,5 +1,6 @@
 import math
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,15 +9,14 @@ from pytorch_lightning.callbacks import Timer
 from lightning_colorize.tasks.optimization import WarmupCosine, run_progress
 
 
-class FakeTrainer:
-    def __init__(self, step=0, *, max_steps=-1, max_epochs=None, batches=10, accumulate=1):
-        self.global_step = step
-        self.max_steps = max_steps
-        self.max_epochs = max_epochs
-        self.num_training_batches = batches
-        self.accumulate_grad_batches = accumulate
-        self.callbacks = []
-        self.world_size = 1
+def fake_trainer(step=0, batches=10, accumulate=1, **options):
+    defaults = {"max_steps": -1, "max_epochs": None, "callbacks": [], "world_size": 1}
+    return SimpleNamespace(
+        global_step=step,
+        num_training_batches=batches,
+        accumulate_grad_batches=accumulate,
+        **defaults | options,
+    )
 
 
 def make(warmup=0.1, final=0.01, rates=(1.0,)):
@@ -52,7 +52,7 @@ def test_schedule_without_warmup_starts_at_the_full_rate():
 def test_parameter_groups_keep_their_ratio():
     schedule = make(rates=(0.1, 1.0))
     for step in range(21):
-        schedule.follow(FakeTrainer(step, max_steps=20))
+        schedule.follow(fake_trainer(step, max_steps=20))
         slow, fast = rates(schedule)
         assert slow == pytest.approx(fast / 10)
         assert fast == pytest.approx(schedule.factor(step / 20))
@@ -61,12 +61,12 @@ def test_parameter_groups_keep_their_ratio():
 @pytest.mark.parametrize(
     ("trainer", "progress"),
     [
-        (FakeTrainer(5, max_steps=20), 0.25),
-        (FakeTrainer(5, max_epochs=4, batches=10), 0.125),
-        (FakeTrainer(6, max_epochs=4, batches=5, accumulate=2), 0.5),  # 3 steps an epoch
-        (FakeTrainer(5, max_steps=10, max_epochs=100), 0.5),
-        (FakeTrainer(5, max_epochs=-1), 0.0),
-        (FakeTrainer(50, max_steps=20), 1.0),
+        (fake_trainer(5, max_steps=20), 0.25),
+        (fake_trainer(5, max_epochs=4), 0.125),
+        (fake_trainer(6, max_epochs=4, batches=5, accumulate=2), 0.5),  # 3 steps an epoch
+        (fake_trainer(5, max_steps=10, max_epochs=100), 0.5),
+        (fake_trainer(5, max_epochs=-1), 0.0),
+        (fake_trainer(50, max_steps=20), 1.0),
     ],
 )
 def test_progress_is_that_of_the_most_used_budget(trainer, progress):
@@ -76,19 +76,18 @@ def test_progress_is_that_of_the_most_used_budget(trainer, progress):
 def test_time_is_a_budget_too(monkeypatch):
     timer = Timer(timedelta(seconds=100))
     monkeypatch.setattr(timer, "time_elapsed", lambda stage="train": 30.0)
-    trainer = FakeTrainer(5, max_steps=100)
-    trainer.callbacks.append(timer)
+    trainer = fake_trainer(5, max_steps=100, callbacks=[timer])
     assert run_progress(trainer) == pytest.approx(0.3)
 
 
 def test_resumed_schedule_continues():
     uninterrupted, stopped = make(), make()
     for schedule in (uninterrupted, stopped):
-        schedule.follow(FakeTrainer(3, max_steps=20))
+        schedule.follow(fake_trainer(3, max_steps=20))
     resumed = make()
     resumed.optimizer.load_state_dict(stopped.optimizer.state_dict())
     resumed.load_state_dict(stopped.state_dict())
     assert rates(resumed) == rates(uninterrupted)
     for schedule in (uninterrupted, resumed):
-        schedule.follow(FakeTrainer(4, max_steps=20))
+        schedule.follow(fake_trainer(4, max_steps=20))
     assert rates(resumed) == rates(uninterrupted) == [pytest.approx(uninterrupted.factor(0.2))]

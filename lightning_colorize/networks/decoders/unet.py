@@ -2,16 +2,16 @@
 
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
-from lightning_colorize.networks.base import FeatureInfo
-from lightning_colorize.networks.decoders.pyramid import PyramidDecoder
+from lightning_colorize.networks.base import Decoder, FeatureInfo
+from lightning_colorize.networks.decoders.upsample import DecoderStep
 from lightning_colorize.networks.layers import init_normal, norm_layer
 
 _OUT_REDUCTION = 2
 
 
-class UNetDecoder(PyramidDecoder):
+class UNetDecoder(Decoder):
     """Transposed convolutions with the encoder's level of the same size at each step.
 
     The generator's decoder (Isola et al. 2017) without its last convolution, which is `DeconvHead`,
@@ -37,33 +37,37 @@ class UNetDecoder(PyramidDecoder):
         dropout: float = 0.5,
         norm: Literal["batch", "instance"] = "batch",
     ) -> None:
+        super().__init__()
         coarsest = info.reductions[-1]
         if coarsest < 2 * _OUT_REDUCTION:
             raise ValueError(
                 f"the encoder's coarsest level is /{coarsest}; UNetDecoder needs /4, /8, /16, ..."
             )
-        channels_at = dict(zip(info.reductions, info.channels, strict=True))
-        widths = []
+        by_reduction = {r: i for i, r in enumerate(info.reductions)}
+        channels = info.channels[-1]
+        self.levels: list[int | None] = []
+        steps = []
         reduction = coarsest // 2
         while reduction >= _OUT_REDUCTION:
-            widths.append(channels_at.get(reduction, info.channels[0]))
-            reduction //= 2
-
-        def step(channels: int, width: int) -> tuple[nn.Module, int]:
+            level = by_reduction.get(reduction)
+            width = info.channels[level or 0]
             # The first step's input is the coarsest level alone.
             inner = channels > width == info.channels[-1]
-            return ExpandingBlock(channels, width, norm, dropout if inner else 0.0), width
-
-        super().__init__(
-            info,
-            step,
-            widths,
-            convs=0,
-            skips=True,
-            norm=norm,
-            out_reduction=_OUT_REDUCTION,
-        )
+            block = ExpandingBlock(channels, width, norm, dropout if inner else 0.0)
+            steps.append(DecoderStep(block, nn.Identity()))
+            self.levels.append(level)
+            channels = width if level is None else 2 * width
+            reduction //= 2
+        self.steps = nn.ModuleList(steps)
+        self.out_channels = channels
         init_normal(self)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Return (B, out_channels, ~H/2, ~W/2)."""
+        x = features[-1]
+        for step, level in zip(self.steps, self.levels, strict=True):
+            x = step(x, None if level is None else features[level])
+        return x
 
 
 class ExpandingBlock(nn.Sequential):

@@ -1,19 +1,46 @@
-"""The decoder with upsampling and convolutions."""
+"""The decoder that doubles the size step by step, with or without skips."""
 
 from typing import Literal
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from lightning_colorize.networks.base import FeatureInfo
-from lightning_colorize.networks.decoders.pyramid import PyramidDecoder, Skips
-from lightning_colorize.networks.layers import Norm, norm_layer
+from lightning_colorize.networks.base import Decoder, FeatureInfo
+from lightning_colorize.networks.decoders.context import GlobalContext, SelfAttention, SkipGate
+from lightning_colorize.networks.layers import ConvBlock, Norm, norm_layer
 
 Mode = Literal["nearest", "bilinear", "transposed", "pixel_shuffle", "blurred_pixel_shuffle"]
 """How a step doubles the size."""
 
+Skips = bool | Literal["gated"]
+"""Whether steps concatenate the encoder's level of the same size, and whether through a gate."""
 
-class UpsampleDecoder(PyramidDecoder):
+
+class DecoderStep(nn.Module):
+    """Upsampling by 2, concatenation with the encoder's level of the new size, convolutions."""
+
+    def __init__(
+        self, upsampling: nn.Module, blocks: nn.Module, gate: SkipGate | None = None
+    ) -> None:
+        super().__init__()
+        self.upsampling = upsampling
+        self.blocks = blocks
+        self.gate = gate
+
+    def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
+        """Return (B, width, 2h, 2w), or at the skip's size, for x: (B, C, h, w)."""
+        x = self.upsampling(x)
+        if skip is not None:
+            # The encoder rounds odd sizes down: 131 pixels are 65 at /2, then 130.
+            if x.shape[-2:] != skip.shape[-2:]:
+                x = F.interpolate(x, size=skip.shape[-2:], mode="nearest")
+            x = torch.cat([x, skip if self.gate is None else self.gate(skip, x)], dim=1)
+        decoded: Tensor = self.blocks(x)
+        return decoded
+
+
+class UpsampleDecoder(Decoder):
     """Each step doubles the size, then applies convolutions with normalization and ReLU.
 
     Interpolation causes no checkerboard artifacts. `transposed` is a transposed convolution as in
@@ -40,6 +67,9 @@ class UpsampleDecoder(PyramidDecoder):
         global_context: Fuse the coarsest level with its mean over the image.
         channel_dropout: Dropout probability of the coarsest map's channels.
 
+    Attributes:
+        map_channels: Channels of the maps that `maps` returns.
+
     Raises:
         ValueError: If `widths`, `convs`, `out_reduction` or `attention` do not fit the encoder.
     """
@@ -59,27 +89,85 @@ class UpsampleDecoder(PyramidDecoder):
         global_context: bool = False,
         channel_dropout: float = 0.0,
     ) -> None:
-        def double(channels: int, width: int) -> tuple[nn.Module, int]:
-            if mode in ("nearest", "bilinear"):
-                return nn.Upsample(scale_factor=2, mode=mode), channels
-            if mode == "transposed":
-                return TransposedBlock(channels, width, norm), width
-            return PixelShuffleBlock(channels, width, norm, mode == "blurred_pixel_shuffle"), width
+        super().__init__()
+        coarsest = info.reductions[-1]
+        count = _steps(coarsest, out_reduction)
+        if widths is None:
+            widths = [max(min(info.channels[-1], 512) >> (i + 1), 32) for i in range(count)]
+        counts = [convs] * count if isinstance(convs, int) else convs
+        for name, given in (("widths", widths), ("convs", counts)):
+            if len(given) != count:
+                raise ValueError(
+                    f"{name} has {len(given)} numbers; from /{coarsest} to /{out_reduction} "
+                    f"there are {count} steps"
+                )
+        reductions = [coarsest >> step for step in range(count + 1)]
+        if attention is not None and attention not in reductions:
+            maps = ", ".join(f"/{reduction}" for reduction in reductions)
+            raise ValueError(f"attention is {attention}; the decoder has maps at {maps}")
+        by_reduction = {r: i for i, r in enumerate(info.reductions)}
+        channels = info.channels[-1]
+        blocks: list[nn.Module] = [GlobalContext(channels)] if global_context else []
+        for width in bottom or []:
+            blocks.append(ConvBlock(channels, width, norm, separable))
+            channels = width
+        if attention == coarsest:
+            blocks.append(SelfAttention(channels))
+        self.map_channels = [channels]
+        self.bottom = nn.Sequential(*blocks)
+        self.dropout = nn.Dropout2d(channel_dropout)
+        self.levels: list[int | None] = []
+        steps = []
+        for step, (width, number) in enumerate(zip(widths, counts, strict=True)):
+            doubling = _doubling(mode, channels, width, norm)
+            channels = channels if isinstance(doubling, nn.Upsample) else width
+            level = by_reduction.get(reductions[step + 1]) if skips else None
+            gate = None
+            if level is not None:
+                gate = SkipGate(info.channels[level], channels) if skips == "gated" else None
+                channels += info.channels[level]
+            self.levels.append(level)
+            blocks = []
+            for _ in range(number):
+                blocks.append(ConvBlock(channels, width, norm, separable))
+                channels = width
+            if attention == reductions[step + 1]:
+                blocks.append(SelfAttention(channels))
+            steps.append(DecoderStep(doubling, nn.Sequential(*blocks), gate))
+            self.map_channels.append(channels)
+        self.steps = nn.ModuleList(steps)
+        self.out_channels = channels
 
-        super().__init__(
-            info,
-            double,
-            widths,
-            convs,
-            bottom,
-            skips,
-            norm,
-            separable,
-            out_reduction,
-            attention,
-            global_context,
-            channel_dropout,
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Return (B, out_channels, ~H/out_reduction, ~W/out_reduction)."""
+        return self.maps(features)[-1]
+
+    def maps(self, features: list[Tensor]) -> list[Tensor]:
+        """Return the maps before the first step and after each, coarsest first."""
+        maps: list[Tensor] = [self.dropout(self.bottom(features[-1]))]
+        for step, level in zip(self.steps, self.levels, strict=True):
+            maps.append(step(maps[-1], None if level is None else features[level]))
+        return maps
+
+
+def _steps(coarsest: int, out_reduction: int) -> int:
+    """Return the number of doublings from one reduction to the other."""
+    ratio, rest = divmod(coarsest, out_reduction)
+    if rest or ratio < 2 or ratio & (ratio - 1):
+        raise ValueError(
+            f"out_reduction is {out_reduction}; the encoder's coarsest level, /{coarsest}, must be "
+            "2, 4, 8, ... times that"
         )
+    return ratio.bit_length() - 1
+
+
+def _doubling(mode: Mode, channels: int, width: int, norm: Norm) -> nn.Module:
+    """Return the module that doubles the size; interpolation keeps the channels."""
+    if mode in ("nearest", "bilinear"):
+        return nn.Upsample(scale_factor=2, mode=mode)
+    if mode == "transposed":
+        return TransposedBlock(channels, width, norm)
+    return PixelShuffleBlock(channels, width, norm, blur=mode == "blurred_pixel_shuffle")
 
 
 class TransposedBlock(nn.Sequential):

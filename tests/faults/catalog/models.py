@@ -117,7 +117,7 @@ NETWORKS: Rows = {
             swap("scales[number % len(scales)]", "scales[0]"),
         ),
     },
-    "networks/test_decoders.py::test_attention_equals_a_naive_one": {
+    "networks/test_decoders.py::test_attention_equals_torchs": {
         "attention-not-scaled": (
             "networks.decoders.context:SelfAttention.forward",
             swap(
