@@ -21,11 +21,6 @@ except ImportError:  # not on Windows, where the files of killed processes stay
 _PART = ".part"
 
 
-def temporary_beside(path: Path) -> Path:
-    """Return a unique, short, hidden file name in the same folder."""
-    return path.with_name(f".{secrets.token_hex(8)}.tmp")
-
-
 def require_writable(path: Path, option: str) -> None:
     """Check that an output file can be written, before the work starts.
 
@@ -43,37 +38,26 @@ def require_writable(path: Path, option: str) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path, temporary: Path) -> Iterator[BinaryIO]:
-    """Open a file that atomically replaces another when it is complete, even after a crash.
+def atomic_file(
+    path: Path, temporary: Path | None = None, *, sync: bool = True
+) -> Iterator[BinaryIO]:
+    """Open a file that atomically replaces another when it is complete.
 
     Args:
         path: The file to replace; its folder is created.
-        temporary: The file to write, in the same folder: moving it from elsewhere might copy it.
+        temporary: The file to write, in the same folder; by default under a unique, short name.
+        sync: Write it to the disk before the other is replaced, so that one of them survives even
+            a crash of the system.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def replacement(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that atomically replaces another when it is complete; not synced to disk.
-
-    Args:
-        path: The file to replace; its folder is created.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(8)}{_PART}")
+    temporary = temporary or path.with_name(f".{secrets.token_hex(8)}{_PART}")
     try:
         with _in_use(temporary):
             with temporary.open("wb") as file:
                 yield file
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -93,7 +77,7 @@ def _in_use(path: Path) -> Iterator[None]:
     if fcntl is None:  # Windows cannot rename open files
         yield
         return
-    with path.open("xb") as file:
+    with path.open("ab") as file:
         with suppress(OSError):  # not all file systems have locks
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -101,7 +85,7 @@ def _in_use(path: Path) -> Iterator[None]:
 
 def write_atomic(path: Path, text: str) -> None:
     """Write a text file atomically."""
-    with atomic_file(path, temporary_beside(path)) as file:
+    with atomic_file(path) as file:
         file.write(text.encode())
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_colorize.common.class_paths import Trust, build, check_class_paths, find_class_paths
+from lightning_colorize.common.class_paths import Trust, build, find_class_paths
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.sources import Source
 from lightning_colorize.losses import L1, WeightedSum
@@ -133,8 +133,8 @@ def test_a_class_is_allowed_by_its_name_or_its_module(allowed, trap):
 
 
 def test_allowing_one_class_allows_no_other():
-    with pytest.raises(UsageError, match=r"other\.Class"):
-        check_class_paths({"class_path": "other.Class"}, Trust(["other.Cl", "another.Class"]))
+    with pytest.raises(UsageError, match=r"refused: other\.Class;"):
+        build_task({"class_path": "other.Class"}, ["other.Cl", "another.Class"])
 
 
 def test_a_removed_class_is_an_import_error():

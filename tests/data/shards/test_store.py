@@ -22,15 +22,7 @@ from lightning_colorize.data.shards.check import ShardError
 from lightning_colorize.data.shards.manifest import PackedFile
 from lightning_colorize.data.shards.store import RemoteStore
 from lightning_colorize.data.sources import (
-    EmbeddedSource,
-    FolderSource,
-    ImageNetSource,
-    ManifestSource,
-    MixtureSource,
-    OxfordPetSource,
     ShardSource,
-    default_source,
-    parse_root,
 )
 from tests.data.shards.conftest import flip_byte
 
@@ -305,22 +297,3 @@ def test_cache_size_must_suffice_for_all_processes(packed, tmp_path):
     message = f"a window of 1 shards needs {12 * largest:,} for 4 processes of this machine"
     with pytest.raises(UsageError, match=message):
         set_up(4)
-
-
-def test_default_source(packed, photo_folder):
-    assert isinstance(default_source(None), EmbeddedSource)
-    assert isinstance(default_source(photo_folder), FolderSource)
-    assert isinstance(default_source(packed), ShardSource)
-    assert isinstance(default_source(parse_root("s3://bucket/shards")), ShardSource)
-    assert parse_root("s3://bucket/shards") == "s3://bucket/shards"
-
-
-def test_wrong_roots_and_settings_are_one_line(tmp_path):
-    local = FolderSource, ImageNetSource, ManifestSource, OxfordPetSource
-    for other in (*(kind() for kind in local), MixtureSource({"a": 1})):
-        with pytest.raises(UsageError, match="not s3://bucket/x: pack them with lightning"):
-            other.splits("s3://bucket/x")
-    with pytest.raises(UsageError, match=r"teapot://x: .*teapot"):
-        source(tmp_path).splits("teapot://x")
-    with pytest.raises(UsageError, match="window is 0: it must be at least 1"):
-        ShardSource(window=0)

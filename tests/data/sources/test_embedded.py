@@ -5,7 +5,7 @@ import pytest
 from skimage import data as bundled
 from skimage.morphology import dilation
 
-from lightning_colorize.data.sources import EmbeddedSource, SourceError
+from lightning_colorize.data.sources import EmbeddedSource
 from lightning_colorize.data.sources.embedded import PHOTOGRAPHS
 from tests.data.sources.conftest import names_of
 
@@ -73,14 +73,3 @@ def test_training_surrounds_the_validation_squares(splits):
         near = dilation(val[name], np.ones((97, 97), dtype=bool)) & ~val[name]
         assert train[name][near].mean() > 0.7
         assert train[name][~val[name]].mean() > 0.8
-
-
-def test_wrong_settings_are_one_line(tmp_path):
-    for options, root, message in (
-        ({"held_out": "cat"}, None, "'cat': it must be one of astronaut, chelsea, coffee"),
-        ({}, tmp_path, "leave out --data.root, or choose FolderSource"),
-        ({"windows": 1_000_000}, None, "has room for .* windows, 250,000 are needed"),
-        ({"windows": 3}, None, "windows is 3: it must be at least 4"),
-    ):
-        with pytest.raises(SourceError, match=message):
-            EmbeddedSource(**options).splits(root)

@@ -77,18 +77,6 @@ def test_invalid_manifest_is_reported_with_its_line(tmp_path, options, text, mes
     assert "\n" not in str(caught.value)
 
 
-def test_file_that_is_not_a_manifest(tmp_path):
-    with pytest.raises(SourceError, match=r"pass --data\.root FILE\.csv"):
-        ManifestSource().splits(None)
-    with pytest.raises(SourceError, match="is a folder"):
-        ManifestSource().splits(tmp_path)
-    with pytest.raises(SourceError, match=r"gone\.csv cannot be read: No such file"):
-        ManifestSource().splits(tmp_path / "gone.csv")
-    Image.new("RGB", (9, 9), (200, 100, 255)).save(tmp_path / "x.png")
-    with pytest.raises(SourceError, match="not a CSV file in UTF-8"):
-        ManifestSource().splits(tmp_path / "x.png")
-
-
 def test_exclude_list_may_name_missing_files(tmp_path):
     touch(tmp_path, "1.jpg", "b/3.jpg")
     path = manifest(tmp_path, "path,split,weight\n1.jpg,train,2\n2.jpg,train,1\n./b/3.jpg,val,\n")
