@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from secrets import token_hex
 from types import SimpleNamespace
 
 import pytest
@@ -62,10 +63,10 @@ def bucket(server, packed):
 
     s3fs.S3FileSystem.clear_instance_cache()
     system = s3fs.S3FileSystem()
-    system.mkdir("photographs")
-    system.put(f"{packed}/", "photographs/set/", recursive=True)
-    yield "s3://photographs/set"
-    system.rm("photographs", recursive=True)
+    name = f"photographs-{token_hex(4)}"  # moto's buckets outlive its servers
+    system.mkdir(name)
+    system.put(f"{packed}/", f"{name}/set/", recursive=True)
+    return f"s3://{name}/set"
 
 
 def epochs(root, source, workers):

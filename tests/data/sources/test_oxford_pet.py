@@ -92,10 +92,8 @@ def test_silent_server_times_out(tmp_path, monkeypatch):
             OxfordPetSource().prepare(tmp_path)
 
 
-@pytest.fixture
-def downloaded(monkeypatch):
-    """Ten beagles instead of torchvision's download, and a list of the errors that it raises."""
-    errors = []
+def test_a_failed_download_leaves_no_partial_set(tmp_path, monkeypatch):
+    errors = [RuntimeError("File not found\nor corrupted.")]
 
     def download(root, download):
         assert download
@@ -105,20 +103,14 @@ def downloaded(monkeypatch):
             raise errors.pop()
 
     monkeypatch.setattr(oxford_pet, "OxfordIIITPet", download)
-    return errors
-
-
-def test_download_through_torchvision(tmp_path, downloaded):
-    source = OxfordPetSource("beagle", splits={"train": 6, "val": 4})
-    source.prepare(tmp_path / "new" / "root")
-    assert counts(source.splits(tmp_path / "new" / "root")) == {"train": 6, "val": 4}
-    assert socket.getdefaulttimeout() is None
-
-
-def test_a_failed_download_leaves_no_partial_set(tmp_path, downloaded):
-    downloaded.append(RuntimeError("File not found\nor corrupted."))
+    source, root = (
+        OxfordPetSource("beagle", splits={"train": 6, "val": 4}),
+        tmp_path / "new" / "root",
+    )
     message = r"downloading .* failed \(File not found or corrupted\.\): try again, or put images"
     with pytest.raises(SourceError, match=message):
-        OxfordPetSource("beagle").prepare(tmp_path)
-    assert not (tmp_path / "oxford-iiit-pet" / "images").exists()
+        source.prepare(root)
+    assert not (root / "oxford-iiit-pet" / "images").exists()
+    source.prepare(root)
+    assert counts(source.splits(root)) == {"train": 6, "val": 4}
     assert socket.getdefaulttimeout() is None
