@@ -15,7 +15,7 @@ from lightning_colorize.common.errors import UsageError
 
 try:
     import fcntl
-except ImportError:  # not on Windows, where the files of killed processes stay
+except ImportError:  # not on Windows: files of killed processes stay, and nothing is locked
     fcntl = None  # type: ignore[assignment]
 
 _PART = ".part"
@@ -73,14 +73,27 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def _in_use(path: Path) -> Iterator[None]:
-    """Create a file and lock it; the lock is released when the process ends, at the latest."""
+    """Create a file and lock it."""
     if fcntl is None:  # Windows cannot rename open files
         yield
         return
-    with path.open("ab") as file:
-        with suppress(OSError):  # not all file systems have locks
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with path.open("ab") as file, locked(file.fileno()):
         yield
+
+
+@contextmanager
+def locked(descriptor: int) -> Iterator[None]:
+    """Lock an open file against other processes, if the file system supports locks.
+
+    The lock is released when the process ends, at the latest.
+    """
+    with suppress(OSError, AttributeError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        with suppress(OSError, AttributeError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def write_atomic(path: Path, text: str) -> None:
