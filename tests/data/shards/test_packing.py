@@ -1,7 +1,6 @@
 import os
 import shutil
 from collections import Counter
-from contextlib import nullcontext
 from io import BytesIO
 
 import numpy as np
@@ -93,43 +92,40 @@ def test_the_files_do_not_depend_on_the_number_of_workers(photo_folder, packed, 
     assert files(tmp_path / "shards") == files(packed)
 
 
-class Stopped(Exception):
-    pass
+@pytest.fixture
+def pack_until(monkeypatch):
+    """Return a function that packs until a shard is written but not yet renamed."""
+
+    def call(file, folder, target, workers=0):
+        replace = os.replace
+
+        def full(source, destination):
+            if str(destination).endswith(file):
+                raise OSError(28, "No space left on device", destination)
+            replace(source, destination)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", full)
+            with pytest.raises(WorkError, match=f"{file}: No space left on device; finished"):
+                pack_folder(folder, target, workers=workers)
+
+    return call
 
 
-def stop_after(monkeypatch, shards):
-    """Stop after so many shards, when the next one is written but not yet renamed."""
-    written = []
-    replace = os.replace
-
-    def counted(source, destination):
-        if str(destination).endswith(".bin"):
-            if len(written) == shards:
-                raise Stopped
-            written.append(destination)
-        replace(source, destination)
-
-    monkeypatch.setattr(os, "replace", counted)
-    return written
-
-
-@pytest.mark.parametrize("damaged", [False, True])
-def test_an_interrupted_pack_is_continued(photo_folder, packed, tmp_path, monkeypatch, damaged):
+@pytest.mark.parametrize(("workers", "damaged"), [(0, False), (0, True), (2, False)])
+def test_an_interrupted_pack_is_continued(
+    photo_folder, packed, tmp_path, pack_until, workers, damaged
+):
     target = tmp_path / "shards"
-    with monkeypatch.context() as patch:
-        first = stop_after(patch, 3)
-        with pytest.raises(Stopped):
-            pack_folder(photo_folder, target)
+    pack_until("train/chunk-0-3.bin", photo_folder, target, workers)
     assert not (target / "pack.json").exists()
     with pytest.raises(UsageError, match="needs a finished pack"):
         ShardSource().splits(target)
     if damaged:
-        flip_byte(first.pop())
-    second = stop_after(monkeypatch, 99)
+        flip_byte(target / "train" / "chunk-0-2.bin")
     outcome = pack_folder(photo_folder, target)
-    assert not set(first) & set(second)
-    assert outcome.reused == len(first) == 3 - damaged
-    assert outcome.shards == len(first) + len(second) == 7
+    assert outcome.reused == 3 - damaged or (workers and outcome.reused > 3)
+    assert outcome.shards == 7
     assert files(target) == files(packed)
 
 
@@ -154,12 +150,12 @@ def test_another_pack_is_not_overwritten(photo_folder, packed, own_pack, tmp_pat
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_an_edited_image_is_packed_again(photo_folder, tmp_path, monkeypatch, finished):
+def test_an_edited_image_is_packed_again(photo_folder, tmp_path, pack_until, finished):
     folder, target = shutil.copytree(photo_folder, tmp_path / "photos"), tmp_path / "shards"
-    with monkeypatch.context() as patch:
-        stop_after(patch, 99 if finished else 5)
-        with nullcontext() if finished else pytest.raises(Stopped):
-            pack_folder(folder, target)
+    if finished:
+        pack_folder(folder, target)
+    else:
+        pack_until("val/chunk-0-1.bin", folder, target)
     name = plan_of(folder).names_of("train", 2)[1]
     make_image(77, 50, 41).save(folder / name)
     outcome = pack_folder(folder, target)
@@ -233,24 +229,6 @@ def test_no_readable_image_is_an_error(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"x")
     with pytest.raises(WorkError, match=r"none of 1 images can be read \(first: a.jpg: not a"):
         pack_folder(tmp_path, tmp_path / "shards")
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_full_disk_is_one_line_and_finished_shards_stay(
-    photo_folder, tmp_path, monkeypatch, workers
-):
-    write = packing.write_shard
-
-    def full(folder, names, settings, target, file, scratch):
-        if file == "train/chunk-0-2.bin":
-            raise OSError(28, "No space left on device", file)
-        return write(folder, names, settings, target, file, scratch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(packing, "write_shard", full)
-        with pytest.raises(WorkError, match=r"chunk-0-2.bin: No space left on device; finished"):
-            pack_folder(photo_folder, tmp_path / "shards", workers=workers)
-    assert pack_folder(photo_folder, tmp_path / "shards").reused >= 2
 
 
 def test_shards_beyond_four_gigabytes_are_refused():
