@@ -263,7 +263,7 @@ def _measured(psnr, lut, decodings):
 
 @pytest.mark.parametrize("what", ["recipes", "finalists", "curve", "measures"])
 def test_colors_over_seeds(tmp_path, what):
-    """Of each recipe mean and range over its runs; baselines only where they are the same."""
+    """Each recipe has mean and range over its runs; baselines must agree in all runs."""
     colors, tables = import_module("colors"), import_module("tables")
     dial = ["0 0.38", "0.5 0.38", "1 0.38"]
     decodings = {"curve": dial, "finalists": [*dial, "faithful", "vivid"]}.get(what, ["network"])

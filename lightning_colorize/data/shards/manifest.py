@@ -28,7 +28,7 @@ def _inside(file: str) -> str:
     """Refuse a name that could lead out of the pack: the manifest may come from any URL."""
     path = PurePosixPath(file)
     if path.is_absolute() or ".." in path.parts or not path.name:
-        raise ValueError("no name of a file in a pack")
+        raise ValueError("not the name of a file in a pack")
     return file
 
 

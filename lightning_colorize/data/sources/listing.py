@@ -147,7 +147,7 @@ def listed_names(exclude_list: Path | None, names: Collection[str], root: Root |
     listed = set() if exclude_list is None else read_name_list(exclude_list)
     # Such a list most likely holds names relative to another folder.
     if listed and listed.isdisjoint(names):
-        raise SourceError(f"exclude_list: no name in {exclude_list} is of an image in {root}")
+        raise SourceError(f"exclude_list: {exclude_list} names no image in {root}")
     if listed.issuperset(names):
         raise SourceError(f"exclude_list: {exclude_list} leaves none of the images in {root}")
     return listed
