@@ -1,16 +1,17 @@
 """The stages of training, measured one by one and then together."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 
 from lightning_colorize.benchmarking.timing import Timing, measure
 from lightning_colorize.benchmarking.training import BareTraining, small_task
-from lightning_colorize.color import RawBatch
+from lightning_colorize.color import ColorBatch, RawBatch
 from lightning_colorize.common.processes import cores
+from lightning_colorize.data.augmentation import Augmentation
 from lightning_colorize.data.cache import fits_in_memory
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.image_set import FileImages
@@ -24,6 +25,8 @@ Kind = Literal["loader", "memory", "lab", "augment", "step", "together"]
 
 # Enough images to measure reading from memory.
 _IN_MEMORY = 512
+
+_PREFETCHED = 2  # batches of each worker
 
 
 @dataclass(frozen=True)
@@ -41,47 +44,47 @@ class BenchStage:
         return described | self.timing.as_dict()
 
 
-class BenchSettings(NamedTuple):
-    """Settings of the benchmark."""
-
-    size: int
-    batch_size: int
-    workers: list[int]
-    seconds: float
-    device: torch.device
-
-
 class Bench:
     """Measures the stages.
 
-    Attributes:
-        count: Number of images in the folder.
-        in_memory: Whether `fit` would cache them in memory.
+    Args:
+        folder: An image folder.
+        size: Height and width in pixels.
+        batch_size: Images per batch.
+        seconds: Measuring time per stage.
+        device: Where to convert and train.
 
     Raises:
         SourceError: If the folder contains no image.
     """
 
-    def __init__(self, folder: Path, settings: BenchSettings) -> None:
+    def __init__(
+        self, folder: Path, size: int, batch_size: int, seconds: float, device: torch.device
+    ) -> None:
         self.folder = require_folder(folder, "bench", option="--data")
-        self.settings = settings
+        self.size = size
+        self.batch_size = batch_size
+        self.seconds = seconds
+        self.device = device
         self.names = list_images(self.folder)
-        self.count = len(self.names)
-        self.side = self._data("never").loader("train").dataset.side
-        self.in_memory = fits_in_memory(self.count, self.side)
 
-    def stages(self) -> Iterator[BenchStage]:
+    def stages(self, worker_counts: list[int]) -> Iterator[BenchStage]:
         """Measure the stages one by one, then all of them together."""
         loaders = []
-        for workers in self.settings.workers:
-            loaders.append(self._loader(workers))
+        for workers in worker_counts:
+            detail = f"files, {workers or 'no'} worker{'s' * (workers > 1)}"
+            stage = self._loading("loader", detail, self._data("never", workers).loader("train"))
+            loaders.append(replace(stage, workers=workers))
             yield loaders[-1]
         memory = self._data("always")
-        yield self._loading("memory", "decoded images cached in memory", memory.loader("train"))
+        loader = memory.loader("train")
+        yield self._loading("memory", "decoded images cached in memory", loader)
         yield from self._on_device(memory)
-        best = max(loaders, key=lambda stage: stage.timing.rate)
-        data = memory if self.in_memory else self._data("never", best.workers or 0)
-        yield self._together("memory" if self.in_memory else best.detail, data)
+        if fits_in_memory(len(self.names), loader.dataset.side):  # then `fit` caches the images
+            yield self._together("memory", memory)
+        else:
+            best = max(loaders, key=lambda stage: stage.timing.rate)
+            yield self._together(best.detail, self._data("never", best.workers or 0))
 
     def _data(self, cache: Literal["always", "never"], workers: int = 0) -> ColorizationDataModule:
         names = self.names
@@ -90,8 +93,8 @@ class Bench:
         data = ColorizationDataModule(
             root=str(self.folder),
             source=GivenSplits({"train": FileImages(self.folder, names)}),
-            size=self.settings.size,
-            batch_size=self.settings.batch_size,
+            size=self.size,
+            batch_size=self.batch_size,
             cache=cache,
             num_workers=workers,
             # Each worker count reads in a different order. Otherwise the first one would read from
@@ -101,64 +104,55 @@ class Bench:
         data.setup()
         return data
 
-    def _loader(self, workers: int) -> BenchStage:
-        detail = {0: "files, no worker", 1: "files, 1 worker"}.get(
-            workers, f"files, {workers} workers"
-        )
-        loader = self._data("never", workers).loader("train")
-        return self._loading("loader", detail, loader, workers)
-
-    def _loading(
-        self, kind: Kind, detail: str, loader: ImageLoader, workers: int | None = None
+    def _stage(
+        self, kind: Kind, detail: str, work: Callable[[], int], prefetched: int = 0
     ) -> BenchStage:
+        timing = measure(work, self.seconds, warm_up=2 + prefetched, device=self.device)
+        return BenchStage(kind, detail, timing)
+
+    def _loading(self, kind: Kind, detail: str, loader: ImageLoader) -> BenchStage:
         batches = endless(loader)
-        timing = measure(
-            lambda: len(next(batches).rgb), self.settings.seconds, warm_up=_warm_up_batches(loader)
+        return self._stage(
+            kind, detail, lambda: len(next(batches).rgb), _PREFETCHED * loader.num_workers
         )
-        return BenchStage(kind, detail, timing, workers)
 
     def _on_device(self, data: ColorizationDataModule) -> Iterator[BenchStage]:
-        device = self.settings.device
-        raw = next(endless(data.loader("train")))
-        batch = to_color_batch(_moved(raw, device), data.augmentation)
-        training = BareTraining(small_task(), device)
+        loader = data.loader("train")
+        raw = next(endless(loader))
+        batch = self._converted(raw, data.augmentation)
+        training = BareTraining(small_task(), self.device)
 
         def step() -> int:
             training.step(batch)
             return len(batch)
 
-        works: list[tuple[Kind, str, Callable[[], int]]] = [
-            (
-                "lab",
-                f"to {device}, (L, ab) at {self.side} px",
-                lambda: len(to_color_batch(_moved(raw, device))),
-            ),
-            (
-                "augment",
-                f"the same with flip and crop to {self.settings.size} px",
-                lambda: len(to_color_batch(_moved(raw, device), data.augmentation)),
-            ),
-            ("step", "MobileNetV2, light decoder, fp32", step),
-        ]
-        for kind, detail, work in works:
-            timing = measure(work, self.settings.seconds, warm_up=2, device=device)
-            yield BenchStage(kind, detail, timing)
+        yield self._stage(
+            "lab",
+            f"to {self.device}, (L, ab) at {loader.dataset.side} px",
+            lambda: len(self._converted(raw)),
+        )
+        yield self._stage(
+            "augment",
+            f"the same with flip and crop to {self.size} px",
+            lambda: len(self._converted(raw, data.augmentation)),
+        )
+        yield self._stage("step", "MobileNetV2, light decoder, fp32", step)
 
     def _together(self, detail: str, data: ColorizationDataModule) -> BenchStage:
-        device = self.settings.device
-        training = BareTraining(small_task(), device)
+        training = BareTraining(small_task(), self.device)
         loader = data.loader("train")
         batches = endless(loader)
 
         def work() -> int:
             raw = next(batches)
-            training.step(to_color_batch(_moved(raw, device), data.augmentation))
+            training.step(self._converted(raw, data.augmentation))
             return len(raw.rgb)
 
-        timing = measure(
-            work, self.settings.seconds, warm_up=_warm_up_batches(loader), device=device
-        )
-        return BenchStage("together", detail, timing)
+        return self._stage("together", detail, work, _PREFETCHED * loader.num_workers)
+
+    def _converted(self, raw: RawBatch, augmentation: Augmentation | None = None) -> ColorBatch:
+        moved = raw._replace(rgb=raw.rgb.to(self.device, non_blocking=True))
+        return to_color_batch(moved, augmentation)
 
 
 def default_workers() -> list[int]:
@@ -175,31 +169,19 @@ def endless(loader: ImageLoader) -> Iterator[RawBatch]:
 
 def conclusion(stages: list[BenchStage]) -> str:
     """Return one line with the slowest stage and the relative speed of the others."""
+    rate = {stage.kind: stage.timing.rate for stage in stages}
+    together = stages[-1]
     # Compare the loader that `together` used.
-    last = stages[-1]
-    loader = max(
-        (s for s in stages if s.kind == ("memory" if last.detail == "memory" else "loader")),
-        key=lambda stage: stage.timing.rate,
-    )
-    names = {
-        "the training step": next(s for s in stages if s.kind == "step"),
-        "the cached loader" if last.detail == "memory" else f"the loader ({last.detail})": loader,
-        "the conversion": next(s for s in stages if s.kind == "augment"),
-    }
-    rates = {name: stage.timing.rate for name, stage in names.items()}
+    if together.detail == "memory":
+        loader = {"the cached loader": rate["memory"]}
+    else:
+        fastest = max(stage.timing.rate for stage in stages if stage.kind == "loader")
+        loader = {f"the loader ({together.detail})": fastest}
+    rates = {"the training step": rate["step"], **loader, "the conversion": rate["augment"]}
     limit, second, third = sorted(rates, key=rates.__getitem__)
     return (
         f"{limit[0].upper()}{limit[1:]} limits: {rates[limit]:.0f} images/s; "
         f"{second} is {rates[second] / rates[limit]:.1f} times as fast, "
         f"{third} {rates[third] / rates[limit]:.1f} times; "
-        f"all together {last.timing.rate:.0f} images/s"
+        f"all together {together.timing.rate:.0f} images/s"
     )
-
-
-def _warm_up_batches(loader: ImageLoader) -> int:
-    """Return the number of batches that workers can prefetch, plus two."""
-    return 2 + 2 * loader.num_workers
-
-
-def _moved(raw: RawBatch, device: torch.device) -> RawBatch:
-    return raw._replace(rgb=raw.rgb.to(device, non_blocking=True))

@@ -63,32 +63,22 @@ def run(args: argparse.Namespace) -> int:
         require_writable(args.json, "--json")
 
     from lightning_colorize.benchmarking.environment import write_report
-    from lightning_colorize.benchmarking.stages import (
-        Bench,
-        BenchSettings,
-        conclusion,
-        default_workers,
-    )
+    from lightning_colorize.benchmarking.stages import Bench, conclusion, default_workers
     from lightning_colorize.benchmarking.synthetic import write_images
 
-    settings = BenchSettings(
-        args.size,
-        args.batch_size,
-        sorted(set(args.workers or default_workers())),
-        args.seconds,
-        _device(args.device),
-    )
+    device = _device(args.device)
     with tempfile.TemporaryDirectory() as made:
         if args.data is None:
             write_images(Path(made), _COUNT, _WIDTH, _HEIGHT)
-        bench = Bench(args.data or Path(made), settings)
-        files = f"{args.data}, {bench.count:,} images"
+        folder = args.data or Path(made)
+        bench = Bench(folder, args.size, args.batch_size, args.seconds, device)
+        files = f"{args.data}, {len(bench.names):,} images"
         if args.data is None:
-            files = f"{bench.count} JPEGs of {_WIDTH} x {_HEIGHT}, made from scikit-image's"
-        print(f"{files}; {args.size} px, batch size {args.batch_size}, {settings.device}\n")
+            files = f"{_COUNT} JPEGs of {_WIDTH} x {_HEIGHT}, made from scikit-image's"
+        print(f"{files}; {args.size} px, batch size {args.batch_size}, {device}\n")
         print(f"{'':<14}{'':<46}{'images/s':>10}  range")
         stages = []
-        for stage in bench.stages():
+        for stage in bench.stages(sorted(set(args.workers or default_workers()))):
             print(_line(stage), flush=True)
             stages.append(stage)
     print(f"\n{conclusion(stages)}")
@@ -97,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
             "data": files,
             "size": args.size,
             "batch_size": args.batch_size,
-            "device": str(settings.device),
+            "device": str(device),
             "stages": [stage.as_dict() for stage in stages],
             "conclusion": conclusion(stages),
         }

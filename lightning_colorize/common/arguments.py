@@ -25,22 +25,13 @@ class Parser(argparse.ArgumentParser):
 
     takes_settings = False
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._options: set[str] = set()  # `__init__` adds --help
-        super().__init__(*args, **kwargs)
-
-    def add_argument(self, *args: Any, **kwargs: Any) -> argparse.Action:
-        """Add an argument."""
-        action = super().add_argument(*args, **kwargs)
-        self._options |= {*action.option_strings}
-        return action
-
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
         """Parse command-line arguments.
 
         Raises:
             UsageError: If they are invalid.
         """
+        options = {option for action in self._actions for option in action.option_strings}
         settings: dict[str, str] = {}
         kept: list[str] = []
         left = iter(words)
@@ -48,9 +39,9 @@ class Parser(argparse.ArgumentParser):
             option, sign, value = word.partition("=")
             if word == "--" or not self.takes_settings:
                 kept += [word, *left]
-            elif not option.startswith("--") or option in self._options:
+            elif not option.startswith("--") or option in options:
                 kept.append(word)
-            elif near := get_close_matches(option, self._options, 1, 0.9):
+            elif near := get_close_matches(option, options, 1, 0.9):
                 self.error(f"unknown option {option}; did you mean {near[0]}?")
             else:
                 settings[option[2:].replace("-", "_")] = value if sign else next(left, "")

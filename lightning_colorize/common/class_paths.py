@@ -78,33 +78,21 @@ def build(
         overrides: Objects for arguments of the outermost class.
 
     Raises:
-        UsageError: If class paths are refused (the message names all of them), one outside of
-            `ROOTS` cannot be imported, or the outermost does not derive from `base`.
+        UsageError: If class paths are refused (the message names all of them), before any other is
+            built; if one outside of `ROOTS` cannot be imported; or if the outermost does not derive
+            from `base`.
         ImportError: If there is no such class in `ROOTS`.
     """
-    check_class_paths(spec, trust)
     if refused := untrusted_classes(spec, trust):
+        hint = ", or load the checkpoint from its run folder"
         raise UsageError(
-            "not a network, loss, optimizer, schedule or source, so refused: "
+            "not a trusted network, loss, optimizer, schedule or source, so refused: "
             f"{', '.join(refused)}; if you trust them, add {allow_options(refused)}"
+            f"{'' if all(map(trust.accepts, refused)) else hint}"
         )
     if not issubclass(_import_class(spec["class_path"]), base):
         raise UsageError(f"{spec['class_path']} is not a {base.__name__}")
     return _build(spec)(**overrides or {})
-
-
-def check_class_paths(spec: Any, trust: Trust) -> None:
-    """Refuse class paths that are not trusted, without importing anything.
-
-    Raises:
-        UsageError: If there are any; the message names all of them.
-    """
-    refused = [p for p in dict.fromkeys(find_class_paths(spec)) if not trust.accepts(p)]
-    if refused:
-        raise UsageError(
-            f"classes outside lightning_colorize are refused: {', '.join(refused)}; if you trust "
-            f"them, add {allow_options(refused)}, or load the checkpoint from its run folder"
-        )
 
 
 def allow_options(paths: Sequence[str]) -> str:

@@ -15,15 +15,10 @@ from lightning_colorize.common.errors import UsageError
 
 try:
     import fcntl
-except ImportError:  # not on Windows, where the files of killed processes stay
+except ImportError:  # not on Windows: files of killed processes stay, and nothing is locked
     fcntl = None  # type: ignore[assignment]
 
 _PART = ".part"
-
-
-def temporary_beside(path: Path) -> Path:
-    """Return a unique, short, hidden file name in the same folder."""
-    return path.with_name(f".{secrets.token_hex(8)}.tmp")
 
 
 def require_writable(path: Path, option: str) -> None:
@@ -43,37 +38,26 @@ def require_writable(path: Path, option: str) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path, temporary: Path) -> Iterator[BinaryIO]:
-    """Open a file that atomically replaces another when it is complete, even after a crash.
+def atomic_file(
+    path: Path, temporary: Path | None = None, *, sync: bool = True
+) -> Iterator[BinaryIO]:
+    """Open a file that atomically replaces another when it is complete.
 
     Args:
         path: The file to replace; its folder is created.
-        temporary: The file to write, in the same folder: moving it from elsewhere might copy it.
+        temporary: The file to write, in the same folder; by default under a unique, short name.
+        sync: Write it to the disk before the other is replaced, so that one of them survives even
+            a crash of the system.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def replacement(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that atomically replaces another when it is complete; not synced to disk.
-
-    Args:
-        path: The file to replace; its folder is created.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(8)}{_PART}")
+    temporary = temporary or path.with_name(f".{secrets.token_hex(8)}{_PART}")
     try:
         with _in_use(temporary):
             with temporary.open("wb") as file:
                 yield file
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -89,19 +73,32 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def _in_use(path: Path) -> Iterator[None]:
-    """Create a file and lock it; the lock is released when the process ends, at the latest."""
+    """Create a file and lock it."""
     if fcntl is None:  # Windows cannot rename open files
         yield
         return
-    with path.open("xb") as file:
-        with suppress(OSError):  # not all file systems have locks
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with path.open("ab") as file, locked(file.fileno()):
         yield
+
+
+@contextmanager
+def locked(descriptor: int) -> Iterator[None]:
+    """Lock an open file against other processes, if the file system supports locks.
+
+    The lock is released when the process ends, at the latest.
+    """
+    with suppress(OSError, AttributeError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        with suppress(OSError, AttributeError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def write_atomic(path: Path, text: str) -> None:
     """Write a text file atomically."""
-    with atomic_file(path, temporary_beside(path)) as file:
+    with atomic_file(path) as file:
         file.write(text.encode())
 
 

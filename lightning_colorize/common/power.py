@@ -1,29 +1,11 @@
-"""Power and sample size of a two-sided test, by the normal approximation."""
+"""Sample size of a two-sided test, by the normal approximation."""
 
 from statistics import NormalDist
 
 TARGET = 0.8
 """The usual target power."""
 
-_NORMAL = NormalDist()
-
-
-def power(
-    difference: float, spread: float, count: float, alpha: float, null_spread: float | None = None
-) -> float:
-    """Return the probability that a two-sided test detects a difference of a mean.
-
-    Args:
-        difference: True difference, at least 0.
-        spread: Standard deviation of an observation, above 0.
-        count: Number of independent observations, above 0.
-        alpha: Significance level of the test.
-        null_spread: Standard deviation without a difference; the same by default.
-    """
-    critical = -_NORMAL.inv_cdf(alpha / 2) * (spread if null_spread is None else null_spread)
-    distance = difference * count**0.5
-    ends = ((sign * distance - critical) / spread for sign in (1, -1))
-    return sum(map(_NORMAL.cdf, ends))
+NORMAL = NormalDist()
 
 
 def count_needed(
@@ -39,5 +21,5 @@ def count_needed(
         alpha: Significance level of the two-sided test.
         null_spread: Standard deviation without a difference; the same by default.
     """
-    critical = -_NORMAL.inv_cdf(alpha / 2) * (spread if null_spread is None else null_spread)
-    return ((critical + _NORMAL.inv_cdf(TARGET) * spread) / difference) ** 2
+    critical = -NORMAL.inv_cdf(alpha / 2) * (spread if null_spread is None else null_spread)
+    return ((critical + NORMAL.inv_cdf(TARGET) * spread) / difference) ** 2

@@ -22,7 +22,7 @@ from lightning_colorize.color import (
 )
 from lightning_colorize.color.delta_e import ciede2000
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.files import atomic_file, temporary_beside
+from lightning_colorize.common.files import atomic_file
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.exported import ONNX
 from lightning_colorize.models.graph import CONTENT, GraphModel, read_graph
@@ -185,7 +185,7 @@ def export_graph(
             small = Path(folder) / f"int8{ONNX}"
             described = _quantize(trial, small, calibration, file)
             written = small.read_bytes()
-    with atomic_file(file, temporary_beside(file)) as opened:
+    with atomic_file(file) as opened:
         opened.write(written)
     return described
 

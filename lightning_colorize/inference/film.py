@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from lightning_colorize.color import to_lightness
 from lightning_colorize.common.errors import UsageError, WorkError
-from lightning_colorize.common.files import remove_leftovers, replacement
+from lightning_colorize.common.files import atomic_file, remove_leftovers
 from lightning_colorize.common.memory import require_out_of_memory
 from lightning_colorize.inference.card import software
 from lightning_colorize.inference.colorize import Options, worker_threads
@@ -205,7 +205,7 @@ def colorize_film(
     progress = FilmProgress()
     remove_leftovers(target.parent)
     try:
-        with _opened(source) as (film, video), replacement(target) as file:
+        with _opened(source) as (film, video), atomic_file(target, sync=False) as file:
             form = FORMATS[target.suffix.lower()]
             with av.open(file, "w", format=form.container) as result:
                 for progress in _Film(model, film, video, result, form, options).run(limit):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin
 
-from lightning_colorize.common.files import replacement
+from lightning_colorize.common.files import atomic_file
 from lightning_colorize.data.decoding.metadata import IPTC_TAG, XMP_TAG, Metadata, iptc_segment
 from lightning_colorize.data.decoding.photograph import Photograph
 
@@ -78,7 +78,7 @@ def write_photograph(photograph: Photograph, path: Path) -> None:
     # Encode in memory first: on a full disk, Pillow reports only an "encoder error" for some
     # formats.
     encoded = _encode(photograph, form) if photograph.most == 255 else deep[form](photograph)
-    with replacement(path) as file:
+    with atomic_file(path, sync=False) as file:
         file.write(encoded.getbuffer())
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lightning_colorize.color import LabScaling
 from lightning_colorize.common.class_paths import path_of
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.files import atomic_file, temporary_beside
+from lightning_colorize.common.files import atomic_file
 from lightning_colorize.models.base import TrainedNetwork
 from lightning_colorize.models.network import NetworkModel
 from lightning_colorize.models.routed import RoutedModel
@@ -121,7 +121,7 @@ def write_exported(file: Path, model: NetworkModel) -> None:
         stored[name] = value.cpu().contiguous().clone()  # tied tensors share memory
     content = json.dumps({"hyper_parameters": hyperparameters, "decoding": decoding})
     metadata = {_CONTENT: content, _DIGEST: _digest(stored, content)}
-    with atomic_file(file, temporary_beside(file)) as opened:
+    with atomic_file(file) as opened:
         opened.write(save(stored, metadata))
 
 

@@ -7,7 +7,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
-from lightning_colorize.common.files import replacement
+from lightning_colorize.common.files import atomic_file
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, read_image
 from lightning_colorize.inference import Job
@@ -50,7 +50,7 @@ def write_sheet(file: Path, jobs: Mapping[str, Sequence[Job]]) -> int:
     columns = max(1, _COLUMNS // (1 + len(jobs))) * (1 + len(jobs))
     squares = [ImageOps.pad(tile, (_SIDE, _SIDE), color="white") for tile in tiles]
     sheet = draw_sheet(squares, labels, f"{shown} of {len(first)} images", columns)
-    with replacement(file) as opened:
+    with atomic_file(file, sync=False) as opened:
         sheet.save(opened, "JPEG", quality=92, comment=_COMMENT)
     return shown
 

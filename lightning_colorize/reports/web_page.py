@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.files import atomic_file, temporary_beside, write_atomic
+from lightning_colorize.common.files import atomic_file, write_atomic
 from lightning_colorize.reports import kit
 from lightning_colorize.reports.kit.html import render
 
@@ -69,7 +69,7 @@ def write_web_page(folder: Path, library: dict[str, bytes], model: str) -> None:
         model: A line about the model.
     """
     for name, content in library.items():
-        with atomic_file(folder / name, temporary_beside(folder / name)) as opened:
+        with atomic_file(folder / name) as opened:
             opened.write(content)
     worker = files(kit) / "templates" / "worker.js"
     write_atomic(folder / "worker.js", worker.read_text(encoding="utf-8"))

@@ -14,6 +14,7 @@ import yaml
 
 from lightning_colorize.runs import folder as run_folder
 from tests.conftest import until
+from tests.data.sources.conftest import touch
 
 # A benchmark writes beside itself; it fails once if it is told to.
 SCRIPT = """
@@ -141,17 +142,17 @@ def test_wrong_use_is_one_line_before_any_work(clone, tmp_path, refused, words, 
     assert not (tmp_path / "reproduced").exists()
 
 
-@pytest.mark.parametrize("file", ["out", "out/toy"])
-def test_a_file_in_the_place_of_the_folder_is_one_line(clone, tmp_path, refused, file):
-    (tmp_path / file).parent.mkdir(exist_ok=True)
-    (tmp_path / file).touch()
-    assert "cannot be written" in refused(*with_data(clone), "--out", "out")
-
-
-def test_a_folder_with_other_files_is_refused(clone, tmp_path, refused):
-    (tmp_path / "reproduced/toy").mkdir(parents=True)
-    (tmp_path / "reproduced/toy/mine.txt").touch()
-    assert "toy is not empty; give another --out" in refused(*with_data(clone))
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("out", "cannot be written"),
+        ("out/toy", "cannot be written"),
+        ("out/toy/mine.txt", "toy is not empty; give another --out"),
+    ],
+)
+def test_other_files_in_the_folder_are_not_overwritten(clone, tmp_path, refused, file, said):
+    touch(tmp_path, file)
+    assert said in refused(*with_data(clone), "--out", "out")
 
 
 def test_two_calls_do_not_share_a_folder(clone, tmp_path, monkeypatch, refused):
@@ -163,12 +164,9 @@ def test_two_calls_do_not_share_a_folder(clone, tmp_path, monkeypatch, refused):
 
 def test_the_digest_of_a_folder_is_of_contents_and_names(tmp_path):
     folder = tmp_path / "photos"
-    for split in ("train", "a"):
-        (folder / split).mkdir(parents=True)
-    for name in ("train/b.jpg", "a/c.jpg"):
-        (folder / name).write_text(name)
-    (folder / "README.md").write_text("of the folder itself")
-    (folder / "a/.hidden").write_text("of the system")
+    # A file of the folder itself and a hidden one do not count.
+    touch(folder, "train/b.jpg", "a/c.jpg", "README.md", "a/.hidden")
+    (folder / "train/b.jpg").write_text("b")
     find = "find */ -name '*.jpg' | LC_ALL=C sort | xargs sha256sum | sha256sum"
     done = subprocess.run(find, shell=True, cwd=folder, capture_output=True, text=True, check=True)
     digest = reproduce.contents_sha256(folder)

@@ -33,15 +33,9 @@ def test_every_stage_is_measured_and_the_slowest_is_named(photographs, tmp_path,
     assert "6 images" in out[0]
     assert out[-1] == report["conclusion"]
     stages = report["stages"]
-    assert [(s["stage"], s["workers"]) for s in stages] == [
-        ("loader", 0),
-        ("loader", 1),
-        ("memory", None),
-        ("lab", None),
-        ("augment", None),
-        ("step", None),
-        ("together", None),
-    ]
+    others = ("memory", "lab", "augment", "step", "together")
+    expected = [("loader", 0), ("loader", 1), *((other, None) for other in others)]
+    assert [(s["stage"], s["workers"]) for s in stages] == expected
     for stage, line in zip(stages, out[3:], strict=False):
         raw = stage["raw"]
         rates = np.divide(raw["images"], raw["seconds"])
@@ -63,28 +57,27 @@ def test_images_are_generated_without_a_folder(capsys, monkeypatch):
     assert capsys.readouterr().out.startswith("4 JPEGs of 500 x 375, made from scikit-image's")
 
 
-def _stages(**rates):
-    details = {"together": "memory"}
-    return [
-        BenchStage(kind, details.get(kind, kind), Timing([rate], [1.0]))
-        for kind, rate in rates.items()
-    ]
-
-
-def test_the_slowest_part_limits():
-    text = conclusion(_stages(loader=900, memory=320, lab=640, augment=640, step=64, together=55))
-    assert text == (
-        "The training step limits: 64 images/s; the cached loader is 5.0 times as fast, "
-        "the conversion 10.0 times; all together 55 images/s"
-    )
-
-
-def test_images_that_do_not_fit_in_memory_come_from_files():
-    stages = _stages(loader=100, memory=9000, lab=900, augment=800, step=400)
-    stages.append(BenchStage("together", "files, 2 workers", Timing([95], [1.0])))
-    text = conclusion(stages)
-    assert text.startswith("The loader (files, 2 workers) limits: 100 images/s; the training ")
-    assert "step is 4.0 times as fast, the conversion 8.0 times" in text
+@pytest.mark.parametrize(
+    ("loaded", "rates", "expected"),
+    [
+        (
+            "memory",
+            (900, 320, 640, 640, 64, 55),
+            "The training step limits: 64 images/s; the cached loader is 5.0 times as fast, "
+            "the conversion 10.0 times; all together 55 images/s",
+        ),
+        (
+            "files, 2 workers",
+            (100, 9000, 900, 800, 400, 95),
+            "The loader (files, 2 workers) limits: 100 images/s; the training step is 4.0 times "
+            "as fast, the conversion 8.0 times; all together 95 images/s",
+        ),
+    ],
+)
+def test_the_slowest_part_limits(loaded, rates, expected):
+    kinds = ("loader", "memory", "lab", "augment", "step", "together")
+    stages = [BenchStage(k, loaded, Timing([r], [1.0])) for k, r in zip(kinds, rates, strict=True)]
+    assert conclusion(stages) == expected
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_colorize.common.class_paths import Trust, build, check_class_paths, find_class_paths
+from lightning_colorize.common.class_paths import Trust, build, find_class_paths
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.sources import Source
 from lightning_colorize.losses import L1, WeightedSum
@@ -32,38 +32,27 @@ def trap(tmp_path, monkeypatch):
     sys.modules.pop(_TRAP, None)
 
 
+def _of(class_path, **arguments):
+    return {"class_path": class_path, "init_args": arguments}
+
+
 def _spec(class_path="lightning_colorize.tasks.RegressionTask", **changes):
-    encoder = {
-        "class_path": "lightning_colorize.networks.ConvEncoder",
-        "init_args": {"widths": [4, 8]},
-    }
-    arguments = {"encoder": encoder, "loss": {"class_path": "lightning_colorize.losses.L1"}}
-    return {"class_path": class_path, "init_args": arguments | changes}
+    encoder = _of("lightning_colorize.networks.ConvEncoder", widths=[4, 8])
+    arguments = {"encoder": encoder, "loss": _of("lightning_colorize.losses.L1")}
+    return _of(class_path, **arguments | changes)
 
 
 def build_task(spec, allow=()):
     return build(spec, ColorizationTask, Trust(allow))
 
 
-def build_source(spec):
-    return build(spec, Source, Trust())
-
-
 def test_builds_objects_factories_and_nested_specs():
+    losses = {"losses": {"l1": _of("lightning_colorize.losses.L1")}, "weights": {"l1": 3.0}}
     task = build_task(
         _spec(
-            loss={
-                "class_path": "lightning_colorize.losses.WeightedSum",
-                "init_args": {
-                    "losses": {"l1": {"class_path": "lightning_colorize.losses.L1"}},
-                    "weights": {"l1": 3.0},
-                },
-            },
-            optimizer={"class_path": "torch.optim.SGD", "init_args": {"lr": 0.25}},
-            scheduler={
-                "class_path": "torch.optim.lr_scheduler.StepLR",
-                "init_args": {"step_size": 7},
-            },
+            loss=_of("lightning_colorize.losses.WeightedSum", **losses),
+            optimizer=_of("torch.optim.SGD", lr=0.25),
+            scheduler=_of("torch.optim.lr_scheduler.StepLR", step_size=7),
             encoder_lr_ratio=0.5,
         )
     )
@@ -100,10 +89,9 @@ def test_nested_class_paths_are_found():
 def test_other_class_paths_are_refused_before_anything_is_imported(path, trap):
     for changes in (
         {"class_path": path},
-        {"encoder": {"class_path": path}},
-        {"loss": {"class_path": "lightning_colorize.losses.L1", "init_args": {"x": [[
-            {"class_path": path}]]}}},
-    ):  # fmt: skip
+        {"encoder": _of(path)},
+        {"loss": _of("lightning_colorize.losses.L1", x=[[_of(path)]])},
+    ):
         with pytest.raises(UsageError, match=f"refused: {path};.*--allow-class {path}"):
             build_task(_spec(**changes))
     assert not trap.exists()
@@ -121,37 +109,36 @@ def test_a_string_is_never_taken_for_a_class(text, trap):
 def test_classes_that_our_modules_import_from_elsewhere_are_refused():
     path = "lightning_colorize.networks.encoders.weights.Path"
     with pytest.raises(UsageError, match=r"source, so refused: \S*weights\.Path;"):
-        build_task(_spec(encoder={"class_path": path, "init_args": {}}))
+        build_task(_spec(encoder=_of(path)))
 
 
 @pytest.mark.parametrize("allowed", [f"{_TRAP}.Trap", _TRAP])
 def test_a_class_is_allowed_by_its_name_or_its_module(allowed, trap):
-    encoder = {"class_path": f"{_TRAP}.Trap", "init_args": {"widths": [4, 8]}}
-    task = build_task(_spec(encoder=encoder), [allowed])
+    task = build_task(_spec(encoder=_of(f"{_TRAP}.Trap", widths=[4, 8])), [allowed])
     assert type(task.net.encoder).__name__ == "Trap"
     assert trap.exists()
 
 
 def test_allowing_one_class_allows_no_other():
-    with pytest.raises(UsageError, match=r"other\.Class"):
-        check_class_paths({"class_path": "other.Class"}, Trust(["other.Cl", "another.Class"]))
+    with pytest.raises(UsageError, match=r"refused: other\.Class;"):
+        build_task(_of("other.Class"), ["other.Cl", "another.Class"])
 
 
 def test_a_removed_class_is_an_import_error():
     with pytest.raises(ImportError, match=r"networks\.Gone"):
-        build_task(_spec(encoder={"class_path": "lightning_colorize.networks.Gone"}))
+        build_task(_spec(encoder=_of("lightning_colorize.networks.Gone")))
 
 
 def test_a_source_has_its_paths_and_the_settings_of_its_folders():
     path = "lightning_colorize.data.sources.MixtureSource"
     folders = [{"root": "a", "weight": 2.0, "exclude_list": "b.txt", "include": ["*.png"]}]
-    (folder,) = build_source({"class_path": path, "init_args": {"folders": folders}}).folders
+    (folder,) = build(_of(path, folders=folders), Source, Trust()).folders
     assert (folder.root, folder.exclude_list) == (Path("a"), Path("b.txt"))
     assert (folder.weight, folder.include, folder.splits) == (2.0, ["*.png"], None)
-    (folder,) = build_source({"class_path": path, "init_args": {"folders": {"c": 3.0}}}).folders
+    (folder,) = build(_of(path, folders={"c": 3.0}), Source, Trust()).folders
     assert (folder.root, folder.weight) == (Path("c"), 3.0)
 
 
 def test_a_class_that_is_not_a_source_is_refused():
     with pytest.raises(UsageError, match="is not a Source"):
-        build_source({"class_path": "lightning_colorize.losses.L1"})
+        build(_of("lightning_colorize.losses.L1"), Source, Trust())

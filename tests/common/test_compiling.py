@@ -7,8 +7,6 @@ from torch._dynamo.exc import TorchDynamoException
 from lightning_colorize.common.compiling import require_compiler
 from lightning_colorize.common.errors import UsageError
 
-CPU = torch.device("cpu")
-
 
 class InductorError(TorchDynamoException):
     """Derived as torch's own error is."""
@@ -31,17 +29,12 @@ def fresh_cache():
 def test_a_missing_compiler_is_refused(monkeypatch):
     monkeypatch.setattr(torch, "compile", failing)
     with pytest.raises(UsageError) as error:
-        require_compiler("model.compile", CPU)
+        require_compiler("model.compile", torch.device("cpu"))
     assert str(error.value).splitlines() == [
         "--model.compile: true",
         "accepted: false: torch.compile does not work here (InvalidCxxCompiler: No working C++ "
         "compiler found); for cpu it needs a C++ compiler",
     ]
-
-
-@pytest.mark.slow
-def test_this_machine_has_a_compiler():
-    require_compiler("model.compile", CPU)
 
 
 @pytest.mark.parametrize("option", ["model.compile", "data.compile"])

@@ -53,7 +53,7 @@ def test_leftovers_are_removed_but_files_in_use_are_not(tmp_path):
     leftover, other = tmp_path / ".0123456789abcdef.part", tmp_path / ".film.part"
     for path in (leftover, other):
         path.write_bytes(b"half")
-    with files.replacement(tmp_path / "new.png") as file:
+    with files.atomic_file(tmp_path / "new.png", sync=False) as file:
         file.write(b"whole")
         files.remove_leftovers(tmp_path)
         assert not leftover.exists()

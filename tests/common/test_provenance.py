@@ -6,28 +6,23 @@ import torch
 
 from lightning_colorize import __version__
 from lightning_colorize.common import provenance
+from tests.data.sources.conftest import touch
 
 
 @pytest.fixture(autouse=True)
 def source(tmp_path, monkeypatch):
     """A folder in which the package's source stands."""
-    folder = tmp_path / "package"
-    folder.mkdir()
-    file = folder / "provenance.py"
-    file.touch()
+    file = touch(tmp_path / "package", "provenance.py") / "provenance.py"
     monkeypatch.setattr(provenance, "__file__", str(file))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", os.fspath(tmp_path))
-    for name in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{name}_NAME", "A")
-        monkeypatch.setenv(f"GIT_{name}_EMAIL", "a@b.c")
     provenance.git_commit.cache_clear()
-    yield folder
+    yield file.parent
     provenance.git_commit.cache_clear()
 
 
 def git(folder, *words):
-    done = subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
+    call = ["git", "-c", "user.name=A", "-c", "user.email=a@b.c", *words]
+    return subprocess.check_output(call, cwd=folder, text=True).strip()
 
 
 def test_versions_are_those_installed():

@@ -1,21 +1,17 @@
 """The shards of a split, each verified by its SHA-256 when it is first opened or fetched."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 from lightning_colorize.common.digest import sha256_of
+from lightning_colorize.common.files import locked
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.shards.layout import OpenShard
 from lightning_colorize.data.shards.manifest import Shard
 from lightning_colorize.data.shards.store import DamagedShard, Store, one_line
-
-try:
-    import fcntl
-except ImportError:  # not on Windows, where several processes may verify the same shard
-    fcntl = None  # type: ignore[assignment]
 
 _ADVICE = (
     "run pack again, or leave its images out with "
@@ -93,7 +89,7 @@ class CheckedShards:
         if opened.verified:
             self._intact[index] = True
         if not self._intact[index]:
-            with _locked(opened.descriptor):
+            with locked(opened.descriptor):
                 # Another process may have verified it in the meantime.
                 if not self._intact[index]:
                     with open(opened.descriptor, "rb", closefd=False) as file:
@@ -102,15 +98,3 @@ class CheckedShards:
 
     def _error(self, index: int, reason: str, advice: str | None) -> ShardError:
         return ShardError(self.locate(index), reason, self.shards[index].images, advice)
-
-
-@contextmanager
-def _locked(descriptor: int) -> Iterator[None]:
-    """Lock a file against other processes, if the file system supports locks."""
-    with suppress(OSError, AttributeError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        with suppress(OSError, AttributeError):
-            fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -16,7 +16,7 @@ from lightning_colorize.data.image_set import ImageSet, NameList, Notes
 from lightning_colorize.data.order import ShardOrder
 from lightning_colorize.data.shards.check import CheckedShards, ShardError
 from lightning_colorize.data.shards.layout import OpenShard, tensor_of
-from lightning_colorize.data.shards.manifest import Encoding
+from lightning_colorize.data.shards.manifest import PackSettings
 
 
 class ShardImages(ImageSet):
@@ -25,8 +25,7 @@ class ShardImages(ImageSet):
     Args:
         shards: The shards.
         names: The images' names, in the order of the shards.
-        encoding: How the images are stored.
-        side: Pixels of the short side to which larger images were resized.
+        settings: How the images are stored.
         window: Number of shards whose images are shuffled together; as many are prefetched.
         selected: Sorted indices of the images in use, (N,).
         notes: Labels and texts of the images in use.
@@ -36,16 +35,15 @@ class ShardImages(ImageSet):
         self,
         shards: CheckedShards,
         names: NameList,
-        encoding: Encoding,
-        side: int,
+        settings: PackSettings,
         window: int,
         selected: np.ndarray,
         notes: Notes,
     ) -> None:
         self.shards = shards
         self.names = names
-        self.encoding = encoding
-        self.side = side
+        self.encoding = settings.encoding
+        self.side = settings.size
         self.window = window
         self.notes = notes
         lengths = np.array([shard.images for shard in shards.shards])

@@ -1,5 +1,6 @@
 """`pack.json`: the contents of a pack, with a SHA-256 of every file."""
 
+import json
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -13,7 +14,7 @@ from pydantic import (
     ValidationError,
 )
 
-from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.errors import UsageError, first_line
 
 MANIFEST = "pack.json"
 """Written last: a folder without it is an unfinished pack."""
@@ -27,7 +28,7 @@ def _inside(file: str) -> str:
     """Refuse a name that could lead out of the pack: the manifest may come from any URL."""
     path = PurePosixPath(file)
     if path.is_absolute() or ".." in path.parts or not path.name:
-        raise ValueError("no name of a file in a pack")
+        raise ValueError("not the name of a file in a pack")
     return file
 
 
@@ -102,12 +103,15 @@ def parse_manifest(content: bytes, location: str) -> Pack:
         UsageError: If it is of another version, or not a manifest.
     """
     try:
-        return Pack.model_validate_json(content)
+        # Not by pydantic, which refuses names of broken images that are not UTF-8.
+        return Pack.model_validate(json.loads(content))
     except ValidationError as error:
         wrong = error.errors()[0]
         key = ".".join(map(str, wrong["loc"]))
-        found = "" if wrong["type"] == "json_invalid" else f"{key} is {wrong['input']!r:.80}: "
-        raise UsageError(
-            f"{location} is not a manifest that this lightning-colorize reads "
-            f"({found}{wrong['msg']}): run pack again, or install the version that wrote it"
-        ) from error
+        problem = f"{key} is {wrong['input']!r:.80}: {wrong['msg']}"
+    except (ValueError, RecursionError) as error:
+        problem = first_line(error)
+    raise UsageError(
+        f"{location} is not a manifest that this lightning-colorize reads ({problem}): run pack "
+        "again, or install the version that wrote it"
+    )

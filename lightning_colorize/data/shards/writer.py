@@ -179,7 +179,7 @@ def _write_names(target: Path, file: str, names: NameList, readable: list[int]) 
 
 
 def _write_index(path: Path, shards: list[WrittenShard], litdata: Any) -> None:
-    """Write the index that LitData merges from those of the shards, without its time stamp."""
+    """Write the index that LitData would merge from the shards' indices, without a time stamp."""
     chunks = [
         {
             "chunk_bytes": shard.bytes,

@@ -18,7 +18,7 @@ PHOTOGRAPHS: dict[str, Callable[[], np.ndarray]] = {
     "motorcycle_left": lambda: bundled.stereo_motorcycle()[0],  # type: ignore[no-untyped-call]
     "rocket": bundled.rocket,
 }
-"""Functions that return (H, W, 3), uint8. Of the stereo pair only one: both show the same."""
+"""Functions that return (H, W, 3), uint8; only one of the stereo pair, which shows one scene."""
 
 # Height and width in pixels of a training window and of a validation square.
 _WINDOW, _SQUARE = 112, 96

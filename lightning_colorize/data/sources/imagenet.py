@@ -66,14 +66,10 @@ class ImageNetSource(Source):
                     "FolderSource reads any layout"
                 )
             parts[split] = names
-        excluded: set[str] = set()
-        if self.exclude_list is not None:  # a million prefixed names are built only if needed
-            every = [f"{split}/{name}" for split, names in parts.items() for name in names]
-            excluded = listed_names(self.exclude_list, every, folder)
+        every = [f"{split}/{name}" for split, names in parts.items() for name in names]
+        excluded = listed_names(self.exclude_list, every, folder)
         for split, limit in self.limits.items():
-            names = parts[split]
-            if excluded:
-                names = [name for name in names if f"{split}/{name}" not in excluded]
+            names = [name for name in parts[split] if f"{split}/{name}" not in excluded]
             if limit is not None:
                 names = random_subset(names, limit, self.seed)
             parts[split] = [f"{split}/{name}" for name in names]

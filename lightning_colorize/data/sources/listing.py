@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import translate
 from pathlib import Path
-from typing import Literal
 
 from lightning_colorize.data.decoding.files import IMAGE_SUFFIXES
 from lightning_colorize.data.image_set import NameList, Notes
@@ -60,40 +59,37 @@ def list_images(
     """
     names: list[str] = []
     others = [] if others is None else others
-    visited: set[tuple[int, int]] = set()
-    folders = [""]
-    links: list[str] = []
     hidden: list[str] = []
-    while folders or links:
+    visited: set[tuple[int, int]] = set()
+
+    def failed(error: OSError) -> None:
+        name = Path(error.filename).relative_to(folder).as_posix()
+        if unreadable is None or name == ".":
+            raise SourceError(f"{error.filename} cannot be listed: {error.strerror}") from error
+        unreadable.append(name)
+
+    tops = [os.fspath(folder)]
+    while tops:
         # Links wait until all real folders are listed, so that names do not depend on the order.
-        if not folders:
-            links.sort(reverse=True)
-        prefix = (folders or links).pop()
-        try:
-            status = os.stat(folder / prefix)
+        tops.sort(reverse=True)
+        for base, folders, files in os.walk(tops.pop(), onerror=failed):
+            status = os.stat(base)
             if (status.st_dev, status.st_ino) in visited:
+                folders.clear()
                 continue
             visited.add((status.st_dev, status.st_ino))
-            with os.scandir(folder / prefix) as entries:
-                for entry in entries:
-                    kind = _kind(entry)
-                    if entry.name.startswith(".") or entry.name == "__MACOSX":
-                        if kind == "file":
-                            hidden.append(prefix + entry.name)
-                        continue
-                    if kind == "folder":
-                        (links if entry.is_symlink() else folders).append(f"{prefix}{entry.name}/")
-                        continue
-                    suffix = os.path.splitext(entry.name)[1].lower()
-                    if suffix in IMAGE_SUFFIXES and (kind == "file" or entry.is_symlink()):
-                        names.append(prefix + entry.name)
-                    else:
-                        others.append(prefix + entry.name)
-        except OSError as error:
-            if unreadable is None or not prefix:
-                reason = f"cannot be listed: {error.strerror}"
-                raise SourceError(f"{folder / prefix} {reason}") from error
-            unreadable.append(prefix.removesuffix("/"))
+            folders[:] = [name for name in folders if not _is_hidden(name)]
+            paths = [os.path.join(base, name) for name in folders]
+            tops += [f"{path}/" for path in paths if os.path.islink(path)]
+            below = Path(base).relative_to(folder).as_posix()
+            prefix = "" if below == "." else f"{below}/"
+            for name in files:
+                if _is_hidden(name):
+                    hidden.append(prefix + name)
+                elif os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+                    names.append(prefix + name)
+                else:
+                    others.append(prefix + name)
     if not names and not unreadable:
         raise SourceError(_nothing_found(folder, others))
     others += hidden
@@ -101,12 +97,8 @@ def list_images(
     return names
 
 
-def _kind(entry: "os.DirEntry[str]") -> Literal["folder", "file"] | None:
-    """Return the kind of an entry, links followed; None for a dangling link and anything else."""
-    try:
-        return "folder" if entry.is_dir() else "file" if entry.is_file() else None
-    except OSError:  # a link to itself
-        return None
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def _nothing_found(folder: Path, files: list[str]) -> str:
@@ -155,7 +147,7 @@ def listed_names(exclude_list: Path | None, names: Collection[str], root: Root |
     listed = set() if exclude_list is None else read_name_list(exclude_list)
     # Such a list most likely holds names relative to another folder.
     if listed and listed.isdisjoint(names):
-        raise SourceError(f"exclude_list: no name in {exclude_list} is of an image in {root}")
+        raise SourceError(f"exclude_list: {exclude_list} names no image in {root}")
     if listed.issuperset(names):
         raise SourceError(f"exclude_list: {exclude_list} leaves none of the images in {root}")
     return listed

@@ -73,28 +73,18 @@ class ShardSource(Source):
         splits: Splits = {}
         for split, own in names.items():
             packed = pack.splits[split]
-            shards = [shard for shard in packed.shards if shard.images]
+            columns = (packed.labels, packed.texts)
+            notes = Notes(*(None if file is None else _names(store, file) for file in columns))
             selected: np.ndarray = np.arange(len(own))
-            notes = Notes(
-                *(
-                    file if file is None else _names(store, file)
-                    for file in (packed.labels, packed.texts)
-                )
-            )
             if excluded:
                 selected = selected[[name not in excluded for name in own]]
                 notes = notes.take(selected)
-            images = ShardImages(
-                CheckedShards(store, shards, self.on_corrupt == "skip"),
-                own,
-                pack.settings.encoding,
-                pack.settings.size,
-                self.window,
-                selected,
-                notes,
-            )
-            if len(images):
-                splits[split] = images
+            if len(selected):
+                shards = [shard for shard in packed.shards if shard.images]
+                checked = CheckedShards(store, shards, self.on_corrupt == "skip")
+                splits[split] = ShardImages(
+                    checked, own, pack.settings, self.window, selected, notes
+                )
         return splits
 
     def _store(self, root: Root | None) -> Store:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from scipy.optimize import brentq
 
-from lightning_colorize.common import power as formulas
-from lightning_colorize.common.power import TARGET
+from lightning_colorize.common.power import NORMAL, TARGET, count_needed
 
 ALPHA = 0.05
 """Level of the two-sided test against 50 %."""
@@ -57,7 +56,9 @@ def power(answers: float, preference: float) -> float:
         preference: True share of the answers for one of two systems, in (0, 1).
     """
     difference, spread = _of(preference)
-    return formulas.power(difference, spread, answers, ALPHA, _NULL_SPREAD)
+    critical = -NORMAL.inv_cdf(ALPHA / 2) * _NULL_SPREAD
+    distance = difference * answers**0.5
+    return sum(NORMAL.cdf((sign * distance - critical) / spread) for sign in (1, -1))
 
 
 def smallest_preference(answers: float) -> float | None:
@@ -75,7 +76,7 @@ def needed(preference: float) -> float:
         preference: True share of the answers for one of two systems, in (0, 1) but not 0.5.
     """
     difference, spread = _of(preference)
-    return formulas.count_needed(difference, spread, ALPHA, _NULL_SPREAD)
+    return count_needed(difference, spread, ALPHA, _NULL_SPREAD)
 
 
 def _of(preference: float) -> tuple[float, float]:

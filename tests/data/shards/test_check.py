@@ -2,7 +2,8 @@
 
 import json
 import multiprocessing
-from functools import partial
+from functools import partial, reduce
+from operator import getitem
 from pathlib import Path
 
 import pytest
@@ -84,39 +85,35 @@ def test_damaged_names_are_named(own_pack, kind):
         ShardSource().splits(own_pack)
 
 
-def names_file(**change):
-    return lambda manifest: manifest["splits"]["train"]["names"].update(change)
-
-
-def first_shard(**change):
-    return lambda manifest: manifest["splits"]["train"]["shards"][0].update(change)
+FIRST = ("splits", "train", "shards", 0)
 
 
 @pytest.mark.parametrize(
-    ("change", "found"),
+    ("keys", "value"),
     [
-        (lambda m: m.update(version=2), "version is 2"),
-        (lambda m: m.update(splits={}), ""),
-        (lambda m: m["settings"].update(encoding="png"), "'png'"),
-        (first_shard(images=-3), "-3"),
-        (first_shard(bytes="9"), "'9'"),
+        (["version"], 2),
+        (["splits"], {}),
+        (["settings", "encoding"], "png"),
+        ([*FIRST, "images"], -3),
+        ([*FIRST, "bytes"], "9"),
         # Paths are made of names and digests, and the manifest may come from anywhere.
-        (names_file(file="../../photos/001.jpg"), "photos"),
-        (first_shard(file="/etc/hostname"), "hostname"),
-        (first_shard(file=""), ""),
-        (first_shard(sha256="../../../thesis"), "thesis"),
-        (first_shard(sha256="a" * 64 + "\n"), "aaa"),
-        *((content, "") for content in (b"\x80\xff", b"{", b"[" * 10**6, b"[]")),
+        (["splits", "train", "names", "file"], "../../photos/001.jpg"),
+        ([*FIRST, "file"], "/etc/hostname"),
+        ([*FIRST, "file"], ""),
+        ([*FIRST, "sha256"], "../../../thesis"),
+        ([*FIRST, "sha256"], "a" * 64 + "\n"),
+        *(([], content) for content in (b"\x80\xff", b"{", b"[" * 10**6, b"[]")),
     ],
 )
-def test_an_invalid_manifest_is_one_line(own_pack, photo_folder, change, found):
-    file = own_pack / "pack.json"
-    if isinstance(change, bytes):
-        file.write_bytes(change)
-    else:
+def test_an_invalid_manifest_is_one_line(own_pack, photo_folder, keys, value):
+    file, found = own_pack / "pack.json", ""
+    if keys:
+        *parents, key = keys
         manifest = json.loads(file.read_text())
-        change(manifest)
-        file.write_text(json.dumps(manifest))
+        reduce(getitem, parents, manifest)[key] = value
+        value = json.dumps(manifest).encode()
+        found = f"{'.'.join(map(str, keys))} is "
+    file.write_bytes(value)
     message = f"^{file} is not a manifest [^\n]*{found}[^\n]*: run pack again, or install[^\n]*$"
     for use in (ShardSource().splits, partial(pack_folder, photo_folder)):
         with pytest.raises(UsageError, match=message):

@@ -54,13 +54,12 @@ def test_images_are_writable_copies(packed_uint8):
 
 
 def test_cached_images_have_the_same_order(packed):
-    loaders = []
-    for cache in ("always", "never"):
-        data = ColorizationDataModule(root=str(packed), size=32, batch_size=4, cache=cache, seed=1)
+    settings = {"root": str(packed), "size": 32, "batch_size": 4, "seed": 1}
+    modules = [ColorizationDataModule(cache=cache, **settings) for cache in ("always", "never")]
+    for data in modules:
         data.setup()
-        assert isinstance(data.images("train"), CachedImages) == (cache == "always")
-        loaders.append(data.loader("train"))
-    assert_same(*loaders)
+        assert isinstance(data.images("train"), CachedImages) == (data.cache == "always")
+    assert_same(*(data.loader("train") for data in modules))
 
 
 def test_exclude_list(packed, tmp_path):

@@ -38,10 +38,9 @@ def test_data_size_above_the_packed_size_is_refused(command, shards, capsys):
 
 
 def test_evaluate_reads_shards(command, shards, finished_run, tmp_path, capsys):
-    assert command("evaluate", finished_run, "--data", shards) == 0
-    assert "2 test images of" in capsys.readouterr().out
-    assert command("evaluate", finished_run, "--data", shards, "--split", "val") == 0
-    assert "4 val images of" in capsys.readouterr().out
+    for words, images in (([], "2 test images of"), (["--split", "val"], "4 val images of")):
+        assert command("evaluate", finished_run, "--data", shards, *words) == 0
+        assert images in capsys.readouterr().out
 
 
 def test_a_url_is_not_made_absolute():

@@ -2,6 +2,8 @@
 
 import threading
 from collections import Counter
+from secrets import token_hex
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,44 +17,32 @@ pytestmark = pytest.mark.slow
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
 
 
-class Server:
-    """moto's S3 behind a proxy that responds to some requests with 503.
-
-    Attributes:
-        refusals: How often each object is refused before it is served.
-        refused: The number of refusals so far, by key.
-        served: How often each was served.
-    """
-
-    def __init__(self):
-        from moto.server import DomainDispatcherApplication, create_backend_app
-        from werkzeug.serving import make_server
-
-        self.moto = DomainDispatcherApplication(create_backend_app)
-        self.refusals = 0
-        self.refused = Counter()
-        self.served = Counter()
-        self.server = make_server("127.0.0.1", 0, self, threaded=True)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server.server_port}"
-
-    def __call__(self, environ, start_response):
-        key = environ["PATH_INFO"]
-        if environ["REQUEST_METHOD"] == "GET" and self.refused[key] < self.refusals:
-            self.refused[key] += 1
-            start_response("503 Slow Down", [("Content-Type", "application/xml")])
-            return [SLOW_DOWN]
-        self.served[environ["REQUEST_METHOD"], key] += 1
-        return self.moto(environ, start_response)
-
-
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(store, "DELAYS", (0.05,) * 30)
+    """moto's S3 behind a proxy, which refuses each object `refusals` times before it is served.
+
+    `refused` and `served` count the requests of each object that were answered so.
+    """
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
+
+    moto = DomainDispatcherApplication(create_backend_app)
+    counts = SimpleNamespace(refusals=0, refused=Counter(), served=Counter())
+
+    def proxy(environ, start_response):
+        key = environ["PATH_INFO"]
+        if environ["REQUEST_METHOD"] == "GET":
+            if counts.refused[key] < counts.refusals:
+                counts.refused[key] += 1
+                start_response("503 Slow Down", [("Content-Type", "application/xml")])
+                return [SLOW_DOWN]
+            counts.served[key] += 1
+        return moto(environ, start_response)
+
+    http = make_server("127.0.0.1", 0, proxy, threaded=True)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
     for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{http.server_port}",
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "us-east-1",
@@ -61,10 +51,9 @@ def server(monkeypatch):
         "AWS_MAX_ATTEMPTS": "1",
     }.items():
         monkeypatch.setenv(name, value)
-    server = Server()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-    yield server
-    server.server.shutdown()
+    monkeypatch.setattr(store, "DELAYS", (0.05,) * 30)
+    yield counts
+    http.shutdown()
 
 
 @pytest.fixture
@@ -74,11 +63,9 @@ def bucket(server, packed):
 
     s3fs.S3FileSystem.clear_instance_cache()
     system = s3fs.S3FileSystem()
-    name = f"photographs-{server.server.server_port}"
+    name = f"photographs-{token_hex(4)}"  # moto's buckets outlive its servers
     system.mkdir(name)
-    for path in sorted(packed.rglob("*")):
-        if path.is_file():
-            system.put_file(str(path), f"{name}/set/{path.relative_to(packed)}")
+    system.put(f"{packed}/", f"{name}/set/", recursive=True)
     return f"s3://{name}/set"
 
 
@@ -99,10 +86,8 @@ def test_batches_equal_those_of_the_folder(server, bucket, packed, tmp_path, wor
     assert len(batches) == 3 + 2 + 3 + 1
     assert_same(batches, expected)
     # Each shard was refused, and then fetched by one process.
-    refused = [times for key, times in server.refused.items() if key.endswith(".bin")]
-    served = [n for (method, key), n in server.served.items() if method == "GET" and ".bin" in key]
-    assert refused == [7] * 7
-    assert served == [1] * 7
+    for counts, times in ((server.refused, 7), (server.served, 1)):
+        assert [n for key, n in counts.items() if key.endswith(".bin")] == [times] * 7
 
 
 def test_a_run_reads_from_a_url(server, bucket, command, monkeypatch, tmp_path):

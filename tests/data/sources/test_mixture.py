@@ -8,7 +8,6 @@ from lightning_colorize.data.sources import (
     MixtureFolder,
     MixtureSource,
     Source,
-    SourceError,
 )
 from tests.conftest import write_images
 from tests.data.sources.conftest import names_of, touch
@@ -53,39 +52,10 @@ def test_folders_with_further_settings(tmp_path):
     assert names["train"][-5:] == [f"c-images/{name}" for name in expected]
 
 
-def test_exclude_list_names_begin_with_the_folder(tmp_path):
-    for folder in ("faces", "hills"):
-        touch(tmp_path / folder, *(f"train/{i}.jpg" for i in range(3)), "val/1.jpg")
-    listed = tmp_path / "broken.txt"
-    listed.write_text("# truncated\nfaces/train/1.jpg\n# truncated\nhills/val/1.jpg\n")
-    splits = MixtureSource({"faces": 1, "hills": 1}, exclude_list=listed).splits(tmp_path)
-    every = {f"{f}/train/{i}.jpg" for f in ("faces", "hills") for i in range(3)}
-    names = [name for part in names_of(splits).values() for name in part]
-    assert set(names) == every - {"faces/train/1.jpg"} | {"faces/val/1.jpg"}
-    listed.write_text("train/1.jpg\n")
-    with pytest.raises(SourceError, match=r"no name in .*broken\.txt begins with faces/ or hills/"):
-        MixtureSource({"faces": 1, "hills": 1}, exclude_list=listed).splits(tmp_path)
-
-
 def test_without_root_folders_are_relative_to_the_working_directory(tmp_path, monkeypatch):
     write_images(tmp_path / "photos" / "train", 1)
     monkeypatch.chdir(tmp_path)
     assert MixtureSource({"photos": 1}).splits(None)["train"].read(0).shape[0] == 3
-
-
-def test_wrong_folders_are_one_line(tmp_path):
-    touch(tmp_path, "a/1.jpg")
-    for weight in (0, -1, float("nan")):
-        with pytest.raises(SourceError, match=r"weight of a is .* above 0"):
-            MixtureSource({"a": weight})
-    with pytest.raises(SourceError, match="at least one folder"):
-        MixtureSource({})
-    with pytest.raises(SourceError, match="gone does not exist: folders must name"):
-        MixtureSource({"a": 1, "gone": 1}).splits(tmp_path)
-    touch(tmp_path, "a/faces/1.jpg")
-    for folders in ({"a": 1, "a/faces": 1}, {"a/faces": 1, "a": 1}, {"a": 1, "./a": 1}):
-        with pytest.raises(SourceError, match=r"a includes .*: name one of them"):
-            MixtureSource(folders).splits(tmp_path)
 
 
 @pytest.mark.parametrize("folders", ["{a: 1, b: 2.5}", "[{root: a}, {root: b, weight: 2.5}]"])

@@ -69,9 +69,6 @@ def test_exclude_list_keeps_the_splits_of_the_others(tmp_path):
     # The list may be of the whole data set and name no image of this breed.
     listed.write_text("beagle_1.jpg\n")
     assert names_of(OxfordPetSource(exclude_list=listed).splits(tmp_path)) == whole
-    listed.write_text("images/beagle_1.jpg\n")
-    with pytest.raises(SourceError, match=r"no name in .*out\.txt is of an image in"):
-        OxfordPetSource(exclude_list=listed).splits(tmp_path)
     listed.write_text("".join(f"{path.name}\n" for path in images.glob("beagle*")))
     with pytest.raises(SourceError, match="exclude_list leaves no image of breed 'beagle'"):
         OxfordPetSource("beagle", exclude_list=listed).splits(tmp_path)
@@ -83,8 +80,6 @@ def test_missing_data_set_names_the_download(tmp_path):
     source.prepare(tmp_path)
     with pytest.raises(SourceError, match=message):
         source.splits(tmp_path)
-    with pytest.raises(SourceError, match=r"pass --data\.root"):
-        source.splits(None)
 
 
 def test_silent_server_times_out(tmp_path, monkeypatch):
@@ -97,10 +92,8 @@ def test_silent_server_times_out(tmp_path, monkeypatch):
             OxfordPetSource().prepare(tmp_path)
 
 
-@pytest.fixture
-def downloaded(monkeypatch):
-    """Ten beagles instead of torchvision's download, and a list of the errors that it raises."""
-    errors = []
+def test_a_failed_download_leaves_no_partial_set(tmp_path, monkeypatch):
+    errors = [RuntimeError("File not found\nor corrupted.")]
 
     def download(root, download):
         assert download
@@ -110,20 +103,14 @@ def downloaded(monkeypatch):
             raise errors.pop()
 
     monkeypatch.setattr(oxford_pet, "OxfordIIITPet", download)
-    return errors
-
-
-def test_download_through_torchvision(tmp_path, downloaded):
-    source = OxfordPetSource("beagle", splits={"train": 6, "val": 4})
-    source.prepare(tmp_path / "new" / "root")
-    assert counts(source.splits(tmp_path / "new" / "root")) == {"train": 6, "val": 4}
-    assert socket.getdefaulttimeout() is None
-
-
-def test_a_failed_download_leaves_no_partial_set(tmp_path, downloaded):
-    downloaded.append(RuntimeError("File not found\nor corrupted."))
+    source, root = (
+        OxfordPetSource("beagle", splits={"train": 6, "val": 4}),
+        tmp_path / "new" / "root",
+    )
     message = r"downloading .* failed \(File not found or corrupted\.\): try again, or put images"
     with pytest.raises(SourceError, match=message):
-        OxfordPetSource("beagle").prepare(tmp_path)
-    assert not (tmp_path / "oxford-iiit-pet" / "images").exists()
+        source.prepare(root)
+    assert not (root / "oxford-iiit-pet" / "images").exists()
+    source.prepare(root)
+    assert counts(source.splits(root)) == {"train": 6, "val": 4}
     assert socket.getdefaulttimeout() is None

@@ -4,7 +4,7 @@ from faults.planting import Rows, calls, returns, swap
 
 RUNS: Rows = {
     "common/test_class_paths.py": {
-        "class-path-unchecked": ("common.class_paths:check_class_paths", returns("None")),
+        "class-path-unchecked": ("common.class_paths:untrusted_classes", returns("[]")),
     },
     "common/test_files.py": {
         "file-not-written-atomically": (
