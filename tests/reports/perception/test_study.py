@@ -203,16 +203,17 @@ def test_unreadable_files_are_refused(tmp_path):
         read_answers([tmp_path / "broken.json"])
 
 
-def test_answers_to_different_pages_are_not_mixed(tmp_path):
-    files = [write_answers(tmp_path / f"{page}.json", page=page) for page in "xy"]
-    with pytest.raises(UsageError, match="another study page"):
-        read_answers(files)
-
-
-def test_files_of_one_page_name_the_same_systems(tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"page": "y"}, "another study page"),
+        ({"systems": ["cnn", "unet"]}, r"2\.json names other systems than .*1\.json"),
+    ],
+)
+def test_answers_to_different_pages_are_not_mixed(tmp_path, changes, message):
     files = [
         write_answers(tmp_path / "1.json"),
-        write_answers(tmp_path / "2.json", participant="p2", systems=["cnn", "unet"]),
+        write_answers(tmp_path / "2.json", participant="p2", **changes),
     ]
-    with pytest.raises(UsageError, match=r"2\.json names other systems than .*1\.json"):
+    with pytest.raises(UsageError, match=message):
         read_answers(files)
