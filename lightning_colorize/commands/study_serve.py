@@ -43,7 +43,7 @@ def serve(args: argparse.Namespace) -> int:
         with listener:
             # All raters behind a proxy share its address.
             connections = MAX_OF_ADDRESS if args.url is None else MAX_CONNECTIONS
-            server = StudyServer(listener, args.page, store, args.rate, connections)
+            server = StudyServer(args.page, store, args.rate, connections)
             address = f"http://{args.host}:{listener.getsockname()[1]}"
             tokens = store.invite(args.raters)
             start = (args.url or address).rstrip("/")
@@ -51,7 +51,7 @@ def serve(args: argparse.Namespace) -> int:
             print(*(f"{start}/t/{token}" for token in tokens), sep="\n")
             print(f"study on {address}, answers in {args.answers} (Ctrl-C stops it)", flush=True)
             with suppress(KeyboardInterrupt):
-                server.serve_forever()
+                server.run([listener])
     print()
     return 130
 

@@ -124,11 +124,11 @@ def test_a_taken_port_is_one_line(command, tmp_path, capsys):
 
 @pytest.mark.parametrize(("words", "most"), [((), 64), (("--url", "https://example.org"), 128)])
 def test_raters_behind_a_proxy_share_all_connections(command, tmp_path, monkeypatch, words, most):
-    def end(server):
+    def end(server, sockets):
         assert server.config.http.args == (most,)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(StudyServer, "serve_forever", end)
+    monkeypatch.setattr(StudyServer, "run", end)
     write_page(tmp_path / "page", images=2)
     words = ["--answers", tmp_path / "a.sqlite", "--port", 0, *words]
     assert command("study", "serve", tmp_path / "page", *words) == 130

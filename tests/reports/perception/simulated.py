@@ -48,8 +48,8 @@ def serving(folder, path, page, raters=2, rate=1e6, connections=MAX_OF_ADDRESS):
     store = AnswerStore.serving(path, page, None, CONSENT)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        server = StudyServer(listener, folder, store, rate, connections)
-        thread = threading.Thread(target=server.serve_forever)
+        server = StudyServer(folder, store, rate, connections)
+        thread = threading.Thread(target=server.run, args=[[listener]])
         thread.start()
         try:
             yield server, port, store.invite(raters)
