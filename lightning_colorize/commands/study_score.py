@@ -64,7 +64,7 @@ def score(args: argparse.Namespace) -> int:
     participants = f"{people} participant{'s' * (people != 1)}"
     print(f"{participants}, {len(rated):,} answers")
     if people:
-        each = "; those of one rater or image: over its answers" if args.by else ""
+        each = "; intervals of one rater or image are over its answers" if args.by else ""
         print(f"95 % intervals over {participants} and {images} image{'s' * (images != 1)}{each}")
     if args.json is not None:
         content = {

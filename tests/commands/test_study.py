@@ -91,16 +91,19 @@ def test_power_is_that_of_the_textbook_for_independent_answers(command, capsys):
     assert needs == ["29", "27", "1"]  # raters, pairs, images
 
 
-def test_power_says_where_no_number_is_enough(command, capsys):
-    assert command("study", "power", "--raters", 40, "--pairs", 8, "--images", 12) == 0
-    output = capsys.readouterr().out
-    assert "raters, if all else stays: no number is enough" in output
-
-
-def test_correlations_may_sum_to_1(command, capsys):
-    words = ["--rater-correlation", 0.3, "--image-correlation", 0.7]
-    assert command("study", "power", "--raters", 20, "--pairs", 8, *words) == 0
-    assert "160 answers" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((40, "--pairs", 8, "--images", 12), "raters, if all else stays: no number is enough"),
+        (
+            (20, "--pairs", 8, "--rater-correlation", 0.3, "--image-correlation", 0.7),
+            "160 answers",
+        ),
+    ],
+)
+def test_power_of_correlated_answers(command, capsys, words, expected):
+    assert command("study", "power", "--raters", *words) == 0
+    assert expected in capsys.readouterr().out
 
 
 def test_export_without_answers_is_exit_1(command, tmp_path, capsys):

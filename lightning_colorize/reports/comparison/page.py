@@ -29,7 +29,7 @@ from lightning_colorize.reports.comparison.tables import (
     seeds_table,
     settings_table,
 )
-from lightning_colorize.reports.kit.charts import Figure, Line, line_figure, style_class
+from lightning_colorize.reports.kit.charts import Figure, line_trace, make_figure, style_class
 from lightning_colorize.reports.kit.html import render
 from lightning_colorize.reports.kit.thumbnails import Tile
 from lightning_colorize.runs.record import RunRecord
@@ -152,7 +152,13 @@ def _curves(systems: Sequence[System], metrics: Sequence[Metric]) -> dict[str, l
                 curves = record.curves
                 xs = curves.epochs if axis == "epoch" else curves.images or []
                 points = zip(xs, curves.metrics.get(metric, ()), strict=False)
-                lines.append(Line(name, index, [(x, y) for x, y in points if y is not None]))
-            if any(line.points for line in lines):
-                axes.setdefault(axis, []).append(line_figure(lines, metric, axis))
+                if known := [(x, y) for x, y in points if y is not None]:
+                    lines.append(line_trace(name, index, known))
+            if lines:
+                # The page's legend explains the colors.
+                xaxis = {"rangemode": "tozero", "title": {"text": axis}}
+                figure = make_figure(
+                    lines, metric, xaxis=xaxis, yaxis={}, height=270, showlegend=False
+                )
+                axes.setdefault(axis, []).append(figure)
     return axes

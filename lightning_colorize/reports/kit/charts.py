@@ -27,14 +27,6 @@ class Figure(NamedTuple):
     label: str
 
 
-class Line(NamedTuple):
-    """One line of a chart through (x, y) points; `color` is an index."""
-
-    name: str
-    color: int
-    points: Sequence[tuple[float, float]]
-
-
 class Interval(NamedTuple):
     """One row of a chart of intervals.
 
@@ -64,12 +56,12 @@ def make_figure(
     data: Sequence[Mapping[str, Any]],
     label: str,
     *,
-    xaxis: Mapping[str, Any],
-    yaxis: Mapping[str, Any],
+    xaxis: dict[str, Any],
+    yaxis: dict[str, Any],
     **layout: Any,
 ) -> Figure:
     """Return a figure in the style of the pages, from Plotly's traces and layout."""
-    axis = {"zeroline": False, "gridcolor": EDGE, "automargin": True}
+    axis: dict[str, Any] = {"zeroline": False, "gridcolor": EDGE, "automargin": True}
     styled = {
         "margin": {"l": 56, "r": 16, "t": 30, "b": 56},
         "hovermode": "closest",
@@ -85,26 +77,20 @@ def make_figure(
     return Figure(to_json_plotly({"data": data, "layout": styled}), label)
 
 
-def line_figure(lines: Sequence[Line], label: str, x: str) -> Figure:
-    """Return a chart of lines; their colors are explained by the page's legend."""
-    data = [
-        {
-            "type": "scatter",
-            "mode": "lines+markers" if len(line.points) == 1 else "lines",
-            "name": line.name,
-            "x": [x for x, _ in line.points],
-            "y": [y for _, y in line.points],
-            "line": {
-                "color": SERIES[line.color % len(SERIES)],
-                "width": 2,
-                "dash": "dash" if line.color >= len(SERIES) else "solid",
-            },
-        }
-        for line in lines
-        if line.points
-    ]
-    xaxis = {"rangemode": "tozero", "title": {"text": x}}
-    return make_figure(data, label, xaxis=xaxis, yaxis={}, height=270, showlegend=False)
+def line_trace(name: str, index: int, points: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """Return the line of a system, by index, through (x, y) points."""
+    return {
+        "type": "scatter",
+        "mode": "lines+markers" if len(points) == 1 else "lines",
+        "name": name,
+        "x": [x for x, _ in points],
+        "y": [y for _, y in points],
+        "line": {
+            "color": SERIES[index % len(SERIES)],
+            "width": 2,
+            "dash": "dash" if index >= len(SERIES) else "solid",
+        },
+    }
 
 
 def interval_figure(rows: Sequence[Interval], label: str) -> Figure:
