@@ -103,20 +103,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     power = action("power", "show how small a preference a study can detect", "study_score")
-    count = number(int, 1, 1_000_000)
-    power.add_argument(
-        "--raters", metavar="N", type=count, required=True, help="raters who pass the checks"
-    )
-    power.add_argument(
-        "--pairs",
-        metavar="N",
-        type=count,
-        required=True,
-        help="pairs of the same two systems that each rater judges",
-    )
-    power.add_argument(
-        "--images", metavar="N", type=count, default=60, help="images of the study (default: 60)"
-    )
+    for name, default, help_ in (
+        ("raters", None, "raters who pass the checks"),
+        ("pairs", None, "pairs of the same two systems that each rater judges"),
+        ("images", 60, "images of the study (default: 60)"),
+    ):
+        count, needed = number(int, 1, 1_000_000), default is None
+        power.add_argument(
+            f"--{name}", metavar="N", type=count, default=default, required=needed, help=help_
+        )
     power.add_argument(
         "--preference",
         metavar="P",

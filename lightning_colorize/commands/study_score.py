@@ -14,12 +14,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from lightning_colorize.reports.perception.answers import Answers
-    from lightning_colorize.reports.perception.bradley_terry import Strength
     from lightning_colorize.reports.perception.score import Rate, Rates
 
 _TITLES = {"real": "taken for the real photograph", "better": "preferred"}
-_STRENGTH = "strength in log-odds (Bradley-Terry)"
-_MOST = 1_000_000  # raters, pairs or images
 
 
 def score(args: argparse.Namespace) -> int:
@@ -31,44 +28,61 @@ def score(args: argparse.Namespace) -> int:
     from lightning_colorize.evaluation import print_plain
     from lightning_colorize.reports.perception.answers import read_answers
     from lightning_colorize.reports.perception.bradley_terry import strengths
-    from lightning_colorize.reports.perception.score import rates_by, score
+    from lightning_colorize.reports.perception.score import rates, rates_by
 
     answers = read_answers(args.files)
     _print_excluded(answers)
-    overall, categories = score(answers, args.seed)
-    strength = strengths(answers.rated, answers.systems, args.seed)
-    console = Console()
+    rated = answers.rated
+    overall = rates(rated, answers.systems, args.seed)
+    categories = rates_by(answers, "category", args.seed)
+    strength = strengths(rated, answers.systems, args.seed)
+    groups = {by: rates_by(answers, by) for by in ("rater", "image")}
+    tables = []
     shown = {"all": overall} | (categories if len(categories) > 1 else {})
     for question, title in _TITLES.items():
-        if overall[question]:
-            columns = {name: _cells(rates[question]) for name, rates in shown.items()}
-            print_plain(console, _table(title, list(overall[question]), columns))
+        if systems := list(overall[question]):
+            columns = {name: _cells(each[question]) for name, each in shown.items()}
+            tables.append(_table(title, systems, columns))
     if strength:
-        column = {name: _strength(each) for name, each in strength.items()}
-        print_plain(console, _table(_STRENGTH, list(column), {"all": column}))
+        column = {
+            name: f"{each.value:+.2f} [{each.low:+.2f}, {each.high:+.2f}]"
+            for name, each in strength.items()
+        }
+        tables.append(_table("strength in log-odds (Bradley-Terry)", list(column), {"all": column}))
     for by in dict.fromkeys(args.by):
-        groups = rates_by(answers, by)
         for question, title in _TITLES.items():
             columns = {
-                system: _cells({name: of[question].get(system) for name, of in groups.items()})
+                system: _cells({name: of[question].get(system) for name, of in groups[by].items()})
                 for system in overall[question]
             }
             if columns:
-                print_plain(console, _table(f"{title}, by {by}", list(groups), columns))
-    people, images = len(answers.counted), len({trial.image for trial in answers.trials})
+                tables.append(_table(f"{title}, by {by}", list(groups[by]), columns))
+    console = Console()
+    for table in tables:
+        print_plain(console, table)
+    people, images = len(answers.counted), len(groups["image"])
     participants = f"{people} participant{'s' * (people != 1)}"
-    print(f"{participants}, {len(answers.trials):,} answers")
+    print(f"{participants}, {len(rated):,} answers")
     if people:
-        each = "; those of one rater or image: over its answers" if args.by else ""
+        each = "; intervals of one rater or image are over its answers" if args.by else ""
         print(f"95 % intervals over {participants} and {images} image{'s' * (images != 1)}{each}")
     if args.json is not None:
-        content = _as_json(answers, overall, categories)
-        content["strengths"] = {name: asdict(each) for name, each in strength.items()}
-        for by in ("rater", "image"):
-            groups = rates_by(answers, by)
-            content[f"{by}s"] = {name: _plain(rates) for name, rates in groups.items()}
+        content = {
+            "page": (answers.counted + answers.inattentive)[0].page,
+            "participants": [person.name for person in answers.counted],
+            "left_out": {
+                person.name: dict(zip(("passed", "of"), person.checks, strict=True))
+                for person in answers.inattentive
+            },
+            "duplicates": [str(file) for file in answers.duplicates],
+            "rates": _plain(overall),
+            "categories": {name: _plain(each) for name, each in categories.items()},
+            "strengths": {name: asdict(each) for name, each in strength.items()},
+        }
+        for by, of in groups.items():
+            content[f"{by}s"] = {name: _plain(each) for name, each in of.items()}
         write_json(args.json, content)
-    return 0 if answers.counted else 1
+    return 0 if people else 1
 
 
 def power(args: argparse.Namespace) -> int:
@@ -82,9 +96,6 @@ def power(args: argparse.Namespace) -> int:
         )
     if not 0.5 < args.preference < 1:
         raise UsageError(f"--preference {args.preference} is not between 0.5 and 1")
-    from bisect import bisect_left
-    from dataclasses import replace
-
     from lightning_colorize.reports.perception import power as formulas
 
     design = formulas.Design(
@@ -101,16 +112,11 @@ def power(args: argparse.Namespace) -> int:
     smallest = formulas.smallest_preference(design.effective)
     limit = "none" if smallest is None else f"{smallest:.1%}"
     print(f"smallest preference detected with a power of 80 %: {limit}")
-    needed = formulas.needed(args.preference)
-    print(f"a power of 80 % for {shown} needs {needed:,.0f} independent answers:")
+    answers = formulas.needed(args.preference)
+    print(f"a power of 80 % for {shown} needs {answers:,.0f} independent answers:")
     for name in ("raters", "pairs", "images"):
-        values = range(1, _MOST + 1)
-        index = bisect_left(
-            values,
-            True,
-            key=lambda n, name=name: replace(design, **{name: n}).effective >= needed,  # type: ignore[misc]
-        )
-        found = f"{values[index]:,}" if index < len(values) else "no number is enough"
+        needed = design.needed(name, answers)
+        found = "no number is enough" if needed is None else f"{needed:,}"
         print(f"  {name}, if all else stays: {found}")
     return 0
 
@@ -118,13 +124,10 @@ def power(args: argparse.Namespace) -> int:
 def _print_excluded(answers: "Answers") -> None:
     for person in answers.inattentive:
         passed, total = person.checks
-        print(
-            printable(
-                f"excluded: {person.name} ({person.file}) passed {passed} of {total} "
-                "attention checks"
-            ),
-            file=sys.stderr,
+        line = (
+            f"excluded: {person.name} ({person.file}) passed {passed} of {total} attention checks"
         )
+        print(printable(line), file=sys.stderr)
     for file in answers.duplicates:
         print(f"duplicate: the participant of {file} is in an earlier file", file=sys.stderr)
 
@@ -149,26 +152,6 @@ def _cells(rates: "Mapping[str, Rate | None]") -> dict[str, str]:
         name: f"{rate.value:.0%} [{rate.low:.0%}, {rate.high:.0%}] of {rate.trials}"
         for name, rate in rates.items()
         if rate is not None
-    }
-
-
-def _strength(strength: "Strength") -> str:
-    return f"{strength.value:+.2f} [{strength.low:+.2f}, {strength.high:+.2f}]"
-
-
-def _as_json(
-    answers: "Answers", overall: "Rates", categories: "Mapping[str, Rates]"
-) -> dict[str, Any]:
-    return {
-        "page": next(iter([*answers.counted, *answers.inattentive])).page,
-        "participants": [person.name for person in answers.counted],
-        "left_out": {
-            person.name: dict(zip(("passed", "of"), person.checks, strict=True))
-            for person in answers.inattentive
-        },
-        "duplicates": [str(file) for file in answers.duplicates],
-        "rates": _plain(overall),
-        "categories": {name: _plain(rates) for name, rates in categories.items()},
     }
 
 

@@ -3,6 +3,7 @@
 import argparse
 import re
 import socket
+from contextlib import closing, suppress
 from pathlib import Path
 
 from lightning_colorize.common.errors import UsageError
@@ -32,8 +33,9 @@ def serve(args: argparse.Namespace) -> int:
         raise UsageError(
             f"the server needs {error.name}: pip install 'lightning-colorize[study]'"
         ) from None
-    store = AnswerStore.serving(args.answers, read_page(args.page), consent, CONSENT)
-    try:
+    with closing(
+        AnswerStore.serving(args.answers, read_page(args.page), consent, CONSENT)
+    ) as store:
         try:
             listener = socket.create_server((args.host, args.port))
         except OSError as error:
@@ -41,18 +43,16 @@ def serve(args: argparse.Namespace) -> int:
         with listener:
             # All raters behind a proxy share its address.
             connections = MAX_OF_ADDRESS if args.url is None else MAX_CONNECTIONS
-            server = StudyServer(listener, args.page, store, args.rate, connections)
+            server = StudyServer(args.page, store, args.rate, connections)
             address = f"http://{args.host}:{listener.getsockname()[1]}"
             tokens = store.invite(args.raters)
             start = (args.url or address).rstrip("/")
             print(f"{len(tokens)} links, one per rater:")
             print(*(f"{start}/t/{token}" for token in tokens), sep="\n")
             print(f"study on {address}, answers in {args.answers} (Ctrl-C stops it)", flush=True)
-            server.serve_forever()
-    except KeyboardInterrupt:
-        print()
-    finally:
-        store.close()
+            with suppress(KeyboardInterrupt):
+                server.run([listener])
+    print()
     return 130
 
 
@@ -61,11 +61,8 @@ def export(args: argparse.Namespace) -> int:
     require_writable(args.folder / "answers.json", "FOLDER")
     from lightning_colorize.reports.perception.store import AnswerStore
 
-    store = AnswerStore(args.answers)
-    try:
+    with closing(AnswerStore(args.answers)) as store:
         documents = list(store.documents())
-    finally:
-        store.close()
     for document in documents:
         name = f"study-{document['page'][:6]}-{document['participant']}.json"
         write_json(args.folder / name, document)

@@ -54,13 +54,14 @@ def _figure(grid: Grid) -> Figure:
             for name, row in grid.baselines.items()
         ),
     ]
-    layout = {
-        "height": 420,
-        "hovermode": "closest",
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-    }
-    label = f"{_Y} against {_X}; low and near a ratio of 1 is better"
-    return make_figure(data, layout, label, x=_X, y=_Y)
+    return make_figure(
+        data,
+        f"{_Y} against {_X}; low and near a ratio of 1 is better",
+        xaxis={"title": {"text": _X}},
+        yaxis={"title": {"text": _Y}},
+        height=420,
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+    )
 
 
 def _trace(

@@ -77,15 +77,15 @@ def write_leaderboard(folder: Path, results: Sequence[ProtocolResult]) -> None:
     """
     protocol = results[0].protocol
     further = {each.network: each for result in results for each in result.pretrained if each.rows}
-    rows: list[tuple[Cell | str, ...]] = []
+    rows = []
     for result in results:
         measured = {each.network: each for each in result.pretrained}
         columns = [measured.get(network) for network in further]
         for row, name in ((SYSTEM, result.system), (KEPT, f"{result.system}, with the true L")):
             if row in result.rows:
-                rows.append((name, *_cells(result.rows[row], row, columns), *_about(result)))
-    foot: list[tuple[Cell | str, ...]] = [
-        (name, *_cells(results[0].rows[name], name, [*further.values()]), *[""] * len(_ABOUT))
+                rows.append(make_row(name, *_cells(result, row, columns), *_about(result)))
+    foot = [
+        make_row(name, *_cells(results[0], name, [*further.values()]), *[""] * len(_ABOUT))
         for name in (GREY, TRUTH)
     ]
     settings = ", ".join(f"{k} {v}" for k, v in protocol.settings.items() if v is not None)
@@ -101,8 +101,8 @@ def write_leaderboard(folder: Path, results: Sequence[ProtocolResult]) -> None:
                 *(Column(each.label, each.title, each.goal) for each in further.values()),
                 *map(Column, _ABOUT),
             ],
-            [make_row(*row) for row in rows],
-            [make_row(*row) for row in foot],
+            rows,
+            foot,
             sortable=True,
         ),
     }
@@ -116,8 +116,8 @@ def write_leaderboard(folder: Path, results: Sequence[ProtocolResult]) -> None:
         f"| {' | '.join(map(_markdown, ['system', *labels, *_ABOUT]))} |",
         f"| --- |{' ---: |' * len(labels)}{' --- |' * len(_ABOUT)}",
     ]
-    for cells in [*rows, *foot]:
-        texts = [cell if isinstance(cell, str) else _text(cell) for cell in cells]
+    for each in (*rows, *foot):
+        texts = (" ".join([cell.text, *(f"({n})" for n in cell.notes)]) for cell in each.cells)
         lines.append(f"| {' | '.join(map(_markdown, texts))} |")
     lines += ["", *(_markdown(f"{each.label}: {each.title}") + "." for each in further.values())]
     write_atomic(folder / MARKDOWN, "\n".join(lines) + "\n")
@@ -139,15 +139,15 @@ def _about(result: ProtocolResult) -> list[str]:
 
 
 def _cells(
-    values: Mapping[str, Value], row: str, further: Sequence[PretrainedResult | None]
+    result: ProtocolResult, row: str, further: Sequence[PretrainedResult | None]
 ) -> list[Cell]:
     """Return the cells of a row: `COLUMNS`, then the metrics of pretrained networks."""
-    cells = [_cell(metric.format, values.get(metric.name)) for metric in COLUMNS]
-    for result in further:
-        value = None if result is None else result.rows.get(row)
+    cells = [_cell(metric.format, result.rows[row].get(metric.name)) for metric in COLUMNS]
+    for network in further:
+        value = None if network is None else network.rows.get(row)
         cells.append(_cell("{:.4g}", value))
-        if result is not None and value is not None and value.infinite is not None:
-            note = f"N {result.images:,}; infinite: {value.infinite:.4g}"
+        if network is not None and value is not None and value.infinite is not None:
+            note = f"N {network.images:,}; infinite: {value.infinite:.4g}"
             cells[-1] = cells[-1]._replace(notes=[note])
     return cells
 
@@ -160,7 +160,3 @@ def _cell(form: str, value: Value | PretrainedValue | None) -> Cell:
         return Cell(shown, value=value.value)
     interval = f"{form.format(value.low)} to {form.format(value.high)}"
     return Cell(shown, [interval], value=value.value)
-
-
-def _text(cell: Cell) -> str:
-    return " ".join([cell.text, *(f"({note})" for note in cell.notes)])

@@ -37,7 +37,8 @@ def read_library() -> dict[str, bytes]:
             )
             (packed,) = Path(folder).glob("*.tgz")
             with tarfile.open(packed) as archive:
-                return {name: _member(archive, f"package/dist/{name}") for name in _FILES}
+                members = {name: archive.extractfile(f"package/dist/{name}") for name in _FILES}
+                return {name: file.read() for name, file in members.items() if file}
         except (
             OSError,
             ValueError,
@@ -51,13 +52,6 @@ def read_library() -> dict[str, bytes]:
                 f"the page needs {_LIBRARY}, which npm did not fetch: {reason}; with npm and "
                 f"network, run `npm install {_LIBRARY}` in this folder"
             ) from None
-
-
-def _member(archive: tarfile.TarFile, name: str) -> bytes:
-    opened = archive.extractfile(name)
-    if opened is None:
-        raise KeyError(name)
-    return opened.read()
 
 
 def write_web_page(folder: Path, library: dict[str, bytes], model: str) -> None:

@@ -28,9 +28,15 @@ def compare(command, tmp_path):
 
 
 @pytest.fixture
-def other_run(finished_run, tmp_path):
-    """A copy of the run, to be changed."""
-    return shutil.copytree(finished_run, tmp_path / "other")
+def changed_run(finished_run, tmp_path):
+    """Copies the run with another configuration."""
+
+    def copy(name, change):
+        file = shutil.copytree(finished_run, tmp_path / name) / "config.yaml"
+        file.write_text(change(file.read_text()))
+        return f"{name}={file.parent}"
+
+    return copy
 
 
 @pytest.fixture
@@ -102,33 +108,31 @@ def test_the_truth_itself_is_perfect(compare, command):
     assert list(numbers["metrics"]) == ["truth itself", "grey"]
 
 
-def test_only_common_images_are_compared(compare, finished_run, colored_elsewhere, capsys):
-    removed = sorted(colored_elsewhere.iterdir())[1]
+def test_only_images_that_all_can_read_are_compared(
+    compare, finished_run, colored_elsewhere, capsys
+):
+    broken, removed, _ = sorted(colored_elsewhere.iterdir())
     removed.unlink()
+    broken.write_bytes(b"no image")
     code, numbers, out = compare(f"net={finished_run}", f"theirs={colored_elsewhere}")
-    assert code == 0
-    assert numbers["images"] == 2
+    assert code == 1
+    assert (numbers["images"], numbers["unreadable"]) == (1, 1)
     assert [name.partition(".")[0] for name in numbers["missing"]["theirs"]] == [
         f"test/{removed.stem}"
     ]
-    for text in (capsys.readouterr().err, (out / "index.html").read_text()):
+    printed = capsys.readouterr().err
+    assert f"left out: test/{broken.stem}" in printed
+    for text in (printed, (out / "index.html").read_text()):
         assert f"theirs has no image for 1 of them (first: test/{removed.stem}" in text
-        assert "2 images are compared" in text
+        assert "1 could not be read" in text
+        assert "1 images are compared" in text
 
 
-def test_unreadable_images_are_left_out(compare, finished_run, colored_elsewhere, capsys):
-    broken = sorted(colored_elsewhere.iterdir())[0]
-    broken.write_bytes(b"no image")
-    code, numbers, _ = compare(f"net={finished_run}", f"theirs={colored_elsewhere}")
-    assert code == 1
-    assert (numbers["images"], numbers["unreadable"]) == (2, 1)
-    assert f"left out: test/{broken.stem}" in capsys.readouterr().err
-
-
-def test_runs_of_several_seeds_are_one_row_with_a_spread(compare, finished_run, other_run):
-    config = other_run / "config.yaml"
-    config.write_text(re.sub("seed_everything: .*", "seed_everything: 1234", config.read_text()))
-    code, numbers, out = compare(f"a={finished_run}", f"b={other_run}")
+def test_configurations_of_runs_are_compared(compare, finished_run, changed_run, capsys):
+    seed = changed_run("b", lambda text: re.sub("(seed_everything:) .*", r"\1 1234", text))
+    loss = changed_run("c", lambda text: text.replace("losses.L1", "losses.MSE"))
+    broken = changed_run("d", lambda text: "[")
+    code, numbers, out = compare(f"a={finished_run}", seed, loss, broken)
     assert code == 0
     (group,) = numbers["seeds"]
     assert group["systems"] == ["a", "b"]
@@ -136,29 +140,12 @@ def test_runs_of_several_seeds_are_one_row_with_a_spread(compare, finished_run, 
     # The same weights under another seed: equal means and no spread.
     psnr = numbers["metrics"]["a"]["psnr"]
     assert group["metrics"]["psnr"] == {"mean": pytest.approx(psnr), "spread": pytest.approx(0)}
-    assert 'id="seeds"' in (out / "index.html").read_text()
-
-
-def test_differences_in_configuration_are_on_the_page(compare, finished_run, other_run):
-    config = other_run / "config.yaml"
-    config.write_text(config.read_text().replace("losses.L1", "losses.MSE"))
-    _, numbers, out = compare(f"a={finished_run}", f"b={other_run}")
+    assert numbers["metrics"]["d"]["psnr"] == psnr
     html = (out / "index.html").read_text()
-    assert numbers["seeds"] == []
-    assert "model.init_args.loss.class_path" in html
-    assert "lightning_colorize.losses.MSE" in html
-
-
-def test_a_broken_configuration_is_a_warning(compare, finished_run, other_run, capsys):
-    (other_run / "config.yaml").write_text("[")
-    code, numbers, out = compare(f"a={finished_run}", f"b={other_run}")
-    assert code == 0
-    assert numbers["metrics"]["b"]["psnr"] == numbers["metrics"]["a"]["psnr"]
-    message = (
-        f"{other_run / 'config.yaml'} is not YAML: the training data and settings of b are unknown"
-    )
-    assert message in capsys.readouterr().err
-    assert "settings of b are unknown" in (out / "index.html").read_text()
+    for shown in ('id="seeds"', "model.init_args.loss.class_path", "lightning_colorize.losses.MSE"):
+        assert shown in html
+    for text in (html, capsys.readouterr().err):
+        assert "d/config.yaml is not YAML: the training data and settings of d are unknown" in text
 
 
 def test_a_system_that_diverged_is_named(compare, finished_run, diverged, capsys):
@@ -187,7 +174,7 @@ def test_training_images_are_reported(compare, finished_run, command, capsys):
 def test_without_true_colors_there_are_no_metrics(
     compare, finished_run, photo_folder, colored_elsewhere, capsys, grey
 ):
-    words = (f"a={finished_run}", f"b={finished_run}", *([] if grey else ["--no-truth"]))
+    words = (f"a={finished_run}", f"b={finished_run}", "--study", *([] if grey else ["--no-truth"]))
     code, numbers, out = compare(*words, data=colored_elsewhere if grey else photo_folder)
     assert code == 0
     assert "metrics" not in numbers
@@ -197,6 +184,9 @@ def test_without_true_colors_there_are_no_metrics(
     assert ', truth"' not in html
     # grey | a | b
     assert Image.open(out / "sheets" / "00000.jpg").width < 4 * 160
+    study = embedded((out / "study.html").read_text(), "study")
+    assert study["questions"] == ["better"]
+    assert study["images"][0]["truth"] is None
 
 
 def test_a_subset_is_the_same_at_every_call(compare, finished_run, command):
@@ -225,63 +215,50 @@ def test_nothing_is_overwritten_unless_asked(compare, finished_run, tmp_path, ca
     assert own.exists()
 
 
-def test_files_of_a_study_do_not_reveal_their_system(compare, finished_run, colored_elsewhere):
+@pytest.fixture
+def study(compare, finished_run, photo_folder, colored_elsewhere, tmp_path):
+    """The folder of a study of three photographs, next to which is a grey one."""
+    photos = shutil.copytree(photo_folder / "test", tmp_path / "photos")
+    Image.open(next(photos.iterdir())).convert("L").convert("RGB").save(photos / "grey.png")
+    shutil.copy(photos / "grey.png", colored_elsewhere)
     words = (f"net={finished_run}", f"theirs={colored_elsewhere}", "--study")
-    code, _, out = compare(*words)
-    assert code == 0
-    html = (out / "study.html").read_text()
-    study = embedded(html, "study")
-    assert study["systems"] == ["net", "theirs"]
-    assert study["questions"] == ["real", "better"]
-    assert len(study["images"]) == 3
+    code, numbers, out = compare(*words, data=photos)
+    assert (code, numbers["images"]) == (0, 4)
+    return out
+
+
+def test_files_of_a_study_do_not_reveal_their_system(study):
+    html = (study / "study.html").read_text()
+    content = embedded(html, "study")
+    assert content["systems"] == ["net", "theirs"]
+    assert content["questions"] == ["real", "better"]
+    assert len(content["images"]) == 3
+    assert "grey.png" not in [image["name"] for image in content["images"]]
     files = []
-    for image in study["images"]:
+    for image in content["images"]:
         shown = [image["truth"], image["broken"], *image["systems"]]
         files += shown
-        images = [Image.open(out / file) for file in shown]
+        images = [Image.open(study / file) for file in shown]
         # Neither name nor format reveals the system.
         assert len({(i.size, i.format, str(i.quantization), str(i.info)) for i in images}) == 1
         assert len(set(shown)) == 4
     assert all(re.fullmatch(r"study/[0-9a-f]{24}\.jpg", file) for file in files)
-    assert sorted(f"study/{p.name}" for p in (out / "study").iterdir()) == sorted(files)
+    assert sorted(f"study/{p.name}" for p in (study / "study").iterdir()) == sorted(files)
     # Their order on disk follows from the contents alone.
     assert sorted(files) != files
-    assert {len(plan) for plan in study["plans"]} == {54}
+    assert {len(plan) for plan in content["plans"]} == {54}
     assert "net" not in html[: html.index('id="study"')]
     assert not requests_another_site(html)
-    assert 'href="study.html"' in (out / "index.html").read_text()
+    assert 'href="study.html"' in (study / "index.html").read_text()
 
 
-def test_a_study_shows_the_true_images(compare, finished_run, photo_folder):
-    _, _, out = compare(f"net={finished_run}", "--study")
-    image = embedded((out / "study.html").read_text(), "study")["images"][0]
-    truth = np.asarray(Image.open(photo_folder / image["name"]).convert("RGB"), dtype=float)
-    shown = np.asarray(Image.open(out / image["truth"]), dtype=float)
-    (colored,) = (np.asarray(Image.open(out / file), dtype=float) for file in image["systems"])
+def test_a_study_shows_the_true_images(study, photo_folder):
+    image = embedded((study / "study.html").read_text(), "study")["images"][0]
+    truth = np.asarray(Image.open(photo_folder / "test" / image["name"]).convert("RGB"), float)
+    shown = np.asarray(Image.open(study / image["truth"]), float)
+    colored = np.asarray(Image.open(study / image["systems"][0]), float)
     assert np.abs(shown - truth).mean() < 6
     assert np.abs(colored - truth).mean() > 12
     # Both have the photograph's own lightness.
     grey = np.array([0.2126, 0.7152, 0.0722])
     assert np.abs(colored @ grey - truth @ grey).mean() < 8
-
-
-def test_a_study_leaves_out_grey_photographs(compare, finished_run, photo_folder, tmp_path):
-    photos = tmp_path / "photos"
-    shutil.copytree(photo_folder / "test", photos)
-    first = sorted(photos.iterdir())[0]
-    Image.open(first).convert("L").convert("RGB").save(photos / "grey.png")
-    _, numbers, out = compare(f"net={finished_run}", "--study", data=photos)
-    assert numbers["images"] == 4
-    names = [
-        image["name"] for image in embedded((out / "study.html").read_text(), "study")["images"]
-    ]
-    assert len(names) == 3
-    assert "grey.png" not in names
-
-
-def test_a_study_without_truth_asks_only_for_preference(compare, finished_run, colored_elsewhere):
-    words = (f"a={finished_run}", f"b={finished_run}", "--study")
-    _, _, out = compare(*words, data=colored_elsewhere)
-    study = embedded((out / "study.html").read_text(), "study")
-    assert study["questions"] == ["better"]
-    assert study["images"][0]["truth"] is None

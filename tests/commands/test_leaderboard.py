@@ -29,89 +29,6 @@ def _result(system, ciede2000=10.0, **protocol):
     }
 
 
-@pytest.fixture
-def write(tmp_path):
-    folder = tmp_path / "results"
-    folder.mkdir()
-
-    def write(**results):
-        for name, result in results.items():
-            (folder / f"{name}.json").write_text(json.dumps(result))
-        return folder
-
-    return write
-
-
-def test_the_best_system_is_first_on_page_and_in_markdown(command, write, tmp_path, capsys):
-    folder = write(a=_result("worse", 11.0), b=_result("better", 9.0))
-    assert command("leaderboard", folder, "--out", tmp_path / "out") == 0
-    lines = (tmp_path / "out/leaderboard.md").read_text().splitlines()
-    rows = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
-    assert rows == ["system", "---", "better", "worse", "grey", TRUTH]
-    assert "9.00 (8.00 to 10.00)" in lines[6]
-    page = (tmp_path / "out/index.html").read_text()
-    assert page.index(">better<") < page.index(">worse<") < page.index(">grey<")
-    assert "better" in capsys.readouterr().out
-
-
-def test_a_name_is_text_everywhere(command, write, tmp_path):
-    folder = write(a=_result("<script>alert(1)</script> | x\n# y"))
-    assert command("leaderboard", folder, "--out", tmp_path / "out") == 0
-    assert "<script>alert" not in (tmp_path / "out/index.html").read_text()
-    lines = (tmp_path / "out/leaderboard.md").read_text().splitlines()
-    (row,) = (line for line in lines if "alert" in line)
-    assert row.startswith(r"| &lt;script>alert(1)&lt;/script> \| x \# y |")
-
-
-@pytest.mark.parametrize(
-    ("other", "reason"),
-    [
-        ({"sha256": "b" * 64}, "other images"),
-        ({"sha256": "b" * 64, "images": 4}, "3 and 4 images"),
-        (
-            {
-                "sha256": "b" * 64,
-                "name": "mine",
-                "settings": {"size": 128, "shape": "crop", "resampling": "bicubic"},
-            },
-            "size 256 and 128",
-        ),
-    ],
-)
-def test_results_of_two_protocols_are_refused_with_the_reason(
-    command, write, tmp_path, other, reason, capsys
-):
-    folder = write(a=_result("one"), b=_result("two", **other))
-    assert command("leaderboard", folder, "--out", tmp_path / "out") == 2
-    assert reason in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_protocol_may_have_two_names(command, write, tmp_path):
-    folder = write(a=_result("one"), b=_result("two", name="mine"))
-    assert command("leaderboard", folder, "--out", tmp_path / "out") == 0
-
-
-def test_what_is_not_calibrated_or_no_result_is_refused(command, write, tmp_path, capsys):
-    wrong = _result("one")
-    wrong["rows"][TRUTH]["psnr"]["value"] = 45.0
-    folder = write(a=wrong)
-    assert command("leaderboard", folder, "--out", tmp_path / "out") == 2
-    assert "a.json is not calibrated: the truth itself" in capsys.readouterr().err
-    folder = write(a={"system": "x"})
-    assert command("leaderboard", folder, "--out", tmp_path / "out") == 2
-    assert "a.json is not a protocol result: sha256" in capsys.readouterr().err
-    without = _result("one")
-    del without["rows"]["grey"]
-    folder = write(a=without)
-    assert command("leaderboard", folder, "--out", tmp_path / "out") == 2
-    assert "rows: grey has no psnr" in capsys.readouterr().err
-    nan = _result("one")
-    nan["rows"][SYSTEM]["psnr"]["value"] = float("nan")
-    folder = write(a=nan)
-    assert command("leaderboard", folder, "--out", tmp_path / "out") == 2
-
-
 def _frechet(value, sha256):
     rows = {SYSTEM: {"value": value, "infinite": value / 2}, TRUTH: {"value": 0.0, "infinite": 0.0}}
     return {
@@ -119,21 +36,95 @@ def _frechet(value, sha256):
         "title": "FID <b>",
         "goal": "min",
         "method": "a line",
-        "sha256": sha256 * 64,
+        "sha256": sha256 and sha256 * 64,
         "images": 3,
         "rows": rows,
     }
 
 
-def test_two_networks_are_two_columns_and_other_results_have_none(command, write, tmp_path):
+@pytest.fixture
+def leaderboard(command, tmp_path):
+    """Calls the command on results; returns exit code, lines of the table and the page."""
+    out, folder = tmp_path / "out", tmp_path / "results"
+    folder.mkdir()
+
+    def call(*results):
+        for name, result in zip("abc", results, strict=False):
+            (folder / f"{name}.json").write_text(json.dumps(result))
+        code = command("leaderboard", folder, "--out", out)
+        if code:
+            assert not out.exists()
+            return code, [], ""
+        lines = (out / "leaderboard.md").read_text().splitlines()
+        return code, lines, (out / "index.html").read_text()
+
+    return call
+
+
+def test_the_best_system_is_first_on_page_and_in_markdown(leaderboard, capsys):
+    code, lines, page = leaderboard(_result("worse", 11.0), _result("better", 9.0, name="mine"))
+    assert code == 0
+    rows = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
+    assert rows == ["system", "---", "better", "worse", "grey", TRUTH]
+    assert "9.00 (8.00 to 10.00)" in lines[6]
+    assert page.index(">better<") < page.index(">worse<") < page.index(">grey<")
+    assert "better" in capsys.readouterr().out
+
+
+def test_a_name_is_text_everywhere(leaderboard):
+    _, lines, page = leaderboard(_result("<script>alert(1)</script> | x\n# y"))
+    assert "<script>alert" not in page
+    (row,) = (line for line in lines if "alert" in line)
+    assert row.startswith(r"| &lt;script>alert(1)&lt;/script> \| x \# y |")
+
+
+SMALLER = {"size": 128, "shape": "crop", "resampling": "bicubic"}
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        ({"sha256": "b" * 64}, "other images"),
+        ({"sha256": "b" * 64, "images": 4}, "3 and 4 images"),
+        ({"sha256": "b" * 64, "name": "mine", "settings": SMALLER}, "size 256 and 128"),
+    ],
+)
+def test_results_of_two_protocols_are_refused_with_the_reason(leaderboard, other, reason, capsys):
+    assert leaderboard(_result("one"), _result("two", **other))[0] == 2
+    assert reason in capsys.readouterr().err
+
+
+def _changed(change):
+    result = _result("one")
+    change(result["rows"])
+    return result
+
+
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [
+        (
+            _changed(lambda rows: rows[TRUTH]["psnr"].update(value=45.0)),
+            "a.json is not calibrated: the truth itself",
+        ),
+        ({"system": "x"}, "a.json is not a protocol result: sha256"),
+        (_changed(lambda rows: rows.pop("grey")), "rows: grey has no psnr"),
+        (_changed(lambda rows: rows[SYSTEM]["psnr"].update(value=float("nan"))), "psnr"),
+        (_result("one") | {"pretrained": [_frechet(1.0, None)]}, "rows need sha256 and images"),
+    ],
+)
+def test_what_is_not_calibrated_or_no_result_is_refused(leaderboard, result, reason, capsys):
+    assert leaderboard(result)[0] == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_two_networks_are_two_columns_and_other_results_have_none(leaderboard):
     lpips = {"name": "lpips_alex", "title": "LPIPS", "goal": "min", "method": "", "reason": "none"}
-    folder = write(
-        a=_result("one", 9.0) | {"pretrained": [_frechet(12.5, "a"), lpips]},
-        b=_result("two", 10.0) | {"pretrained": [_frechet(31.25, "b")]},
-        c=_result("three", 11.0),
+    _, lines, page = leaderboard(
+        _result("one", 9.0) | {"pretrained": [_frechet(12.5, "a"), lpips]},
+        _result("two", 10.0) | {"pretrained": [_frechet(31.25, "b")]},
+        _result("three", 11.0),
     )
-    assert command("leaderboard", folder, "--out", tmp_path / "out") == 0
-    lines = (tmp_path / "out/leaderboard.md").read_text().splitlines()
     table = [[cell.strip() for cell in line.split(" | ")] for line in lines if line[:2] == "| "]
     columns = [table[0].index(f"fid {digit * 8}") for digit in "ab"]
     assert not any("lpips" in cell for cell in table[0])
@@ -142,21 +133,13 @@ def test_two_networks_are_two_columns_and_other_results_have_none(command, write
     assert shown["two"] == ["-", "31.25 (N 3; infinite: 15.62)"]
     assert shown["three"] == ["-", "-"]
     assert shown[TRUTH] == ["0 (N 3; infinite: 0)", "0 (N 3; infinite: 0)"]
-    page = (tmp_path / "out/index.html").read_text()
     assert "fid aaaaaaaa" in page
     assert "FID <b>" not in page
 
 
-def test_rows_without_the_hash_of_a_network_are_refused(command, write, tmp_path, capsys):
-    folder = write(a=_result("one") | {"pretrained": [_frechet(1.0, "a") | {"sha256": None}]})
-    assert command("leaderboard", folder, "--out", tmp_path / "out") == 2
-    assert "rows need sha256 and images" in capsys.readouterr().err
-
-
-def test_nothing_is_overwritten(command, write, tmp_path, capsys):
-    folder = write(a=_result("one"))
+def test_nothing_is_overwritten(command, leaderboard, tmp_path):
+    (tmp_path / "results" / "a.json").write_text(json.dumps(_result("one")))
     (tmp_path / "index.html").write_text("mine")
-    assert command("leaderboard", folder, "--out", tmp_path) == 2
+    assert command("leaderboard", tmp_path / "results", "--out", tmp_path) == 2
     assert (tmp_path / "index.html").read_text() == "mine"
-    assert "--overwrite" in capsys.readouterr().err
     assert command("leaderboard", tmp_path / "gone", "--out", tmp_path / "out") == 2

@@ -91,16 +91,19 @@ def test_power_is_that_of_the_textbook_for_independent_answers(command, capsys):
     assert needs == ["29", "27", "1"]  # raters, pairs, images
 
 
-def test_power_says_where_no_number_is_enough(command, capsys):
-    assert command("study", "power", "--raters", 40, "--pairs", 8, "--images", 12) == 0
-    output = capsys.readouterr().out
-    assert "raters, if all else stays: no number is enough" in output
-
-
-def test_correlations_may_sum_to_1(command, capsys):
-    words = ["--rater-correlation", 0.3, "--image-correlation", 0.7]
-    assert command("study", "power", "--raters", 20, "--pairs", 8, *words) == 0
-    assert "160 answers" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((40, "--pairs", 8, "--images", 12), "raters, if all else stays: no number is enough"),
+        (
+            (20, "--pairs", 8, "--rater-correlation", 0.3, "--image-correlation", 0.7),
+            "160 answers",
+        ),
+    ],
+)
+def test_power_of_correlated_answers(command, capsys, words, expected):
+    assert command("study", "power", "--raters", *words) == 0
+    assert expected in capsys.readouterr().out
 
 
 def test_export_without_answers_is_exit_1(command, tmp_path, capsys):
@@ -124,11 +127,11 @@ def test_a_taken_port_is_one_line(command, tmp_path, capsys):
 
 @pytest.mark.parametrize(("words", "most"), [((), 64), (("--url", "https://example.org"), 128)])
 def test_raters_behind_a_proxy_share_all_connections(command, tmp_path, monkeypatch, words, most):
-    def end(server):
+    def end(server, sockets):
         assert server.config.http.args == (most,)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(StudyServer, "serve_forever", end)
+    monkeypatch.setattr(StudyServer, "run", end)
     write_page(tmp_path / "page", images=2)
     words = ["--answers", tmp_path / "a.sqlite", "--port", 0, *words]
     assert command("study", "serve", tmp_path / "page", *words) == 130

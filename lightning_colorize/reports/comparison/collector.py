@@ -23,7 +23,7 @@ SHEETS = "sheets"
 THUMBNAILS = "thumbnails"
 
 GALLERY = 500
-"""Maximum number of images inside the page; of more, only its other sections have images."""
+"""Maximum number of images for a gallery in the page."""
 
 _TILE = 128  # smallest short side of a sheet's tile, in pixels
 _MAX_COLUMNS, _MAX_WIDTH = 6, 2400

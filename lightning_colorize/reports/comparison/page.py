@@ -28,7 +28,7 @@ from lightning_colorize.reports.comparison.tables import (
     seeds_table,
     settings_table,
 )
-from lightning_colorize.reports.kit.charts import Figure, Line, line_figure, style_class
+from lightning_colorize.reports.kit.charts import Figure, line_trace, make_figure, style_class
 from lightning_colorize.reports.kit.html import render
 from lightning_colorize.reports.kit.thumbnails import Tile
 from lightning_colorize.runs.record import RunRecord
@@ -144,10 +144,15 @@ def _curves(systems: Sequence[System], metrics: Sequence[Metric]) -> dict[str, l
     axes: dict[str, list[Figure]] = {}
     for axis in ("epoch", "images seen"):
         for metric in (f"val/{row.name}" for row in metrics):
-            lines = [
-                Line(name, index, record.curve(metric, over_images=axis != "epoch"))
-                for index, name, record in records
-            ]
-            if any(line.points for line in lines):
-                axes.setdefault(axis, []).append(line_figure(lines, metric, axis))
+            lines = []
+            for index, name, record in records:
+                if known := record.curve(metric, over_images=axis != "epoch"):
+                    lines.append(line_trace(name, index, known))
+            if lines:
+                # The page's legend explains the colors.
+                xaxis = {"rangemode": "tozero", "title": {"text": axis}}
+                figure = make_figure(
+                    lines, metric, xaxis=xaxis, yaxis={}, height=270, showlegend=False
+                )
+                axes.setdefault(axis, []).append(figure)
     return axes

@@ -24,7 +24,7 @@ _IDENTITY = ("run.name", "run.root", "run.loggers.")
 
 
 class SeedGroup(NamedTuple):
-    """Systems that differ only in their seed, by index."""
+    """Systems that differ only in their seed, by index, with the seed of each."""
 
     members: list[int]
     seeds: list[str]
@@ -38,25 +38,19 @@ class Report:
         measured: The measurements of each image.
         metrics: (rows, metrics); None without truth.
         differences: Differences of each row from the first, in every metric; empty without truth.
-        groups: Systems that differ only in their seed; empty without truth.
-        spreads: Mean and standard deviation over the runs of each group, in every metric.
+        seeds: Systems that differ only in their seed, with mean and standard deviation over them
+            in every metric; empty without truth.
     """
 
     measured: Measured
     metrics: np.ndarray | None
     differences: list[list[Difference]]
-    groups: list[SeedGroup]
-    spreads: list[list[tuple[float, float]]]
+    seeds: list[tuple[SeedGroup, list[tuple[float, float]]]]
 
     @property
     def columns(self) -> list[Metric]:
         """The metrics of `spec`, then the models' own."""
         return self.measured.columns
-
-    @property
-    def compared(self) -> int:
-        """Number of systems that are compared with the first; their intervals hold jointly."""
-        return len(self.measured.systems) - 1
 
     @property
     def rows(self) -> dict[str, dict[str, float]]:
@@ -71,6 +65,7 @@ class Report:
         if measured.values is None:
             return numbers
         rows = measured.rows
+        columns = [metric.name for metric in self.columns]
         modes = [failure.name for failure in FAILURES]
         failures = measured.failures if measured.failures is not None else ()
 
@@ -80,11 +75,10 @@ class Report:
 
         return numbers | {
             "metrics": self.rows,
-            "confidence": {"level": CONFIDENCE, "systems_together": self.compared},
+            # The intervals of all systems but the first hold jointly.
+            "confidence": {"level": CONFIDENCE, "systems_together": len(measured.systems) - 1},
             "differences": {
-                name: {
-                    metric.name: asdict(of) for metric, of in zip(self.columns, row, strict=True)
-                }
+                name: dict(zip(columns, map(asdict, row), strict=True))
                 for name, row in zip(rows, self.differences, strict=True)
             },
             "seeds": [
@@ -92,11 +86,11 @@ class Report:
                     "systems": [rows[i] for i in group.members],
                     "seeds": group.seeds,
                     "metrics": {
-                        metric.name: {"mean": mean, "spread": spread}
-                        for metric, (mean, spread) in zip(self.columns, spreads, strict=True)
+                        name: {"mean": mean, "spread": spread}
+                        for name, (mean, spread) in zip(columns, spreads, strict=True)
                     },
                 }
-                for group, spreads in zip(self.groups, self.spreads, strict=True)
+                for group, spreads in self.seeds
             ],
             "failures": {
                 name: by_image(modes, table)
@@ -112,19 +106,15 @@ class Report:
 def build_report(measured: Measured, systems: Sequence[System], seed: int) -> Report:
     """Compute means, intervals and spreads."""
     if measured.values is None:
-        return Report(measured, None, [], [], [])
-    groups = group_seeds(systems)
+        return Report(measured, None, [], [])
     metrics = measured.metrics()
     differences = differences_from_first(measured.values, seed, len(measured.systems))
     for row, values in zip(differences, metrics - metrics[0], strict=True):
         row += [Difference(float(value)) for value in values[len(METRICS) :]]
-    return Report(
-        measured,
-        metrics,
-        differences,
-        groups,
-        [mean_and_spread(metrics[group.members].tolist()) for group in groups],
-    )
+    seeds = [
+        (group, mean_and_spread(metrics[group.members].tolist())) for group in group_seeds(systems)
+    ]
+    return Report(measured, metrics, differences, seeds)
 
 
 def group_seeds(systems: Sequence[System]) -> list[SeedGroup]:

@@ -78,7 +78,7 @@ def seeds_table(report: Report) -> Table | None:
                 for metric, (mean, spread) in zip(report.columns, spreads, strict=True)
             ),
         )
-        for group, spreads in zip(report.groups, report.spreads, strict=True)
+        for group, spreads in report.seeds
     ]
     heads = [Column("runs", text=True), Column("n"), Column("seeds")]
     columns = [*heads, *map(_column, report.columns)]
@@ -100,10 +100,8 @@ def budgets_table(systems: Sequence[System]) -> Table | None:
                 format_count(result.epochs),
                 result.status.replace("_", " "),
             ]
-        elif system.run is not None:
-            cells = [*[UNKNOWN] * 4, "no result"]
         else:
-            cells = [*[UNKNOWN] * 4, "no run folder"]
+            cells = [*[UNKNOWN] * 4, "no result" if system.run else "no run folder"]
         rows.append(make_row(Cell(system.name, style=style_class(index)), *cells))
     names = ("images seen", "training time", "parameters", "epochs", "status")
     return Table("Budgets", [Column("system", text=True), *map(Column, names)], rows)
@@ -118,10 +116,7 @@ def settings_table(
         make_row(
             key,
             *(
-                Cell(
-                    UNKNOWN if value is None else value,
-                    kind="setting" if value == values[0] else "setting changed",
-                )
+                Cell(value or UNKNOWN, kind="setting" + " changed" * (value != values[0]))
                 for value in values
             ),
         )

@@ -27,14 +27,6 @@ class Figure(NamedTuple):
     label: str
 
 
-class Line(NamedTuple):
-    """One line of a chart through (x, y) points; `color` is an index."""
-
-    name: str
-    color: int
-    points: Sequence[tuple[float, float]]
-
-
 class Interval(NamedTuple):
     """One row of a chart of intervals.
 
@@ -62,58 +54,43 @@ def style_class(index: int) -> str:
 
 def make_figure(
     data: Sequence[Mapping[str, Any]],
-    layout: Mapping[str, Any],
     label: str,
     *,
-    x: str = "",
-    y: str = "",
+    xaxis: dict[str, Any],
+    yaxis: dict[str, Any],
+    **layout: Any,
 ) -> Figure:
-    """Return a figure in the style of the pages; `x` and `y` replace the titles of the axes."""
-    styled: dict[str, Any] = {
-        "height": 340,
+    """Return a figure in the style of the pages, from Plotly's traces and layout."""
+    axis: dict[str, Any] = {"zeroline": False, "gridcolor": EDGE, "automargin": True}
+    styled = {
         "margin": {"l": 56, "r": 16, "t": 30, "b": 56},
-        **layout,
-        "title": None,
-        "template": None,
+        "hovermode": "closest",
         "font": {"family": _FONT, "size": 12, "color": INK},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "dragmode": False,
+        "xaxis": axis | xaxis,
+        "yaxis": axis | yaxis,
+        **layout,
     }
-    for name, title in (("xaxis", x), ("yaxis", y)):
-        axis = {"zeroline": False} | styled.get(name, {})
-        styled[name] = {**axis, "gridcolor": EDGE, "automargin": True}
-        if title:
-            styled[name]["title"] = {"text": title}
     # Plotly escapes `</script>` in values.
     return Figure(to_json_plotly({"data": data, "layout": styled}), label)
 
 
-def line_figure(lines: Sequence[Line], label: str, x: str) -> Figure:
-    """Return a chart of lines; their colors are explained by the page's legend."""
-    data = [
-        {
-            "type": "scatter",
-            "mode": "lines+markers" if len(line.points) == 1 else "lines",
-            "name": line.name,
-            "x": [x for x, _ in line.points],
-            "y": [y for _, y in line.points],
-            "line": {
-                "color": SERIES[line.color % len(SERIES)],
-                "width": 2,
-                "dash": "dash" if line.color >= len(SERIES) else "solid",
-            },
-        }
-        for line in lines
-        if line.points
-    ]
-    layout = {
-        "height": 270,
-        "showlegend": False,
-        "hovermode": "closest",
-        "xaxis": {"rangemode": "tozero"},
+def line_trace(name: str, index: int, points: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """Return the line of a system, by index, through (x, y) points."""
+    return {
+        "type": "scatter",
+        "mode": "lines+markers" if len(points) == 1 else "lines",
+        "name": name,
+        "x": [x for x, _ in points],
+        "y": [y for _, y in points],
+        "line": {
+            "color": SERIES[index % len(SERIES)],
+            "width": 2,
+            "dash": "dash" if index >= len(SERIES) else "solid",
+        },
     }
-    return make_figure(data, layout, label, x=x)
 
 
 def interval_figure(rows: Sequence[Interval], label: str) -> Figure:
@@ -145,21 +122,20 @@ def interval_figure(rows: Sequence[Interval], label: str) -> Figure:
                 "width": 0,
             }
         data.append(trace)
-    layout = {
-        "height": 50 + 26 * len(rows),
-        "margin": {"l": 56, "r": 16, "t": 12, "b": 30},
-        "showlegend": False,
-        "hovermode": "closest",
-        "xaxis": {"zeroline": True, "zerolinecolor": MUTED, "nticks": 5, "rangemode": "tozero"},
-        "yaxis": {
-            "tickmode": "array",
+    return make_figure(
+        data,
+        label,
+        xaxis={"zeroline": True, "zerolinecolor": MUTED, "nticks": 5, "rangemode": "tozero"},
+        yaxis={
             "tickvals": list(range(len(rows))),
             "ticktext": [shorten(row.name) for row in rows],
             "range": [len(rows) - 0.5, -0.5],
             "showgrid": False,
         },
-    }
-    return make_figure(data, layout, label)
+        height=50 + 26 * len(rows),
+        margin={"l": 56, "r": 16, "t": 12, "b": 30},
+        showlegend=False,
+    )
 
 
 def shorten(name: str) -> str:

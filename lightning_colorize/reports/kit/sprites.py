@@ -8,7 +8,7 @@ from PIL import Image
 
 SIDE = 112  # of a cell, in pixels
 _PIXELS = 2**18
-"""Most pixels of a file: a browser decodes all of it to show one image."""
+"""Maximum pixels of a file: a browser decodes all of it to show one image."""
 
 _BACKGROUND = (128, 128, 128)
 

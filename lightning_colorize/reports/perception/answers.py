@@ -45,6 +45,10 @@ class Trial(BaseModel):
         return self.left if self.answer == "left" else self.right
 
 
+Rated = tuple[str, Trial]
+"""A participant and one of the participant's trials."""
+
+
 class Participant(BaseModel):
     """One person's answers.
 
@@ -85,14 +89,9 @@ class Answers:
     systems: list[str]
 
     @property
-    def rated(self) -> list[tuple[str, Trial]]:
-        """All trials that count, without attention checks, each with its participant."""
+    def rated(self) -> list[Rated]:
+        """All trials that count, without attention checks."""
         return [(p.name, trial) for p in self.counted for trial in p.trials if not trial.check]
-
-    @property
-    def trials(self) -> list[Trial]:
-        """The same trials, without participants."""
-        return [trial for _, trial in self.rated]
 
 
 def read_answers(files: Sequence[Path]) -> Answers:
@@ -131,12 +130,10 @@ def _read(file: Path) -> Participant:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise UsageError(f"{file} is not JSON ({error})") from None
-    match data:
-        case {"format": str(name), "version": version} if name == FORMAT:
-            if version != VERSION:
-                raise UsageError(f"{file} has version {version} of the study, not {VERSION}")
-        case _:
-            raise UsageError(f"{file} does not contain answers of a study page")
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise UsageError(f"{file} does not contain answers of a study page")
+    if data.get("version") != VERSION:
+        raise UsageError(f"{file} has version {data.get('version')} of the study, not {VERSION}")
     try:
         person = Participant.model_validate(data | {"file": file})
     except ValidationError:

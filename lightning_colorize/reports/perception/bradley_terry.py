@@ -8,8 +8,8 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from lightning_colorize.metrics.spec import TAILS
+from lightning_colorize.reports.perception.answers import Rated
 from lightning_colorize.reports.perception.resampling import resampled_sums
-from lightning_colorize.reports.perception.score import Rated
 
 PRIOR = 0.5
 """Wins, and losses, of each system against an opponent of strength 0 that every fit adds."""
@@ -80,8 +80,7 @@ def strengths(rated: Sequence[Rated], systems: Sequence[str], seed: int = 0) -> 
         cells[row, names.index(trial.chosen) * count + names.index(other)] = 1
     wins = cells.sum(axis=0).reshape(count, count)
     values = fit(wins)
-    raters, images = [rater for rater, _ in pairs], [trial.image for _, trial in pairs]
-    resampled = fit(resampled_sums(raters, images, cells, seed).reshape(-1, count, count))
+    resampled = fit(resampled_sums(pairs, cells, seed).reshape(-1, count, count))
     low, high = np.quantile(resampled, TAILS, axis=0)
     center = np.eye(count) - 1 / count
     covariance = center @ np.linalg.inv(_derivatives(values, wins)[1]) @ center

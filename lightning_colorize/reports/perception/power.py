@@ -1,7 +1,8 @@
 """How many raters, pairs and images a study needs."""
 
 import math
-from dataclasses import dataclass
+from bisect import bisect_left
+from typing import Literal, NamedTuple
 
 from scipy.optimize import brentq
 
@@ -11,10 +12,10 @@ ALPHA = 0.05
 """Level of the two-sided test against 50 %."""
 
 _NULL_SPREAD = 0.5
+_MOST = 1_000_000  # raters, pairs or images
 
 
-@dataclass(frozen=True)
-class Design:
+class Design(NamedTuple):
     """A study in which each rater judges the same number of pairs of two systems.
 
     Attributes:
@@ -46,6 +47,15 @@ class Design:
     def effective(self) -> float:
         """Effective sample size: the equivalent number of independent answers."""
         return self.raters * self.pairs / self.effect
+
+    def needed(self, name: Literal["raters", "pairs", "images"], answers: float) -> int | None:
+        """Return the smallest value of a field that gives so many independent answers.
+
+        The other fields stay. None if no number up to a million is enough.
+        """
+        values = range(1, _MOST + 1)
+        index = bisect_left(values, answers, key=lambda n: self._replace(**{name: n}).effective)
+        return values[index] if index < _MOST else None
 
 
 def power(answers: float, preference: float) -> float:

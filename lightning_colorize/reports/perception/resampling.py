@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lightning_colorize.reports.perception.answers import Rated
+
 _RESAMPLES = 2000
 
 
-def resampled_sums(
-    raters: Sequence[str], images: Sequence[str], values: np.ndarray, seed: int
-) -> np.ndarray:
+def resampled_sums(rated: Sequence[Rated], values: np.ndarray, seed: int) -> np.ndarray:
     """Return sums over the answers of bootstrap samples.
 
     Raters and images are drawn with replacement, independently of each other; an answer counts as
@@ -17,8 +17,7 @@ def resampled_sums(
     rater or image is in every sample once. The order of the answers does not matter.
 
     Args:
-        raters: The rater of each answer.
-        images: The image of each answer.
+        rated: The answers.
         values: (answers, quantities), the terms of the sums.
         seed: Seed of the draws.
 
@@ -26,8 +25,8 @@ def resampled_sums(
         (samples, quantities).
     """
     rng = np.random.default_rng(seed)
-    row, of_rater = _draw(raters, rng)
-    column, of_image = _draw(images, rng)
+    row, of_rater = _draw([rater for rater, _ in rated], rng)
+    column, of_image = _draw([trial.image for _, trial in rated], rng)
     sums = []
     for quantity in values.T:
         cells = np.zeros((of_rater.shape[1], of_image.shape[1]))

@@ -10,7 +10,6 @@ from functools import partial
 from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
-from socket import socket
 from typing import Annotated, Any, Literal
 
 import uvicorn
@@ -132,7 +131,6 @@ class StudyServer(uvicorn.Server):
     """Serves `/t/TOKEN`, the page of a rater, and its images; nothing else.
 
     Args:
-        listener: The socket to accept connections from.
         folder: The folder of the page.
         store: Its answers.
         rate: Requests per second that one address may send on average.
@@ -140,14 +138,8 @@ class StudyServer(uvicorn.Server):
     """
 
     def __init__(
-        self,
-        listener: socket,
-        folder: Path,
-        store: AnswerStore,
-        rate: float,
-        connections: int = MAX_OF_ADDRESS,
+        self, folder: Path, store: AnswerStore, rate: float, connections: int = MAX_OF_ADDRESS
     ) -> None:
-        self.listener = listener
         self.store = store
         self.images = {name: folder / name for name in store.page.files}
         self.of_address = RateLimit(rate, rate * _SECONDS_AT_ONCE)
@@ -180,10 +172,6 @@ class StudyServer(uvicorn.Server):
                 timeout_graceful_shutdown=1,
             )
         )
-
-    def serve_forever(self) -> None:
-        """Serve until a signal."""
-        self.run([self.listener])
 
     async def _guard(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         """Refuse a request, or complete the headers of its reply."""

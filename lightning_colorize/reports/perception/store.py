@@ -1,10 +1,9 @@
 """The SQLite file of a served study: raters with secret links, and their answers."""
 
-import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -120,8 +119,7 @@ class AnswerStore:
 
     def _replace_consent(self, text: str) -> None:
         with self._transaction() as connection:
-            query = "SELECT count(*) FROM raters WHERE agreed IS NOT NULL"
-            (agreed,) = connection.execute(query).fetchone()
+            (agreed,) = connection.execute("SELECT count(agreed) FROM raters").fetchone()
             if agreed:
                 raise UsageError(
                     f"{agreed} raters agreed to another consent text; give another file to "
@@ -217,44 +215,36 @@ class AnswerStore:
     def _trial(self, plan: int, index: int, answer: str, milliseconds: int) -> dict[str, Any]:
         trial = self.page.plans[plan][index]
         image = self.page.images[trial.image]
-        sides = {side: self.page.colored_by(getattr(trial, side)) for side in ("left", "right")}
         given = {
             "question": trial.question,
             "check": trial.check,
             "image": image.name,
             "category": image.category,
-            **sides,
+            "left": self.page.colored_by(trial.left),
+            "right": self.page.colored_by(trial.right),
             "answer": answer,
             "milliseconds": milliseconds,
         }
-        return given | ({"passed": sides[answer] != "broken"} if trial.check else {})
+        return given | ({"passed": given[answer] != "broken"} if trial.check else {})
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Hold the file's write lock from the first query, so that what was read stays true."""
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            finally:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+        with self._lock, self._connection as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
 
 
 def _create(path: Path, page: StudyPage, consent: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-        connection = sqlite3.connect(path, isolation_level=None)
-        try:
+        path.touch(0o600)
+        with closing(sqlite3.connect(path)) as connection:
             # One transaction: a killed process leaves all tables or none.
             connection.executescript(f"BEGIN IMMEDIATE; {_TABLES}")
             row = (page.model_dump_json(), consent)
             connection.execute("INSERT INTO study VALUES (?, ?)", row)
-            connection.execute("COMMIT")
-        finally:
-            connection.close()
+            connection.commit()
     except (OSError, sqlite3.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"--answers {path} cannot be written: {reason}") from None

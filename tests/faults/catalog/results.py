@@ -315,7 +315,10 @@ SWEEPS_AND_REPORTS: Rows = {
             swap("of_rater @ cells", "np.ones_like(of_rater) @ cells"),
         ),
     },
-    "reports/comparison/test_page.py::test_names_are_escaped": {
+    (
+        "reports/comparison/test_page.py::"
+        "test_the_page_requests_nothing_escapes_names_and_describes_images"
+    ): {
         "names-become-markup": ("reports.kit.html:", swap("True", "False")),
     },
     "sweeps/test_study.py::test_invalid_storages": {

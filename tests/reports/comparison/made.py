@@ -18,18 +18,27 @@ SYSTEMS = ["first", "second & <b>"]
 CATEGORIES = ["birds", "cats", "dogs", "people"]
 
 
+def make_measured(systems, names, baselines=(), *, truth=True):
+    """Return random numbers of images; some failures are not finite."""
+    random = np.random.default_rng(0)
+    count = len(names)
+    measured = Measured(systems, [*baselines], names, disagreement=random.random(count))
+    if truth:
+        rows = len(systems) + len(baselines)
+        measured.samples = random.uniform(1, 30, size=(rows, 1, len(COLUMNS), count))
+        limits = np.array([[failure.threshold] for failure in FAILURES])
+        shape = (len(systems), len(FAILURES), count)
+        measured.failures = limits * random.uniform(0, 1.1, size=shape)
+        measured.failures[:, 0, ::7] = np.nan
+    return measured
+
+
 def write_made_errors(folder, count, *, truth=True):
     """Write the error page of so many images; return its path and the numbers."""
-    random = np.random.default_rng(0)
     names = [f"{CATEGORIES[i % 4]}/{i:05d}.jpg" for i in range(count)]
-    measured = Measured(SYSTEMS, [], names, disagreement=random.random(count))
+    measured = make_measured(SYSTEMS, names, truth=truth)
     if truth:
-        values = random.uniform(1, 30, size=(2, len(COLUMNS), count))
-        values[1, :, 3] = np.nan
-        measured.samples = values[:, None]
-        limits = np.array([[failure.threshold] for failure in FAILURES])
-        measured.failures = limits * random.uniform(0, 1.1, size=(2, len(FAILURES), count))
-        measured.failures[:, 0, ::7] = np.nan
+        measured.samples[1, ..., 3] = np.nan
     sprites = Sprites(folder / THUMBNAILS, 3)
     (folder / SHEETS).mkdir()
     noise = [Image.effect_noise((96 + 8 * i, 128), 90).convert("RGB") for i in range(4)]
@@ -44,5 +53,5 @@ def write_made_errors(folder, count, *, truth=True):
     sprites.close()
     systems = [SimpleNamespace(name=name, path=Path("runs"), kind="best.ckpt") for name in SYSTEMS]
     plan = SimpleNamespace(out=folder, systems=systems, data=Path("images"), size=64, truth=truth)
-    write_errors(plan, Report(measured, None, [], [], []), images)
+    write_errors(plan, Report(measured, None, [], []), images)
     return folder / ERRORS, measured

@@ -9,8 +9,6 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2.functional import to_pil_image
 
-from lightning_colorize.evaluation.failures import FAILURES
-from lightning_colorize.evaluation.measured import Measured
 from lightning_colorize.evaluation.statistics import Difference
 from lightning_colorize.metrics.spec import COLUMNS, NAMES, metric_goal
 from lightning_colorize.reports.comparison.collector import (
@@ -23,6 +21,7 @@ from lightning_colorize.reports.comparison.plan import Plan, default_size
 from lightning_colorize.reports.comparison.report import build_report
 from lightning_colorize.reports.comparison.tables import differences_table
 from lightning_colorize.reports.kit.thumbnails import thumbnail
+from tests.reports.comparison.made import make_measured
 from tests.reports.html import content, requests_another_site, section
 
 MEGABYTE = 2**20
@@ -39,7 +38,7 @@ def _image(seed, size=128):
 
 
 class _Images:
-    """A set of images, and a system that colors each by another seed."""
+    """Images of random colors."""
 
     def __init__(self, names, size):
         self.names, self.size = names, size
@@ -54,68 +53,55 @@ class _Images:
         return _image(100 * index, self.size)
 
 
-def _systems(count, size=32, run=None):
-    def system(index):
-        return SimpleNamespace(
-            name=f"system {index}",
-            path=Path(f"runs/{index}"),
-            kind="best.ckpt",
-            run=run,
-            color_whole=lambda name, rgb, _: _image(100 * int(name.split("/")[1][0]) + index, size),
-        )
-
-    return [system(index) for index in range(count)]
+def _system(index, size):
+    """A system that colors each image by another seed; the first one finds the truth."""
+    return SimpleNamespace(
+        name=f"system {index}",
+        path=Path(f"runs/{index}"),
+        kind="best.ckpt",
+        run=None,
+        color_whole=lambda name, rgb, _: _image(100 * int(name[5:-7]) + index, size),
+    )
 
 
-def _page(folder, systems, images, size=32, *, truth=True, undefined=None):
-    random = np.random.default_rng(0)
+def _page(folder, count, images, size=32, *, truth=True, undefined=None):
+    """Write a comparison of so many systems; return its numbers, images and HTML."""
+    systems = [_system(index, size) for index in range(count)]
     names = [f"{'cats' if i % 2 else 'dogs'}/{i}<b>.jpg" for i in range(images)]
-    measured = Measured([s.name for s in systems], ["grey"] if truth else [], names)
-    measured.disagreement = random.random(images)
-    if truth:
-        shape = (len(systems) + 1, len(COLUMNS), images)
-        measured.samples = random.uniform(5, 25, size=shape)[:, None]
-        measured.failures = random.uniform(0, 8, size=(len(systems), len(FAILURES), images))
-        if undefined is not None:
-            measured.samples[undefined] = np.nan
-    found = SimpleNamespace(
-        images=_Images(names, size), split="test", group=lambda name: name.partition("/")[0]
+    measured = make_measured(
+        [s.name for s in systems], names, ["grey"] if truth else [], truth=truth
     )
+    if undefined is not None:
+        measured.samples[undefined] = np.nan
+    found = SimpleNamespace(images=_Images(names, size), split="test")
     plan = Plan(
-        systems,
-        found,
-        {},
-        {},
-        Path("photos"),
-        folder,
-        size,
-        4,
-        0,
-        torch.device("cpu"),
-        truth,
-        False,
-    )
+        systems, found, missing={}, trained_on={}, data=Path("photos"), out=folder, size=size,
+        batch_size=4, seed=0, device=torch.device("cpu"), truth=truth, study=False,
+    )  # fmt: skip
     collector = ImageCollector(plan)
     for i, name in enumerate(names):
-        values = torch.as_tensor(measured.values[: len(systems), :, i]) if truth else None
-        collector.add(name, values)
+        collector.add(name, torch.as_tensor(measured.values[:count, :, i]) if truth else None)
         collector.images[-1].disagreement = measured.disagreement[i]
     collector.close()
     report = build_report(measured, systems, seed=0)
     settings = {"data.size": ["64", None]}
-    return (
-        report,
-        collector.images,
-        render_page(plan, report, collector.images, ["take care"], settings),
-    )
+    html = render_page(plan, report, collector.images, ["take care"], settings)
+    return report, collector.images, html
 
 
-def test_the_page_has_the_metrics_and_their_intervals(tmp_path):
-    report, _, html = _page(tmp_path, _systems(2), 6)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The folder, numbers, images and HTML of two systems on 20 images."""
+    folder = tmp_path_factory.mktemp("page")
+    return folder, *_page(folder, 2, 20)
+
+
+def test_the_page_has_the_metrics_and_their_intervals(made):
+    _, report, _, html = made
     text = content(html)
     assert "<h1>system 0 against system 1</h1>" in text
     assert "take care" in text
-    assert "6 test images of <code>photos" in text
+    assert "20 test images of <code>photos" in text
     for row in ("system 0", "system 1"):
         assert f"{report.rows[row]['psnr']:.2f}" in text
     psnr = report.differences[1][0]
@@ -129,8 +115,8 @@ def _cells(report):
     return [row.cells[1:] for row in differences_table(report).rows]
 
 
-def test_verdicts_follow_the_goal_of_the_metric(tmp_path):
-    report, _, _ = _page(tmp_path, _systems(2), 6)
+def test_verdicts_follow_the_goal_of_the_metric(made):
+    report = made[1]
     less = Difference(-1.0, -1.5, -0.5)
     rows = [[less] * len(NAMES)] * len(report.differences)
     cells = _cells(replace(report, differences=rows))[1]
@@ -139,7 +125,7 @@ def test_verdicts_follow_the_goal_of_the_metric(tmp_path):
 
 
 def test_a_diverged_system_is_never_best(tmp_path):
-    report, _, html = _page(tmp_path, _systems(3), 6, undefined=1)
+    report, _, html = _page(tmp_path, 3, 6, undefined=1)
     cells = _cells(report)
     assert not any(cell.kind for cell in cells[1])
     for column, metric in enumerate(NAMES):
@@ -151,8 +137,10 @@ def test_a_diverged_system_is_never_best(tmp_path):
     assert "Best and worst" in html
 
 
-def test_the_page_requests_nothing_and_every_image_has_alt_text(tmp_path):
-    _, images, html = _page(tmp_path, _systems(2), 6)
+def test_the_page_requests_nothing_escapes_names_and_describes_images(made):
+    folder, _, images, html = made
+    assert "0<b>.jpg" not in html
+    assert "0&lt;b&gt;.jpg" in html
     text = content(html)
     assert not requests_another_site(text)
     assert "default-src 'none'" in text
@@ -160,20 +148,14 @@ def test_the_page_requests_nothing_and_every_image_has_alt_text(tmp_path):
     assert all(re.search(r'alt="[^"]+"', image) for image in re.findall("<img src=[^>]*>", markup))
     links = set(re.findall(r'(?:href|src)="([^"]*)"', markup)) - {"data:", "data:,"}
     sheets = {image.sheet for image in images}
-    assert all((tmp_path / sheet).is_file() for sheet in sheets)
+    assert all((folder / sheet).is_file() for sheet in sheets)
     assert links >= sheets
     links = {link for link in links if not link.startswith("errors.html")}
     assert links - sheets <= {f"#{name}" for name in re.findall(' id="([^"]+)"', markup)}
 
 
-def test_names_are_escaped(tmp_path):
-    _, _, html = _page(tmp_path, _systems(1), 2)
-    assert "0<b>.jpg" not in html
-    assert "0&lt;b&gt;.jpg" in html
-
-
-def test_the_largest_differences_and_the_best_and_worst_come_first(tmp_path):
-    report, images, html = _page(tmp_path, _systems(2), 20)
+def test_the_largest_differences_and_the_best_and_worst_come_first(made):
+    _, report, images, html = made
     order = sorted(range(20), key=lambda i: -report.measured.disagreement[i])
     differ = section(html, "differ")
     assert re.findall(r'<h3><a class="sheet" href="([^"]+)', differ) == [
@@ -191,7 +173,7 @@ def test_ten_systems_and_five_hundred_images_fit_into_25_megabytes(tmp_path):
     pixels = thumbnail_pixels(500 * 12)
     assert pixels >= 64**2
     tiles = [len(thumbnail(to_pil_image(_image(seed)), pixels).src) for seed in range(40)]
-    _, _, html = _page(tmp_path, _systems(10), 9, size=48)
+    _, _, html = _page(tmp_path, 10, 9, size=48)
     text = content(html)
     plotly = len(html) - len(re.sub(r"<script>.{1000000,}?</script>", "", html, flags=re.DOTALL))
     repeated = 8 * 12 + 10 * 2 * 4 * 2  # thumbnails in the sections before the gallery
@@ -201,8 +183,7 @@ def test_ten_systems_and_five_hundred_images_fit_into_25_megabytes(tmp_path):
     assert total < 25 * MEGABYTE
 
 
-@pytest.mark.parametrize("count", [3, 12])
-@pytest.mark.parametrize("size", [(64, 64), (96, 64), (600, 200)])
+@pytest.mark.parametrize(("count", "size"), [(3, (64, 64)), (12, (96, 64)), (12, (600, 200))])
 def test_a_sheet_shows_all_images_whole_and_in_order(count, size):
     colors = [(20 * i, 255 - 20 * i, 128) for i in range(count)]
     images = [Image.new("RGB", size, color) for color in colors]
@@ -234,7 +215,7 @@ def test_labels_of_a_sheet_are_in_the_order_of_its_images(tmp_path, monkeypatch,
         "lightning_colorize.reports.comparison.collector.draw_sheet",
         lambda images, labels, title: drawn.append((images, labels)) or Image.new("RGB", (9, 9)),
     )
-    report, _, _ = _page(tmp_path, _systems(2), 1, truth=truth)
+    report, _, _ = _page(tmp_path, 2, 1, truth=truth)
     ((images, labels),) = drawn
     assert [name for name, _ in labels] == ["grey", "system 0", "system 1", "truth"][: 3 + truth]
     # The first system colors images of seed 0 as the truth: its image is the true one.
@@ -250,7 +231,7 @@ def test_a_page_of_many_images_keeps_thumbnails_of_few(tmp_path, monkeypatch):
     module = "lightning_colorize.reports.comparison"
     for name in ("collector", "page"):
         monkeypatch.setattr(f"{module}.{name}.GALLERY", 9)
-    _, many, html = _page(tmp_path, _systems(2), 30)
+    _, many, html = _page(tmp_path, 2, 30)
     shown = [image for image in many if "strip" in vars(image)]
     # Eight of the largest differences; four best and four worst of two systems.
     assert 8 <= len(shown) <= 24

@@ -4,18 +4,16 @@ import pytest
 
 from lightning_colorize.reports.kit.charts import (
     Interval,
-    Line,
     interval_figure,
-    line_figure,
+    line_trace,
+    make_figure,
     shorten,
 )
 
 
 def test_lines_have_their_points_and_colors():
-    lines = [Line("<a>", 11, [(1, 20.0), (2, 30.0)]), Line("b", 0, []), Line("c", 1, [(1, 5.0)])]
-    figure = line_figure(lines, "val/psnr", "epoch")
-    first, second = json.loads(figure.json)["data"]
-    assert "<a>" not in figure.json
+    first, second = line_trace("<a>", 11, [(1, 20.0), (2, 30.0)]), line_trace("c", 1, [(1, 5.0)])
+    assert "<a>" not in make_figure([first], "val/psnr", xaxis={}, yaxis={}).json
     assert (first["x"], first["y"]) == ([1, 2], [20.0, 30.0])
     assert first["line"]["color"] == second["line"]["color"]
     assert (first["line"]["dash"], second["line"]["dash"]) == ("dash", "solid")

@@ -12,6 +12,8 @@ from tests.reports.perception.simulated import serving, write_page
 
 pytestmark = pytest.mark.browser
 
+READY = "shownAt !== null && performance.now() - shownAt > MIN_DELAY"
+
 
 @pytest.fixture
 def pages(command, finished_run, photo_folder, tmp_path):
@@ -28,42 +30,60 @@ def pages(command, finished_run, photo_folder, tmp_path):
     return out
 
 
+@pytest.fixture
+def study_page(tmp_path):
+    """A folder with a study page of made images."""
+    write_page(tmp_path / "page")
+    return tmp_path / "page"
+
+
 def _part(page, name):
     return page.locator(f"[data-part={name}]")
 
 
-def _shown(page, study):
-    """Return the systems shown on the left and on the right."""
-    systems_of = {}
-    for image in study["images"]:
-        systems_of |= dict(zip(image["systems"], study["systems"], strict=True))
-        systems_of |= {image[name]: name for name in ("truth", "broken")}
-    files = [_part(page, side).locator("img").get_attribute("src") for side in ("left", "right")]
-    return [systems_of[file] for file in files]
+def _wait(page, condition):
+    """Wait for a condition; the policy of a served page refuses Playwright's own way."""
+    for _ in range(500):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError(condition)
 
 
-def _answer_all(page, study, press, until=None):
-    """Answer like a participant who recognizes the truth and otherwise prefers `theirs`."""
-    rank = ["truth", "theirs", "cnn", "gan", "broken"]
-    while not _part(page, "save").is_visible() and until != 0:
+def _begin(page):
+    """Show the first pair."""
+    _part(page, "begin").click()
+    _part(page, "go").click()
+
+
+def _systems_of(study, prefix=""):
+    """Return who colored each file of a study."""
+    return {
+        prefix + file: name
+        for image in study["images"]
+        for file, name in zip(
+            [image["truth"], image["broken"], *image["systems"]],
+            ["truth", "broken", *study["systems"]],
+            strict=True,
+        )
+    }
+
+
+def _shown(page):
+    return [_part(page, side).locator("img").get_attribute("src") for side in ("left", "right")]
+
+
+def _answer(page, count, press, choose):
+    """Answer pairs; `choose` returns a side for the left and the right file."""
+    for _ in range(count):
+        _wait(page, f"{READY} || part('go').offsetParent !== null")
         if _part(page, "go").is_visible():
             _part(page, "go").click()
-        page.wait_for_function(
-            "(document.querySelector('[data-screen=end]').hidden === false)"
-            " || (document.querySelector('[data-screen=block]').hidden === false)"
-            " || shownAt !== null && performance.now() - shownAt > MIN_DELAY"
-        )
-        if not _part(page, "pair").is_visible():
-            continue
-        left, right = _shown(page, study)
-        count = _part(page, "count").inner_text()
-        press(page, "left" if rank.index(left) < rank.index(right) else "right")
-        page.wait_for_function(
-            "before => document.querySelector('[data-part=count]').textContent !== before"
-            " || document.querySelector('[data-screen=trial]').hidden",
-            arg=count,
-        )
-        until = None if until is None else until - 1
+            _wait(page, READY)
+        before = page.evaluate("done()")
+        press(page, choose(*_shown(page)))
+        hidden = "document.querySelector('[data-screen=trial]').hidden"
+        _wait(page, f"done() > {before} && (shownAt !== null || {hidden})")
 
 
 def _tap(page, side):
@@ -74,27 +94,44 @@ def _key(page, side):
     page.keyboard.press(f"Arrow{side.title()}")
 
 
-@pytest.mark.parametrize(("device", "press"), [(PHONE, _tap), (DESK, _key)])
-def test_participant_answers_and_is_scored(command, visit, pages, tmp_path, capsys, device, press):
-    page = visit(pages / "study.html", **device)
+def _fits(page, device):
+    """Return whether a pair is as wide and high as the screen at most."""
+    right, bottom = device["viewport"].values()
+    box = _part(page, "right").bounding_box()
+    whole = page.evaluate("document.documentElement.scrollWidth")
+    return max(whole, box["x"] + box["width"]) <= right and box["y"] + box["height"] <= bottom
+
+
+def test_participant_answers_and_is_scored(command, visit, pages, tmp_path, capsys):
+    page = visit(pages / "study.html", **PHONE)
     study = json.loads(page.locator("#study").text_content())
+    # Somebody who recognizes the truth and otherwise prefers `theirs`.
+    rank = ["truth", "theirs", "cnn", "gan", "broken"]
+    place = {file: rank.index(name) for file, name in _systems_of(study).items()}
+
+    def choose(left, right):
+        return "left" if place[left] < place[right] else "right"
+
     assert "54 pairs" in page.locator("main").inner_text()
     _part(page, "begin").click()
-    _answer_all(page, study, press, until=10)
+    _answer(page, 10, _tap, choose)
     assert _part(page, "count").inner_text() == "11 of 54"
-    assert page.evaluate("document.documentElement.scrollWidth") <= device["viewport"]["width"]
-    box = _part(page, "right").bounding_box()
-    assert box["x"] + box["width"] <= device["viewport"]["width"]
-    assert box["y"] + box["height"] <= device["viewport"]["height"]
+    assert _fits(page, PHONE)
+    sizes = page.locator(".pair img").evaluate_all(
+        "all => all.map((image) => Math.min(image.clientWidth / image.naturalWidth,"
+        " image.clientHeight / image.naturalHeight)"
+        " * Math.max(image.naturalWidth, image.naturalHeight))"
+    )
+    assert min(sizes) > 0.55 * PHONE["viewport"]["width"]
 
     # Answers outlive a reload, and the same pairs follow.
-    pair = _shown(page, study)
+    pair = _shown(page)
     page.reload()
     assert _part(page, "resume").inner_text() == "Resume (10 of 54)"
     _part(page, "resume").click()
-    page.wait_for_function("shownAt !== null")
-    assert _shown(page, study) == pair
-    _answer_all(page, study, press)
+    _wait(page, "shownAt !== null")
+    assert _shown(page) == pair
+    _answer(page, 44, _tap, choose)
 
     assert "You recognized the real photograph in 24 of 24 pairs" in page.inner_text("main")
     with page.expect_download() as download:
@@ -119,76 +156,54 @@ def test_participant_answers_and_is_scored(command, visit, pages, tmp_path, caps
     assert (theirs["chosen"], theirs["trials"]) == (16, 16)
 
 
-def test_a_press_for_the_previous_pair_does_not_count(visit, pages):
-    page = visit(pages / "study.html", **DESK)
-    _part(page, "begin").click()
-    _part(page, "go").click()
-    page.wait_for_function("shownAt !== null")
+def test_a_press_for_the_previous_pair_does_not_count(visit, study_page):
+    page = visit(study_page / "study.html", **DESK)
+    _begin(page)
+    _wait(page, "shownAt !== null")
+    assert _fits(page, DESK)
     page.evaluate("shownAt = performance.now(); answer('left'); answer('left')")
-    assert page.evaluate("state.answers.length") == 0
+    assert page.evaluate("done()") == 0
     assert _part(page, "early").inner_text().startswith("Too fast to count")
     page.wait_for_timeout(300)
     page.evaluate("answer('left')")
     assert _part(page, "early").text_content() == ""
     page.evaluate("answer('right')")  # while the choice is still shown
-    page.wait_for_function("shownAt !== null")
+    _wait(page, "shownAt !== null")
     assert [answer["answer"] for answer in page.evaluate("state.answers")] == ["left"]
     assert _part(page, "early").inner_text().startswith("Too fast to count")
 
 
-def test_a_study_needs_only_enter_and_arrows(visit, pages):
-    page = visit(pages / "study.html", **DESK)
+def test_enter_and_arrows_are_enough_and_deleting_needs_a_confirmation(visit, study_page):
+    page = visit(study_page / "study.html", **DESK)
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")
-    page.wait_for_function("shownAt !== null && performance.now() - shownAt > MIN_DELAY")
+    _wait(page, READY)
     page.keyboard.press("Enter")  # chooses nothing
     page.keyboard.press("Alt+ArrowLeft")  # a browser's own
-    assert page.evaluate("state.answers.length") == 0
+    assert page.evaluate("done()") == 0
     page.keyboard.press("ArrowLeft")
-    assert page.evaluate("state.answers.length") == 1
-
-
-def test_images_of_a_study_are_wide_on_a_phone(visit, pages):
-    page = visit(pages / "study.html", **PHONE)
-    _part(page, "begin").click()
-    _part(page, "go").click()
-    page.wait_for_function("shownAt !== null")
-    sizes = page.locator(".pair img").evaluate_all(
-        "all => all.map((image) => Math.min(image.clientWidth / image.naturalWidth,"
-        " image.clientHeight / image.naturalHeight)"
-        " * Math.max(image.naturalWidth, image.naturalHeight))"
-    )
-    assert min(sizes) > 0.55 * PHONE["viewport"]["width"]
-
-
-def test_deleting_answers_needs_a_confirmation(visit, pages):
-    page = visit(pages / "study.html", **DESK)
-    _part(page, "begin").click()
-    _part(page, "go").click()
-    page.wait_for_function("shownAt !== null && performance.now() - shownAt > MIN_DELAY")
-    page.keyboard.press("ArrowLeft")
+    assert page.evaluate("done()") == 1
     page.reload()
-    page.once("dialog", lambda dialog: dialog.dismiss())
-    _part(page, "begin").click()
-    assert page.evaluate("state.answers.length") == 1
-    page.once("dialog", lambda dialog: dialog.accept())
-    _part(page, "begin").click()
-    assert page.evaluate("state.answers.length") == 0
+    for action, left in (("dismiss", 1), ("accept", 0)):
+        page.once("dialog", lambda dialog, action=action: getattr(dialog, action)())
+        _part(page, "begin").click()
+        assert page.evaluate("done()") == left
 
 
 def test_the_comparison_sorts_searches_and_shows_sheets(visit, pages):
     page = visit(pages / "index.html", **DESK)
     page.evaluate("delete Element.prototype.ariaSort")  # which not all browsers have
     names = page.locator(".sortable tbody th")
+    head = page.get_by_role("button", name="ciede2000")
     assert names.first.inner_text().startswith("cnn")
-    page.get_by_role("button", name="ciede2000").click()
+    head.click()
     assert names.first.inner_text().startswith("theirs")
     heads = page.locator(".sortable thead th")
     assert heads.and_(page.locator("[aria-sort=none]")).count() == heads.count() - 2
     assert page.locator("th[aria-sort=ascending]").inner_text().startswith("ciede2000")
-    page.get_by_role("button", name="ciede2000").click()
+    head.click()
     assert names.last.inner_text().startswith("theirs")
-    page.get_by_role("button", name="ciede2000").click()
+    head.click()
     assert names.first.inner_text().startswith("cnn")
 
     articles = page.locator("#gallery article")
@@ -209,7 +224,7 @@ def test_the_comparison_sorts_searches_and_shows_sheets(visit, pages):
     first = dialog.locator("img").get_attribute("src")
     page.keyboard.press("ArrowRight")
     assert dialog.locator("img").get_attribute("src") != first
-    page.wait_for_function("document.querySelector('dialog img').naturalWidth > 300")
+    _wait(page, "document.querySelector('dialog img').naturalWidth > 300")
     page.keyboard.press("Escape")
     assert not dialog.is_visible()
 
@@ -219,11 +234,9 @@ def test_the_comparison_on_a_phone_and_without_scripts(visit, pages):
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     page.get_by_text("by images seen").click()
     # Plotly resizes a chart a moment after it is shown.
-    page.wait_for_function(
-        "[...document.querySelectorAll('.axis-2 svg.main-svg')].length >= 4 &&"
-        " [...document.querySelectorAll('.axis-2 svg.main-svg')]"
-        ".every((svg) => svg.clientWidth > 200 && svg.clientWidth <= 360)"
-    )
+    charts = "[...document.querySelectorAll('.axis-2 svg.main-svg')]"
+    fit = "(svg) => svg.clientWidth > 200 && svg.clientWidth <= 360"
+    _wait(page, f"{charts}.length >= 4 && {charts}.every({fit})")
     assert not page.locator(".axis-1 svg").first.is_visible()
     hint, box = page.locator("#metrics .hint"), page.locator("#metrics .scroll").bounding_box()
     assert hint.is_visible()
@@ -234,53 +247,23 @@ def test_the_comparison_on_a_phone_and_without_scripts(visit, pages):
     assert not plain.locator(".controls").is_visible()
 
 
-def _wait(page, condition):
-    """Wait for a condition; the policy of a served page refuses Playwright's own way."""
-    for _ in range(500):
-        if page.evaluate(condition):
-            return
-        page.wait_for_timeout(20)
-    raise AssertionError(condition)
+def test_answers_through_a_link_are_stored_at_once(visit, study_page, tmp_path):
+    page_data = read_page(study_page)
+    systems = _systems_of(page_data.model_dump(), "../")
+    chosen = []
 
+    def choose(left, _):
+        chosen.append(systems[left])
+        return "left"
 
-def test_answers_through_a_link_are_stored_at_once(visit, tmp_path):
-    study = write_page(tmp_path / "page")
-    path = tmp_path / "a.sqlite"
-    with serving(tmp_path / "page", path, read_page(tmp_path / "page")) as (server, port, tokens):
-        shown = {
-            f"../{file}": name
-            for image in study["images"]
-            for file, name in zip(
-                [image["truth"], image["broken"], *image["systems"]],
-                ["truth", "broken", *study["systems"]],
-                strict=True,
-            )
-        }
-
-        def choose(page, count):
-            """Answer pairs, always the left image; returns what was on the left."""
-            chosen = []
-            for _ in range(count):
-                _wait(page, "shownAt !== null || part('go').offsetParent !== null")
-                if _part(page, "go").is_visible():
-                    _part(page, "go").click()
-                _wait(page, "shownAt !== null && performance.now() - shownAt > MIN_DELAY")
-                image = _part(page, "left").locator("img")
-                assert image.evaluate("image => image.naturalWidth") == 24
-                chosen.append(shown[image.get_attribute("src")])
-                before = page.evaluate("done()")
-                page.keyboard.press("ArrowLeft")
-                hidden = "document.querySelector('[data-screen=trial]').hidden"
-                _wait(page, f"done() > {before} && (shownAt !== null || {hidden})")
-            return chosen
-
+    with serving(study_page, tmp_path / "a.sqlite", page_data) as (server, port, tokens):
         link = f"http://127.0.0.1:{port}/t/{tokens[1]}"
         page = visit(link, **DESK)
         text = page.inner_text("main")
         assert "Taking part is voluntary" in text
         assert "Nothing is sent" not in text
         _part(page, "begin").click()
-        chosen = choose(page, 3)
+        _answer(page, 3, _key, choose)
         stored = [document["trials"] for document in server.store.documents()]
         assert [[trial["left"] for trial in trials] for trials in stored] == [chosen]
 
@@ -292,7 +275,7 @@ def test_answers_through_a_link_are_stored_at_once(visit, tmp_path):
             "() => { const fetch = window.fetch; window.fetch = async () => {"
             " window.fetch = fetch; throw new TypeError(); }; }"
         )
-        chosen += choose(page, 51)
+        _answer(page, 51, _key, choose)
         page.get_by_text("Your answers are stored").wait_for()
         (document,) = server.store.documents()
         assert [trial["left"] for trial in document["trials"]] == chosen
@@ -301,52 +284,55 @@ def test_answers_through_a_link_are_stored_at_once(visit, tmp_path):
         assert visit(link, **DESK).get_by_text("Your answers are stored").is_visible()
 
 
-def _no_answer_before_the_images(page, repair):
-    """Choose while images are missing, and again after their repair."""
-    _part(page, "begin").click()
-    _part(page, "go").click()
-    _wait(page, "part('notice').textContent.startsWith('An image does not load')")
-    assert _part(page, "notice").is_visible()
-    widths = "all => all.map((image) => image.naturalWidth)"
-    images = page.locator(".pair img")
-    for _ in range(3):
-        page.keyboard.press("ArrowLeft")
-        page.wait_for_timeout(300)
-    assert 0 in images.evaluate_all(widths)
-    assert page.evaluate("[shownAt, done()]") == [None, 0]
-    repair()
-    _wait(page, "shownAt !== null && performance.now() - shownAt > MIN_DELAY")
-    assert images.evaluate_all(widths) == [24, 24]
-    assert _part(page, "notice").text_content() == ""
-    page.keyboard.press("ArrowLeft")
-    _wait(page, "done() === 1 && shownAt !== null")
+@pytest.fixture
+def no_answer_before_the_images(browser):
+    """Chooses while images are missing, and again after their repair."""
+
+    def call(address, break_, repair):
+        with browser.new_context(**DESK) as context:
+            page = context.new_page()
+            page.goto(address)
+            break_()
+            _begin(page)
+            _wait(page, "part('notice').textContent.startsWith('An image does not load')")
+            assert _part(page, "notice").is_visible()
+            widths = "all => all.map((image) => image.naturalWidth)"
+            images = page.locator(".pair img")
+            for _ in range(3):
+                page.keyboard.press("ArrowLeft")
+                page.wait_for_timeout(300)
+            assert 0 in images.evaluate_all(widths)
+            assert page.evaluate("[shownAt, done()]") == [None, 0]
+            repair()
+            _wait(page, READY)
+            assert images.evaluate_all(widths) == [24, 24]
+            assert _part(page, "notice").text_content() == ""
+            page.keyboard.press("ArrowLeft")
+            _wait(page, "done() === 1 && shownAt !== null")
+
+    return call
 
 
 @pytest.mark.parametrize("first", [0, 1])  # requests that are answered before the others are not
-def test_a_pair_that_a_server_refuses_is_shown_later(browser, tmp_path, first):
-    write_page(tmp_path / "page")
-    path = tmp_path / "a.sqlite"
-    with serving(tmp_path / "page", path, read_page(tmp_path / "page")) as (
-        server,
-        port,
-        (token, _),
-    ):
-        with browser.new_context(**DESK) as context:
-            page = context.new_page()
-            page.goto(f"http://127.0.0.1:{port}/t/{token}")
-            unlimited = server.of_address
-            # The consent is one more request.
-            server.of_address = RateLimit(1e-6, 1 + first)
-            _no_answer_before_the_images(page, lambda: setattr(server, "of_address", unlimited))
+def test_a_pair_that_a_server_refuses_is_shown_later(
+    no_answer_before_the_images, study_page, tmp_path, first
+):
+    started = serving(study_page, tmp_path / "a.sqlite", read_page(study_page))
+    with started as (server, port, (token, _)):
+        # The consent is one more request.
+        limits = RateLimit(1e-6, 1 + first), server.of_address
+        switch = [lambda limit=limit: setattr(server, "of_address", limit) for limit in limits]
+        no_answer_before_the_images(f"http://127.0.0.1:{port}/t/{token}", *switch)
         (document,) = server.store.documents()
         assert len(document["trials"]) == 1
 
 
-def test_a_pair_of_missing_files_is_shown_once_they_are_there(browser, tmp_path):
-    folder = tmp_path / "page"
-    write_page(folder)
-    (folder / "study").rename(folder / "elsewhere")
-    with browser.new_context(**DESK) as context:
-        page = context.new_page()
-        page.goto((folder / "study.html").as_uri())
-        _no_answer_before_the_images(page, lambda: (folder / "elsewhere").rename(folder / "study"))
+def test_a_pair_of_missing_files_is_shown_once_they_are_there(
+    no_answer_before_the_images, study_page
+):
+    here, elsewhere = study_page / "study", study_page / "elsewhere"
+    no_answer_before_the_images(
+        (study_page / "study.html").as_uri(),
+        lambda: here.rename(elsewhere),
+        lambda: elsewhere.rename(here),
+    )

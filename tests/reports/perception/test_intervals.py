@@ -8,38 +8,60 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
+from scipy.special import expit, logit
 
 from lightning_colorize.reports.perception import power
 from lightning_colorize.reports.perception.answers import Answers, Participant, Trial
 from lightning_colorize.reports.perception.bradley_terry import PRIOR, fit, strengths
 from lightning_colorize.reports.perception.plan import make_plan
 from lightning_colorize.reports.perception.resampling import resampled_sums
-from lightning_colorize.reports.perception.score import rates_by, score
-from tests.reports.perception.simulated import SYSTEMS, Raters, planted
+from lightning_colorize.reports.perception.score import rates, rates_by
+from tests.reports.perception.simulated import SYSTEMS, answered
 
-NAMES = {-1: "truth", -2: "broken"} | dict(enumerate(SYSTEMS))
+PLANTED = {"real": logit([0.15, 0.3, 0.45]), "better": np.array([-0.7, 0.1, 0.6])}
+"""Strength of each system for an average rater and image, in log-odds; the truth has 0."""
+SPREAD = 0.4
+"""Standard deviation of what a rater or an image adds to the strength of a system."""
 
 
-def _study(seed, raters, images, spread=0.4):
-    """Return the answers of simulated raters."""
-    simulated = Raters(seed, raters, images, spread)
+def _planted():
+    """Return what infinitely many raters and images show: fooling rates, preferences, strengths.
+
+    They are nearer to chance than PLANTED, because raters and images differ.
+    """
+
+    def average(odds, variance):
+        nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+        return expit(np.add.outer(odds, np.sqrt(variance) * nodes)) @ weights / weights.sum()
+
+    better = PLANTED["better"]
+    wins = average(np.subtract.outer(better, better), 4 * SPREAD**2)
+    np.fill_diagonal(wins, 0)
+    shown = average(PLANTED["real"], 2 * SPREAD**2), wins.sum(1) / 2, fit(1e6 * wins)
+    return [dict(zip(SYSTEMS, values, strict=True)) for values in shown]
+
+
+def _study(seed, raters, images, spread=SPREAD):
+    """Return the answers of simulated raters, who differ; so do the images."""
+    random = np.random.default_rng(seed)
+    of_rater, of_image = (random.normal(0, spread, (n, 2, 3)) for n in (raters, images))
     people = []
     for rater in range(raters):
         plan = make_plan(3, ["cats"] * images, ["real", "better"], 1000 * seed + rater)
         trials = []
-        for index, (question, check, image, *sides) in enumerate(plan):
-            left, right = (NAMES[side] for side in sides)
-            answer = simulated.answer(rater, index, question, image, left, right)
-            trials.append(_trial(question, left, right, answer, str(image), check))
+        for question, check, image, left, right in plan:
+            added = (of_rater[rater] + of_image[image])[int(question == "better")]
+            strength = [*(PLANTED[question] + added), -50, 0]  # broken and truth are -2 and -1
+            chance = expit(strength[left] - strength[right])
+            side = "left" if random.random() < chance else "right"
+            names = [*SYSTEMS, "broken", "truth"]
+            trials.append(_trial(question, names[left], names[right], side, str(image), check))
         people.append(_person(str(rater), trials))
     return Answers(people, [], [], SYSTEMS)
 
 
 def _trial(question, left, right, answer, image="0", check=False):
-    return Trial(
-        question=question, check=check, image=image, category="cats",
-        left=left, right=right, answer=answer,
-    )  # fmt: skip
+    return Trial(**answered(question, left, right, answer, check=check) | {"image": image})
 
 
 def _person(name, trials):
@@ -52,14 +74,17 @@ def _always(system, raters=3, times=8):
     return Answers([_person(str(i), trials) for i in range(raters)], [], [], SYSTEMS)
 
 
+def _score(answers, seed=0):
+    return rates(answers.rated, SYSTEMS, seed)
+
+
 @pytest.mark.slow
 def test_intervals_cover_planted_preferences_as_often_as_they_claim():
-    expected = planted()
+    expected = _planted()
     hits = []
     for seed in range(20):
         answers = _study(seed, raters=30, images=12)
-        rates, _ = score(answers, seed)
-        found = (rates["real"], rates["better"], strengths(answers.rated, SYSTEMS, seed))
+        found = [*_score(answers, seed).values(), strengths(answers.rated, SYSTEMS, seed)]
         for of_truth, of_answers, width in zip(expected, found, (0.3, 0.3, 0.8), strict=True):
             for name, value in of_truth.items():
                 assert of_answers[name].high - of_answers[name].low < width
@@ -70,23 +95,21 @@ def test_intervals_cover_planted_preferences_as_often_as_they_claim():
 def test_intervals_widen_where_raters_differ():
     widths = []
     for spread in (0, 2):
-        answers = _study(0, raters=12, images=60, spread=spread)
-        rate = score(answers)[0]["better"]["gan"]
-        strength = strengths(answers.rated, SYSTEMS)["gan"]
-        widths.append((rate.high - rate.low, strength.high - strength.low))
-    assert widths[1][0] > 1.3 * widths[0][0]
-    assert widths[1][1] > 1.3 * widths[0][1]
+        answers = _study(3, raters=12, images=60, spread=spread)
+        shown = _score(answers)["better"], strengths(answers.rated, SYSTEMS)
+        widths.append([sum(each.high - each.low for each in of.values()) for of in shown])
+    assert np.all(np.divide(widths[1], widths[0]) > 1.3)
 
 
 def test_intervals_depend_on_the_seed_only():
     answers = _study(0, raters=4, images=6)
-    assert score(answers, 1) == score(answers, 1) != score(answers, 2)
+    assert _score(answers, 1) == _score(answers, 1) != _score(answers, 2)
     assert strengths(answers.rated, SYSTEMS, 1) == strengths(answers.rated, SYSTEMS, 1)
 
 
 def test_equal_answers_still_have_an_interval():
     answers = _always("unet")
-    rate = score(answers)[0]["better"]["unet"]
+    rate = _score(answers)["better"]["unet"]
     assert (rate.value, rate.high) == (1, 1)
     assert rate.low == pytest.approx(0.862, abs=1e-3)  # Wilson's of 24 of 24
     strength = strengths(answers.rated, SYSTEMS)
@@ -108,22 +131,24 @@ def test_rates_of_each_rater_and_image():
         ("rater", {"a": (3, 3), "b": (0, 2)}),
         ("image", {"x": (3, 4), "y": (0, 1)}),
     ):
-        rates = {name: of["real"]["cnn"] for name, of in rates_by(answers, by).items()}
-        assert {name: (rate.chosen, rate.trials) for name, rate in rates.items()} == expected
-        assert all(0 <= rate.low < rate.value + 1e-9 and rate.high <= 1 for rate in rates.values())
+        found = {name: of["real"]["cnn"] for name, of in rates_by(answers, by).items()}
+        assert {name: (rate.chosen, rate.trials) for name, rate in found.items()} == expected
+        assert all(0 <= rate.low < rate.value + 1e-9 and rate.high <= 1 for rate in found.values())
 
 
 def test_a_sample_draws_raters_and_images():
-    raters, images = ["a", "a", "b", "c"], ["x", "y", "x", "y"]
-    weights = resampled_sums(raters, images, np.eye(4), seed=0)
+    rated = [
+        (rater, _trial("real", "cnn", "truth", "left", i)) for rater, i in ("ax", "ay", "bx", "cy")
+    ]
+    weights = resampled_sums(rated, np.eye(4), seed=0)
     assert weights.mean(axis=0) == pytest.approx(np.ones(4), abs=0.15)
     # Products of how often each of three raters and each of two images is drawn.
     assert weights.var(axis=0) == pytest.approx(np.full(4, (5 / 3) * (3 / 2) - 1), abs=0.3)
     # Both images of a rater: drawn together as often as the rater, and twice in all.
     assert set((weights[:, 0] + weights[:, 1]) / 2) == {0, 1, 2, 3}
-    again = resampled_sums(raters[::-1], images[::-1], np.eye(4), seed=0)
+    again = resampled_sums(rated[::-1], np.eye(4), seed=0)
     assert (again[:, ::-1] == weights).all()
-    assert (resampled_sums(["a"] * 2, ["x"] * 2, np.eye(2), seed=0) == 1).all()
+    assert (resampled_sums(rated[:1] * 2, np.eye(2), seed=0) == 1).all()
 
 
 @settings(max_examples=30, deadline=None)

@@ -2,6 +2,7 @@ import json
 import os
 import sqlite3
 import stat
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -21,15 +22,13 @@ def page(tmp_path_factory):
 
 @pytest.fixture
 def opened(page, tmp_path):
-    stores = []
+    with ExitStack() as stack:
 
-    def call(consent=None, name="a.sqlite"):
-        stores.append(AnswerStore.serving(tmp_path / name, page, consent, "You agree?"))
-        return stores[-1]
+        def call(consent=None, name="a.sqlite"):
+            store = AnswerStore.serving(tmp_path / name, page, consent, "You agree?")
+            return stack.enter_context(closing(store))
 
-    yield call
-    for store in stores:
-        store.close()
+        yield call
 
 
 def test_tokens_are_made_once_and_more_are_added(opened):
@@ -103,42 +102,43 @@ def test_consent_changes_until_somebody_agreed(opened):
 
 def test_other_files_are_refused(opened, page, tmp_path):
     (tmp_path / "text.sqlite").write_text("no database" * 1000)
-    with pytest.raises(UsageError, match="file is not a database"):
-        opened(name="text.sqlite")
-    with sqlite3.connect(tmp_path / "other.sqlite") as connection:
+    with closing(sqlite3.connect(tmp_path / "other.sqlite")) as connection:
         connection.execute("CREATE TABLE study (a)")
-    connection.close()
-    with pytest.raises(UsageError, match="is a database, but not of a study"):
-        opened(name="other.sqlite")
+    for name, message in (
+        ("text.sqlite", "file is not a database"),
+        ("other.sqlite", "is a database, but not of a study"),
+        ("text.sqlite/a.sqlite", "cannot be written"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            opened(name=name)
     with pytest.raises(UsageError, match="does not exist"):
         AnswerStore(tmp_path / "nothing.sqlite")
-    with pytest.raises(UsageError, match="cannot be written"):
-        opened(name="text.sqlite/a.sqlite")
     opened().close()
     changed = page.model_copy(update={"page": "another"})
     with pytest.raises(UsageError, match="contains the answers to another page"):
         AnswerStore.serving(tmp_path / "a.sqlite", changed, None, "")
 
 
+def _replace(old, new):
+    """Return a function that changes the text of a folder's page."""
+
+    def change(folder):
+        text = (folder / STUDY).read_text()
+        assert old in text
+        (folder / STUDY).write_text(text.replace(old, new))
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda folder: (folder / STUDY).unlink(), "No such file"),
-        (lambda folder: (folder / STUDY).write_text("<html>"), "is not a lightning-colorize study"),
         (lambda folder: (folder / STUDY).write_bytes(b"\xff"), "no text"),
-        (
-            lambda folder: (folder / STUDY).write_text(
-                (folder / STUDY).read_text().replace("-2]", "-3]")
-            ),
-            "is not a lightning-colorize study",
-        ),
         (lambda folder: next((folder / "study").iterdir()).unlink(), "lacks 1 images"),
-        (
-            lambda folder: (folder / STUDY).write_text(
-                (folder / STUDY).read_text().replace("study/0000", "../etc/0000")
-            ),
-            "is not a lightning-colorize study",
-        ),
+        (_replace('id="study"', ""), "is not a lightning-colorize study"),
+        (_replace("-2]", "-3]"), "is not a lightning-colorize study"),
+        (_replace("study/0000", "../etc/0000"), "is not a lightning-colorize study"),
     ],
 )
 def test_damaged_pages_are_refused(tmp_path, damage, message):

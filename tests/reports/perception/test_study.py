@@ -10,7 +10,7 @@ from lightning_colorize.color import to_lab
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.reports.perception.answers import read_answers
 from lightning_colorize.reports.perception.plan import BROKEN, TRUTH, make_plan
-from lightning_colorize.reports.perception.score import score
+from lightning_colorize.reports.perception.score import rates, rates_by
 from lightning_colorize.reports.perception.study import balanced_subset, wrong_colors
 from tests.reports.perception.simulated import CHECKS, answered, write_answers
 
@@ -123,18 +123,19 @@ def test_rates_match_counts_by_hand(tmp_path):
         write_answers(tmp_path / "1.json", first),
         write_answers(tmp_path / "2.json", second, "p2"),
     ]
-    overall, categories = score(read_answers(files))
-    rates = {
-        question: {system: (rate.chosen, rate.trials) for system, rate in rates.items()}
-        for question, rates in overall.items()
+    answers = read_answers(files)
+    counts = {
+        question: {system: (rate.chosen, rate.trials) for system, rate in of.items()}
+        for question, of in rates(answers.rated, answers.systems).items()
     }
-    assert rates == {
+    assert counts == {
         "real": {"cnn": (1, 3), "gan": (1, 1)},
         "better": {"cnn": (1, 3), "gan": (2, 3)},
     }
-    assert {name: set(of["real"]) for name, of in categories.items()} == {
-        "cats": {"cnn"},
-        "dogs": {"gan"},
+    categories = rates_by(answers, "category")
+    assert {name: [*of["real"]] for name, of in categories.items()} == {
+        "cats": ["cnn"],
+        "dogs": ["gan"],
     }
     assert categories["dogs"]["better"]["gan"].value == 1
 
@@ -202,16 +203,17 @@ def test_unreadable_files_are_refused(tmp_path):
         read_answers([tmp_path / "broken.json"])
 
 
-def test_answers_to_different_pages_are_not_mixed(tmp_path):
-    files = [write_answers(tmp_path / f"{page}.json", page=page) for page in "xy"]
-    with pytest.raises(UsageError, match="another study page"):
-        read_answers(files)
-
-
-def test_files_of_one_page_name_the_same_systems(tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"page": "y"}, "another study page"),
+        ({"systems": ["cnn", "unet"]}, r"2\.json names other systems than .*1\.json"),
+    ],
+)
+def test_answers_to_different_pages_are_not_mixed(tmp_path, changes, message):
     files = [
         write_answers(tmp_path / "1.json"),
-        write_answers(tmp_path / "2.json", participant="p2", systems=["cnn", "unet"]),
+        write_answers(tmp_path / "2.json", participant="p2", **changes),
     ]
-    with pytest.raises(UsageError, match=r"2\.json names other systems than .*1\.json"):
+    with pytest.raises(UsageError, match=message):
         read_answers(files)
