@@ -203,15 +203,16 @@ def colorize_film(
     """
     av = _import_av()
     progress = FilmProgress()
-    remove_leftovers(target.parent)
+    form = FORMATS[target.suffix.lower()]
     try:
-        with _opened(source) as (film, video), replacement(target) as file:
-            form = FORMATS[target.suffix.lower()]
-            with av.open(file, "w", format=form.container) as result:
-                for progress in _Film(model, film, video, result, form, options).run(limit):
-                    yield progress
-            if not progress.frames:
-                raise UsageError(f"{source} has no frame that can be decoded")
+        with _opened(source) as (film, video):
+            remove_leftovers(target.parent)
+            with replacement(target) as file:
+                with av.open(file, "w", format=form.container) as result:
+                    for progress in _Film(model, film, video, result, form, options).run(limit):
+                        yield progress
+                if not progress.frames:
+                    raise UsageError(f"{source} has no frame that can be decoded")
     except (MemoryError, RuntimeError) as error:
         require_out_of_memory(error)
         raise WorkError(
@@ -224,34 +225,29 @@ def colorize_film(
         ) from error
 
 
+@dataclass(eq=False)
 class _Film:
     """Reads, colorizes and writes the frames of a film in batches."""
 
-    def __init__(
-        self,
-        model: Model,
-        film: "InputContainer",
-        video: "VideoStream",
-        result: "OutputContainer",
-        form: FilmFormat,
-        options: Options,
-    ) -> None:
-        self.model = model
-        self.options = options
-        self.film = film
-        self.result = result
-        self.form = form
+    model: Model
+    film: "InputContainer"
+    video: "VideoStream"
+    result: "OutputContainer"
+    form: FilmFormat
+    options: Options
+
+    def __post_init__(self) -> None:
         self.follower = ColorFollower()
-        self.video = video
         self.rate = self.video.average_rate or Fraction(25)
         self.unit = self.video.time_base or 1 / self.rate  # seconds
         self.sound: dict[Any, Any] = {}  # the result's track for each track of the film
         self.encoded: set[Any] = set()  # tracks that cannot be copied
-        for stream in film.streams.audio:
+        for stream in self.film.streams.audio:
             self._add_sound(stream)
-        written = result.add_stream(form.encoder, rate=self.rate, options=form.options)
+        form = self.form
+        written = self.result.add_stream(form.encoder, rate=self.rate, options=form.options)
         self.written = cast("VideoStream", written)
-        result.metadata.update(film.metadata | {"comment": software(model.path)})
+        self.result.metadata.update(self.film.metadata | {"comment": software(self.model.path)})
         self._pts: int | None = None
         self._heard_until: dict[Any, int] = {}
 

@@ -169,13 +169,3 @@ def test_only_folders_and_patterns_leave_out_what_is_in_the_output(tmp_path, mon
     for word, output in [("in/out/*.jpg", "out"), ("*/*.jpg", ".")]:
         with pytest.raises(UsageError, match=f"OUTPUT {output} is also INPUT"):
             plan_jobs([Path(word)], Path(output))
-
-
-def test_files_that_are_no_images_are_listed(tmp_path):
-    folder = _touch(tmp_path / "in", "a.jpg", "x/Thumbs.db", "a.xmp", ".hidden.jpg", ".git/a.jpg")
-    others = plan_jobs([folder], folder / "out").others
-    assert {path.relative_to(folder).as_posix() for path in others} == {
-        "x/Thumbs.db",
-        "a.xmp",
-        ".hidden.jpg",
-    }
