@@ -14,7 +14,8 @@ from lightning_colorize.common.bundled import bundled
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.inference import Colorizer, Options, load_model
 from lightning_colorize.inference import film as film_module
-from lightning_colorize.inference.film import ColorFollower, colorize_film, find_motion
+from lightning_colorize.inference.film import colorize_film
+from lightning_colorize.inference.motion import ColorFollower, find_motion
 
 av = pytest.importorskip("av")
 

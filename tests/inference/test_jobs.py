@@ -58,11 +58,6 @@ def test_only_folders_that_cannot_be_opened(tmp_path):
     folder.chmod(0o700)
 
 
-def test_outputs_inside_the_input_are_not_colored_again(tmp_path):
-    folder = _touch(tmp_path / "in", "a.jpg", "out/a.jpg", "out/x/b.jpg", "outside/c.jpg")
-    assert set(_targets(folder, folder / "out")) == {"a.jpg", "outside/c.jpg"}
-
-
 def test_one_image(tmp_path, monkeypatch):
     image = _touch(tmp_path, "a.jpg") / "a.jpg"
     (tmp_path / "existing").mkdir()

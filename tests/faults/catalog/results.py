@@ -78,7 +78,7 @@ COMMANDS: Rows = {
     },
     "inference/test_film.py::test_a_cut_begins_with_new_colors": {
         "film-colors-across-cuts": (
-            "inference.film:ColorFollower.follow",
+            "inference.motion:ColorFollower.follow",
             swap("difference.mean() > _CUT", "False"),
         ),
     },
