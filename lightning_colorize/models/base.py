@@ -178,7 +178,7 @@ class Model(ABC):
     ) -> Tensor:
         """Return ab for L, (B, 1, H, W) in [0, 100]: (n, B, 2, H, W) in LAB units, fp32.
 
-        The settings are the current ones by default, the generators those with seed 0.
+        Uses the current settings and generators with seed 0 unless others are given.
 
         Raises:
             UsageError: If more than one coloring is requested from a deterministic model.

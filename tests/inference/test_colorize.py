@@ -19,7 +19,6 @@ from PIL import ExifTags, Image
 
 from lightning_colorize.color import to_lab
 from lightning_colorize.common.errors import WorkError
-from lightning_colorize.data.decoding.files import Limits
 from lightning_colorize.data.decoding.metadata import iptc_segment
 from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
 from lightning_colorize.inference import Job, Options, colorize_files, load_model
@@ -314,15 +313,6 @@ def test_results_do_not_depend_on_the_batch(loaded, tmp_path):
         _colorize(loaded, *((tmp_path / j, tmp_path / folder / j) for j in jobs), **options)
     for job in jobs:
         assert (tmp_path / "a" / job).read_bytes() == (tmp_path / "b" / job).read_bytes()
-
-
-def test_limits_are_options(loaded, tmp_path, monkeypatch):
-    Image.new("1", (7000, 6000)).save(tmp_path / "a.png")
-    job = (tmp_path / "a.png", tmp_path / "b.png")
-    assert _colorize(loaded, job)[0].status == "failed"
-    monkeypatch.setattr(module, "add_colors", lambda rgb, *_: rgb[:, :2, :2])
-    (record,) = _colorize(loaded, job, limits=Limits(density=10**5))
-    assert (record.status, record.width) == ("ok", 7000)
 
 
 @pytest.mark.parametrize("suffix", sorted(WRITABLE))

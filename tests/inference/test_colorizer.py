@@ -159,26 +159,12 @@ def test_files_that_are_no_checkpoint(finished_run, tmp_path, capsys):
 def test_a_flipped_bit_is_found(finished_run, altered, tmp_path, digest):
     path = tmp_path / "flipped.ckpt"
     source = finished_run / "checkpoints/best.ckpt" if digest else altered(lambda _: None)
-    whole = source.read_bytes()
+    damaged = bytearray(source.read_bytes())
     with zipfile.ZipFile(source) as archive:
-        records = [archive.read(name) for name in archive.namelist()]
-    for record in (record for record in records if len(record) > 50):
-        damaged = bytearray(whole)
-        damaged[whole.index(record) + len(record) // 2] ^= 4
-        path.write_bytes(damaged)
-        with pytest.raises(UsageError, match=r"flipped\.ckpt is damaged: it has changed"):
-            load_model(path)
-
-
-def test_a_replaced_record_is_found(finished_run, tmp_path):
-    path = tmp_path / "replaced.ckpt"
-    whole = (finished_run / "checkpoints/best.ckpt").read_bytes()
-    with zipfile.ZipFile(finished_run / "checkpoints/best.ckpt") as archive:
-        records = [archive.read(name) for name in archive.namelist() if "/data/" in name]
-    first = max(records, key=len)
-    second = next(other for other in records if len(other) == len(first) and other != first)
-    path.write_bytes(whole.replace(first, second))
-    with pytest.raises(UsageError, match=r"replaced\.ckpt is damaged"):
+        record = max(map(archive.read, archive.namelist()), key=len)
+    damaged[damaged.index(record) + len(record) // 2] ^= 4
+    path.write_bytes(damaged)
+    with pytest.raises(UsageError, match=r"flipped\.ckpt is damaged: it has changed"):
         load_model(path)
 
 

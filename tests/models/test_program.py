@@ -154,20 +154,16 @@ def write(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "files",
+    ("files", "result"),
     [
-        [(".png", 60, 40), (".bmp", 60, 40), ("-mask.png", 60, 40)],
-        [(".png", 121, 80)],
-        [(".png", 32, 32)],
+        ([(".png", 60, 40), (".bmp", 60, 40), ("-mask.png", 60, 40)], "a.png"),
+        ([(".png", 121, 80)], "a.png"),
+        ([(".png", 32, 32)], "a.png"),
+        ([(".jpg", 60, 40)], "a.jpg"),
     ],
 )
-def test_the_result_of_a_command_is_the_png_of_the_same_shape_or_a_square(write, files):
-    results = write(*files)
-    assert {name: file.name for name, file in results.items()} == {"a": "a.png"}
-
-
-def test_a_command_may_write_another_format(write):
-    assert write((".jpg", 60, 40))["a"].name == "a.jpg"
+def test_the_result_of_a_command_is_the_png_of_the_same_shape_or_a_square(write, files, result):
+    assert {name: file.name for name, file in write(*files).items()} == {"a": result}
 
 
 @pytest.mark.parametrize(
