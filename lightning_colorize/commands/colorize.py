@@ -5,12 +5,13 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_colorize.commands.colorize_film import run_film
-from lightning_colorize.commands.options import add_network_options
-from lightning_colorize.common.arguments import Parser, expanded_path, number, split_name
+from lightning_colorize.commands.options import add_count, add_network_options
+from lightning_colorize.common.arguments import Parser, expanded_path, split_name
 from lightning_colorize.common.bundled import DEFAULT_FILE
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import cores
@@ -40,9 +41,8 @@ def add_arguments(parser: Parser) -> None:
         "output",
         metavar="OUTPUT",
         type=expanded_path,
-        help="folder for the results, which keep the structure of INPUT; "
-        "for one image or film also a "
-        "file name",
+        help="folder for the results, which keep the structure of INPUT; for one image or film "
+        "also a file name",
     )
     parser.add_argument(
         "--checkpoint",
@@ -83,7 +83,7 @@ def add_arguments(parser: Parser) -> None:
         action="store_true",
         help="write OUTPUT/sheet.jpg: some images in grey and in color, for each model",
     )
-    parser.add_argument("--limit", metavar="N", type=number(int, 1), help="only the first N images")
+    add_count(parser, "--limit", "only the first N images")
     parser.add_argument(
         "--shard",
         metavar="I/N",
@@ -91,52 +91,34 @@ def add_arguments(parser: Parser) -> None:
         default=(1, 1),
         help="only the I-th of N parts of the images, so that N processes or jobs can share OUTPUT",
     )
-    parser.add_argument(
-        "--devices",
-        metavar="N",
-        type=number(int, 1),
-        default=1,
-        help="use N GPUs of this machine, or N processes with --device cpu (default: 1)",
-    )
+    text = "use N GPUs of this machine, or N processes with --device cpu (default: 1)"
+    add_count(parser, "--devices", text, default=1)
     parser.add_argument(
         "--dry-run",
         action="store_true",
         help="write nothing; colorize a few images and estimate time and disk space for all",
     )
-    parser.add_argument(
-        "--batch-size",
-        metavar="N",
-        type=number(int, 1),
-        default=8,
-        help="maximum batch size; lowered if memory is short (default: 8)",
-    )
+    text = "maximum batch size; lowered if memory is short (default: 8)"
+    add_count(parser, "--batch-size", text, default=8)
     parser.add_argument(
         "--precision",
         choices=("32-true", "bf16-mixed", "16-mixed"),
         default="32-true",
-        help="precision of the network: 16 bits are faster on GPUs, and "
-        "bf16 on CPUs that support it; "
-        "the difference is invisible (default: 32-true)",
+        help="precision of the network: 16 bits are faster on GPUs, and bf16 on CPUs that support "
+        "it; the difference is invisible (default: 32-true)",
     )
-    parser.add_argument(
-        "--workers",
-        metavar="N",
-        type=number(int, 1),
-        default=cores(),
-        help="threads that read and write (default: one per CPU core)",
-    )
-    parser.add_argument(
+    text = "threads that read and write (default: one per CPU core)"
+    add_count(parser, "--workers", text, default=cores())
+    add_count(
+        parser,
         "--max-pixels",
-        metavar="N",
-        type=number(int, 1),
-        help="reject images with more than N pixels; a pixel takes about 15 bytes of memory "
+        "reject images with more than N pixels; a pixel takes about 15 bytes of memory "
         "(default: 268435456)",
     )
-    parser.add_argument(
+    add_count(
+        parser,
         "--max-density",
-        metavar="N",
-        type=number(int, 1),
-        help="reject images above 40 megapixels with more than N pixels per byte of the file, "
+        "reject images above 40 megapixels with more than N pixels per byte of the file, "
         "which take minutes and gigabytes and are rarely photographs (default: 100)",
     )
     parser.add_argument("--quiet", action="store_true", help="hide progress and failures")
@@ -185,12 +167,11 @@ def run(args: argparse.Namespace) -> int:
     codes = []
     for name, model in loaded.items():
         own = plans[name]
+        work = (own.jobs, options, own.folder, own.others)
         if args.devices == 1:
-            records = colorize_files(model, own.jobs, options, own.folder, own.others)
+            records = colorize_files(model, *work)
         else:
-            records = colorize_on_devices(
-                files[name], devices, own.jobs, options, own.folder, own.others
-            )
+            records = colorize_on_devices(files[name], devices, *work)
         codes.append(_report(args, own, records))
     if sheet is not None:
         _write_sheet(args, sheet, plans)
@@ -247,7 +228,7 @@ def _report(args: argparse.Namespace, plan: "JobPlan", records: "Iterable[Record
     from lightning_colorize.common.progress import progress
     from lightning_colorize.inference.colorize import EXISTS
 
-    failures: list[Record] = []
+    failures: dict[str, str] = {}
     count: Counter[str] = Counter({"ok": 0, "skipped": 0, "failed": 0})
     fallbacks = existing = 0
     total = len(plan.jobs) + len(plan.others)
@@ -256,19 +237,17 @@ def _report(args: argparse.Namespace, plan: "JobPlan", records: "Iterable[Record
         fallbacks += bool(record.fallbacks)
         existing += record.reason == EXISTS
         if plan.folder is None and record.fallbacks and not args.quiet:
-            line = f"{record.output}: {'; '.join(record.fallbacks)}"
-            print(printable(line), file=sys.stderr)
+            _print_to_stderr(f"{record.output}: {'; '.join(record.fallbacks)}")
         if record.status == "failed":
-            failures.append(record)
+            failures[record.input] = record.reason
     if not args.quiet:
         if plan.folder is not None and fallbacks:
-            print(f"{fallbacks} with fallbacks; see the manifest", file=sys.stderr)
-        _list(failures)
+            _print_to_stderr(f"{fallbacks} with fallbacks; see the manifest")
+        _print_failures(failures, _SHOWN_FAILURES)
     single = len(plan.jobs) == 1 and args.input[0].is_file()
     result = plan.jobs[0].target if single else plan.folder or args.output
     if args.json:
-        failed = {record.input: record.reason for record in failures}
-        print(json.dumps({**count, "output": str(result), "failures": failed}))
+        print(json.dumps({**count, "output": str(result), "failures": failures}))
     else:
         done = f"{count['ok']} colorized, {count['skipped']} skipped, {count['failed']} failed"
         hint = "; --overwrite replaces existing results" if existing else ""
@@ -276,15 +255,15 @@ def _report(args: argparse.Namespace, plan: "JobPlan", records: "Iterable[Record
     return 1 if failures else 0
 
 
-def _list(failures: "list[Record]") -> None:
-    for record in failures[:_SHOWN_FAILURES]:
-        _show_failure(record.input, record.reason)
-    if len(failures) > _SHOWN_FAILURES:
-        print(f"... and {len(failures) - _SHOWN_FAILURES} more; see the manifest", file=sys.stderr)
+def _print_failures(failures: dict[str, str], most: int) -> None:
+    for image, reason in islice(failures.items(), most):
+        _print_to_stderr(f"not colorized: {image}: {reason}")
+    if len(failures) > most:
+        _print_to_stderr(f"... and {len(failures) - most} more; see the manifest")
 
 
-def _show_failure(image: str, reason: str) -> None:
-    print(printable(f"not colorized: {image}: {reason}"), file=sys.stderr)
+def _print_to_stderr(line: str) -> None:
+    print(printable(line), file=sys.stderr)
 
 
 def _require_own(sheet: Path) -> None:
@@ -315,8 +294,7 @@ def _estimate(args: argparse.Namespace, plan: "JobPlan", model: "Model", options
 
     found = estimate(model, plan.jobs, options, plan.folder or args.output.parent)
     if not args.quiet:
-        for image, reason in found.failures.items():
-            _show_failure(image, reason)
+        _print_failures(found.failures, found.images)
     code = 1 if found.failures else 0
     if args.json:
         print(json.dumps(asdict(found)))

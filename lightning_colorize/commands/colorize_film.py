@@ -35,7 +35,8 @@ def run_film(args: argparse.Namespace, files: "dict[str, ModelFile]", options: "
         raise UsageError("a film takes one --checkpoint, without a NAME=")
     model = files[""].load(args.device)
     from lightning_colorize.common.progress import progress
-    from lightning_colorize.inference.film import FilmProgress, colorize_film, count_frames
+    from lightning_colorize.inference.film import colorize_film, count_frames
+    from lightning_colorize.inference.motion import FilmProgress
 
     done = FilmProgress()
     skipped = target.exists() and not args.overwrite

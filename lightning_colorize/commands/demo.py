@@ -5,7 +5,7 @@ import os
 import socket
 import tempfile
 
-from lightning_colorize.commands.options import add_loading_options
+from lightning_colorize.commands.options import add_count, add_loading_options
 from lightning_colorize.common.arguments import number, split_name
 from lightning_colorize.common.bundled import DEFAULT, DEFAULT_FILE
 from lightning_colorize.common.errors import UsageError
@@ -32,20 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port", type=number(int, 1, 65535), default=7860, help="port to listen on"
     )
-    parser.add_argument(
-        "--max-megabytes",
-        type=number(int, 1),
-        default=50,
-        metavar="N",
-        help="maximum file size (default: 50)",
-    )
-    parser.add_argument(
-        "--max-megapixels",
-        type=number(int, 1),
-        default=40,
-        metavar="N",
-        help="maximum image size (default: 40)",
-    )
+    add_count(parser, "--max-megabytes", "maximum file size (default: 50)", default=50)
+    add_count(parser, "--max-megapixels", "maximum image size (default: 40)", default=40)
     add_loading_options(parser)
 
 
@@ -57,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--checkpoint: two models have the same name; give NAME=CKPT_OR_RUN")
     _require_free(args.host, args.port)
     exit_on_sigterm()  # after removing the page's files
-    from lightning_colorize.inference import choose_device, load_model
+    from lightning_colorize.inference import load_model
 
     with tempfile.TemporaryDirectory(prefix="lightning-colorize-") as folder:
         # Gradio reads this on import; it may only serve files from this folder.
@@ -68,8 +56,9 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(
                 f"the page needs {error.name}: pip install 'lightning-colorize[demo]'"
             ) from None
-        device = choose_device(args.device)
-        models = {name: load_model(path, args.allow_class, device) for name, path in named.items()}
+        models = {
+            name: load_model(path, args.allow_class, args.device) for name, path in named.items()
+        }
         page = build_demo(models, args.max_megapixels * 1_000_000)
         serve(page, args.host, args.port, args.max_megabytes * 2**20)
     return 130

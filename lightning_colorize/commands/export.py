@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         if (args.whole_image or args.int8) and args.file.suffix != _FORMATS["onnx"]:
             raise UsageError("--whole-image and --int8 are for ONNX: give FILE.onnx")
     from lightning_colorize.data.sources.listing import require_folder
-    from lightning_colorize.inference import choose_device, load_model
+    from lightning_colorize.inference import load_model
     from lightning_colorize.models.load import require_exportable
 
     # Check before a program needs permission.
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     if args.int8 is not None:
         require_folder(args.int8, "export", "--int8")
     is_graph = is_web or args.file.suffix != _FORMATS["safetensors"]
-    device = choose_device("cpu" if is_graph else args.device)
+    device = "cpu" if is_graph else args.device
     loaded = load_model(args.checkpoint, args.allow_class, device)
     loaded.set_decoding(**args.settings)
     loaded.model.size = args.size or loaded.size
@@ -131,7 +131,7 @@ def _export_graph(loaded: "Colorizer", file: Path, image: bool, int8: Path | Non
         images = find_images(int8, "all").batches(loaded.size, 1, loaded.model.device)
         calibration = list(islice(images, _CALIBRATION))
     print("converting and verifying; this takes about a minute", file=sys.stderr)
-    difference = export_graph(loaded.model.exportable(graph=True), file, image, calibration)
+    difference = export_graph(loaded.model, file, image, calibration)
     write_card(loaded, file, _INTERFACES[image] | {"difference from the network": difference})
 
 

@@ -20,15 +20,20 @@ def add_checkpoint(parser: argparse.ArgumentParser, name: str) -> None:
     )
 
 
+def add_count(
+    parser: argparse.ArgumentParser, option: str, text: str, default: int | None = None
+) -> None:
+    """Add an option for a number of 1 or more."""
+    parser.add_argument(option, metavar="N", type=number(int, 1), default=default, help=text)
+
+
 def add_network_options(parser: Parser, size_help: str) -> None:
     """Add the options of a model: `--size`, its settings and `--device`.
 
     Models with other settings accept these as options too, such as `--noise 0.5`; the parsed
     `settings` contains the given ones.
     """
-    parser.add_argument(
-        "--size", metavar="N", type=number(int, 1), help=f"{size_help} (default: the checkpoint's)"
-    )
+    add_count(parser, "--size", f"{size_help} (default: the checkpoint's)")
     for name in ClassificationSettings.names():
         common = name in Settings.model_fields
         _add_setting(parser, name, "" if common else " of a network with a ClassificationHead")
@@ -82,7 +87,5 @@ def add_measuring_options(parser: Parser, split_help: str) -> None:
     parser.add_argument(
         "--json", metavar="FILE", type=expanded_path, help="write the unrounded results"
     )
-    parser.add_argument(
-        "--batch-size", metavar="N", type=number(int, 1), default=32, help="images per batch"
-    )
+    add_count(parser, "--batch-size", "images per batch", 32)
     add_network_options(parser, "height and width in pixels")

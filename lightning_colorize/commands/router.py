@@ -3,7 +3,7 @@
 import argparse
 
 from lightning_colorize.commands.export import add_exported, require_exported, write_card
-from lightning_colorize.commands.options import add_checkpoint
+from lightning_colorize.commands.options import add_checkpoint, add_count
 from lightning_colorize.common.arguments import Parser, expanded_path, number
 from lightning_colorize.common.errors import UsageError
 
@@ -29,13 +29,8 @@ def add_arguments(parser: Parser) -> None:
         help="minimum probability of a category for its specialist; below it, the checkpoint's "
         "network colorizes the image (default: 0.5)",
     )
-    parser.add_argument(
-        "--max-images",
-        metavar="N",
-        type=number(int, 1),
-        default=4096,
-        help="training images for the classifier (default: 4096)",
-    )
+    text = "training images for the classifier (default: 4096)"
+    add_count(parser, "--max-images", text, default=4096)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,17 +42,16 @@ def run(args: argparse.Namespace) -> int:
     from lightning_colorize.evaluation.data import category_of
     from lightning_colorize.inference import Colorizer, training_data
     from lightning_colorize.inference.specialists import fit_router, join_specialists
-    from lightning_colorize.models.load import choose_device, load_model
+    from lightning_colorize.models.load import load_model
 
-    device = choose_device(args.device)
-    common = load_model(args.checkpoint, args.allow_class, device).exportable()
+    common = load_model(args.checkpoint, args.allow_class, args.device).exportable()
     common.settings = common.settings.updated(args.settings)
     common.size = args.size or common.size
     trained = None if common.path is None else training_data(common.path)
     if trained is None:
         raise UsageError(f"{common} is not in a run folder, so its training data is unknown")
     specialists = {
-        name: load_model(expanded_path(path), args.allow_class, device).exportable()
+        name: load_model(expanded_path(path), args.allow_class, args.device).exportable()
         for name, path in named.items()
     }
     splits = trained.source(args.allow_class).splits(trained.root)

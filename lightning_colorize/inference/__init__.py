@@ -8,8 +8,9 @@ model.colorize(PIL.Image.open("old.jpg")).save("new.png")
 
 from lightning_colorize.inference.colorize import Options, Record, colorize_files
 from lightning_colorize.inference.colorizer import Colorizer, load_model
-from lightning_colorize.inference.film import FilmProgress, colorize_film
+from lightning_colorize.inference.film import colorize_film
 from lightning_colorize.inference.jobs import Job, JobPlan, plan_jobs, require_other_files
+from lightning_colorize.inference.motion import FilmProgress
 from lightning_colorize.inference.training_data import TrainingData, training_data
 from lightning_colorize.models.load import choose_device
 from lightning_colorize.models.whole import colorize_image

@@ -35,26 +35,24 @@ def software(path: Path | None) -> str:
 
 
 def card_text(name: str, model: Model, rows: Mapping[str, str]) -> str:
-    """Return a model card in Markdown.
-
-    Args:
-        name: Name of the exported file.
-        model: The exported model; the test metrics of its run are added.
-        rows: Rows of the table.
-    """
-    checkpoint = model.path
-    measured = {} if checkpoint is None or not model.is_of_run else _measured(checkpoint)
-    table = {**rows, **measured}
+    """Return the card of an exported file in Markdown, with `rows` after the model's own."""
+    table = {
+        **model.card_rows(),
+        "decoding": str(model.settings),
+        "size": f"the network sees a short side of {model.size} pixels",
+        **rows,
+        **(_measured(model.path) if model.is_of_run else {}),
+    }
     return _CARD.format(
         name=name,
-        source=software(checkpoint),
+        source=software(model.path),
         rows="\n".join(f"| {key} | {value} |" for key, value in table.items()),
     )
 
 
-def _measured(checkpoint: Path) -> dict[str, str]:
+def _measured(checkpoint: Path | None) -> dict[str, str]:
     """Return the test metrics of a checkpoint's run, next to the values of grey images."""
-    run = run_of(checkpoint.resolve())
+    run = None if checkpoint is None else run_of(checkpoint.resolve())
     result = None if run is None else RunRecord(run).result
     if result is None:
         return {}

@@ -6,12 +6,12 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import BinaryIO, Literal
 
 import torch
 from torch import Tensor
@@ -74,12 +74,12 @@ class Record:
 
     input: str
     output: str
-    status: Literal["ok", "skipped", "failed"]
-    reason: str
-    width: int | None
-    height: int | None
-    model: str
-    size: int
+    status: Literal["ok", "skipped", "failed"] = "failed"
+    reason: str = ""
+    width: int | None = None
+    height: int | None = None
+    model: str = ""
+    size: int = 0
     seconds: float = 0.0
     fallbacks: list[str] = field(default_factory=list)
 
@@ -122,7 +122,7 @@ class _Item:
 
 def colorize_files(
     model: Model,
-    jobs: Iterable[Job],
+    jobs: Sequence[Job],
     options: Options,
     manifest: Path | None = None,
     others: Iterable[Path] = (),
@@ -146,16 +146,14 @@ def colorize_files(
         UsageError: If the manifest cannot be opened, or an external program cannot be started.
         WorkError: If the disk is full, or the manifest cannot be written.
     """
-    jobs = list(jobs)
     if manifest is not None:
         try:
             open_manifest(manifest).close()
         except OSError as error:
             raise UsageError(f"OUTPUT {manifest}: {error.strerror}") from None
     for path in others:
-        record = Record(
-            str(path), "", "skipped", _no_image(path), None, None, str(model), model.size
-        )
+        reason = _no_image(path)
+        record = Record(str(path), "", "skipped", reason, model=str(model), size=model.size)
         _append(manifest, record)
         yield record
     for folder in {job.target.parent for job in jobs}:
@@ -185,38 +183,35 @@ def worker_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
             torch.set_num_threads(threads)
 
 
+@dataclass(eq=False)
 class _Pipeline:
     """Reads, predicts and writes in parallel, with a bounded number of images in memory."""
 
-    def __init__(
-        self, model: Model, options: Options, pool: ThreadPoolExecutor, manifest: Path | None
-    ) -> None:
-        self.model = model
-        self.software = software(model.path)
-        self.options = options
+    model: Model
+    options: Options
+    pool: ThreadPoolExecutor
+    manifest: Path | None
+
+    def __post_init__(self) -> None:
+        self.software = software(self.model.path)
         # If images are computed one by one, a failure must not repeat the work of the others.
-        self.batch_size = options.batch_size if model.batches else 1
-        self.pool = pool
-        self.manifest = manifest
+        self.batch_size = self.options.batch_size if self.model.batches else 1
         self.waiting: dict[tuple[int, int], list[_Item]] = {}
         self.writing: deque[tuple[_Item, Future[Record]]] = deque()
 
-    def run(self, jobs: list[Job]) -> Iterator[Record]:
+    def run(self, jobs: Sequence[Job]) -> Iterator[Record]:
         """Yield the records of completed images."""
-        reading: deque[Future[_Item]] = deque()
-        left = iter(jobs)
-        job = next(left, None)
-        while job is not None or reading:
-            while job is not None and len(reading) < self.options.workers:
-                reading.append(self.pool.submit(self._read, job))
-                job = next(left, None)
+        left, reading = deque(jobs), deque[Future[_Item]]()
+        while left or reading:
+            while left and len(reading) < self.options.workers:
+                reading.append(self.pool.submit(self._read, left.popleft()))
             item = reading.popleft().result()
             if item.seen is None:
                 yield self._record(item)
             else:
                 size = padded_size(self.model, item.seen)
                 self.waiting.setdefault(size, []).append(item)
-            for batch in self._due(everything=job is None and not reading):
+            for batch in self._due(everything=not left and not reading):
                 yield from self._predict(batch)
             yield from self._written(wait=False)
         yield from self._written(wait=True)
@@ -246,16 +241,8 @@ class _Pipeline:
 
     def _read(self, job: Job) -> _Item:
         options = self.options
-        record = Record(
-            str(job.source),
-            str(job.target),
-            "failed",
-            "",
-            None,
-            None,
-            str(self.model),
-            self.model.size,
-        )
+        model = self.model
+        record = Record(str(job.source), str(job.target), model=str(model), size=model.size)
         item = _Item(job, record, time.perf_counter())
         # Not `is_file`, which raises an error for a name that is too long.
         if os.path.isfile(job.target) and not options.overwrite:
@@ -345,18 +332,15 @@ def _too_large(record: Record) -> str:
     return f"out of memory at {record.width} x {record.height} pixels"
 
 
-def open_manifest(folder: Path) -> TextIO:
+def open_manifest(folder: Path) -> BinaryIO:
     """Open a folder's manifest for appending; it is created if missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / MANIFEST
+    file = (folder / MANIFEST).open("a+b")
     # A killed process may have left half a line; the next line must not continue it.
-    torn = False
-    if path.exists() and path.stat().st_size:
-        with path.open("rb") as old:
-            old.seek(-1, os.SEEK_END)
-            torn = old.read() != b"\n"
-    file = path.open("a", encoding="utf-8")
-    file.write("\n" * torn)
+    if file.seek(0, os.SEEK_END):
+        file.seek(-1, os.SEEK_END)
+        if file.read() != b"\n":
+            file.write(b"\n")
     return file
 
 
@@ -366,7 +350,7 @@ def _append(folder: Path | None, record: Record) -> None:
         return
     try:
         with _APPENDING, open_manifest(folder) as file:
-            file.write(json.dumps(asdict(record)) + "\n")
+            file.write(json.dumps(asdict(record)).encode() + b"\n")
     except OSError as error:
         raise _stopped(folder / MANIFEST, error) from None
 

@@ -23,7 +23,7 @@ from lightning_colorize.metrics import Baselines
 from lightning_colorize.models import load
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.exported import write_exported
-from lightning_colorize.models.load import require_exportable, require_size
+from lightning_colorize.models.load import require_size
 from lightning_colorize.models.whole import (
     BatchPrediction,
     add_colors,
@@ -120,7 +120,7 @@ class Colorizer(
                 Hub, such as `user/model`, which is downloaded.
             device: Device of the model; `auto` is the GPU if there is one.
             allow: Same as in `load_model`; not for a model from the Hub.
-            options: Options of huggingface_hub, such as `revision` and `token`.
+            options: Options of `hf_hub_download`, such as `revision` and `token`.
 
         Raises:
             UsageError: If the model does not exist, or is damaged.
@@ -131,34 +131,10 @@ class Colorizer(
         if path.exists() or str(name).count("/") != 1:
             return load_model(path, allow, device)
         try:
-            loaded: Colorizer = super().from_pretrained(str(name), device=device, **options)
+            file = hf_hub_download(str(name), _WEIGHTS, **options)
         except (OSError, ValueError) as error:  # from the network, the Hub's response, or the name
             reason = str(error).strip().partition("\n")[0]
             raise UsageError(f"{name} is not a file, and is not on the Hub: {reason}") from error
-        return loaded
-
-    @classmethod
-    def _from_pretrained(
-        cls,
-        *,
-        model_id: str,
-        device: torch.device | str = "cpu",
-        revision: str | None = None,
-        cache_dir: str | Path | None = None,
-        force_download: bool = False,
-        local_files_only: bool = False,
-        token: str | bool | None = None,
-        **_: Any,
-    ) -> "Colorizer":
-        file = hf_hub_download(
-            model_id,
-            _WEIGHTS,
-            revision=revision,
-            cache_dir=cache_dir,
-            force_download=force_download,
-            local_files_only=local_files_only,
-            token=token,
-        )
         return load_model(file, device=device)
 
     def _save_pretrained(self, save_directory: Path) -> None:
@@ -179,13 +155,7 @@ class Colorizer(
             name: Name of the file.
             rows: More rows of the table.
         """
-        model = self.model
-        table = {
-            **model.card_rows(),
-            "decoding": str(model.settings),
-            "size": f"the network sees a short side of {model.size} pixels",
-        }
-        return card_text(name, model, table | dict(rows or {}))
+        return card_text(name, self.model, rows or {})
 
     def export(self, file: Path) -> None:
         """Write the network, its baselines and its settings to a file, in half precision.
@@ -200,8 +170,6 @@ class Colorizer(
             UsageError: If a weight is too large for half precision, the size is too large for any
                 network, or the model is not a lightning-colorize network.
         """
-        if self.path is not None:
-            require_exportable(self.path)
         require_size(self.size)
         write_exported(file, self.model.exportable())
 

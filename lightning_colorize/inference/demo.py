@@ -15,7 +15,6 @@ from lightning_colorize.common.bundled import bundled
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, decode_image, read_header
 from lightning_colorize.inference.colorizer import Colorizer, Prediction
-from lightning_colorize.models.settings import Slider
 
 _PREVIEW = 640  # pixels of the short side
 _EXAMPLES = ("valley", "cat", "skyline", "people")
@@ -42,13 +41,8 @@ class _Seen:
 
 
 def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Blocks:
-    """Return the page.
-
-    Args:
-        models: Models by the names that the page shows.
-        max_pixels: Maximum number of pixels; larger images are refused.
-    """
-    sliders: dict[str, Slider] = {}
+    """Return the page, which refuses images with more pixels than `max_pixels`."""
+    sliders: dict[str, list[float]] = {}  # lowest value, highest value, step
     starts: dict[str, float] = {}  # value in the first model that has the setting
     for model in models.values():
         sliders = {**model.model.settings.sliders(), **sliders}
@@ -102,9 +96,8 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
         folder = Path(tempfile.mkdtemp(dir=page.GRADIO_CACHE))
         files = []
         for name, prediction in seen.predictions.items():
-            file = folder / f"{seen.stem}-{name.replace('/', '_')}.png"
-            Image.fromarray(decode(prediction, values)).save(file)
-            files.append(str(file))
+            files.append(str(folder / f"{seen.stem}-{name.replace('/', '_')}.png"))
+            Image.fromarray(decode(prediction, values)).save(files[-1])
         return files
 
     with gradio.Blocks(
@@ -150,11 +143,9 @@ def _to_array(rgb: Tensor) -> np.ndarray:
 def _example_files(folder: Path) -> list[str]:
     """Write grey versions of public-domain photographs; return their files."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for name in _EXAMPLES:
-        file = folder / f"{name}.jpg"
-        Image.open(bundled("photographs") / f"{name}.jpg").convert("L").save(file)
-        files.append(str(file))
+    files = [f"{folder}/{name}.jpg" for name in _EXAMPLES]
+    for file in files:
+        Image.open(bundled("photographs") / Path(file).name).convert("L").save(file)
     return files
 
 

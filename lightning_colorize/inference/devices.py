@@ -1,12 +1,11 @@
 """Colorizing image files on several devices in parallel."""
 
 import multiprocessing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from multiprocessing.queues import Queue
 from pathlib import Path
-from queue import Empty
 from typing import Any
 
 import torch
@@ -18,11 +17,6 @@ from lightning_colorize.inference.colorizer import PRECISIONS
 from lightning_colorize.inference.jobs import Job
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.load import choose_device, load_model
-
-_POLL = 1.0  # seconds
-
-# The index of a process with a record, an error, or None at its end.
-_Message = tuple[int, Record | str | None]
 
 
 @dataclass(frozen=True)
@@ -73,65 +67,49 @@ def colorize_on_devices(
     manifest: Path | None = None,
     others: Sequence[Path] = (),
 ) -> Iterator[Record]:
-    """Like `colorize_files`, in a process for each device.
-
-    Args:
-        model: The model; each process loads it.
-        devices: Names of torch devices.
-        jobs: Same as in `colorize_files`.
-        options: Same as in `colorize_files`.
-        manifest: Same as in `colorize_files`.
-        others: Same as in `colorize_files`.
+    """Like `colorize_files`, in a process for each device, which loads the model itself.
 
     Raises:
         WorkError: Same as in `colorize_files`, or if a process exits early.
     """
     context = multiprocessing.get_context("spawn")
-    messages: Queue[_Message] = context.Queue()
-    count = len(devices)
-    processes = [
-        context.Process(
-            target=_work,
-            args=(messages, index, model, device, jobs[index::count], options, manifest),
-            kwargs={"others": others[index::count]},
-            daemon=True,
-        )
-        for index, device in enumerate(devices)
-    ]
-    for process in processes:
-        process.start()
-    working = set(range(count))
+    working: dict[Any, tuple[str, BaseProcess]] = {}
     try:
+        for index, device in enumerate(devices):
+            receiver, sender = context.Pipe(duplex=False)
+            own = (jobs[index :: len(devices)], options, manifest, others[index :: len(devices)])
+            process = context.Process(target=_work, args=(sender, model, device, *own), daemon=True)
+            process.start()
+            working[receiver] = device, process
+            sender.close()  # so that the end of the process ends the pipe
         while working:
-            try:
-                index, message = messages.get(timeout=_POLL)
-            except Empty:
-                _require_alive({devices[index]: processes[index] for index in working})
-                continue
-            if isinstance(message, Record):
+            ready: list[Any] = wait(list(working))
+            for pipe in ready:
+                try:
+                    message = pipe.recv()
+                except (EOFError, OSError):  # nothing more, or half a message
+                    _require_done(*working.pop(pipe))
+                    continue
+                if isinstance(message, str):
+                    raise WorkError(message)
                 yield message
-            elif message is None:
-                working.remove(index)
-            else:
-                raise WorkError(message)
     finally:
-        for process in processes:
-            process.terminate()
-            process.join()
+        for _, left in working.values():
+            left.terminate()
+            left.join()
 
 
-def _require_alive(processes: Mapping[str, BaseProcess]) -> None:
-    for device, process in processes.items():
-        if process.exitcode is not None:
-            raise WorkError(
-                f"the process of {device} exited early with code {process.exitcode}; the "
-                "same command continues"
-            )
+def _require_done(device: str, process: BaseProcess) -> None:
+    process.join()
+    if process.exitcode:
+        raise WorkError(
+            f"the process of {device} exited early with code {process.exitcode}; the "
+            "same command continues"
+        )
 
 
 def _work(
-    messages: "Queue[_Message]",
-    index: int,
+    sender: "Connection[Record | str, Any]",
     model: ModelFile,
     device: str,
     jobs: Sequence[Job],
@@ -143,7 +121,6 @@ def _work(
     quiet_decoders()
     try:
         for record in colorize_files(model.load(device), jobs, options, manifest, others):
-            messages.put((index, record))
-        messages.put((index, None))
+            sender.send(record)
     except (UsageError, WorkError) as error:
-        messages.put((index, str(error)))
+        sender.send(str(error))

@@ -44,11 +44,7 @@ class Estimate:
 def estimate(model: Model, jobs: Sequence[Job], options: Options, folder: Path) -> Estimate:
     """Colorize some of the images in a temporary folder, and extrapolate to all.
 
-    Args:
-        model: The model.
-        jobs: All jobs.
-        options: Options for all images.
-        folder: Folder of the results; it may not exist yet.
+    The results' `folder` may not exist yet.
     """
     left = [job for job in jobs if options.overwrite or not job.target.is_file()]
     tried = left[:: max(1, len(left) // _TRIED)][:_TRIED]

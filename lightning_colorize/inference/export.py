@@ -56,11 +56,7 @@ class BeforeNetwork(nn.Module):
 
     Equivalent to `network_input` and `predict`. Resizing is a product with matrices of bilinear
     weights, which equals torchvision's antialiased resizing but works for sizes that the graph
-    computes.
-
-    Args:
-        size: Short side of the network's input in pixels.
-        multiple: Height and width of the network's input are multiples of this.
+    computes. See `Model` for `size` and `multiple`.
     """
 
     def __init__(self, size: int, multiple: int) -> None:
@@ -83,9 +79,6 @@ class AfterNetwork(nn.Module):
     """Maps the network's ab, (1, 2, h, w), and the image to a colorized image of the same size.
 
     Equivalent to `add_colors`.
-
-    Args:
-        size: Same as in `BeforeNetwork`.
     """
 
     def __init__(self, size: int) -> None:
@@ -131,7 +124,7 @@ def _weights(pixels: int, resized: int, antialias: bool = True) -> Tensor:
 
 
 def export_graph(
-    model: NetworkModel,
+    model: Model,
     file: Path,
     image: bool = False,
     calibration: Sequence[ColorBatch] | None = None,
@@ -139,7 +132,7 @@ def export_graph(
     """Write a network as a graph, including its decoding, and compare the file with the network.
 
     Args:
-        model: The network, on the CPU.
+        model: A lightning-colorize network, on the CPU.
         file: The file to write or replace, with the suffix `.onnx` or `.pt2`.
         image: Map RGB to RGB instead of L to ab; only for ONNX, because torch.export takes minutes
             to load such a file.
@@ -153,7 +146,7 @@ def export_graph(
         UsageError: If a library is missing, the network cannot be exported, or the difference
             exceeds `TOLERANCE`, or `INT8_COST` with 8 bits.
     """
-    model.exportable(graph=True)
+    model = model.exportable(graph=True)
     if calibration is not None and len(calibration) < 2:
         raise UsageError(f"{file} in 8 bits needs two or more color images")
     content = {

@@ -86,23 +86,19 @@ def plan_jobs(inputs: Sequence[Path], output: Path, form: Format = "same") -> Jo
     if not files and not unreadable:
         named = ", ".join(map(str, inputs[:3]))
         raise UsageError(f"{named} contains no images; give images, or a folder of images")
-    folders = [_absolute(path if path.is_dir() else path.parent) for path in paths]
-    base = os.path.commonpath(folders)
-    names = [os.path.relpath(_absolute(file), base) for file in files]
+    folders = [path if path.is_dir() else path.parent for path in paths]
+    base = os.path.commonpath([os.path.abspath(folder) for folder in folders])
+    names = [os.path.relpath(file, base) for file in files]
     jobs = [
         Job(file, output / new) for file, new in zip(files, _new_names(names, form), strict=True)
     ]
     # Reading such a folder fails with the reason.
-    jobs += [Job(path, output / os.path.relpath(_absolute(path), base)) for path in unreadable]
+    jobs += [Job(path, output / os.path.relpath(path, base)) for path in unreadable]
     return JobPlan(jobs, output, others)
 
 
 def require_other_files(plans: Iterable[JobPlan], sheet: Path | None = None) -> None:
     """Refuse results that would overwrite an image, and a sheet that would overwrite either.
-
-    Args:
-        plans: Plans of all models.
-        sheet: The contact sheet, which is written after the results.
 
     Raises:
         UsageError: If a file would be overwritten.
@@ -121,13 +117,15 @@ def require_other_files(plans: Iterable[JobPlan], sheet: Path | None = None) -> 
 
 
 def _plan_one(source: Path, output: Path, form: Format) -> JobPlan:
-    if not output.is_dir() and output.suffix.lower() in IMAGE_SUFFIXES:
-        return JobPlan([_named(source, output, form)], None, [])
-    return JobPlan([Job(source, output / (source.stem + _suffix(source.name, form)))], output, [])
-
-
-def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))
+    if output.is_dir() or output.suffix.lower() not in IMAGE_SUFFIXES:
+        target = output / (source.stem + _suffix(source.name, form))
+        return JobPlan([Job(source, target)], output, [])
+    written = WRITABLE.get(output.suffix.lower())
+    if written is None:
+        raise UsageError(f"{output}: only {', '.join(sorted(WRITABLE))} can be written")
+    if form != "same" and written != WRITABLE[f".{form}"]:
+        raise UsageError(f"{output} does not match --format {form}; leave one of them out")
+    return JobPlan([Job(source, output)], None, [])
 
 
 def _expand(path: Path, output: Path) -> list[Path]:
@@ -198,12 +196,3 @@ def _suffix(name: str, form: Format) -> str:
         return f".{form}"
     own = Path(name).suffix
     return own if own.lower() in WRITABLE else ".png"
-
-
-def _named(source: Path, output: Path, form: Format) -> Job:
-    written = WRITABLE.get(output.suffix.lower())
-    if written is None:
-        raise UsageError(f"{output}: only {', '.join(sorted(WRITABLE))} can be written")
-    if form != "same" and written != WRITABLE[f".{form}"]:
-        raise UsageError(f"{output} does not match --format {form}; leave one of them out")
-    return Job(source, output)

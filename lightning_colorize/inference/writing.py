@@ -63,11 +63,7 @@ def fit_format(photograph: Photograph, path: Path) -> tuple[Photograph, list[str
 
 
 def write_photograph(photograph: Photograph, path: Path) -> None:
-    """Write a photograph in the format of the suffix, atomically.
-
-    Args:
-        photograph: A result of `fit_format`.
-        path: The file; its folder is created.
+    """Write a result of `fit_format` atomically, in the format of the suffix.
 
     Raises:
         OSError: If it cannot be written.

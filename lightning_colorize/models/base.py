@@ -178,12 +178,7 @@ class Model(ABC):
     ) -> Tensor:
         """Return ab for L, (B, 1, H, W) in [0, 100]: (n, B, 2, H, W) in LAB units, fp32.
 
-        Args:
-            L: Lightness, on the model's device.
-            condition: Inputs that condition the colors.
-            settings: Settings; by default the current ones.
-            n: Number of colorings.
-            generators: One per image, for a model that samples; by default with seed 0.
+        Uses the current settings and generators with seed 0 unless others are given.
 
         Raises:
             UsageError: If more than one coloring is requested from a deterministic model.

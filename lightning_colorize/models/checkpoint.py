@@ -77,10 +77,6 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
 def read_intact(folder: Path, *names: str) -> tuple[Path, dict[str, Any]]:
     """Return the first intact checkpoint of a run and its content; warn about damaged ones.
 
-    Args:
-        folder: The run folder.
-        names: File names relative to the folder, in order of preference.
-
     Raises:
         UsageError: If no checkpoint is intact.
     """
@@ -150,17 +146,17 @@ def rebuild_task(
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from None
     except Exception as error:  # classes raise nearly any exception for wrong arguments
-        raise UsageError(_unfit(file, error)) from error
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"{file} does not fit this version of lightning-colorize: {reason}"
+        ) from error
     return task
 
 
 def load_network(network: Colorizer, path: Path, own_decoding: bool) -> None:
     """Load the weights of a run's network, unless a checkpoint follows (`skip_weights`).
 
-    Args:
-        network: The network that receives the weights.
-        path: The run or its checkpoint.
-        own_decoding: Whether a ClassificationHead keeps its own vividness and temperature.
+    With `own_decoding`, a ClassificationHead keeps its own vividness and temperature.
 
     Raises:
         UsageError: If there is no checkpoint, or it contains a different network.
@@ -238,8 +234,3 @@ def _check_training(file: Path, checkpoint: Mapping[str, Any]) -> None:
         raise UsageError(f"{file} is not {_OURS}: its training state is invalid")
     if broken is not None:
         raise UsageError(f"{file} has an optimizer state that is not finite ({broken})")
-
-
-def _unfit(file: Path, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200]
-    return f"{file} does not fit this version of lightning-colorize: {reason}"

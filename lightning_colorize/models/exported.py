@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -29,44 +29,23 @@ EXPORTED = (SUFFIX, ONNX, PROGRAM)
 CLASS_PATH = "_class_path"
 """Key of the hyperparameters for the class to rebuild."""
 
+# Class paths in files, kept from earlier versions for compatibility.
+_NETWORK = "lightning_colorize.tasks.predictor.Predictor"
+_ROUTER = "lightning_colorize.tasks.routed.RoutedPredictor"
 _CONTENT, _DIGEST = "lightning_colorize", "sha256"
 _BASELINES = "baselines."
 _SMALL = 4096  # smaller tensors, such as batch norm statistics, stay in fp32
 
 
-class NetworkParts(nn.Module, TrainedNetwork):
-    """The network of an exported file.
+class ExportedNetwork(nn.Module, TrainedNetwork):
+    """The network of an exported file, or the networks of an exported router.
 
     Args:
         encoder: Encodes L into features.
         decoder: Decodes features into one map; built from the encoder's levels.
         head: Turns the decoder's map into a prediction; built from the map's channels.
-    """
-
-    def __init__(
-        self,
-        encoder: Encoder,
-        decoder: Callable[[FeatureInfo], Decoder],
-        head: Callable[[int], Head],
-    ) -> None:
-        super().__init__()
-        built = decoder(encoder.info)
-        self.net = Colorizer(encoder, built, head(built.out_channels))
-        self.scaling = LabScaling()
-
-    def to_model(self) -> NetworkModel:
-        """Return the network as a model."""
-        return NetworkModel(self.net, self.scaling)
-
-
-class RoutedParts(NetworkParts):
-    """The networks of an exported router.
-
-    Args:
-        encoder: Encoder of the common network; the specialists have copies.
-        decoder: Decoder of the common network.
-        head: Head of the common network.
-        categories: Names of the categories that the router distinguishes.
+        categories: Names of the categories that the router distinguishes; without any, there is no
+            router.
         named: Categories that have a specialist, in the order of `specialists`.
         confidence: Minimum probability for a specialist, 0 to 1.
     """
@@ -76,27 +55,25 @@ class RoutedParts(NetworkParts):
         encoder: Encoder,
         decoder: Callable[[FeatureInfo], Decoder],
         head: Callable[[int], Head],
-        categories: list[str],
-        named: list[str],
+        categories: Sequence[str] = (),
+        named: Sequence[str] = (),
         confidence: float = 0.5,
     ) -> None:
-        super().__init__(encoder, decoder, head)
+        super().__init__()
+        built = decoder(encoder.info)
+        self.net = Colorizer(encoder, built, head(built.out_channels))
+        self.scaling = LabScaling()
+        self.router = Router(encoder.info.channels[-1], categories) if categories else None
         self.named = named
-        self.confidence = confidence
-        self.router = Router(encoder.info.channels[-1], categories)
         self.specialists = nn.ModuleList(deepcopy(self.net) for _ in named)
+        self.confidence = confidence
 
-    def to_model(self) -> RoutedModel:
-        """Return the networks as a model."""
+    def to_model(self) -> NetworkModel:
+        """Return the network as a model."""
+        if self.router is None:
+            return NetworkModel(self.net, self.scaling)
         named: Any = dict(zip(self.named, self.specialists, strict=True))
         return RoutedModel(self.net, self.scaling, self.router, named, self.confidence)
-
-
-_CLASSES = {
-    "lightning_colorize.tasks.predictor.Predictor": NetworkParts,
-    "lightning_colorize.tasks.routed.RoutedPredictor": RoutedParts,
-}
-"""Class names in files, kept from earlier versions for compatibility."""
 
 
 def write_exported(file: Path, model: NetworkModel) -> None:
@@ -105,13 +82,11 @@ def write_exported(file: Path, model: NetworkModel) -> None:
     Raises:
         UsageError: If a weight is too large for half precision.
     """
-    kind = RoutedParts if isinstance(model, RoutedModel) else NetworkParts
-    (name,) = (name for name, cls in _CLASSES.items() if cls is kind)
+    name = _ROUTER if isinstance(model, RoutedModel) else _NETWORK
     hyperparameters = {CLASS_PATH: name, **model.hyperparameters()}
-    state = model.state_dict()
     baselines = {} if model.baselines is None else model.baselines.state_dict()
     decoding = {**model.settings.values(), "size": model.size}
-    tensors = {**state, **{f"{_BASELINES}{name}": value for name, value in baselines.items()}}
+    tensors = model.state_dict() | {f"{_BASELINES}{n}": value for n, value in baselines.items()}
     stored = {}
     for name, value in tensors.items():
         large = value.is_floating_point() and value.numel() >= _SMALL
@@ -140,7 +115,9 @@ def read_exported(file: Path) -> dict[str, Any]:
         raise UsageError(f"{file} is damaged: it has changed since it was written")
     parsed = json.loads(content)
     hyperparameters = parsed["hyper_parameters"]
-    hyperparameters[CLASS_PATH] = path_of(_CLASSES[hyperparameters[CLASS_PATH]])
+    if hyperparameters[CLASS_PATH] not in (_NETWORK, _ROUTER):
+        raise ValueError("not an exported network")
+    hyperparameters[CLASS_PATH] = path_of(ExportedNetwork)
     tensors = {n: v.float() if v.is_floating_point() else v for n, v in stored.items()}
     fitted = {
         name.removeprefix(_BASELINES): tensors.pop(name)

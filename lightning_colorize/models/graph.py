@@ -98,7 +98,6 @@ def run_onnx(file: Path) -> tuple[Run, str | None]:
         file.read_bytes(), options, providers=["CPUExecutionProvider"]
     )
     (given,) = session.get_inputs()
-
     dtype = _DTYPES.get(given.type, torch.float32)
 
     def run(values: Tensor) -> Tensor:
@@ -117,11 +116,4 @@ def run_program(file: Path) -> tuple[Run, str | None]:
     if not zipfile.is_zipfile(file):
         raise ValueError("no archive")
     extra = {CONTENT: ""}
-    module = torch.export.load(file, extra_files=extra).module()
-
-    def run(values: Tensor) -> Tensor:
-        # Not a submodule, because it does not support `eval`.
-        result: Tensor = module(values)
-        return result
-
-    return run, extra[CONTENT]
+    return torch.export.load(file, extra_files=extra).module(), extra[CONTENT]

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torchmetrics import Metric
@@ -123,17 +123,16 @@ class NetworkModel(Model):
         return self
 
     def hyperparameters(self) -> dict[str, Any]:
-        """Return the arguments of `exported.NetworkParts`."""
+        """Return the arguments of `exported.ExportedNetwork`."""
         return dict(self.description or {})
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Return the modules by their names in an exported file."""
+        return {"net": self.network, "scaling": self.scaling}
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the weights, with the names of an exported file."""
-        parts = {"net": self.network, "scaling": self.scaling}
-        return {
-            f"{prefix}.{name}": value
-            for prefix, module in parts.items()
-            for name, value in module.state_dict().items()
-        }
+        return nn.ModuleDict(self.parts()).state_dict()
 
     def card_rows(self) -> dict[str, str]:
         """Return the rows of a model card."""
@@ -142,8 +141,8 @@ class NetworkModel(Model):
         return {"network": f"{parts}: {self.parameters():,} parameters"}
 
     def parameters(self) -> int:
-        """Return the number of parameters."""
-        return sum(parameter_count(self.network))
+        """Return the number of parameters of all networks."""
+        return sum(sum(parameter_count(part)) for part in self.parts().values())
 
 
 class _OneKernel(TorchFunctionMode):

@@ -36,6 +36,9 @@ from lightning_colorize.networks.colorizer import pad_input, round_up
 
 SUFFIXES = (".yaml", ".yml")
 
+INPUT = "input"
+"""Folder of the images that a command colorizes."""
+
 _TORCHSCRIPT = (".pt", ".ts", ".torchscript")
 _CHANNELS = {"L": 1, "grey": 3, "ab": 2, "rgb": 3}
 
@@ -225,16 +228,14 @@ class CommandModel(ProgramModel):
         """
         folder = tempfile.TemporaryDirectory()
         weakref.finalize(self, folder.cleanup)
-        given, colored = Path(folder.name, "input"), Path(folder.name, "output")
-        given.mkdir()
-        colored.mkdir()
+        given = Path(folder.name, INPUT)
         names: list[str] = []
         for name, rgb in images:
             # A number, because a name may be too long, or the command may change it.
             write_png(given / f"{len(names)}.png", without_color(rgb))
             names.append(name)
         print(f"{self}: its command colorizes {len(names):,} images", file=sys.stderr, flush=True)
-        results = color_folder(self.command, given, colored)
+        results = color_folder(self.command, Path(folder.name))
         self._results = {
             names[int(number)]: (given / f"{number}.png", file) for number, file in results.items()
         }
@@ -288,13 +289,12 @@ def _require_digest(file: Path, described: Program, of: Path, digest: str) -> No
         raise UsageError(f"{file}: {known}: {of.name} has {digest}")
 
 
-def color_folder(command: str, given: Path, colored: Path) -> dict[str, Path]:
-    """Run a command once over a folder of images.
+def color_folder(command: str, folder: Path) -> dict[str, Path]:
+    """Run a command once over the PNGs in the subfolder `INPUT` of a folder.
 
     Args:
         command: A command with the words {input} and {output}.
-        given: Folder of the images, as PNGs.
-        colored: Empty folder for the results.
+        folder: The folder, which receives another one for the results.
 
     Returns:
         Existing results by name without suffix: a PNG, or the only file with this name. A result
@@ -304,6 +304,8 @@ def color_folder(command: str, given: Path, colored: Path) -> dict[str, Path]:
         UsageError: If the command cannot be started.
         WorkError: If the command fails, or a result is ambiguous, unreadable, or has another shape.
     """
+    given, colored = folder / INPUT, folder / "output"
+    colored.mkdir()
     folders = {"{input}": str(given), "{output}": str(colored)}
     words = [folders.get(word, word) for word in shlex.split(command)]
     code, errors = _run(words)
@@ -372,13 +374,8 @@ def _run_weights(weights: Path, may_run: Callable[[str], None]) -> Run:
         if weights.suffix in _TORCHSCRIPT:
             may_run("torch.jit")
             with warnings.catch_warnings(action="ignore", category=FutureWarning):
-                script = torch.jit.load(weights, map_location="cpu").eval()  # type: ignore[no-untyped-call]
-
-            def run(values: Tensor) -> Tensor:
-                result: Tensor = script(values)
-                return result
-
-            return run
+                script: Run = torch.jit.load(weights, map_location="cpu").eval()  # type: ignore[no-untyped-call]
+            return script
     except UsageError:
         raise
     except Exception as error:  # for damaged files, the libraries raise nearly any class
@@ -393,11 +390,8 @@ def _run_command(command: str) -> Run:
 
     def run(grey: Tensor) -> Tensor:
         with tempfile.TemporaryDirectory() as folder:
-            given, colored = Path(folder, "input"), Path(folder, "output")
-            given.mkdir()
-            colored.mkdir()
-            write_png(given / "image.png", (grey[0] * 255).round().byte())
-            results = color_folder(command, given, colored)
+            write_png(Path(folder, INPUT, "image.png"), (grey[0] * 255).round().byte())
+            results = color_folder(command, Path(folder))
             if not results:
                 raise WorkError("the command wrote no image with the name of its input")
             try:
@@ -413,7 +407,8 @@ def _run_command(command: str) -> Run:
 
 
 def write_png(file: Path, rgb: Tensor) -> None:
-    """Write an image, (3, H, W), uint8."""
+    """Write an image, (3, H, W), uint8, into a folder that is created if missing."""
+    file.parent.mkdir(exist_ok=True)
     file.write_bytes(encode_png(rgb, compression_level=1).numpy().tobytes())
 
 

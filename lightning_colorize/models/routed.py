@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_colorize.color import Condition, LabScaling
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.models.network import NetworkModel, Predicted
-from lightning_colorize.networks import Colorizer, parameter_count
+from lightning_colorize.networks import Colorizer
 from lightning_colorize.networks.router import Router
 
 
@@ -76,16 +76,10 @@ class RoutedModel(NetworkModel):
         (view,) = self.views(L, condition, flip=False)
         return view
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return the weights, with the names of an exported file."""
-        parts = {"router": self.router} | {
-            f"specialists.{index}": net for index, net in enumerate(self.specialists.values())
-        }
-        return super().state_dict() | {
-            f"{prefix}.{name}": value
-            for prefix, module in parts.items()
-            for name, value in module.state_dict().items()
-        }
+    def parts(self) -> dict[str, nn.Module]:
+        """Return the modules by their names in an exported file."""
+        specialists = nn.ModuleList(self.specialists.values())
+        return {**super().parts(), "router": self.router, "specialists": specialists}
 
     def exportable(self, graph: bool = False) -> "RoutedModel":
         """Return itself; not available for graphs, which cannot choose a network per image."""
@@ -98,14 +92,9 @@ class RoutedModel(NetworkModel):
         return self
 
     def hyperparameters(self) -> dict[str, Any]:
-        """Return the arguments of `exported.RoutedParts`."""
+        """Return the arguments of `exported.ExportedNetwork`."""
         return super().hyperparameters() | {
             "categories": self.router.categories,
             "named": list(self.specialists),
             "confidence": self.confidence,
         }
-
-    def parameters(self) -> int:
-        """Return the number of parameters of all networks."""
-        modules = (self.network, self.router, *self.specialists.values())
-        return sum(sum(parameter_count(module)) for module in modules)

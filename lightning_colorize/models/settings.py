@@ -5,20 +5,12 @@ argument in Python, and a value stored in checkpoints. To add a setting, add a f
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from lightning_colorize.common.errors import UsageError
-
-
-class Slider(NamedTuple):
-    """The range and step of a control."""
-
-    low: float
-    high: float
-    step: float
 
 
 class Settings(BaseModel):
@@ -69,11 +61,11 @@ class Settings(BaseModel):
         return sorted(cls.model_fields, key=lambda name: name in Settings.model_fields)
 
     @classmethod
-    def sliders(cls) -> dict[str, Slider]:
-        """Return sliders for the settings that have a step."""
+    def sliders(cls) -> dict[str, list[Any]]:
+        """Return lowest value, highest value and step of the settings that have a step."""
         steps = {name: cls.model_fields[name].json_schema_extra for name in cls.names()}
         return {
-            name: Slider._make([*_limits(cls.model_fields[name]), extra["step"]])
+            name: [*_limits(cls.model_fields[name]), extra["step"]]
             for name, extra in steps.items()
             if isinstance(extra, dict)
         }

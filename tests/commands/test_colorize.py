@@ -27,15 +27,30 @@ def images(tmp_path):
     return folder
 
 
+@pytest.fixture
+def colorize(command, finished_run, capsys):
+    """Run the command with the run's checkpoint; return its exit code and what it printed."""
+
+    def colorize(*words):
+        capsys.readouterr()
+        code = command("colorize", *words, "--checkpoint", finished_run)
+        return code, *capsys.readouterr()
+
+    return colorize
+
+
 def _lines(folder):
     return read_lines(folder / "manifest.jsonl")
 
 
-def test_a_folder_is_colorized_once(command, finished_run, images, tmp_path, capsys):
+def _reasons(folder):
+    return {Path(line["input"]).name: line["reason"] for line in _lines(folder)}
+
+
+def test_a_folder_is_colorized_once(colorize, images, tmp_path):
     out = tmp_path / "out"
-    words = ("colorize", images, out, "--checkpoint", finished_run, "--device", "cpu")
-    assert command(*words) == 0
-    assert capsys.readouterr().out == f"2 colorized, 0 skipped, 0 failed -> {out}\n"
+    code, printed, _ = colorize(images, out)
+    assert (code, printed) == (0, f"2 colorized, 0 skipped, 0 failed -> {out}\n")
     assert sorted(str(p.relative_to(out)) for p in out.rglob("*.*")) == [
         "a.jpg", "manifest.jsonl", "sub/b.png",
     ]  # fmt: skip
@@ -44,170 +59,140 @@ def test_a_folder_is_colorized_once(command, finished_run, images, tmp_path, cap
     )
     assert np.abs(before[..., 0] - after[..., 0]).max() < 1
     assert np.abs(before[..., 1:] - after[..., 1:]).mean() > 3
-    assert [line["status"] for line in _lines(out)] == ["ok", "ok"]
-    assert [line["size"] for line in _lines(out)] == [32, 32]
-
     stamp = (out / "a.jpg").stat().st_mtime_ns
-    assert command(*words) == 0
-    assert "0 colorized, 2 skipped" in capsys.readouterr().out
+    assert "0 colorized, 2 skipped" in colorize(images, out)[1]
     assert (out / "a.jpg").stat().st_mtime_ns == stamp
-    assert [line["status"] for line in _lines(out)] == [
-        "ok",
-        "ok",
-        "skipped",
-        "skipped",
-    ]
-
-    assert command(*words, "--overwrite", "--size", 48) == 0
-    assert "2 colorized" in capsys.readouterr().out
+    assert "2 colorized" in colorize(images, out, "--overwrite", "--size", 48)[1]
     assert (out / "a.jpg").stat().st_mtime_ns > stamp
-    assert [line["size"] for line in _lines(out)][-2:] == [48, 48]
+    assert [(line["status"], line["size"]) for line in _lines(out)] == [
+        *[("ok", 32)] * 2, *[("skipped", 32)] * 2, *[("ok", 48)] * 2,
+    ]  # fmt: skip
 
 
-def test_fallbacks_are_reported(command, finished_run, tmp_path, capsys):
+def test_fallbacks_are_reported(colorize, tmp_path):
     image = tmp_path / "in" / "see-through.png"
     image.parent.mkdir()
     Image.new("RGBA", (40, 40), (90, 80, 70, 60)).save(image)
-    checkpoint = ("--checkpoint", finished_run)
-    assert command("colorize", image, tmp_path / "a.jpg", *checkpoint) == 0
-    assert "a.jpg: transparency composited over white\n" in capsys.readouterr().err
-    assert command("colorize", image.parent, tmp_path / "out", *checkpoint, "--format", "jpg") == 0
-    assert "1 with fallbacks; see the manifest\n" in capsys.readouterr().err
+    *_, errors = colorize(image, tmp_path / "a.jpg")
+    assert "a.jpg: transparency composited over white\n" in errors
+    *_, errors = colorize(image.parent, tmp_path / "out", "--format", "jpg")
+    assert "1 with fallbacks; see the manifest\n" in errors
     # A name without an image suffix is a folder.
-    assert command("colorize", image, tmp_path / "a.xyz", *checkpoint) == 0
-    assert f"-> {tmp_path / 'a.xyz' / 'see-through.png'}\n" in capsys.readouterr().out
+    _, printed, _ = colorize(image, tmp_path / "a.xyz")
+    assert f"-> {tmp_path / 'a.xyz' / 'see-through.png'}\n" in printed
 
 
-def test_broken_images_are_reported_and_the_rest_is_colorized(
-    command, finished_run, images, tmp_path, capsys
-):
+def test_broken_images_are_reported_and_the_rest_is_colorized(colorize, images, tmp_path):
     for number in (*range(6), "\x1b[2J"):
         (images / f"broken{number}.jpg").write_bytes(b"no image")
     out = tmp_path / "out"
-    words = ("--checkpoint", finished_run, "--format", "png")
-    assert command("colorize", images, out, *words) == 1
+    code, printed, errors = colorize(images, out, "--format", "png")
+    assert code == 1
     assert (out / "a.png").exists()
-    output = capsys.readouterr()
-    assert "2 colorized, 0 skipped, 7 failed" in output.out
-    assert f"not colorized: {images / 'broken0.jpg'}: not an image" in output.err
-    assert r"broken\x1b[2J.jpg: not an image" in output.err
-    assert "... and 2 more" in output.err
+    assert "2 colorized, 0 skipped, 7 failed" in printed
+    assert f"not colorized: {images / 'broken0.jpg'}: not an image" in errors
+    assert r"broken\x1b[2J.jpg: not an image" in errors
+    assert "... and 2 more" in errors
     assert [line["status"] for line in _lines(out)].count("failed") == 7
     # Exit 2 is reserved for errors found before any work.
     target = tmp_path / "a.png"
-    assert command("colorize", images / "broken0.jpg", target, "--checkpoint", finished_run) == 1
+    assert colorize(images / "broken0.jpg", target)[0] == 1
     assert not target.exists()
 
 
 @pytest.mark.usefixtures("permissions")
-def test_a_folder_that_cannot_be_opened_fails_alone(
-    command, finished_run, images, tmp_path, capsys
-):
-    out = tmp_path / "out"
-    words = ("colorize", images, out, "--checkpoint", finished_run)
-    assert command(*words) == 0
+def test_a_folder_that_cannot_be_opened_fails_alone(colorize, images, tmp_path):
     (images / "sub").chmod(0)
-    assert command(*words, "--overwrite") == 1
-    output = capsys.readouterr()
-    assert "1 colorized, 0 skipped, 1 failed" in output.out
-    assert f"not colorized: {images / 'sub'}: " in output.err
-    assert command(*words) == 1
-    assert "0 colorized, 1 skipped, 1 failed" in capsys.readouterr().out
+    code, printed, errors = colorize(images, tmp_path / "out")
     (images / "sub").chmod(0o700)
+    assert code == 1
+    assert "1 colorized, 0 skipped, 1 failed" in printed
+    assert f"not colorized: {images / 'sub'}: " in errors
 
 
-def test_precision_and_largest_image_are_options(command, finished_run, photo_folder, tmp_path):
-    words = ("colorize", photo_folder / "test", "--checkpoint", finished_run, "--format", "png")
-    for name, precision in (("full", "32-true"), ("half", "bf16-mixed")):
-        assert command(*words[:2], tmp_path / name, *words[2:], "--precision", precision) == 0
+def test_precision_and_largest_image_are_options(colorize, photo_folder, tmp_path):
+    for precision in ("32-true", "bf16-mixed"):
+        words = (tmp_path / precision, "--format", "png", "--precision", precision)
+        assert colorize(photo_folder / "test", *words)[0] == 0
     pairs = [
         [
             np.asarray(Image.open(tmp_path / name / file.name), dtype=int)
-            for name in ("full", "half")
+            for name in ("32-true", "bf16-mixed")
         ]
-        for file in (tmp_path / "full").glob("*.png")
+        for file in (tmp_path / "32-true").glob("*.png")
     ]
     assert any((full != half).any() for full, half in pairs)
     assert all(np.abs(full - half).mean() < 1 for full, half in pairs)
-    assert command(*words[:2], tmp_path / "few", *words[2:], "--max-pixels", 10) == 1
-    for line in (tmp_path / "few" / "manifest.jsonl").read_text().splitlines():
-        assert "more than 10; colorize --max-pixels accepts it" in json.loads(line)["reason"]
+    assert colorize(photo_folder / "test", tmp_path / "few", "--max-pixels", 10)[0] == 1
+    assert all("colorize --max-pixels accepts" in r for r in _reasons(tmp_path / "few").values())
 
 
-def test_several_images_patterns_and_standard_input(
-    command, finished_run, images, tmp_path, capsys, monkeypatch
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\0"])
+def test_names_on_standard_input_may_contain_other_separators(
+    colorize, images, tmp_path, monkeypatch, end
 ):
-    checkpoint = ("--checkpoint", finished_run)
-    names = [str(images / "a.jpg"), str(images / "sub/b.png")]
-    for case, (inputs, given) in enumerate(
-        [(names, ""), ([f"{images}/**/*.*"], ""), (["-"], "\n".join(names))]
-    ):
-        monkeypatch.setattr("sys.stdin", io.StringIO(given))
-        assert command("colorize", *inputs, tmp_path / f"{case}", *checkpoint, "--quiet") == 0
-        output = capsys.readouterr()
-        assert output.out.startswith("2 colorized, ")
-        assert output.err == ""
-        assert (tmp_path / f"{case}/sub/b.png").is_file()
+    names = [images / f"a{separator}b.jpg" for separator in "\u2028\x85\x0b\x0c\x1c"]
+    for name in names:
+        shutil.copy(images / "a.jpg", name)
+    given = "".join(f"{name}{end}" for name in names).encode()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given), "utf-8"))
+    _, printed, errors = colorize("-", images / "sub", tmp_path / "out", "--quiet")
+    assert printed.startswith("6 colorized, 0 skipped, 0 failed")
+    assert errors == ""
+
+
+def test_standard_input_without_names_is_refused(colorize, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
-    assert command("colorize", "-", tmp_path / "new", *checkpoint) == 2
-    assert "standard input contains no names" in capsys.readouterr().err
+    code, _, errors = colorize("-", tmp_path / "new")
+    assert code == 2
+    assert "standard input contains no names" in errors
 
 
-def test_parts_of_a_folder(command, finished_run, images, tmp_path, capsys):
+def test_parts_of_a_folder(colorize, images, tmp_path):
     """Two of two parts color everything once; the rest are no images."""
     (images / "Thumbs.db").write_bytes(b"x")
-    words = ("colorize", images, tmp_path / "out", "--checkpoint", finished_run, "--json")
-    for part in ("1/2", "2/2"):
-        assert command(*words, "--shard", part) == 0
-    results = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    results = [
+        json.loads(colorize(images, tmp_path / "out", "--json", "--shard", part)[1])
+        for part in ("1/2", "2/2")
+    ]
     assert [result["ok"] for result in results] == [1, 1]
     assert sum(result["skipped"] for result in results) == 1
-    lines = _lines(tmp_path / "out")
-    assert sorted(Path(line["input"]).name for line in lines) == ["Thumbs.db", "a.jpg", "b.png"]
-    words = ("colorize", images, tmp_path / "new", "--checkpoint", finished_run, "--limit", 1)
-    assert command(*words) == 0
-    assert "1 colorized" in capsys.readouterr().out
+    assert sorted(_reasons(tmp_path / "out")) == ["Thumbs.db", "a.jpg", "b.png"]
+    assert "1 colorized" in colorize(images, tmp_path / "new", "--limit", 1)[1]
 
 
-def test_a_dry_run_writes_nothing(command, finished_run, images, tmp_path, capsys):
+def test_a_dry_run_writes_nothing_and_names_the_images_that_failed(colorize, images, tmp_path):
     out = tmp_path / "out"
-    words = ("colorize", images, out, "--checkpoint", finished_run)
-    assert command(*words, "--limit", 1) == 0
+    colorize(images, out, "--limit", 1)
+    (broken := images / "broken\x1b.jpg").write_bytes(b"no image")
     before = sorted(out.rglob("*"))
-    capsys.readouterr()
-    assert command(*words, "--dry-run") == 0
-    assert "1 images to colorize (0 MB), 1 done\nabout 0:00:0" in capsys.readouterr().out
-    assert command(*words, "--dry-run", "--json", "--overwrite") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["images"], found["done"], found["tried"]) == (2, 0, 2)
+    code, printed, errors = colorize(images, out, "--dry-run")
+    assert code == 1
+    assert "2 images to colorize (0 MB), 1 done\nabout 0:00:0" in printed
+    assert "from 1 images" in printed
+    assert errors.endswith(f"not colorized: {images}/broken\\x1b.jpg: not an image\n")
+    code, printed, errors = colorize(images, out, "--dry-run", "--json", "--quiet", "--overwrite")
+    found = json.loads(printed)
+    assert (code, found["images"], found["done"], found["tried"]) == (1, 3, 0, 2)
     assert found["written"] > 1000
+    assert found["failures"] == {str(broken): "not an image"}
+    assert errors == ""
     assert sorted(out.rglob("*")) == before
-    assert command("colorize", images, tmp_path / "new", "--dry-run") == 0
-    assert not (tmp_path / "new").exists()
 
 
-def test_images_in_color_can_be_skipped(command, finished_run, images, tmp_path, capsys):
-    grey = Image.open(images / "a.jpg").convert("L")
-    grey.save(images / "grey.png")
-    words = ("colorize", images, tmp_path / "out", "--checkpoint", finished_run)
-    assert command(*words, "--already-color", "skip") == 0
-    assert "1 colorized, 2 skipped" in capsys.readouterr().out
-    reasons = {Path(line["input"]).name: line["reason"] for line in _lines(tmp_path / "out")}
-    assert reasons == {
-        "a.jpg": "it is already in color",
-        "b.png": "it is already in color",
-        "grey.png": "",
-    }
+def test_images_in_color_can_be_skipped(colorize, images, tmp_path):
+    Image.open(images / "a.jpg").convert("L").save(images / "grey.png")
+    words = (images, tmp_path / "out", "--already-color", "skip")
+    assert "1 colorized, 2 skipped" in colorize(*words)[1]
+    colored = "it is already in color"
+    assert _reasons(tmp_path / "out") == {"a.jpg": colored, "b.png": colored, "grey.png": ""}
 
 
-def test_results_name_the_model(command, finished_run, images, tmp_path):
-    for form in ("jpg", "png", "tiff", "webp"):
-        out = tmp_path / form
-        words = ("colorize", images / "a.jpg", out, "--checkpoint", finished_run, "--format", form)
-        assert command(*words) == 0
-        software = Image.open(out / f"a.{form}").getexif()[ExifTags.Base.Software]
-        assert software.startswith("lightning-colorize ")
-        assert f", {finished_run.name} sha256:" in software
+def test_results_name_the_model(colorize, finished_run, images, tmp_path):
+    assert colorize(images / "a.jpg", tmp_path / "out")[0] == 0
+    software = Image.open(tmp_path / "out/a.jpg").getexif()[ExifTags.Base.Software]
+    assert software.startswith("lightning-colorize ")
+    assert f", {finished_run.name} sha256:" in software
 
 
 def test_several_models_and_their_sheet(command, finished_run, images, tmp_path, capsys):
@@ -233,12 +218,11 @@ def test_several_models_and_their_sheet(command, finished_run, images, tmp_path,
     assert chroma[[0, 3]].max() < 1 < chroma[[1, 2, 4, 5]].min()
 
 
-@pytest.mark.parametrize("options", [(), ("--overwrite",)])
 @pytest.mark.parametrize(
     ("words", "checkpoint"), [(("in", "."), "in=RUN"), (("in/a.jpg", "in"), "RUN")]
 )
 def test_originals_are_never_replaced(
-    command, finished_run, images, tmp_path, monkeypatch, capsys, words, checkpoint, options
+    command, finished_run, images, tmp_path, monkeypatch, capsys, words, checkpoint
 ):
     monkeypatch.chdir(tmp_path)
 
@@ -247,73 +231,42 @@ def test_originals_are_never_replaced(
 
     before = state()
     model = checkpoint.replace("RUN", str(finished_run))
-    assert command("colorize", *words, "--checkpoint", model, *options, "--limit", 1) == 2
+    assert command("colorize", *words, "--checkpoint", model, "--overwrite", "--limit", 1) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "OUTPUT is INPUT: the result of in/a.jpg would overwrite the image in/a.jpg" in line
+    assert "OUTPUT is INPUT: " in line
     assert state() == before
 
 
-def test_a_sheet_replaces_only_sheets(command, finished_run, images, tmp_path, capsys):
-    out = tmp_path / "out"
-    words = ("colorize", images, out, "--checkpoint", finished_run, "--sheet")
-    out.mkdir()
-    shutil.copy(images / "a.jpg", out / "sheet.jpg")
-    before = (out / "sheet.jpg").read_bytes()
-    assert command(*words) == 2
-    assert "sheet.jpg, which is not a contact sheet; move it elsewhere\n" in capsys.readouterr().err
-    assert os.listdir(out) == ["sheet.jpg"]
-    assert (out / "sheet.jpg").read_bytes() == before
-    assert command(*words, "--overwrite") == 0
+def test_a_sheet_replaces_only_sheets(colorize, images, tmp_path):
+    words, sheet = (images, tmp_path / "out", "--sheet"), tmp_path / "out" / "sheet.jpg"
+    sheet.parent.mkdir()
+    shutil.copy(images / "a.jpg", sheet)
+    before = sheet.read_bytes()
+    code, _, errors = colorize(*words)
+    assert code == 2
+    assert "sheet.jpg, which is not a contact sheet" in errors
+    assert os.listdir(sheet.parent) == ["sheet.jpg"]
+    assert sheet.read_bytes() == before
+    assert colorize(*words, "--overwrite")[0] == 0
     # A call that continues draws its own sheet again.
-    (out / "a.jpg").unlink()
-    stamp = (out / "sheet.jpg").stat().st_mtime_ns
-    assert command(*words) == 0
-    assert "1 colorized, 1 skipped" in capsys.readouterr().out
-    assert (out / "sheet.jpg").stat().st_mtime_ns > stamp
+    (sheet.parent / "a.jpg").unlink()
+    stamp = sheet.stat().st_mtime_ns
+    assert "1 colorized, 1 skipped" in colorize(*words)[1]
+    assert sheet.stat().st_mtime_ns > stamp
     # Nor is it the place of a result.
     (images / "a.jpg").rename(images / "sheet.jpg")
-    for options in ((), ("--overwrite",)):
-        assert command(*words, *options) == 2
-        assert "sheet.jpg, an image or a result; rename the image" in capsys.readouterr().err
+    assert colorize(*words, "--overwrite")[0] == 2
 
 
-def test_names_on_standard_input_may_contain_other_separators(
-    command, finished_run, images, tmp_path, monkeypatch, capsys
-):
-    names = [images / f"a{separator}b.jpg" for separator in "\u2028\x85\x0b\x0c\x1c"]
-    for name in names:
-        shutil.copy(images / "a.jpg", name)
-    for case, end in enumerate(("\n", "\r\n", "\0")):
-        given = "".join(f"{name}{end}" for name in names).encode()
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given), "utf-8"))
-        words = ("-", tmp_path / f"{case}", "--checkpoint", finished_run)
-        assert command("colorize", *words) == 0
-        assert "5 colorized, 0 skipped, 0 failed" in capsys.readouterr().out
-
-
-def test_a_dry_run_names_the_images_that_failed(command, finished_run, images, tmp_path, capsys):
-    (images / "broken\x1b.jpg").write_bytes(b"no image")
-    words = ("colorize", images, tmp_path / "out", "--checkpoint", finished_run, "--dry-run")
-    assert command(*words) == 1
-    output = capsys.readouterr()
-    assert "3 images to colorize" in output.out
-    assert "from 2 images" in output.out
-    assert output.err.endswith(f"not colorized: {images}/broken\\x1b.jpg: not an image\n")
-    assert command(*words, "--json", "--quiet") == 1
-    output = capsys.readouterr()
-    failures = json.loads(output.out)["failures"]
-    assert failures == {str(images / "broken\x1b.jpg"): "not an image"}
-    assert output.err == ""
-
-
-def test_the_manifest_says_why_a_file_is_no_image(command, finished_run, images, tmp_path):
-    shutil.copy(images / "a.jpg", images / ".hidden.jpg")
+def test_the_manifest_says_why_a_file_is_no_image(colorize, images, tmp_path):
+    (images / ".git").mkdir()
+    for name in (".hidden.jpg", ".git/a.jpg"):
+        shutil.copy(images / "a.jpg", images / name)
     (images / "notes.txt").touch()
     (images / ".notes").touch()
     os.mkfifo(images / "pipe.png")
-    assert command("colorize", images, tmp_path / "out", "--checkpoint", finished_run) == 0
-    reasons = {Path(line["input"]).name: line["reason"] for line in _lines(tmp_path / "out")}
-    assert reasons == {
+    assert colorize(images, tmp_path / "out")[0] == 0
+    assert _reasons(tmp_path / "out") == {
         "a.jpg": "",
         "b.png": "",
         "notes.txt": "its name has no image suffix",
@@ -341,15 +294,16 @@ def test_processes_of_several_devices_end_with_a_killed_command(finished_run, im
 
 
 @pytest.mark.slow
-def test_several_devices_share_the_images(command, finished_run, images, tmp_path, capsys):
+def test_several_devices_share_the_images(colorize, images, tmp_path):
     (images / "broken.jpg").write_bytes(b"no image")
-    words = ("colorize", images, tmp_path / "out", "--checkpoint", finished_run)
-    words += ("--device", "cpu", "--devices")
-    assert command(*words, 2) == 1
-    assert "2 colorized, 0 skipped, 1 failed" in capsys.readouterr().out
+    words = (images, tmp_path / "out", "--device", "cpu", "--devices", 2)
+    code, printed, _ = colorize(*words)
+    assert code == 1
+    assert "2 colorized, 0 skipped, 1 failed" in printed
     assert len(_lines(tmp_path / "out")) == 3
     # Each process reports an error of its own.
     (tmp_path / "out/manifest.jsonl").unlink()
     (tmp_path / "out/manifest.jsonl").symlink_to("/dev/full")
-    assert command(*words, 2) == 1
-    assert "manifest.jsonl cannot be written: No space left" in capsys.readouterr().err
+    code, _, errors = colorize(*words)
+    assert code == 1
+    assert "manifest.jsonl cannot be written: No space left" in errors

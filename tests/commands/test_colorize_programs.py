@@ -32,30 +32,25 @@ def test_a_command_that_fails_for_one_image_colors_the_others(
     assert (tmp_path / "calls").read_text() == "xxxx"
 
 
-@pytest.mark.parametrize("content", [None, "print()"])
-def test_a_command_that_cannot_be_started_is_one_line(command, images, tmp_path, content, capsys):
-    file = tmp_path / "their"
-    if content is not None:
-        file.write_text(content)  # not executable
-    (tmp_path / "their.yaml").write_text(f"command: {file} {{input}} {{output}}\n")
-    out = tmp_path / "out"
-    allowed = ("--checkpoint", tmp_path / "their.yaml", "--allow-class", "command")
-    assert command("colorize", images, out, *allowed) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert f"{file} is not an executable program" in line
-    assert not out.exists()
-
-
-def test_a_program_without_a_form_that_the_system_knows_stops_at_once(
-    command, images, tmp_path, capsys
+@pytest.mark.parametrize(
+    ("content", "mode", "reason", "written"),
+    [
+        (None, 0, "is not an executable program", False),
+        (b"print()", 0o644, "is not an executable program", False),
+        (b"\0 no program", 0o755, "cannot be started", True),  # a form unknown to the system
+    ],
+)
+def test_a_command_that_cannot_be_started_is_one_line(
+    command, images, tmp_path, capsys, content, mode, reason, written
 ):
-    file = tmp_path / "their"
-    file.write_bytes(b"\0 no program")
-    file.chmod(0o755)
+    file, out = tmp_path / "their", tmp_path / "out"
+    if content is not None:
+        file.write_bytes(content)
+        file.chmod(mode)
     (tmp_path / "their.yaml").write_text(f"command: {file} {{input}} {{output}}\n")
-    out = tmp_path / "out"
     allowed = ("--checkpoint", tmp_path / "their.yaml", "--allow-class", "command")
     assert command("colorize", images, out, *allowed, "--quiet") == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"{file} cannot be started" in line
-    assert (out / "manifest.jsonl").read_text() == ""
+    assert f"{file} {reason}" in line
+    assert out.exists() == written
+    assert not list(out.glob("*.png"))

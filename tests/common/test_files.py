@@ -60,3 +60,11 @@ def test_leftovers_are_removed_but_files_in_use_are_not(tmp_path):
     assert sorted(os.listdir(tmp_path)) == [".film.part", "new.png"]
     assert (tmp_path / "new.png").read_bytes() == b"whole"
     files.remove_leftovers(tmp_path / "nowhere")
+
+
+def test_hidden_files_are_left_out_and_links_followed(tmp_path):
+    for name in ("a/index.json", "a/unet/w", "a/.cache/w", "a/.hidden", "weights/w"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "a/vae").symlink_to(tmp_path / "weights")
+    assert files.files_below(tmp_path / "a") == ["index.json", "unet/w", "vae/w"]

@@ -1,6 +1,5 @@
 import errno
 import hashlib
-import json
 import multiprocessing
 import os
 import random
@@ -17,17 +16,16 @@ import pytest
 import tifffile
 import torch
 from PIL import ExifTags, Image
-from skimage.color import rgb2lab
 
 from lightning_colorize.color import to_lab
 from lightning_colorize.common.errors import WorkError
-from lightning_colorize.data.decoding.files import Limits
 from lightning_colorize.data.decoding.metadata import iptc_segment
 from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
 from lightning_colorize.inference import Job, Options, colorize_files, load_model
 from lightning_colorize.inference import colorize as module
 from lightning_colorize.inference.colorize import open_manifest
 from lightning_colorize.inference.writing import WRITABLE, write_photograph
+from tests.conftest import read_lines
 
 
 @pytest.fixture(scope="module")
@@ -50,49 +48,25 @@ def _colorize(loaded, *jobs, manifest=None, **options):
     return list(colorize_files(loaded, jobs, Options(**options), manifest))
 
 
-def _lightness(path):
-    return rgb2lab(np.asarray(Image.open(path).convert("RGB")))[..., 0]
+@pytest.fixture
+def photo(tmp_path):
+    """An image of 51 x 37 pixels."""
+    Image.fromarray(_pixels()).save(file := tmp_path / "a.png")
+    return file
 
 
-def test_color_and_grey_images_keep_their_lightness(loaded, tmp_path):
-    rgb = _pixels()
-    expected = {"rgb": rgb, "grey": np.repeat(rgb[..., :1], 3, axis=2)}
-    Image.fromarray(rgb).save(tmp_path / "rgb.png")
-    Image.fromarray(rgb[..., 0]).save(tmp_path / "grey.png")
-    for name, pixels in expected.items():
-        target = tmp_path / "out" / f"{name}.png"
-        (record,) = _colorize(loaded, (tmp_path / f"{name}.png", target))
-        assert (record.status, record.reason, record.fallbacks) == ("ok", "", [])
-        assert (record.height, record.width) == (37, 51)
-        assert Image.open(target).size == (51, 37)
-        assert np.abs(_lightness(target) - rgb2lab(pixels)[..., 0]).max() < 1.5
-        colored = np.asarray(Image.open(target)).astype(int)
-        assert np.ptp(colored, axis=2).max() > 2  # it is not grey
-
-
-def test_rotated_image_is_saved_upright(loaded, tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(_pixels()).save(tmp_path / "a.jpg", exif=exif)
-    (record,) = _colorize(loaded, (tmp_path / "a.jpg", tmp_path / "b.jpg"))
-    assert (record.height, record.width) == (51, 37)
-    assert Image.open(tmp_path / "b.jpg").size == (37, 51)
-    assert Image.open(tmp_path / "b.jpg").getexif().get(0x0112, 1) == 1
-
-
-def test_manifest_has_a_line_per_image_and_broken_ones_are_skipped(loaded, tmp_path):
-    Image.fromarray(_pixels()).save(tmp_path / "a.png")
+def test_manifest_has_a_line_per_image_and_broken_ones_are_skipped(loaded, photo, tmp_path):
     (tmp_path / "b.jpg").write_bytes(b"\xff\xd8\xff not a photograph")
     Image.fromarray(_pixels(40, 4)).save(tmp_path / "c.png")
     jobs = [(tmp_path / name, tmp_path / "out" / name) for name in ("a.png", "b.jpg", "c.png")]
     _colorize(loaded, *jobs, manifest=tmp_path / "out")
-    lines = map(json.loads, (tmp_path / "out/manifest.jsonl").read_text().splitlines())
+    lines = read_lines(tmp_path / "out/manifest.jsonl")
     a, b, c = sorted(lines, key=lambda line: line["input"])
     assert list(a) == [
         "input", "output", "status", "reason", "width", "height",
         "model", "size", "seconds", "fallbacks",
     ]  # fmt: skip
-    assert a["input"] == str(tmp_path / "a.png")
+    assert a["input"] == str(photo)
     assert a["output"] == str(tmp_path / "out/a.png")
     assert (a["status"], a["width"], a["height"], a["size"]) == ("ok", 51, 37, 32)
     assert a["model"] == str(loaded.path)
@@ -159,7 +133,9 @@ def test_metadata_is_kept_or_named(loaded, tmp_path, source, suffix, lost):
     target = tmp_path / f"out{suffix}"
     (record,) = _colorize(loaded, (tmp_path / source, target))
     assert (record.status, record.fallbacks) == ("ok", lost)
+    assert (record.height, record.width) == (51, 37)  # upright
     with Image.open(target) as image:
+        assert image.size == (37, 51)
         if "EXIF dropped" not in lost:
             exif = image.getexif()
             assert exif[ExifTags.Base.Copyright] == "me"
@@ -231,20 +207,7 @@ def test_xmp_and_iptc_are_kept_or_named(loaded, tmp_path, suffix, lost, deep):
     assert (written.most == 65535) == (deep and suffix in (".png", ".tif"))
 
 
-def test_existing_files_are_not_overwritten_by_default(loaded, tmp_path):
-    Image.fromarray(_pixels()).save(tmp_path / "a.png")
-    target = tmp_path / "out.png"
-    target.write_bytes(b"mine")
-    (record,) = _colorize(loaded, (tmp_path / "a.png", target))
-    assert (record.status, record.reason) == ("skipped", "the output exists")
-    assert target.read_bytes() == b"mine"
-    (record,) = _colorize(loaded, (tmp_path / "a.png", target), overwrite=True)
-    assert record.status == "ok"
-    assert Image.open(target).size == (51, 37)
-
-
-def test_failed_write_keeps_the_previous_file(loaded, tmp_path, monkeypatch):
-    Image.fromarray(_pixels()).save(tmp_path / "a.png")
+def test_failed_write_keeps_the_previous_file(loaded, photo, tmp_path, monkeypatch):
     target = tmp_path / "out" / "a.webp"
     target.parent.mkdir()
     target.write_bytes(b"old")
@@ -253,32 +216,26 @@ def test_failed_write_keeps_the_previous_file(loaded, tmp_path, monkeypatch):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "replace", fail)
-    job = (tmp_path / "a.png", target)
+    job = (photo, target)
     number = errno.EIO
     (record,) = _colorize(loaded, job, overwrite=True)
-    assert record.status == "failed"
-    assert record.reason == "cannot be written: Input/output error"
+    assert (record.status, record.reason) == ("failed", "cannot be written: Input/output error")
     number = errno.ENOSPC  # the next images would fail as well
-    message = r"a\.webp cannot be written: No space left on device; .* the same command continues$"
-    with pytest.raises(WorkError, match=message):
+    with pytest.raises(WorkError, match=r"a\.webp cannot be written: No space left on device"):
         _colorize(loaded, job, overwrite=True)
     assert [path.name for path in target.parent.iterdir()] == ["a.webp"]
     assert target.read_bytes() == b"old"
 
 
-def test_prediction_that_is_not_finite_is_no_image(loaded, tmp_path, monkeypatch):
-    Image.fromarray(_pixels()).save(tmp_path / "a.png")
+def test_prediction_that_is_not_finite_is_no_image(loaded, photo, tmp_path, monkeypatch):
     monkeypatch.setattr(type(loaded), "colors", lambda self, seen, *_: seen[0][None] / 0)
-    (record,) = _colorize(loaded, (tmp_path / "a.png", tmp_path / "b.png"))
-    assert (record.status, record.reason) == (
-        "failed",
-        "the network predicts colors that are not finite",
-    )
+    (record,) = _colorize(loaded, (photo, tmp_path / "b.png"))
+    assert record.status == "failed"
+    assert "not finite" in record.reason
     assert not (tmp_path / "b.png").exists()
 
 
-def test_what_a_killed_process_left_is_removed(loaded, tmp_path, monkeypatch):
-    Image.fromarray(_pixels()).save(tmp_path / "a.png")
+def test_what_a_killed_process_left_is_removed(loaded, photo, tmp_path, monkeypatch):
     target = tmp_path / "out" / "a.png"
     black = torch.zeros(3, 2, 2, dtype=torch.uint8)
     with monkeypatch.context() as patch:
@@ -290,69 +247,55 @@ def test_what_a_killed_process_left_is_removed(loaded, tmp_path, monkeypatch):
         process.join()
     assert process.exitcode == -signal.SIGKILL
     assert len(os.listdir(target.parent)) == 1
-    (record,) = _colorize(loaded, (tmp_path / "a.png", target))
+    (record,) = _colorize(loaded, (photo, target))
     assert record.status == "ok"
     assert os.listdir(target.parent) == ["a.png"]
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory."),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
-        MemoryError(),
-    ],
-)
 @pytest.mark.parametrize("most", [0, 2 * 128**2, 4 * 256**2])
-def test_out_of_memory_lowers_the_batch_and_then_the_size(
-    loaded, tmp_path, monkeypatch, error, most
-):
+def test_out_of_memory_lowers_the_batch_and_then_the_size(loaded, tmp_path, monkeypatch, most):
     """Where the network takes `most` pixels, the batch is halved, then the size."""
 
     def predict(model, seen):
         if sum(image[0].numel() for image in seen) > most:
-            raise error
+            raise MemoryError
         return original(model, seen)
 
     original = module.predict
     monkeypatch.setattr(module, "predict", predict)
-    jobs = []
+    monkeypatch.setattr(loaded, "size", 256)
+    jobs, out = [], tmp_path / "out"
     for index in range(5):
         Image.fromarray(_pixels(300, 300)).save(tmp_path / f"{index}.png")
-        jobs.append(Job(tmp_path / f"{index}.png", tmp_path / f"out/{index}.png"))
-    monkeypatch.setattr(loaded, "size", 256)
-    records = list(colorize_files(loaded, jobs, Options(batch_size=4), tmp_path / "out"))
-    halved = ["in a batch of 2: out of memory", "in a batch of 1: out of memory"]
+        jobs.append((tmp_path / f"{index}.png", out / f"{index}.png"))
+    records = _colorize(loaded, *jobs, manifest=out, batch_size=4)
     if most == 0:
         assert {r.status for r in records} == {"failed"}
         assert {r.reason for r in records} == {"out of memory at 300 x 300 pixels"}
-        assert os.listdir(tmp_path / "out") == ["manifest.jsonl"]
+        assert os.listdir(out) == ["manifest.jsonl"]
         return
     assert {r.status for r in records} == {"ok"}
-    smaller = ["seen at 128 px: out of memory"]
-    expected = [] if most == 4 * 256**2 else smaller
-    assert records[-1].fallbacks == expected
-    assert records[0].fallbacks == (halved + expected if expected else [])
-    assert len(os.listdir(tmp_path / "out")) == 6
+    halved = ["in a batch of 2: out of memory", "in a batch of 1: out of memory"]
+    smaller = [] if most == 4 * 256**2 else ["seen at 128 px: out of memory"]
+    assert records[-1].fallbacks == smaller
+    assert records[0].fallbacks == (halved + smaller if smaller else [])
+    assert len(os.listdir(out)) == 6
 
 
-def test_errors_other_than_a_lack_of_memory_are_raised(loaded, tmp_path, monkeypatch):
-    Image.fromarray(_pixels()).save(tmp_path / "a.png")
-
+def test_errors_other_than_a_lack_of_memory_are_raised(loaded, photo, tmp_path, monkeypatch):
     def predict(*_):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr(module, "predict", predict)
     with pytest.raises(RuntimeError, match="mat1"):
-        _colorize(loaded, (tmp_path / "a.png", tmp_path / "b.png"))
+        _colorize(loaded, (photo, tmp_path / "b.png"))
 
 
-def test_the_number_of_threads_stays(loaded, tmp_path):
-    Image.fromarray(_pixels()).save(tmp_path / "a.png")
+def test_the_number_of_threads_stays(loaded, photo, tmp_path):
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        _colorize(loaded, (tmp_path / "a.png", tmp_path / "b.png"))
+        _colorize(loaded, (photo, tmp_path / "b.png"))
         with ThreadPoolExecutor(1) as pool:
             assert pool.submit(torch.get_num_threads).result() == torch.get_num_threads() == 3
     finally:
@@ -363,22 +306,13 @@ def test_results_do_not_depend_on_the_batch(loaded, tmp_path):
     """Nor on the workers: a run that was killed continues with other batches."""
     shapes = [(40, 60), (33, 64), (64, 40), (37, 51), (50, 50)]
     jobs = []
-    for index, shape in enumerate(shapes):
-        Image.fromarray(_pixels(*shape)).save(tmp_path / f"{index}.png")
-        jobs.append(f"{index}.png")
+    for shape in shapes:
+        jobs.append(f"{len(jobs)}.png")
+        Image.fromarray(_pixels(*shape)).save(tmp_path / jobs[-1])
     for folder, options in (("a", {"batch_size": 1, "workers": 1}), ("b", {"batch_size": 4})):
         _colorize(loaded, *((tmp_path / j, tmp_path / folder / j) for j in jobs), **options)
     for job in jobs:
         assert (tmp_path / "a" / job).read_bytes() == (tmp_path / "b" / job).read_bytes()
-
-
-def test_limits_are_options(loaded, tmp_path, monkeypatch):
-    Image.new("1", (7000, 6000)).save(tmp_path / "a.png")
-    job = (tmp_path / "a.png", tmp_path / "b.png")
-    assert _colorize(loaded, job)[0].status == "failed"
-    monkeypatch.setattr(module, "add_colors", lambda rgb, *_: rgb[:, :2, :2])
-    (record,) = _colorize(loaded, job, limits=Limits(density=10**5))
-    assert (record.status, record.width) == ("ok", 7000)
 
 
 @pytest.mark.parametrize("suffix", sorted(WRITABLE))
@@ -402,17 +336,12 @@ def test_the_longest_file_name_can_be_written(tmp_path):
 def test_image_too_large_for_its_format(loaded, tmp_path):
     Image.fromarray(_pixels(1, 70000)).save(tmp_path / "a.png")
     (record,) = _colorize(loaded, (tmp_path / "a.png", tmp_path / "out/b.jpg"))
-    assert record.status == "failed"
-    assert record.reason.startswith("cannot be written: ")
+    assert (record.status, record.reason[:19]) == ("failed", "cannot be written: ")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_manifest_that_is_removed_is_begun_again(loaded, tmp_path, monkeypatch):
+def test_a_manifest_that_is_removed_is_begun_again(loaded, photo, tmp_path, monkeypatch):
     out, results = tmp_path / "out", tmp_path / "results"
-    jobs = []
-    for name in ("a.png", "b.png"):
-        Image.fromarray(_pixels()).save(tmp_path / name)
-        jobs.append(Job(tmp_path / name, results / name))
 
     def write(photograph, path):
         if path.name == "b.png":  # the one worker has added the line of a.png
@@ -420,37 +349,30 @@ def test_a_manifest_that_is_removed_is_begun_again(loaded, tmp_path, monkeypatch
         write_photograph(photograph, path)
 
     monkeypatch.setattr(module, "write_photograph", write)
-    records = colorize_files(loaded, jobs, Options(workers=1), manifest=out)
+    jobs = [(photo, results / name) for name in ("a.png", "b.png")]
+    records = _colorize(loaded, *jobs, manifest=out, workers=1)
     assert [record.status for record in records] == ["ok", "ok"]
-    (line,) = (out / "manifest.jsonl").read_text().splitlines()
-    assert json.loads(line)["input"] == str(tmp_path / "b.png")
+    (line,) = read_lines(out / "manifest.jsonl")
+    assert line["output"] == str(results / "b.png")
     assert sorted(os.listdir(results)) == ["a.png", "b.png"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_a_manifest_on_a_full_disk_stops_the_work(loaded, tmp_path):
-    Image.fromarray(_pixels()).save(tmp_path / "a.png")
+def test_a_manifest_on_a_full_disk_stops_the_work(loaded, photo, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/manifest.jsonl").symlink_to("/dev/full")
     with pytest.raises(WorkError, match=r"manifest\.jsonl cannot be written: No space left on"):
-        _colorize(loaded, (tmp_path / "a.png", tmp_path / "out/a.png"), manifest=tmp_path / "out")
+        _colorize(loaded, (photo, tmp_path / "out/a.png"), manifest=tmp_path / "out")
     assert (tmp_path / "out/a.png").exists()
 
 
-def test_manifest_continues_after_an_incomplete_line(tmp_path):
-    for content, expected in [
-        (None, "new\n"),
-        ("", "new\n"),
-        ("one\n", "one\nnew\n"),
-        ('one\n{"inp', 'one\n{"inp\nnew\n'),
-    ]:
-        folder = tmp_path / str(len(os.listdir(tmp_path)))
-        if content is not None:
-            folder.mkdir()
-            (folder / "manifest.jsonl").write_text(content)
-        with open_manifest(folder) as file:
-            file.write("new\n")
-        assert (folder / "manifest.jsonl").read_text() == expected
+@pytest.mark.parametrize("content", ["", "one\n", 'one\n{"inp'])
+def test_manifest_continues_after_an_incomplete_line(tmp_path, content):
+    (tmp_path / "manifest.jsonl").write_text(content)
+    with open_manifest(tmp_path) as file:
+        file.write(b"new\n")
+    lines = (tmp_path / "manifest.jsonl").read_text().splitlines()
+    assert lines == [*content.splitlines(), "new"]
 
 
 @pytest.mark.slow
@@ -510,7 +432,7 @@ def test_a_killed_run_continues(finished_run, tmp_path):
     assert len(_digests(out)) == _IMAGES
     assert all((out / name).stat().st_mtime_ns == stamp for name, stamp in done.items())
     assert not list(out.glob(".*"))
-    lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    lines = read_lines(out / "manifest.jsonl")
     written = [line["output"] for line in lines if line["status"] == "ok"]
     # A kill loses the lines of images that threads have just renamed.
     assert len(written) == len(set(written)) >= _IMAGES - 2 * _KILLS

@@ -71,13 +71,6 @@ def test_it_is_small_and_names_its_sources():
     assert all(row["licence"] and row["attribution"] for row in rows)
 
 
-def test_evaluate_and_compare_take_it_by_name(tmp_path):
-    words = ["--data", str(PHOTOGRAPHS), "--size", "64"]
-    assert main(["evaluate", "default", *words]) == 0
-    assert main(["compare", "default", *words, "--out", str(tmp_path / "page")]) == 0
-    assert "default" in (tmp_path / "page/index.html").read_text()
-
-
 def test_a_folder_of_this_name_changes_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("default").mkdir()

@@ -58,11 +58,6 @@ def test_only_folders_that_cannot_be_opened(tmp_path):
     folder.chmod(0o700)
 
 
-def test_outputs_inside_the_input_are_not_colored_again(tmp_path):
-    folder = _touch(tmp_path / "in", "a.jpg", "out/a.jpg", "out/x/b.jpg", "outside/c.jpg")
-    assert set(_targets(folder, folder / "out")) == {"a.jpg", "outside/c.jpg"}
-
-
 def test_one_image(tmp_path, monkeypatch):
     image = _touch(tmp_path, "a.jpg") / "a.jpg"
     (tmp_path / "existing").mkdir()
@@ -169,13 +164,3 @@ def test_only_folders_and_patterns_leave_out_what_is_in_the_output(tmp_path, mon
     for word, output in [("in/out/*.jpg", "out"), ("*/*.jpg", ".")]:
         with pytest.raises(UsageError, match=f"OUTPUT {output} is also INPUT"):
             plan_jobs([Path(word)], Path(output))
-
-
-def test_files_that_are_no_images_are_listed(tmp_path):
-    folder = _touch(tmp_path / "in", "a.jpg", "x/Thumbs.db", "a.xmp", ".hidden.jpg", ".git/a.jpg")
-    others = plan_jobs([folder], folder / "out").others
-    assert {path.relative_to(folder).as_posix() for path in others} == {
-        "x/Thumbs.db",
-        "a.xmp",
-        ".hidden.jpg",
-    }

@@ -144,6 +144,6 @@ def test_a_missing_library_is_one_line(model, files, tmp_path, monkeypatch):
 def test_a_graph_is_not_exported_again(files, tmp_path):
     graph = load_model(files / "network.onnx")
     with pytest.raises(UsageError, match="is not a network of lightning-colorize"):
-        graph.model.exportable(graph=True)
-    with pytest.raises(UsageError, match="is an exported graph"):
         graph.export(tmp_path / "again.safetensors")
+    with pytest.raises(UsageError, match="is not a network of lightning-colorize"):
+        export_graph(graph.model, tmp_path / "again.onnx")

@@ -12,12 +12,15 @@ import yaml
 from torch import nn
 
 from lightning_colorize.color import ColorBatch, to_lightness
+from lightning_colorize.common.digest import sha256_of_files
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.evaluation.choice import open_system
 from lightning_colorize.evaluation.systems import square_view
 from lightning_colorize.inference import load_model
 from lightning_colorize.models.base import View
-from lightning_colorize.models.program import color_folder, write_png
+from lightning_colorize.models.program import INPUT, color_folder, write_png
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
 
 
 class Scaled(nn.Module):
@@ -45,8 +48,10 @@ def describe(tmp_path):
     return describe
 
 
-def _load(file):
-    return load_model(file, ["torch.jit"])
+@pytest.fixture
+def load(describe):
+    """Describe a program and load it."""
+    return lambda *words, **settings: load_model(describe(*words, **settings), ["torch.jit"])
 
 
 def _paint(model, rgb):
@@ -58,41 +63,31 @@ def _L(height, width):
     return torch.rand(2, 1, height, width, generator=torch.Generator().manual_seed(0)) * 100
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
-def test_values_are_normalized_and_restored(describe):
+def test_values_are_normalized_and_restored(load):
     # 110 * (0.1, -0.2) * (L - 50) / 100
-    model = _load(
-        describe(
-            Scaled(0.1, -0.2),
-            1,
-            input={"form": "L", "mean": [50], "std": [100]},
-            output={"form": "ab", "std": [110]},
-            size=32,
-        )
-    )
+    given = {"form": "L", "mean": [50], "std": [100]}
+    returned = {"form": "ab", "std": [110]}
+    model = load(Scaled(0.1, -0.2), 1, input=given, output=returned, size=32)
     L = _L(32, 45)
     x = (L - 50) / 100
     assert torch.allclose(model.predict(L), torch.cat([11 * x, -22 * x], dim=1), atol=1e-4)
     assert model.size == 32
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
-def test_squares_are_stretched_and_multiples_are_padded(describe):
+def test_squares_are_stretched_and_multiples_are_padded(load):
     shapes = []
     settings = {"input": {"form": "L"}, "output": {"form": "ab"}, "size": 32}
     for more in ({"square": True}, {"multiple": 16}, {}):
-        model = _load(describe(Scaled(0.0, 0.0), 1, **settings, **more))
+        model = load(Scaled(0.0, 0.0), 1, **settings, **more)
         run = model.model.run
         model.model.run = lambda values, run=run: shapes.append(values.shape[-2:]) or run(values)
         assert model.colorize(torch.zeros(3, 64, 90, dtype=torch.uint8)).shape == (3, 64, 90)
     assert [tuple(shape) for shape in shapes] == [(32, 32), (32, 48), (32, 45)]
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
-def test_a_program_that_returns_rgb_has_its_own_lightness(describe):
-    file = describe(Scaled(0.5, 0.5, 0.5), 3, size=32)
+def test_a_program_that_returns_rgb_has_its_own_lightness(load):
+    model = load(Scaled(0.5, 0.5, 0.5), 3, size=32)
     rgb = (torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(0)) * 255).byte()
-    model = _load(file)
     dark = _paint(model, rgb)
     assert (dark.shape, dark.dtype) == (rgb.shape, torch.uint8)
     assert to_lightness(dark[None]).mean() < 0.7 * to_lightness(rgb[None]).mean()
@@ -106,21 +101,13 @@ class Halved(nn.Module):
         return nn.functional.avg_pool2d(values, 2)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
-def test_a_smaller_result_covers_the_whole_image(describe):
-    model = _load(describe(Halved(), 3, size=32, multiple=16))
+def test_a_smaller_result_covers_the_whole_image(load):
+    model = load(Halved(), 3, size=32, multiple=16)
     rgb = torch.zeros(3, 40, 60, dtype=torch.uint8)
     rgb[:, :, 30:] = 255
     colored = _paint(model, rgb).float().mean(dim=(0, 1))
     assert colored[:26].max() < 10
     assert colored[34:].min() > 245
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
-def test_a_result_that_is_not_finite_is_no_color(describe):
-    model = _load(describe(Scaled(torch.nan, 1.0, 1.0), 3, size=32))
-    with pytest.raises(FloatingPointError):
-        _paint(model, torch.zeros(3, 40, 60, dtype=torch.uint8))
 
 
 class Inverse(nn.Module):
@@ -130,7 +117,6 @@ class Inverse(nn.Module):
         return (0.1 / values).where(values > 0, torch.nan)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_one_image_without_colors_leaves_the_others_of_its_batch(describe, tmp_path):
     file = describe(Inverse(), 3, size=32)
     device = torch.device("cpu")
@@ -157,34 +143,27 @@ for file in given.iterdir():
 @pytest.fixture
 def write(tmp_path):
     """Run a command that writes files of these suffixes and sizes for an image of 60 x 40."""
-    given, colored = tmp_path / "given", tmp_path / "colored"
-    given.mkdir()
-    colored.mkdir()
-    write_png(given / "a.png", torch.zeros(3, 40, 60, dtype=torch.uint8))
+    write_png(tmp_path / INPUT / "a.png", torch.zeros(3, 40, 60, dtype=torch.uint8))
     (tmp_path / "their.py").write_text(_WRITE)
 
     def write(*files):
         words = [sys.executable, str(tmp_path / "their.py"), "{input}", "{output}", repr(files)]
-        return color_folder(shlex.join(words), given, colored)
+        return color_folder(shlex.join(words), tmp_path)
 
     return write
 
 
 @pytest.mark.parametrize(
-    "files",
+    ("files", "result"),
     [
-        [(".png", 60, 40), (".bmp", 60, 40), ("-mask.png", 60, 40)],
-        [(".png", 121, 80)],
-        [(".png", 32, 32)],
+        ([(".png", 60, 40), (".bmp", 60, 40), ("-mask.png", 60, 40)], "a.png"),
+        ([(".png", 121, 80)], "a.png"),
+        ([(".png", 32, 32)], "a.png"),
+        ([(".jpg", 60, 40)], "a.jpg"),
     ],
 )
-def test_the_result_of_a_command_is_the_png_of_the_same_shape_or_a_square(write, files):
-    results = write(*files)
-    assert {name: file.name for name, file in results.items()} == {"a": "a.png"}
-
-
-def test_a_command_may_write_another_format(write):
-    assert write((".jpg", 60, 40))["a"].name == "a.jpg"
+def test_the_result_of_a_command_is_the_png_of_the_same_shape_or_a_square(write, files, result):
+    assert {name: file.name for name, file in write(*files).items()} == {"a": result}
 
 
 @pytest.mark.parametrize(
@@ -202,7 +181,6 @@ def test_a_doubtful_result_of_a_command_is_refused(write, files, message):
 
 def test_a_terminated_comparison_ends_the_command_that_it_started(tmp_path):
     photographs, out = tmp_path / "photographs", tmp_path / "out"
-    photographs.mkdir()
     write_png(photographs / "a.png", torch.zeros(3, 40, 60, dtype=torch.uint8))
     write_png(photographs / "b.png", torch.zeros(3, 40, 60, dtype=torch.uint8))
     started = tmp_path / "started"
@@ -231,46 +209,65 @@ def test_a_terminated_comparison_ends_the_command_that_it_started(tmp_path):
     assert not [*tmp_path.glob("tmp*")]
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
+_WRONG_WEIGHTS = [
+    ({"sha256": "0" * 64}, "sha256 mismatch: their.pt has [0-9a-f]{64}"),
+    ({"sha256": None}, "no sha256: their.pt has"),
+    ({"weights": "gone.pt"}, "gone.pt does not exist"),
+    ({"weights": "their.yaml"}, "their.yaml has"),
+    ({"command": "a {input} {output}"}, "give weights, a command or a pipeline"),
+    ({"weights": None}, "give weights, a command or a pipeline"),
+    ({"weights": None, "command": "a {input}"}, "must contain the words"),
+    ({"weights": None, "command": "a {input} {output}"}, "sha256 belongs to weights"),
+    ({"output": {"form": "L"}}, "the input must be L or grey"),
+    ({"input": {"form": "L", "scale": 1}}, "input.scale: Extra"),
+    ({"size": 4}, "size: "),
+    ({"input": {"form": "L", "mean": [1, 2]}}, "L has mean and std for 1 or 1 channels"),
+    ({"input": {"form": "L", "std": [0]}}, "std must not be 0"),
+    ({"input": {"form": "L", "mean": [float("nan")]}}, "input.mean.0: "),
+    ({}, "their.pt cannot be read"),
+]
+_WRONG_PIPELINES = [
+    ({"call": {"image": "a"}}, "call must not contain image"),
+    ({"call": {"generator": 1}}, "call must not contain generator"),
+    ({"image": "grey", "call": {"grey": "a"}}, "call must not contain grey"),
+    ({"output": {"form": "rgb"}}, "output is not a valid key for this kind"),
+    ({"seed": -1}, "seed: "),
+    ({"weights": "a.onnx"}, "give weights, a command or a pipeline"),
+    ({"pipeline": None, "weights": "a.onnx"}, "call is not a valid key for this kind"),
+    ({"pipeline": "gone"}, "gone is not a folder"),
+    ({"sha256": "0" * 64}, "sha256 mismatch: a has [0-9a-f]{64}"),
+    ({"sha256": None}, "no sha256: a has [0-9a-f]{64}"),
+    ({}, r"a needs diffusers: pip install 'lightning-colorize\[diffusion\]'"),
+]
+
+
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("kind", "settings", "message"),
     [
-        ({"sha256": "0" * 64}, "sha256 mismatch: their.pt has [0-9a-f]{64}"),
-        ({"sha256": None}, "no sha256: their.pt has"),
-        ({"weights": "gone.pt"}, "gone.pt does not exist"),
-        ({"weights": "their.yaml"}, "their.yaml has"),
-        ({"command": "a {input} {output}"}, "give weights, a command or a pipeline"),
-        ({"weights": None}, "give weights, a command or a pipeline"),
-        ({"weights": None, "command": "a {input}"}, "must contain the words"),
-        ({"weights": None, "command": "a {input} {output}"}, "sha256 belongs to weights"),
-        ({"output": {"form": "L"}}, "the input must be L or grey"),
-        ({"input": {"form": "L", "scale": 1}}, "input.scale: Extra"),
-        ({"size": 4}, "size: "),
-        ({"input": {"form": "L", "mean": [1, 2]}}, "L has mean and std for 1 or 1 channels"),
-        ({"input": {"form": "L", "std": [0]}}, "std must not be 0"),
-        ({"input": {"form": "L", "mean": [float("nan")]}}, "input.mean.0: "),
+        *(("weights", *row) for row in _WRONG_WEIGHTS),
+        *(("pipeline", *row) for row in _WRONG_PIPELINES),
     ],
 )
-def test_a_wrong_description_is_one_line(describe, settings, message):
+def test_a_wrong_description_is_one_line(tmp_path, monkeypatch, kind, settings, message):
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    if kind == "weights":
+        (tmp_path / "their.pt").write_bytes(b"no archive")
+        content = {"weights": "their.pt", "sha256": hashlib.sha256(b"no archive").hexdigest()}
+    else:
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "model_index.json").write_text("{}")
+        digest = sha256_of_files(tmp_path / "a", ["model_index.json"])
+        content = {"pipeline": "a", "call": {"prompt": "a"}, "sha256": digest}
+    (tmp_path / "their.yaml").write_text(yaml.safe_dump(content | settings))
     with pytest.raises(UsageError, match=message) as caught:
-        _load(describe(Scaled(0.0, 0.0), 1, **settings))
+        load_model(tmp_path / "their.yaml", ["torch.jit"])
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
-def test_an_output_of_another_form_is_named(describe):
-    model = _load(describe(Scaled(0.0, 0.0), 3, output={"form": "rgb"}))
+def test_an_output_of_another_form_is_named(load):
+    model = load(Scaled(0.0, 0.0), 3, output={"form": "rgb"})
     with pytest.raises(WorkError, match=r"shape \(1, 2, 32, 32\), not \(1, 3, height, width\)"):
         model.predict(_L(32, 32))
-
-
-def test_damaged_weights_are_one_line(tmp_path):
-    (tmp_path / "their.pt").write_bytes(b"no archive")
-    digest = hashlib.sha256(b"no archive").hexdigest()
-    (tmp_path / "a.yaml").write_text(f"weights: their.pt\nsha256: {digest}\n")
-    with pytest.raises(UsageError, match=r"their.pt cannot be read") as caught:
-        _load(tmp_path / "a.yaml")
-    assert "\n" not in str(caught.value)
 
 
 class Writing(nn.Module):
@@ -295,16 +292,14 @@ class Writing(nn.Module):
         torch.save(torch.zeros(1), self.file)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_torchscript_can_write_files_and_asks_for_consent(tmp_path):
     written, file = tmp_path / "written", tmp_path / "their.pt"
     torch.jit.script(Writing(str(written))).save(str(file))
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     (tmp_path / "a.yaml").write_text(f"weights: their.pt\nsha256: {digest}\n")
     written.unlink(missing_ok=True)
-    with pytest.raises(UsageError, match=r"--allow-class torch\.jit") as caught:
+    with pytest.raises(UsageError, match=r"--allow-class torch\.jit"):
         load_model(tmp_path / "a.yaml")
-    assert "\n" not in str(caught.value)
     assert not written.exists()
-    _load(tmp_path / "a.yaml")
+    load_model(tmp_path / "a.yaml", ["torch.jit"])
     assert written.exists()

@@ -29,7 +29,7 @@ DECODING: Rows = {
     },
 }
 SOURCES: Rows = {
-    "data/sources/test_folder.py": {
+    "data/sources/test_sources.py": {
         "exclude-list-ignored": ("data.sources.listing:listed_names", returns("set()")),
     },
     "data/sources/test_embedded.py": {

@@ -23,7 +23,7 @@ COMMANDS: Rows = {
             swap("plan.commands[done:]", "plan.commands[0:]"),
         ),
     },
-    "inference/test_colorize.py::test_existing_files_are_not_overwritten_by_default": {
+    "commands/test_colorize.py::test_a_folder_is_colorized_once": {
         "outputs-overwritten": ("inference.colorize:_Pipeline._read", calls("isfile", "False")),
     },
     "inference/test_jobs.py": {
@@ -78,7 +78,7 @@ COMMANDS: Rows = {
     },
     "inference/test_film.py::test_a_cut_begins_with_new_colors": {
         "film-colors-across-cuts": (
-            "inference.film:ColorFollower.follow",
+            "inference.motion:ColorFollower.follow",
             swap("difference.mean() > _CUT", "False"),
         ),
     },
