@@ -75,7 +75,7 @@ def shards_of_a_manifest(photos, tmp_path):
         (manifest, {"cache": "always"}),
         (manifest, {"cache": "device"}),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_labels_and_texts_arrive(photos, tmp_path, form, reading):
     source, root = form(photos, tmp_path)

@@ -10,7 +10,6 @@ import yaml
 from lightning_colorize.runs.folder import flatten
 from lightning_colorize.sweeps.spec import read_sweep
 from lightning_colorize.tasks import CGANTask
-from tests.test_experiments import look_up
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted([*ROOT.glob("sweeps/*.yaml"), *ROOT.glob("benchmarks/sweeps/*_64px.yaml")])
@@ -19,6 +18,12 @@ every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 def read(path):
     return yaml.safe_load(path.read_text())
+
+
+def look_up(config, key):
+    for part in key.split("."):
+        config = config[part] if part in config else config["init_args"][part]
+    return config
 
 
 def test_quick_is_two_by_two_and_fetches_nothing():
