@@ -164,9 +164,8 @@ def colorize_files(
 
 def _no_image(path: Path) -> str:
     """Return why a file in a folder is not an image."""
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
-        return "its name has no image suffix"
-    return "it is hidden" if path.name.startswith(".") else "not a regular file"
+    is_image = path.suffix.lower() in IMAGE_SUFFIXES
+    return "it is hidden" if is_image else "its name has no image suffix"
 
 
 @contextmanager

@@ -265,7 +265,7 @@ def test_the_manifest_says_why_a_file_is_no_image(colorize, images, tmp_path):
     (images / "notes.txt").touch()
     (images / ".notes").touch()
     os.mkfifo(images / "pipe.png")
-    assert colorize(images, tmp_path / "out")[0] == 0
+    assert colorize(images, tmp_path / "out")[0] == 1
     assert _reasons(tmp_path / "out") == {
         "a.jpg": "",
         "b.png": "",

@@ -42,8 +42,8 @@ def list_images(
     """Return the names of all image files below a folder, sorted.
 
     Hidden files and folders and `__MACOSX` are left out. Links are followed, and a folder that is
-    reached twice is listed once, preferably under its own path. A link with an image suffix that
-    is dangling or leads to a device is listed, so that it is reported as a broken image.
+    reached twice is listed once, preferably under its own path. A dangling link, a pipe or a device
+    with an image suffix is listed, so that it is reported as a broken image.
 
     Args:
         folder: The folder.

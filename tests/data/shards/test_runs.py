@@ -1,7 +1,5 @@
 """Training over shards by the command."""
 
-from pathlib import Path
-
 import pytest
 
 from tests.conftest import write_images
@@ -41,10 +39,3 @@ def test_evaluate_reads_shards(command, shards, finished_run, tmp_path, capsys):
     for words, images in (([], "2 test images of"), (["--split", "val"], "4 val images of")):
         assert command("evaluate", finished_run, "--data", shards, *words) == 0
         assert images in capsys.readouterr().out
-
-
-def test_a_url_is_not_made_absolute():
-    from lightning_colorize.training.cli import absolute
-
-    assert absolute("s3://bucket/shards") == "s3://bucket/shards"
-    assert absolute("shards") == str(Path.cwd() / "shards")
