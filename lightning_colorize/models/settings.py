@@ -1,7 +1,8 @@
 """The settings of models: how predictions are turned into colors, without retraining.
 
 Each field is an option of the commands, an axis of `tune-decoding`, a control of the demo, an
-argument in Python, and a value stored in checkpoints. To add a setting, add a field.
+argument in Python, and a value stored in checkpoints. To add a setting, add a field and apply it in
+the model's `colors`; a setting of all models is applied in `Model.combine`.
 """
 
 from collections.abc import Mapping

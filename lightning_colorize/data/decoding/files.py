@@ -6,6 +6,8 @@ scaling (to a half, a quarter or an eighth of the size); everything else by Pill
 
 Read and resized to a short side of 256, a JPEG takes half of the time of Pillow's `open`, `convert`
 and `resize`, and one of 12 megapixels a fifth (`python benchmarks/decode.py`).
+
+To add a format that Pillow reads, add its suffixes to `IMAGE_SUFFIXES` and its name to `_FORMATS`.
 """
 
 import stat
