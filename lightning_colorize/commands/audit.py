@@ -24,15 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--source",
         metavar="FILE",
         type=expanded_path,
-        help="a YAML file as in fit --data.source, if FOLDER needs other settings "
-        "(see experiments/source/folder.yaml)",
+        help="a YAML file with a source, such as experiments/source/folder.yaml, as in fit "
+        "--data.source (default: the same as in fit)",
     )
     parser.add_argument(
         "--min-side",
         metavar="N",
         type=number(int, 1),
         default=64,
-        help="images with a short side below N pixels are tiny (default: 64)",
+        help="report images with a short side below N pixels as tiny (default: 64)",
     )
     parser.add_argument(
         "--exclude-to",

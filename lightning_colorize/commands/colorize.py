@@ -68,7 +68,7 @@ def add_arguments(parser: Parser) -> None:
         "--already-color",
         choices=("skip", "recolor"),
         default="recolor",
-        help="what to do with images that are in color, which grey and sepia images are not "
+        help="what to do with color images; grey and sepia images are always colorized "
         "(default: recolor)",
     )
     parser.add_argument(
@@ -81,15 +81,15 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--sheet",
         action="store_true",
-        help="write OUTPUT/sheet.jpg: some images in grey and in color, for each model",
+        help="write OUTPUT/sheet.jpg: some images in grey and as each model colors them",
     )
-    add_count(parser, "--limit", "only the first N images")
+    add_count(parser, "--limit", "colorize only the first N images")
     parser.add_argument(
         "--shard",
         metavar="I/N",
         type=_shard,
         default=(1, 1),
-        help="only the I-th of N parts of the images, so that N processes or jobs can share OUTPUT",
+        help="colorize only the I-th of N parts, so that N processes or jobs can share OUTPUT",
     )
     text = "use N GPUs of this machine, or N processes with --device cpu (default: 1)"
     add_count(parser, "--devices", text, default=1)
@@ -104,10 +104,10 @@ def add_arguments(parser: Parser) -> None:
         "--precision",
         choices=("32-true", "bf16-mixed", "16-mixed"),
         default="32-true",
-        help="precision of the network: 16 bits are faster on GPUs, and bf16 on CPUs that support "
-        "it; the difference is invisible (default: 32-true)",
+        help="precision of the network; 16 bits are faster on GPUs, bf16 also on CPUs that support "
+        "it, without visible difference (default: 32-true)",
     )
-    text = "threads that read and write (default: one per CPU core)"
+    text = "number of threads that read and write (default: one per CPU core)"
     add_count(parser, "--workers", text, default=cores())
     add_count(
         parser,

@@ -40,7 +40,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--no-truth",
         action="store_true",
-        help="do not use the images' own colors as ground truth (the default for grey images)",
+        help="do not compare with the images' own colors (the default for grey images)",
     )
     parser.add_argument(
         "--study", action="store_true", help="also write DIR/study.html, a study with human raters"

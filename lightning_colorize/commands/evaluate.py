@@ -42,15 +42,16 @@ def add_arguments(parser: Parser) -> None:
         "--group-by",
         metavar="PARTS",
         type=_parts,
-        help="also measure parts, comma-separated: folder for each sub-folder (category), hue "
-        "and chroma for the pixels of each range of the true color",
+        help="also measure parts, comma-separated: folder (each sub-folder), hue and chroma (the "
+        "pixels of each range of the true color)",
     )
     for name, command in _MOVED.items():
         parser.add_argument(f"--{name}", action=Moved, command=command)
     add_measuring_options(
         parser,
-        "split of the folder: the training split if the checkpoint was trained on it, else the "
-        "split of fit (default: test if it was trained on or contains train/, else all)",
+        "split of the folder to measure; the splits are the training run's if the checkpoint was "
+        "trained on this folder, else fit's (default: test if it was trained on this folder or the "
+        "folder contains train/, else all)",
     )
 
 

@@ -38,22 +38,21 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--format",
         choices=[*_FORMATS, _WEB],
-        help="safetensors: small, in half precision, for this package; onnx and torch-export: a "
-        "graph from L to ab that runs without it; web: FILE is the folder of a page that colorizes "
-        "photographs in the browser (default: from the suffix of FILE)",
+        help="safetensors: half precision, for this package; onnx and torch-export: a graph from L "
+        "to ab that runs without this package; web: a page that colorizes photographs in the "
+        "browser, with FILE as its folder (default: from the suffix of FILE)",
     )
     parser.add_argument(
         "--whole-image",
         action="store_true",
-        help="an ONNX graph from an RGB image of any size to the "
-        "colorized image, including resizing, "
-        "LAB conversion and gamut mapping",
+        help="write an ONNX graph that turns an RGB image of any size into the colorized image, "
+        "with resizing, LAB conversion and gamut mapping",
     )
     parser.add_argument(
         "--int8",
         metavar="FOLDER",
         type=expanded_path,
-        help="an ONNX graph with 8-bit convolutions, a third of the size; the first 128 "
+        help="write an ONNX graph with 8-bit convolutions, a third of the size; the first 128 "
         "color images of FOLDER calibrate the ranges and measure the loss of quality",
     )
 

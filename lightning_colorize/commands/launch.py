@@ -69,22 +69,22 @@ def _parser() -> Parser:
         "folder, the images and this installation must be on a file system that all nodes share.",
     )
     parser.add_argument(
-        "--nodes", metavar="N", type=number(int, 1), default=1, help="nodes (default: 1)"
+        "--nodes", metavar="N", type=number(int, 1), default=1, help="number of nodes (default: 1)"
     )
     parser.add_argument(
         "--gpus",
         metavar="K",
         type=number(int, 0),
         default=1,
-        help="GPUs per node, one process each; 0: one process per node, on its CPU (default: 1)",
+        help="GPUs per node, with one process each; 0: one CPU process per node (default: 1)",
     )
     parser.add_argument(
         "--notice",
         metavar="SECONDS",
         type=number(int, 1),
         default=NOTICE,
-        help="seconds before the limit at which training stops after the current batch or "
-        f"validation and writes a checkpoint (default: {NOTICE})",
+        help="seconds before the time limit: training then finishes the current batch or "
+        f"validation, writes a checkpoint and stops (default: {NOTICE})",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="check, print the batch script, submit nothing"
@@ -92,7 +92,7 @@ def _parser() -> Parser:
     slurm = parser.add_argument_group("Slurm resources")
     add_slurm_options(
         slurm,
-        cpus="cores per process",
+        cpus="CPU cores per process",
         time="required: minutes, or [D-]HH:MM:SS; at the limit, the job is requeued and resumes",
     )
     return parser

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE_OR_DIR",
         type=expanded_path,
         nargs="+",
-        help="results that `protocol NAME SYSTEM --json FILE` wrote, or folders of them",
+        help="results of `protocol NAME SYSTEM --json FILE`, or folders of results",
     )
     parser.add_argument(
         "--out",

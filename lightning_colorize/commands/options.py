@@ -36,15 +36,15 @@ def add_network_options(parser: Parser, size_help: str) -> None:
     add_count(parser, "--size", f"{size_help} (default: the checkpoint's)")
     for name in ClassificationSettings.names():
         common = name in Settings.model_fields
-        _add_setting(parser, name, "" if common else " of a network with a ClassificationHead")
+        _add_setting(parser, name, "" if common else "; for networks with a ClassificationHead")
     parser.set_defaults(setting_names=ClassificationSettings.names())
     parser.takes_settings = True
     add_loading_options(parser)
 
 
-def _add_setting(parser: Parser, name: str, of: str) -> None:
+def _add_setting(parser: Parser, name: str, scope: str) -> None:
     field = ClassificationSettings.model_fields[name]
-    text = f"{field.description}{of} (default: the checkpoint's)"
+    text = f"{field.description}{scope} (default: the checkpoint's)"
     if field.annotation is bool:
         parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=text)
         return
@@ -72,13 +72,16 @@ def add_loading_options(parser: argparse.ArgumentParser) -> None:
         metavar="CLASS",
         action="append",
         default=[],
-        help="a class, module or package that the checkpoint may import "
-        "in addition to this package; "
-        "not needed in a run folder whose config.yaml names the class; may be repeated",
+        help="a class, module or package that the checkpoint may import in addition to this "
+        "package; not needed if the config.yaml of its run folder names the class; may be repeated",
     )
 
 
-def add_measuring_options(parser: Parser, split_help: str) -> None:
+def add_measuring_options(
+    parser: Parser,
+    split_help: str,
+    size_help: str = "height and width of the measured square in pixels",
+) -> None:
     """Add the options of a measurement: its images, its JSON file, and the model's options."""
     parser.add_argument(
         "--data", metavar="FOLDER", type=expanded_path, required=True, help="folder of color images"
@@ -88,4 +91,4 @@ def add_measuring_options(parser: Parser, split_help: str) -> None:
         "--json", metavar="FILE", type=expanded_path, help="write the unrounded results"
     )
     add_count(parser, "--batch-size", "images per batch", 32)
-    add_network_options(parser, "height and width in pixels")
+    add_network_options(parser, size_help)

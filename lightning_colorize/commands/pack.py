@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "folder",
         metavar="FOLDER",
         type=expanded_path,
-        help="image folder, split as in fit, or a CSV list of images for ManifestSource",
+        help="image folder, split as in fit, or a CSV list for ManifestSource",
     )
     parser.add_argument(
         "shards",
@@ -29,15 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=number(int, 1),
         default=256,
-        help="short side in pixels, never enlarged; training at data.size 224 reads 252 "
-        "pixels (default: 256)",
+        help="short side in pixels; smaller images are not enlarged; for data.size 224, training "
+        "reads 252 pixels (default: 256)",
     )
     parser.add_argument(
         "--encoding",
         choices=("jpeg", "uint8"),
         default="jpeg",
-        help="jpeg: re-encoded; uint8: decoded, several times the size, "
-        "faster to read (default: jpeg)",
+        help="jpeg: encode again; uint8: store decoded images, several times larger but faster to "
+        "read (default: jpeg)",
     )
     parser.add_argument(
         "--quality",

@@ -27,8 +27,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "protocol",
         metavar="NAME",
-        help="native, crop256, stretch256, val5k-crop256 or the path of a YAML file: 8-bit images "
-        "of a fixed size and shape, with intervals; results of the same protocol are comparable",
+        help="native, crop256, stretch256, val5k-crop256 or the path of a YAML file; results of "
+        "the same protocol are comparable",
     )
     add_checkpoint(parser, "system")
     parser.add_argument(
@@ -38,10 +38,14 @@ def add_arguments(parser: Parser) -> None:
         default=[],
         help="also measure with a pretrained network: fid, kid, fid_torchvision, lpips_alex, "
         "lpips_vgg, clip_score, or frechet:MODEL for the Frechet distance of a timm model; WEIGHTS "
-        "is a file (default: the published weights, from the torch.hub or Hugging Face "
-        "cache or downloaded; required for frechet:MODEL); may be repeated",
+        "is a file, required for frechet:MODEL (default: the published weights, from the cache of "
+        "torch.hub or Hugging Face, or downloaded); may be repeated",
     )
-    add_measuring_options(parser, "split of the folder, as in evaluate")
+    add_measuring_options(
+        parser,
+        "split of the folder, as in evaluate",
+        "short side of the network's input in pixels",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -18,18 +18,18 @@ def add_arguments(parser: Parser) -> None:
         "specialists",
         metavar="CATEGORY=CKPT_OR_RUN",
         nargs="+",
-        help="a run fine-tuned from the checkpoint (--model.checkpoint) on the images of "
-        "a category, which is the first folder of names in the checkpoint's training data",
+        help="a run fine-tuned from the checkpoint (--model.checkpoint) on one category; the "
+        "category is the first folder in the names of the checkpoint's training images",
     )
     parser.add_argument(
         "--confidence",
         metavar="P",
         type=number(float, 0, 1),
         default=0.5,
-        help="minimum probability of a category for its specialist; below it, the checkpoint's "
-        "network colorizes the image (default: 0.5)",
+        help="minimum probability of a category; below it, the checkpoint's network colorizes the "
+        "image (default: 0.5)",
     )
-    text = "training images for the classifier (default: 4096)"
+    text = "maximum number of training images for the classifier (default: 4096)"
     add_count(parser, "--max-images", text, default=4096)
 
 

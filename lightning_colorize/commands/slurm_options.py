@@ -11,9 +11,9 @@ def add_slurm_options(parser: argparse._ArgumentGroup, cpus: str, time: str) -> 
     parser.add_argument("--partition", metavar="NAME", help="partition (default: the cluster's)")
     parser.add_argument("--time", metavar="LIMIT", help=time)
     parser.add_argument("--cpus", metavar="N", type=number(int, 1), help=cpus)
-    parser.add_argument("--mem", metavar="SIZE", help="memory per node: 16G; 0 for all of it")
+    parser.add_argument("--mem", metavar="SIZE", help="memory per node, such as 16G; 0 for all")
     parser.add_argument("--account", metavar="NAME", help="Slurm account")
-    parser.add_argument("--qos", metavar="NAME", help="quality of service")
+    parser.add_argument("--qos", metavar="NAME", help="Slurm quality of service")
     parser.add_argument(
         "--sbatch",
         metavar="NAME[=VALUE]",

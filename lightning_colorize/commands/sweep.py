@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=("auto", "local", "wandb"),
         default="auto",
-        help="wandb, or local for Optuna on this machine; auto: W&B if logged in (default: auto)",
+        help="local: Optuna, without an account; wandb: W&B's agents; auto: wandb if logged in and "
+        "no option needs local (default: auto)",
     )
     run_.add_argument(
         "--root", metavar="FOLDER", type=expanded_path, help="folder of the runs (default: runs)"
@@ -98,7 +99,7 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="check, print some trials' commands or the batch script, but run nothing",
+        help="check, print the commands of some trials or the batch script, run nothing",
     )
     parser.add_argument(
         "--launcher",
@@ -108,5 +109,5 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
     )
     slurm = parser.add_argument_group("with --launcher slurm, for each worker")
     add_slurm_options(
-        slurm, cpus="cores", time="minutes, or [D-]HH:MM:SS; the job is then requeued"
+        slurm, cpus="CPU cores", time="minutes, or [D-]HH:MM:SS; the job is then requeued"
     )

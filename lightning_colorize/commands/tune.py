@@ -59,10 +59,13 @@ def _parser() -> Parser:
         default="tuned.yaml",
         help="the fragment to write (default: tuned.yaml)",
     )
-    parser.add_argument("--min-lr", type=float, default=1e-6, help="first rate (default: 1e-6)")
-    parser.add_argument("--max-lr", type=float, default=1.0, help="last rate (default: 1)")
+    parser.add_argument("--min-lr", type=float, default=1e-6, help="lowest rate (default: 1e-6)")
+    parser.add_argument("--max-lr", type=float, default=1.0, help="highest rate (default: 1)")
     parser.add_argument(
-        "--steps", type=number(int, 20), default=100, help="batches, one rate each (default: 100)"
+        "--steps",
+        type=number(int, 20),
+        default=100,
+        help="number of rates, one batch each (default: 100)",
     )
     return parser
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lightning_colorize.evaluation.grid import Grid
     from lightning_colorize.models.base import Model
 
-HELP = "measure many inference settings of a checkpoint, and store the best"
+HELP = "measure many decoding settings of a checkpoint, and store the best"
 
 
 def add_arguments(parser: Parser) -> None:
@@ -35,8 +35,8 @@ def add_arguments(parser: Parser) -> None:
         "--store",
         metavar="RATIO",
         type=number(float, 0),
-        help="store the best setting in the checkpoint as its default: the lowest ciede2000 among "
-        "settings with at least this colorfulness_ratio",
+        help="store the best settings as the checkpoint's defaults: the lowest ciede2000 with at "
+        "least this colorfulness_ratio",
     )
     parser.add_argument(
         "--page",

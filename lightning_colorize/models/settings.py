@@ -22,7 +22,7 @@ class Settings(BaseModel):
 
     Attributes:
         strength: Factor of the predicted ab, from 0 (grey) to 1.5.
-        flip: Average the colors with the mirror image's, at twice the time.
+        flip: Average the colors with the mirror image's; takes twice as long.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,13 +32,13 @@ class Settings(BaseModel):
         Field(
             ge=0,
             le=1.5,
-            description="factor of the predicted color, from 0 (grey) to 1.5",
+            description="factor of the predicted colors, from 0 (grey) to 1.5",
             json_schema_extra={"step": 0.05},
         ),
     ] = 1.0
     flip: Annotated[
         bool,
-        Field(description="average the colors with the mirror image's, at twice the time"),
+        Field(description="average the colors with the mirror image's; takes twice as long"),
     ] = False
 
     def updated(self, values: Mapping[str, Any]) -> Self:
@@ -83,7 +83,8 @@ class ClassificationSettings(Settings):
     """The settings of a network with a `ClassificationHead`.
 
     Attributes:
-        vividness: Share of the class weights that is kept, from 0 (faithful) to 1 (vivid).
+        vividness: Share of the class weights that decoding keeps: 0 is faithful and pale, 1 is
+            colorful and often wrong.
         temperature: Temperature of the annealed mean: 1 for the mean, towards 0 for the mode.
     """
 
@@ -92,8 +93,8 @@ class ClassificationSettings(Settings):
         Field(
             ge=0,
             le=1,
-            description="share of the class weights that is kept, from 0, faithful and pale, to 1, "
-            "colorful and often wrong,",
+            description="share of the class weights that decoding keeps: 0 is faithful and pale, "
+            "1 is colorful and often wrong",
             json_schema_extra={"step": 0.05},
         ),
     ] = 0.5
