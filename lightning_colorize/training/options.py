@@ -52,7 +52,8 @@ class RunOptions:
         smoothing: Number of the last validations over which `monitor` is averaged before it is
             compared, for the best checkpoint and for `patience`; 1: not averaged.
         patience: Stop after this many validations without an improvement; null: never.
-        save_every_n_steps: Optimizer steps between updates of last.ckpt, besides each epoch's end.
+        save_every_n_steps: Optimizer steps between updates of last.ckpt, in addition to the update
+            after each epoch.
         test: Evaluate the best checkpoint on the test split at the end.
         grid_images: Validation images shown as grey, prediction, truth; 0 for none.
         grid_every_n_epochs: Epochs between image grids.

@@ -149,5 +149,5 @@ def listed_names(exclude_list: Path | None, names: Collection[str], root: Root |
     if listed and listed.isdisjoint(names):
         raise SourceError(f"exclude_list: {exclude_list} names no image in {root}")
     if listed.issuperset(names):
-        raise SourceError(f"exclude_list: {exclude_list} leaves none of the images in {root}")
+        raise SourceError(f"exclude_list: {exclude_list} excludes every image in {root}")
     return listed
