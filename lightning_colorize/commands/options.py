@@ -77,12 +77,14 @@ def add_loading_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_measuring_options(
-    parser: Parser,
-    split_help: str,
-    size_help: str = "height and width of the measured square in pixels",
-) -> None:
-    """Add the options of a measurement: its images, its JSON file, and the model's options."""
+def add_measuring_options(parser: Parser, split_help: str, in_batches: bool = True) -> None:
+    """Add the options of a measurement: its images, its JSON file, and the model's options.
+
+    Args:
+        parser: The command's parser.
+        split_help: Help of `--split`.
+        in_batches: Whether images are cropped to squares and measured in batches.
+    """
     parser.add_argument(
         "--data", metavar="FOLDER", type=expanded_path, required=True, help="folder of color images"
     )
@@ -90,5 +92,8 @@ def add_measuring_options(
     parser.add_argument(
         "--json", metavar="FILE", type=expanded_path, help="write the unrounded results"
     )
-    add_count(parser, "--batch-size", "images per batch", 32)
-    add_network_options(parser, size_help)
+    if in_batches:
+        add_count(parser, "--batch-size", "images per batch", 32)
+        add_network_options(parser, "height and width of the measured square in pixels")
+    else:
+        add_network_options(parser, "short side of the network's input in pixels")

@@ -41,11 +41,7 @@ def add_arguments(parser: Parser) -> None:
         "is a file, required for frechet:MODEL (default: the published weights, from the cache of "
         "torch.hub or Hugging Face, or downloaded); may be repeated",
     )
-    add_measuring_options(
-        parser,
-        "split of the folder, as in evaluate",
-        "short side of the network's input in pixels",
-    )
+    add_measuring_options(parser, "split of the folder, as in evaluate", in_batches=False)
 
 
 def run(args: argparse.Namespace) -> int:
