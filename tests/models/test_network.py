@@ -1,20 +1,23 @@
 """Our networks: one image alone is computed by the kernels of a batch, where they are the same."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
 from lightning_colorize.color import NO_CONDITION
 from lightning_colorize.losses import L1
-from lightning_colorize.networks import ConvEncoder
+from lightning_colorize.networks import ConvEncoder, UpsampleDecoder
 from lightning_colorize.tasks import RegressionTask
 
 L = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 100
 
 
-def _model():
+def _model(norm="batch"):
     torch.manual_seed(0)
-    task = RegressionTask(ConvEncoder([8, 16]), L1()).eval()
+    decoder = partial(UpsampleDecoder, norm=norm)
+    task = RegressionTask(ConvEncoder([32, 32]), L1(), decoder=decoder).eval()
     nn.init.normal_(task.net.head.conv.weight)
     return task.to_model()
 
@@ -56,3 +59,19 @@ def test_a_lone_image_is_computed_in_the_precision_around():
         batch = model.predict(L.repeat(3, 1, 1, 1), NO_CONDITION).values
     assert torch.equal(alone[0], batch[0])
     assert not torch.equal(alone, model.predict(L, NO_CONDITION).values)
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+@pytest.mark.parametrize("threads", [1, 2])
+@torch.inference_mode()
+def test_a_lone_image_has_every_bit_of_a_batch(norm, threads):
+    model = _model(norm)
+    model.network.to(memory_format=torch.channels_last)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        alone = model.predict(L, NO_CONDITION).values
+        batch = model.predict(torch.cat([L, 100 - L]), NO_CONDITION).values
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(alone[0], batch[0])
