@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,7 +21,7 @@ class Parser(argparse.ArgumentParser):
 
     Attributes:
         takes_settings: Collect unknown options as text in `settings`: a model that is not loaded
-            yet may have such a setting.
+            yet may have such a setting. `--name` without a value is true, `--no-name` false.
     """
 
     takes_settings = False
@@ -34,17 +35,24 @@ class Parser(argparse.ArgumentParser):
         options = {option for action in self._actions for option in action.option_strings}
         settings: dict[str, str] = {}
         kept: list[str] = []
-        left = iter(words)
-        for word in left:
+        left = deque(words)
+        while left:
+            word = left.popleft()
             option, sign, value = word.partition("=")
             if word == "--" or not self.takes_settings:
                 kept += [word, *left]
-            elif not option.startswith("--") or option in options:
-                kept.append(word)
-            elif near := get_close_matches(option, options, 1, 0.9):
+                break
+            if not option.startswith("--") or any(known.startswith(option) for known in options):
+                kept.append(word)  # also a unique prefix, which argparse completes
+                continue
+            if near := get_close_matches(option, options, 1, 0.9):
                 self.error(f"unknown option {option}; did you mean {near[0]}?")
-            else:
-                settings[option[2:].replace("-", "_")] = value if sign else next(left, "")
+            name = option[2:].replace("-", "_")
+            if not sign and name.startswith("no_"):
+                name, value = name[3:], "false"
+            elif not sign:
+                value = "true" if not left or left[0].startswith("--") else left.popleft()
+            settings[name] = value
         args = self.parse_args(kept)
         if self.takes_settings:
             given = {name: getattr(args, name) for name in args.setting_names}

@@ -50,3 +50,24 @@ def test_numbers_out_of_range_are_refused(kind, range_, text, expected):
         return
     with pytest.raises(UsageError, match=expected):
         parser.parse(["--n", text])
+
+
+@pytest.mark.parametrize(
+    ("words", "settings"),
+    [
+        (["--noise", "0.5", "--dry"], {"noise": "0.5"}),
+        (["--noise=-1", "--dry-run"], {"noise": "-1"}),
+        (["--noisy", "--dry"], {"noisy": "true"}),
+        (["--dry", "--noisy"], {"noisy": "true"}),
+        (["--no-noisy", "--dry"], {"noisy": "false"}),
+    ],
+)
+def test_other_options_are_settings(words, settings):
+    parser = Parser()
+    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("path")
+    parser.set_defaults(setting_names=())
+    parser.takes_settings = True
+    args = parser.parse(["a", *words])
+    assert (args.path, args.dry_run, args.settings) == ("a", True, settings)
+    assert parser.parse(["--", "--noise"]).path == "--noise"
