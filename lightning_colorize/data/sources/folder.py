@@ -22,6 +22,7 @@ from lightning_colorize.data.splits import (
     DEFAULT_SHARES,
     SPLIT_NAMES,
     random_subset,
+    resembles_split,
     split_names,
     split_of,
 )
@@ -30,13 +31,13 @@ from lightning_colorize.data.splits import (
 class FolderSource(Source):
     """An image folder of any depth.
 
-    The sub-folders `train`, `val` (or `valid`, `validation`) and `test` are the splits, if `train`
-    is among them or if there are no other sub-folders. Images outside of them are not used, and a
-    message says how many there are. Without `val`, a tenth of `train` becomes the validation
-    split; without `test` there is no test split.
+    The sub-folders `train` (or `training`), `val` (or `valid`, `validation`) and `test` (or
+    `testing`) are the splits, if `train` is among them or if there are no other sub-folders. Images
+    outside of them are not used, and a message says how many there are. Without `val`, a tenth of
+    `train` becomes the validation split; without `test` there is no test split.
 
     Any other folder is split by a hash of each image's relative name, so an image stays in its
-    split when files are added.
+    split when files are added. A message names sub-folders that look like splits (`train2017`).
 
     An image's label is the first folder of its name below the split's folder, if the training
     images have at least two.
@@ -132,6 +133,9 @@ class FolderSource(Source):
             else:
                 parts.setdefault(split, []).append(name)
         if not parts or ("train" not in parts and others):
+            tops_of_all = {name.partition("/")[0] for name in names if "/" in name}
+            if self.shares is None and (alike := sorted(filter(resembles_split, tops_of_all))):
+                _report_alike(folder, alike)
             return None
         if self.shares is not None:
             raise SourceError(
@@ -143,6 +147,15 @@ class FolderSource(Source):
         if "val" not in parts and "train" in parts:
             parts |= split_names(parts["train"], {"train": 0.9, "val": 0.1})
         return {split: parts[split] for split in SPLIT_NAMES if split in parts}
+
+
+@rank_zero_only
+def _report_alike(folder: Path, tops: list[str]) -> None:
+    print(
+        f"{folder}: {printable('/, '.join(tops))}/ ignored as splits: images are split by a hash "
+        "of their names; folders that are splits need the names train/, val/ and test/",
+        file=sys.stderr,
+    )
 
 
 @rank_zero_only

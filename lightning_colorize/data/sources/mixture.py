@@ -89,8 +89,9 @@ class MixtureSource(Source):
             SourceError: If a folder is missing, has no images or is named twice.
         """
         base = Path() if root is None else require_folder(root, "MixtureSource")
+        option = "--data.source (or its folders; FolderSource reads any folder)"
         roots = [
-            require_folder(base / folder.root.expanduser(), "MixtureSource", "folders")
+            require_folder(base / folder.root.expanduser(), "MixtureSource", option)
             for folder in self.folders
         ]
         prefixes = [f"{label}/" for label in _labels(roots)]

@@ -15,12 +15,13 @@ from lightning_colorize.training.callbacks.baselines import BaselineMetrics
 from lightning_colorize.training.callbacks.checkpoints import BestCheckpoint
 from lightning_colorize.training.callbacks.gan_health import GANHealth
 from lightning_colorize.training.callbacks.interrupt import RunInterrupted
+from lightning_colorize.training.callbacks.progress import epoch_loss
 from lightning_colorize.training.callbacks.throughput import Throughput
 from lightning_colorize.training.callbacks.validations import EarlyStop, Validations
 
 # Seconds of training between two updates of the file.
 _UPDATE_EVERY = 10.0
-_SAVED = ("metrics", "batches", "images", "seconds", "device_seconds", "restarts")
+_SAVED = ("metrics", "epochs", "batches", "images", "seconds", "device_seconds", "restarts")
 
 
 class ResultWriter(Callback):
@@ -53,6 +54,7 @@ class ResultWriter(Callback):
         self.best = best
         self.test = test
         self.metrics: dict[str, float] = {}
+        self.epochs = 0
         self.batches = 0
         self.images = 0
         self.seconds = 0.0
@@ -80,12 +82,16 @@ class ResultWriter(Callback):
             self._stop_clock()
             self.write(trainer, pl_module, RUNNING)
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count the epoch, unless `max_time` or another limit cut it short."""
+        self.epochs += trainer.is_last_batch
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the metrics of the best epoch so far."""
         if trainer.sanity_checking:
             return
         if self.best.is_best(trainer):
-            self.metrics |= _logged(trainer, "val/")
+            self.metrics = _logged(trainer, "val/") | epoch_loss(trainer)
         self._stop_clock()
         self.write(trainer, pl_module, RUNNING)
 
@@ -133,7 +139,7 @@ class ResultWriter(Callback):
         """Write `result.json`, in the first process."""
         if not trainer.is_global_zero:
             return
-        self.metrics |= _logged(trainer, "train/", "test/")
+        self.metrics |= _logged(trainer, "test/")
         monitor = self.best.metric
         trainable, frozen = parameter_count(cast(ColorizationTask, pl_module).net)
         RunResult(
@@ -144,7 +150,7 @@ class ResultWriter(Callback):
             best_checkpoint=BEST if (self.folder / BEST).is_file() else None,
             best_metric=None if monitor is None else self.metrics.get(monitor),
             monitor=monitor,
-            epochs=trainer.current_epoch,
+            epochs=self.epochs,
             batches=self.batches,
             images_seen=self.images,
             seconds=round(self.seconds, 2),
@@ -178,7 +184,7 @@ def _stopped_by(trainer: Trainer) -> list[Callback]:
     return [callback for callback in callbacks if isinstance(callback, kinds) and callback.stopped]
 
 
-def _logged(trainer: Trainer, *prefixes: str) -> dict[str, float]:
-    """Return the last value of each metric whose name begins with one of the prefixes."""
+def _logged(trainer: Trainer, prefix: str) -> dict[str, float]:
+    """Return the last value of each metric whose name begins with the prefix."""
     metrics = trainer.callback_metrics
-    return {name: float(value) for name, value in metrics.items() if name.startswith(prefixes)}
+    return {name: float(value) for name, value in metrics.items() if name.startswith(prefix)}
