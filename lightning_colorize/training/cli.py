@@ -43,7 +43,7 @@ from lightning_colorize.training.callbacks.gan_health import GANHealth
 from lightning_colorize.training.callbacks.grids import ImageGrids
 from lightning_colorize.training.callbacks.interrupt import GracefulStop
 from lightning_colorize.training.callbacks.predict_folder import PredictFolder
-from lightning_colorize.training.callbacks.progress import EpochLoss, progress_callbacks
+from lightning_colorize.training.callbacks.progress import progress_callbacks
 from lightning_colorize.training.callbacks.result import ResultWriter
 from lightning_colorize.training.callbacks.throughput import Throughput
 from lightning_colorize.training.callbacks.validations import (
@@ -210,7 +210,7 @@ class ColorizeCLI(LightningCLI):
             config.strategy = self.model.distributed_strategy
         self.model.check(config, self.datamodule.size)
         baselines = BaselineMetrics()
-        callbacks: list[Callback] = [Banner(), baselines, EpochLoss()]
+        callbacks: list[Callback] = [Banner(), baselines]
         if config.enable_progress_bar is not False:
             callbacks += progress_callbacks()
         # Lightning would add a progress bar off a terminal, too.

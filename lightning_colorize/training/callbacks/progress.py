@@ -3,13 +3,12 @@
 import sys
 from typing import Any
 
-import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import RichProgressBar
-from torch import Tensor
 
 from lightning_colorize.common.progress import LineClock
 from lightning_colorize.metrics.spec import METRICS
+from lightning_colorize.training.callbacks.result import epoch_loss
 
 _SHOWN = ("train/loss", "val/loss", *(f"val/{m.name}" for m in METRICS if m.headline))
 
@@ -17,57 +16,6 @@ _SHOWN = ("train/loss", "val/loss", *(f"val/{m.name}" for m in METRICS if m.head
 def progress_callbacks() -> list[Callback]:
     """Return a live progress bar on a terminal, plain log lines otherwise."""
     return [ProgressBar()] if sys.stdout.isatty() else [LineProgress()]
-
-
-class EpochLoss(Callback):
-    """Averages the training loss over the epoch so far; loggers receive the loss of a batch.
-
-    Over the images of all processes at a validation, over those of this process in between.
-    """
-
-    def __init__(self) -> None:
-        self.epoch = -1
-        self.images = 0
-        self.total: Tensor | float = 0.0
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Add the batch."""
-        if trainer.current_epoch != self.epoch:
-            self.epoch, self.images, self.total = trainer.current_epoch, 0, 0.0
-        loss = (outputs or {}).get("loss")
-        if loss is not None:  # the discriminator may have stepped alone
-            self.images += len(batch)
-            # Lightning divides it by the number of accumulated batches.
-            self.total += loss.float() * (trainer.accumulate_grad_batches * len(batch))
-
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Share the sum among all processes."""
-        if trainer.world_size > 1:
-            own = torch.as_tensor(self.total, device=pl_module.device)
-            self.total = trainer.strategy.reduce(own, reduce_op="mean")
-
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Save the epoch so far."""
-        self.on_validation_start(trainer, pl_module)
-        state = {"epoch": self.epoch, "images": self.images, "total": float(self.total)}
-        checkpoint["callbacks"][self.state_key] = state
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the epoch so far."""
-        vars(self).update(state_dict)
-
-
-def epoch_loss(trainer: Trainer) -> dict[str, float]:
-    """Return `train/loss`, the mean over the epoch so far; empty before its first batch."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    for each in callbacks:
-        if isinstance(each, EpochLoss) and each.images:
-            return {"train/loss": float(each.total) / each.images}
-    return {}
 
 
 class ProgressBar(RichProgressBar):

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_colorize.common.provenance import git_commit, versions
@@ -15,13 +16,21 @@ from lightning_colorize.training.callbacks.baselines import BaselineMetrics
 from lightning_colorize.training.callbacks.checkpoints import BestCheckpoint
 from lightning_colorize.training.callbacks.gan_health import GANHealth
 from lightning_colorize.training.callbacks.interrupt import RunInterrupted
-from lightning_colorize.training.callbacks.progress import epoch_loss
 from lightning_colorize.training.callbacks.throughput import Throughput
 from lightning_colorize.training.callbacks.validations import EarlyStop, Validations
 
 # Seconds of training between two updates of the file.
 _UPDATE_EVERY = 10.0
-_SAVED = ("metrics", "epochs", "batches", "images", "seconds", "device_seconds", "restarts")
+_SAVED = (
+    "metrics",
+    "losses",
+    "epochs",
+    "batches",
+    "images",
+    "seconds",
+    "device_seconds",
+    "restarts",
+)
 
 
 class ResultWriter(Callback):
@@ -54,6 +63,7 @@ class ResultWriter(Callback):
         self.best = best
         self.test = test
         self.metrics: dict[str, float] = {}
+        self.losses: list[Any] = [0.0, 0]  # of the epoch so far: sum over images, images
         self.epochs = 0
         self.batches = 0
         self.images = 0
@@ -76,6 +86,12 @@ class ResultWriter(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count; update the file if it is time."""
+        if batch_idx == 0:
+            self.losses = [0.0, 0]
+        if (loss := (outputs or {}).get("loss")) is not None:
+            # Lightning divides it by the number of accumulated batches.
+            self.losses[0] += loss.float() * (trainer.accumulate_grad_batches * len(batch))
+            self.losses[1] += len(batch)
         self.batches += 1
         self.images += len(batch) * trainer.world_size
         if self._since is not None and time.monotonic() - self._since > _UPDATE_EVERY:
@@ -85,6 +101,12 @@ class ResultWriter(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the epoch, unless `max_time` or another limit cut it short."""
         self.epochs += trainer.is_last_batch
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Average the training loss over all processes."""
+        if trainer.world_size > 1:
+            own = torch.as_tensor(self.losses[0], device=pl_module.device)
+            self.losses[0] = trainer.strategy.reduce(own, reduce_op="mean")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the metrics of the best epoch so far."""
@@ -124,6 +146,7 @@ class ResultWriter(Callback):
     def state_dict(self) -> dict[str, Any]:
         """Return the counts so far."""
         self._stop_clock()
+        self.losses[0] = float(self.losses[0])
         return {name: getattr(self, name) for name in _SAVED}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -171,6 +194,15 @@ class ResultWriter(Callback):
         self.seconds += now - self._since
         self.device_seconds += (now - self._since) * self._devices
         self._since = None if last else now
+
+
+def epoch_loss(trainer: Trainer) -> dict[str, float]:
+    """Return `train/loss`, the mean over the epoch so far; empty before its first batch."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    for each in callbacks:
+        if isinstance(each, ResultWriter) and each.losses[1]:
+            return {"train/loss": float(each.losses[0]) / each.losses[1]}
+    return {}
 
 
 def _ended(trainer: Trainer) -> str:

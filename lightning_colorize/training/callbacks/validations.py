@@ -92,7 +92,7 @@ class Validations(Callback):
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.folder = folder
-        self.settings = {name: str(value) for name, value in settings.items()}
+        self.settings = {k: "null" if v is None else str(v) for k, v in settings.items()}
         self.stopped = False
         self._changes = ""
 
