@@ -184,6 +184,11 @@ class ColorizeCLI(LightningCLI):
         """Resume from the last checkpoint, or from the best one if that is damaged."""
         self.resume_from, checkpoint = read_intact(self.folder, LAST, BEST)
         self._resume_step = int(checkpoint["global_step"])
+        epochs, begun = self.config_init.trainer.max_epochs, int(checkpoint.get("epoch", 0)) + 1
+        if epochs is not None and -1 < epochs < begun:
+            raise UsageError(
+                f"--trainer.max_epochs {epochs}: the run has begun epoch {begun}; give {begun + 1}"
+            )
         if not is_first_process():
             return
         if self.config_init.run.auto_resume:

@@ -27,7 +27,8 @@ def classes(photo_folder, tmp_path_factory):
 
 def test_rare_colors_weigh_more(classes, photo_folder):
     """The weights come from the training images, in the network and in its average."""
-    data = ColorizationDataModule(str(photo_folder), size=32, batch_size=4, num_workers=0)
+    options = {"size": 32, "batch_size": 4, "num_workers": 0, "cache": "always"}
+    data = ColorizationDataModule(str(photo_folder), **options)
     data.setup("fit")
     counted = AbBins()
     for batch in data.color_batches("train"):

@@ -21,16 +21,8 @@ from lightning_colorize.training.callbacks.validations import EarlyStop, Validat
 
 # Seconds of training between two updates of the file.
 _UPDATE_EVERY = 10.0
-_SAVED = (
-    "metrics",
-    "losses",
-    "epochs",
-    "batches",
-    "images",
-    "seconds",
-    "device_seconds",
-    "restarts",
-)
+_COUNTS = ("epochs", "batches", "images", "seconds", "device_seconds", "restarts")
+_SAVED = ("metrics", "losses", *_COUNTS)
 
 
 class ResultWriter(Callback):
