@@ -17,10 +17,8 @@ SPLIT_NAMES = ("train", "val", "test")
 
 DEFAULT_SHARES: Mapping[str, float] = {"train": 0.8, "val": 0.1, "test": 0.1}
 
-_ALIASES = {
-    **{"train": "train", "training": "train", "test": "test", "testing": "test"},
-    **{"val": "val", "valid": "val", "validation": "val"},
-}
+_ALIASES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
+_ALIASES |= {name: name for name in SPLIT_NAMES}
 
 
 def split_of(word: str) -> str | None:

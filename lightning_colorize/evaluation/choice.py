@@ -147,16 +147,11 @@ def choose_images(
 def _only(images: ImageSet, names: set[str], data: Path) -> ImageSet:
     """Return the images of a set that have one of the names."""
     if isinstance(images, ConcatImages):
-        parts = (_only(part, names, data) for part in images.parts)
+        parts = [_only(part, names, data) for part in images.parts]
         return ConcatImages([part for part in parts if len(part)])
-    prefix = getattr(images, "prefix", "")
-    own = [i for i in range(len(images)) if images.name(i) in names]
-    return FileImages(
-        getattr(images, "root", data),
-        (images.name(i).removeprefix(prefix) for i in own),
-        prefix=prefix,
-        notes=images.notes.take(own),
-    )
+    own = [name for name in map(images.name, range(len(images))) if name in names]
+    root, prefix = getattr(images, "root", data), getattr(images, "prefix", "")
+    return FileImages(root, (name.removeprefix(prefix) for name in own), prefix=prefix)
 
 
 def trained_on(

@@ -14,9 +14,9 @@ _OF_THE_FOLDER = {"run.root", "run.experiment", "run.name", "run.auto_resume"}
 Rule = Literal["takes effect", "starts the best anew", "refused"]
 
 RULES: dict[str, Rule] = {
-    # How the network is computed, where the frozen network of a loss is read, and what is measured.
+    # How the network is computed, where a loss's network is read, and what is measured.
     r"model\.init_args\.(compile|channels_last|encoder\.init_args\.size"
-    r"|(loss\..*\.)?weights|metrics(\..*)?)": "takes effect",
+    r"|loss\..*backbone\.init_args\.weights|metrics(\..*)?)": "takes effect",
     # The checkpoint contains it, or an epoch would have two orders, or it would do nothing.
     r"(model|seed_everything|data\.seed|trainer\.(callbacks|fast_dev_run)"
     r"|run\.(root|experiment|name|auto_resume))(\..*)?": "refused",
@@ -25,10 +25,7 @@ RULES: dict[str, Rule] = {
     r"|trainer\.(limit_val_batches|overfit_batches)": "starts the best anew",
     r".*": "takes effect",
 }
-"""What a changed setting does to a resumed run: the rule of the first pattern that fits its name.
-
-Other validation images, under any setting, start the best anew, too.
-"""
+"""What a changed setting does to a resumed run: the first pattern that fits its name counts."""
 
 
 def rule_of(name: str) -> Rule:

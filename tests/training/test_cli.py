@@ -1,7 +1,6 @@
 """Run folders, settings, messages and exit codes of `fit`, on tiny runs."""
 
 import json
-import re
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -229,16 +228,11 @@ def test_other_errors_keep_their_traceback(failing_step, command, error):
 
 
 def test_other_loggers_are_added_to_those_of_the_run(command, capsys, tmp_path):
-    words = (
-        "--trainer.logger+=pytorch_lightning.loggers.CSVLogger",
-        f"--trainer.logger.save_dir={tmp_path}",
-    )
+    words = ("--trainer.logger+=CSVLogger", f"--trainer.logger.save_dir={tmp_path}")
     run = command.fit("added", *words, "--trainer.max_epochs", 1)
     assert metric_rows(run)
     assert list(tmp_path.glob("lightning_logs/*/metrics.csv"))
-    assert re.search(
-        "^loggers +CSV, TensorBoard, CSVLogger$", capsys.readouterr().out, re.MULTILINE
-    )
+    assert "CSV, TensorBoard, CSVLogger\n" in capsys.readouterr().out
 
 
 def test_run_without_loggers_and_terminal(command, capsys):

@@ -65,6 +65,10 @@ ON_THE_COMMAND_LINE = {
         "BoringModel' is not a subclass of ColorizationTask",
         "accepted: CGANTask, RegressionTask",
     ),
+    "experiment on other folders": (
+        f"--config {EXPERIMENTS}/default_model.yaml --data.root . --model.encoder.pretrained false",
+        "train/aquarium does not exist: folders must name an existing folder, or --data.source be",
+    ),
     "wrong seed": ("--seed_everything x", "--seed_everything: 'x'", "accepted: int"),
     "unknown class by its path": (
         *("--model.optimizer torch.optim.Adamm", "--model.optimizer: 'torch.optim.Adamm'"),
@@ -133,14 +137,6 @@ def test_refused_in_a_file(fit, tmp_path, case):
     text, *parts = IN_A_FILE[case]
     (tmp_path / "a.yaml").write_bytes(text)
     fit("--config=a.yaml", parts=parts)
-
-
-def test_an_experiment_on_other_folders_names_the_source(fit, tmp_path):
-    words = ("--config", EXPERIMENTS / "default_model.yaml", "--data.root", tmp_path)
-    words = (*words, "--model.encoder.pretrained", "false")
-    fit(
-        *words, parts=["train/aquarium does not exist: --data.source (or its folders; FolderSource"]
-    )
 
 
 @pytest.mark.parametrize("words", [(), ("--data.size", "64")])

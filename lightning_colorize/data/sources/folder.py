@@ -133,9 +133,13 @@ class FolderSource(Source):
             else:
                 parts.setdefault(split, []).append(name)
         if not parts or ("train" not in parts and others):
-            tops_of_all = {name.partition("/")[0] for name in names if "/" in name}
-            if self.shares is None and (alike := sorted(filter(resembles_split, tops_of_all))):
-                _report_alike(folder, alike)
+            folders = {name.partition("/")[0] for name in names if "/" in name}
+            if self.shares is None and (alike := sorted(filter(resembles_split, folders))):
+                _report(
+                    f"{folder}: {printable('/, '.join(alike))}/ ignored as splits: images are "
+                    "split by a hash of their names; splits are named train/, val/ and test/"
+                )
+            return None
             return None
         if self.shares is not None:
             raise SourceError(
@@ -143,25 +147,16 @@ class FolderSource(Source):
                 "leave out splits (null), or move the images out of these folders"
             )
         if others:
-            _report_unused(folder, others, [f"{top}/" for top in tops.values()])
+            count = f"{len(others):,} image{'s' * (len(others) > 1)}"
+            _report(
+                f"{folder}: {count} outside of {'/, '.join(tops.values())}/ not used "
+                f"(first: {printable(others[0])})"
+            )
         if "val" not in parts and "train" in parts:
             parts |= split_names(parts["train"], {"train": 0.9, "val": 0.1})
         return {split: parts[split] for split in SPLIT_NAMES if split in parts}
 
 
 @rank_zero_only
-def _report_alike(folder: Path, tops: list[str]) -> None:
-    print(
-        f"{folder}: {printable('/, '.join(tops))}/ ignored as splits: images are split by a hash "
-        "of their names; folders that are splits need the names train/, val/ and test/",
-        file=sys.stderr,
-    )
-
-
-@rank_zero_only
-def _report_unused(folder: Path, names: list[str], tops: list[str]) -> None:
-    count = f"{len(names):,} image{'s' * (len(names) > 1)}"
-    print(
-        f"{folder}: {count} outside of {', '.join(tops)} not used (first: {printable(names[0])})",
-        file=sys.stderr,
-    )
+def _report(line: str) -> None:
+    print(line, file=sys.stderr)
