@@ -64,12 +64,12 @@ def forget_early_stop(checkpoint: dict[str, Any]) -> bool:
         "stopped_epoch": 0,
         "wait_count": 0,
     }
-    for key, state in checkpoint["callbacks"].items():
-        if key.startswith(f"{EarlyStop.__name__}{{"):
-            stopped: bool = state.get("stopping_reason") != started["stopping_reason"]
+    stopped = False
+    for state in checkpoint["callbacks"].values():
+        if "stopping_reason" in state:  # also Lightning's own callback
+            stopped |= state["stopping_reason"] != started["stopping_reason"]
             state |= started
-            return stopped
-    return False
+    return stopped
 
 
 # States of callbacks, by the beginning of their keys, that compare or measure validations.

@@ -30,6 +30,14 @@ def test_a_stopped_run_resumes_with_the_patience_of_its_settings(command):
     assert trained(run) == ("finished", 6)
 
 
+def test_a_run_stopped_by_a_callback_of_lightning_resumes_with_its_patience(command):
+    words = {"+": "EarlyStopping", ".monitor": "val/psnr", ".mode": "max", ".patience": 2}
+    options = [f"--trainer.callbacks{name}={value}" for name, value in words.items()]
+    run = command.fit("own", *NO_PROGRESS, "--trainer.max_epochs", 9, *options)
+    assert command("resume", run, "--trainer.max_epochs", 20) == 0
+    assert RunResult.read(run).epochs == 3 + 2
+
+
 def test_a_patience_given_at_resume_counts_from_the_best(command):
     run = command.fit("late", *NO_PROGRESS, "--trainer.max_epochs", 3)
     assert command("resume", run, "--trainer.max_epochs", 9, "--run.patience", 3) == 0
