@@ -67,7 +67,7 @@ ON_THE_COMMAND_LINE = {
     ),
     "experiment on other folders": (
         f"--config {EXPERIMENTS}/default_model.yaml --data.root . --model.encoder.pretrained false",
-        "train/aquarium does not exist: folders must name an existing folder, or --data.source be",
+        "train/aquarium does not exist: folders must name an existing folder; for another",
     ),
     "wrong seed": ("--seed_everything x", "--seed_everything: 'x'", "accepted: int"),
     "unknown class by its path": (

@@ -95,7 +95,7 @@ class MixtureSource(Source):
                 for folder in self.folders
             ]
         except SourceError as error:
-            raise SourceError(f"{error}, or --data.source be FolderSource") from None
+            raise SourceError(f"{error}; for another layout: --data.source FolderSource") from None
         prefixes = [f"{label}/" for label in _labels(roots)]
         excluded = set() if self.exclude_list is None else read_name_list(self.exclude_list)
         if excluded and not any(name.startswith(tuple(prefixes)) for name in excluded):
