@@ -65,6 +65,6 @@ class LineProgress(Callback):
 
 
 def _print_epoch(trainer: Trainer, position: str) -> None:
-    metrics = {**trainer.callback_metrics, **epoch_loss(trainer)}
+    metrics: dict[str, Any] = {**trainer.callback_metrics, **epoch_loss(trainer)}
     values = ", ".join(f"{n} {float(metrics[n]):.4g}" for n in _SHOWN if n in metrics)
     print(f"epoch {trainer.current_epoch + 1}, {position}: {values}", flush=True)
