@@ -99,6 +99,13 @@ def test_named_experiments_and_commands_exist(path):
     assert not [name for name in named if not (ROOT / name).is_file()]
 
 
+def test_the_command_is_installed_without_the_tools_of_development():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["uv"]["default-groups"] == []
+    (tests,) = re.findall(r"^pip install uv && uv run --group dev pytest$", README, re.MULTILINE)
+    assert re.search(rf"^{tests}\b", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+
+
 def test_readme_lists_every_command():
     first_words = [row[0].strip("`").split()[0] for row in table_rows(README, "## Commands")]
     assert sorted(first_words) == sorted(COMMANDS)
@@ -222,7 +229,8 @@ def test_documented_commands_are_accepted(generated, monkeypatch, tmp_path):
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
     (tmp_path / "tuned.yaml").write_text("{}")
     example = (DOCS / "how-to/extend.md").read_text()
-    (tmp_path / "mymodule.py").write_text(code_blocks(example, "python")[0])
+    for name, block in zip(("mymodule", "mytask"), code_blocks(example, "python"), strict=True):
+        (tmp_path / f"{name}.py").write_text(block)
     (tmp_path / "mine.yaml").write_text(code_blocks(example, "yaml")[0])
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -121,11 +121,14 @@ def _plan(args: argparse.Namespace) -> "Plan":
     device = choose_device(args.device)
     systems = open_systems(args.systems, args.data, args.allow_class, device)
     known = {name for system in systems for name in system.model.settings.names()}
-    for model in (system.model for system in systems):
+    for system in systems:
+        model = system.model
         # A setting that no model has is refused by every model.
         own = {*model.settings.names(), *(args.settings.keys() - known)}
         given = {name: value for name, value in args.settings.items() if name in own}
-        model.settings = model.settings.updated(given)
+        stored, model.settings = model.settings, model.settings.updated(given)
+        if stored != model.settings:
+            print(f"{system.name}: {model.settings}; its own are {stored}", file=sys.stderr)
     every = find_truth(args.data, args.split, systems, args.allow_class)
     found, missing = choose_images(args.data, every, systems, args.max_images, args.seed)
     truth = not args.no_truth and not colorless(found.images)

@@ -92,6 +92,7 @@ def resume_run(folder: Path, overrides: Sequence[str] = ()) -> int:
 
 def train(cli: "ColorizeCLI") -> None:
     """Fit, test the best checkpoint, and print the result."""
+    from lightning_colorize.data.sources import EmbeddedSource
     from lightning_colorize.evaluation import print_result
     from lightning_colorize.models.checkpoint import read_intact
     from lightning_colorize.models.load import classes_to_allow
@@ -114,3 +115,8 @@ def train(cli: "ColorizeCLI") -> None:
     result = RunResult.read(cli.folder)
     if cli.trainer.is_global_zero and result is not None:
         print_result(result, cli.folder, cli.model.metric_rows, allow=classes_to_allow(cli.folder))
+        if isinstance(cli.datamodule.source, EmbeddedSource):
+            print(
+                "This run shows that all parts work. Its four photographs are too few to learn "
+                "colors from: for a useful model, give --data.root FOLDER."
+            )

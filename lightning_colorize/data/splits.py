@@ -4,6 +4,7 @@ The split of an image depends on its own name only, so files that are added late
 from training to validation. Python's `hash` and the order of a directory listing play no role.
 """
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
@@ -16,15 +17,22 @@ SPLIT_NAMES = ("train", "val", "test")
 
 DEFAULT_SHARES: Mapping[str, float] = {"train": 0.8, "val": 0.1, "test": 0.1}
 
-_ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_ALIASES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
+_ALIASES |= {name: name for name in SPLIT_NAMES}
 
 
 def split_of(word: str) -> str | None:
     """Return the split that a folder name or a manifest cell denotes, or None.
 
-    `valid` and `validation` are aliases of "val". Case does not matter.
+    `training`, `testing`, `valid` and `validation` are aliases. Case does not matter.
     """
     return _ALIASES.get(word.strip().lower())
+
+
+def resembles_split(word: str) -> bool:
+    """Return whether a folder's name contains a split's: `train2017`, `photos_test`, `dev`."""
+    words = re.findall("[a-z]+", word.lower())
+    return any(each.removesuffix("set") in {*_ALIASES, "dev", "eval"} for each in words)
 
 
 def category_of(name: str) -> str:

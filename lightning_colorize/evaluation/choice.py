@@ -10,8 +10,8 @@ from torch import Tensor
 from lightning_colorize.common.arguments import split_name
 from lightning_colorize.common.bundled import with_default
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.image_set import FileImages, ImageSet
-from lightning_colorize.data.sources import FolderSource, SourceError
+from lightning_colorize.data.image_set import ConcatImages, FileImages, ImageSet
+from lightning_colorize.data.sources import SourceError
 from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.data.splits import random_subset
 from lightning_colorize.evaluation.data import (
@@ -95,16 +95,14 @@ def find_truth(
 ) -> EvaluationImages:
     """Find the true images, as `evaluate` does.
 
-    If a network was trained on this folder, its split of the folder is used.
+    If a network was trained on this data, its split is used.
 
     Raises:
         UsageError: If there are no images, or no such split.
     """
     for system in systems:
         if system.trained is not None and system.trained.is_of(data):
-            source = system.trained.source(allow)
-            if isinstance(source, FolderSource):
-                return find_images(data, split, source)
+            return find_images(data, split, system.trained.source(allow))
     return find_images(data, split)
 
 
@@ -143,7 +141,17 @@ def choose_images(
     if not common:
         raise UsageError("no image is common to all systems")
     chosen = common if most is None else random_subset(common, most, seed)
-    return replace(found, images=FileImages(data, chosen)), missing
+    return replace(found, images=_only(found.images, set(chosen), data)), missing
+
+
+def _only(images: ImageSet, names: set[str], data: Path) -> ImageSet:
+    """Return the images of a set that have one of the names."""
+    if isinstance(images, ConcatImages):
+        parts = [_only(part, names, data) for part in images.parts]
+        return ConcatImages([part for part in parts if len(part)])
+    own = [name for name in map(images.name, range(len(images))) if name in names]
+    root, prefix = getattr(images, "root", data), getattr(images, "prefix", "")
+    return FileImages(root, (name.removeprefix(prefix) for name in own), prefix=prefix)
 
 
 def trained_on(

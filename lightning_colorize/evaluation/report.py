@@ -13,6 +13,11 @@ from lightning_colorize.metrics.spec import METRICS, Metric
 from lightning_colorize.runs.folder import IMAGES
 from lightning_colorize.runs.result import RunResult
 
+_READ = (
+    "psnr (higher is better) and ciede2000 (lower is better) first, against the rows of the "
+    "baselines; docs/concepts/metrics.md explains all columns"
+)
+
 
 def print_result(
     result: RunResult,
@@ -34,7 +39,10 @@ def print_result(
         }
         if rows[MODEL]:
             print_plain(console, metrics_table(rows, title, metrics))
-    for name, value in _lines(result, folder, allow):
+    lines = _lines(result, folder, allow)
+    if any(name.startswith(("val/", "test/")) for name in result.metrics):
+        lines = [("read", _READ), *lines]
+    for name, value in lines:
         console.print(f"[bold]{name:<9}[/] ", end="", highlight=False)
         console.print(value, markup=False, highlight=False, soft_wrap=True)
 

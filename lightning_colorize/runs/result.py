@@ -28,12 +28,12 @@ class RunResult:
     Attributes:
         status: `running`, `finished`, `stopped_early`, `interrupted` or `failed`.
         stop_requested: Whether the file `stop` ended the run.
-        metrics: Metrics of the best epoch and of the test.
+        metrics: Metrics of the best epoch (`train/loss` is its mean) and of the test.
         baselines: The same metrics of each baseline.
         best_checkpoint: Path relative to the run folder.
         best_metric: The monitored metric of the best epoch.
         monitor: Name of the monitored metric; None if the last epoch is the best.
-        epochs: Epochs trained.
+        epochs: Whole epochs trained; one that `max_time` cut short does not count.
         batches: Batches trained.
         images_seen: Images trained on, counted in every epoch.
         seconds: Time spent on training and validation.

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.folder import flatten, read_config
@@ -11,10 +11,26 @@ from lightning_colorize.runs.folder import flatten, read_config
 # Settings that locate the run.
 _OF_THE_FOLDER = {"run.root", "run.experiment", "run.name", "run.auto_resume"}
 
-# Settings that the checkpoint contains, or that define its best score.
-_OF_THE_CHECKPOINT = re.compile(
-    r"model\.init_args\.(\w*(optimizer|scheduler)(\..*)?|encoder_lr_ratio)|run\.(monitor|mode)"
-)
+Rule = Literal["takes effect", "starts the best anew", "refused"]
+
+RULES: dict[str, Rule] = {
+    # How the network is computed, where a loss's network is read, and what is measured.
+    r"model\.init_args\.(compile|channels_last|encoder\.init_args\.size"
+    r"|loss\..*backbone\.init_args\.weights|metrics(\..*)?)": "takes effect",
+    # The checkpoint contains it, or an epoch would have two orders, or it would do nothing.
+    r"(model|seed_everything|data\.seed|trainer\.(callbacks|fast_dev_run)"
+    r"|run\.(root|experiment|name|auto_resume))(\..*)?": "refused",
+    # Validations before and after do not compare.
+    r"data\.(size|resize)|run\.(monitor|mode|smoothing)"
+    r"|trainer\.(limit_val_batches|overfit_batches)": "starts the best anew",
+    r".*": "takes effect",
+}
+"""What a changed setting does to a resumed run: the first pattern that fits its name counts."""
+
+
+def rule_of(name: str) -> Rule:
+    """Return the rule of a setting, given with dotted names: `data.size`."""
+    return next(rule for pattern, rule in RULES.items() if re.fullmatch(pattern, name))
 
 
 class RunEnded(Exception):
@@ -36,12 +52,12 @@ def refuse_other_settings(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def refuse_settings_of_checkpoint(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse to change settings that the checkpoint would silently override."""
+    """Refuse to change settings that a resumed run keeps."""
     changes = _changes(folder, config)
-    options = [option for name, option in changes.items() if _OF_THE_CHECKPOINT.fullmatch(name)]
+    options = [option for name, option in changes.items() if rule_of(name) == "refused"]
     if options:
         raise UsageError(
-            "a resumed run keeps its optimizer, schedule and monitored metric: "
+            "a resumed run keeps its folder, seed, model, optimizer and callbacks: "
             f"{', '.join(options)}; start another run with fit"
         )
 

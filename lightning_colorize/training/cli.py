@@ -26,6 +26,7 @@ from lightning_colorize.runs.resuming import (
     RunEnded,
     refuse_other_settings,
     refuse_settings_of_checkpoint,
+    rule_of,
 )
 from lightning_colorize.tasks import ColorizationTask
 from lightning_colorize.training.callbacks.banner import Banner
@@ -183,6 +184,11 @@ class ColorizeCLI(LightningCLI):
         """Resume from the last checkpoint, or from the best one if that is damaged."""
         self.resume_from, checkpoint = read_intact(self.folder, LAST, BEST)
         self._resume_step = int(checkpoint["global_step"])
+        epochs, begun = self.config_init.trainer.max_epochs, int(checkpoint.get("epoch", 0)) + 1
+        if epochs is not None and -1 < epochs < begun:
+            raise UsageError(
+                f"--trainer.max_epochs {epochs}: the run has begun epoch {begun}; give {begun + 1}"
+            )
         if not is_first_process():
             return
         if self.config_init.run.auto_resume:
@@ -229,14 +235,13 @@ class ColorizeCLI(LightningCLI):
                 begin(self.folder, self.resumed, self.config_init.run.auto_resume)
             if self.resumed:
                 self._choose_checkpoint()
-            if config.logger is None:
+            if config.logger is not False:
                 options = self.config_init.run.loggers
-                config.logger = build_loggers(self.folder, options, self._resume_step)
-            if config.logger:
+                ours = build_loggers(self.folder, options, self._resume_step)
+                config.logger = [*ours, *_listed(config.logger)]
                 callbacks.insert(2, LearningRateMonitor())
         # Ours first: they run while averaged weights are still in place after a validation.
-        given = config.callbacks or []
-        config.callbacks = [*callbacks, *(given if isinstance(given, list) else [given])]
+        config.callbacks = [*callbacks, *_listed(config.callbacks)]
         with explained_type_errors():
             trainer: Trainer = super().instantiate_trainer(
                 default_root_dir=str(self.folder),
@@ -284,7 +289,7 @@ class ColorizeCLI(LightningCLI):
         self.best = BestCheckpoint(self.folder, options.monitor, mode, smoothed)
         if options.monitor is not None and smoothed:
             callbacks.append(SmoothedMonitor(options.monitor, options.smoothing))
-        if self.best.monitor is not None and options.patience is not None:
+        if self.best.monitor is not None:
             callbacks.append(EarlyStop(self.best.monitor, mode, options.patience))
         if "discriminator" in self.model.optimizer_names and options.health != "off":
             callbacks.append(GANHealth(stop=options.health == "stop"))
@@ -296,18 +301,25 @@ class ColorizeCLI(LightningCLI):
         last = LastCheckpoint(self.folder / LAST, options.save_every_n_steps)
         self.stop = GracefulStop(last)
         throughput = Throughput()
+        flat = flatten(self.config.as_dict())
+        settings = {key: flat[key] for key in flat if rule_of(key) == "starts the best anew"}
         return [
             SharedFolder(self.folder, self.resumed),
             FiniteTraining(),  # before those that make images of predictions
             *callbacks,
             throughput,
-            Validations(self.folder),
+            Validations(self.folder, settings),
             ResultWriter(self.folder, baselines, throughput, self.best, options.test),
             FinalValidation(),
             self.best,
             last,
             self.stop,
         ]
+
+
+def _listed(given: Any) -> list[Any]:
+    """Return the objects of a Trainer's argument; None and True choose none."""
+    return given if isinstance(given, list) else [] if given in (None, True) else [given]
 
 
 class SaveConfig(SaveConfigCallback):

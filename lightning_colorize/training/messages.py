@@ -124,7 +124,9 @@ def _parsing(text: str) -> list[str]:
     if "is abstract" in fault:
         return _refusal(f"--{key} needs a class and its init_args", _accepted(hint))
     absent = re.search(r"No module named .*|module '.*' has no attribute .*", fault)
+    other = re.search(r"does not correspond to a (subclass of \w+)", fault)
     reason = f"cannot be imported: {absent[0]}" if absent else "is not accepted"
+    reason = f"is not a {other[1]}" if other else reason
     return _refusal(f"--{key}: {value!r} {reason}", _accepted(hint), value.rpartition(".")[2])
 
 

@@ -31,6 +31,7 @@ _NOISE = (
     r".*LightningCLI's args parameter.*",
     r".*does not have many workers.*",
     r".*The number of training batches .* is smaller than the logging interval.*",
+    r".*callbacks used to create the checkpoint need to be provided.*",
     r".*Checkpoint directory .* exists and is not empty.*",
     r".*Using a .* checkpoint without.*",
     r".*recommended to use `self.log\(.*sync_dist=True\)`.*",

@@ -67,6 +67,24 @@ def test_numbers_match_evaluate(command, compare, finished_run, tmp_path, capsys
     assert np.mean(psnr) == pytest.approx(expected["model"]["psnr"], rel=1e-4)
 
 
+def test_a_run_on_a_list_is_compared_on_its_split_with_its_settings(
+    command, compare, photo_folder, tmp_path, capsys
+):
+    photos = tmp_path / "photos"
+    shutil.copytree(photo_folder / "train", photos / "all")
+    rows = [f"all/{i:03d}{'.jpg' if i % 2 else '.png'}" for i in range(12)]
+    splits = ["train"] * 6 + ["val", "val"] + ["test"] * 4
+    lines = ["path,split", *(",".join(row) for row in zip(rows, splits, strict=True))]
+    (photos / "list.csv").write_text("\n".join(lines))
+    source = ("--data.source", "lightning_colorize.data.sources.ManifestSource")
+    words = ("--data.root", photos / "list.csv", *source, "--trainer.max_epochs", 1)
+    run = command.fit("listed", *words)
+    code, numbers, _ = compare(f"a={run}", "--strength", 0.5, data=photos / "list.csv")
+    assert (code, numbers["split"]) == (0, "test")
+    assert set(numbers["per_image"]["a"]) == set(rows[8:])
+    assert "a: strength 0.5, flip 0; its own are strength 1, flip 0\n" in capsys.readouterr().err
+
+
 def test_a_run_does_not_differ_from_itself(compare, finished_run, recwarn):
     code, numbers, out = compare(f"a={finished_run}", f"b={finished_run}/checkpoints/best.ckpt")
     assert code == 0

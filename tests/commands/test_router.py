@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from lightning_colorize.inference import load_model
+from lightning_colorize.networks.router import Router
 from tests.conftest import Commands
 
 
@@ -128,13 +129,16 @@ def test_the_file_is_evaluated_by_category_and_colors(trained, routed, tmp_path)
     assert len(list(out.glob("*.png"))) == 16
 
 
-def test_what_is_recognized_is_printed(trained, tmp_path, capsys):
+def test_what_is_recognized_is_printed(trained, tmp_path, capsys, monkeypatch):
     command, common, dark = trained
+    fit, fitted = Router.fit, []
+    monkeypatch.setattr(Router, "fit", lambda *given: (fitted.append(given[2]), fit(*given)))
     assert command("router", common, tmp_path / "x.safetensors", f"dark={dark}") == 0
     bright, known, _ = capsys.readouterr().out.splitlines()[-3:]
     assert bright.startswith("bright: of 4 validation images, 100% recognized")
     assert bright.endswith("(no specialist)")
     assert known.startswith("dark: of 4 validation images, 100% recognized")
+    assert fitted[0].bincount().tolist() == [16, 16]  # the training images
 
 
 def test_the_decoding_of_the_common_network_stays(trained, tmp_path):

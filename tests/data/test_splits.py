@@ -12,6 +12,7 @@ from lightning_colorize.data.splits import (
     category_of,
     name_hashes,
     random_subset,
+    resembles_split,
     split_names,
     split_of,
 )
@@ -104,7 +105,19 @@ def test_subsets_differ_by_seed_and_not_by_split():
 
 
 def test_splits_and_categories_of_folders():
-    words = ["train", "Val", "valid", " validation ", "TEST", "training"]
-    assert [split_of(word) for word in words] == ["train", "val", "val", "val", "test", None]
+    words = ["train", "Val", "valid", " validation ", "TEST", "Training", "testing", "train2017"]
+    expected = ["train", "val", "val", "val", "test", "train", "test", None]
+    assert [split_of(word) for word in words] == expected
+    alike = [
+        "training",
+        "train2017",
+        "photos_TEST",
+        "dev",
+        "trainset",
+        "people",
+        "latest",
+        "trains",
+    ]
+    assert [word for word in alike if resembles_split(word)] == alike[:5]
     names = ["a.jpg", "train/a.jpg", "Valid/cats/old/a.jpg", "cats/train/a.jpg", "train/test/a.jpg"]
     assert [category_of(name) for name in names] == [".", ".", "cats", "cats", "test"]

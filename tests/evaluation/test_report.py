@@ -38,6 +38,8 @@ def test_summary_of_a_run():
     assert ["test", "psnr"] in lines
     assert ["model", "23.00"] in lines
     assert ["model", "22.50"] in lines
+    assert "read      psnr (higher is better) and ciede2000 (lower is better) first, " in text
+    assert "docs/concepts/metrics.md" in text
     assert ["grey", "21.25"] in lines
     assert "stopped early 12 epochs, 58,000 images in 0:15:02 (64/s)\n" in text
     assert (

@@ -5,7 +5,9 @@ import torch
 from pytorch_lightning import Trainer
 from torch.utils.data import DataLoader
 
+from lightning_colorize.color import AbBins
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data import ColorizationDataModule
 from lightning_colorize.inference import load_model
 from lightning_colorize.losses import CrossEntropy
 from lightning_colorize.networks import ConvEncoder
@@ -23,13 +25,21 @@ def classes(photo_folder, tmp_path_factory):
     return command.fit("classes", *CLASSES, "--model.ema_decay", 0.5)
 
 
-def test_rare_colors_weigh_more(classes):
+def test_rare_colors_weigh_more(classes, photo_folder):
     """The weights come from the training images, in the network and in its average."""
+    options = {"size": 32, "batch_size": 4, "num_workers": 0, "cache": "always"}
+    data = ColorizationDataModule(str(photo_folder), **options)
+    data.setup("fit")
+    counted = AbBins()
+    for batch in data.color_batches("train"):
+        counted.update(batch.ab)
+    counted.finish()
     state = torch.load(classes / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
     for prefix in ("net.", "averaged.module."):
         bins = {n: state[f"{prefix}head.bins.{n}"] for n in ("pixels", "prior", "weights")}
-        assert bins["pixels"] > 0
-        assert bins["prior"].sum() == pytest.approx(1)
+        assert bins["pixels"] == 12 * 32**2
+        torch.testing.assert_close(bins["prior"], counted.prior)
+        torch.testing.assert_close(bins["weights"], counted.weights)
         common, rare = bins["prior"].argmax(), bins["prior"] == 0
         assert bins["weights"][common] < 1 < bins["weights"][rare].max()
 

@@ -227,6 +227,14 @@ def test_other_errors_keep_their_traceback(failing_step, command, error):
     assert RunResult.read(command.root / "tiny/failing").status == "failed"
 
 
+def test_other_loggers_are_added_to_those_of_the_run(command, capsys, tmp_path):
+    words = ("--trainer.logger+=CSVLogger", f"--trainer.logger.save_dir={tmp_path}")
+    run = command.fit("added", *words, "--trainer.max_epochs", 1)
+    assert metric_rows(run)
+    assert list(tmp_path.glob("lightning_logs/*/metrics.csv"))
+    assert "CSV, TensorBoard, CSVLogger\n" in capsys.readouterr().out
+
+
 def test_run_without_loggers_and_terminal(command, capsys):
     run = command.fit("silent", "--trainer.logger", "false", "--trainer.max_epochs", 1)
     assert (run / "result.json").is_file()

@@ -60,6 +60,15 @@ ON_THE_COMMAND_LINE = {
         *("accepted: ", "ConvEncoder, MobileNetV2Encoder, ", "did you mean ResNetEncoder?"),
     ),
     "unknown task": ("--model Regression", "'Regression'", "did you mean RegressionTask?"),
+    "a class of another kind": (
+        "--model pytorch_lightning.demos.boring_classes.BoringModel",
+        "BoringModel' is not a subclass of ColorizationTask",
+        "accepted: CGANTask, RegressionTask",
+    ),
+    "experiment on other folders": (
+        f"--config {EXPERIMENTS}/default_model.yaml --data.root . --model.encoder.pretrained false",
+        "train/aquarium does not exist: folders must name an existing folder; for another",
+    ),
     "wrong seed": ("--seed_everything x", "--seed_everything: 'x'", "accepted: int"),
     "unknown class by its path": (
         *("--model.optimizer torch.optim.Adamm", "--model.optimizer: 'torch.optim.Adamm'"),

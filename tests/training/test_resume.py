@@ -6,11 +6,14 @@ import json
 import os
 import shutil
 import signal
+from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 import torchvision
+import yaml
 from pytorch_lightning import Callback
 from torch.nn import functional as F
 
@@ -19,12 +22,15 @@ from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.models.checkpoint import read_intact
 from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.runs import folder as run_folder
-from lightning_colorize.runs.folder import BEST, LAST, is_running, lock
+from lightning_colorize.runs.folder import BEST, LAST, flatten, is_running, lock
 from lightning_colorize.runs.result import RunResult
+from lightning_colorize.runs.resuming import refuse_settings_of_checkpoint, rule_of
 from lightning_colorize.tasks import RegressionTask
 from lightning_colorize.training import cli as training
 from lightning_colorize.training.callbacks.interrupt import GracefulStop
 from tests.conftest import metric_rows
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 # Everything random or stateful: crops, flips, grey jitter, damage, momentum, a schedule, a moving
 # average of weights, the metric's average.
@@ -203,17 +209,30 @@ def test_resume_refusals(error_of, finished_run, tmp_path):
     (tmp_path / "config.yaml").touch()
     assert "has no checkpoints/last.ckpt; start over with fit" in refusal(tmp_path)
     assert "required: RUN" in refusal()
-    longer = [finished_run, "--trainer.max_epochs", 3]
-    for option, value, former in (
-        ("--model.optimizer.lr", 0.1, 0.01),
-        ("--model.scheduler", "torch.optim.lr_scheduler.ConstantLR", "null"),
-        ("--run.monitor", "val/ciede2000", "val/psnr"),
-    ):
-        err = refusal(*longer, option, value)
-        assert f"keeps its optimizer, schedule and monitored metric: {option} {value} " in err
-        assert f"(the run has {former})" in err
-    err = refusal(*longer, "--model.encoder.widths", "[4,16]")
-    assert f"{finished_run / LAST} does not fit the run's settings" in err
+    words = ("--model.scheduler", "torch.optim.lr_scheduler.ConstantLR")
+    err = refusal(finished_run, "--trainer.max_epochs", 3, *words)
+    assert f"model, optimizer and callbacks: {' '.join(words)} (the run has null)" in err
+
+
+# The keys whose change is refused; all others take effect, or start the best anew.
+KEPT = {"seed_everything", "data.seed", "trainer.callbacks", "trainer.fast_dev_run"}
+KEPT |= {f"run.{name}" for name in ("root", "experiment", "name", "auto_resume")}
+CHANGED = {f"model.init_args.{name}" for name in ("compile", "channels_last", "metrics")}
+CHANGED |= {"model.init_args.encoder.init_args.size"}
+
+
+@pytest.mark.parametrize("experiment", ["cgan_pix2pix", "photos_cpu"])
+def test_each_changed_key_is_refused_or_not(parser, tmp_path, experiment):
+    words = ["--config", f"{EXPERIMENTS}/{experiment}.yaml"]
+    text = parser.dump(parser.parse_args(words), skip_unset=False, format="yaml")
+    (tmp_path / "config.yaml").write_text(text)
+    config = flatten(yaml.safe_load(text))
+    assert len(config) > 100
+    for key in config:
+        kept = key in KEPT or (key.startswith("model.") and key not in CHANGED)
+        assert (rule_of(key) == "refused") == kept, key
+        with pytest.raises(UsageError, match="a resumed run") if kept else nullcontext():
+            refuse_settings_of_checkpoint(tmp_path, config | {key: "other"})
 
 
 def with_infinite_moments(content):

@@ -22,6 +22,7 @@ from lightning_colorize.data.splits import (
     DEFAULT_SHARES,
     SPLIT_NAMES,
     random_subset,
+    resembles_split,
     split_names,
     split_of,
 )
@@ -30,13 +31,13 @@ from lightning_colorize.data.splits import (
 class FolderSource(Source):
     """An image folder of any depth.
 
-    The sub-folders `train`, `val` (or `valid`, `validation`) and `test` are the splits, if `train`
-    is among them or if there are no other sub-folders. Images outside of them are not used, and a
-    message says how many there are. Without `val`, a tenth of `train` becomes the validation
-    split; without `test` there is no test split.
+    The sub-folders `train` (or `training`), `val` (or `valid`, `validation`) and `test` (or
+    `testing`) are the splits, if `train` is among them or if there are no other sub-folders. Images
+    outside of them are not used, and a message says how many there are. Without `val`, a tenth of
+    `train` becomes the validation split; without `test` there is no test split.
 
     Any other folder is split by a hash of each image's relative name, so an image stays in its
-    split when files are added.
+    split when files are added. A message names sub-folders that look like splits (`train2017`).
 
     An image's label is the first folder of its name below the split's folder, if the training
     images have at least two.
@@ -132,6 +133,13 @@ class FolderSource(Source):
             else:
                 parts.setdefault(split, []).append(name)
         if not parts or ("train" not in parts and others):
+            folders = {name.partition("/")[0] for name in names if "/" in name}
+            if self.shares is None and (alike := sorted(filter(resembles_split, folders))):
+                _report(
+                    f"{folder}: {printable('/, '.join(alike))}/ ignored as splits: images are "
+                    "split by a hash of their names; splits are named train/, val/ and test/"
+                )
+            return None
             return None
         if self.shares is not None:
             raise SourceError(
@@ -139,16 +147,16 @@ class FolderSource(Source):
                 "leave out splits (null), or move the images out of these folders"
             )
         if others:
-            _report_unused(folder, others, [f"{top}/" for top in tops.values()])
+            count = f"{len(others):,} image{'s' * (len(others) > 1)}"
+            _report(
+                f"{folder}: {count} outside of {'/, '.join(tops.values())}/ not used "
+                f"(first: {printable(others[0])})"
+            )
         if "val" not in parts and "train" in parts:
             parts |= split_names(parts["train"], {"train": 0.9, "val": 0.1})
         return {split: parts[split] for split in SPLIT_NAMES if split in parts}
 
 
 @rank_zero_only
-def _report_unused(folder: Path, names: list[str], tops: list[str]) -> None:
-    count = f"{len(names):,} image{'s' * (len(names) > 1)}"
-    print(
-        f"{folder}: {count} outside of {', '.join(tops)} not used (first: {printable(names[0])})",
-        file=sys.stderr,
-    )
+def _report(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -89,10 +89,13 @@ class MixtureSource(Source):
             SourceError: If a folder is missing, has no images or is named twice.
         """
         base = Path() if root is None else require_folder(root, "MixtureSource")
-        roots = [
-            require_folder(base / folder.root.expanduser(), "MixtureSource", "folders")
-            for folder in self.folders
-        ]
+        try:
+            roots = [
+                require_folder(base / folder.root.expanduser(), "MixtureSource", "folders")
+                for folder in self.folders
+            ]
+        except SourceError as error:
+            raise SourceError(f"{error}; for another layout: --data.source FolderSource") from None
         prefixes = [f"{label}/" for label in _labels(roots)]
         excluded = set() if self.exclude_list is None else read_name_list(self.exclude_list)
         if excluded and not any(name.startswith(tuple(prefixes)) for name in excluded):

@@ -61,8 +61,9 @@ class GANHealth(Callback):
             self._values = {}
 
     def _check(self, trainer: Trainer, task: CGANTask) -> None:
+        # Of all processes, which then agree.
         means = {
-            name: float(torch.stack(values).float().nanmean())
+            name: float(trainer.strategy.all_gather(torch.stack(values).float()).nanmean())
             for name, values in self._values.items()
         }
         wrong = self._discriminator(means, task.chance_loss)
@@ -75,7 +76,7 @@ class GANHealth(Callback):
         if trainer.is_global_zero:
             for text in new.values():
                 print(f"Health, batch {trainer.global_step}: {text}", file=sys.stderr, flush=True)
-        if self.stop and trainer.strategy.reduce_boolean_decision(bool(new), all=False):
+        if self.stop and new:
             trainer.should_stop = self.stopped = True
 
     def _discriminator(self, means: dict[str, float], chance: float) -> dict[str, str]:

@@ -8,13 +8,22 @@ from pytorch_lightning.callbacks import RichProgressBar
 
 from lightning_colorize.common.progress import LineClock
 from lightning_colorize.metrics.spec import METRICS
+from lightning_colorize.training.callbacks.result import epoch_loss
 
 _SHOWN = ("train/loss", "val/loss", *(f"val/{m.name}" for m in METRICS if m.headline))
 
 
 def progress_callbacks() -> list[Callback]:
     """Return a live progress bar on a terminal, plain log lines otherwise."""
-    return [RichProgressBar()] if sys.stdout.isatty() else [LineProgress()]
+    return [ProgressBar()] if sys.stdout.isatty() else [LineProgress()]
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's bar with the training loss of the epoch, as its other values are."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """Return the values at the end of the bar."""
+        return super().get_metrics(trainer, pl_module) | epoch_loss(trainer)
 
 
 class LineProgress(Callback):
@@ -56,7 +65,6 @@ class LineProgress(Callback):
 
 
 def _print_epoch(trainer: Trainer, position: str) -> None:
-    # train/loss is logged each step; before its first epoch ends it is a progress-bar metric.
-    metrics: dict[str, Any] = {**trainer.callback_metrics, **trainer.progress_bar_metrics}
+    metrics: dict[str, Any] = {**trainer.callback_metrics, **epoch_loss(trainer)}
     values = ", ".join(f"{n} {float(metrics[n]):.4g}" for n in _SHOWN if n in metrics)
     print(f"epoch {trainer.current_epoch + 1}, {position}: {values}", flush=True)

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_colorize.common.provenance import git_commit, versions
@@ -20,7 +21,8 @@ from lightning_colorize.training.callbacks.validations import EarlyStop, Validat
 
 # Seconds of training between two updates of the file.
 _UPDATE_EVERY = 10.0
-_SAVED = ("metrics", "batches", "images", "seconds", "device_seconds", "restarts")
+_COUNTS = ("epochs", "batches", "images", "seconds", "device_seconds", "restarts")
+_SAVED = ("metrics", "losses", *_COUNTS)
 
 
 class ResultWriter(Callback):
@@ -53,6 +55,8 @@ class ResultWriter(Callback):
         self.best = best
         self.test = test
         self.metrics: dict[str, float] = {}
+        self.losses: list[Any] = [0.0, 0]  # of the epoch so far: sum over images, images
+        self.epochs = 0
         self.batches = 0
         self.images = 0
         self.seconds = 0.0
@@ -74,18 +78,34 @@ class ResultWriter(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count; update the file if it is time."""
+        if batch_idx == 0:
+            self.losses = [0.0, 0]
+        if (loss := (outputs or {}).get("loss")) is not None:
+            # Lightning divides it by the number of accumulated batches.
+            self.losses[0] += loss.float() * (trainer.accumulate_grad_batches * len(batch))
+            self.losses[1] += len(batch)
         self.batches += 1
         self.images += len(batch) * trainer.world_size
         if self._since is not None and time.monotonic() - self._since > _UPDATE_EVERY:
             self._stop_clock()
             self.write(trainer, pl_module, RUNNING)
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count the epoch, unless `max_time` or another limit cut it short."""
+        self.epochs += trainer.is_last_batch
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Average the training loss over all processes."""
+        if trainer.world_size > 1:
+            own = torch.as_tensor(self.losses[0], device=pl_module.device)
+            self.losses[0] = trainer.strategy.reduce(own, reduce_op="mean")
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the metrics of the best epoch so far."""
         if trainer.sanity_checking:
             return
         if self.best.is_best(trainer):
-            self.metrics |= _logged(trainer, "val/")
+            self.metrics = _logged(trainer, "val/") | epoch_loss(trainer)
         self._stop_clock()
         self.write(trainer, pl_module, RUNNING)
 
@@ -118,6 +138,7 @@ class ResultWriter(Callback):
     def state_dict(self) -> dict[str, Any]:
         """Return the counts so far."""
         self._stop_clock()
+        self.losses[0] = float(self.losses[0])
         return {name: getattr(self, name) for name in _SAVED}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -133,7 +154,7 @@ class ResultWriter(Callback):
         """Write `result.json`, in the first process."""
         if not trainer.is_global_zero:
             return
-        self.metrics |= _logged(trainer, "train/", "test/")
+        self.metrics |= _logged(trainer, "test/")
         monitor = self.best.metric
         trainable, frozen = parameter_count(cast(ColorizationTask, pl_module).net)
         RunResult(
@@ -144,7 +165,7 @@ class ResultWriter(Callback):
             best_checkpoint=BEST if (self.folder / BEST).is_file() else None,
             best_metric=None if monitor is None else self.metrics.get(monitor),
             monitor=monitor,
-            epochs=trainer.current_epoch,
+            epochs=self.epochs,
             batches=self.batches,
             images_seen=self.images,
             seconds=round(self.seconds, 2),
@@ -167,6 +188,15 @@ class ResultWriter(Callback):
         self._since = None if last else now
 
 
+def epoch_loss(trainer: Trainer) -> dict[str, float]:
+    """Return `train/loss`, the mean over the epoch so far; empty before its first batch."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    for each in callbacks:
+        if isinstance(each, ResultWriter) and each.losses[1]:
+            return {"train/loss": float(each.losses[0]) / each.losses[1]}
+    return {}
+
+
 def _ended(trainer: Trainer) -> str:
     return "stopped_early" if _stopped_by(trainer) else "finished"
 
@@ -178,7 +208,7 @@ def _stopped_by(trainer: Trainer) -> list[Callback]:
     return [callback for callback in callbacks if isinstance(callback, kinds) and callback.stopped]
 
 
-def _logged(trainer: Trainer, *prefixes: str) -> dict[str, float]:
-    """Return the last value of each metric whose name begins with one of the prefixes."""
+def _logged(trainer: Trainer, prefix: str) -> dict[str, float]:
+    """Return the last value of each metric whose name begins with the prefix."""
     metrics = trainer.callback_metrics
-    return {name: float(value) for name, value in metrics.items() if name.startswith(prefixes)}
+    return {name: float(value) for name, value in metrics.items() if name.startswith(prefix)}

@@ -1,5 +1,8 @@
 """The validations of a run: the record, early stopping, and the final validation."""
 
+import hashlib
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +10,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics.spec import Goal
 from lightning_colorize.runs.folder import is_stop_requested
 from lightning_colorize.runs.validations import append_validation
@@ -22,14 +26,15 @@ class EarlyStop(EarlyStopping):
     Args:
         monitor: The metric.
         mode: Whether it is maximized.
-        patience: Validations without an improvement.
+        patience: Validations without an improvement; None: any number. They are counted, for a
+            run that is resumed with a patience.
     """
 
-    def __init__(self, monitor: str, mode: Goal, patience: int) -> None:
+    def __init__(self, monitor: str, mode: Goal, patience: int | None) -> None:
         super().__init__(
             monitor,
             mode=mode,
-            patience=patience,
+            patience=patience or sys.maxsize,
             check_finite=False,
             check_on_train_epoch_end=False,  # an interrupted epoch is not validated
         )
@@ -59,26 +64,79 @@ def forget_early_stop(checkpoint: dict[str, Any]) -> bool:
         "stopped_epoch": 0,
         "wait_count": 0,
     }
-    for key, state in checkpoint["callbacks"].items():
-        if key.startswith(f"{EarlyStop.__name__}{{"):
-            stopped: bool = state.get("stopping_reason") != started["stopping_reason"]
+    stopped = False
+    for state in checkpoint["callbacks"].values():
+        if "stopping_reason" in state:  # also Lightning's own callback
+            stopped |= state["stopping_reason"] != started["stopping_reason"]
             state |= started
-            return stopped
-    return False
+    return stopped
+
+
+# States of callbacks, by the beginning of their keys, that compare or measure validations.
+_OF_VALIDATIONS = ("BestCheckpoint", "EarlyStop", "SmoothedMonitor", "BaselineMetrics")
 
 
 class Validations(Callback):
     """Appends each validation to `validations.jsonl`; ends the run if the file `stop` exists.
 
-    Rank 0 reads it and broadcasts it.
+    Rank 0 reads it and broadcasts it. If the validations of a resumed run do not compare with its
+    former ones, the best starts anew.
+
+    Args:
+        folder: The run folder.
+        settings: The settings by which validations compare.
 
     Attributes:
         stopped: Whether the file ended the run.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.folder = folder
+        self.settings = {k: "null" if v is None else str(v) for k, v in settings.items()}
         self.stopped = False
+        self._changes = ""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Add the names of the validation images to the settings."""
+        if stage == "fit":
+            images = trainer.datamodule.originals("val")  # type: ignore[attr-defined]
+            names = "\0".join(map(images.name, range(len(images))))
+            digest = hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()[:8]
+            self.settings["validation images"] = f"{len(images)}, names {digest}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the settings, with which a resumed run is compared."""
+        return {"settings": self.settings}
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Remove the states that do not compare, before they are restored."""
+        states = checkpoint["callbacks"]
+        former = states.get(self.state_key, {}).get("settings", {})
+        self._changes = ", ".join(
+            f"{name} {value} (the run has {former[name]})"
+            for name, value in self.settings.items()
+            if former.get(name, value) != value
+        )
+        if not self._changes:
+            return
+        for key in [key for key in states if key.startswith(_OF_VALIDATIONS)]:
+            del states[key]
+        states.get("ResultWriter", {})["metrics"] = {}
+        if trainer.is_global_zero:
+            print(f"the best checkpoint starts anew: {self._changes}")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that a validation follows."""
+        self._changes = ""
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse to test a checkpoint whose validations do not compare with the test."""
+        if self._changes:
+            raise UsageError(
+                f"nothing is left to train with {self._changes}: add --trainer.max_epochs N"
+            )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the line, then check for the file."""

@@ -43,7 +43,9 @@ def build_loggers(
 
 def describe_loggers(loggers: Sequence[Logger]) -> str:
     """Return the loggers and their modes in one line, for the banner."""
-    names = [logger.description for logger in _ours(loggers)]
+    names = [
+        each.description if isinstance(each, RunLogger) else type(each).__name__ for each in loggers
+    ]
     return ", ".join(filter(None, names)) or "none"
 
 

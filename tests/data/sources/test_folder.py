@@ -72,6 +72,20 @@ def test_missing_val_is_split_off_train_and_missing_test_is_absent(tmp_path):
     assert names_of(FolderSource().splits(tmp_path)) == {**splits, "test": ["test/1.jpg"]}
 
 
+@pytest.mark.parametrize(
+    ("folders", "ignored"),
+    [(("training", "testing"), ""), (("train2017", "x"), "train2017/"), (("a", "test"), "test/")],
+)
+def test_folders_that_resemble_splits_are_splits_or_named(tmp_path, capsys, folders, ignored):
+    touch(tmp_path, *(f"{folder}/{i}.jpg" for folder in folders for i in range(20)))
+    splits = names_of(FolderSource().splits(tmp_path))
+    ends = [f"{tmp_path}: {ignored} ignored as splits"] if ignored else []
+    assert [line.split(":")[:2] for line in capsys.readouterr().err.splitlines()] == [
+        line.split(":") for line in ends
+    ]
+    assert ({name.partition("/")[0] for name in splits["test"]} == {"testing"}) == (not ignored)
+
+
 def test_test_folder_is_a_split_alone_but_not_beside_other_folders(tmp_path):
     touch(tmp_path, *(f"test/{i}.jpg" for i in range(20)))
     assert set(FolderSource().splits(tmp_path)) == {"test"}

@@ -10,6 +10,7 @@ def fake_trainer(**more):
     strategy = SimpleNamespace(
         root_device=torch.device("cpu"),
         reduce_boolean_decision=lambda decision, all=True: decision,
+        all_gather=lambda tensor: tensor,
     )
     defaults = {
         **{"strategy": strategy, "world_size": 1, "is_global_zero": True, "loggers": []},

@@ -88,6 +88,14 @@ def test_what_is_reported(trainer, task, phases, expected):
     assert set(health.warnings) == expected
 
 
+@pytest.mark.parametrize(("other", "warnings"), [(0.5, set()), (1.0, {"collapsed"})])
+def test_the_means_are_those_of_all_processes(trainer, task, other, warnings):
+    trainer.strategy.all_gather = lambda own: torch.stack([own, own * other])
+    health = GANHealth()
+    run_batches(health, trainer, task, 50, d_loss=CHANCE * 1.2)
+    assert set(health.warnings) == warnings
+
+
 def test_other_stages_are_not_checked(trainer, task, monkeypatch):
     monkeypatch.setattr(CGANTask, "stage", Stage.DISCRIMINATOR)
     health = GANHealth()

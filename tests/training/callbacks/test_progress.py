@@ -1,24 +1,32 @@
+from pathlib import Path
+
 import pytest
 import torch
-from pytorch_lightning.callbacks import RichProgressBar
 
-from lightning_colorize.training.callbacks.progress import LineProgress, progress_callbacks
+from lightning_colorize.training.callbacks.progress import (
+    LineProgress,
+    ProgressBar,
+    progress_callbacks,
+)
+from lightning_colorize.training.callbacks.result import ResultWriter
 from tests.training.callbacks.conftest import fake_trainer
 
 
 @pytest.fixture
 def trainer():
+    writer = ResultWriter(Path(), None, None, None)
+    writer.losses = [torch.tensor(0.0123456 * 7), 7]
     return fake_trainer(
         **{"current_epoch": 2, "num_training_batches": 50},
         **{"num_val_batches": [8], "num_test_batches": [20]},
         callback_metrics={"val/psnr": torch.tensor(21.987), "val/other": torch.tensor(1.0)},
-        progress_bar_metrics={"train/loss": 0.0123456},
+        callbacks=[writer],
     )
 
 
 def test_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    assert [type(callback) for callback in progress_callbacks()] == [RichProgressBar]
+    assert [type(callback) for callback in progress_callbacks()] == [ProgressBar]
     monkeypatch.setattr("sys.stdout.isatty", lambda: False)
     assert [type(callback) for callback in progress_callbacks()] == [LineProgress]
 

@@ -11,6 +11,7 @@ from lightning_colorize.runs.result import RunResult
 from lightning_colorize.training.callbacks import BaselineMetrics, BestCheckpoint, Throughput
 from lightning_colorize.training.callbacks.interrupt import RunInterrupted
 from lightning_colorize.training.callbacks.result import ResultWriter
+from tests.conftest import metric_rows
 from tests.training.callbacks.conftest import fake_trainer
 
 
@@ -25,6 +26,21 @@ def test_result_of_a_finished_run(finished_run):
     assert result.images_per_second == pytest.approx(rate, rel=0.05)
     names = {f"{split}/{name}" for split in ("val", "test") for name in NAMES}
     assert result.metrics.keys() == names | {"train/loss", "val/loss"}
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_metrics_are_those_of_the_best_epoch(command, capsys, mode):
+    run = command.fit("run", "--run.monitor", "val/colorfulness", "--run.mode", mode)
+    rows = metric_rows(run)
+    validated = [row for row in rows if row["val/psnr"]]
+    best = {"max": max, "min": min}[mode](validated, key=lambda row: float(row["val/colorfulness"]))
+    losses = [row["train/loss"] for row in rows if row["epoch"] == best["epoch"]]
+    mean = sum(map(float, losses[:3])) / 3
+    metrics = RunResult.read(run).metrics
+    assert metrics["train/loss"] == pytest.approx(mean)
+    assert metrics["val/psnr"] == pytest.approx(float(best["val/psnr"]))
+    line = f"epoch {int(best['epoch']) + 1}, validated: train/loss {mean:.4g}, "
+    assert line in capsys.readouterr().out
 
 
 def test_baselines_have_the_metrics_of_the_network(finished_run):

@@ -114,7 +114,7 @@ def test_disabled_loggers_write_nothing(tmp_path):
 def test_foreign_loggers_are_skipped():
     _log_image([DummyLogger()], "grid", 0)
     close_loggers([DummyLogger()])
-    assert describe_loggers([DummyLogger()]) == "none"
+    assert describe_loggers([DummyLogger()]) == "DummyLogger"
 
 
 def test_the_mode_of_wandb_is_described(tmp_path, monkeypatch):
