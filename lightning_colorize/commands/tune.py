@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from lightning_colorize.common.arguments import Parser, expanded_path, number
+from lightning_colorize.common.arguments import COMMAND, Parser, expanded_path, number
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.files import require_writable
 
@@ -42,7 +42,7 @@ def main(words: list[str]) -> int:
         raise WorkError("the loss never fell: give more --steps or another --min-lr, --max-lr")
     write_fragment(args.output, cli.config.model.as_dict(), lr)
     print(f"Learning rate {lr:.3g}, written to {args.output}. Use it after the experiment:")
-    print(f"  lightning-colorize fit {shlex.join([*rest, '--config', str(args.output)])}")
+    print(f"  {COMMAND} fit {shlex.join([*rest, '--config', str(args.output)])}")
     return 0
 
 

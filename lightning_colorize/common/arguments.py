@@ -12,6 +12,9 @@ from lightning_colorize.common.errors import UsageError
 
 PROGRAM = "lightning-colorize"
 
+COMMAND = f"uv run {PROGRAM}" if "UV_RUN_RECURSION_DEPTH" in os.environ else PROGRAM
+"""The command in hints, to be copied: `uv run` sets the variable for what it runs."""
+
 _N = TypeVar("_N", int, float)
 
 
@@ -69,7 +72,7 @@ class Moved(argparse.Action):
         Raises:
             UsageError: Always.
         """
-        raise UsageError(f"{self.option_strings[0]} is now {PROGRAM} {self.command}")
+        raise UsageError(f"{self.option_strings[0]} is now {COMMAND} {self.command}")
 
 
 def expanded_path(text: str) -> Path:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.class_paths import allow_options
 from lightning_colorize.common.text import format_time
 from lightning_colorize.evaluation.measure import MODEL
@@ -60,15 +61,15 @@ def _lines(result: RunResult, folder: Path, allow: Sequence[str]) -> list[tuple[
         ("images", str(folder / IMAGES)),
     ]
     if result.best_checkpoint:
-        words = f"lightning-colorize colorize INPUT OUTPUT --checkpoint {folder}"
+        words = f"{COMMAND} colorize INPUT OUTPUT --checkpoint {folder}"
         lines += [
             ("best", str(folder / result.best_checkpoint)),
             ("color", " ".join(filter(None, [words, allow_options(allow)]))),
         ]
     return [
         *lines,
-        ("curves", f"lightning-colorize dashboard{option}"),
-        ("runs", f"lightning-colorize runs list{option}"),
+        ("curves", f"{COMMAND} dashboard{option}"),
+        ("runs", f"{COMMAND} runs list{option}"),
     ]
 
 
