@@ -34,8 +34,8 @@ def run(args: argparse.Namespace) -> int:
     _require(args)
     sweep = read_sweep(args.file)
     engine = _engine(args)
-    sweep_checks.check(sweep, args.file)
-    for remark in sweep_checks.remarks(sweep):
+    configs = sweep_checks.check(sweep, args.file)
+    for remark in sweep_checks.remarks(sweep, configs):
         print(f"{args.file}: {remark}", file=sys.stderr)
     root = args.root or Path("runs")
     if args.dry_run:
