@@ -21,13 +21,13 @@ from lightning_colorize.common.files import remove_leftovers
 from lightning_colorize.common.memory import is_out_of_memory, require_out_of_memory
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import (
-    IMAGE_SUFFIXES,
     LIMITS,
     ImageError,
     Limits,
     read_bytes,
 )
 from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
+from lightning_colorize.data.sources.listing import is_hidden
 from lightning_colorize.inference.card import software
 from lightning_colorize.inference.jobs import Job
 from lightning_colorize.inference.writing import fit_format, write_photograph
@@ -164,8 +164,7 @@ def colorize_files(
 
 def _no_image(path: Path) -> str:
     """Return why a file in a folder is not an image."""
-    is_image = path.suffix.lower() in IMAGE_SUFFIXES
-    return "it is hidden" if is_image else "its name has no image suffix"
+    return "it is hidden" if is_hidden(path.name) else "its name has no image suffix"
 
 
 @contextmanager

@@ -128,9 +128,12 @@ def test_only_images_that_all_can_read_are_compared(
         assert "1 images are compared" in text
 
 
-def test_configurations_of_runs_are_compared(compare, finished_run, changed_run, capsys):
+def test_configurations_of_runs_are_compared(
+    compare, command, finished_run, changed_run, tmp_path, capsys
+):
     seed = changed_run("b", lambda text: re.sub("(seed_everything:) .*", r"\1 1234", text))
-    loss = changed_run("c", lambda text: text.replace("losses.L1", "losses.MSE"))
+    start = ("checkpoint: null", f"checkpoint: {tmp_path}/begun")
+    loss = changed_run("c", lambda text: text.replace("losses.L1", "losses.MSE").replace(*start))
     broken = changed_run("d", lambda text: "[")
     code, numbers, out = compare(f"a={finished_run}", seed, loss, broken)
     assert code == 0
@@ -142,10 +145,20 @@ def test_configurations_of_runs_are_compared(compare, finished_run, changed_run,
     assert group["metrics"]["psnr"] == {"mean": pytest.approx(psnr), "spread": pytest.approx(0)}
     assert numbers["metrics"]["d"]["psnr"] == psnr
     html = (out / "index.html").read_text()
-    for shown in ('id="seeds"', "model.init_args.loss.class_path", "lightning_colorize.losses.MSE"):
+    for shown in (
+        'id="seeds"',
+        "model.init_args.loss.class_path",
+        "lightning_colorize.losses.MSE",
+        ">begun<",
+    ):
         assert shown in html
     for text in (html, capsys.readouterr().err):
-        assert "d/config.yaml is not YAML: the training data and settings of d are unknown" in text
+        assert "config.yaml is not YAML: the training data and settings of d are unknown" in text
+    # The pages are sent to others.
+    for text in (html, (out / "errors.html").read_text()):
+        assert not [
+            folder for folder in (tmp_path, finished_run, command.photos) if str(folder) in text
+        ]
 
 
 def test_a_system_that_diverged_is_named(compare, finished_run, diverged, capsys):

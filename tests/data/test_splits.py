@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.splits import (
     DEFAULT_SHARES,
-    category_of,
+    category_finder,
     name_hashes,
     random_subset,
     split_names,
@@ -107,4 +107,6 @@ def test_splits_and_categories_of_folders():
     words = ["train", "Val", "valid", " validation ", "TEST", "training"]
     assert [split_of(word) for word in words] == ["train", "val", "val", "val", "test", None]
     names = ["a.jpg", "train/a.jpg", "Valid/cats/old/a.jpg", "cats/train/a.jpg", "train/test/a.jpg"]
-    assert [category_of(name) for name in names] == [".", ".", "cats", "cats", "test"]
+    assert list(map(category_finder(names), names)) == [".", "train", "Valid", "cats", "train"]
+    split = [name for name in names if split_of(name.partition("/")[0])]
+    assert list(map(category_finder(split), split)) == [".", "cats", "test"]

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 
 from pytorch_lightning.utilities import rank_zero_only
@@ -12,6 +13,7 @@ from lightning_colorize.data.image_set import FileImages
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 from lightning_colorize.data.sources.listing import (
     folder_notes,
+    is_hidden,
     list_images,
     listed_names,
     matching,
@@ -88,7 +90,9 @@ class FolderSource(Source):
 
     def split_names_of(self, folder: Path, excluded: Collection[str] = ()) -> dict[str, list[str]]:
         """Return the image names of each split of an existing folder, without those excluded."""
-        names = self._selected(folder, list_images(folder), set(excluded))
+        others: list[str] = []
+        names = self._selected(folder, list_images(folder, others=others), set(excluded))
+        _report_unread(folder, others)
         splits = self._by_sub_folder(folder, names)
         if splits is None:
             try:
@@ -143,6 +147,27 @@ class FolderSource(Source):
         if "val" not in parts and "train" in parts:
             parts |= split_names(parts["train"], {"train": 0.9, "val": 0.1})
         return {split: parts[split] for split in SPLIT_NAMES if split in parts}
+
+
+def _report_unread(folder: Path, names: list[str]) -> None:
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        last = Path(name).name
+        kind = "hidden" if is_hidden(last) else "without a suffix" if "." not in last else ""
+        kinds.setdefault(kind, []).append(name)
+    parts = [
+        f"{len(some):,} {kind} (first: {printable(some[0])})"
+        for kind, some in sorted(kinds.items())
+        if kind
+    ]
+    if parts:
+        _print_once(f"{folder}: not read: {', '.join(parts)}")
+
+
+@cache  # a command may split a folder several times
+@rank_zero_only
+def _print_once(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 @rank_zero_only
