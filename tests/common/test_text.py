@@ -1,4 +1,4 @@
-from lightning_colorize.common.text import printable, short_names, without_folders
+from lightning_colorize.common.text import printable, short_names
 
 
 def test_lines_for_a_terminal_contain_no_control_characters():
@@ -6,18 +6,6 @@ def test_lines_for_a_terminal_contain_no_control_characters():
         assert printable(name) == name
     escaped = "a\x1b[2J\n\x9b\udcff\u202e\u2028\u2029"
     assert printable(escaped) == r"a\x1b[2J\n\x9b\udcff\u202e\u2028\u2029"
-
-
-def test_pages_that_are_sent_have_no_absolute_paths(tmp_path):
-    folder = tmp_path / "my photos"
-    folder.mkdir()
-    assert without_folders(folder) == "my photos"
-    for text, shown in {
-        "[/home/me/a.pth, '/b/c']": "[a.pth, 'c']",
-        "runs/a/b and ../c/d of https://example.org/e/f": None,
-        "/home/me/run/config.yaml: line 3 of 4/5": "config.yaml: line 3 of 4/5",
-    }.items():
-        assert without_folders(text) == (shown or text)
 
 
 def test_short_names_are_unique():

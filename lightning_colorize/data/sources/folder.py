@@ -92,7 +92,11 @@ class FolderSource(Source):
         """Return the image names of each split of an existing folder, without those excluded."""
         others: list[str] = []
         names = self._selected(folder, list_images(folder, others=others), set(excluded))
-        _report_unread(folder, others)
+        ends = [Path(name).name for name in others]
+        hidden = sum(map(is_hidden, ends))
+        bare = sum("." not in end and not is_hidden(end) for end in ends)
+        if hidden + bare:
+            _report(f"{folder}: not read: {hidden:,} hidden, {bare:,} without a suffix")
         splits = self._by_sub_folder(folder, names)
         if splits is None:
             try:
@@ -149,31 +153,13 @@ class FolderSource(Source):
         return {split: parts[split] for split in SPLIT_NAMES if split in parts}
 
 
-def _report_unread(folder: Path, names: list[str]) -> None:
-    kinds: dict[str, list[str]] = {}
-    for name in names:
-        last = Path(name).name
-        kind = "hidden" if is_hidden(last) else "without a suffix" if "." not in last else ""
-        kinds.setdefault(kind, []).append(name)
-    parts = [
-        f"{len(some):,} {kind} (first: {printable(some[0])})"
-        for kind, some in sorted(kinds.items())
-        if kind
-    ]
-    if parts:
-        _print_once(f"{folder}: not read: {', '.join(parts)}")
+def _report_unused(folder: Path, names: list[str], tops: list[str]) -> None:
+    count = f"{len(names):,} image{'s' * (len(names) > 1)}"
+    first = printable(names[0])
+    _report(f"{folder}: {count} outside of {', '.join(tops)} not used (first: {first})")
 
 
 @cache  # a command may split a folder several times
 @rank_zero_only
-def _print_once(line: str) -> None:
+def _report(line: str) -> None:
     print(line, file=sys.stderr)
-
-
-@rank_zero_only
-def _report_unused(folder: Path, names: list[str], tops: list[str]) -> None:
-    count = f"{len(names):,} image{'s' * (len(names) > 1)}"
-    print(
-        f"{folder}: {count} outside of {', '.join(tops)} not used (first: {printable(names[0])})",
-        file=sys.stderr,
-    )
