@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from rich.console import Console
 
@@ -21,10 +22,11 @@ def print_result(
     metrics: Sequence[Metric] = METRICS,
     console: Console | None = None,
     allow: Sequence[str] = (),
+    counts: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
     """Print a run's metrics with its baselines, its use of compute, and the next commands.
 
-    `allow` lists the classes for `--allow-class` of `colorize`.
+    `allow` lists the classes for `--allow-class` of `colorize`, `counts` the images by split.
     """
     console = console or Console()
     epoch = "last epoch" if result.monitor is None else "best epoch"
@@ -33,6 +35,8 @@ def print_result(
             name: _of_split(values, split)
             for name, values in {MODEL: result.metrics, **result.baselines}.items()
         }
+        if count := counts.get(split):
+            title += f", {count:,} image{'s' * (count != 1)}"
         if rows[MODEL]:
             print_plain(console, metrics_table(rows, title, metrics))
     for name, value in _lines(result, folder, allow):

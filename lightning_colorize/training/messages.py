@@ -125,7 +125,8 @@ def _parsing(text: str) -> list[str]:
         return _refusal(f"--{key} needs a class and its init_args", _accepted(hint))
     absent = re.search(r"No module named .*|module '.*' has no attribute .*", fault)
     reason = f"cannot be imported: {absent[0]}" if absent else "is not accepted"
-    return _refusal(f"--{key}: {value!r} {reason}", _accepted(hint), value.rpartition(".")[2])
+    shown = "null" if value == "None" else repr(value)
+    return _refusal(f"--{key}: {shown} {reason}", _accepted(hint), value.rpartition(".")[2])
 
 
 def _refusal(fault: str, accepted: list[str], word: str = "", form: str = "{}") -> list[str]:

@@ -237,6 +237,8 @@ def test_a_lone_checkpoint_warns_of_possible_training_images(
     other = shutil.copytree(photo_folder / "test", tmp_path / "other")
     assert command("evaluate", alone, "--data", other) == 0
     assert capsys.readouterr().err == ""
+    assert command("evaluate", "default", "--data", other, "--size", 32) == 0
+    assert "training images are listed in " in capsys.readouterr().err
 
 
 def test_a_configuration_imports_no_foreign_class(command, photo_folder, run_on, capsys):
