@@ -61,7 +61,7 @@ def remarks(sweep: Sweep, configs: Sequence[Any]) -> Iterator[str]:
     others = sorted({str(config.run.monitor or "null") for config in configs} - {name})
     if name is not None and name.startswith("val/") and others:
         yield (
-            f"metric.name: trials are ranked by their best {name}, which best.ckpt may not have: it "
+            f"metric.name: trials are ranked by their best {name}, which best.ckpt may lack: it "
             f"is chosen by run.monitor {', '.join(others)}; set the parameter run.monitor to {name}"
         )
     for name, content in sweep.source["parameters"].items():
