@@ -94,7 +94,7 @@ class NetworkModel(Model):
     def _views(self, network: Colorizer, L: Tensor, flip: bool) -> list[Predicted]:
         if not flip:
             return [self._predicted(network, L)]
-        both, size = self._predicted(network, torch.cat([L, L.flip(-1)]))
+        both, size, _ = self._predicted(network, torch.cat([L, L.flip(-1)]))
         # Slice by the shape: ONNX cannot chunk a batch of dynamic size, and `len` would make it a
         # constant.
         count = L.shape[0]
