@@ -111,6 +111,8 @@ def _parsing(text: str) -> list[str]:
     found = _VALUE.search(fault)
     if not key or found is None:
         lines = [line.strip() for line in fault.splitlines() if line.strip()]
+        if "codec can't decode" in fault:
+            return [f"--{key} names a file that is not text; give a class or a YAML file"]
         return [f"--{key}: {lines[0]}"] if key else lines
     value = next(filter(None, found.groups()))
     if value.endswith((".yaml", ".yml")):
