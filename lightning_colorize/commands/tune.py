@@ -47,11 +47,8 @@ def main(words: list[str]) -> int:
         raise WorkError("the loss never fell: give more --steps or another --min-lr, --max-lr")
     lr, is_clear = found
     if not is_clear:
-        print(
-            "the loss has no clear minimum, so this rate may be far off: give more --steps or "
-            "another --min-lr, --max-lr",
-            file=sys.stderr,
-        )
+        hint = "give more --steps, or another --min-lr, --max-lr"
+        print(f"the loss has no clear minimum, the rate may be far off: {hint}", file=sys.stderr)
     write_fragment(args.output, cli.config.model.as_dict(), lr)
     print(f"Learning rate {lr:.3g}, written to {args.output}. Use it after the experiment:")
     print(f"  {COMMAND} fit {shlex.join([*rest, '--config', str(args.output)])}")
@@ -79,10 +76,8 @@ def _parser() -> Parser:
     return parser
 
 
-def find_rate(
-    cli: "ColorizeCLI", min_lr: float, max_lr: float, steps: int
-) -> tuple[float, bool] | None:
-    """Return the result of `choose_rate` for the losses of Lightning's finder, or None."""
+def find_rate(cli: "ColorizeCLI", min_lr: float, max_lr: float, steps: int) -> Any:
+    """Return the result of `choose_rate`, or None."""
     from pytorch_lightning.tuner.tuning import Tuner
 
     from lightning_colorize.tasks.optimization import keep_encoder_rate
