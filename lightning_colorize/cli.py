@@ -9,7 +9,7 @@ from importlib import import_module
 from types import ModuleType
 
 from lightning_colorize import __version__
-from lightning_colorize.common.arguments import PROGRAM, Parser
+from lightning_colorize.common.arguments import COMMAND, PROGRAM, Parser
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.processes import keep_freed_memory, quiet_decoders
 from lightning_colorize.common.text import printable
@@ -107,8 +107,8 @@ def _print_help() -> None:
     print("commands:")
     for name in COMMANDS:
         print(f"  {name:<13} {command_module(name).HELP}")
-    print(f"\nRun {PROGRAM} COMMAND --help for the options of a command. To get started:")
-    print(f"  {PROGRAM} fit --config experiments/quickstart.yaml")
+    print(f"\nRun {COMMAND} COMMAND --help for the options of a command. To get started:")
+    print(f"  {COMMAND} fit --config experiments/quickstart.yaml")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from PIL import Image
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.pop("UV_RUN_RECURSION_DEPTH", None)  # hints would begin with `uv run`
 
 _LOOPBACK = ("127.", "::1", "localhost")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lightning_colorize.common.arguments import expanded_path, number
 from lightning_colorize.common.errors import UsageError, first_line
 from lightning_colorize.common.files import require_writable
+from lightning_colorize.common.text import without_folders
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
             write_images(Path(made), _COUNT, _WIDTH, _HEIGHT)
         folder = args.data or Path(made)
         bench = Bench(folder, args.size, args.batch_size, args.seconds, device)
-        files = f"{args.data}, {len(bench.names):,} images"
+        files = f"{without_folders(args.data)}, {len(bench.names):,} images"
         if args.data is None:
             files = f"{_COUNT} JPEGs of {_WIDTH} x {_HEIGHT}, made from scikit-image's"
         print(f"{files}; {args.size} px, batch size {args.batch_size}, {device}\n")
@@ -119,7 +120,7 @@ def _command(args: argparse.Namespace) -> str:
     for name, value in vars(args).items():
         if value is not None:
             values = value if isinstance(value, list) else [value]
-            words += [f"--{name.replace('_', '-')}", *map(str, values)]
+            words += [f"--{name.replace('_', '-')}", *map(without_folders, values)]
     return shlex.join(words)
 
 

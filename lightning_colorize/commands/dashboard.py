@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_colorize.common.arguments import expanded_path, number
+from lightning_colorize.common.arguments import expanded_path, host_names, number
 from lightning_colorize.common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 HELP = "show all runs in TensorBoard, or a sweep's study in optuna-dashboard, locally"
 
 _HOST = "127.0.0.1"
-# Another site's name could resolve to 127.0.0.1, so that its pages could read what is served.
-_NAMES = (_HOST, "localhost")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -118,7 +116,7 @@ def _guarded(app: "WSGIApplication", read_only: bool = False) -> "WSGIApplicatio
     reading = ("GET", "HEAD")
 
     def answer(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
-        if not host_is_trusted(environ.get("HTTP_HOST"), _NAMES):
+        if not host_is_trusted(environ.get("HTTP_HOST"), host_names(_HOST)):
             text = f"Open http://{_HOST} or http://localhost with this port."
             return Forbidden(text)(environ, start)
         if read_only and environ["REQUEST_METHOD"] not in reading:

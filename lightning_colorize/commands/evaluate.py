@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.commands.options import add_checkpoint, add_measuring_options
 from lightning_colorize.common.arguments import Moved, Parser
+from lightning_colorize.common.bundled import DEFAULT_FILE
 from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.provenance import versions
 
@@ -152,7 +153,10 @@ def open_measured(
     source = trained.source(args.allow_class) if trained is not None and own else None
     found = find_images(args.data, args.split, source, default)
     lines = []
-    if trained is None and path is not None and path.suffix in EXPORTED:
+    if path == DEFAULT_FILE:
+        listed = path.with_name("SOURCES.csv.gz")
+        lines.append(f"the training images are listed in {listed}; these may be part of them")
+    elif trained is None and path is not None and path.suffix in EXPORTED:
         lines.append("an exported model does not record its training data; these may be part of it")
     elif trained is None and loaded.data_root is not None:
         root = Path(os.path.expanduser(loaded.data_root))

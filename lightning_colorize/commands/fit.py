@@ -114,7 +114,8 @@ def train(cli: "ColorizeCLI") -> None:
         cli.trainer.test(cli.model, cli.datamodule, verbose=False)
     result = RunResult.read(cli.folder)
     if cli.trainer.is_global_zero and result is not None:
-        print_result(result, cli.folder, cli.model.metric_rows, allow=classes_to_allow(cli.folder))
+        counts, allow = cli.datamodule.counts(), classes_to_allow(cli.folder)
+        print_result(result, cli.folder, cli.model.metric_rows, allow=allow, counts=counts)
         if isinstance(cli.datamodule.source, EmbeddedSource):
             print(
                 "This run shows that all parts work. Its four photographs are too few to learn "

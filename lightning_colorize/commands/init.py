@@ -5,7 +5,7 @@ import filecmp
 import shutil
 from pathlib import Path
 
-from lightning_colorize.common.arguments import expanded_path
+from lightning_colorize.common.arguments import COMMAND, expanded_path
 from lightning_colorize.common.bundled import bundled
 from lightning_colorize.common.errors import UsageError
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{count} files in {target / 'experiments'} and {target / 'sweeps'}. Next:")
     if target.resolve() != Path.cwd():
         print(f"  cd {target}")
-    print("  lightning-colorize fit --config experiments/quickstart.yaml")
+    print(f"  {COMMAND} fit --config experiments/quickstart.yaml")
     return 0
 
 

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     named = dict(word.partition("=")[::2] for word in args.specialists)
     if len(named) < len(args.specialists) or not all(named.values()):
         raise UsageError("give CATEGORY=CKPT_OR_RUN, each category once")
-    from lightning_colorize.evaluation.data import category_of
+    from lightning_colorize.data.splits import category_finder
     from lightning_colorize.inference import Colorizer, training_data
     from lightning_colorize.inference.specialists import fit_router, join_specialists
     from lightning_colorize.models.load import load_model
@@ -56,7 +56,9 @@ def run(args: argparse.Namespace) -> int:
     }
     splits = trained.source(args.allow_class).splits(trained.root)
     images = splits["train"]
-    categories = sorted({category_of(images.name(i)) for i in range(len(images))})
+    names = [images.name(i) for i in range(len(images))]
+    category_of = category_finder(names)
+    categories = sorted(set(map(category_of, names)))
     if unknown := named.keys() - categories:
         raise UsageError(
             f"no category {', '.join(sorted(unknown))} in the training data of {common}, "

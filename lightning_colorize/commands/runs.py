@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning_colorize.common.arguments import expanded_path
+from lightning_colorize.common.arguments import COMMAND, expanded_path
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.text import UNKNOWN, format_time, short_names
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
                 f"--experiment {args.experiment}: no runs in {args.root}; available: {known}"
             )
     if not folders:
-        print(f"no runs in {args.root} yet; lightning-colorize fit starts one")
+        print(f"no runs in {args.root} yet; {COMMAND} fit starts one")
         return 0
     runs = [RunRecord(folder) for folder in folders]
     metric = find_metric(runs, args.sort) if args.sort else MONITOR

@@ -6,6 +6,7 @@ import socket
 from contextlib import closing, suppress
 from pathlib import Path
 
+from lightning_colorize.common.arguments import host_names
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.processes import exit_on_sigterm
@@ -23,12 +24,7 @@ def serve(args: argparse.Namespace) -> int:
     from lightning_colorize.reports.perception.store import AnswerStore
 
     try:
-        from lightning_colorize.reports.perception.server import (
-            CONSENT,
-            MAX_CONNECTIONS,
-            MAX_OF_ADDRESS,
-            StudyServer,
-        )
+        from lightning_colorize.reports.perception.server import CONSENT, StudyServer
     except ImportError as error:
         raise UsageError(
             f"the server needs {error.name}: pip install 'lightning-colorize[study]'"
@@ -41,9 +37,8 @@ def serve(args: argparse.Namespace) -> int:
         except OSError as error:
             raise UsageError(f"--host {args.host} --port {args.port}: {error.strerror}") from None
         with listener:
-            # All raters behind a proxy share its address.
-            connections = MAX_OF_ADDRESS if args.url is None else MAX_CONNECTIONS
-            server = StudyServer(args.page, store, args.rate, connections)
+            hosts = host_names(args.host, args.url)
+            server = StudyServer(args.page, store, args.rate, hosts)
             address = f"http://{args.host}:{listener.getsockname()[1]}"
             tokens = store.invite(args.raters)
             start = (args.url or address).rstrip("/")

@@ -10,6 +10,7 @@ from typing import Literal
 
 from lightning_colorize.commands import sweep_checks
 from lightning_colorize.commands.slurm_options import resources
+from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.reports.sweep import dashboard_command, write_report
 from lightning_colorize.sweeps import wandb
@@ -33,8 +34,8 @@ def run(args: argparse.Namespace) -> int:
     _require(args)
     sweep = read_sweep(args.file)
     engine = _engine(args)
-    sweep_checks.check(sweep, args.file)
-    for remark in sweep_checks.remarks(sweep):
+    configs = sweep_checks.check(sweep, args.file)
+    for remark in sweep_checks.remarks(sweep, configs):
         print(f"{args.file}: {remark}", file=sys.stderr)
     root = args.root or Path("runs")
     if args.dry_run:
@@ -188,8 +189,7 @@ def _finish(study: Study, failed: bool) -> int:
     print(f"report    {write_report(study)}")
     print(f"charts    {dashboard_command(study)}")
     with suppress(NoWinner):
-        words = ["lightning-colorize", "fit", "--config", str(export_winner(study))]
-        print(f"winner    {shlex.join(words)}")
+        print(f"winner    {COMMAND} fit --config {shlex.quote(str(export_winner(study)))}")
     lost = [row for row in rows(study) if row.state == "failed"]
     for row in lost:
         print(f"trial {row.number} failed: {row.reason}", file=sys.stderr)

@@ -1,7 +1,7 @@
 """Checks of a sweep file's commands with `fit`'s own parser, before the first trial."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,13 @@ from lightning_colorize.training.checking import check_words
 _PROGRAMS = (["lightning-colorize"], ["-m", "lightning_colorize"])
 
 
-def check(sweep: Sweep, file: Path) -> None:
+def check(sweep: Sweep, file: Path) -> list[Any]:
     """Parse the command of one trial per listed value, as `fit` would.
 
     For commands of other programs, only check that their environment variables are set.
+
+    Returns:
+        The configurations of `fit`.
 
     Raises:
         UsageError: If a check fails; the message names the parameter and the accepted values.
@@ -30,7 +33,7 @@ def check(sweep: Sweep, file: Path) -> None:
         )
     trials = list(variations(sweep))
     if fit_words(expand(sweep, trials[0])) is None:
-        return
+        return []
     for name, parameter in sweep.parameters.items():
         if None in _listed(parameter):
             raise UsageError(
@@ -45,13 +48,21 @@ def check(sweep: Sweep, file: Path) -> None:
     _refuse_alike(file, trials, configs)
     own = {name for config in configs for name in config.get("model.init_args.metrics") or {}}
     _refuse_metric(sweep, file, own, tests=all(config.run.test for config in configs))
+    return configs
 
 
-def remarks(sweep: Sweep) -> Iterator[str]:
-    """Yield hints about settings that are often misunderstood."""
+def remarks(sweep: Sweep, configs: Sequence[Any]) -> Iterator[str]:
+    """Yield hints about settings that are often misunderstood; `configs` are those of `fit`."""
     if sweep.trial_count is None:
         yield (
             f"run_cap: missing, so method: {sweep.method} never ends; add one, such as run_cap: 20"
+        )
+    name = None if sweep.metric is None else sweep.metric.name
+    others = sorted({str(config.run.monitor or "null") for config in configs} - {name})
+    if name is not None and name.startswith("val/") and others:
+        yield (
+            f"metric.name: trials are ranked by their best {name}, which best.ckpt may lack: it "
+            f"is chosen by run.monitor {', '.join(others)}; set the parameter run.monitor to {name}"
         )
     for name, content in sweep.source["parameters"].items():
         distribution = content.get("distribution")

@@ -1,13 +1,15 @@
 """`tune`: find a learning rate and write it to a configuration fragment for `fit`."""
 
+import math
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from lightning_colorize.common.arguments import Parser, expanded_path, number
+from lightning_colorize.common.arguments import COMMAND, Parser, expanded_path, number
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.files import require_writable
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 HELP = "find a learning rate and write it to a configuration fragment for fit"
 
 PROGRAM = "lightning-colorize tune"
+
+_UNSETTLED = 10  # first losses, of a running mean
+_CLEAR = 1.05  # rise on both sides of a minimum
 
 
 def main(words: list[str]) -> int:
@@ -37,20 +42,24 @@ def main(words: list[str]) -> int:
     # Provide enough batches for all rates, regardless of epochs.
     endless = [*rest, "--trainer.max_epochs=-1", "--trainer.max_time=null"]
     with TemporaryDirectory() as scratch, session(endless, PROGRAM, scratch=Path(scratch)) as cli:
-        lr = find_rate(cli, args.min_lr, args.max_lr, args.steps)
-    if lr is None:
+        found = find_rate(cli, args.min_lr, args.max_lr, args.steps)
+    if found is None:
         raise WorkError("the loss never fell: give more --steps or another --min-lr, --max-lr")
+    lr, is_clear = found
+    if not is_clear:
+        hint = "give more --steps, or another --min-lr, --max-lr"
+        print(f"the loss has no clear minimum, the rate may be far off: {hint}", file=sys.stderr)
     write_fragment(args.output, cli.config.model.as_dict(), lr)
     print(f"Learning rate {lr:.3g}, written to {args.output}. Use it after the experiment:")
-    print(f"  lightning-colorize fit {shlex.join([*rest, '--config', str(args.output)])}")
+    print(f"  {COMMAND} fit {shlex.join([*rest, '--config', str(args.output)])}")
     return 0
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog=PROGRAM,
-        description="Raise the learning rate batch by batch and suggest the one at which the loss "
-        "falls fastest (Smith 2017). Accepts all arguments of fit, for example: "
+        description="Raise the learning rate batch by batch and suggest a tenth of the one at "
+        "which the loss is lowest (Smith 2017). Accepts all arguments of fit, for example: "
         f"{PROGRAM} --config experiments/cnn_unet.yaml --data.root photos --output lr.yaml",
     )
     parser.add_argument(
@@ -70,8 +79,8 @@ def _parser() -> Parser:
     return parser
 
 
-def find_rate(cli: "ColorizeCLI", min_lr: float, max_lr: float, steps: int) -> float | None:
-    """Return the rate at which the loss falls fastest, or None."""
+def find_rate(cli: "ColorizeCLI", min_lr: float, max_lr: float, steps: int) -> Any:
+    """Return the result of `choose_rate`, or None."""
     from pytorch_lightning.tuner.tuning import Tuner
 
     from lightning_colorize.tasks.optimization import keep_encoder_rate
@@ -93,7 +102,22 @@ def find_rate(cli: "ColorizeCLI", min_lr: float, max_lr: float, steps: int) -> f
         num_training=steps,
         update_attr=False,
     )
-    return None if finder is None else finder.suggestion()
+    return None if finder is None else choose_rate(finder.results["lr"], finder.results["loss"])
+
+
+def choose_rate(rates: Sequence[float], losses: Sequence[float]) -> tuple[float, bool] | None:
+    """Return a tenth of the rate of the lowest loss, and whether that is clearly a minimum.
+
+    Lightning's suggestion, the steepest fall per step of the rate, is noise of the lowest rates.
+    """
+    known = [pair for pair in zip(losses, rates, strict=False) if math.isfinite(pair[0])]
+    known = known[_UNSETTLED:-1]
+    if not known:
+        return None
+    at = known.index(min(known))
+    lowest, rate = known[at]
+    least_side = min(max(known[: at + 1]), max(known[at:]))[0]
+    return max(rate / 10, rates[0]), least_side > _CLEAR * lowest
 
 
 def write_fragment(path: Path, model: dict[str, Any], lr: float) -> None:

@@ -8,10 +8,14 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
 
 from lightning_colorize.common.errors import UsageError
 
 PROGRAM = "lightning-colorize"
+
+COMMAND = f"uv run {PROGRAM}" if "UV_RUN_RECURSION_DEPTH" in os.environ else PROGRAM
+"""The command in hints, to be copied: `uv run` sets the variable for what it runs."""
 
 _N = TypeVar("_N", int, float)
 
@@ -77,7 +81,18 @@ class Moved(argparse.Action):
         Raises:
             UsageError: Always.
         """
-        raise UsageError(f"{self.option_strings[0]} is now {PROGRAM} {self.command}")
+        raise UsageError(f"{self.option_strings[0]} is now {COMMAND} {self.command}")
+
+
+def host_names(host: str, url: str | None = None) -> list[str]:
+    """Return the Host names that a server answers; "*" for any.
+
+    Another site's name could resolve to 127.0.0.1, so that its pages could read what is served. On
+    another address, a server does not know its own names.
+    """
+    local = ["127.0.0.1", "localhost"]
+    name = urlsplit(url or "").hostname
+    return [*local, *([name] if name else [])] if host in local else ["*"]
 
 
 def expanded_path(text: str) -> Path:

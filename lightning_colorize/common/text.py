@@ -1,5 +1,7 @@
 """Text formatting for tables and reports."""
 
+import os
+import re
 import unicodedata
 from collections.abc import Iterable
 from datetime import timedelta
@@ -8,6 +10,7 @@ UNKNOWN = "-"
 
 # Parts of a setting's name that only jsonargparse needs.
 _LEFT_OUT = ("init_args", "class_path")
+_FOLDERS = re.compile(r"(?<![\w.~/])/(?:[^/\s'\"]+/)+")
 # Unicode's categories of control characters, formats, undecodable bytes and line separators
 _ESCAPED = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
@@ -23,6 +26,14 @@ def printable(text: str) -> str:
         c.encode("unicode_escape").decode() if unicodedata.category(c) in _ESCAPED else c
         for c in text
     )
+
+
+def without_folders(text: object) -> str:
+    """Return text with only the last part of each absolute path, for pages that are sent."""
+    shown = str(text)
+    if os.path.isabs(shown) and os.path.exists(shown):  # which may contain spaces
+        return os.path.basename(shown)
+    return _FOLDERS.sub("", shown)
 
 
 def decodable(name: str) -> str:

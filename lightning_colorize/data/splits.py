@@ -6,7 +6,7 @@ from training to validation. Python's `hash` and the order of a directory listin
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -35,12 +35,19 @@ def resembles_split(word: str) -> bool:
     return any(each.removesuffix("set") in {*_ALIASES, "dev", "eval"} for each in words)
 
 
-def category_of(name: str) -> str:
-    """Return an image's category: the first folder of its name, below a split's folder."""
-    parts = name.split("/")[:-1]
-    if parts and split_of(parts[0]):
-        parts = parts[1:]
-    return parts[0] if parts else "."
+def category_finder(names: Iterable[str]) -> Callable[[str], str]:
+    """Return a function from an image's name to its category, its first folder; "." for none.
+
+    If all names are below folders of splits, it is the folder below these. In a folder that is not
+    split, test/ is a category.
+    """
+    below = all("/" in name and split_of(name.partition("/")[0]) for name in names)
+
+    def category(name: str) -> str:
+        folders = name.split("/")[below:-1]
+        return folders[0] if folders else "."
+
+    return category
 
 
 def name_hashes(names: Sequence[str], salt: str = "") -> np.ndarray:

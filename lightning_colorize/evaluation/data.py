@@ -1,9 +1,10 @@
 """The images to evaluate: center crops, like the test images of `fit` unless it stretches."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +27,7 @@ from lightning_colorize.data.sources import (
 )
 from lightning_colorize.data.sources.base import GivenSplits
 from lightning_colorize.data.sources.listing import require_folder
-from lightning_colorize.data.splits import category_of as category_of
+from lightning_colorize.data.splits import category_finder
 from lightning_colorize.inference import TrainingData
 
 SplitName = Literal["train", "val", "test", "all"]
@@ -43,6 +44,11 @@ class EvaluationImages:
 
     images: ImageSet
     split: SplitName
+
+    @cached_property
+    def category_of(self) -> Callable[[str], str]:
+        """A function from an image's name to its category."""
+        return category_finder(self.images.name(index) for index in range(len(self.images)))
 
     def describe(self, count: int, folder: Path, size: int) -> str:
         """Return the number of images, their split, folder and size in pixels."""

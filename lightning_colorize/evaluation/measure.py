@@ -9,7 +9,7 @@ import numpy as np
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.progress import progress
-from lightning_colorize.evaluation.data import EvaluationImages, category_of, find_images
+from lightning_colorize.evaluation.data import EvaluationImages, find_images
 from lightning_colorize.evaluation.failures import FAILURES
 from lightning_colorize.evaluation.measured import Measured, Rows, measure
 from lightning_colorize.evaluation.parts import Part, diversity, figures_by
@@ -96,7 +96,7 @@ def evaluate(
     batches: Iterable[ColorBatch] = found.batches(size, batch_size, model.model.device)
     if show_progress:
         batches = progress(batches, -(-len(found.images) // batch_size), "evaluating")
-    return evaluate_batches(model.model, batches, category_of if by_folder else None)
+    return evaluate_batches(model.model, batches, found.category_of if by_folder else None)
 
 
 def evaluate_batches(
@@ -118,6 +118,7 @@ def evaluate_batches(
     assert measured.parts is not None
     shown = [MODEL] if model.baselines is None else measured.rows
     counts = dict(sorted(Counter(measured.categories).items()))
+    counts = {} if [*counts] == ["."] else counts  # without folders: the same as all images
 
     def rows(category: str | None = None) -> Rows:
         table = measured.table(measured.metrics(category))

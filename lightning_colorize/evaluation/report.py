@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from rich.console import Console
 
+from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.class_paths import allow_options
 from lightning_colorize.common.text import format_time
 from lightning_colorize.evaluation.measure import MODEL
@@ -25,10 +27,11 @@ def print_result(
     metrics: Sequence[Metric] = METRICS,
     console: Console | None = None,
     allow: Sequence[str] = (),
+    counts: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
     """Print a run's metrics with its baselines, its use of compute, and the next commands.
 
-    `allow` lists the classes for `--allow-class` of `colorize`.
+    `allow` lists the classes for `--allow-class` of `colorize`, `counts` the images by split.
     """
     console = console or Console()
     epoch = "last epoch" if result.monitor is None else "best epoch"
@@ -37,6 +40,8 @@ def print_result(
             name: _of_split(values, split)
             for name, values in {MODEL: result.metrics, **result.baselines}.items()
         }
+        if count := counts.get(split):
+            title += f", {count:,} image{'s' * (count != 1)}"
         if rows[MODEL]:
             print_plain(console, metrics_table(rows, title, metrics))
     lines = _lines(result, folder, allow)
@@ -68,15 +73,15 @@ def _lines(result: RunResult, folder: Path, allow: Sequence[str]) -> list[tuple[
         ("images", str(folder / IMAGES)),
     ]
     if result.best_checkpoint:
-        words = f"lightning-colorize colorize INPUT OUTPUT --checkpoint {folder}"
+        words = f"{COMMAND} colorize INPUT OUTPUT --checkpoint {folder}"
         lines += [
             ("best", str(folder / result.best_checkpoint)),
             ("color", " ".join(filter(None, [words, allow_options(allow)]))),
         ]
     return [
         *lines,
-        ("curves", f"lightning-colorize dashboard{option}"),
-        ("runs", f"lightning-colorize runs list{option}"),
+        ("curves", f"{COMMAND} dashboard{option}"),
+        ("runs", f"{COMMAND} runs list{option}"),
     ]
 
 

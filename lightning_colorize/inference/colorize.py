@@ -21,13 +21,13 @@ from lightning_colorize.common.files import remove_leftovers
 from lightning_colorize.common.memory import is_out_of_memory, require_out_of_memory
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import (
-    IMAGE_SUFFIXES,
     LIMITS,
     ImageError,
     Limits,
     read_bytes,
 )
 from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
+from lightning_colorize.data.sources.listing import is_hidden
 from lightning_colorize.inference.card import software
 from lightning_colorize.inference.jobs import Job
 from lightning_colorize.inference.writing import fit_format, write_photograph
@@ -70,6 +70,7 @@ class Record:
         size: Requested short side of the network's input in pixels.
         seconds: Time from reading to writing.
         fallbacks: Deviations from the request.
+        specialist: The category whose specialist a router chose; None for the common network.
     """
 
     input: str
@@ -82,6 +83,7 @@ class Record:
     size: int = 0
     seconds: float = 0.0
     fallbacks: list[str] = field(default_factory=list)
+    specialist: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +166,7 @@ def colorize_files(
 
 def _no_image(path: Path) -> str:
     """Return why a file in a folder is not an image."""
-    is_image = path.suffix.lower() in IMAGE_SUFFIXES
-    return "it is hidden" if is_image else "its name has no image suffix"
+    return "it is hidden" if is_hidden(path.name) else "its name has no image suffix"
 
 
 @contextmanager
@@ -271,7 +272,8 @@ class _Pipeline:
         """Predict and start writing; yield failures. If memory is short, retry with less."""
         seen = [item.seen for item in batch if item.seen is not None]
         try:
-            colors = predict(self.model, seen).colors()
+            predicted = predict(self.model, seen)
+            colors = predicted.colors()
         except (FloatingPointError, MemoryError, RuntimeError) as error:
             if is_out_of_memory(error):
                 yield from self._predict_with_less(batch)
@@ -284,7 +286,9 @@ class _Pipeline:
                 batch[0].record.reason = str(error)
                 yield self._record(batch[0])
         else:
-            for item, ab in zip(batch, colors, strict=True):
+            chosen = getattr(predicted.views[0], "chosen", None) or [None] * len(batch)
+            for item, ab, specialist in zip(batch, colors, chosen, strict=True):
+                item.record.specialist = specialist
                 self.writing.append((item, self.pool.submit(self._write, item, ab)))
 
     def _predict_with_less(self, batch: list[_Item]) -> Iterator[Record]:

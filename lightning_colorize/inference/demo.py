@@ -9,8 +9,11 @@ from typing import Any
 import gradio
 import numpy as np
 from PIL import Image
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from torch import Tensor
 
+from lightning_colorize.common.arguments import host_names
 from lightning_colorize.common.bundled import bundled
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, decode_image, read_header
@@ -151,6 +154,7 @@ def _example_files(folder: Path) -> list[str]:
 
 def serve(page: gradio.Blocks, host: str, port: int, max_bytes: int) -> None:
     """Serve the page until interrupted."""
+    trusted = Middleware(TrustedHostMiddleware, host_names(host), www_redirect=False)
     page.launch(
         server_name=host,
         server_port=port,
@@ -159,6 +163,7 @@ def serve(page: gradio.Blocks, host: str, port: int, max_bytes: int) -> None:
         quiet=True,
         ssr_mode=False,
         footer_links=[],
+        app_kwargs={"middleware": [trusted]},
         run_history=False,
         enable_monitoring=False,
         state_session_capacity=_SESSIONS,

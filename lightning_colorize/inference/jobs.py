@@ -31,7 +31,7 @@ class JobPlan(NamedTuple):
     Attributes:
         jobs: One job for each image, and for each folder that cannot be opened.
         folder: Folder of the manifest; None if the result is a single named file.
-        others: Files in the folders that are not images.
+        others: Files in the folders that are not images, and hidden folders.
     """
 
     jobs: list[Job]

@@ -20,10 +20,14 @@ _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-unty
 
 
 class Predicted(NamedTuple):
-    """The prediction of a network's head, with height and width of the input."""
+    """The prediction of a network's head, with height and width of the input.
+
+    `chosen` are the specialists of a `RoutedModel`, None for the common network.
+    """
 
     values: Tensor
     size: torch.Size
+    chosen: Sequence[str | None] = ()
 
 
 class NetworkModel(Model):
@@ -84,13 +88,13 @@ class NetworkModel(Model):
         if isinstance(settings, ClassificationSettings) and not torch.compiler.is_exporting():
             head = cast(ClassificationHead, self.network.head)
             head.set_decoding(settings.vividness, settings.temperature)
-        ab = self.network.to_ab(*prediction)
+        ab = self.network.to_ab(prediction.values, prediction.size)
         return self.scaling.restore_ab(ab).unsqueeze(0)
 
     def _views(self, network: Colorizer, L: Tensor, flip: bool) -> list[Predicted]:
         if not flip:
             return [self._predicted(network, L)]
-        both, size = self._predicted(network, torch.cat([L, L.flip(-1)]))
+        both, size, _ = self._predicted(network, torch.cat([L, L.flip(-1)]))
         # Slice by the shape: ONNX cannot chunk a batch of dynamic size, and `len` would make it a
         # constant.
         count = L.shape[0]

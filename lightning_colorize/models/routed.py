@@ -65,7 +65,8 @@ class RoutedModel(NetworkModel):
             network = self.network if name is None else self.specialists[name]
             parts = self._views(network, L[which], flip)
             views = views or [
-                Predicted(p.values.new_empty(len(L), *p.values.shape[1:]), p.size) for p in parts
+                Predicted(p.values.new_empty(len(L), *p.values.shape[1:]), p.size, chosen)
+                for p in parts
             ]
             for view, part in zip(views, parts, strict=True):
                 view.values[which] = part.values

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.files import require_writable, write_atomic
 from lightning_colorize.common.text import UNKNOWN, format_time
 from lightning_colorize.metrics.spec import BASELINES, CONFIDENCE
@@ -64,7 +65,7 @@ def write_report(study: Study, images: int = 6) -> Path:
 
 def dashboard_command(study: Study) -> str:
     """Return the command line that opens the charts of a study, ready to copy."""
-    return shlex.join(["lightning-colorize", "dashboard", "--study", study.shown])
+    return f"{COMMAND} {shlex.join(['dashboard', '--study', study.shown])}"
 
 
 def _context(study: Study, images: int) -> dict[str, Any]:

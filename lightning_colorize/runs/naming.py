@@ -5,6 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
+from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.runs.folder import (
@@ -93,7 +94,7 @@ def refuse_taken(folder: Path) -> None:
     if (folder / CONFIG).exists() or (folder / RESULT).exists():
         raise UsageError(
             f"{folder} holds a run already; give another --run.name, "
-            f"or resume it: lightning-colorize resume {folder}"
+            f"or resume it: {COMMAND} resume {folder}"
         )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.folder import flatten, read_config
 
@@ -47,7 +48,7 @@ def refuse_other_settings(folder: Path, config: Mapping[str, Any]) -> None:
     if options:
         raise UsageError(
             f"{folder} has other settings: {', '.join(options)}; give another --run.name, "
-            f"or change the run: lightning-colorize resume {folder} --KEY VALUE"
+            f"or change the run: {COMMAND} resume {folder} --KEY VALUE"
         )
 
 

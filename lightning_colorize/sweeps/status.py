@@ -44,7 +44,7 @@ class TrialRow:
         state: `waiting` also if its worker has died.
         values: By dotted name, in the file's order.
         value: Best value of the metric; None before the end, and without a metric.
-        epoch: Epoch of the last validation.
+        epoch: Number of epochs up to the last validation.
         seconds: Total run time of its processes; None before the first.
         history: The logged values of the metric.
     """
@@ -100,7 +100,7 @@ def _row(study: Study, number: int, trial: FrozenTrial) -> TrialRow:
         state=state,
         values=study.values_of(trial) if set(searched) <= trial.params.keys() else {},
         value=trial.values[0] if has_value else None,
-        epoch=known.get(EPOCH),
+        epoch=None if EPOCH not in known else known[EPOCH] + 1,
         reason=reason,
         folder=study.folder_of(number),
         seconds=seconds_of(trial),
@@ -225,8 +225,8 @@ def seconds_left(all_rows: Sequence[TrialRow], sweep: Sweep, workers: int) -> fl
     if total is None or not taken:
         return None
     each = mean(taken)
-    # A late trial is assumed to need as much extra time again, so the estimate never reaches 0.
-    left = [abs(each - (row.seconds or 0.0)) for row in all_rows if row.state not in ENDED]
+    # A late trial may end at any time; an estimate from its delay would rise.
+    left = [max(0.0, each - (row.seconds or 0.0)) for row in all_rows if row.state not in ENDED]
     left += [each] * (total - len(all_rows))
     # Other machines may run trials too.
     running = sum(row.state == "running" for row in all_rows)

@@ -17,6 +17,7 @@ from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
+from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps.space import suggest
 from lightning_colorize.sweeps.spec import Sweep, parse_sweep
@@ -72,7 +73,7 @@ class Study:
         """Return the command line for another `sweep` action on this study, ready to copy."""
         # A database may contain several; with `=` a name may begin with a hyphen.
         name = [f"--name={self.sweep.name}"] if "://" in self.shown else []
-        return shlex.join(["lightning-colorize", "sweep", action, self.shown, *name, *more])
+        return f"{COMMAND} {shlex.join(['sweep', action, self.shown, *name, *more])}"
 
     def trials(self) -> list[FrozenTrial]:
         """Return all trials, by number.

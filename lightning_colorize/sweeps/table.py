@@ -199,7 +199,7 @@ def table_of(
             _line(labels.value(name, row.values[name]) if name in row.values else UNKNOWN)
             for name in labels.names
         ]
-        cells.append(UNKNOWN if row.epoch is None else str(row.epoch + 1))
+        cells.append(UNKNOWN if row.epoch is None else str(row.epoch))
         if sweep.metric is not None:
             cells.append(format_value(_so_far(row, sweep.metric)))
             cells.append("best" if row is first else "")

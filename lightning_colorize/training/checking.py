@@ -17,6 +17,7 @@ def check_words(lines: Sequence[list[str]], prefix: str = "") -> list[Any]:
         UsageError: If `fit` would refuse one.
     """
     # Importing Lightning takes seconds; callers check first what needs no import.
+    from lightning_colorize.data.module import ColorizationDataModule
     from lightning_colorize.training.cli import ParsedCLI
     from lightning_colorize.training.messages import explained
     from lightning_colorize.training.session import quiet
@@ -27,6 +28,8 @@ def check_words(lines: Sequence[list[str]], prefix: str = "") -> list[Any]:
         configs = [parser.parse_args(words) for words in lines]
         for config in configs:
             _require_folder(config.data)
+            # The source may be a class of the user's, which is built once.
+            ColorizationDataModule(**{**config.data.as_dict(), "source": None})
     return configs
 
 

@@ -111,6 +111,8 @@ def _parsing(text: str) -> list[str]:
     found = _VALUE.search(fault)
     if not key or found is None:
         lines = [line.strip() for line in fault.splitlines() if line.strip()]
+        if "codec can't decode" in fault:
+            return [f"--{key} names a file that is not text; give a class or a YAML file"]
         return [f"--{key}: {lines[0]}"] if key else lines
     value = next(filter(None, found.groups()))
     if value.endswith((".yaml", ".yml")):
@@ -127,7 +129,8 @@ def _parsing(text: str) -> list[str]:
     other = re.search(r"does not correspond to a (subclass of \w+)", fault)
     reason = f"cannot be imported: {absent[0]}" if absent else "is not accepted"
     reason = f"is not a {other[1]}" if other else reason
-    return _refusal(f"--{key}: {value!r} {reason}", _accepted(hint), value.rpartition(".")[2])
+    shown = "null" if value == "None" else repr(value)
+    return _refusal(f"--{key}: {shown} {reason}", _accepted(hint), value.rpartition(".")[2])
 
 
 def _refusal(fault: str, accepted: list[str], word: str = "", form: str = "{}") -> list[str]:

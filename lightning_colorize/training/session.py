@@ -15,6 +15,7 @@ from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-define
     MisconfigurationException,
 )
 
+from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.common.memory import is_out_of_memory
 from lightning_colorize.models.checkpoint import read_intact
@@ -139,7 +140,7 @@ def _explanation(error: Exception, cli: ColorizeCLI) -> Exception | None:
     if cli.trainer.world_size > 1 and _is_about_another_process(cause):
         return WorkError(
             f"another process of the run ended or is unreachable ({first_line(cause)}); "
-            f"to continue: lightning-colorize resume {cli.folder}"
+            f"to continue: {COMMAND} resume {cli.folder}"
         )
     if is_out_of_memory(cause):
         size = cli.datamodule.batch_size
@@ -185,7 +186,7 @@ def _explained_disk_errors(folder: Path) -> Iterator[None]:
             raise WorkError(f"{fault}; {damaged}") from None
         raise WorkError(
             f"{fault}; the checkpoint of step {checkpoint['global_step']} is intact: free space, "
-            f"then run lightning-colorize resume {folder}"
+            f"then run {COMMAND} resume {folder}"
         ) from None
     finally:
         threading.excepthook = former

@@ -47,7 +47,8 @@ def test_every_stage_is_measured_and_the_slowest_is_named(photographs, tmp_path,
         s["images_per_second"]["high"] for s in stages if s["stage"] == "step"
     )
     assert report["environment"]["cpu_count"] == os.cpu_count()
-    assert report["command"].startswith("lightning-colorize bench --data ")
+    assert report["command"].startswith("lightning-colorize bench --data photos ")
+    assert str(tmp_path) not in path.read_text()
     assert "--batch-size 4 --workers 1 0 --seconds 0.05" in report["command"]
 
 

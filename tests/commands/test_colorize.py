@@ -270,7 +270,8 @@ def test_the_manifest_says_why_a_file_is_no_image(colorize, images, tmp_path):
         "a.jpg": "",
         "b.png": "",
         "notes.txt": "its name has no image suffix",
-        ".notes": "its name has no image suffix",
+        ".notes": "it is hidden",
+        ".git": "it is hidden",
         ".hidden.jpg": "it is hidden",
         "pipe.png": "not a regular file",
     }

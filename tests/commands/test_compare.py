@@ -148,7 +148,8 @@ def test_only_images_that_all_can_read_are_compared(
 
 def test_configurations_of_runs_are_compared(compare, finished_run, changed_run, capsys):
     seed = changed_run("b", lambda text: re.sub("(seed_everything:) .*", r"\1 1234", text))
-    loss = changed_run("c", lambda text: text.replace("losses.L1", "losses.MSE"))
+    start = ("checkpoint: null", f"checkpoint: {finished_run}/begun")
+    loss = changed_run("c", lambda text: text.replace("losses.L1", "losses.MSE").replace(*start))
     broken = changed_run("d", lambda text: "[")
     code, numbers, out = compare(f"a={finished_run}", seed, loss, broken)
     assert code == 0
@@ -160,10 +161,12 @@ def test_configurations_of_runs_are_compared(compare, finished_run, changed_run,
     assert group["metrics"]["psnr"] == {"mean": pytest.approx(psnr), "spread": pytest.approx(0)}
     assert numbers["metrics"]["d"]["psnr"] == psnr
     html = (out / "index.html").read_text()
-    for shown in ('id="seeds"', "model.init_args.loss.class_path", "lightning_colorize.losses.MSE"):
+    for shown in ('id="seeds"', "model.init_args.loss.class_path", ".losses.MSE", ">begun<"):
         assert shown in html
     for text in (html, capsys.readouterr().err):
-        assert "d/config.yaml is not YAML: the training data and settings of d are unknown" in text
+        assert "config.yaml is not YAML: the training data and settings of d are unknown" in text
+    for page in ("index.html", "errors.html"):
+        assert str(finished_run.parents[2]) not in (out / page).read_text()
 
 
 def test_a_system_that_diverged_is_named(compare, finished_run, diverged, capsys):

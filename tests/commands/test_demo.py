@@ -144,6 +144,13 @@ def test_what_cannot_be_colored_is_refused_on_the_page(page, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_name_of_another_site_is_refused(address):
+    request = urllib.request.Request(address, headers={"Host": "elsewhere.example"})
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(request)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/etc/hostname", "../../etc/hostname", "secret.txt"])
 def test_files_of_the_server_are_not_reachable(address, path):
     with pytest.raises(urllib.error.HTTPError) as refused:

@@ -71,12 +71,13 @@ def test_a_plain_folder_is_evaluated_whole_or_by_the_splits_of_fit(
     command, finished_run, photo_folder, tmp_path
 ):
     for words, split, images in [
-        ((photo_folder / "train",), "all", 12),
+        ((photo_folder / "train", "--group-by", "folder"), "all", 12),
         ((photo_folder, "--split", "all", "--batch-size", 7), "all", 20),
         ((photo_folder, "--split", "val", "--size", 48), "val", 5),
     ]:
         code, numbers = _evaluate(command, tmp_path, finished_run, "--data", *words)
         assert (code, numbers["split"], numbers["images"]) == (0, split, images)
+        assert numbers["groups"] == {}
     assert numbers["size"] == 48
     counts = []
     for split in ("train", "val", "test"):
@@ -89,22 +90,22 @@ def test_a_plain_folder_is_evaluated_whole_or_by_the_splits_of_fit(
 def test_groups_are_sub_folders_and_add_up(command, finished_run, photo_folder, tmp_path, capsys):
     data = tmp_path / "data"
     (data / "cats" / "deep").mkdir(parents=True)
-    (data / "dogs").mkdir()
+    (data / "test").mkdir()  # no split
     files = sorted((photo_folder / "train").iterdir())
     for number, file in enumerate(files):
-        shutil.copy(file, data / ("cats/deep" if number < 5 else "dogs") / file.name)
+        shutil.copy(file, data / ("cats/deep" if number < 5 else "test") / file.name)
     shutil.copy(files[0], data / "loose.png")
     words = (finished_run, "--data", data, "--group-by", "folder", "--batch-size", "4")
     code, numbers = _evaluate(command, tmp_path, *words)
     assert code == 0
     groups = numbers["groups"]
-    assert {name: g["images"] for name, g in groups.items()} == {".": 1, "cats": 5, "dogs": 7}
+    assert {name: g["images"] for name, g in groups.items()} == {".": 1, "cats": 5, "test": 7}
     for row in ("model", "lut"):
         for metric in METRICS - {"colorfulness_ratio", "ab_corr"}:
             total = sum(g["images"] * g["metrics"][row][metric] for g in groups.values())
             assert total / 13 == pytest.approx(numbers["metrics"][row][metric], rel=1e-4, abs=1e-4)
     shown = capsys.readouterr().out
-    assert all(title in shown for title in (". (1)", "cats (5)", "dogs (7)", "all"))
+    assert all(title in shown for title in (". (1)", "cats (5)", "test (7)", "all"))
 
 
 def test_broken_images_are_left_out_and_reported(
@@ -236,6 +237,8 @@ def test_a_lone_checkpoint_warns_of_possible_training_images(
     other = shutil.copytree(photo_folder / "test", tmp_path / "other")
     assert command("evaluate", alone, "--data", other) == 0
     assert capsys.readouterr().err == ""
+    assert command("evaluate", "default", "--data", other, "--size", 32) == 0
+    assert "training images are listed in " in capsys.readouterr().err
 
 
 def test_a_configuration_imports_no_foreign_class(command, photo_folder, run_on, capsys):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from lightning_colorize.inference import load_model
 from lightning_colorize.networks.router import Router
-from tests.conftest import Commands
+from tests.conftest import Commands, read_lines
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,8 @@ def test_the_file_is_evaluated_by_category_and_colors(trained, routed, tmp_path)
     assert set(json.loads(numbers.read_text())["groups"]) == {"dark", "bright"}
     out = tmp_path / "colored"
     assert command("colorize", command.photos / "train/dark", out, "--checkpoint", routed) == 0
-    assert len(list(out.glob("*.png"))) == 16
+    records = read_lines(out / "manifest.jsonl")
+    assert [(record["status"], record["specialist"]) for record in records] == [("ok", "dark")] * 16
 
 
 def test_what_is_recognized_is_printed(trained, tmp_path, capsys, monkeypatch):

@@ -125,10 +125,17 @@ def test_a_taken_port_is_one_line(command, tmp_path, capsys):
     assert f"--host 127.0.0.1 --port {port}: Address already in use" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("words", "most"), [((), 64), (("--url", "https://example.org"), 128)])
-def test_raters_behind_a_proxy_share_all_connections(command, tmp_path, monkeypatch, words, most):
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ((), ["127.0.0.1", "localhost"]),
+        (("--url", "https://a.example"), ["127.0.0.1", "localhost", "a.example"]),
+        (("--host", "0.0.0.0"), ["*"]),
+    ],
+)
+def test_the_names_that_are_answered(command, tmp_path, monkeypatch, words, names):
     def end(server, sockets):
-        assert server.config.http.args == (most,)
+        assert server.config.app.user_middleware[-1].args == (names,)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(StudyServer, "run", end)

@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from lightning_colorize.commands.sweep_checks import check, fit_words, variations
+from lightning_colorize.commands.sweep_checks import check, fit_words, remarks, variations
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps.spec import read_sweep
 
@@ -62,6 +62,7 @@ def test_variations_contain_each_listed_value_and_two_of_a_range(tmp_path):
         ({"model.optimiser.lr": {"value": 0.1}}, {}, "model.optimiser"),
         ({"model.loss": {"values": ["experiments/loss/l1.yaml", "L7"]}}, {}, "L7"),
         ({"data.size": {"values": [64, "large"]}}, {}, "--data.size: 'large'"),
+        ({"data.batch_size": {"values": [16, 0]}}, {}, "--data.batch_size is 0"),
         ({"trainer.max_time": {"value": None}}, {}, 'write "null" with quotes'),
         ({"data.root": {"value": "/no/such/folder"}}, {}, "/no/such/folder"),
         (
@@ -79,6 +80,16 @@ def test_variations_contain_each_listed_value_and_two_of_a_range(tmp_path):
 )
 def test_errors_of_fit_are_reported_before_any_trial(tmp_path, parameters, more, expected):
     assert expected in refusal(write(tmp_path, parameters, **more))
+
+
+@pytest.mark.parametrize("monitor", ["val/psnr", "val/ssim", "null"])
+@pytest.mark.parametrize("name", ["val/psnr", "test/psnr"])  # the test is of best.ckpt
+def test_a_metric_that_does_not_choose_the_checkpoint_is_said(tmp_path, monitor, name):
+    metric = {"name": name, "goal": "maximize"}
+    file = write(tmp_path, {"run.monitor": {"value": monitor}}, metric=metric)
+    sweep = read_sweep(file)
+    said = any(f"by run.monitor {monitor}" in line for line in remarks(sweep, check(sweep, file)))
+    assert said == (name == "val/psnr" != monitor)
 
 
 LONG = "model.init_args.optimizer.init_args.lr"

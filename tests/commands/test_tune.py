@@ -2,6 +2,8 @@ import pytest
 import torch
 import yaml
 
+from lightning_colorize.commands.tune import choose_rate
+
 
 def test_fit_accepts_the_tuned_rate(command, tmp_path, capsys):
     fragment = tmp_path / "new" / "lr.yaml"
@@ -21,6 +23,22 @@ def test_fit_accepts_the_tuned_rate(command, tmp_path, capsys):
     assert config["model"]["init_args"]["optimizer"]["init_args"]["lr"] == pytest.approx(
         optimizer["init_args"]["lr"]
     )
+
+
+@pytest.mark.parametrize(
+    ("loss", "rate", "is_clear"),
+    [
+        (lambda log: 1 + 0.1 * abs(log + 2), 1e-3, True),
+        (lambda log: 2 - 0.1 * log, 0.1, False),  # falls up to the highest rate
+        (lambda log: 2 + 0.01 * abs(log + 2), 1e-3, False),  # nearly flat
+        (lambda log: 2 + 0.1 * log, 1e-6, False),  # never falls
+    ],
+)
+def test_a_curve_without_a_clear_minimum_is_recognized(loss, rate, is_clear):
+    logs = [-6 + 0.06 * step for step in range(101)]
+    losses = [9, 0.1, *map(loss, logs[2:])]  # the first are noise
+    expected = (pytest.approx(rate, rel=0.2), is_clear)
+    assert choose_rate([10**log for log in logs], losses) == expected
 
 
 @pytest.mark.parametrize("decay", [1.0, 0.5])

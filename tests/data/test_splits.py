@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.splits import (
     DEFAULT_SHARES,
-    category_of,
+    category_finder,
     name_hashes,
     random_subset,
     resembles_split,
@@ -120,4 +120,6 @@ def test_splits_and_categories_of_folders():
     ]
     assert [word for word in alike if resembles_split(word)] == alike[:5]
     names = ["a.jpg", "train/a.jpg", "Valid/cats/old/a.jpg", "cats/train/a.jpg", "train/test/a.jpg"]
-    assert [category_of(name) for name in names] == [".", ".", "cats", "cats", "test"]
+    assert list(map(category_finder(names), names)) == [".", "train", "Valid", "cats", "train"]
+    split = [name for name in names if split_of(name.partition("/")[0])]
+    assert list(map(category_finder(split), split)) == [".", "cats", "test"]

@@ -25,17 +25,17 @@ _RESULT = {
 }
 
 
-def _printed(result, folder):
+def _printed(result, folder, **counts):
     file = io.StringIO()
-    print_result(RunResult(**result), folder, console=Console(file=file, width=60))
+    print_result(RunResult(**result), folder, console=Console(file=file, width=60), counts=counts)
     return file.getvalue()
 
 
 def test_summary_of_a_run():
-    text = _printed(_RESULT, Path("runs/experiment/name"))
+    text = _printed(_RESULT, Path("runs/experiment/name"), val=1200, test=1)
     lines = [line.split() for line in text.splitlines()]
-    assert ["validation,", "best", "epoch", "psnr"] in lines
-    assert ["test", "psnr"] in lines
+    assert ["validation,", "best", "epoch,", "1,200", "images", "psnr"] in lines
+    assert ["test,", "1", "image", "psnr"] in lines
     assert ["model", "23.00"] in lines
     assert ["model", "22.50"] in lines
     assert "read      psnr (higher is better) and ciede2000 (lower is better) first, " in text

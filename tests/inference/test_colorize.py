@@ -64,7 +64,7 @@ def test_manifest_has_a_line_per_image_and_broken_ones_are_skipped(loaded, photo
     a, b, c = sorted(lines, key=lambda line: line["input"])
     assert list(a) == [
         "input", "output", "status", "reason", "width", "height",
-        "model", "size", "seconds", "fallbacks",
+        "model", "size", "seconds", "fallbacks", "specialist",
     ]  # fmt: skip
     assert a["input"] == str(photo)
     assert a["output"] == str(tmp_path / "out/a.png")

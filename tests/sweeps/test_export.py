@@ -38,7 +38,7 @@ def test_trials_as_csv_and_json(study):
     for number, (line, trial) in enumerate(zip(lines, content["trials"], strict=True)):
         outcome = Outcome(trial["state"], trial["value"], trial["reason"])
         assert outcome == OUTCOMES[number]
-        assert (trial["number"], trial["epoch"]) == (number, 0)
+        assert (trial["number"], trial["epoch"]) == (number, 1)
         assert trial["folder"] == str(study.folder_of(number))
         assert trial["seconds"] >= 0
         names = ("number", "state", "value", "epoch", "seconds", "reason", "folder")

@@ -149,8 +149,8 @@ DONE = (("finished", 8), ("pruned", 12), ("failed", 1))
         ([], 9, 10),
         # 6 and 7 s left of those that run, and three more.
         ([("running", 4), ("running", 3)], 2, (6 + 7 + 30) / 2),
-        # All have exceeded the mean by 4 s: 4 s more.
-        ([("running", 14)] * 5, 5, 4),
+        # All have exceeded the mean: they may end now.
+        ([("running", 14)] * 5, 5, 0),
         # 3 s of one that resumes from its checkpoint, and four more.
         ([("waiting", 7)], 1, 43),
         ([("waiting", None)], 1, 50),

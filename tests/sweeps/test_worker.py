@@ -18,7 +18,7 @@ def test_a_worker_runs_a_grid_in_its_order(engine):
     assert engine.work(study) == 0
     table = rows(study)
     assert [(row.number, row.state, row.epoch) for row in table] == [
-        (number, "finished", 1) for number in range(6)
+        (number, "finished", 2) for number in range(6)
     ]
     # The last in alphabetical order changes fastest, as in W&B.
     assert [(row.values["flag"], row.values["x"]) for row in table] == [

@@ -50,6 +50,11 @@ ON_THE_COMMAND_LINE = {
         *("--run.loggers.projekt x", "--run.loggers.projekt", "wandb, project"),
         "did you mean run.loggers.project?",
     ),
+    "null": ("--data.size null", "--data.size: null is not accepted", "accepted: int"),
+    "binary": (
+        f"--model {EXPERIMENTS.parent}/docs/photographs/cat.jpg",
+        "--model names a file that",
+    ),
     "wrong type": ("--data.size abc", "--data.size: 'abc'", "int"),
     "out of choices": (
         *("--trainer.precision bf17-mixed", "--trainer.precision: 'bf17-mixed'", "32-true"),

@@ -296,6 +296,9 @@ OTHER_VALUES = {
     "groups": lambda c: c["optimizer_states"][0].update(param_groups=3),
     "position": lambda c: c["ColorizationDataModule"].update(position="abc"),
     "no schedules": lambda c: c.pop("lr_schedulers"),
+    "seconds": lambda c: c["callbacks"]["ResultWriter"].update(seconds=[1]),
+    "total": lambda c: c["callbacks"]["Throughput"]["totals"].update(seconds="abc"),
+    "table": lambda c: c["callbacks"]["BaselineMetrics"].update(table="abc"),
 }
 
 

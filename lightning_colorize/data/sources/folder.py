@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 
 from pytorch_lightning.utilities import rank_zero_only
@@ -12,6 +13,7 @@ from lightning_colorize.data.image_set import FileImages
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 from lightning_colorize.data.sources.listing import (
     folder_notes,
+    is_hidden,
     list_images,
     listed_names,
     matching,
@@ -89,7 +91,13 @@ class FolderSource(Source):
 
     def split_names_of(self, folder: Path, excluded: Collection[str] = ()) -> dict[str, list[str]]:
         """Return the image names of each split of an existing folder, without those excluded."""
-        names = self._selected(folder, list_images(folder), set(excluded))
+        others: list[str] = []
+        names = self._selected(folder, list_images(folder, others=others), set(excluded))
+        ends = [Path(name).name for name in others]
+        hidden = sum(map(is_hidden, ends))
+        bare = sum("." not in end and not is_hidden(end) for end in ends)
+        if hidden + bare:
+            _report(f"{folder}: not read: {hidden:,} hidden, {bare:,} without a suffix")
         splits = self._by_sub_folder(folder, names)
         if splits is None:
             try:
@@ -140,7 +148,6 @@ class FolderSource(Source):
                     "split by a hash of their names; splits are named train/, val/ and test/"
                 )
             return None
-            return None
         if self.shares is not None:
             raise SourceError(
                 f"{folder} is already split, into {', '.join(f'{top}/' for top in tops.values())}: "
@@ -157,6 +164,7 @@ class FolderSource(Source):
         return {split: parts[split] for split in SPLIT_NAMES if split in parts}
 
 
+@cache  # a command may split a folder several times
 @rank_zero_only
 def _report(line: str) -> None:
     print(line, file=sys.stderr)

@@ -5,13 +5,14 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import translate
+from itertools import chain
 from pathlib import Path
 
 from lightning_colorize.data.decoding.files import IMAGE_SUFFIXES
 from lightning_colorize.data.image_set import NameList, Notes
 from lightning_colorize.data.name_list import read_name_list
 from lightning_colorize.data.sources.base import Root, SourceError, require_local
-from lightning_colorize.data.splits import category_of
+from lightning_colorize.data.splits import category_finder
 
 
 def require_at_least_one(**limits: int | None) -> None:
@@ -49,7 +50,7 @@ def list_images(
         folder: The folder.
         unreadable: Receives the names of sub-folders that cannot be opened; otherwise each is an
             error.
-        others: Receives the names of all other files but those in hidden folders.
+        others: Receives the names of all other files, and of hidden folders with a slash behind.
 
     Returns:
         Names relative to the folder, with forward slashes.
@@ -78,13 +79,14 @@ def list_images(
                 folders.clear()
                 continue
             visited.add((status.st_dev, status.st_ino))
-            folders[:] = [name for name in folders if not _is_hidden(name)]
-            paths = [os.path.join(base, name) for name in folders]
-            tops += [f"{path}/" for path in paths if os.path.islink(path)]
             below = Path(base).relative_to(folder).as_posix()
             prefix = "" if below == "." else f"{below}/"
+            hidden += [f"{prefix}{name}/" for name in folders if is_hidden(name)]
+            folders[:] = [name for name in folders if not is_hidden(name)]
+            paths = [os.path.join(base, name) for name in folders]
+            tops += [f"{path}/" for path in paths if os.path.islink(path)]
             for name in files:
-                if _is_hidden(name):
+                if is_hidden(name):
                     hidden.append(prefix + name)
                 elif os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
                     names.append(prefix + name)
@@ -97,7 +99,8 @@ def list_images(
     return names
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name is left out."""
     return name.startswith(".") or name == "__MACOSX"
 
 
@@ -129,6 +132,7 @@ def matching(names: Iterable[str], patterns: str | list[str]) -> set[str]:
 
 def folder_notes(names: Mapping[str, Sequence[str]]) -> dict[str, Notes]:
     """Return each split's categories as labels, if the training images have at least two."""
+    category_of = category_finder(chain.from_iterable(names.values()))
     categories = {split: [category_of(name) for name in own] for split, own in names.items()}
     if len({*categories.get("train", ())} - {"."}) < 2:
         return {split: Notes() for split in names}

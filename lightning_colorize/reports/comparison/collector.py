@@ -11,7 +11,6 @@ from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from lightning_colorize.common.text import decodable
 from lightning_colorize.data.dataset import resize_short_side
-from lightning_colorize.evaluation.data import category_of
 from lightning_colorize.metrics.spec import COLUMNS
 from lightning_colorize.models.whole import seen_side, without_color
 from lightning_colorize.reports.comparison.plan import Plan
@@ -123,7 +122,7 @@ class ImageCollector:
         self.images.append(
             ComparedImage(
                 title,
-                decodable(category_of(name)),
+                decodable(plan.found.category_of(name)),
                 path,
                 cell,
                 make_strip,

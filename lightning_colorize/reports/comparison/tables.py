@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lightning_colorize.common.text import UNKNOWN, format_time
+from lightning_colorize.common.text import UNKNOWN, format_time, without_folders
 from lightning_colorize.evaluation.statistics import Difference
 from lightning_colorize.evaluation.systems import System
 from lightning_colorize.metrics.spec import Metric
@@ -116,7 +116,10 @@ def settings_table(
         make_row(
             key,
             *(
-                Cell(value or UNKNOWN, kind="setting" + " changed" * (value != values[0]))
+                Cell(
+                    without_folders(value or UNKNOWN),
+                    kind="setting" + " changed" * (value != values[0]),
+                )
                 for value in values
             ),
         )

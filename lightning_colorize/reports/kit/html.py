@@ -8,6 +8,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
+from lightning_colorize.common.text import without_folders
+
 _ENVIRONMENT = Environment(
     loader=PackageLoader(__package__),
     autoescape=True,
@@ -15,6 +17,7 @@ _ENVIRONMENT = Environment(
     lstrip_blocks=True,
     undefined=StrictUndefined,
 )
+_ENVIRONMENT.filters["shown"] = without_folders
 
 
 def render(template: str, *assets: str, **context: Any) -> str:

@@ -6,11 +6,12 @@ import sys
 import time
 from asyncio import BaseTransport
 from base64 import b64encode
-from functools import partial
+from collections import Counter
+from collections.abc import Sequence
 from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import uvicorn
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -19,6 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -37,8 +39,7 @@ If you stop, the answers that you gave until then are kept."""
 """The consent text unless another one is given."""
 
 MAX_BODY = 1000  # bytes of a request; an answer has about 60
-MAX_CONNECTIONS = 128  # at a time
-MAX_OF_ADDRESS = 64  # of these; raters in one building may share an address
+MAX_CONNECTIONS = 512  # at a time; raters behind a proxy share an address
 _MAX_HEADERS, _MAX_HEAD = 100, 16_384  # the latter in bytes
 _TIMEOUT = 20.0  # seconds to receive a request and to send the reply
 _ANSWERS_PER_SECOND, _ANSWERS_AT_ONCE = 4.0, 30.0  # of a rater; a person gives less than 3
@@ -96,24 +97,19 @@ class RateLimit:
 
 
 class _Connection(H11Protocol):
-    """A connection of one request; uvicorn limits neither its time nor an address's connections."""
-
-    def __init__(self, of_address: int, **options: Any) -> None:
-        super().__init__(**options)
-        self.of_address = of_address
+    """A connection of one request; uvicorn limits neither its time nor their number."""
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
         self.deadline = self.loop.call_later(_TIMEOUT, self.transport.abort)
-        own = [each for each in self.connections if isinstance(each, _Connection)]
-        hosts = [each.client[0] for each in own if each.client]
-        # Without an address it is closed already.
-        if (
-            self.client is None
-            or hosts.count(self.client[0]) > self.of_address
-            or len(hosts) > MAX_CONNECTIONS
-        ):
+        left = (c for c in self.connections if isinstance(c, _Connection))
+        hosts = {c: c.client[0] for c in left if c.client and not c.transport.is_closing()}
+        if self.client is None:  # closed already
             self.transport.abort()
+        elif len(hosts) > MAX_CONNECTIONS:
+            # The oldest of the address with the most: silent ones do not lock others out.
+            count = Counter(hosts.values())
+            max(hosts, key=lambda c: (count[hosts[c]], -c.deadline.when())).transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.deadline.cancel()
@@ -134,11 +130,11 @@ class StudyServer(uvicorn.Server):
         folder: The folder of the page.
         store: Its answers.
         rate: Requests per second that one address may send on average.
-        connections: Connections that one address may have at a time, of MAX_CONNECTIONS.
+        hosts: Host names of requests that are answered.
     """
 
     def __init__(
-        self, folder: Path, store: AnswerStore, rate: float, connections: int = MAX_OF_ADDRESS
+        self, folder: Path, store: AnswerStore, rate: float, hosts: Sequence[str] = ("*",)
     ) -> None:
         self.store = store
         self.images = {name: folder / name for name in store.page.files}
@@ -150,14 +146,17 @@ class StudyServer(uvicorn.Server):
                 Route("/t/{token}", self._take, methods=["POST"]),
                 Route("/{name:path}", self._image),
             ],
-            middleware=[Middleware(BaseHTTPMiddleware, dispatch=self._guard)],
+            middleware=[
+                Middleware(BaseHTTPMiddleware, dispatch=self._guard),
+                Middleware(TrustedHostMiddleware, hosts, www_redirect=False),
+            ],
             exception_handlers={sqlite3.Error: _unavailable, ClientDisconnect: _gone},
         )
         app.router.redirect_slashes = False
         super().__init__(
             uvicorn.Config(
                 app,
-                http=partial(_Connection, connections),  # type: ignore[arg-type]
+                http=_Connection,
                 loop="asyncio",
                 ws="none",
                 lifespan="off",

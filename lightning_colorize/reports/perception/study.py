@@ -22,7 +22,6 @@ from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.image_set import FileImages
 from lightning_colorize.data.splits import random_subset
 from lightning_colorize.evaluation.choice import is_grey
-from lightning_colorize.evaluation.data import category_of
 from lightning_colorize.models.whole import seen_side
 from lightning_colorize.reports.comparison.plan import Plan
 from lightning_colorize.reports.perception.answers import FORMAT, VERSION
@@ -52,7 +51,8 @@ def write_study(plan: Plan) -> None:
         for old in folder.glob(f"{'[0-9a-f]' * 2 * _DIGEST}.jpg"):
             old.unlink()
     names = [plan.found.images.name(i) for i in range(len(plan.found.images))]
-    chosen = FileImages(plan.data, balanced_subset(names, category_of, _COUNT, plan.seed))
+    names = balanced_subset(names, plan.found.category_of, _COUNT, plan.seed)
+    chosen = FileImages(plan.data, names)
     images = []
     for index in progress(range(len(chosen)), len(chosen), "coloring for the study"):
         try:
@@ -127,7 +127,7 @@ def _write(plan: Plan, chosen: FileImages, index: int, folder: Path) -> dict[str
     colored = [system.color_whole(name, rgb, plan.size) for system in plan.systems]
     return {
         "name": decodable(name),
-        "category": decodable(category_of(name)),
+        "category": decodable(plan.found.category_of(name)),
         "truth": _save(rgb, folder, plan.seed) if plan.truth else None,
         "systems": [_save(each, folder, plan.seed) for each in colored],
         "broken": _save(wrong_colors(rgb, plan.seed + index), folder, plan.seed),

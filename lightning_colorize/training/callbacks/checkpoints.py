@@ -45,7 +45,7 @@ class SmoothedMonitor(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the last validations."""
-        self.recent = state_dict["recent"]
+        self.recent = [float(value) for value in state_dict["recent"]]
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -89,9 +89,10 @@ class BestCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the score of the resumed run, whose folder may have moved."""
         path = f"{self.dirpath}/{Path(BEST).name}"
-        best = dict(zip([path], state_dict["best_k_models"].values(), strict=False))
+        scores = map(torch.as_tensor, state_dict["best_k_models"].values())
+        best = dict(zip([path], scores, strict=False))
         names = ("best_model_path", "kth_best_model_path")
-        paths = {name: path for name in names if state_dict[name]}
+        paths = {name: path if state_dict[name] else "" for name in names}
         moved = {"dirpath": self.dirpath, "best_k_models": best}
         super().load_state_dict(state_dict | paths | moved)
 

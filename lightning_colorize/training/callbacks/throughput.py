@@ -110,8 +110,8 @@ class Throughput(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the sums of the resumed run."""
-        self.totals = Totals(**state_dict["totals"])
-        self.memory = state_dict["memory"]
+        self.totals = Totals(**{name: 0 + value for name, value in state_dict["totals"].items()})
+        self.memory = 0 + state_dict["memory"]
         self._reduced = self.totals.waited
 
     def result(self) -> dict[str, Any]:

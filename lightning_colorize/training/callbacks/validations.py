@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
@@ -46,7 +47,9 @@ class EarlyStop(EarlyStopping):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best score and the count."""
-        super().load_state_dict(state_dict | {"patience": self.patience})
+        own = {"patience": self.patience, "wait_count": 0 + state_dict["wait_count"]}
+        own["best_score"] = torch.as_tensor(state_dict["best_score"]).reshape(())
+        super().load_state_dict(state_dict | own)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End a run that was stopped."""

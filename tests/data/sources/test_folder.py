@@ -17,10 +17,14 @@ def all_names(splits):
 FLAT = [f"{kind}/{i}.jpg" for kind in ("cats", "dogs/small") for i in range(50)]
 
 
-def test_lists_any_depth_and_only_images(tmp_path):
+def test_lists_any_depth_only_images_and_says_what_is_hidden(tmp_path, capsys):
     touch(tmp_path, "b.JPG", "a/b/c/d.png", "a.tiff", "notes.txt", ".hidden.jpg", "noending")
     touch(tmp_path, "__MACOSX/x.jpg", ".ipynb_checkpoints/x.png", "a/.git/x.webp", "a/B.jpg")
     assert list_images(tmp_path) == ["a.tiff", "a/B.jpg", "a/b/c/d.png", "b.JPG"]
+    for _ in range(2):  # said once
+        FolderSource().splits(tmp_path)
+    said = "not read: 4 hidden, 1 without a suffix"
+    assert capsys.readouterr().err == f"{tmp_path}: {said}\n"
 
 
 def test_links_are_followed_once(tmp_path):

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2.functional import to_pil_image
 
+from lightning_colorize.evaluation.data import EvaluationImages
 from lightning_colorize.evaluation.statistics import Difference
 from lightning_colorize.metrics.spec import COLUMNS, NAMES, metric_goal
 from lightning_colorize.reports.comparison.collector import (
@@ -73,7 +74,7 @@ def _page(folder, count, images, size=32, *, truth=True, undefined=None):
     )
     if undefined is not None:
         measured.samples[undefined] = np.nan
-    found = SimpleNamespace(images=_Images(names, size), split="test")
+    found = EvaluationImages(_Images(names, size), "test")
     plan = Plan(
         systems, found, missing={}, trained_on={}, data=Path("photos"), out=folder, size=size,
         batch_size=4, seed=0, device=torch.device("cpu"), truth=truth, study=False,

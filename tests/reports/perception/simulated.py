@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from lightning_colorize.reports.perception.page import IMAGES, STUDY, study_html
 from lightning_colorize.reports.perception.plan import make_plan
-from lightning_colorize.reports.perception.server import CONSENT, MAX_OF_ADDRESS, StudyServer
+from lightning_colorize.reports.perception.server import CONSENT, StudyServer
 from lightning_colorize.reports.perception.store import AnswerStore
 from tests.conftest import make_image
 
@@ -43,12 +43,12 @@ def write_page(folder, images=12, plans=40, systems=SYSTEMS, name="cats/{}.jpg",
 
 
 @contextmanager
-def serving(folder, path, page, raters=2, rate=1e6, connections=MAX_OF_ADDRESS):
+def serving(folder, path, page, raters=2, rate=1e6, hosts=("*",)):
     """Serve a page in a thread; yields the server, its port and the tokens."""
     store = AnswerStore.serving(path, page, None, CONSENT)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        server = StudyServer(folder, store, rate, connections)
+        server = StudyServer(folder, store, rate, hosts)
         thread = threading.Thread(target=server.run, args=[[listener]])
         thread.start()
         try:

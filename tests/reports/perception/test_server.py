@@ -8,8 +8,9 @@ from itertools import product
 
 import pytest
 
+from lightning_colorize.common.arguments import host_names
 from lightning_colorize.reports.perception.page import read_page, study_html
-from lightning_colorize.reports.perception.server import MAX_OF_ADDRESS, RateLimit
+from lightning_colorize.reports.perception.server import RateLimit
 from tests.reports.html import embedded
 from tests.reports.perception.simulated import request, serving, write_page
 
@@ -27,14 +28,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def connections():
-    return MAX_OF_ADDRESS
-
-
-@pytest.fixture
-def served(folder, tmp_path, connections):
+def served(folder, tmp_path):
     path = tmp_path / "a.sqlite"
-    with serving(folder, path, read_page(folder), connections=connections) as started:
+    with serving(folder, path, read_page(folder)) as started:
         started[0].of_rater = RateLimit(1e6, 1e6)
         yield started
 
@@ -193,29 +189,38 @@ def test_large_bodies_are_not_read(served):
         assert b"413" in connection.recv(100)
 
 
-@pytest.mark.parametrize("connections", [3])
-def test_connections_beyond_the_limit_are_closed(served, monkeypatch):
+def test_beyond_the_limit_the_oldest_connection_is_closed(served, monkeypatch):
     server, port, (token, _) = served
-    monkeypatch.setattr(f"{SERVER}.MAX_CONNECTIONS", 5)
-    get = f"GET /t/{token} HTTP/1.0\r\n\r\n"
+    monkeypatch.setattr(f"{SERVER}.MAX_CONNECTIONS", 3)
 
     def wait(count):
         while len(server.server_state.connections) != count:
             time.sleep(0.01)
 
     with ExitStack() as silent:
-        for _ in range(3):
-            silent.enter_context(_connect(port))
-        with pytest.raises((ConnectionError, OSError)):
-            _raw(port, get)
-        assert _raw(port, get, "127.0.0.2")[0] == 200
+        addresses = ("127.0.0.2", "127.0.0.1", "127.0.0.1")
+        other, first, second = (silent.enter_context(_connect(port, each)) for each in addresses)
         wait(3)
-        for address in ("127.0.0.3", "127.0.0.4"):
-            silent.enter_context(_connect(port, address))
-        with pytest.raises((ConnectionError, OSError)):
-            _raw(port, get, "127.0.0.2")
+        for oldest in (first, second):
+            assert _raw(port, f"GET /t/{token} HTTP/1.0\r\n\r\n")[0] == 200
+            assert oldest.recv(1) == b""
+            silent.enter_context(_connect(port))
+            wait(3)
+        other.sendall(f"GET /t/{token} HTTP/1.0\r\n\r\n".encode())
+        assert b"200" in other.recv(100)
     wait(0)
-    assert _raw(port, get)[0] == 200
+
+
+def test_only_requests_for_its_own_names_are_answered(folder, tmp_path):
+    names = host_names("127.0.0.1", "https://study.example/a")
+    page = read_page(folder)
+    with serving(folder, tmp_path / "a.sqlite", page, hosts=names) as (_, port, (token, _)):
+        for host, status in {
+            "localhost:80": 200,
+            "study.example": 200,
+            "other.example": 400,
+        }.items():
+            assert _raw(port, f"GET /t/{token} HTTP/1.0\r\nHost: {host}\r\n\r\n")[0] == status
 
 
 @pytest.mark.parametrize("start", ["", "POST /t/{} HTTP/1.0\r\nContent-Length: 900\r\n{}\r\n"])
