@@ -115,6 +115,19 @@ def test_a_checkpoint_without_permission_is_not_damaged(finished_run, tmp_path):
             lambda c: c["state_dict"]["net.head.conv.bias"].fill_(torch.nan),
             r"weights that are not finite \(net\.head\.conv\.bias\)",
         ),
+        *(
+            (
+                lambda c, arguments=arguments: c["hyper_parameters"]["encoder"].update(
+                    class_path="lightning_colorize.networks.ConvEncoder", init_args=arguments
+                ),
+                message,
+            )
+            for arguments, message in (
+                ({"widths": [8], "convs": 10**9}, "a network with more tensors than it contains"),
+                ({"widths": [1] * 100_000}, "a network with more tensors than it contains"),
+                ({"widths": [10**6] * 5}, "does not fit this version.*state_dict"),
+            )
+        ),
         (lambda c: c["state_dict"].popitem(), "does not fit this version.*Missing key"),
         (lambda c: c["state_dict"].update(more=torch.ones(1)), "Unexpected key"),
     ],

@@ -4,9 +4,8 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from pytorch_lightning.utilities import rank_zero_only
-
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.common.text import printable
 from lightning_colorize.data.image_set import FileImages
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
@@ -138,14 +137,13 @@ class FolderSource(Source):
                 f"{folder} is already split, into {', '.join(f'{top}/' for top in tops.values())}: "
                 "leave out splits (null), or move the images out of these folders"
             )
-        if others:
+        if others and is_first_process():
             _report_unused(folder, others, [f"{top}/" for top in tops.values()])
         if "val" not in parts and "train" in parts:
             parts |= split_names(parts["train"], {"train": 0.9, "val": 0.1})
         return {split: parts[split] for split in SPLIT_NAMES if split in parts}
 
 
-@rank_zero_only
 def _report_unused(folder: Path, names: list[str], tops: list[str]) -> None:
     count = f"{len(names):,} image{'s' * (len(names) > 1)}"
     print(
