@@ -156,7 +156,14 @@ def export_graph(
     model = model.exportable(graph=True)
     if calibration is not None and len(calibration) < 2:
         raise UsageError(f"{file} in 8 bits needs two or more color images")
-    content = {"image": image, "size": model.size, "multiple": model.multiple}
+    # A torch.export program assumes more than one pixel at each level; ONNX assumes nothing.
+    least = 1 if file.suffix == ONNX else model.multiple + 1
+    if model.size < least:
+        raise UsageError(
+            f"{file} would refuse images of {model.size} pixels, as this network sees them: give "
+            f"--size {least} or more, or export .onnx"
+        )
+    content = {"image": image, "size": model.size, "multiple": model.multiple, "least": least}
     # The graph contains the current decoding.
     model.color(_noise(1, model.multiple, model.multiple))
     try:
@@ -192,9 +199,7 @@ def _trace(graph: nn.Module, *examples: Tensor) -> ExportedProgram:
     dynamic = tuple(
         {dim: Dim.DYNAMIC for dim in (0, 2, 3) if example.shape[dim] > 1} for example in examples
     )
-    # Otherwise a torch.export program would assume more than one pixel at each level.
-    one_pixel = torch.fx.experimental._config.patch(backed_size_oblivious=True)
-    with torch.no_grad(), warnings.catch_warnings(), one_pixel:
+    with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.export.export(graph.eval(), examples, dynamic_shapes=dynamic, strict=False)
 
@@ -249,6 +254,7 @@ def _image_onnx(model: NetworkModel) -> Any:
     formulas, which takes minutes.
     """
     from onnx.compose import merge_models
+    from onnx.helper import make_opsetid
 
     multiple = model.multiple
     image = _smooth(2 * multiple + 6, 3 * multiple + 5)
@@ -261,8 +267,10 @@ def _image_onnx(model: NetworkModel) -> Any:
     joined = merge_models(first, network, [(GIVEN, "L")], prefix2="network/")
     pairs = [(RETURNED, "ab"), ("same_image", "image")]
     joined = merge_models(joined, last, pairs, prefix2="after/")
-    opsets = {opset.domain: opset for opset in joined.opset_import}.values()
-    joined.opset_import[:] = opsets  # which the parts list once each
+    # Each part lists its operators' versions, which quantization accepts only once.
+    versions = {opset.domain: opset.version for opset in joined.opset_import}
+    del joined.opset_import[:]
+    joined.opset_import.extend(make_opsetid(*version) for version in versions.items())
     joined.graph.node[-1].output[0] = joined.graph.output[0].name = "colored"
     del joined.graph.value_info[:]  # sizes of different parts have the same names
     return joined
@@ -302,7 +310,7 @@ def _require_equal(model: NetworkModel, trial: Path, file: Path, image: bool) ->
             difference = max(float(each.any(1).float().mean()) for each in off)
             described = f"{difference:.2g} of the pixels by more than one grey level"
         else:
-            shapes = (1, size, multiple), (3, 2 * multiple + 177, multiple + 155)
+            shapes = (1, size, size), (3, 2 * multiple + 177, multiple + 155)
             graph = read_graph(trial)
             inputs = [_noise(*shape) for shape in shapes]
             difference = max(float((graph.color(L) - model.color(L)).abs().max()) for L in inputs)

@@ -12,6 +12,7 @@ from lightning_colorize.color import Condition
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.models.base import LARGEST, Model
 from lightning_colorize.models.exported import ONNX
+from lightning_colorize.networks.colorizer import pad_input
 
 CONTENT = "lightning_colorize"
 """Metadata key for the size and shape of a file's input, as JSON."""
@@ -31,15 +32,19 @@ class GraphModel(Model):
     Args:
         run: Maps L in [0, 100] to ab in LAB units, both of any size.
         multiple: See `Model`.
+        least: Minimum height and width of the input; smaller images are padded.
     """
 
-    def __init__(self, run: Run, multiple: int) -> None:
+    def __init__(self, run: Run, multiple: int, least: int) -> None:
         self.run = run
         self.multiple = multiple
+        self.least = least
 
     def predict(self, L: Tensor, condition: Condition) -> Tensor:
         """Return ab in LAB units, (B, 2, H, W)."""
-        return self.run(L.cpu()).to(L.device)
+        height, width = L.shape[-2:]
+        padded = pad_input(L.cpu(), max(height, self.least), max(width, self.least))
+        return self.run(padded)[..., :height, :width].to(L.device)
 
 
 def read_graph(file: Path) -> GraphModel:
@@ -56,11 +61,12 @@ def read_graph(file: Path) -> GraphModel:
     try:
         run, text = (run_onnx if file.suffix == ONNX else run_program)(file)
         content = json.loads(text or "")
-        size, multiple = (content[name] for name in ("size", "multiple"))
-        if not all(type(number) is int and 1 <= number <= LARGEST for number in (size, multiple)):
+        numbers = [content[name] for name in ("size", "multiple", "least")]
+        if not all(type(number) is int and 1 <= number <= LARGEST for number in numbers):
             raise ValueError("no numbers of pixels")
-        graph = GraphModel(run_onnx(file, True)[0] if content["image"] else run, multiple)
-        graph.size, graph.path = size, file
+        run = run_onnx(file, network=True)[0] if content["image"] else run
+        graph = GraphModel(run, *numbers[1:])
+        graph.size, graph.path = numbers[0], file
     except UsageError:
         raise
     except Exception as error:  # a damaged file makes the libraries raise nearly any class
