@@ -14,7 +14,7 @@ from skimage import data
 from lightning_colorize.cli import main
 from lightning_colorize.common.bundled import bundled
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.inference import load_model
+from lightning_colorize.inference import export, load_model
 from lightning_colorize.reports import web_page
 from lightning_colorize.reports.web_page import read_library
 from tests.reports.conftest import DESK, PHONE
@@ -41,6 +41,7 @@ def address(library, tmp_path_factory, request):
     folder = tmp_path_factory.mktemp("web") / "page"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(web_page, "read_library", lambda: library)
+        patch.setattr(export, "INT8_COST", 1)  # of few images
         words = ("export", "default", str(folder), "--format", "web", *request.param)
         assert main(words) == 0
     handler = functools.partial(Quiet, directory=folder)
