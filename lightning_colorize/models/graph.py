@@ -111,11 +111,9 @@ def _network_of(whole: bytes) -> bytes:
 
     model = load_from_string(whole)
     del model.graph.value_info[:]  # of one image
-    names = (GIVEN, RETURNED)
-    shape = ["batch", None, "height", "width"]
-    model.graph.value_info.extend(
-        make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in names
-    )
+    for name in (GIVEN, RETURNED):
+        known = make_tensor_value_info(name, TensorProto.FLOAT, [None] * 4)
+        model.graph.value_info.append(known)
     part: bytes = utils.Extractor(model).extract_model([GIVEN], [RETURNED]).SerializeToString()
     return part
 

@@ -87,7 +87,6 @@ def test_a_photograph_is_colored_in_the_browser(visit, address, photograph, tmp_
 
 @pytest.mark.browser
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "address", [("--int8", str(bundled("photographs")))], ids=["int8"], indirect=True
 )
