@@ -54,6 +54,20 @@ assert not needless, needless
     assert done.returncode == 0, done.stderr
 
 
+def test_a_photograph_is_colored_without_lightning(tmp_path):
+    Image.new("RGB", (40, 30), "grey").save(tmp_path / "a.png")
+    words = ["colorize", str(tmp_path / "a.png"), str(tmp_path / "b.png"), "--quiet"]
+    code = f"""
+import sys
+from lightning_colorize.cli import main
+assert main({words}) == 0
+heavy = {{"pytorch_lightning", "torchmetrics", "timm", "kornia", "scipy", "wandb"}}
+print(sorted(heavy & set(sys.modules)))
+"""
+    done = run_python(code)
+    assert done.stdout.endswith("[]\n"), done
+
+
 @pytest.mark.parametrize(
     ("modules", "heavy"),
     [

@@ -39,7 +39,8 @@ class AbBins(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        centers = bin_centers().clone()
+        with torch.device("cpu"):  # even of a network that is built without memory
+            centers = bin_centers().clone()
         self.register_buffer("centers", centers)
         self.register_buffer("prior", torch.full((len(centers),), 1 / len(centers)))
         self.register_buffer("weights", torch.ones(len(centers)))

@@ -25,7 +25,14 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import atomic_file
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.exported import ONNX
-from lightning_colorize.models.graph import CONTENT, GraphModel, read_graph
+from lightning_colorize.models.graph import (
+    CONTENT,
+    GIVEN,
+    RETURNED,
+    GraphModel,
+    read_graph,
+    run_onnx,
+)
 from lightning_colorize.models.network import NetworkModel
 from lightning_colorize.models.whole import colorize_image, seen_side
 from lightning_colorize.networks.colorizer import crop, pad_input, round_up
@@ -33,7 +40,7 @@ from lightning_colorize.networks.colorizer import crop, pad_input, round_up
 TOLERANCE = 1e-3
 """Largest difference from the network, in LAB units; for whole images, as a share of the pixels."""
 
-INT8_COST = 0.1
+INT8_COST = 0.5
 """Maximum CIEDE2000 cost of 8 bits."""
 
 
@@ -149,13 +156,14 @@ def export_graph(
     model = model.exportable(graph=True)
     if calibration is not None and len(calibration) < 2:
         raise UsageError(f"{file} in 8 bits needs two or more color images")
-    content = {
-        "image": image,
-        "size": model.size,
-        "multiple": model.multiple,
-        # A torch.export program assumes more than one pixel at each level; ONNX assumes nothing.
-        "least": 1 if file.suffix == ONNX else model.multiple + 1,
-    }
+    # A torch.export program assumes more than one pixel at each level; ONNX assumes nothing.
+    least = 1 if file.suffix == ONNX else model.multiple + 1
+    if model.size < least:
+        raise UsageError(
+            f"{file} would refuse images of {model.size} pixels, as this network sees them: give "
+            f"--size {least} or more, or export .onnx"
+        )
+    content = {"image": image, "size": model.size, "multiple": model.multiple, "least": least}
     # The graph contains the current decoding.
     model.color(_noise(1, model.multiple, model.multiple))
     try:
@@ -173,10 +181,10 @@ def export_graph(
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".export-") as folder:
         trial = Path(folder) / file.name
         trial.write_bytes(written)
-        described = _require_equal(model, read_graph(trial), file)
+        described = _require_equal(model, trial, file, image)
         if calibration is not None:
             small = Path(folder) / f"int8{ONNX}"
-            described = _quantize(trial, small, calibration, file)
+            described = _quantize(trial, small, calibration, file, image)
             written = small.read_bytes()
     with atomic_file(file) as opened:
         opened.write(written)
@@ -246,6 +254,7 @@ def _image_onnx(model: NetworkModel) -> Any:
     formulas, which takes minutes.
     """
     from onnx.compose import merge_models
+    from onnx.helper import make_opsetid
 
     multiple = model.multiple
     image = _smooth(2 * multiple + 6, 3 * multiple + 5)
@@ -255,9 +264,13 @@ def _image_onnx(model: NetworkModel) -> Any:
     ab = _noise(2, *seen.shape[-2:]).view(1, 2, *seen.shape[-2:])
     first = _onnx(_trace(before, image), ["image"], ["L", "same_image"])
     last = _onnx(_trace(after, ab, image), ["ab", "image"], ["colored"])
-    joined = merge_models(first, network, [("L", "L")], prefix2="network/")
-    pairs = [("network/ab", "ab"), ("same_image", "image")]
+    joined = merge_models(first, network, [(GIVEN, "L")], prefix2="network/")
+    pairs = [(RETURNED, "ab"), ("same_image", "image")]
     joined = merge_models(joined, last, pairs, prefix2="after/")
+    # Each part lists its operators' versions, which quantization accepts only once.
+    versions = {opset.domain: opset.version for opset in joined.opset_import}
+    del joined.opset_import[:]
+    joined.opset_import.extend(make_opsetid(*version) for version in versions.items())
     joined.graph.node[-1].output[0] = joined.graph.output[0].name = "colored"
     del joined.graph.value_info[:]  # sizes of different parts have the same names
     return joined
@@ -284,20 +297,21 @@ def _archive(program: ExportedProgram, content: dict[str, Any]) -> bytes:
 
 
 @torch.no_grad()
-def _require_equal(model: NetworkModel, graph: GraphModel, file: Path) -> str:
-    """Describe the difference between a file and its network."""
-    multiple, size = graph.multiple, model.size
+def _require_equal(model: NetworkModel, trial: Path, file: Path, image: bool) -> str:
+    """Describe the difference between a file, which is still named `trial`, and its network."""
+    multiple, size = model.multiple, model.size
     try:
-        if graph.image:
+        if image:
             images = [_smooth(2 * size + 5, 3 * size), _textured(size + 33, 2 * size)]
+            run, _ = run_onnx(trial)
             off = [
-                ((graph.run(rgb).int() - colorize_image(model, rgb[0], size)).abs() > 1)
-                for rgb in images
+                ((run(rgb).int() - colorize_image(model, rgb[0], size)).abs() > 1) for rgb in images
             ]
             difference = max(float(each.any(1).float().mean()) for each in off)
             described = f"{difference:.2g} of the pixels by more than one grey level"
         else:
-            shapes = (1, multiple + 1, 2 * multiple + 1), (3, 2 * multiple + 177, multiple + 155)
+            shapes = (1, size, size), (3, 2 * multiple + 177, multiple + 155)
+            graph = read_graph(trial)
             inputs = [_noise(*shape) for shape in shapes]
             difference = max(float((graph.color(L) - model.color(L)).abs().max()) for L in inputs)
             described = f"{difference:.2g} LAB units at most"
@@ -311,11 +325,11 @@ def _require_equal(model: NetworkModel, graph: GraphModel, file: Path) -> str:
     return described
 
 
-def _quantize(source: Path, target: Path, images: Sequence[ColorBatch], file: Path) -> str:
+def _quantize(
+    source: Path, target: Path, images: Sequence[ColorBatch], file: Path, image: bool
+) -> str:
     """Write an ONNX file with 8-bit convolutions, and describe the cost."""
     from onnxruntime.quantization import CalibrationDataReader, quantize_static
-
-    graph = read_graph(source)
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -325,7 +339,7 @@ def _quantize(source: Path, target: Path, images: Sequence[ColorBatch], file: Pa
             batch = next(self.left, None)
             if batch is None:
                 return None
-            if not graph.image:
+            if not image:
                 return {"L": batch.L.numpy()}
             return {"image": (to_rgb(batch.L, 0 * batch.ab) * 255).round().byte().numpy()}
 

@@ -65,7 +65,11 @@ FORMATS = {
 _BT709 = 1  # FFmpeg's number of these primaries, transfer and matrix
 _LIMITED = 1  # FFmpeg's number of the range 16 to 235
 
-_COMPLETE = 0.9  # minimum share of the stated number of frames, which is inexact
+_COMPLETE = 0.9  # minimum share of the stated duration, which is inexact
+
+# FFmpeg's names of the containers in `FILM_SUFFIXES`. Others, such as ffconcat and playlists,
+# read more files, which the film would name.
+_CONTAINERS = "asf,avi,dv,flv,m4v,matroska,mov,mpeg,mpegts,mpegvideo,mxf,ogg"
 
 
 def count_frames(source: Path) -> int:
@@ -75,15 +79,9 @@ def count_frames(source: Path) -> int:
         UsageError: If PyAV is missing, or the film cannot be read.
     """
     with _opened(source) as (film, video):
-        stated = _stated_frames(film, video)
-        return stated or sum(1 for packet in film.demux(video) if packet.size)
-
-
-def _stated_frames(film: "InputContainer", video: "VideoStream") -> int:
-    """Return the approximate number of frames in a film's metadata; 0 if it is missing."""
-    if not video.frames and film.duration and video.average_rate:
-        return round(film.duration / 1e6 * video.average_rate)
-    return video.frames
+        if not video.frames and film.duration and video.average_rate:
+            return round(film.duration / 1e6 * video.average_rate)
+        return video.frames or sum(1 for packet in film.demux(video) if packet.size)
 
 
 def colorize_film(
@@ -155,6 +153,7 @@ class _Film:
         self.result.metadata.update(self.film.metadata | {"comment": software(self.model.path)})
         self._pts: int | None = None
         self._heard_until: dict[Any, int] = {}
+        self._end = 0.0  # of the packets read, in seconds
 
     def _add_sound(self, stream: Any) -> None:
         context = stream.codec_context
@@ -189,11 +188,11 @@ class _Film:
                 for frame, rgb in zip(batch, colored, strict=True):
                     self._write(frame, rgb)
                     yield self.follower.progress
-        read, stated = self.follower.progress.frames, _stated_frames(self.film, self.video)
-        if read:
+        if self.follower.progress.frames:
             self.result.mux(self.written.encode(None))
+        read, stated = self._end, (self.film.duration or 0) / 1e6
         if limit is None and read < _COMPLETE * stated:  # the file was cut
-            self.follower.progress.notes.append(f"{stated - read} of about {stated} frames")
+            self.follower.progress.notes.append(f"all after {read:.1f} of {stated:.1f} seconds")
 
     def _frames(self, limit: int | None) -> "Iterator[VideoFrame]":
         """Yield the frames up to the limit, and copy the sound until the last of them ends."""
@@ -203,7 +202,11 @@ class _Film:
         sound: list[Any] = []
         first: VideoFrame | None = None
         count, end = 0, math.inf  # the end in seconds, once the last frame is read
+        start = Fraction(self.film.start_time or 0, 10**6)
         for packet in self.film.demux(self.video, *self.sound):
+            if packet.pts is not None:
+                end_of_packet = (packet.pts + (packet.duration or 0)) * packet.time_base - start
+                self._end = max(self._end, float(end_of_packet))
             try:
                 progress.damaged += packet.is_corrupt
                 if packet.stream in self.sound:
@@ -295,7 +298,8 @@ def _opened(source: Path) -> "Iterator[tuple[InputContainer, VideoStream]]":
     av = _import_av()
     try:
         # With a slash, because FFmpeg takes text before a colon as a protocol.
-        film = av.open(source.absolute(), metadata_errors="replace")
+        only = {"format_whitelist": _CONTAINERS}
+        film = av.open(source.absolute(), options=only, metadata_errors="replace")
     except (OSError, av.FFmpegError) as error:
         reason = error.strerror or error
         raise UsageError(f"{source} cannot be read as a film: {reason}") from None

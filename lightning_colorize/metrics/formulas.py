@@ -21,8 +21,9 @@ would spoil the average. Rounding to 8 bits alone limits it to about 59 dB."""
 _WINDOW = 11  # of SSIM, in pixels
 # Lower bound of a divisor: the colorfulness of grey images is 0.
 _COLORLESS = 0.1
-# Below this (in LAB units) the spread of mean colors over images is rounding noise.
-_CONSTANT = 1e-3
+# Below this (in LAB units) the spread of mean colors over images is rounding noise: in LAB, greys
+# of 8 bits differ by up to 0.005 in b, because the digits of sRGB's matrix are rounded.
+_CONSTANT = 1e-2
 
 
 def psnr(images: ImagePair) -> Tensor:
@@ -100,7 +101,7 @@ def ab_corr_over_images(values: Tensor) -> Tensor:
     """Return the smaller of the Pearson correlations of mean a and of mean b.
 
     It is high if warm images are predicted warm, 0 if all predictions (or all truths) have the same
-    mean color, and nan for fewer than two images.
+    mean color, and nan for fewer than three images, of which two always correlate by 1 or -1.
 
     Args:
         values: (4, ..., images): mean a and b, true mean a and b.
@@ -115,7 +116,7 @@ def ab_corr_over_images(values: Tensor) -> Tensor:
 def _correlation(first: Tensor, second: Tensor) -> Tensor:
     # torchmetrics' PearsonCorrCoef would take the rounding noise of constants for a signal, and
     # torch.corrcoef is a matrix product, to which autocast applies.
-    if first.shape[-1] < 2:
+    if first.shape[-1] < 3:
         return torch.full_like(first[..., 0], torch.nan)
     first, second = (x - x.mean(-1, keepdim=True) for x in (first, second))
     variances = first.square().mean(-1), second.square().mean(-1)

@@ -9,7 +9,6 @@ from zlib import crc32
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from lightning_colorize.color import NO_CONDITION, Condition
 from lightning_colorize.common.digest import sha256_of
@@ -70,7 +69,7 @@ class Model(ABC):
         device: Device on which L is expected.
         baselines: Baselines fitted on the training images; None if unknown.
         data_root: The folder of the training images, as given; None if unknown.
-        metrics: Custom metrics by name, in addition to the metrics of `metrics.spec`.
+        metrics: Custom torchmetrics by name, in addition to the metrics of `metrics.spec`.
         is_of_run: Whether the test metrics of the run that contains `path` are this model's.
     """
 
@@ -85,7 +84,7 @@ class Model(ABC):
     device: torch.device = torch.device("cpu")
     baselines: Baselines | None = None
     data_root: str | None = None
-    metrics: Mapping[str, Metric] = {}
+    metrics: Mapping[str, Any] = {}
     is_of_run: ClassVar[bool] = True
 
     @abstractmethod

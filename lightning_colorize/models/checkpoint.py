@@ -1,16 +1,17 @@
 """Loading of a task or its network from a checkpoint, without executing code."""
 
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
-from lightning_colorize.common.class_paths import Trust, build, describe
+from lightning_colorize.common.class_paths import Trust, build, describe, find_class_paths
 from lightning_colorize.common.digest import is_damaged
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import is_first_process
@@ -137,12 +138,23 @@ def rebuild_task(
     dropped = {*_NO_ARGUMENTS, *overrides}
     arguments = {name: value for name, value in hyperparameters.items() if name not in dropped}
     spec = {"class_path": hyperparameters[CLASS_PATH], "init_args": arguments}
-    try:
+
+    def rebuilt() -> Any:
         with skip_weights():
-            task: Any = build(spec, base, trust, overrides)
-        if isinstance(task, LightningModule):
+            task = build(spec, base, trust, overrides)
+        if hasattr(task, "on_load_checkpoint"):  # of Lightning, which an exported file needs not
             task.on_load_checkpoint(dict(checkpoint))
         task.load_state_dict(checkpoint["state_dict"], strict=True)
+        return task
+
+    try:
+        # First without memory: a few bytes can describe a network of any size. A class of the user
+        # may read values while it is built, which then do not exist.
+        if all(map(Trust().accepts, find_class_paths(spec))):
+            limit = _Bounded(len(checkpoint["state_dict"]))
+            with torch.device("meta"), limit, warnings.catch_warnings(action="ignore"):
+                rebuilt()
+        task = rebuilt()
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from None
     except Exception as error:  # classes raise nearly any exception for wrong arguments
@@ -151,6 +163,29 @@ def rebuild_task(
             f"{file} does not fit this version of lightning-colorize: {reason}"
         ) from error
     return task
+
+
+class _Bounded(TorchFunctionMode):
+    """Refuses to build a network with many more tensors than a checkpoint has.
+
+    Args:
+        tensors: Number of tensors in the checkpoint.
+    """
+
+    def __init__(self, tensors: int) -> None:
+        super().__init__()
+        self.left = 5_000 + 50 * tensors  # our networks need 15 for each
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise UsageError("its arguments describe a network with more tensors than it contains")
+        kwargs = dict(kwargs or {})
+        if func is torch.linspace:
+            kwargs["device"] = "cpu"  # of rates of dropout, which timm reads
+        return func(*args, **kwargs)
 
 
 def load_network(network: Colorizer, path: Path, own_decoding: bool) -> None:

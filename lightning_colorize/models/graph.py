@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lightning_colorize.color import Condition, to_grey, to_lab
+from lightning_colorize.color import Condition
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.models.base import LARGEST, Model
 from lightning_colorize.models.exported import ONNX
@@ -16,6 +16,9 @@ from lightning_colorize.networks.colorizer import pad_input
 
 CONTENT = "lightning_colorize"
 """Metadata key for the size and shape of a file's input, as JSON."""
+
+GIVEN, RETURNED = "L", "network/ab"
+"""Names of the network's input and output inside the graph of a whole image."""
 
 _DTYPES = {"tensor(uint8)": torch.uint8, "tensor(float16)": torch.float16}
 """Of ONNX; others take fp32."""
@@ -27,15 +30,13 @@ class GraphModel(Model):
     """A graph that was exported from a network and runs on the CPU.
 
     Args:
-        run: Maps L in [0, 100] to ab in LAB units, or RGB to RGB, both uint8 and of any size.
-        image: Whether the graph maps RGB to RGB.
+        run: Maps L in [0, 100] to ab in LAB units, both of any size.
         multiple: See `Model`.
         least: Minimum height and width of the input; smaller images are padded.
     """
 
-    def __init__(self, run: Run, image: bool, multiple: int, least: int) -> None:
+    def __init__(self, run: Run, multiple: int, least: int) -> None:
         self.run = run
-        self.image = image
         self.multiple = multiple
         self.least = least
 
@@ -43,17 +44,11 @@ class GraphModel(Model):
         """Return ab in LAB units, (B, 2, H, W)."""
         height, width = L.shape[-2:]
         padded = pad_input(L.cpu(), max(height, self.least), max(width, self.least))
-        ab = self._from_images(padded) if self.image else self.run(padded)
-        return ab[..., :height, :width].to(L.device)
-
-    def _from_images(self, L: Tensor) -> Tensor:
-        """Return ab of the colorized images, in which colors outside sRGB are already reduced."""
-        grey = (to_grey(L) * 255).round().byte()
-        return torch.cat([to_lab(self.run(rgb[None]))[1] for rgb in grey])
+        return self.run(padded)[..., :height, :width].to(L.device)
 
 
 def read_graph(file: Path) -> GraphModel:
-    """Return the model of an exported graph.
+    """Return the model of an exported graph; from the graph of a whole image, only its network.
 
     torch.export programs are unpickled: read only files whose origin you trust.
 
@@ -69,7 +64,8 @@ def read_graph(file: Path) -> GraphModel:
         numbers = [content[name] for name in ("size", "multiple", "least")]
         if not all(type(number) is int and 1 <= number <= LARGEST for number in numbers):
             raise ValueError("no numbers of pixels")
-        graph = GraphModel(run, bool(content["image"]), *numbers[1:])
+        run = run_onnx(file, network=True)[0] if content["image"] else run
+        graph = GraphModel(run, *numbers[1:])
         graph.size, graph.path = numbers[0], file
     except UsageError:
         raise
@@ -78,8 +74,10 @@ def read_graph(file: Path) -> GraphModel:
     return graph
 
 
-def run_onnx(file: Path) -> tuple[Run, str | None]:
+def run_onnx(file: Path, network: bool = False) -> tuple[Run, str | None]:
     """Return a function that runs an ONNX file on the CPU, and this package's metadata, if any.
+
+    With `network`, it runs only the network in the graph of a whole image.
 
     Raises:
         UsageError: If onnxruntime is missing.
@@ -94,9 +92,8 @@ def run_onnx(file: Path) -> tuple[Run, str | None]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     # Not the path: the digest does not cover external weights.
-    session = onnxruntime.InferenceSession(
-        file.read_bytes(), options, providers=["CPUExecutionProvider"]
-    )
+    content = _network_of(file.read_bytes()) if network else file.read_bytes()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     (given,) = session.get_inputs()
     dtype = _DTYPES.get(given.type, torch.float32)
 
@@ -105,6 +102,20 @@ def run_onnx(file: Path) -> tuple[Run, str | None]:
         return torch.from_numpy(session.run(None, {given.name: values.to(dtype).numpy()})[0])
 
     return run, session.get_modelmeta().custom_metadata_map.get(CONTENT)
+
+
+def _network_of(whole: bytes) -> bytes:
+    """Return the network in the ONNX graph of a whole image, from L to ab."""
+    from onnx import TensorProto, load_from_string, utils
+    from onnx.helper import make_tensor_value_info
+
+    model = load_from_string(whole)
+    del model.graph.value_info[:]  # of one image
+    for name in (GIVEN, RETURNED):
+        known = make_tensor_value_info(name, TensorProto.FLOAT, [None] * 4)
+        model.graph.value_info.append(known)
+    part: bytes = utils.Extractor(model).extract_model([GIVEN], [RETURNED]).SerializeToString()
+    return part
 
 
 def run_program(file: Path) -> tuple[Run, str | None]:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-from torchmetrics import Metric
 
 from lightning_colorize.color import Condition, LabScaling
 from lightning_colorize.common.errors import UsageError
@@ -36,7 +35,7 @@ class NetworkModel(Model):
     Args:
         network: The network, in evaluation mode and on its device.
         scaling: Conversion between LAB units and the network's range.
-        metrics: The task's custom metrics by name.
+        metrics: The task's custom torchmetrics by name, whose import would take a second.
 
     Attributes:
         description: Encoder, decoder and head as plain data; None if the task does not record them.
@@ -48,7 +47,7 @@ class NetworkModel(Model):
         self,
         network: Colorizer,
         scaling: LabScaling,
-        metrics: Mapping[str, Metric] | None = None,
+        metrics: Mapping[str, Any] | None = None,
     ) -> None:
         self.network = network
         self.scaling = scaling

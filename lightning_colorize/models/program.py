@@ -86,6 +86,7 @@ class Program(BaseModel):
         sha256: SHA-256 of the weights, or of the pipeline's files by `sha256_of_files`.
         command: Command that colorizes a folder of PNGs: `python their.py {input} {output}`; None
             for weights.
+        timeout: Time limit of the command, in seconds per image.
         pipeline: Folder of a diffusers image-to-image pipeline, relative to the file.
         image: Name of the pipeline's argument for the grey image.
         call: The other arguments of the pipeline's call.
@@ -102,6 +103,7 @@ class Program(BaseModel):
     weights: Path | None = None
     sha256: str | None = None
     command: str | None = None
+    timeout: Annotated[float, Field(gt=0, le=10**6)] = 600.0
     pipeline: Path | None = None
     image: str = "image"
     call: dict[str, Any] = {}
@@ -118,6 +120,7 @@ class Program(BaseModel):
         if sum(program is not None for program in programs) != 1:
             raise ValueError("give weights, a command or a pipeline")
         others = {"image", "call", "seed"} if self.pipeline is None else {"input", "output"}
+        others |= {"timeout"} if self.command is None else set()
         if given := sorted(others & self.model_fields_set):
             raise ValueError(f"{given[0]} is not a valid key for this kind of program")
         if own := sorted({self.image, "generator"} & self.call.keys()):
@@ -209,7 +212,7 @@ class CommandModel(ProgramModel):
 
     def __init__(self, described: Program) -> None:
         assert described.command is not None
-        super().__init__(_run_command(described.command), described)
+        super().__init__(_run_command(described.command, described.timeout), described)
         self.command = described.command
         self._results: dict[str, tuple[Path, Path]] = {}
 
@@ -235,7 +238,8 @@ class CommandModel(ProgramModel):
             write_png(given / f"{len(names)}.png", without_color(rgb))
             names.append(name)
         print(f"{self}: its command colorizes {len(names):,} images", file=sys.stderr, flush=True)
-        results = color_folder(self.command, Path(folder.name))
+        limit = self.described.timeout * len(names)
+        results = color_folder(self.command, Path(folder.name), limit)
         self._results = {
             names[int(number)]: (given / f"{number}.png", file) for number, file in results.items()
         }
@@ -289,12 +293,13 @@ def _require_digest(file: Path, described: Program, of: Path, digest: str) -> No
         raise UsageError(f"{file}: {known}: {of.name} has {digest}")
 
 
-def color_folder(command: str, folder: Path) -> dict[str, Path]:
+def color_folder(command: str, folder: Path, limit: float | None = None) -> dict[str, Path]:
     """Run a command once over the PNGs in the subfolder `INPUT` of a folder.
 
     Args:
         command: A command with the words {input} and {output}.
         folder: The folder, which receives another one for the results.
+        limit: Maximum time in seconds.
 
     Returns:
         Existing results by name without suffix: a PNG, or the only file with this name. A result
@@ -302,13 +307,14 @@ def color_folder(command: str, folder: Path) -> dict[str, Path]:
 
     Raises:
         UsageError: If the command cannot be started.
-        WorkError: If the command fails, or a result is ambiguous, unreadable, or has another shape.
+        WorkError: If the command fails or exceeds the limit, or a result is ambiguous, unreadable,
+            or has another shape.
     """
     given, colored = folder / INPUT, folder / "output"
     colored.mkdir()
     folders = {"{input}": str(given), "{output}": str(colored)}
     words = [folders.get(word, word) for word in shlex.split(command)]
-    code, errors = _run(words)
+    code, errors = _run(words, limit)
     if code:
         last = (errors.strip().splitlines() or ["no message"])[-1]
         raise WorkError(f"{words[0]} exited with {code}: {last}")
@@ -322,8 +328,8 @@ def color_folder(command: str, folder: Path) -> dict[str, Path]:
     }
 
 
-def _run(words: Sequence[str]) -> tuple[int, str]:
-    """Run a program until it or this process ends; return its exit code and standard error."""
+def _run(words: Sequence[str], limit: float | None) -> tuple[int, str]:
+    """Run a program until it, the time or this process ends; return exit code and stderr."""
     try:
         # In a new session, so that its child processes end with it.
         process = subprocess.Popen(
@@ -339,10 +345,13 @@ def _run(words: Sequence[str]) -> tuple[int, str]:
         raise UsageError(f"{words[0]} cannot be started: {first_line(error)}") from None
     with process:
         try:
-            errors = process.communicate()[1]
-        except BaseException:
+            errors = process.communicate(timeout=limit)[1]
+        except BaseException as error:
             os.killpg(process.pid, signal.SIGKILL)
-            raise
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            text = f"{words[0]} was ended after {limit:g} seconds; increase its timeout"
+            raise WorkError(text) from None
     return process.returncode, errors
 
 
@@ -385,13 +394,13 @@ def _run_weights(weights: Path, may_run: Callable[[str], None]) -> Run:
     )
 
 
-def _run_command(command: str) -> Run:
+def _run_command(command: str, limit: float) -> Run:
     """Return a function that colorizes a grey image, (1, 3, h, w) in 0..1."""
 
     def run(grey: Tensor) -> Tensor:
         with tempfile.TemporaryDirectory() as folder:
             write_png(Path(folder, INPUT, "image.png"), (grey[0] * 255).round().byte())
-            results = color_folder(command, Path(folder))
+            results = color_folder(command, Path(folder), limit)
             if not results:
                 raise WorkError("the command wrote no image with the name of its input")
             try:

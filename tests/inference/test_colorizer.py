@@ -49,6 +49,12 @@ def test_half_precision_is_of_prediction_only(finished_run):
         model.set_precision("8")
 
 
+def _crafted(**arguments):
+    """Describe another encoder than that of the weights."""
+    spec = {"class_path": "lightning_colorize.networks.ConvEncoder", "init_args": arguments}
+    return lambda c: c["hyper_parameters"].update(encoder=spec)
+
+
 @pytest.mark.usefixtures("permissions")
 def test_a_checkpoint_without_permission_is_not_damaged(finished_run, tmp_path):
     file = tmp_path / "best.ckpt"
@@ -115,6 +121,9 @@ def test_a_checkpoint_without_permission_is_not_damaged(finished_run, tmp_path):
             lambda c: c["state_dict"]["net.head.conv.bias"].fill_(torch.nan),
             r"weights that are not finite \(net\.head\.conv\.bias\)",
         ),
+        (_crafted(widths=[8], convs=10**9), "a network with more tensors than it contains"),
+        (_crafted(widths=[1] * 100_000), "a network with more tensors than it contains"),
+        (_crafted(widths=[10**6] * 5), "does not fit this version.*state_dict"),
         (lambda c: c["state_dict"].popitem(), "does not fit this version.*Missing key"),
         (lambda c: c["state_dict"].update(more=torch.ones(1)), "Unexpected key"),
     ],

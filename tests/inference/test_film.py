@@ -99,6 +99,12 @@ def test_sound_and_time_stay_as_they_are(model, tmp_path):
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["in.mp4", "out.mp4"]
 
 
+def test_a_film_of_unequal_frames_is_complete(model, tmp_path):
+    times = [*range(8), *range(24, 120, 24)]
+    done = _colorize(model, _write(tmp_path / "in.mkv", _pan(), times), tmp_path / "out.mkv")
+    assert (done.frames, done.notes) == (12, [])
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
 def test_a_film_is_colored_and_keeps_its_lightness(model, tmp_path, suffix):
     frames = _pan(frames=5, height=97, width=121)  # odd
@@ -132,8 +138,12 @@ def test_a_pan_flickers_less_than_frame_by_frame(model, tmp_path):
     assert _ab(followed).norm(dim=1).mean() > 0.8 * _ab(alone).norm(dim=1).mean()
 
 
-def test_a_cut_begins_with_new_colors(model, tmp_path):
-    first, second = _pan("balloons", frames=6), _pan("guinea_pig", frames=6)
+@pytest.mark.parametrize("share", [1, 0.15])
+def test_a_cut_begins_with_new_colors(model, tmp_path, share):
+    first, second = (
+        [(share * frame).astype(np.uint8) for frame in _pan(name, frames=6)]
+        for name in ("balloons", "guinea_pig")
+    )
     source = _write(tmp_path / "in.mp4", first + second, sound=False)
     done = _colorize(model, source, target := tmp_path / "out.mp4", batch_size=4)
     assert (done.frames, done.cuts) == (12, 1)
@@ -221,6 +231,10 @@ def test_other_files_are_one_line(model, tmp_path):
     with pytest.raises(UsageError, match=r"none\.mp4 cannot be read as a film: No such file"):
         _colorize(model, tmp_path / "none.mp4", tmp_path / "out.mp4")
     assert [p.name for p in tmp_path.iterdir()] == ["text.mp4"]
+    _write(tmp_path / "private.mkv", _pan(frames=2))
+    text.write_text("ffconcat version 1.0\nfile private.mkv\n")  # of other files
+    with pytest.raises(UsageError, match=r"text\.mp4 cannot be read as a film"):
+        _colorize(model, text, tmp_path / "out.mp4")
 
 
 def test_sound_that_the_format_cannot_hold_is_encoded_again(model, tmp_path):
@@ -281,7 +295,7 @@ def test_a_film_is_colored_as_far_as_it_can_be_read(model, tmp_path, kind):
     if kind == "damaged":
         assert done.damaged
     else:
-        assert done.notes == [f"{24 - done.frames} of about 24 frames"]
+        assert done.notes == [f"all after {done.frames / 24:.1f} of 1.0 seconds"]
 
 
 def test_a_lack_of_memory_is_one_line(model, tmp_path, monkeypatch):

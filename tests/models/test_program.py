@@ -209,6 +209,14 @@ def test_a_terminated_comparison_ends_the_command_that_it_started(tmp_path):
     assert not [*tmp_path.glob("tmp*")]
 
 
+def test_a_command_that_takes_too_long_is_ended(tmp_path):
+    file = tmp_path / "their.yaml"
+    file.write_text("command: sh -c 'sleep 200; :' {input} {output}\ntimeout: 0.1\n")
+    model = load_model(file, ["command"])
+    with pytest.raises(WorkError, match=r"sh was ended after 0\.1 seconds"):
+        model.colorize(torch.zeros(3, 20, 20, dtype=torch.uint8))
+
+
 _WRONG_WEIGHTS = [
     ({"sha256": "0" * 64}, "sha256 mismatch: their.pt has [0-9a-f]{64}"),
     ({"sha256": None}, "no sha256: their.pt has"),
@@ -221,6 +229,7 @@ _WRONG_WEIGHTS = [
     ({"output": {"form": "L"}}, "the input must be L or grey"),
     ({"input": {"form": "L", "scale": 1}}, "input.scale: Extra"),
     ({"size": 4}, "size: "),
+    ({"timeout": 9}, "timeout is not a valid key for this kind"),
     ({"input": {"form": "L", "mean": [1, 2]}}, "L has mean and std for 1 or 1 channels"),
     ({"input": {"form": "L", "std": [0]}}, "std must not be 0"),
     ({"input": {"form": "L", "mean": [float("nan")]}}, "input.mean.0: "),

@@ -12,8 +12,9 @@ from PIL import Image
 from skimage import data
 
 from lightning_colorize.cli import main
+from lightning_colorize.common.bundled import bundled
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.inference import load_model
+from lightning_colorize.inference import export, load_model
 from lightning_colorize.reports import web_page
 from lightning_colorize.reports.web_page import read_library
 from tests.reports.conftest import DESK, PHONE
@@ -34,13 +35,13 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         """Print no requests."""
 
 
-@pytest.fixture(scope="module")
-def address(library, tmp_path_factory):
-    """A web host with the page of the default model."""
+@pytest.fixture(scope="module", params=[()])
+def address(library, tmp_path_factory, request):
+    """A web host with the page of the default model, exported with more options."""
     folder = tmp_path_factory.mktemp("web") / "page"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(web_page, "read_library", lambda: library)
-        words = ("export", "default", str(folder), "--format", "web")
+        words = ("export", "default", str(folder), "--format", "web", *request.param)
         assert main(words) == 0
     handler = functools.partial(Quiet, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -85,6 +86,9 @@ def test_a_photograph_is_colored_in_the_browser(visit, address, photograph, tmp_
 
 @pytest.mark.browser
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "address", [("--int8", str(bundled("photographs")))], ids=["int8"], indirect=True
+)
 def test_another_file_is_refused_and_the_next_one_colored(visit, address, photograph, tmp_path):
     page = visit(address, **DESK)
     (tmp_path / "text.jpg").write_text("no image")

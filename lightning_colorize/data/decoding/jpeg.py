@@ -4,8 +4,9 @@ import ctypes
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
+from pathlib import Path
 
 import torch
 from PIL import ExifTags, Image
@@ -78,6 +79,16 @@ def orientation(image: Image.Image) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
+def bytes_written() -> str:
+    """Return how many bytes this thread has written, as Linux counts them; elsewhere "".
+
+    A decoding thread writes only libjpeg's warnings about damaged data, which are discarded.
+    """
+    with suppress(OSError):
+        return Path("/proc/thread-self/io").read_text().partition("wchar: ")[2].split()[0]
+    return ""
+
+
 # libjpeg prints warnings about damaged data ("Corrupt JPEG data: 65 extraneous bytes before marker
 # 0xd9") to C's `stderr`, and torchvision cannot turn that off. They would break progress bars.
 # The process id of each running call; a forked child ignores the entries of its parent.
@@ -88,6 +99,7 @@ if os.name == "posix":
     _stderr = ctypes.c_void_p.in_dll(_c, "__stderrp" if sys.platform == "darwin" else "stderr")
     _terminal = _stderr.value
     _devnull = _c.fopen(os.devnull.encode(), b"w")
+    _c.setbuf(ctypes.c_void_p(_devnull), None)  # so that `bytes_written` counts each warning
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from lightning_colorize.data.decoding.files import (
     open_image,
     upright,
 )
-from lightning_colorize.data.decoding.jpeg import orientation
+from lightning_colorize.data.decoding.jpeg import bytes_written, orientation
 from lightning_colorize.data.decoding.metadata import Metadata, read_metadata
 from lightning_colorize.data.decoding.pillow_modes import (
     scaling_notes,
@@ -88,15 +88,23 @@ def read_photograph(data: bytes, path: Path, limits: Limits = LIMITS) -> Photogr
             # The others of an MPO are previews and gain maps of the same photograph.
             several = getattr(image, "is_animated", image.info.get("several", False))
             notes += ["the first of several images"] * (several and image.format != "MPO")
+        before = bytes_written()
         rgb, alpha = decode_opened(image, data), None
+        if image.format in ("JPEG", "MPO") and bytes_written() != before:
+            notes.append("damaged JPEG data")
         metadata = read_metadata(image)
         is_deep = _is_deep(image, stored, data)
-        deep = _read_deep(image, data, limits) if is_deep else None
-        notes += ["reduced to 8 bits"] * (is_deep and deep is None)
-        if deep is not None:
+        kept = is_deep and not _is_converted(image)
+        one_color = is_deep and "transparency" in image.info
+        deep = _read_deep(image, data, limits) if kept or one_color else None
+        notes += ["reduced to 8 bits"] * (is_deep and not (kept and deep is not None))
+        if kept and deep is not None:
             rgb, alpha = deep[:3], _if_seen(deep[3:])
-        elif is_deep and "transparency" in image.info:
-            notes.append("transparent color dropped")  # of 16 bits, which Pillow compares with 8
+        elif one_color:
+            del image.info["transparency"]  # of 16 bits, which Pillow compares with 8
+            rgb = upright(pil_to_tensor(to_srgb(image)), orientation(image))
+            alpha = None if deep is None else _if_seen(to_eight_bits(deep[3:]))
+            notes += ["transparent color dropped"] * (deep is None)
         elif image.has_transparency_data:
             opaque, mask = split_alpha(image)
             alpha = _if_seen(upright(pil_to_tensor(mask), orientation(image)))
@@ -149,12 +157,15 @@ def _is_deep(image: Image.Image, stored: str, data: bytes) -> bool:
     return image.format in ("PNG", "TIFF") and ";16" in stored
 
 
+def _is_converted(image: Image.Image) -> bool:
+    """Return whether a 16-bit image has a profile that must be converted, at 8 bits."""
+    profile, mode = image.info.get("icc_profile"), "L" if image.mode.startswith("I") else "RGB"
+    return bool(profile) and srgb_transform(profile, mode) is not None
+
+
 def _read_deep(image: Image.Image, data: bytes, limits: Limits) -> Tensor | None:
     """Return (3 or 4, H, W), uint16, of a 16-bit image; None if no reader keeps its depth."""
-    profile = image.info.get("icc_profile")
     is_grey = image.mode.startswith("I")
-    if profile and srgb_transform(profile, "L" if is_grey else "RGB") is not None:
-        return None
     exif = orientation(image)
     try:
         if is_grey:

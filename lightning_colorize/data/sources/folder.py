@@ -5,9 +5,8 @@ from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
-from pytorch_lightning.utilities import rank_zero_only
-
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.common.text import printable
 from lightning_colorize.data.image_set import FileImages
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
@@ -165,6 +164,6 @@ class FolderSource(Source):
 
 
 @cache  # a command may split a folder several times
-@rank_zero_only
 def _report(line: str) -> None:
-    print(line, file=sys.stderr)
+    if is_first_process():
+        print(line, file=sys.stderr)

@@ -154,7 +154,8 @@ class PretrainedEncoder(Encoder):
         Raises:
             WeightsError: If folded batch norms would be trained.
         """
-        if not self.norm_eval and not self.frozen and _has_folded_norms(self):
+        trained = not (self.norm_eval or self.frozen or weights_skipped())
+        if trained and _has_folded_norms(self):
             raise WeightsError(
                 "these weights have their batch norms folded into the convolutions; "
                 "training them would undo that: set norm_eval: true"

@@ -206,8 +206,10 @@ def test_a_transparent_color_of_sixteen_bits_is_kept(tmp_path):
         np.testing.assert_array_equal(np.argwhere(photograph.alpha[0].numpy() == 0), transparent)
         assert set(np.unique(photograph.alpha)) == {0, 65535}
     key = (b"tRNS", rgb[7, 2:3].astype(">u2").tobytes())
-    png = _deep_png(tmp_path / "rgb.png", rgb, key, profile)
-    assert _notes(png) == ["reduced to 8 bits", "transparent color dropped"]
+    converted = _read(_deep_png(tmp_path / "rgb.png", rgb, key, profile))
+    assert converted.notes == ("reduced to 8 bits",)
+    np.testing.assert_array_equal(np.argwhere(converted.alpha[0].numpy() == 0), transparent)
+    assert np.abs(converted.rgb.numpy()[::-1].transpose(1, 2, 0) - rgb / 257).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -245,6 +247,15 @@ def test_a_gamma_that_is_not_that_of_srgb_is_named(chunks, expected):
     ]
     for values in (images.sample(), images.GREY):
         assert _notes(_with_chunks(_pillow(values, "PNG"), *content)) == expected
+
+
+def test_damage_inside_a_jpeg_is_named():
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    whole = _pillow(noise, "JPEG")
+    assert _notes(whole) == []
+    middle = len(whole) // 2
+    damaged = whole[:middle] + bytes(byte ^ 85 for byte in whole[middle : middle + 9])
+    assert _notes(damaged + whole[middle + 9 :]) == ["damaged JPEG data"]
 
 
 def test_over_white_at_sixteen_bits():
