@@ -14,7 +14,7 @@ from skimage import data
 from lightning_colorize.cli import main
 from lightning_colorize.common.bundled import bundled
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.inference import export, load_model
+from lightning_colorize.inference import load_model
 from lightning_colorize.reports import web_page
 from lightning_colorize.reports.web_page import read_library
 from tests.reports.conftest import DESK, PHONE
