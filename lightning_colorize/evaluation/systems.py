@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_colorize.color import ColorBatch, to_lab, to_rgb
+from lightning_colorize.color import NO_CONDITION, ColorBatch, to_lab, to_rgb
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import crop_square, limit_length, resize_short_side
 from lightning_colorize.data.decoding.files import ImageError
@@ -76,8 +76,7 @@ class System:
         """Colorize a batch of images that were prepared with `view`."""
         model = self.model
         if model.keeps_lightness:
-            condition = batch.condition._replace(names=batch.names)
-            ab = model.color(batch.L.to(model.device), condition)
+            ab = model.color(batch.L.to(model.device))
             return Painted(batch.L, ab.to(batch.L.device))
         rgb = (to_rgb(batch.L, batch.ab) * 255).round().byte()
         undefined = []
@@ -145,12 +144,11 @@ def paint_settings(
     """
 
     def paint(batch: ColorBatch) -> Iterator[Painted]:
-        condition = batch.condition._replace(names=batch.names)
         predicted: dict[tuple[int | None, bool], list[Any]] = {}
         for setting, size in settings:
             L, key = _resized(batch.L, size), (size, setting.flip)
             if key not in predicted:
-                predicted[key] = model.views(L, condition, setting.flip)
+                predicted[key] = model.views(L, NO_CONDITION, setting.flip)
             ab = model.combine(predicted[key], setting, generators=model.generators(L))
             whole = _resized(ab.flatten(0, 1), batch.L.shape[-1])
             yield Painted(batch.L, whole.view(*ab.shape[:2], *whole.shape[1:]))

@@ -59,7 +59,6 @@ class Model(ABC):
 
     Attributes:
         settings: The current settings; a model with additional settings uses a subclass.
-        accepts: The parts of a `Condition` that the model uses; the others are ignored.
         draws: Whether `colors` samples, so that an image can have several colorings.
         keeps_lightness: Whether the model keeps the given L. Otherwise `paint` returns whole
             images.
@@ -75,7 +74,6 @@ class Model(ABC):
     """
 
     settings: Settings = Settings()
-    accepts: ClassVar[frozenset[str]] = frozenset()
     draws: ClassVar[bool] = False
     keeps_lightness: bool = True
     batches: bool = True
@@ -94,7 +92,7 @@ class Model(ABC):
 
         Args:
             L: (B, 1, H, W) in [0, 100], on the model's device; H and W are multiples of `multiple`.
-            condition: Inputs that condition the colors.
+            condition: Labels and texts; empty in all commands, which cannot be given any yet.
 
         Returns:
             The input of `colors`: by default ab, (B, 2, H, W) in LAB units, fp32.

@@ -4,13 +4,11 @@ import unicodedata
 from collections.abc import Sequence
 from os.path import splitext
 from pathlib import Path
-from typing import ClassVar
 
-import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
-from lightning_colorize.color import Condition, to_lab
+from lightning_colorize.color import Condition
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import ImageError, read_bytes, read_header, read_image
 from lightning_colorize.data.splits import split_of
@@ -33,7 +31,6 @@ class FolderModel(Model):
     """
 
     kind = "images"
-    accepts: ClassVar[frozenset[str]] = frozenset({"names"})
     keeps_lightness = False
     sha256 = None
 
@@ -94,17 +91,8 @@ class FolderModel(Model):
         return prepare_like(file, rgb, self.data / name, truth, view)
 
     def predict(self, L: Tensor, condition: Condition) -> Tensor:
-        """Return ab of the files in `condition.names`, resized to L: (B, 2, H, W).
-
-        Raises:
-            UsageError: If the condition has no names.
-        """
-        if not condition.names:
-            raise UsageError(f"{self}: images are found by name; give Condition(names=...)")
-        size = list(L.shape[-2:])
-        images = (read_image(self._file(name)) for name in condition.names)
-        rgb = torch.stack([TF.resize(image, size, antialias=True) for image in images])
-        return to_lab(rgb.to(L.device))[1]
+        """Not available: images are found by name, see `paint`."""
+        raise NotImplementedError
 
     def _file(self, name: str) -> Path:
         file = self.find(name)

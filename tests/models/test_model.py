@@ -7,14 +7,13 @@ import pytest
 import torch
 
 from lightning_colorize.cli import main
-from lightning_colorize.color import NO_CONDITION, ColorBatch
+from lightning_colorize.color import NO_CONDITION, ColorBatch, Condition
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.evaluation.grid import parse_grid
 from lightning_colorize.evaluation.systems import System, square_view
 from lightning_colorize.inference import Colorizer
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.baseline import BaselineModel
-from lightning_colorize.models.folder import FolderModel
 from lightning_colorize.models.load import load_model
 from lightning_colorize.models.settings import Settings, describe_values
 
@@ -76,11 +75,13 @@ def test_L_comes_on_the_models_device():
     class Elsewhere(Model):
         def predict(self, L, condition):
             assert L.device.type == "meta"
+            assert condition == NO_CONDITION  # `colorize` cannot be given one
             return torch.ones(len(L), 2, *L.shape[-2:])
 
     model, L = Elsewhere(), _lightness(2)
     model.to(torch.device("meta"))
-    batch = ColorBatch(L, torch.zeros(2, 2, 8, 8), ["a", "b"])
+    labels = Condition(torch.tensor([0, 1]))
+    batch = ColorBatch(L, torch.zeros(2, 2, 8, 8), ["a", "b"], condition=labels)
     painted = System("elsewhere", Path("elsewhere"), model).paint(batch, square_view(8))
     assert painted.ab.unique().tolist() == [1]
 
@@ -105,11 +106,6 @@ def test_a_model_made_in_python_has_a_card(finished_run, tmp_path):
     model.path = None
     Colorizer(model).save_pretrained(tmp_path / "saved")
     assert Colorizer.from_pretrained(tmp_path / "saved").size == model.size
-
-
-def test_images_by_name_need_names(tmp_path):
-    with pytest.raises(UsageError, match="name"):
-        FolderModel(tmp_path, [], tmp_path).predict(_lightness(1), NO_CONDITION)
 
 
 def test_a_baseline_without_its_fit_is_not_grey():
