@@ -32,23 +32,24 @@ Rows = dict[str, dict[str, float]]
 
 @dataclass
 class Measured:
-    """The metrics of each image.
+    """The metrics of each image: means over its colorings, if a row has several.
 
     Attributes:
         systems: Names of the systems.
         baselines: Names of the baselines, the last rows.
         names: Names of the images.
         categories: Categories of the images; empty without categories.
-        samples: (rows, n, columns of `spec.COLUMNS`, images) of n colorings; None without truth.
+        values: (rows, columns of `spec.COLUMNS`, images); None without truth.
         failures: (systems, `failures.FAILURES`, images), how strongly each image shows each failure
             mode; None without truth.
         parts: (rows, 4, chromas, 1 + hues, images), from `measure_parts`; None unless requested.
         colors: (rows and the truth, 313, images), from `count_colors`; None unless requested.
-        own: The models' custom metrics, which are over images, without per-image values.
+        own: The models' custom metrics, which are over images, without per-image values. They are
+            updated with each coloring.
         own_values: (rows, custom metrics) of each category, with None for all images; empty without
             truth.
-        disagreement: Distance of the systems from their common mean, in LAB units, mean over
-            systems and pixels: (images,).
+        disagreement: Distance of the systems' first colorings from their common mean, in LAB units,
+            mean over systems and pixels: (images,).
         broken: Errors of images that a system cannot read.
         undefined: Number of images with colors that are not finite, by system.
     """
@@ -57,7 +58,7 @@ class Measured:
     baselines: list[str]
     names: list[str] = field(default_factory=list)
     categories: list[str] = field(default_factory=list)
-    samples: np.ndarray | None = None
+    values: np.ndarray | None = None
     failures: np.ndarray | None = None
     parts: np.ndarray | None = None
     colors: np.ndarray | None = None
@@ -66,11 +67,6 @@ class Measured:
     disagreement: np.ndarray = field(default_factory=lambda: np.empty(0))
     broken: list[ImageError] = field(default_factory=list)
     undefined: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def values(self) -> np.ndarray | None:
-        """(rows, columns of `spec.COLUMNS`, images), the mean over colorings."""
-        return None if self.samples is None else self.samples.mean(1)
 
     @property
     def rows(self) -> list[str]:
@@ -153,26 +149,27 @@ def measure(
         # Row by row: all rows of a grid do not fit into memory.
         for index, row in enumerate(paint(batch)):
             is_system = index < count
-            ab = row.ab[0]
             if is_system:
                 lost = int((~row.ab.flatten(2).isfinite().all(dim=2).all(dim=0)).sum())
                 result.undefined += Counter({result.systems[index]: lost})
                 if failures:
-                    systems.append(torch.cat([row.L, ab], dim=1))
+                    systems.append(torch.cat([row.L, row.ab[0]], dim=1))
             if not truth:
                 continue
-            first, *others = [ImagePair(batch.L, each, batch.ab, row.L) for each in row.ab]
-            samples = torch.stack([functional.measure(pair) for pair in (first, *others)])
-            measured["samples"].append(samples.double().cpu())
-            if failures and is_system:
-                modes = measure_failures(batch.L, ab, batch.ab)
-                measured["failures"].append(modes.double().cpu())
-            if parts:
-                measured["parts"].append(measure_parts(first).double().cpu())
-                measured["colors"].append(count_colors(first.lab_hat[1]).cpu())
-            for category, chosen in members.items():
-                for metric in own[category][index]:
-                    metric.update(batch.L[chosen], ab[chosen], batch.ab[chosen])
+            of_row: dict[str, list[Tensor]] = defaultdict(list)
+            for ab in row.ab:
+                pair = ImagePair(batch.L, ab, batch.ab, row.L)
+                of_row["values"].append(functional.measure(pair).double())
+                if failures and is_system:
+                    of_row["failures"].append(measure_failures(batch.L, ab, batch.ab).double())
+                if parts:
+                    of_row["parts"].append(measure_parts(pair).double())
+                    of_row["colors"].append(count_colors(pair.lab_hat[1]))
+                for category, chosen in members.items():
+                    for metric in own[category][index]:
+                        metric.update(batch.L[chosen], ab[chosen], batch.ab[chosen])
+            for name, colorings in of_row.items():
+                measured[name].append(torch.stack(colorings).mean(dim=0).cpu())
         if truth and parts:
             measured["colors"].append(count_colors(batch.ab).cpu())
         for name, rows in measured.items():
@@ -180,7 +177,7 @@ def measure(
         if failures:
             arrays["disagreement"].append(_disagreement(systems).cpu())
         for i, name in enumerate(batch.names):
-            show(name, arrays["samples"][-1][:count, ..., i].mean(1) if truth else None)
+            show(name, arrays["values"][-1][:count, :, i] if truth else None)
     if not result.names:
         raise UsageError("none of the images can be read")
     for name, each in arrays.items():

@@ -3,12 +3,11 @@ import json
 import numpy as np
 import pytest
 import torch
-import torchmetrics
 
 from lightning_colorize.color import ColorBatch, to_lab
 from lightning_colorize.evaluation import evaluate, evaluate_batches
 from lightning_colorize.inference import load_model
-from tests.evaluation.stubs import Predicts
+from tests.evaluation.stubs import LargestError, Predicts
 
 
 def _half(ab):
@@ -30,13 +29,6 @@ def test_groups_hold_their_own_images_only():
     for name, chosen in (("a", [(0, 0), (0, 2), (1, 0)]), ("b", [(0, 1), (1, 1)])):
         mse = np.mean([(batches[b].ab[i] / 2).square().mean() for b, i in chosen])
         assert result.groups[name]["model"]["mse_ab"] == pytest.approx(mse, rel=1e-5)
-
-
-class LargestError(torchmetrics.MaxMetric):
-    """A metric of all images, which per-image values do not give."""
-
-    def update(self, L, ab_hat, ab):
-        super().update((ab_hat - ab).abs())
 
 
 def test_own_metrics_are_of_the_images_of_each_category():

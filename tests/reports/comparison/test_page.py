@@ -72,7 +72,7 @@ def _page(folder, count, images, size=32, *, truth=True, undefined=None):
         [s.name for s in systems], names, ["grey"] if truth else [], truth=truth
     )
     if undefined is not None:
-        measured.samples[undefined] = np.nan
+        measured.values[undefined] = np.nan
     found = SimpleNamespace(images=_Images(names, size), split="test")
     plan = Plan(
         systems, found, missing={}, trained_on={}, data=Path("photos"), out=folder, size=size,
