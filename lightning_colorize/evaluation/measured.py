@@ -25,6 +25,7 @@ from lightning_colorize.evaluation.systems import (
 from lightning_colorize.metrics import functional, spec
 from lightning_colorize.metrics.image_pair import ImagePair
 from lightning_colorize.models.base import Model
+from lightning_colorize.models.baseline import baseline_models
 
 Rows = dict[str, dict[str, float]]
 """Metrics by row."""
@@ -196,13 +197,14 @@ def measure_systems(
     show: Callable[[str, Tensor | None], None] = lambda name, values: None,
     truth: bool = True,
 ) -> Measured:
-    """Measure systems and the baselines of the first model that has any, on square images."""
+    """Measure systems on square images, and with truth the baselines of the first that has any."""
     view, broken = square_view(size), list[ImageError]()
-    plain, paint = paint_systems(systems, view)
+    fitted = (system.model.baselines for system in systems)
+    plain = baseline_models(next(filter(None, fitted), None)) if truth else {}
     result = measure(
         Measured([system.name for system in systems], list(plain)),
         readable(systems, batches, view, broken),
-        paint,
+        paint_systems(systems, view, plain.values()),
         show,
         truth=truth,
         models=[system.model for system in systems],

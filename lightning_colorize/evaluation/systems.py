@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,6 @@ from lightning_colorize.data.dataset import crop_square, limit_length, resize_sh
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.inference import TrainingData, training_data
 from lightning_colorize.models.base import Model, View
-from lightning_colorize.models.baseline import baseline_models
 from lightning_colorize.models.settings import Settings
 from lightning_colorize.models.whole import colorize_image
 from lightning_colorize.runs.folder import run_of
@@ -115,47 +115,41 @@ def square_view(side: int) -> View:
     return View(lambda rgb: crop_square(resize_short_side(limit_length(rgb), side), side), side)
 
 
-def paint_systems(systems: Sequence[System], view: View) -> tuple[Sequence[str], Painter]:
-    """Return the names of the baselines, and a painter for the systems and then the baselines.
-
-    The baselines are those of the first model that has any.
-    """
-    fitted = (system.model.baselines for system in systems)
-    plain = baseline_models(next((each for each in fitted if each is not None), None))
+def paint_systems(systems: Sequence[System], view: View, plain: Iterable[Model]) -> Painter:
+    """Return a painter for the systems and then the baselines."""
 
     def paint(batch: ColorBatch) -> Iterator[Painted]:
         yield from (system.paint(batch, view) for system in systems)
-        yield from (Painted(batch.L, model.color(batch.L)) for model in plain.values())
+        yield from (Painted(batch.L, model.color(batch.L)) for model in plain)
 
-    return list(plain), paint
+    return paint
 
 
 def paint_settings(
-    model: Model, settings: Sequence[tuple[Settings, int | None]]
-) -> tuple[Sequence[str], Painter]:
-    """Return the names of the baselines, and a painter for a model with many settings.
+    model: Model, settings: Sequence[tuple[Settings, int | None]], plain: Iterable[Model]
+) -> Painter:
+    """Return a painter for a model with many settings and then the baselines.
 
-    Settings of one size and `flip` share a prediction.
+    Consecutive settings of one size and `flip` share a prediction.
 
     Args:
         model: The model.
         settings: Settings, each with the input size of the network; None for the size of the batch.
             A prediction of another size is resized.
+        plain: The baselines.
     """
 
     def paint(batch: ColorBatch) -> Iterator[Painted]:
-        predicted: dict[tuple[int | None, bool], list[Any]] = {}
-        for setting, size in settings:
-            L, key = _resized(batch.L, size), (size, setting.flip)
-            if key not in predicted:
-                predicted[key] = model.views(L, NO_CONDITION, setting.flip)
-            ab = model.combine(predicted[key], setting, generators=model.generators(L))
-            whole = _resized(ab.flatten(0, 1), batch.L.shape[-1])
-            yield Painted(batch.L, whole.view(*ab.shape[:2], *whole.shape[1:]))
-        yield from (Painted(batch.L, each.color(batch.L)) for each in plain.values())
+        for (size, flip), group in groupby(settings, lambda pair: (pair[1], pair[0].flip)):
+            L = _resized(batch.L, size)
+            views = model.views(L, NO_CONDITION, flip)
+            for setting, _ in group:
+                ab = model.combine(views, setting, generators=model.generators(L))
+                whole = _resized(ab.flatten(0, 1), batch.L.shape[-1])
+                yield Painted(batch.L, whole.view(*ab.shape[:2], *whole.shape[1:]))
+        yield from (Painted(batch.L, each.color(batch.L)) for each in plain)
 
-    plain = baseline_models(model.baselines)
-    return list(plain), paint
+    return paint
 
 
 def readable(
