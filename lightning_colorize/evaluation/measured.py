@@ -204,7 +204,7 @@ def measure_systems(
     result = measure(
         Measured([system.name for system in systems], list(plain)),
         readable(systems, batches, view, broken),
-        paint_systems(systems, view, plain.values()),
+        paint_systems(systems, plain.values()),
         show,
         truth=truth,
         models=[system.model for system in systems],

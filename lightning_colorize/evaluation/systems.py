@@ -1,7 +1,7 @@
 """The systems of a comparison: named models, and how they colorize the measured images."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_colorize.color import NO_CONDITION, ColorBatch, to_lab, to_rgb
+from lightning_colorize.color import NO_CONDITION, ColorBatch, to_lab, to_rgb, to_unit
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import crop_square, limit_length, resize_short_side
 from lightning_colorize.data.decoding.files import ImageError
@@ -56,6 +56,7 @@ class System:
     run: Path | None = None
     trained: TrainingData | None = None
     problem: str | None = None
+    _images: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         file = self.model.path
@@ -72,21 +73,32 @@ class System:
         """The kind of the model, or the name of its file."""
         return self.model.kind
 
-    def paint(self, batch: ColorBatch, view: View) -> Painted:
-        """Colorize a batch of images that were prepared with `view`."""
+    def load(self, batch: ColorBatch, view: View) -> list[ImageError]:
+        """Return the errors of images of a batch, prepared with `view`, that cannot be read.
+
+        If the model returns images, this keeps those of the batch for `paint`.
+        """
+        self._images, errors = {}, list[ImageError]()
+        if self.model.keeps_lightness:
+            return errors
+        truths = (to_rgb(batch.L, batch.ab) * 255).round().byte().cpu()
+        for name, truth in zip(batch.names, truths, strict=True):
+            try:
+                self._images[name] = to_unit(self.model.paint(name, truth, view))
+            except FloatingPointError:
+                self._images[name] = torch.full(truth.shape, torch.nan)
+            except ImageError as error:
+                errors.append(ImageError(Path(name), f"{self.name}: {error.reason}"))
+        return errors
+
+    def paint(self, batch: ColorBatch) -> Painted:
+        """Colorize a batch, after `load`."""
         model = self.model
         if model.keeps_lightness:
             ab = model.color(batch.L.to(model.device))
             return Painted(batch.L, ab.to(batch.L.device))
-        rgb = (to_rgb(batch.L, batch.ab) * 255).round().byte()
-        undefined = []
-        for index, (name, truth) in enumerate(zip(batch.names, rgb.cpu(), strict=True)):
-            try:
-                rgb[index] = model.paint(name, truth, view)
-            except FloatingPointError:
-                undefined.append(index)
-        L, ab = to_lab(rgb)
-        ab[undefined] = torch.nan
+        rgb = torch.stack([self._images[name] for name in batch.names])
+        L, ab = to_lab(rgb.to(batch.L.device))
         return Painted(L, ab.unsqueeze(0))
 
     def color_whole(self, name: str, rgb: Tensor, size: int, view: View | None = None) -> Tensor:
@@ -96,7 +108,7 @@ class System:
             name: Name of the image.
             rgb: The true image, (3, H, W), uint8.
             size: Short side of a network's input in pixels.
-            view: How `rgb` was prepared; None: it was resized.
+            view: How `rgb` was prepared; by default it was resized.
 
         Returns:
             The same shape and dtype.
@@ -107,7 +119,7 @@ class System:
         """
         if self.model.keeps_lightness:
             return colorize_image(self.model, rgb, size)
-        return self.model.paint(name, rgb, view or View(lambda rgb: rgb, min(rgb.shape[-2:])))
+        return self.model.paint(name, rgb, view or View(side=min(rgb.shape[-2:])))
 
 
 def square_view(side: int) -> View:
@@ -115,11 +127,11 @@ def square_view(side: int) -> View:
     return View(lambda rgb: crop_square(resize_short_side(limit_length(rgb), side), side), side)
 
 
-def paint_systems(systems: Sequence[System], view: View, plain: Iterable[Model]) -> Painter:
+def paint_systems(systems: Sequence[System], plain: Iterable[Model]) -> Painter:
     """Return a painter for the systems and then the baselines."""
 
     def paint(batch: ColorBatch) -> Iterator[Painted]:
-        yield from (system.paint(batch, view) for system in systems)
+        yield from (system.paint(batch) for system in systems)
         yield from (Painted(batch.L, model.color(batch.L)) for model in plain)
 
     return paint
@@ -157,11 +169,8 @@ def readable(
 ) -> Iterator[ColorBatch]:
     """Yield batches without the images that a system cannot read, and record their errors."""
     for batch in batches:
-        errors = {
-            str(error.path): ImageError(error.path, f"{system.name}: {error.reason}")
-            for system in systems
-            for error in system.model.unreadable(batch.names, view)
-        }
+        loaded = (error for system in systems for error in system.load(batch, view))
+        errors = {str(error.path): error for error in loaded}
         broken += errors.values()
         keep = [i for i, name in enumerate(batch.names) if name not in errors]
         if keep:

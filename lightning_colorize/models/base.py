@@ -14,7 +14,6 @@ from torchmetrics import Metric
 from lightning_colorize.color import NO_CONDITION, Condition
 from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.metrics import Baselines
 from lightning_colorize.models.settings import Settings
 
@@ -30,14 +29,14 @@ class View:
     """How whole images are prepared for comparison.
 
     Attributes:
-        prepare: Prepares a whole image, (3, H, W) in uint8, for comparison.
+        prepare: Prepares a whole image, (3, H, W) in uint8, for comparison; None if it was resized.
         side: Minimum short side in pixels that `prepare` needs; None for the full size.
         finished: An image that already has the shape of the compared image is used unchanged.
         crops: `prepare` crops, so an image whose aspect ratio differs from the truth's is
             ambiguous.
     """
 
-    prepare: Callable[[Tensor], Tensor]
+    prepare: Callable[[Tensor], Tensor] | None = None
     side: int | None = None
     finished: bool = False
     crops: bool = False
@@ -216,10 +215,6 @@ class Model(ABC):
     def has(self, name: str) -> bool:
         """Return whether the model can colorize the image with this name."""
         return True
-
-    def unreadable(self, names: Sequence[str], view: View) -> list[ImageError]:
-        """Return the errors of unreadable images of a batch."""
-        return []
 
     @property
     def kind(self) -> str:

@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from lightning_colorize.color import Condition
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.decoding.files import ImageError, read_bytes, read_header, read_image
+from lightning_colorize.data.decoding.files import read_bytes, read_header, read_image
 from lightning_colorize.data.splits import split_of
 from lightning_colorize.models.base import Model, View
 
@@ -30,6 +30,7 @@ class FolderModel(Model):
         data: The folder of the true images.
     """
 
+    path: Path
     kind = "images"
     keeps_lightness = False
     sha256 = None
@@ -37,7 +38,6 @@ class FolderModel(Model):
     def __init__(self, path: Path, files: Sequence[str], data: Path) -> None:
         self.path = path
         self.data = data
-        self._read: dict[str, Tensor] = {}
         self._exact: dict[str, list[str]] = {}
         self._stems: dict[str, list[str]] = {}
         for file in files:
@@ -68,17 +68,6 @@ class FolderModel(Model):
         """Return whether a file matches the image."""
         return self.find(name) is not None
 
-    def unreadable(self, names: Sequence[str], view: View) -> list[ImageError]:
-        """Read the files of a batch for `paint`; return the errors."""
-        errors: list[ImageError] = []
-        self._read = {}
-        for name in names:
-            try:
-                self._read[name] = read_image(self._file(name), view.side)
-            except ImageError as error:
-                errors.append(ImageError(Path(name), error.reason))
-        return errors
-
     def paint(self, name: str, truth: Tensor, view: View) -> Tensor:
         """Return the image, prepared like the truth; it is stretched first if its shape differs.
 
@@ -86,19 +75,14 @@ class FolderModel(Model):
             ImageError: If the file cannot be read.
             UsageError: If it is not known which part of the image was cropped.
         """
-        file = self._file(name)
-        rgb = self._read.pop(name) if name in self._read else read_image(file, view.side)
-        return prepare_like(file, rgb, self.data / name, truth, view)
+        file = self.find(name)
+        assert file is not None, "only images that all systems have are compared"
+        path = self.path / file
+        return prepare_like(path, read_image(path, view.side), self.data / name, truth, view)
 
     def predict(self, L: Tensor, condition: Condition) -> Tensor:
         """Not available: images are found by name, see `paint`."""
         raise NotImplementedError
-
-    def _file(self, name: str) -> Path:
-        file = self.find(name)
-        assert file is not None, "only images that all systems have are compared"
-        assert self.path is not None
-        return self.path / file
 
 
 def prepare_like(file: Path, rgb: Tensor, whole: Path, truth: Tensor, view: View) -> Tensor:
@@ -117,18 +101,17 @@ def prepare_like(file: Path, rgb: Tensor, whole: Path, truth: Tensor, view: View
     Raises:
         UsageError: If it is not known which part of the image was cropped.
     """
-    if view.finished and rgb.shape == truth.shape:
-        return rgb
-    height, width, *_ = read_header(read_bytes(whole), whole)
-    if not is_same_shape(width / height, rgb.shape[-1] / rgb.shape[-2]):
-        if view.crops:
-            raise UsageError(
-                f"{file} has neither the size of the protocol nor the shape of the whole image"
-            )
-        rgb = TF.resize(rgb, [height, width], antialias=True)
-    prepared = view.prepare(rgb)
+    if view.prepare is not None and not (view.finished and rgb.shape == truth.shape):
+        height, width, *_ = read_header(read_bytes(whole), whole)
+        if not is_same_shape(width / height, rgb.shape[-1] / rgb.shape[-2]):
+            if view.crops:
+                raise UsageError(
+                    f"{file} has neither the size of the protocol nor the shape of the whole image"
+                )
+            rgb = TF.resize(rgb, [height, width], antialias=True)
+        rgb = view.prepare(rgb)
     # Without resizing, compare at the size of the truth.
-    resized: Tensor = TF.resize(prepared, list(truth.shape[-2:]), antialias=True)
+    resized: Tensor = TF.resize(rgb, list(truth.shape[-2:]), antialias=True)
     return resized
 
 

@@ -1,7 +1,10 @@
+import weakref
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.v2.functional import resize
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
@@ -80,7 +83,24 @@ def test_other_sizes_are_resized_to_the_truth(folders, size):
     assert (square.float() - expected.float()).abs().mean() < 6
 
 
-def test_unreadable_images_are_reported_and_left_out(folders):
+def test_a_square_is_resized_once_for_a_sheet(folders):
+    truth, given = folders
+    _image(120, 80).save(truth / "a.png")
+    _image(48, 48).save(given / "a.png")
+    system = System("theirs", given, _given(given, truth, "a.png"))
+    whole = system.color_whole("a.png", torch.zeros(3, 40, 60, dtype=torch.uint8), 40)
+    assert torch.equal(whole, resize(read_image(given / "a.png"), [40, 60]))
+
+
+def test_unreadable_images_are_reported_and_left_out(folders, monkeypatch):
+    read = []
+
+    def recorded(*args):
+        rgb = read_image(*args)
+        read.append(weakref.ref(rgb))
+        return rgb
+
+    monkeypatch.setattr("lightning_colorize.models.folder.read_image", recorded)
     truth, given = folders
     for name in ("a.png", "b.png"):
         _image(40, 40).save(truth / name)
@@ -92,7 +112,8 @@ def test_unreadable_images_are_reported_and_left_out(folders):
     (batch,) = readable([system], iter([whole]), view, broken)
     assert [str(error) for error in broken] == ["b.png: theirs: not an image"]
     assert batch.names == ["a.png"]
-    colored = system.paint(batch, view)
+    assert [each() for each in read] == [None]  # whole files do not stay in memory
+    colored = system.paint(batch)
     assert (colored.L.shape, colored.ab.shape) == ((1, 1, 32, 32), (1, 1, 2, 32, 32))
 
 

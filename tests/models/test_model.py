@@ -10,7 +10,7 @@ from lightning_colorize.cli import main
 from lightning_colorize.color import NO_CONDITION, ColorBatch, Condition
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.evaluation.grid import parse_grid
-from lightning_colorize.evaluation.systems import System, square_view
+from lightning_colorize.evaluation.systems import System
 from lightning_colorize.inference import Colorizer
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.baseline import BaselineModel
@@ -82,7 +82,7 @@ def test_L_comes_on_the_models_device():
     model.to(torch.device("meta"))
     labels = Condition(torch.tensor([0, 1]))
     batch = ColorBatch(L, torch.zeros(2, 2, 8, 8), ["a", "b"], condition=labels)
-    painted = System("elsewhere", Path("elsewhere"), model).paint(batch, square_view(8))
+    painted = System("elsewhere", Path("elsewhere"), model).paint(batch)
     assert painted.ab.unique().tolist() == [1]
 
 
