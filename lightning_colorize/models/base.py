@@ -64,6 +64,7 @@ class Model(ABC):
         batches: Whether the model processes images in batches.
         multiple: Heights and widths of L are padded to multiples of this.
         size: Short side of L in pixels.
+        sees_whole: Whether `paint` returns images that were colorized whole, and not at `size`.
         path: The file or folder that the model was loaded from; None if it was built in Python.
         device: Device on which L is expected.
         baselines: Baselines fitted on the training images; None if unknown.
@@ -78,6 +79,7 @@ class Model(ABC):
     batches: bool = True
     multiple: int = 1
     size: int = 256
+    sees_whole: ClassVar[bool] = False
     path: Path | None = None
     device: torch.device = torch.device("cpu")
     baselines: Baselines | None = None

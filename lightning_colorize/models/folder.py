@@ -33,6 +33,7 @@ class FolderModel(Model):
     path: Path
     kind = "images"
     keeps_lightness = False
+    sees_whole = True
     sha256 = None
 
     def __init__(self, path: Path, files: Sequence[str], data: Path) -> None:
