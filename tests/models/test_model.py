@@ -12,10 +12,17 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.evaluation.grid import parse_grid
 from lightning_colorize.evaluation.systems import System
 from lightning_colorize.inference import Colorizer
+from lightning_colorize.losses import L1
+from lightning_colorize.metrics import Baselines
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.baseline import BaselineModel
 from lightning_colorize.models.load import load_model
+from lightning_colorize.models.network import NetworkModel
+from lightning_colorize.models.routed import RoutedModel
 from lightning_colorize.models.settings import Settings, describe_values
+from lightning_colorize.networks import ConvEncoder
+from lightning_colorize.networks.router import Router
+from lightning_colorize.tasks import RegressionTask
 
 
 class ToneSettings(Settings):
@@ -69,6 +76,17 @@ def test_a_setting_may_be_a_word():
     assert [describe_values(each) for each in grid] == ["tone warm", "tone cold"]
     with pytest.raises(UsageError, match="tone must be 'warm' or 'cold', not hot"):
         parse_grid(["tone=hot"], model)
+
+
+def test_every_kind_of_model_moves_with_its_baselines():
+    model, other = (RegressionTask(ConvEncoder([4, 8]), L1()).to_model() for _ in range(2))
+    routed = RoutedModel(model.network, model.scaling, Router(8, ["a"]), {"a": other.network})
+    for each in (model, routed, BaselineModel("mean", Baselines()), Drawn()):
+        each.baselines = Baselines()
+        each.to(torch.device("meta"))
+        weights = each.state_dict() if isinstance(each, NetworkModel) else {}
+        tensors = [each.baselines.mean_ab, *weights.values()]
+        assert {each.device.type, *(tensor.device.type for tensor in tensors)} == {"meta"}
 
 
 def test_L_comes_on_the_models_device():
