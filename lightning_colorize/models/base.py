@@ -113,7 +113,8 @@ class Model(ABC):
             settings: Settings of the same class as `self.settings`.
             n: Number of colorings; 1 unless the model samples.
             generators: One per image, for a model that samples, so that the colors of an image do
-                not depend on the rest of the batch.
+                not depend on the rest of the batch. They are on the CPU: draw there, then move the
+                numbers to the prediction's device, so that every device has the same colors.
 
         Returns:
             ab: (n, B, 2, H, W) in LAB units, fp32.
@@ -137,8 +138,10 @@ class Model(ABC):
         return [torch.Generator().manual_seed(seed + crc32(content)) for content in contents]
 
     def to(self, device: torch.device) -> None:
-        """Move the model to a device."""
+        """Move the model and its baselines to a device."""
         self.device = device
+        if self.baselines is not None:
+            self.baselines.to(device)
 
     def views(self, L: Tensor, condition: Condition, flip: bool) -> list[Any]:
         """Return the predictions for L and, with `flip`, for its mirror image."""

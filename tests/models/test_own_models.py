@@ -124,10 +124,14 @@ def test_python(own, photo_folder):
     seen = colorizer.prepare(image)
     assert not torch.equal(seen.colorize(**{setting: low}), seen.colorize(**{setting: high}))
     L = torch.full((2, 1, 16, 16), 50.0)
-    samples = cls().color(L, n=3)
+    model = cls()
+    samples = model.color(L, n=3)
     assert samples.shape == (3, 2, 2, 16, 16)
     if cls.draws:
         assert not torch.equal(samples[0], samples[1])
-        assert torch.equal(cls().color(L[:1], n=3), samples[:, :1])
+        assert torch.equal(model.color(L[:1], n=3), samples[:, :1])
+    generators = model.generators(L)  # on the CPU, wherever the model is
+    model.to(torch.device("meta"))
+    assert model.color(L.to(model.device), generators=generators).device == model.device
     with pytest.raises(UsageError, match="refused"):
         load_model(file)  # its class is not allowed

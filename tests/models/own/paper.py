@@ -38,4 +38,4 @@ class Paper(Model):
         """Return n tones of each image."""
         drawn = [torch.randn(n, 2, 1, 1, generator=generator) * 5 for generator in generators]
         tone = torch.stack(drawn, dim=1) + torch.tensor([2, settings.warmth]).view(2, 1, 1)
-        return tone * prediction
+        return tone.to(prediction) * prediction
