@@ -1,10 +1,11 @@
 """The contract of models: draws, settings of any type, devices, and what a file may build."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 import torch
+from pydantic import Field, model_validator
 
 from lightning_colorize.cli import main
 from lightning_colorize.color import NO_CONDITION, ColorBatch, Condition
@@ -27,6 +28,14 @@ from lightning_colorize.tasks import RegressionTask
 
 class ToneSettings(Settings):
     tone: Literal["warm", "cold"] = "warm"
+    grain: Annotated[float, Field(ge=0, json_schema_extra={"step": 1})] = 0
+    paper: Annotated[float, Field(ge=0, le=1, json_schema_extra={"unit": "mm"})] = 0
+
+    @model_validator(mode="after")
+    def _fits(self):
+        if self.tone == "cold" and self.grain:
+            raise ValueError("cold tones have no grain")
+        return self
 
 
 class Drawn(Model):
@@ -70,12 +79,15 @@ def test_the_mirror_image_has_the_same_draws():
     torch.testing.assert_close(flipped, (ab + ab.flip(-1)) / 2)
 
 
-def test_a_setting_may_be_a_word():
+def test_a_setting_may_be_a_word_and_needs_neither_limits_nor_a_step():
     model = Drawn()
     grid = parse_grid(["tone=warm,cold"], model)
     assert [describe_values(each) for each in grid] == ["tone warm", "tone cold"]
     with pytest.raises(UsageError, match="tone must be 'warm' or 'cold', not hot"):
         parse_grid(["tone=hot"], model)
+    with pytest.raises(UsageError, match=r"^cold tones have no grain$"):
+        model.settings.updated({"tone": "cold", "grain": 2})
+    assert [*model.settings.sliders()] == ["strength"]  # others lack a step or a limit
 
 
 def test_every_kind_of_model_moves_with_its_baselines():
