@@ -135,6 +135,9 @@ def test_a_model_made_in_python_has_a_card(finished_run, tmp_path):
     model = load_model(finished_run)
     model.path = None
     Colorizer(model).save_pretrained(tmp_path / "saved")
+    card = (tmp_path / "saved" / "README.md").read_text()
+    assert "ConvEncoder" in card
+    assert f"a short side of {model.size} pixels" in card
     assert Colorizer.from_pretrained(tmp_path / "saved").size == model.size
 
 
