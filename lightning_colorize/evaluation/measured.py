@@ -16,9 +16,9 @@ from lightning_colorize.evaluation.failures import measure_failures
 from lightning_colorize.evaluation.parts import count_colors, measure_parts
 from lightning_colorize.evaluation.statistics import metrics_over
 from lightning_colorize.evaluation.systems import (
+    Painted,
     Painter,
     System,
-    paint_systems,
     readable,
     square_view,
 )
@@ -198,19 +198,17 @@ def measure_systems(
     truth: bool = True,
 ) -> Measured:
     """Measure systems on square images, and with truth the baselines of the first that has any."""
-    view, broken = square_view(size), list[ImageError]()
     fitted = (system.model.baselines for system in systems)
     plain = baseline_models(next(filter(None, fitted), None)) if truth else {}
-    result = measure(
-        Measured([system.name for system in systems], list(plain)),
-        readable(systems, batches, view, broken),
-        paint_systems(systems, plain.values()),
-        show,
-        truth=truth,
-        models=[system.model for system in systems],
-    )
-    result.broken = broken
-    return result
+
+    def paint(batch: ColorBatch) -> Iterator[Painted]:
+        yield from (system.paint(batch) for system in systems)
+        yield from (Painted(batch.L, each.color(batch.L)) for each in plain.values())
+
+    result = Measured([system.name for system in systems], list(plain))
+    read = readable(systems, batches, square_view(size), result.broken)
+    models = [system.model for system in systems]
+    return measure(result, read, paint, show, truth=truth, models=models)
 
 
 def _members(categories: Sequence[str], count: int) -> dict[str | None, list[int]]:

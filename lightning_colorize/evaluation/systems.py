@@ -127,16 +127,6 @@ def square_view(side: int) -> View:
     return View(lambda rgb: crop_square(resize_short_side(limit_length(rgb), side), side), side)
 
 
-def paint_systems(systems: Sequence[System], plain: Iterable[Model]) -> Painter:
-    """Return a painter for the systems and then the baselines."""
-
-    def paint(batch: ColorBatch) -> Iterator[Painted]:
-        yield from (system.paint(batch) for system in systems)
-        yield from (Painted(batch.L, model.color(batch.L)) for model in plain)
-
-    return paint
-
-
 def paint_settings(
     model: Model, settings: Sequence[tuple[Settings, int | None]], plain: Iterable[Model]
 ) -> Painter:

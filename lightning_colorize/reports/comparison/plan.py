@@ -9,8 +9,7 @@ import torch
 from lightning_colorize.evaluation.data import EvaluationImages
 from lightning_colorize.evaluation.measured import Measured
 from lightning_colorize.evaluation.systems import System
-
-_DEFAULT_SIZE = 256  # of a comparison without networks
+from lightning_colorize.models.base import Model
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Plan:
 def default_size(systems: Sequence[System]) -> int:
     """Return the size of the first model that has one, or 256 without such a model."""
     sizes = (system.model.size for system in systems if not system.model.sees_whole)
-    return next(sizes, _DEFAULT_SIZE)
+    return next(sizes, Model.size)
 
 
 def remarks(plan: Plan, measured: Measured) -> list[str]:
