@@ -11,19 +11,16 @@ class Condition(NamedTuple):
     """Optional inputs that condition the colors of a batch.
 
     Attributes:
-        names: Names of the images, for a model that looks up its colors by name.
         labels: (B,), int64: indices into the class names of the data; -1 for none.
         texts: One text per image; "" for none.
     """
 
-    names: Sequence[str] = ()
     labels: Tensor | None = None
     texts: Sequence[str] | None = None
 
     def chosen(self, images: Sequence[int]) -> "Condition":
         """Return the condition of the images at the given indices."""
         return Condition(
-            [self.names[index] for index in images] if self.names else (),
             None if self.labels is None else self.labels[list(images)],
             None if self.texts is None else [self.texts[index] for index in images],
         )

@@ -4,7 +4,6 @@ import argparse
 
 from lightning_colorize.common.arguments import Parser, expanded_path, number
 from lightning_colorize.common.bundled import DEFAULT_FILE
-from lightning_colorize.common.errors import UsageError
 from lightning_colorize.models.settings import ClassificationSettings, Settings
 
 
@@ -48,15 +47,8 @@ def _add_setting(parser: Parser, name: str, scope: str) -> None:
     if field.annotation is bool:
         parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=text)
         return
-
-    def checked(text: str) -> float:
-        try:
-            value: float = getattr(ClassificationSettings().updated({name: text}), name)
-        except UsageError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-        return value
-
-    parser.add_argument(f"--{name}", metavar=name[0].upper(), type=checked, help=text)
+    # As text, because the model has the limits.
+    parser.add_argument(f"--{name}", metavar=name[0].upper(), help=text)
 
 
 def add_loading_options(parser: argparse.ArgumentParser) -> None:

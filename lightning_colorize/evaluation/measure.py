@@ -17,6 +17,7 @@ from lightning_colorize.evaluation.systems import paint_settings
 from lightning_colorize.inference import Colorizer
 from lightning_colorize.metrics.spec import Metric
 from lightning_colorize.models.base import Model
+from lightning_colorize.models.baseline import baseline_models
 
 MODEL = "model"
 """Name of the model's row."""
@@ -112,28 +113,22 @@ def evaluate_batches(
     Raises:
         UsageError: If there are no images.
     """
-    plain, paint = paint_settings(model, [(model.settings, None)])
+    plain = {} if model.baselines is None else baseline_models(model.baselines)
+    paint = paint_settings(model, [(model.settings, None)], plain.values())
     measured = Measured([MODEL], list(plain))
     measure(measured, batches, paint, parts=True, group=group, models=[model])
     assert measured.parts is not None
-    shown = [MODEL] if model.baselines is None else measured.rows
     counts = dict(sorted(Counter(measured.categories).items()))
     counts = {} if [*counts] == ["."] else counts  # without folders: the same as all images
-
-    def rows(category: str | None = None) -> Rows:
-        table = measured.table(measured.metrics(category))
-        return {row: table[row] for row in shown}
-
-    sums = measured.parts[: len(shown)]
     return Evaluation(
-        rows(),
-        {name: rows(name) for name in counts},
+        measured.table(measured.metrics()),
+        {name: measured.table(measured.metrics(name)) for name in counts},
         counts,
         len(measured.names),
         _color_figures(measured),
         {name: _color_figures(measured, name) for name in counts},
-        figures_by("hue", sums, shown),
-        figures_by("chroma", sums, shown),
+        figures_by("hue", measured.parts, measured.rows),
+        figures_by("chroma", measured.parts, measured.rows),
         measured.columns,
     )
 

@@ -16,15 +16,16 @@ from lightning_colorize.evaluation.failures import measure_failures
 from lightning_colorize.evaluation.parts import count_colors, measure_parts
 from lightning_colorize.evaluation.statistics import metrics_over
 from lightning_colorize.evaluation.systems import (
+    Painted,
     Painter,
     System,
-    paint_systems,
     readable,
     square_view,
 )
 from lightning_colorize.metrics import functional, spec
 from lightning_colorize.metrics.image_pair import ImagePair
 from lightning_colorize.models.base import Model
+from lightning_colorize.models.baseline import baseline_models
 
 Rows = dict[str, dict[str, float]]
 """Metrics by row."""
@@ -32,23 +33,24 @@ Rows = dict[str, dict[str, float]]
 
 @dataclass
 class Measured:
-    """The metrics of each image.
+    """The metrics of each image: means over its colorings, if a row has several.
 
     Attributes:
         systems: Names of the systems.
         baselines: Names of the baselines, the last rows.
         names: Names of the images.
         categories: Categories of the images; empty without categories.
-        samples: (rows, n, columns of `spec.COLUMNS`, images) of n colorings; None without truth.
+        values: (rows, columns of `spec.COLUMNS`, images); None without truth.
         failures: (systems, `failures.FAILURES`, images), how strongly each image shows each failure
             mode; None without truth.
         parts: (rows, 4, chromas, 1 + hues, images), from `measure_parts`; None unless requested.
         colors: (rows and the truth, 313, images), from `count_colors`; None unless requested.
-        own: The models' custom metrics, which are over images, without per-image values.
+        own: The models' custom metrics, which are over images, without per-image values. They are
+            updated with each coloring.
         own_values: (rows, custom metrics) of each category, with None for all images; empty without
             truth.
-        disagreement: Distance of the systems from their common mean, in LAB units, mean over
-            systems and pixels: (images,).
+        disagreement: Distance of the systems' first colorings from their common mean, in LAB units,
+            mean over systems and pixels: (images,).
         broken: Errors of images that a system cannot read.
         undefined: Number of images with colors that are not finite, by system.
     """
@@ -57,7 +59,7 @@ class Measured:
     baselines: list[str]
     names: list[str] = field(default_factory=list)
     categories: list[str] = field(default_factory=list)
-    samples: np.ndarray | None = None
+    values: np.ndarray | None = None
     failures: np.ndarray | None = None
     parts: np.ndarray | None = None
     colors: np.ndarray | None = None
@@ -66,11 +68,6 @@ class Measured:
     disagreement: np.ndarray = field(default_factory=lambda: np.empty(0))
     broken: list[ImageError] = field(default_factory=list)
     undefined: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def values(self) -> np.ndarray | None:
-        """(rows, columns of `spec.COLUMNS`, images), the mean over colorings."""
-        return None if self.samples is None else self.samples.mean(1)
 
     @property
     def rows(self) -> list[str]:
@@ -153,26 +150,27 @@ def measure(
         # Row by row: all rows of a grid do not fit into memory.
         for index, row in enumerate(paint(batch)):
             is_system = index < count
-            ab = row.ab[0]
             if is_system:
                 lost = int((~row.ab.flatten(2).isfinite().all(dim=2).all(dim=0)).sum())
                 result.undefined += Counter({result.systems[index]: lost})
                 if failures:
-                    systems.append(torch.cat([row.L, ab], dim=1))
+                    systems.append(torch.cat([row.L, row.ab[0]], dim=1))
             if not truth:
                 continue
-            first, *others = [ImagePair(batch.L, each, batch.ab, row.L) for each in row.ab]
-            samples = torch.stack([functional.measure(pair) for pair in (first, *others)])
-            measured["samples"].append(samples.double().cpu())
-            if failures and is_system:
-                modes = measure_failures(batch.L, ab, batch.ab)
-                measured["failures"].append(modes.double().cpu())
-            if parts:
-                measured["parts"].append(measure_parts(first).double().cpu())
-                measured["colors"].append(count_colors(first.lab_hat[1]).cpu())
-            for category, chosen in members.items():
-                for metric in own[category][index]:
-                    metric.update(batch.L[chosen], ab[chosen], batch.ab[chosen])
+            of_row: dict[str, list[Tensor]] = defaultdict(list)
+            for ab in row.ab:
+                pair = ImagePair(batch.L, ab, batch.ab, row.L)
+                of_row["values"].append(functional.measure(pair).double())
+                if failures and is_system:
+                    of_row["failures"].append(measure_failures(batch.L, ab, batch.ab).double())
+                if parts:
+                    of_row["parts"].append(measure_parts(pair).double())
+                    of_row["colors"].append(count_colors(pair.lab_hat[1]))
+                for category, chosen in members.items():
+                    for metric in own[category][index]:
+                        metric.update(batch.L[chosen], ab[chosen], batch.ab[chosen])
+            for name, colorings in of_row.items():
+                measured[name].append(torch.stack(colorings).mean(dim=0).cpu())
         if truth and parts:
             measured["colors"].append(count_colors(batch.ab).cpu())
         for name, rows in measured.items():
@@ -180,7 +178,7 @@ def measure(
         if failures:
             arrays["disagreement"].append(_disagreement(systems).cpu())
         for i, name in enumerate(batch.names):
-            show(name, arrays["samples"][-1][:count, ..., i].mean(1) if truth else None)
+            show(name, arrays["values"][-1][:count, :, i] if truth else None)
     if not result.names:
         raise UsageError("none of the images can be read")
     for name, each in arrays.items():
@@ -199,19 +197,18 @@ def measure_systems(
     show: Callable[[str, Tensor | None], None] = lambda name, values: None,
     truth: bool = True,
 ) -> Measured:
-    """Measure systems and the baselines of the first model that has any, on square images."""
-    view, broken = square_view(size), list[ImageError]()
-    plain, paint = paint_systems(systems, view)
-    result = measure(
-        Measured([system.name for system in systems], list(plain)),
-        readable(systems, batches, view, broken),
-        paint,
-        show,
-        truth=truth,
-        models=[system.model for system in systems],
-    )
-    result.broken = broken
-    return result
+    """Measure systems on square images, and with truth the baselines of the first that has any."""
+    fitted = (system.model.baselines for system in systems)
+    plain = baseline_models(next(filter(None, fitted), None)) if truth else {}
+
+    def paint(batch: ColorBatch) -> Iterator[Painted]:
+        yield from (system.paint(batch) for system in systems)
+        yield from (Painted(batch.L, each.color(batch.L)) for each in plain.values())
+
+    result = Measured([system.name for system in systems], list(plain))
+    read = readable(systems, batches, square_view(size), result.broken)
+    models = [system.model for system in systems]
+    return measure(result, read, paint, show, truth=truth, models=models)
 
 
 def _members(categories: Sequence[str], count: int) -> dict[str | None, list[int]]:

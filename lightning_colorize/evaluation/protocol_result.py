@@ -149,26 +149,26 @@ def measure_protocol(
     view = View(protocol.prepare, finished=True, crops=protocol.shape == "crop")
     plain = baseline_models(system.model.baselines)
     names = (SYSTEM, KEPT, TRUTH, *plain)
-    truths: dict[str, Tensor] = {}
+    colored: dict[str, tuple[Tensor, Tensor]] = {}
     absolute, changes = [], []
 
     def batches() -> Iterator[ColorBatch]:
         for name, truth in progress(images, len(images), "evaluating"):
-            if errors := system.model.unreadable([name], view):
-                images.drop(ImageError(Path(name), f"{system.name}: {errors[0].reason}"))
+            try:
+                colored[name] = truth, system.color_whole(name, truth, size, view).to(device)
+            except ImageError as error:
+                images.drop(ImageError(Path(name), f"{system.name}: {error.reason}"))
                 continue
-            truths[name] = truth
             yield ColorBatch(*to_lab(truth[None].to(device)), [name])
 
     def paint(batch: ColorBatch) -> list[Painted]:
         (name,) = batch.names
-        truth = truths.pop(name)
-        colored = system.color_whole(name, truth, size, view).to(device)
-        L_hat, ab_hat = to_lab(colored[None])
+        truth, rgb_hat = colored.pop(name)
+        L_hat, ab_hat = to_lab(rgb_hat[None])
         changes.append(float((L_hat - batch.L).abs().mean()))
         flat = [ab_hat, *(each.color(batch.L)[0] for each in plain.values())]
         kept, *others = (add_colors(truth, ab).to(device) for ab in flat)
-        rgb = torch.stack([colored, kept, truth.to(device), *others])
+        rgb = torch.stack([rgb_hat, kept, truth.to(device), *others])
         absolute.append(colorfulness(to_unit(rgb), absolute=True).cpu())
         pretrained.update(rgb, truth)
         L_rows, ab_rows = to_lab(rgb)

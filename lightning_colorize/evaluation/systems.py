@@ -1,21 +1,21 @@
 """The systems of a comparison: named models, and how they colorize the measured images."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_colorize.color import ColorBatch, to_lab, to_rgb
+from lightning_colorize.color import NO_CONDITION, ColorBatch, to_lab, to_rgb, to_unit
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import crop_square, limit_length, resize_short_side
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.inference import TrainingData, training_data
 from lightning_colorize.models.base import Model, View
-from lightning_colorize.models.baseline import baseline_models
 from lightning_colorize.models.settings import Settings
 from lightning_colorize.models.whole import colorize_image
 from lightning_colorize.runs.folder import run_of
@@ -56,6 +56,7 @@ class System:
     run: Path | None = None
     trained: TrainingData | None = None
     problem: str | None = None
+    _images: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         file = self.model.path
@@ -72,22 +73,32 @@ class System:
         """The kind of the model, or the name of its file."""
         return self.model.kind
 
-    def paint(self, batch: ColorBatch, view: View) -> Painted:
-        """Colorize a batch of images that were prepared with `view`."""
+    def load(self, batch: ColorBatch, view: View) -> list[ImageError]:
+        """Return the errors of images of a batch, prepared with `view`, that cannot be read.
+
+        If the model returns images, this keeps those of the batch for `paint`.
+        """
+        self._images, errors = {}, list[ImageError]()
+        if self.model.keeps_lightness:
+            return errors
+        truths = (to_rgb(batch.L, batch.ab) * 255).round().byte().cpu()
+        for name, truth in zip(batch.names, truths, strict=True):
+            try:
+                self._images[name] = to_unit(self.model.paint(name, truth, view))
+            except FloatingPointError:
+                self._images[name] = torch.full(truth.shape, torch.nan)
+            except ImageError as error:
+                errors.append(ImageError(Path(name), f"{self.name}: {error.reason}"))
+        return errors
+
+    def paint(self, batch: ColorBatch) -> Painted:
+        """Colorize a batch, after `load`."""
         model = self.model
         if model.keeps_lightness:
-            condition = batch.condition._replace(names=batch.names)
-            ab = model.color(batch.L.to(model.device), condition)
+            ab = model.color(batch.L.to(model.device))
             return Painted(batch.L, ab.to(batch.L.device))
-        rgb = (to_rgb(batch.L, batch.ab) * 255).round().byte()
-        undefined = []
-        for index, (name, truth) in enumerate(zip(batch.names, rgb.cpu(), strict=True)):
-            try:
-                rgb[index] = model.paint(name, truth, view)
-            except FloatingPointError:
-                undefined.append(index)
-        L, ab = to_lab(rgb)
-        ab[undefined] = torch.nan
+        rgb = torch.stack([self._images[name] for name in batch.names])
+        L, ab = to_lab(rgb.to(batch.L.device))
         return Painted(L, ab.unsqueeze(0))
 
     def color_whole(self, name: str, rgb: Tensor, size: int, view: View | None = None) -> Tensor:
@@ -97,7 +108,7 @@ class System:
             name: Name of the image.
             rgb: The true image, (3, H, W), uint8.
             size: Short side of a network's input in pixels.
-            view: How `rgb` was prepared; None: it was resized.
+            view: How `rgb` was prepared; by default it was resized.
 
         Returns:
             The same shape and dtype.
@@ -108,7 +119,7 @@ class System:
         """
         if self.model.keeps_lightness:
             return colorize_image(self.model, rgb, size)
-        return self.model.paint(name, rgb, view or View(lambda rgb: rgb, min(rgb.shape[-2:])))
+        return self.model.paint(name, rgb, view or View(side=min(rgb.shape[-2:])))
 
 
 def square_view(side: int) -> View:
@@ -116,48 +127,31 @@ def square_view(side: int) -> View:
     return View(lambda rgb: crop_square(resize_short_side(limit_length(rgb), side), side), side)
 
 
-def paint_systems(systems: Sequence[System], view: View) -> tuple[Sequence[str], Painter]:
-    """Return the names of the baselines, and a painter for the systems and then the baselines.
-
-    The baselines are those of the first model that has any.
-    """
-    fitted = (system.model.baselines for system in systems)
-    plain = baseline_models(next((each for each in fitted if each is not None), None))
-
-    def paint(batch: ColorBatch) -> Iterator[Painted]:
-        yield from (system.paint(batch, view) for system in systems)
-        yield from (Painted(batch.L, model.color(batch.L)) for model in plain.values())
-
-    return list(plain), paint
-
-
 def paint_settings(
-    model: Model, settings: Sequence[tuple[Settings, int | None]]
-) -> tuple[Sequence[str], Painter]:
-    """Return the names of the baselines, and a painter for a model with many settings.
+    model: Model, settings: Sequence[tuple[Settings, int | None]], plain: Iterable[Model]
+) -> Painter:
+    """Return a painter for a model with many settings and then the baselines.
 
-    Settings of one size and `flip` share a prediction.
+    Consecutive settings of one size and `flip` share a prediction.
 
     Args:
         model: The model.
         settings: Settings, each with the input size of the network; None for the size of the batch.
             A prediction of another size is resized.
+        plain: The baselines.
     """
 
     def paint(batch: ColorBatch) -> Iterator[Painted]:
-        condition = batch.condition._replace(names=batch.names)
-        predicted: dict[tuple[int | None, bool], list[Any]] = {}
-        for setting, size in settings:
-            L, key = _resized(batch.L, size), (size, setting.flip)
-            if key not in predicted:
-                predicted[key] = model.views(L, condition, setting.flip)
-            ab = model.combine(predicted[key], setting, generators=model.generators(L))
-            whole = _resized(ab.flatten(0, 1), batch.L.shape[-1])
-            yield Painted(batch.L, whole.view(*ab.shape[:2], *whole.shape[1:]))
-        yield from (Painted(batch.L, each.color(batch.L)) for each in plain.values())
+        for (size, flip), group in groupby(settings, lambda pair: (pair[1], pair[0].flip)):
+            L = _resized(batch.L, size)
+            views = model.views(L, NO_CONDITION, flip)
+            for setting, _ in group:
+                ab = model.combine(views, setting, generators=model.generators(L))
+                whole = _resized(ab.flatten(0, 1), batch.L.shape[-1])
+                yield Painted(batch.L, whole.view(*ab.shape[:2], *whole.shape[1:]))
+        yield from (Painted(batch.L, each.color(batch.L)) for each in plain)
 
-    plain = baseline_models(model.baselines)
-    return list(plain), paint
+    return paint
 
 
 def readable(
@@ -165,11 +159,8 @@ def readable(
 ) -> Iterator[ColorBatch]:
     """Yield batches without the images that a system cannot read, and record their errors."""
     for batch in batches:
-        errors = {
-            str(error.path): ImageError(error.path, f"{system.name}: {error.reason}")
-            for system in systems
-            for error in system.model.unreadable(batch.names, view)
-        }
+        loaded = (error for system in systems for error in system.load(batch, view))
+        errors = {str(error.path): error for error in loaded}
         broken += errors.values()
         keep = [i for i, name in enumerate(batch.names) if name not in errors]
         if keep:

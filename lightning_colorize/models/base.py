@@ -13,7 +13,6 @@ from torch import Tensor
 from lightning_colorize.color import NO_CONDITION, Condition
 from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.metrics import Baselines
 from lightning_colorize.models.settings import Settings
 
@@ -29,14 +28,14 @@ class View:
     """How whole images are prepared for comparison.
 
     Attributes:
-        prepare: Prepares a whole image, (3, H, W) in uint8, for comparison.
+        prepare: Prepares a whole image, (3, H, W) in uint8, for comparison; None if it was resized.
         side: Minimum short side in pixels that `prepare` needs; None for the full size.
         finished: An image that already has the shape of the compared image is used unchanged.
         crops: `prepare` crops, so an image whose aspect ratio differs from the truth's is
             ambiguous.
     """
 
-    prepare: Callable[[Tensor], Tensor]
+    prepare: Callable[[Tensor], Tensor] | None = None
     side: int | None = None
     finished: bool = False
     crops: bool = False
@@ -58,13 +57,13 @@ class Model(ABC):
 
     Attributes:
         settings: The current settings; a model with additional settings uses a subclass.
-        accepts: The parts of a `Condition` that the model uses; the others are ignored.
         draws: Whether `colors` samples, so that an image can have several colorings.
         keeps_lightness: Whether the model keeps the given L. Otherwise `paint` returns whole
             images.
         batches: Whether the model processes images in batches.
         multiple: Heights and widths of L are padded to multiples of this.
         size: Short side of L in pixels.
+        sees_whole: Whether `paint` returns images that were colorized whole, and not at `size`.
         path: The file or folder that the model was loaded from; None if it was built in Python.
         device: Device on which L is expected.
         baselines: Baselines fitted on the training images; None if unknown.
@@ -74,12 +73,12 @@ class Model(ABC):
     """
 
     settings: Settings = Settings()
-    accepts: ClassVar[frozenset[str]] = frozenset()
     draws: ClassVar[bool] = False
     keeps_lightness: bool = True
     batches: bool = True
     multiple: int = 1
     size: int = 256
+    sees_whole: ClassVar[bool] = False
     path: Path | None = None
     device: torch.device = torch.device("cpu")
     baselines: Baselines | None = None
@@ -93,7 +92,7 @@ class Model(ABC):
 
         Args:
             L: (B, 1, H, W) in [0, 100], on the model's device; H and W are multiples of `multiple`.
-            condition: Inputs that condition the colors.
+            condition: Labels and texts; empty in all commands, which cannot be given any yet.
 
         Returns:
             The input of `colors`: by default ab, (B, 2, H, W) in LAB units, fp32.
@@ -113,7 +112,8 @@ class Model(ABC):
             settings: Settings of the same class as `self.settings`.
             n: Number of colorings; 1 unless the model samples.
             generators: One per image, for a model that samples, so that the colors of an image do
-                not depend on the rest of the batch.
+                not depend on the rest of the batch. They are on the CPU: draw there, then move the
+                numbers to the prediction's device, so that every device has the same colors.
 
         Returns:
             ab: (n, B, 2, H, W) in LAB units, fp32.
@@ -137,8 +137,10 @@ class Model(ABC):
         return [torch.Generator().manual_seed(seed + crc32(content)) for content in contents]
 
     def to(self, device: torch.device) -> None:
-        """Move the model to a device."""
+        """Move the model and its baselines to a device."""
         self.device = device
+        if self.baselines is not None:
+            self.baselines.to(device)
 
     def views(self, L: Tensor, condition: Condition, flip: bool) -> list[Any]:
         """Return the predictions for L and, with `flip`, for its mirror image."""
@@ -217,10 +219,6 @@ class Model(ABC):
     def has(self, name: str) -> bool:
         """Return whether the model can colorize the image with this name."""
         return True
-
-    def unreadable(self, names: Sequence[str], view: View) -> list[ImageError]:
-        """Return the errors of unreadable images of a batch."""
-        return []
 
     @property
     def kind(self) -> str:

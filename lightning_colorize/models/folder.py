@@ -4,15 +4,13 @@ import unicodedata
 from collections.abc import Sequence
 from os.path import splitext
 from pathlib import Path
-from typing import ClassVar
 
-import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
-from lightning_colorize.color import Condition, to_lab
+from lightning_colorize.color import Condition
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.decoding.files import ImageError, read_bytes, read_header, read_image
+from lightning_colorize.data.decoding.files import read_bytes, read_header, read_image
 from lightning_colorize.data.splits import split_of
 from lightning_colorize.models.base import Model, View
 
@@ -32,15 +30,15 @@ class FolderModel(Model):
         data: The folder of the true images.
     """
 
+    path: Path
     kind = "images"
-    accepts: ClassVar[frozenset[str]] = frozenset({"names"})
     keeps_lightness = False
+    sees_whole = True
     sha256 = None
 
     def __init__(self, path: Path, files: Sequence[str], data: Path) -> None:
         self.path = path
         self.data = data
-        self._read: dict[str, Tensor] = {}
         self._exact: dict[str, list[str]] = {}
         self._stems: dict[str, list[str]] = {}
         for file in files:
@@ -71,17 +69,6 @@ class FolderModel(Model):
         """Return whether a file matches the image."""
         return self.find(name) is not None
 
-    def unreadable(self, names: Sequence[str], view: View) -> list[ImageError]:
-        """Read the files of a batch for `paint`; return the errors."""
-        errors: list[ImageError] = []
-        self._read = {}
-        for name in names:
-            try:
-                self._read[name] = read_image(self._file(name), view.side)
-            except ImageError as error:
-                errors.append(ImageError(Path(name), error.reason))
-        return errors
-
     def paint(self, name: str, truth: Tensor, view: View) -> Tensor:
         """Return the image, prepared like the truth; it is stretched first if its shape differs.
 
@@ -89,28 +76,14 @@ class FolderModel(Model):
             ImageError: If the file cannot be read.
             UsageError: If it is not known which part of the image was cropped.
         """
-        file = self._file(name)
-        rgb = self._read.pop(name) if name in self._read else read_image(file, view.side)
-        return prepare_like(file, rgb, self.data / name, truth, view)
-
-    def predict(self, L: Tensor, condition: Condition) -> Tensor:
-        """Return ab of the files in `condition.names`, resized to L: (B, 2, H, W).
-
-        Raises:
-            UsageError: If the condition has no names.
-        """
-        if not condition.names:
-            raise UsageError(f"{self}: images are found by name; give Condition(names=...)")
-        size = list(L.shape[-2:])
-        images = (read_image(self._file(name)) for name in condition.names)
-        rgb = torch.stack([TF.resize(image, size, antialias=True) for image in images])
-        return to_lab(rgb.to(L.device))[1]
-
-    def _file(self, name: str) -> Path:
         file = self.find(name)
         assert file is not None, "only images that all systems have are compared"
-        assert self.path is not None
-        return self.path / file
+        path = self.path / file
+        return prepare_like(path, read_image(path, view.side), self.data / name, truth, view)
+
+    def predict(self, L: Tensor, condition: Condition) -> Tensor:
+        """Not available: images are found by name, see `paint`."""
+        raise NotImplementedError
 
 
 def prepare_like(file: Path, rgb: Tensor, whole: Path, truth: Tensor, view: View) -> Tensor:
@@ -129,18 +102,17 @@ def prepare_like(file: Path, rgb: Tensor, whole: Path, truth: Tensor, view: View
     Raises:
         UsageError: If it is not known which part of the image was cropped.
     """
-    if view.finished and rgb.shape == truth.shape:
-        return rgb
-    height, width, *_ = read_header(read_bytes(whole), whole)
-    if not is_same_shape(width / height, rgb.shape[-1] / rgb.shape[-2]):
-        if view.crops:
-            raise UsageError(
-                f"{file} has neither the size of the protocol nor the shape of the whole image"
-            )
-        rgb = TF.resize(rgb, [height, width], antialias=True)
-    prepared = view.prepare(rgb)
+    if view.prepare is not None and not (view.finished and rgb.shape == truth.shape):
+        height, width, *_ = read_header(read_bytes(whole), whole)
+        if not is_same_shape(width / height, rgb.shape[-1] / rgb.shape[-2]):
+            if view.crops:
+                raise UsageError(
+                    f"{file} has neither the size of the protocol nor the shape of the whole image"
+                )
+            rgb = TF.resize(rgb, [height, width], antialias=True)
+        rgb = view.prepare(rgb)
     # Without resizing, compare at the size of the truth.
-    resized: Tensor = TF.resize(prepared, list(truth.shape[-2:]), antialias=True)
+    resized: Tensor = TF.resize(rgb, list(truth.shape[-2:]), antialias=True)
     return resized
 
 

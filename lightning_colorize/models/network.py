@@ -63,9 +63,13 @@ class NetworkModel(Model):
             self.settings = ClassificationSettings.model_validate(decoding)
 
     @property
-    def device(self) -> torch.device:  # type: ignore[override]
-        """The device of the network."""
+    def device(self) -> torch.device:
+        """The device of the network; setting it moves the network."""
         return self.scaling.ab_scale.device
+
+    @device.setter
+    def device(self, device: torch.device) -> None:
+        nn.ModuleDict(self.parts()).to(device)
 
     def predict(self, L: Tensor, condition: Condition) -> Predicted:
         """Return the prediction of the network's head."""

@@ -209,6 +209,7 @@ class CommandModel(ProgramModel):
     """A third-party command that can colorize a whole folder of images in one call."""
 
     kind = "command"
+    sees_whole = True
 
     def __init__(self, described: Program) -> None:
         assert described.command is not None

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from lightning_colorize.common.described import first_problem
 from lightning_colorize.common.errors import UsageError
 
 
@@ -18,7 +19,7 @@ class Settings(BaseModel):
     """The settings that all models have.
 
     A field has a type, a default, a description and, for a number, its range (`ge`, `le`). With a
-    `step` in `json_schema_extra`, the demo shows a slider.
+    range and a `step` in `json_schema_extra`, the demo shows a slider.
 
     Attributes:
         strength: Factor of the predicted ab, from 0 (grey) to 1.5.
@@ -63,13 +64,14 @@ class Settings(BaseModel):
 
     @classmethod
     def sliders(cls) -> dict[str, list[Any]]:
-        """Return lowest value, highest value and step of the settings that have a step."""
-        steps = {name: cls.model_fields[name].json_schema_extra for name in cls.names()}
-        return {
-            name: [*_limits(cls.model_fields[name]), extra["step"]]
-            for name, extra in steps.items()
-            if isinstance(extra, dict)
-        }
+        """Return lowest value, highest value and step of the settings that have all three."""
+        found: dict[str, list[Any]] = {}
+        for name in cls.names():
+            field = cls.model_fields[name]
+            extra, limits = field.json_schema_extra, _limits(field)
+            if isinstance(extra, dict) and "step" in extra and len(limits) == 2:
+                found[name] = [*limits, extra["step"]]
+        return found
 
     def values(self) -> dict[str, Any]:
         """Return the value of each setting, in the order of `names`."""
@@ -132,6 +134,8 @@ def _limits(field: FieldInfo) -> list[float]:
 def _problem(settings: type[Settings], error: ValidationError) -> str:
     """Return the first problem in one line, with the range of the setting."""
     details = error.errors()[0]
+    if not details["loc"]:  # from a validator of several settings
+        return first_problem(error)
     name = str(details["loc"][0])
     field = settings.model_fields[name]
     limits = _limits(field)

@@ -16,6 +16,7 @@ from lightning_colorize.evaluation.protocol_result import (
     Value,
 )
 from lightning_colorize.metrics.spec import GREY, METRICS, Metric, cost
+from lightning_colorize.models.settings import describe_values
 from lightning_colorize.reports.kit.html import render
 from lightning_colorize.reports.kit.table import Cell, Column, Table, make_row
 
@@ -131,7 +132,7 @@ def _markdown(text: str) -> str:
 
 def _about(result: ProtocolResult) -> list[str]:
     return [
-        ", ".join(f"{name} {value:g}" for name, value in result.settings.items()),
+        describe_values(result.settings),
         (result.sha256 or "")[:8],
         "" if result.trained_on is None else f"{result.trained_on:,} of these",
         result.versions.get("lightning-colorize", ""),

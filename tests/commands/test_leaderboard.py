@@ -18,7 +18,7 @@ def _result(system, ciede2000=10.0, **protocol):
     return {
         "system": system,
         "sha256": None,
-        "settings": {},
+        "settings": {"size": 32, "strength": 0.85, "tone": "warm"},
         "protocol": measured | protocol,
         "rows": {SYSTEM: row(ciede2000), TRUTH: row(0.0), "grey": row(12.0)},
         "changes_lightness": 0.1,
@@ -67,6 +67,7 @@ def test_the_best_system_is_first_on_page_and_in_markdown(leaderboard, capsys):
     rows = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
     assert rows == ["system", "---", "better", "worse", "grey", TRUTH]
     assert "9.00 (8.00 to 10.00)" in lines[6]
+    assert "size 32, strength 0.85, tone warm" in lines[6]
     assert page.index(">better<") < page.index(">worse<") < page.index(">grey<")
     assert "better" in capsys.readouterr().out
 

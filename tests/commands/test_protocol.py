@@ -188,6 +188,16 @@ def test_a_command_runs_once_over_all_images(
     assert "wrote no image for 0.png; 1 of 3 are missing" in capsys.readouterr().err
 
 
+def test_a_damaged_result_of_a_command_is_left_out(command, photographs, small, tmp_path, capsys):
+    script = """'cp "$0"/* "$1"; truncate -s 700 "$1/0.png"'"""
+    system = tmp_path / "their.yaml"
+    system.write_text(f"command: sh -c {script} {{input}} {{output}}\n")
+    compare = ("compare", system, "--out", tmp_path / "page", "--size", 32)
+    for words in (("protocol", small, system), compare):
+        assert command(*words, "--data", photographs, "--allow-class", "command") == 1
+        assert "left out: 0.png: their: truncated" in capsys.readouterr().err
+
+
 def test_a_command_is_compared_and_colors_images(command, photographs, external_program, tmp_path):
     system, out = external_program(), tmp_path / "page"
     words = ("--allow-class", "command", "--study", "--json", tmp_path / "page.json")

@@ -96,6 +96,7 @@ CASES = {
     "evaluate RUN": "--data",
     f"{EVALUATE} --group-by hue,size": "'size' is none of folder, hue, chroma",
     f"{EVALUATE} --vividnesss 1": "did you mean --vividness?",
+    "evaluate default --data PHOTOS --vividness 2": "vividness must be from 0 to 1, not 2",
     "evaluate default --data PHOTOS --sparkle 1": "no setting sparkle; this model has vividness",
     "evaluate RUN --data GIVEN/one --split val": "val",
     "evaluate RUN --data GIVEN/parts --split test": "has no test images, only train, val",

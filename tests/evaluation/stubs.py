@@ -1,4 +1,6 @@
-"""Stubs of models."""
+"""Stubs of models and metrics."""
+
+import torchmetrics
 
 from lightning_colorize.models.base import Model
 
@@ -19,3 +21,10 @@ class Predicts(Model):
 
     def predict(self, L, condition):
         return self.change(next(self.truth))
+
+
+class LargestError(torchmetrics.MaxMetric):
+    """A metric of all images, which per-image values do not give."""
+
+    def update(self, L, ab_hat, ab):
+        super().update((ab_hat - ab).abs())

@@ -11,6 +11,7 @@ from lightning_colorize.losses import L1, CrossEntropy
 from lightning_colorize.metrics.spec import COLUMNS, NAMES
 from lightning_colorize.networks import ClassificationHead, ConvEncoder
 from lightning_colorize.tasks import RegressionTask
+from tests.evaluation.stubs import Predicts
 
 
 def _model(loss):
@@ -55,20 +56,24 @@ def test_every_setting_is_measured_as_if_it_were_alone(loss, words):
     assert grid.baselines["grey"]["colorfulness"] == pytest.approx(0, abs=0.01)
 
 
-def test_only_one_setting_is_in_memory_at_a_time(monkeypatch):
-    """The colors of all settings of a large grid are larger than the memory."""
-    model, made, most = _model(L1()), [], []
-    combine = model.combine
+@pytest.mark.parametrize(("method", "count"), [("combine", 16), ("predict", 4)])
+def test_only_one_setting_is_in_memory_at_a_time(method, count, monkeypatch):
+    """The predictions and colors of all settings of a large grid are larger than the memory."""
+    made, most = [], []
+    model = Predicts([next(_batches())] * 4, torch.clone)
+    call = getattr(model, method)
 
     def counted(*args, **kwargs):
         most.append(sum(each() is not None for each in made))
-        ab = combine(*args, **kwargs)
+        ab = call(*args, **kwargs)
         made.append(weakref.ref(ab))
         return ab
 
-    monkeypatch.setattr(model, "combine", counted)
-    evaluate_grid(model, _batches(1), [{"strength": i / 10} for i in range(8)])
+    monkeypatch.setattr(model, method, counted)
+    words = ["strength=0.1,0.2,0.3,0.4", "size=8,12,16,32"]
+    evaluate_grid(model, _batches(1), parse_grid(words, model))
     assert max(most) <= 2
+    assert len(most) == count
 
 
 def test_another_size_is_what_the_network_sees_of_the_same_image():

@@ -1,14 +1,17 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torchmetrics
 
 from lightning_colorize.color import ColorBatch, to_lab
 from lightning_colorize.evaluation import evaluate, evaluate_batches
+from lightning_colorize.evaluation.measured import measure_systems
+from lightning_colorize.evaluation.systems import System
 from lightning_colorize.inference import load_model
-from tests.evaluation.stubs import Predicts
+from lightning_colorize.models.baseline import BaselineModel
+from tests.evaluation.stubs import LargestError, Predicts
 
 
 def _half(ab):
@@ -32,11 +35,12 @@ def test_groups_hold_their_own_images_only():
         assert result.groups[name]["model"]["mse_ab"] == pytest.approx(mse, rel=1e-5)
 
 
-class LargestError(torchmetrics.MaxMetric):
-    """A metric of all images, which per-image values do not give."""
-
-    def update(self, L, ab_hat, ab):
-        super().update((ab_hat - ab).abs())
+def test_baselines_are_colorized_only_for_a_table_that_shows_them(monkeypatch):
+    monkeypatch.setattr(BaselineModel, "predict", None)
+    batches = list(_batches([3]))
+    assert list(evaluate_batches(Predicts(batches, _half), batches).rows) == ["model"]
+    system = System("half", Path("half"), Predicts(batches, _half))
+    assert measure_systems([system], iter(batches), 16, truth=False).rows == ["half"]
 
 
 def test_own_metrics_are_of_the_images_of_each_category():

@@ -9,6 +9,7 @@ from lightning_colorize.evaluation.failures import FAILURES
 from lightning_colorize.evaluation.measured import Measured, measure
 from lightning_colorize.evaluation.systems import Painted
 from lightning_colorize.metrics.spec import COLUMNS
+from tests.evaluation.stubs import LargestError, Predicts
 
 
 @pytest.fixture
@@ -86,16 +87,18 @@ def test_failures_are_measured_of_each_system_in_the_same_batches(batch):
     assert _measure(systems, parts, truth=False).failures is None
 
 
-def test_colorings_have_an_axis_and_values_are_their_mean(batch):
-    """Three colorings of each image; the metrics are their means, coloring by coloring."""
+def test_everything_measured_is_the_mean_over_colorings(batch):
 
-    def paint(batch):
-        samples = torch.stack([batch.ab * share for share in (0.0, 0.5, 1.0)])
-        return [Painted(batch.L, samples)]
+    def measured(*shares):
+        def paint(batch):
+            return [Painted(batch.L, torch.stack([batch.ab * share for share in shares]))]
 
-    result = measure(Measured(["drawn"], []), iter([batch]), paint)
-    assert result.samples.shape == (1, 3, len(COLUMNS), 3)
-    mse = result.samples[0, :, COLUMNS.index("mse_ab")]
-    energy = batch.ab.square().mean(dim=(1, 2, 3)).numpy()
-    np.testing.assert_allclose(mse, [energy, energy / 4, 0 * energy], rtol=1e-5)
-    np.testing.assert_allclose(result.values, result.samples.mean(1))
+        model = Predicts([], None, {"largest": LargestError()})
+        return measure(Measured(["drawn"], []), [batch], paint, parts=True, models=[model])
+
+    whole, *alone = measured(1.0, 0.5, 0.0), measured(1.0), measured(0.5), measured(0.0)
+    for name in ("values", "failures", "parts", "colors"):
+        means = np.mean([getattr(each, name) for each in alone], axis=0)
+        np.testing.assert_allclose(getattr(whole, name), means, rtol=1e-6)
+    largest = [each.own_values[None].item() for each in (whole, *alone)]
+    assert largest[0] == max(largest[1:]) > largest[1] == 0

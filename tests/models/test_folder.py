@@ -1,7 +1,10 @@
+import weakref
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.v2.functional import resize
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
@@ -78,9 +81,18 @@ def test_other_sizes_are_resized_to_the_truth(folders, size):
     expected = _square(_given(truth, truth, "a.png"))
     assert square.shape == (3, 40, 40)
     assert (square.float() - expected.float()).abs().mean() < 6
+    system = System("theirs", given, _given(given, truth, "a.png"))
+    whole = system.color_whole("a.png", torch.zeros(3, 40, 60, dtype=torch.uint8), 40)
+    assert torch.equal(whole, resize(read_image(given / "a.png"), [40, 60]))  # once
 
 
-def test_unreadable_images_are_reported_and_left_out(folders):
+def test_unreadable_images_are_reported_and_left_out(folders, monkeypatch):
+    read = []
+
+    monkeypatch.setattr(
+        "lightning_colorize.models.folder.read_image",
+        lambda *args: read.append(weakref.ref(rgb := read_image(*args))) or rgb,
+    )
     truth, given = folders
     for name in ("a.png", "b.png"):
         _image(40, 40).save(truth / name)
@@ -92,7 +104,8 @@ def test_unreadable_images_are_reported_and_left_out(folders):
     (batch,) = readable([system], iter([whole]), view, broken)
     assert [str(error) for error in broken] == ["b.png: theirs: not an image"]
     assert batch.names == ["a.png"]
-    colored = system.paint(batch, view)
+    assert [each() for each in read] == [None]  # whole files do not stay in memory
+    colored = system.paint(batch)
     assert (colored.L.shape, colored.ab.shape) == ((1, 1, 32, 32), (1, 1, 2, 32, 32))
 
 

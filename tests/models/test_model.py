@@ -1,26 +1,41 @@
 """The contract of models: draws, settings of any type, devices, and what a file may build."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 import torch
+from pydantic import Field, model_validator
 
 from lightning_colorize.cli import main
-from lightning_colorize.color import NO_CONDITION, ColorBatch
+from lightning_colorize.color import NO_CONDITION, ColorBatch, Condition
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.evaluation.grid import parse_grid
-from lightning_colorize.evaluation.systems import System, square_view
+from lightning_colorize.evaluation.systems import System
 from lightning_colorize.inference import Colorizer
+from lightning_colorize.losses import L1
+from lightning_colorize.metrics import Baselines
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.baseline import BaselineModel
-from lightning_colorize.models.folder import FolderModel
 from lightning_colorize.models.load import load_model
+from lightning_colorize.models.network import NetworkModel
+from lightning_colorize.models.routed import RoutedModel
 from lightning_colorize.models.settings import Settings, describe_values
+from lightning_colorize.networks import ConvEncoder
+from lightning_colorize.networks.router import Router
+from lightning_colorize.tasks import RegressionTask
 
 
 class ToneSettings(Settings):
     tone: Literal["warm", "cold"] = "warm"
+    grain: Annotated[float, Field(ge=0, json_schema_extra={"step": 1})] = 0
+    paper: Annotated[float, Field(ge=0, le=1, json_schema_extra={"unit": "mm"})] = 0
+
+    @model_validator(mode="after")
+    def _fits(self):
+        if self.tone == "cold" and self.grain:
+            raise ValueError("cold tones have no grain")
+        return self
 
 
 class Drawn(Model):
@@ -64,24 +79,40 @@ def test_the_mirror_image_has_the_same_draws():
     torch.testing.assert_close(flipped, (ab + ab.flip(-1)) / 2)
 
 
-def test_a_setting_may_be_a_word():
+def test_a_setting_may_be_a_word_and_needs_neither_limits_nor_a_step():
     model = Drawn()
     grid = parse_grid(["tone=warm,cold"], model)
     assert [describe_values(each) for each in grid] == ["tone warm", "tone cold"]
     with pytest.raises(UsageError, match="tone must be 'warm' or 'cold', not hot"):
         parse_grid(["tone=hot"], model)
+    with pytest.raises(UsageError, match=r"^cold tones have no grain$"):
+        model.settings.updated({"tone": "cold", "grain": 2})
+    assert [*model.settings.sliders()] == ["strength"]  # others lack a step or a limit
+
+
+def test_every_kind_of_model_moves_with_its_baselines():
+    model, other = (RegressionTask(ConvEncoder([4, 8]), L1()).to_model() for _ in range(2))
+    routed = RoutedModel(model.network, model.scaling, Router(8, ["a"]), {"a": other.network})
+    for each in (model, routed, BaselineModel("mean", Baselines()), Drawn()):
+        each.baselines = Baselines()
+        each.to(torch.device("meta"))
+        weights = each.state_dict() if isinstance(each, NetworkModel) else {}
+        tensors = [each.baselines.mean_ab, *weights.values()]
+        assert {each.device.type, *(tensor.device.type for tensor in tensors)} == {"meta"}
 
 
 def test_L_comes_on_the_models_device():
     class Elsewhere(Model):
         def predict(self, L, condition):
             assert L.device.type == "meta"
+            assert condition == NO_CONDITION  # `colorize` cannot be given one
             return torch.ones(len(L), 2, *L.shape[-2:])
 
     model, L = Elsewhere(), _lightness(2)
     model.to(torch.device("meta"))
-    batch = ColorBatch(L, torch.zeros(2, 2, 8, 8), ["a", "b"])
-    painted = System("elsewhere", Path("elsewhere"), model).paint(batch, square_view(8))
+    labels = Condition(torch.tensor([0, 1]))
+    batch = ColorBatch(L, torch.zeros(2, 2, 8, 8), ["a", "b"], condition=labels)
+    painted = System("elsewhere", Path("elsewhere"), model).paint(batch)
     assert painted.ab.unique().tolist() == [1]
 
 
@@ -104,12 +135,10 @@ def test_a_model_made_in_python_has_a_card(finished_run, tmp_path):
     model = load_model(finished_run)
     model.path = None
     Colorizer(model).save_pretrained(tmp_path / "saved")
+    card = (tmp_path / "saved" / "README.md").read_text()
+    assert "ConvEncoder" in card
+    assert f"a short side of {model.size} pixels" in card
     assert Colorizer.from_pretrained(tmp_path / "saved").size == model.size
-
-
-def test_images_by_name_need_names(tmp_path):
-    with pytest.raises(UsageError, match="name"):
-        FolderModel(tmp_path, [], tmp_path).predict(_lightness(1), NO_CONDITION)
 
 
 def test_a_baseline_without_its_fit_is_not_grey():

@@ -91,18 +91,22 @@ def test_evaluate_and_tune_decoding(own, photo_folder, tmp_path):
         assert measured == pytest.approx({n: expected[n] for n in measured}, rel=1e-5, nan_ok=True)
 
 
-def test_compare(own, photo_folder, tmp_path):
+def test_compare_and_protocol(own, photo_folder, tmp_path):
     file, cls, setting = own
-    low, _ = _limits(cls, setting)
-    words = [f"own={file}", "default", "--data", photo_folder, "--out", tmp_path / "page"]
-    words += ["--json", tmp_path / "compared.json", f"--{setting}", low, "--size", 32]
-    assert _run(file, cls, "compare", *words) == 0
-    assert {"own", "default"} <= json.loads((tmp_path / "compared.json").read_text())[
-        "metrics"
-    ].keys()
+    (tmp_path / "small.yaml").write_text("size: 32\nshape: crop\n")
+    compare = ["compare", f"system={file}", "--out", tmp_path / "page", "--overwrite"]
+    protocol = ["protocol", tmp_path / "small.yaml", file]
+    for words, key in ((compare, "metrics"), (protocol, "rows")):
+        rows = []
+        for value in _limits(cls, setting):
+            more = ["--data", photo_folder, "--json", tmp_path / "a.json", f"--{setting}", value]
+            assert _run(file, cls, *words, *more) == 0
+            rows.append(json.loads((tmp_path / "a.json").read_text())[key])
+        assert rows[0]["system"] != rows[1]["system"]
+        assert rows[0]["grey"] == rows[1]["grey"]
 
 
-def test_demo_has_its_slider(own):
+def test_demo_has_its_slider(own, photo_folder):
     pytest.importorskip("gradio")
     from lightning_colorize.inference.demo import build_demo
 
@@ -114,6 +118,10 @@ def test_demo_has_its_slider(own):
         if type(block).__name__ == "Slider"
     }
     assert sliders[setting.capitalize()] == (*_limits(cls, setting), getattr(cls.settings, setting))
+    calls = {each.name: each.fn for each in page.fns.values()}
+    seen = calls["predict"](str(photo_folder / "test" / "030.png"))
+    shown = [calls["show"](seen, value, 1.0)[1] for value in _limits(cls, setting)]
+    assert not np.array_equal(*shown)
 
 
 def test_python(own, photo_folder):
@@ -124,10 +132,14 @@ def test_python(own, photo_folder):
     seen = colorizer.prepare(image)
     assert not torch.equal(seen.colorize(**{setting: low}), seen.colorize(**{setting: high}))
     L = torch.full((2, 1, 16, 16), 50.0)
-    samples = cls().color(L, n=3)
+    model = cls()
+    samples = model.color(L, n=3)
     assert samples.shape == (3, 2, 2, 16, 16)
     if cls.draws:
         assert not torch.equal(samples[0], samples[1])
-        assert torch.equal(cls().color(L[:1], n=3), samples[:, :1])
+        assert torch.equal(model.color(L[:1], n=3), samples[:, :1])
+    generators = model.generators(L)  # on the CPU, wherever the model is
+    model.to(torch.device("meta"))
+    assert model.color(L.to(model.device), generators=generators).device == model.device
     with pytest.raises(UsageError, match="refused"):
         load_model(file)  # its class is not allowed

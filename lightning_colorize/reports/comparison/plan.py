@@ -9,8 +9,7 @@ import torch
 from lightning_colorize.evaluation.data import EvaluationImages
 from lightning_colorize.evaluation.measured import Measured
 from lightning_colorize.evaluation.systems import System
-
-_DEFAULT_SIZE = 256  # of a comparison without networks
+from lightning_colorize.models.base import Model
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,9 @@ class Plan:
 
 
 def default_size(systems: Sequence[System]) -> int:
-    """Return the size of the first model that keeps L, or 256 if none does."""
-    sizes = [system.model.size for system in systems if system.model.keeps_lightness]
-    return sizes[0] if sizes else _DEFAULT_SIZE
+    """Return the size of the first model that has one, or 256 without such a model."""
+    sizes = (system.model.size for system in systems if not system.model.sees_whole)
+    return next(sizes, Model.size)
 
 
 def remarks(plan: Plan, measured: Measured) -> list[str]:
@@ -75,9 +74,8 @@ def remarks(plan: Plan, measured: Measured) -> list[str]:
     if plan.trained_on:
         counts = ", ".join(f"{name} on {count:,}" for name, count in plan.trained_on.items())
         lines.append(f"trained on some of these {len(plan.found.images):,} images: {counts}")
-    networks = [system for system in plan.systems if system.model.keeps_lightness]
-    others = [s for s in networks if s.model.size != plan.size]
-    if others:
+    networks = [system for system in plan.systems if not system.model.sees_whole]
+    if others := [system for system in networks if system.model.size != plan.size]:
         sizes = ", ".join(f"{system.name} at {system.model.size}" for system in others)
         lines.append(f"all are compared at {plan.size} pixels; trained at other sizes: {sizes}")
     return lines

@@ -12,7 +12,7 @@ from lightning_colorize.models.settings import Settings
 class PaperSettings(Settings):
     """The settings of `Paper`."""
 
-    warmth: Annotated[
+    temperature: Annotated[
         float,
         Field(
             ge=-30,
@@ -37,5 +37,5 @@ class Paper(Model):
     def colors(self, prediction, settings, n=1, generators=()):
         """Return n tones of each image."""
         drawn = [torch.randn(n, 2, 1, 1, generator=generator) * 5 for generator in generators]
-        tone = torch.stack(drawn, dim=1) + torch.tensor([2, settings.warmth]).view(2, 1, 1)
-        return tone * prediction
+        tone = torch.stack(drawn, dim=1) + torch.tensor([2, settings.temperature]).view(2, 1, 1)
+        return tone.to(prediction) * prediction

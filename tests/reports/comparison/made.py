@@ -25,7 +25,7 @@ def make_measured(systems, names, baselines=(), *, truth=True):
     measured = Measured(systems, [*baselines], names, disagreement=random.random(count))
     if truth:
         rows = len(systems) + len(baselines)
-        measured.samples = random.uniform(1, 30, size=(rows, 1, len(COLUMNS), count))
+        measured.values = random.uniform(1, 30, size=(rows, len(COLUMNS), count))
         limits = np.array([[failure.threshold] for failure in FAILURES])
         shape = (len(systems), len(FAILURES), count)
         measured.failures = limits * random.uniform(0, 1.1, size=shape)
@@ -38,7 +38,7 @@ def write_made_errors(folder, count, *, truth=True):
     names = [f"{CATEGORIES[i % 4]}/{i:05d}.jpg" for i in range(count)]
     measured = make_measured(SYSTEMS, names, truth=truth)
     if truth:
-        measured.samples[1, ..., 3] = np.nan
+        measured.values[1, ..., 3] = np.nan
     sprites = Sprites(folder / THUMBNAILS, 3)
     (folder / SHEETS).mkdir()
     noise = [Image.effect_noise((96 + 8 * i, 128), 90).convert("RGB") for i in range(4)]

@@ -12,13 +12,15 @@ from torchvision.transforms.v2.functional import to_pil_image
 from lightning_colorize.evaluation.data import EvaluationImages
 from lightning_colorize.evaluation.statistics import Difference
 from lightning_colorize.metrics.spec import COLUMNS, NAMES, metric_goal
+from lightning_colorize.models.folder import FolderModel
+from lightning_colorize.models.program import CommandModel, Program, ProgramModel
 from lightning_colorize.reports.comparison.collector import (
     ImageCollector,
     draw_sheet,
     thumbnail_pixels,
 )
 from lightning_colorize.reports.comparison.page import render_page
-from lightning_colorize.reports.comparison.plan import Plan, default_size
+from lightning_colorize.reports.comparison.plan import Plan, default_size, remarks
 from lightning_colorize.reports.comparison.report import build_report
 from lightning_colorize.reports.comparison.tables import differences_table
 from lightning_colorize.reports.kit.thumbnails import thumbnail
@@ -73,7 +75,7 @@ def _page(folder, count, images, size=32, *, truth=True, undefined=None):
         [s.name for s in systems], names, ["grey"] if truth else [], truth=truth
     )
     if undefined is not None:
-        measured.samples[undefined] = np.nan
+        measured.values[undefined] = np.nan
     found = EvaluationImages(_Images(names, size), "test")
     plan = Plan(
         systems, found, missing={}, trained_on={}, data=Path("photos"), out=folder, size=size,
@@ -245,10 +247,14 @@ def test_a_page_of_many_images_keeps_thumbnails_of_few(tmp_path, monkeypatch):
 
 
 def test_the_default_size_is_that_of_the_first_network():
-    def system(size, keeps_lightness):
-        model = SimpleNamespace(size=size, keeps_lightness=keeps_lightness)
-        return SimpleNamespace(model=model)
-
-    images = system(9, keeps_lightness=False)
-    assert default_size([images, system(64, True), system(32, True)]) == 64
-    assert default_size([images]) == 256
+    command = CommandModel(Program(command="a {input} {output}"))
+    rgb = ProgramModel(None, Program(weights="a.pt", size=64))
+    models = (command, FolderModel(Path("a"), [], Path("b")), rgb)
+    systems = [SimpleNamespace(name=each.kind, model=each, problem=None) for each in models]
+    assert default_size(systems) == 64
+    assert default_size(systems[:2]) == 256
+    found = SimpleNamespace(images=[])
+    plan = SimpleNamespace(systems=systems, found=found, missing={}, trained_on={}, size=32)
+    assert remarks(plan, SimpleNamespace(undefined={}, names=[])) == [
+        "all are compared at 32 pixels; trained at other sizes: program at 64"
+    ]
