@@ -144,7 +144,9 @@ class ResultWriter(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the counts of the resumed run."""
         self.metrics = {name: float(value) for name, value in state_dict["metrics"].items()}
-        for name in _SAVED[1:]:
+        total, images = state_dict["losses"]
+        self.losses = [float(total), int(images)]
+        for name in _COUNTS:
             setattr(self, name, 0 + state_dict[name])  # fails for anything but a number
         # The file may be newer than the checkpoint: restarts and time that a kill lost.
         written = RunResult.read(self.folder) or RunResult("interrupted")
