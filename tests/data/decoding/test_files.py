@@ -4,6 +4,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pillow_heif
@@ -255,6 +256,22 @@ def test_damage_within_a_jpeg_is_tolerated_without_libjpeg_warnings(tmp_path, ca
     print("so is Python's", file=sys.stderr)
     lines = sorted(capfd.readouterr().err.splitlines())
     assert [line.split(":")[0] for line in lines] == ["C's stderr is back", "so is Python's"]
+
+
+def test_a_process_forked_during_a_decode_prints(monkeypatch, capfd):
+    decoding, forked = threading.Event(), threading.Event()
+    decode = lambda *_, **__: (decoding.set(), forked.wait(10))  # noqa: E731
+    monkeypatch.setattr(jpeg, "decode_jpeg", decode)
+    thread = threading.Thread(target=jpeg.decode_jpegs, args=[[]])
+    thread.start()
+    decoding.wait()
+    if not os.fork():
+        ctypes.CDLL(None).perror(b"printed")
+        os._exit(0)
+    os.wait()
+    forked.set()
+    thread.join()
+    assert capfd.readouterr().err.startswith("printed")
 
 
 @pytest.mark.slow
