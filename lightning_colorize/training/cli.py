@@ -68,7 +68,6 @@ from lightning_colorize.training.launchers import (
     with_slurm,
 )
 from lightning_colorize.training.loggers.build import build_loggers
-from lightning_colorize.training.messages import explained_type_errors
 from lightning_colorize.training.options import RunOptions
 
 _PARSER_MODE = "lightning_colorize"
@@ -203,9 +202,7 @@ class ColorizeCLI(LightningCLI):
         """Add the run's folder, loggers and callbacks to the Trainer's configuration."""
         config = self.config_init.trainer
         config.plugins = with_slurm(with_atomic_checkpoints(config.plugins))
-        with explained_type_errors():
-            parallel = config.strategy == "auto" and trains_in_parallel(config)
-        if parallel:
+        if trains_in_parallel(config):
             config.strategy = self.model.distributed_strategy
         self.model.check(config, self.datamodule.size)
         baselines = BaselineMetrics()
@@ -237,12 +234,11 @@ class ColorizeCLI(LightningCLI):
         # Ours first: they run while averaged weights are still in place after a validation.
         given = config.callbacks or []
         config.callbacks = [*callbacks, *(given if isinstance(given, list) else [given])]
-        with explained_type_errors():
-            trainer: Trainer = super().instantiate_trainer(
-                default_root_dir=str(self.folder),
-                enable_autolog_hparams=False,  # SaveConfig logs the whole configuration
-                **kwargs,
-            )
+        trainer: Trainer = super().instantiate_trainer(
+            default_root_dir=str(self.folder),
+            enable_autolog_hparams=False,  # SaveConfig logs the whole configuration
+            **kwargs,
+        )
         refuse_other_processes(trainer)
         if config.sync_batchnorm:
             refuse_sync_batchnorm(trainer)
