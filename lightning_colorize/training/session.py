@@ -121,6 +121,8 @@ def _restoring() -> Iterator[None]:
     """Convert an error of restoring a checkpoint: load_state_dict raises nearly any class."""
     try:
         yield
+    except OSError:
+        raise  # of the disk
     except Exception as error:
         raise _NotRestoredError from error
 
@@ -133,7 +135,7 @@ def _explanation(error: Exception, cli: ColorizeCLI) -> Exception | None:
         # Lightning checks some settings only when it uses them, such as the monitored metric; a
         # resumed run reads a perceptual loss's weights in its first step.
         return UsageError(explain(cause))
-    if isinstance(cause, (UsageError, WorkError, OSError)):
+    if isinstance(cause, (UsageError, WorkError)):
         return cause
     if cli.trainer.world_size > 1 and _is_about_another_process(cause):
         return WorkError(

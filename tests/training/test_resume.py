@@ -1,6 +1,7 @@
 """A resumed run equals an uninterrupted one, bit for bit."""
 
 import copy
+import errno
 import io
 import json
 import os
@@ -24,6 +25,7 @@ from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import RegressionTask
 from lightning_colorize.training import cli as training
 from lightning_colorize.training.callbacks.interrupt import GracefulStop
+from lightning_colorize.training.callbacks.throughput import Throughput
 from tests.conftest import metric_rows
 
 # Everything random or stateful: crops, flips, grey jitter, damage, momentum, a schedule, a moving
@@ -214,6 +216,15 @@ def test_resume_refusals(error_of, finished_run, tmp_path):
         assert f"(the run has {former})" in err
     err = refusal(*longer, "--model.encoder.widths", "[4,16]")
     assert f"{finished_run / LAST} does not fit the run's settings" in err
+
+
+def test_a_full_disk_while_a_run_is_restored(command, finished_run, error_of, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Throughput, "load_state_dict", full)
+    err = error_of("resume", finished_run, "--trainer.max_epochs", 3, code=1)
+    assert f"{finished_run} cannot be written to: No space left on device; the checkpoint" in err
 
 
 def with_infinite_moments(content):
