@@ -62,7 +62,7 @@ assert not needless, needless
         ("lightning_colorize.data.decoding", ("pytorch_lightning",)),
         ("lightning_colorize.metrics.spec", ("torch", "pytorch_lightning", "numpy")),
         pytest.param(
-            "lightning_colorize.training.loggers, lightning_colorize.inference",
+            "lightning_colorize.training.loggers.build, lightning_colorize.inference",
             ("wandb", "diffusers"),
             marks=pytest.mark.slow,
         ),
