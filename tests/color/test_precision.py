@@ -73,7 +73,6 @@ def test_threads_that_interleave_restore_tf32(monkeypatch):
     monkeypatch.setattr(precision, "set_tf32", interrupted)
     with full_precision(torch.zeros(1)):
         pass
-    assert settings() in (ON, OFF)  # the second thread may be inside
     leave.set()
     second.join()
     assert settings() == ON

@@ -71,12 +71,10 @@ class MyMetric(Metric):
 
 
 class Faulty(Callback):
+    state_key = property(lambda self: "my" + 1)
+
     def state_dict(self):
         return {}
-
-    @property
-    def state_key(self):
-        return "my" + 1
 
 
 class MyCallback(Callback):
