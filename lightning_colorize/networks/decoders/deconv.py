@@ -9,11 +9,5 @@ from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 class DeconvDecoder(UpsampleDecoder):
     """`UpsampleDecoder` with `mode: transposed`, for older checkpoints and configurations."""
 
-    def __init__(
-        self,
-        info: FeatureInfo,
-        widths: list[int] | None = None,
-        convs: int | list[int] = 0,
-        **options: Any,
-    ) -> None:
-        super().__init__(info, widths, convs, mode="transposed", **options)
+    def __init__(self, info: FeatureInfo, *, convs: int | list[int] = 0, **options: Any) -> None:
+        super().__init__(info, convs=convs, mode="transposed", **options)
