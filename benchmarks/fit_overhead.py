@@ -26,9 +26,8 @@ from common import command_of
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_colorize.benchmarking.environment import write_report
-from lightning_colorize.benchmarking.stages import endless
+from lightning_colorize.benchmarking.stages import BareTraining, endless
 from lightning_colorize.benchmarking.timing import summary, synchronize
-from lightning_colorize.benchmarking.training import BareTraining
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.commands.fit import PROGRAM, train
 from lightning_colorize.common.bundled import bundled

@@ -14,8 +14,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 from torchvision.transforms import InterpolationMode
 
+from lightning_colorize.benchmarking.stages import BareTraining
 from lightning_colorize.benchmarking.timing import synchronize
-from lightning_colorize.benchmarking.training import BareTraining
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.commands.fit import PROGRAM
 from lightning_colorize.common.bundled import bundled

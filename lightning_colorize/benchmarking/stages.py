@@ -1,14 +1,17 @@
 """The stages of training, measured one by one and then together."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
+from torch.optim import AdamW, Optimizer
 
 from lightning_colorize.benchmarking.timing import Timing, measure
-from lightning_colorize.benchmarking.training import BareTraining, small_task
 from lightning_colorize.color import ColorBatch, RawBatch
 from lightning_colorize.common.processes import cores
 from lightning_colorize.data.augmentation import Augmentation
@@ -20,6 +23,9 @@ from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.sources.base import GivenSplits
 from lightning_colorize.data.sources.listing import list_images, require_folder
 from lightning_colorize.data.splits import random_subset
+from lightning_colorize.losses import L1
+from lightning_colorize.networks import MobileNetV2Encoder, UpsampleDecoder
+from lightning_colorize.tasks import RegressionTask
 
 Kind = Literal["loader", "memory", "lab", "augment", "step", "together"]
 
@@ -185,3 +191,41 @@ def conclusion(stages: list[BenchStage]) -> str:
         f"{third} {rates[third] / rates[limit]:.1f} times; "
         f"all together {together.timing.rate:.0f} images/s"
     )
+
+
+class BareTraining:
+    """A task's training step in plain PyTorch, the baseline for the Trainer."""
+
+    def __init__(self, task: RegressionTask, device: torch.device, bf16: bool = False) -> None:
+        self.task = task.to(device).train()
+        self.device = device
+        self.bf16 = bf16
+        configured: Any = task.configure_optimizers()
+        self.optimizer: Optimizer = (
+            configured["optimizer"] if isinstance(configured, dict) else configured
+        )
+
+    def step(self, batch: ColorBatch) -> Tensor:
+        """Train on a batch on the device and return the loss."""
+        task = self.task
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            batch = task.with_target(batch)
+            loss: Tensor = task.loss(task.net(task.scaling.normalize_L(batch.L)), batch)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return loss.detach()
+
+
+def small_task() -> RegressionTask:
+    """Return the task that `bench` trains: MobileNetV2, a light decoder with skips, L1."""
+    with warnings.catch_warnings():
+        # Lightning warns about modules in the hyperparameters, which only matters for checkpoints.
+        warnings.simplefilter("ignore")
+        return RegressionTask(
+            MobileNetV2Encoder(),
+            L1(),
+            decoder=partial(UpsampleDecoder, widths=[160, 96, 64], skips=True, out_reduction=4),
+            optimizer=partial(AdamW, lr=1e-3),
+            channels_last=True,
+        )

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_colorize.common.processes import ProcessSetting
+
 # Use only torch's newer names. If they differ from the older ones (`allow_tf32`,
 # `set_float32_matmul_precision`), torch raises when the older ones are read.
 _PRODUCTS: Any = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
@@ -29,10 +31,7 @@ def set_tf32(on: bool) -> Callable[[], None]:
     return restore
 
 
-# TF32 is a process-wide setting: if several threads are inside, the last one to leave restores what
-# the first one found. There is no lock, because a fork could leave it locked; list operations are
-# atomic.
-_restores: list[Callable[[], None]] = []
+_NO_TF32 = ProcessSetting(lambda: set_tf32(False))
 
 
 @contextmanager
@@ -42,11 +41,5 @@ def full_precision(tensor: Tensor) -> Iterator[None]:
     Enter it outside of compiled functions: a graph cannot switch TF32. Gradients are computed
     later, with the precision set at that time.
     """
-    _restores.append(set_tf32(False))
-    try:
-        with torch.autocast(tensor.device.type, enabled=False):
-            yield
-    finally:
-        restore = _restores.pop()
-        if not _restores:
-            restore()
+    with _NO_TF32, torch.autocast(tensor.device.type, enabled=False):
+        yield

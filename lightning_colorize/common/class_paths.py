@@ -84,11 +84,12 @@ def build(
         ImportError: If there is no such class in `ROOTS`.
     """
     if refused := untrusted_classes(spec, trust):
-        hint = ", or load the checkpoint from its run folder"
+        # A run's configuration lists its parts; a model without a run has no base classes.
+        outside = trust.bases and not all(map(trust.accepts, refused))
         raise UsageError(
             "not a trusted network, loss, optimizer, schedule or source, so refused: "
             f"{', '.join(refused)}; if you trust them, add {allow_options(refused)}"
-            f"{'' if all(map(trust.accepts, refused)) else hint}"
+            f"{', or load the checkpoint from its run folder' if outside else ''}"
         )
     if not issubclass(_import_class(spec["class_path"]), base):
         raise UsageError(f"{spec['class_path']} is not a {base.__name__}")

@@ -4,8 +4,7 @@ import atexit
 import gc
 import multiprocessing.util  # its own hook, which waits for all children, must be set before ours
 import signal
-from functools import cache
-from types import FrameType
+from functools import cache, partial
 
 from lightning_colorize.common.processes import quiet_decoders
 
@@ -20,19 +19,9 @@ def init_worker(worker_id: int) -> None:
     gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _ignore_once)
+    # Ignored once: torch ends a hanging worker by a second SIGTERM.
+    signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, signal.SIG_DFL))
     quiet_decoders()
-
-
-def _ignore_once(number: int, frame: FrameType | None) -> None:
-    """Restore the default handler: torch ends a hanging worker by a second SIGTERM."""
-    signal.signal(number, signal.SIG_DFL)
-
-
-@cache
-def end_workers_at_exit() -> None:
-    """Register the hook that ends workers, once."""
-    atexit.register(_end_workers)
 
 
 def _end_workers() -> None:
@@ -43,3 +32,7 @@ def _end_workers() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for child in left:
         child.kill()
+
+
+end_workers_at_exit = cache(partial(atexit.register, _end_workers))
+"""Registers the hook that ends workers, once."""

@@ -95,7 +95,7 @@ def colorize_film(
         model: The model.
         source: A film that FFmpeg can read.
         target: The file to write or replace; its suffix is one of `FORMATS`.
-        options: Only `size`, `batch_size`, `workers` and `guided` are used.
+        options: Only `batch_size`, `workers` and `guided` are used.
         limit: Maximum number of frames to write.
 
     Yields:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -57,9 +58,9 @@ class NetworkModel(Model):
         self.multiple = network.multiple
         head = network.head
         if isinstance(head, ClassificationHead):
-            # Drop the digits that float32 adds.
+            # The fewest digits that are the same in float32: `colors` writes them back.
             names = ("vividness", "temperature")
-            decoding = {name: float(f"{getattr(head, name).item():.6g}") for name in names}
+            decoding = {n: float(str(np.float32(getattr(head, n).item()))) for n in names}
             self.settings = ClassificationSettings.model_validate(decoding)
 
     @property

@@ -45,8 +45,9 @@ def new_run_folder(
     if trial := os.environ.get(TRIAL):
         return Path(trial)
     first = is_first_process()
-    if not first and (given := _from_parent()):
-        return given
+    parent, _, passed = os.environ.get(_VARIABLE, "").partition(":")
+    if not first and parent == str(os.getppid()):
+        return Path(passed)
     if auto_resume:
         name = name or os.environ.get("SLURM_JOB_ID")
         if not name:
@@ -96,12 +97,6 @@ def refuse_taken(folder: Path) -> None:
             f"{folder} holds a run already; give another --run.name, "
             f"or resume it: {COMMAND} resume {folder}"
         )
-
-
-def _from_parent() -> Path | None:
-    """Return the run folder that the parent process passed; None if it passed none."""
-    parent, _, folder = os.environ.get(_VARIABLE, "").partition(":")
-    return Path(folder) if parent == str(os.getppid()) else None
 
 
 def _default_name() -> str:

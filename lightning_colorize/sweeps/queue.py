@@ -124,7 +124,8 @@ class TrialQueue:
         for name, drawn in trial.params.items():
             # optuna-dashboard shows the value next to the probability that Optuna stores.
             if isinstance(drawn, float) and drawn != values[name]:
-                self._storage.set_trial_user_attr(id_, name, values[name])
+                # With a space: the name may be one of the attributes above.
+                self._storage.set_trial_user_attr(id_, f"value of {name}", values[name])
         history = history_of(trials[number]) if waiting else []
         return TakenTrial(number, id_, values, study.folder_of(number), history)
 

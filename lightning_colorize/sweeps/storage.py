@@ -1,6 +1,7 @@
 """Studies in a journal, SQLite or PostgreSQL; locks are released when their holder dies."""
 
 import os
+import random
 import sys
 import time
 import warnings
@@ -295,5 +296,6 @@ def answered(
                     f"the study's database has not answered for {patience():.0f} s "
                     f"({database_message(error)}); resume with sweep resume when it does"
                 ) from None
-        time.sleep(pause)
+        # Workers do not call a restarted database at the same moments.
+        time.sleep(pause * random.uniform(0.5, 1.0))
         pause = min(2 * pause, _LONGEST_PAUSE)

@@ -69,7 +69,6 @@ from lightning_colorize.training.launchers import (
     with_slurm,
 )
 from lightning_colorize.training.loggers.build import build_loggers
-from lightning_colorize.training.messages import explained_type_errors
 from lightning_colorize.training.options import RunOptions
 
 _PARSER_MODE = "lightning_colorize"
@@ -209,9 +208,7 @@ class ColorizeCLI(LightningCLI):
         """Add the run's folder, loggers and callbacks to the Trainer's configuration."""
         config = self.config_init.trainer
         config.plugins = with_slurm(with_atomic_checkpoints(config.plugins))
-        with explained_type_errors():
-            parallel = config.strategy == "auto" and trains_in_parallel(config)
-        if parallel:
+        if trains_in_parallel(config):
             config.strategy = self.model.distributed_strategy
         self.model.check(config, self.datamodule.size)
         baselines = BaselineMetrics()
@@ -242,12 +239,11 @@ class ColorizeCLI(LightningCLI):
                 callbacks.insert(2, LearningRateMonitor())
         # Ours first: they run while averaged weights are still in place after a validation.
         config.callbacks = [*callbacks, *_listed(config.callbacks)]
-        with explained_type_errors():
-            trainer: Trainer = super().instantiate_trainer(
-                default_root_dir=str(self.folder),
-                enable_autolog_hparams=False,  # SaveConfig logs the whole configuration
-                **kwargs,
-            )
+        trainer: Trainer = super().instantiate_trainer(
+            default_root_dir=str(self.folder),
+            enable_autolog_hparams=False,  # SaveConfig logs the whole configuration
+            **kwargs,
+        )
         refuse_other_processes(trainer)
         if config.sync_batchnorm:
             refuse_sync_batchnorm(trainer)

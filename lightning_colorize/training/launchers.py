@@ -17,17 +17,20 @@ from lightning_colorize.runs.folder import LOCK
 
 
 def trains_in_parallel(config: Any) -> bool:
-    """Return whether a Trainer with these arguments, and the strategy `auto`, chooses DDP."""
-    trainer = Trainer(
-        accelerator=config.accelerator,
-        devices=config.devices,
-        num_nodes=config.num_nodes,
-        plugins=config.plugins,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-    )
-    return isinstance(trainer.strategy, DDPStrategy)
+    """Return whether a Trainer with these arguments chooses DDP, because the strategy is `auto`."""
+    try:
+        trainer = Trainer(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            num_nodes=config.num_nodes,
+            plugins=config.plugins,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+        )
+    except TypeError as error:  # the devices; no callback or logger of the user is called here
+        raise UsageError(" ".join(str(error).split())) from error
+    return config.strategy == "auto" and isinstance(trainer.strategy, DDPStrategy)
 
 
 def with_slurm(plugins: list[Any]) -> list[Any]:

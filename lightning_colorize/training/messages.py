@@ -58,15 +58,6 @@ def explained(prefix: str = "") -> Iterator[None]:
         raise UsageError(f"{prefix}{explain(error)}") from None
 
 
-@contextmanager
-def explained_type_errors() -> Iterator[None]:
-    """Turn the TypeError by which Lightning refuses a Trainer's argument into a UsageError."""
-    try:
-        yield
-    except TypeError as error:
-        raise UsageError(" ".join(str(error).split())) from error
-
-
 def explain(error: BaseException) -> str:
     """Return what is wrong, in at most three lines."""
     error = _cause(error)

@@ -123,6 +123,8 @@ def _restoring() -> Iterator[None]:
     """Convert an error of restoring a checkpoint: load_state_dict raises nearly any class."""
     try:
         yield
+    except OSError:
+        raise  # of the disk
     except Exception as error:
         raise _NotRestoredError from error
 
@@ -135,9 +137,11 @@ def _explanation(error: Exception, cli: ColorizeCLI) -> Exception | None:
         # Lightning checks some settings only when it uses them, such as the monitored metric; a
         # resumed run reads a perceptual loss's weights in its first step.
         return UsageError(explain(cause))
-    if isinstance(cause, (UsageError, WorkError, OSError)):
+    if isinstance(cause, (UsageError, WorkError)):
         return cause
-    if cli.trainer.world_size > 1 and _is_about_another_process(cause):
+    # gloo raises mere RuntimeErrors.
+    is_lost = isinstance(cause, torch.distributed.DistError) or "gloo" in str(cause).lower()
+    if cli.trainer.world_size > 1 and is_lost:
         return WorkError(
             f"another process of the run ended or is unreachable ({first_line(cause)}); "
             f"to continue: {COMMAND} resume {cli.folder}"
@@ -196,9 +200,3 @@ def _is_disk_error(error: OSError, folder: Path) -> bool:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         return True
     return isinstance(error, PermissionError) and str(folder) in str(error.filename)
-
-
-def _is_about_another_process(error: BaseException) -> bool:
-    """Return whether a connection between ranks failed."""
-    # gloo raises mere RuntimeErrors.
-    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower()

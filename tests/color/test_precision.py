@@ -1,11 +1,13 @@
 """Color in fp32 under autocast and TF32."""
 
+import threading
+
 import pytest
 import torch
 from kornia.color import rgb_to_lab
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from lightning_colorize.color import full_precision, set_tf32, to_lab, to_rgb
+from lightning_colorize.color import full_precision, precision, set_tf32, to_lab, to_rgb
 from lightning_colorize.data.augmentation import Augmentation
 
 
@@ -46,15 +48,33 @@ def test_full_precision_disables_tf32_and_restores_it():
             pass
         assert settings() == OFF
     assert settings() == ON
-    first, second = full_precision(torch.zeros(1)), full_precision(torch.zeros(1))
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)  # the second thread still computes
-    assert settings() == OFF
-    second.__exit__(None, None, None)
-    assert settings() == ON
     with pytest.raises(ZeroDivisionError), full_precision(torch.zeros(1)):
         raise ZeroDivisionError
+    assert settings() == ON
+
+
+@pytest.mark.usefixtures("tf32")
+def test_threads_that_interleave_restore_tf32(monkeypatch):
+    leave = threading.Event()
+
+    def compute():
+        with full_precision(torch.zeros(1)):
+            leave.wait(10)
+
+    second = threading.Thread(target=compute)
+
+    def interrupted(on):
+        restore = set_tf32(on)
+        if not second.ident:
+            second.start()
+            second.join(0.1)  # it comes as far as it can
+        return restore
+
+    monkeypatch.setattr(precision, "set_tf32", interrupted)
+    with full_precision(torch.zeros(1)):
+        pass
+    leave.set()
+    second.join()
     assert settings() == ON
 
 

@@ -120,7 +120,8 @@ def test_a_class_is_allowed_by_its_name_or_its_module(allowed, trap):
 
 
 def test_allowing_one_class_allows_no_other():
-    with pytest.raises(UsageError, match=r"refused: other\.Class;"):
+    message = r"refused: other\.Class; if you trust them, add --allow-class other\.Class$"
+    with pytest.raises(UsageError, match=message):
         build_task(_of("other.Class"), ["other.Cl", "another.Class"])
 
 

@@ -73,10 +73,8 @@ def stored_pixels(upright: np.ndarray, orientation: int) -> np.ndarray:
     }[orientation].copy()
 
 
-def write_oriented(
-    path: Path, orientation: int, format: str = "JPEG", pixels: np.ndarray | None = None
-) -> np.ndarray:
-    upright = sample() if pixels is None else pixels
+def write_oriented(path: Path, orientation: int, format: str = "JPEG") -> np.ndarray:
+    upright = sample()
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"JPEG": JPEG, "WEBP": {"lossless": True}}.get(format, {})

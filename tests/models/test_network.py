@@ -7,11 +7,20 @@ import torch
 from torch import nn
 
 from lightning_colorize.color import NO_CONDITION
-from lightning_colorize.losses import L1
-from lightning_colorize.networks import ConvEncoder, UpsampleDecoder
+from lightning_colorize.losses import L1, CrossEntropy
+from lightning_colorize.networks import ClassificationHead, ConvEncoder, UpsampleDecoder
 from lightning_colorize.tasks import RegressionTask
 
 L = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 100
+
+
+def test_coloring_leaves_the_decoding_of_a_network_as_it_is():
+    head = partial(ClassificationHead, vividness=1 / 3, temperature=0.7654321)
+    task = RegressionTask(ConvEncoder([8, 16]), CrossEntropy(), head=head).eval()
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    model = task.to_model()
+    model.colors(model.predict(L, NO_CONDITION), model.settings)
+    assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
 
 
 def _model(norm="batch"):

@@ -202,6 +202,12 @@ def test_skips_are_used_where_they_fit(skips):
     assert (levels[1].grad is not None) == skips
 
 
+@pytest.mark.parametrize("decoder", [DeconvDecoder, PixelShuffleDecoder])
+def test_former_decoders_do_not_take_widths_for_another_argument(decoder):
+    with pytest.raises(TypeError, match="positional"):
+        decoder(INFO, [8, 6, 4])
+
+
 def test_default_widths_halve_down_to_32():
     decoder = UpsampleDecoder(FeatureInfo((2048,), (32,)))
     assert [b for _, b in widths_of(decoder)] == [256, 128, 64, 32, 32]
@@ -212,6 +218,7 @@ def test_default_widths_halve_down_to_32():
     [
         ({"widths": [8, 8]}, "widths has 2 numbers; from /8 to /1 there are 3 steps"),
         ({"convs": [1]}, "convs has 1 numbers"),
+        ({"mode": "bicubic"}, "mode is bicubic; accepted are nearest, bilinear, transposed, "),
         ({"out_reduction": 3}, "out_reduction is 3"),
         ({"out_reduction": 8}, "out_reduction is 8"),
         ({"out_reduction": 4, "attention": 16}, r"16; the decoder has maps at /8, /4$"),

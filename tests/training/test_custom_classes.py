@@ -70,6 +70,13 @@ class MyMetric(Metric):
         return self.factor * torch.cat(self.errors).mean()
 
 
+class Faulty(Callback):
+    state_key = property(lambda self: "my" + 1)
+
+    def state_dict(self):
+        return {}
+
+
 class MyCallback(Callback):
     def on_fit_start(self, trainer, pl_module):
         with (Path(trainer.default_root_dir) / "calls").open("a") as file:
@@ -114,6 +121,11 @@ def test_custom_classes_work_in_every_command(command, module, tmp_path):
     shutil.copyfile(run / "checkpoints/best.ckpt", copy)
     assert command("evaluate", copy, *words) == 2
     assert command("evaluate", copy, *words, "--allow-class", module) == 0
+
+
+def test_a_bug_in_a_callback_keeps_its_traceback(command, module):
+    with pytest.raises(TypeError, match="concatenate"):
+        command("fit", *command.words("bug", "--trainer.callbacks", f"{module}.Faulty"))
 
 
 def test_hint_after_fit_allows_classes_that_are_no_modules(command, module, tmp_path, capsys):

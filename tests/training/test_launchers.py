@@ -113,6 +113,7 @@ def test_torchrun_restarts_over_one_store_are_refused(launched_by, variables, re
 def test_lightning_chooses_ddp_for_several_processes(launched_by, devices, nodes, parallel):
     launched_by({})
     config = SimpleNamespace(accelerator="cpu", devices=devices, num_nodes=nodes, plugins=[])
+    config.strategy = "auto"
     assert trains_in_parallel(config) == parallel
 
 

@@ -109,6 +109,7 @@ ON_THE_COMMAND_LINE = {
     # Errors of constructors, with their own messages.
     "constructor of Lightning": ("--trainer.max_time soon", "'soon'", "DD:HH:MM:SS"),
     "TypeError of Lightning": ("--trainer.devices many", "devices", "an int > 0"),
+    "the same with a strategy": ("--trainer.devices many --trainer.strategy ddp", "an int > 0"),
     "constructor of a part": ("--model.decoder.widths [8,8]", "widths", "there are 3 steps"),
 }
 

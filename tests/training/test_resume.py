@@ -1,6 +1,7 @@
 """A resumed run equals an uninterrupted one, bit for bit."""
 
 import copy
+import errno
 import io
 import json
 import os
@@ -28,6 +29,7 @@ from lightning_colorize.runs.resuming import refuse_settings_of_checkpoint, rule
 from lightning_colorize.tasks import RegressionTask
 from lightning_colorize.training import cli as training
 from lightning_colorize.training.callbacks.interrupt import GracefulStop
+from lightning_colorize.training.callbacks.throughput import Throughput
 from tests.conftest import metric_rows
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -233,6 +235,15 @@ def test_each_changed_key_is_refused_or_not(parser, tmp_path, experiment):
         assert (rule_of(key) == "refused") == kept, key
         with pytest.raises(UsageError, match="a resumed run") if kept else nullcontext():
             refuse_settings_of_checkpoint(tmp_path, config | {key: "other"})
+
+
+def test_a_full_disk_while_a_run_is_restored(command, finished_run, error_of, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Throughput, "load_state_dict", full)
+    err = error_of("resume", finished_run, "--trainer.max_epochs", 3, code=1)
+    assert f"{finished_run} cannot be written to: No space left on device; the checkpoint" in err
 
 
 def with_infinite_moments(content):

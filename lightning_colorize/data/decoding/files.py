@@ -27,7 +27,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from lightning_colorize.common.text import printable
 from lightning_colorize.data.decoding.jpeg import decode_jpegs, is_srgb, orientation
 from lightning_colorize.data.decoding.pillow_modes import (
-    no_pillow_limit,
+    NO_PILLOW_LIMIT,
     scale_to_eight_bits,
     scaling_notes,
     to_srgb,
@@ -149,7 +149,7 @@ def decode_image(data: bytes, path: Path, min_side: int | None = None) -> Tensor
 def named_errors(path: Path) -> Iterator[None]:
     """Read without Pillow's limit; raise any error of a reader with the file's name."""
     try:
-        with no_pillow_limit():
+        with NO_PILLOW_LIMIT:
             yield
     except Exception as error:
         # Readers raise nearly any class when bytes are damaged: struct.error, SyntaxError, ...

@@ -3,8 +3,9 @@
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import torch
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from lightning_colorize.data.decoding.pillow_modes import no_pillow_limit, srgb_transform
+from lightning_colorize.common.processes import ProcessSetting
+from lightning_colorize.data.decoding.pillow_modes import NO_PILLOW_LIMIT, srgb_transform
 
 try:
     from torchvision.io import decode_jpeg
@@ -40,7 +42,7 @@ def decode_jpegs(files: list[Tensor], device: torch.device = _CPU) -> list[Tenso
     """
     if decode_jpeg is None:
         raise RuntimeError("it has no decode_jpeg")
-    with _silent_c_stderr():
+    with _SILENT_C_STDERR:
         decoded: list[Tensor] = decode_jpeg(files, mode="RGB", device=device)
     return decoded
 
@@ -55,7 +57,7 @@ def plain_jpeg_pixels(data: bytes) -> int | None:
     if not data[-_MAX_PADDING:].rstrip(b"\0\r\n").endswith(_END):
         return None
     try:
-        with no_pillow_limit(), Image.open(BytesIO(data), formats=("JPEG",)) as image:
+        with NO_PILLOW_LIMIT, Image.open(BytesIO(data), formats=("JPEG",)) as image:
             # RGB without conversion to YCbCr, which few decoders support.
             stored_as_rgb = image.mode == "RGB" and image.info.get("adobe_transform") == 0
             plain = image.format == "JPEG" and is_srgb(image) and not stored_as_rgb
@@ -90,35 +92,20 @@ def bytes_written() -> str:
 
 
 # libjpeg prints warnings about damaged data ("Corrupt JPEG data: 65 extraneous bytes before marker
-# 0xd9") to C's `stderr`, and torchvision cannot turn that off. They would break progress bars.
-# The process id of each running call; a forked child ignores the entries of its parent.
-_silencing: list[int] = []
+# 0xd9") to C's `stderr`, and torchvision cannot turn that off. They would break progress bars. Only
+# the C variable is replaced, not file descriptor 2, so output of Python and of C++ streams in other
+# threads still reaches the terminal.
+_SILENT_C_STDERR: ProcessSetting | nullcontext[None] = nullcontext()
 if os.name == "posix":
     _c = ctypes.CDLL(None)
     _c.fopen.restype = ctypes.c_void_p
     _stderr = ctypes.c_void_p.in_dll(_c, "__stderrp" if sys.platform == "darwin" else "stderr")
-    _terminal = _stderr.value
     _devnull = _c.fopen(os.devnull.encode(), b"w")
     _c.setbuf(ctypes.c_void_p(_devnull), None)  # so that `bytes_written` counts each warning
 
+    def _silence() -> Callable[[], None]:
+        restore = partial(setattr, _stderr, "value", _stderr.value)
+        _stderr.value = _devnull
+        return restore
 
-@contextmanager
-def _silent_c_stderr() -> Iterator[None]:
-    """Discard what C code prints to its `stderr`; Python's `sys.stderr` is unaffected.
-
-    Only the C variable is replaced, not file descriptor 2, so output of Python and of C++ streams
-    in other threads still reaches the terminal. There is no lock: list operations are atomic, and a
-    lock held during a fork would block the child. At worst, concurrent threads let a line through.
-    """
-    if os.name != "posix":
-        yield
-        return
-    process = os.getpid()
-    _silencing.append(process)
-    _stderr.value = _devnull
-    try:
-        yield
-    finally:
-        _silencing.remove(process)
-        if process not in _silencing:
-            _stderr.value = _terminal
+    _SILENT_C_STDERR = ProcessSetting(_silence)

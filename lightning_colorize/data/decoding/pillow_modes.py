@@ -1,36 +1,27 @@
 """Conversion of Pillow images of any mode, depth and color space to 8-bit sRGB."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from io import BytesIO
 
 import numpy as np
 from PIL import Image, ImageCms, TiffImagePlugin
 
+from lightning_colorize.common.processes import ProcessSetting
+
 _GREY_MODES = ("1", "L", "LA", "La")
 _SAME_COLOR = 2
 
-_NO_LIMIT = sys.maxsize
-_limits: list[int | None] = []
+
+def _lift_limit() -> Callable[[], None]:
+    restore = partial(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    Image.MAX_IMAGE_PIXELS = sys.maxsize
+    return restore
 
 
-@contextmanager
-def no_pillow_limit() -> Iterator[None]:
-    """Lift Pillow's limit of pixels, a setting of the process; `files.Limits` replaces it.
-
-    The last thread to leave restores the limit. There is no lock, which a fork could leave locked:
-    list operations are atomic. At worst, while another read ends, Pillow rejects a very large file.
-    """
-    _limits.append(Image.MAX_IMAGE_PIXELS)
-    Image.MAX_IMAGE_PIXELS = _NO_LIMIT
-    try:
-        yield
-    finally:
-        limit = _limits.pop()
-        if not _limits and limit != _NO_LIMIT:
-            Image.MAX_IMAGE_PIXELS = limit
+NO_PILLOW_LIMIT = ProcessSetting(_lift_limit)
+"""Lifts Pillow's limit of pixels; `files.Limits` replaces it."""
 
 
 def to_srgb(image: Image.Image) -> Image.Image:

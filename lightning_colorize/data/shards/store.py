@@ -2,7 +2,9 @@
 
 import errno
 import os
+import random
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +14,6 @@ from filelock import FileLock
 
 from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.retry import retry
 from lightning_colorize.data.shards.layout import OpenShard
 from lightning_colorize.data.shards.manifest import PackedFile
 
@@ -174,16 +175,18 @@ def _open_cached(cached: Path) -> OpenShard | None:
 
 def with_retries(fetch: Callable[[], T], location: str) -> T:
     """Return the result of a network access, retried with growing delays."""
-
-    def failed(error: Exception, pause: float) -> None:
-        if pause >= _REPORTED_FROM:
-            print(f"{location}: {one_line(error)}; retrying in {pause:.0f} s", file=sys.stderr)
-
-    return retry(fetch, DELAYS, _is_transient, failed)
-
-
-def _is_transient(error: Exception) -> bool:
-    return not isinstance(error, _NOT_RETRIED) and getattr(error, "errno", None) != errno.ENOSPC
+    for delay in DELAYS:
+        try:
+            return fetch()
+        except Exception as error:
+            if isinstance(error, _NOT_RETRIED) or getattr(error, "errno", None) == errno.ENOSPC:
+                raise
+            # Processes do not call at the same moment.
+            pause = delay * random.uniform(0.5, 1.0)
+            if pause >= _REPORTED_FROM:
+                print(f"{location}: {one_line(error)}; retrying in {pause:.0f} s", file=sys.stderr)
+        time.sleep(pause)
+    return fetch()
 
 
 def one_line(error: Exception) -> str:

@@ -2,11 +2,13 @@
 
 import csv
 import os
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.data.image_set import FileImages, NameList, Notes
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits, require_local
 from lightning_colorize.data.sources.listing import listed_names
@@ -17,9 +19,10 @@ class ManifestSource(Source):
     """A CSV list of images; `data.root` is the file.
 
     The first line is `path,split` or `path,split,weight`, plus the columns that `label` and `text`
-    name. A path is absolute or relative to the file's folder, with forward slashes. A split is
-    train, val (or valid, validation) or test. A weight says how often a training image is drawn,
-    relative to the others (1 if the cell is empty); validation and test ignore it.
+    name; others are ignored. A path is absolute or relative to the file's folder, with forward
+    slashes. A split is train, val (or valid, validation) or test. A weight says how often a
+    training image is drawn, relative to the others (1 if the cell is empty); validation and test
+    ignore it.
 
     Args:
         exclude_list: Text file of paths to leave out, one per line as in the CSV file, such as the
@@ -110,15 +113,18 @@ def _read(manifest: Path, columns: list[str]) -> list[_Row]:
 
 
 def _require_header(manifest: Path, header: list[str], columns: list[str]) -> None:
-    """Require path and split, the columns, perhaps weight, each once, and no other."""
-    accepted = [["path", "split", *weight, *columns] for weight in ([], ["weight"])]
-    if header[:2] != ["path", "split"] or sorted(header) not in map(sorted, accepted):
-        needed = " or ".join(map(",".join, accepted))
+    """Require path and split, then the columns and perhaps others, each once."""
+    needed = ",".join(dict.fromkeys(["path", "split", *columns]))
+    missing = {*columns} - {*header}
+    if header[:2] != ["path", "split"] or missing or len({*header}) < len(header):
         raise SourceError(
-            f"{manifest}, line 1: the header must be {needed}, not '{','.join(header)}'"
+            f"{manifest}, line 1: the header must be {needed}[,weight], not '{','.join(header)}'"
             if header
-            else f"{manifest} is empty: its first line must be {needed}"
+            else f"{manifest} is empty: its first line must be {needed}[,weight]"
         )
+    others = [column for column in header[2:] if column not in ("weight", *columns)]
+    if others and is_first_process():
+        print(f"{manifest}: ignored columns: {', '.join(others)}", file=sys.stderr)
 
 
 def _row(where: str, line: int, cells: dict[str, str]) -> _Row:

@@ -1,6 +1,6 @@
 """The decoder that doubles the size step by step, with or without skips."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -71,7 +71,7 @@ class UpsampleDecoder(Decoder):
         map_channels: Channels of the maps that `maps` returns.
 
     Raises:
-        ValueError: If `widths`, `convs`, `out_reduction` or `attention` do not fit the encoder.
+        ValueError: If `mode` is unknown, or another argument does not fit the encoder.
     """
 
     def __init__(
@@ -167,6 +167,8 @@ def _doubling(mode: Mode, channels: int, width: int, norm: Norm) -> nn.Module:
         return nn.Upsample(scale_factor=2, mode=mode)
     if mode == "transposed":
         return TransposedBlock(channels, width, norm)
+    if mode not in get_args(Mode):
+        raise ValueError(f"mode is {mode}; accepted are {', '.join(get_args(Mode))}")
     return PixelShuffleBlock(channels, width, norm, blur=mode == "blurred_pixel_shuffle")
 
 

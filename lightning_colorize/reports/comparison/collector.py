@@ -15,8 +15,7 @@ from lightning_colorize.metrics.spec import COLUMNS
 from lightning_colorize.models.whole import seen_side, without_color
 from lightning_colorize.reports.comparison.plan import Plan
 from lightning_colorize.reports.kit.charts import style_class
-from lightning_colorize.reports.kit.sprites import SpriteCell, Sprites
-from lightning_colorize.reports.kit.thumbnails import Strip, Tile, thumbnail
+from lightning_colorize.reports.kit.thumbnails import SpriteCell, Sprites, Strip, Tile, thumbnail
 
 SHEETS = "sheets"
 THUMBNAILS = "thumbnails"

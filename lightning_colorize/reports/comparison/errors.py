@@ -13,7 +13,7 @@ from lightning_colorize.reports.comparison.plan import Plan
 from lightning_colorize.reports.comparison.report import Report
 from lightning_colorize.reports.kit.charts import style_class
 from lightning_colorize.reports.kit.html import render
-from lightning_colorize.reports.kit.sprites import SIDE
+from lightning_colorize.reports.kit.thumbnails import SIDE
 
 ERRORS = "errors.html"
 

@@ -73,6 +73,8 @@ def render_page(
     """Return the page."""
     systems = plan.systems
     split = "" if plan.found.split == "all" else f"{plan.found.split} "
+    differ = [image for image in images if image.disagreement > 0]
+    differ.sort(key=lambda image: -image.disagreement)
     page: dict[str, Any] = {
         "title": _title([system.name for system in systems]),
         "lead": f"{len(images)} {split}image{'' if len(images) == 1 else 's'}",
@@ -92,7 +94,7 @@ def render_page(
         "metrics": differences_table(report),
         "intervals": interval_figures(report),
         "seeds": seeds_table(report),
-        "differ": _most_different(images) if len(systems) > 1 else [],
+        "differ": differ[:_MOST_DIFFERENT] if len(systems) > 1 else [],
         "extremes": _extremes(images, len(systems)) if plan.truth else [],
         "curves": _curves(systems, report.columns),
         "budgets": budgets_table(systems),
@@ -111,11 +113,6 @@ def _title(names: Sequence[str]) -> str:
     if len(names) <= 3:
         return " against ".join(names)
     return f"{len(names)} colorizers compared"
-
-
-def _most_different(images: Sequence[ComparedImage]) -> list[ComparedImage]:
-    different = [image for image in images if image.disagreement > 0]
-    return sorted(different, key=lambda image: -image.disagreement)[:_MOST_DIFFERENT]
 
 
 def _extremes(

@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from lightning_colorize.metrics.spec import CONFIDENCE, TAILS
 from lightning_colorize.reports.perception.answers import Answers, Rated
-from lightning_colorize.reports.perception.resampling import resampled_sums
+from lightning_colorize.reports.perception.bradley_terry import resampled_sums
 
 QUESTIONS: Mapping[str, str] = {"real": "fooling", "better": "preference"}
 """The rate that each question of the page gives."""

@@ -222,7 +222,7 @@ class StudyServer(uvicorn.Server):
         rater = await run_in_threadpool(self._rater, request)
         if not self.of_rater.allows(rater.participant, time.monotonic()):
             raise HTTPException(429)
-        if request.headers.get("Content-Type") != "application/json":
+        if request.headers.get("Content-Type", "").partition(";")[0] != "application/json":
             raise HTTPException(415)
         try:
             message = _MESSAGE.validate_json(await request.body())

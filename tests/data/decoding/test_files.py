@@ -4,6 +4,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pillow_heif
@@ -81,6 +82,9 @@ def test_exif_orientation(tmp_path, format, orientation):
     assert np.abs(stored_upright - expected).max() <= 4, "the fixture disagrees with Pillow"
     assert difference(read_image(path), expected) <= 4
     assert header_size(path) == expected.shape[:2]
+    if format == "JPEG":
+        reduced = np.asarray(Image.fromarray(expected).reduce(2))
+        assert difference(read_image(path, min_side=24), reduced) <= 4
 
 
 @pytest.mark.parametrize(
@@ -255,6 +259,22 @@ def test_damage_within_a_jpeg_is_tolerated_without_libjpeg_warnings(tmp_path, ca
     print("so is Python's", file=sys.stderr)
     lines = sorted(capfd.readouterr().err.splitlines())
     assert [line.split(":")[0] for line in lines] == ["C's stderr is back", "so is Python's"]
+
+
+def test_a_process_forked_during_a_decode_prints(monkeypatch, capfd):
+    decoding, forked = threading.Event(), threading.Event()
+    decode = lambda *_, **__: (decoding.set(), forked.wait(10))  # noqa: E731
+    monkeypatch.setattr(jpeg, "decode_jpeg", decode)
+    thread = threading.Thread(target=jpeg.decode_jpegs, args=[[]])
+    thread.start()
+    decoding.wait()
+    if not os.fork():
+        ctypes.CDLL(None).perror(b"printed")
+        os._exit(0)
+    os.wait()
+    forked.set()
+    thread.join()
+    assert capfd.readouterr().err.startswith("printed")
 
 
 @pytest.mark.slow

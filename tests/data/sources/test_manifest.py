@@ -31,7 +31,7 @@ def test_manifest(tmp_path):
     assert splits["test"].read(0).tolist() == pixels.transpose(2, 0, 1).tolist()
 
 
-def test_labels_and_texts(tmp_path):
+def test_labels_and_texts(tmp_path, capsys):
     touch(tmp_path, "1.jpg", "2.jpg", "3.jpg")
     rows = ['1.jpg,train,"a, dog",2, pug', "2.jpg,train", "3.jpg,val,é,,"]
     path = manifest(tmp_path, "\n".join(["path,split,Caption,weight,breed", *rows]))
@@ -39,17 +39,22 @@ def test_labels_and_texts(tmp_path):
     assert [[*own] for own in splits["train"].notes] == [["pug", ""], ["a, dog", ""]]
     assert [[*own] for own in splits["val"].notes] == [[""], ["é"]]
     assert splits["train"].weights.tolist() == [2, 1]
+    assert capsys.readouterr().err == ""
+    for options in ({"label": "caption", "text": "caption"}, {"text": "caption"}):
+        label, text = ManifestSource(**options).splits(path)["train"].notes
+        assert [*text] == ["a, dog", ""]
+        assert label is None or [*label] == [*text]
+        assert capsys.readouterr().err == f"{path}: ignored columns: breed\n"
 
 
 @pytest.mark.parametrize(
     ("options", "text", "message"),
     [
-        ({}, "", r"list\.csv is empty: its first line must be path,split or path,split,weight$"),
+        ({}, "", r"list\.csv is empty: its first line must be path,split\[,weight\]$"),
         ({}, "path,split\n", "a header and no images"),
         ({}, "file,split\n1.jpg,train\n", r"line 1: the header must be .*, not 'file,split'"),
-        ({}, "path,split,breed\n1.jpg,train,pug\n", r"line 1: the header must be path,split or"),
-        ({"label": "breed"}, "path,split,race\n", "must be path,split,breed or .*,weight,breed,"),
-        ({"label": "a", "text": "b"}, "path,split,b\n", "be path,split,a,b or .*'path,split,b'"),
+        ({"label": "breed"}, "path,split,race\n", r"must be path,split,breed\[,weight\], not"),
+        ({"label": "a", "text": "b"}, "path,split,b\n", r"be path,split,a,b\[,.*'path,split,b'"),
         ({"text": "b"}, "path,split,b,b\n", "not 'path,split,b,b'"),
         ({"text": "b"}, "path,split,b\n1.jpg,train,\0\n", "line 2: a cell contains a NUL"),
         ({}, "path,split\n1.jpg,train\n2.jpg,dev\n", r"line 3: the split 'dev' is none of train,"),

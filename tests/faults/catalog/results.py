@@ -311,7 +311,7 @@ SWEEPS_AND_REPORTS: Rows = {
     },
     "reports/perception/test_intervals.py": {
         "intervals-of-images-only": (
-            "reports.perception.resampling:resampled_sums",
+            "reports.perception.bradley_terry:resampled_sums",
             swap("of_rater @ cells", "np.ones_like(of_rater) @ cells"),
         ),
     },

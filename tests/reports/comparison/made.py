@@ -12,7 +12,7 @@ from lightning_colorize.metrics.spec import COLUMNS
 from lightning_colorize.reports.comparison.collector import SHEETS, THUMBNAILS, ComparedImage
 from lightning_colorize.reports.comparison.errors import ERRORS, write_errors
 from lightning_colorize.reports.comparison.report import Report
-from lightning_colorize.reports.kit.sprites import Sprites
+from lightning_colorize.reports.kit.thumbnails import Sprites
 
 SYSTEMS = ["first", "second & <b>"]
 CATEGORIES = ["birds", "cats", "dogs", "people"]

@@ -12,9 +12,13 @@ from scipy.special import expit, logit
 
 from lightning_colorize.reports.perception import power
 from lightning_colorize.reports.perception.answers import Answers, Participant, Trial
-from lightning_colorize.reports.perception.bradley_terry import PRIOR, fit, strengths
+from lightning_colorize.reports.perception.bradley_terry import (
+    PRIOR,
+    fit,
+    resampled_sums,
+    strengths,
+)
 from lightning_colorize.reports.perception.plan import make_plan
-from lightning_colorize.reports.perception.resampling import resampled_sums
 from lightning_colorize.reports.perception.score import rates, rates_by
 from tests.reports.perception.simulated import SYSTEMS, answered
 

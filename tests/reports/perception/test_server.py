@@ -45,7 +45,8 @@ def test_a_rater_agrees_answers_and_continues(served):
     path = f"/t/{token}"
     assert request(port, "POST", path, GOOD)[0] == 403  # before the consent
     assert request(port, "POST", path, {"consent": "agreed"})[2] == b'{"answered":0}'
-    assert request(port, "POST", path, GOOD)[2] == b'{"answered":1}'
+    utf_8 = {"Content-Type": "application/json; charset=utf-8"}
+    assert request(port, "POST", path, GOOD, **utf_8)[2] == b'{"answered":1}'
     assert request(port, "POST", path, GOOD | {"answer": "right"})[2] == b'{"answered":1}'
     assert request(port, "POST", path, GOOD | {"trial": 2})[0] == 409
     status, _, html = request(port, "GET", path + "?from=mail")
