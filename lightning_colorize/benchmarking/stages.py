@@ -51,18 +51,7 @@ class BenchStage:
 
 
 class Bench:
-    """Measures the stages.
-
-    Args:
-        folder: An image folder.
-        size: Height and width in pixels.
-        batch_size: Images per batch.
-        seconds: Measuring time per stage.
-        device: Where to convert and train.
-
-    Raises:
-        SourceError: If the folder contains no image.
-    """
+    """Measures the stages, each for some `seconds`, on square images of `size` pixels."""
 
     def __init__(
         self, folder: Path, size: int, batch_size: int, seconds: float, device: torch.device

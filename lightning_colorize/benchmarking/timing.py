@@ -56,14 +56,9 @@ def measure(
 ) -> Timing:
     """Time a function repeatedly, with at least one call per repeat.
 
-    A long measurement prints a line to stderr every 30 s. A progress bar would distort it.
-
-    Args:
-        work: The function, which returns the number of images processed.
-        seconds: Approximate total time of all repeats.
-        repeats: Number of measurements.
-        warm_up: Number of calls before the first measurement.
-        device: Device to synchronize before reading the clock.
+    `work` returns the number of images processed; `seconds` is the approximate total time. The
+    `device` is synchronized before the clock is read. A long measurement prints a line to stderr
+    every 30 s. A progress bar would distort it.
     """
     for _ in range(warm_up):
         work()

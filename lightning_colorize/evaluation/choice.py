@@ -34,17 +34,7 @@ _RESERVED = (*BASELINES, "truth", "broken")
 def open_systems(
     words: Sequence[str], data: Path, allow: Sequence[str], device: torch.device
 ) -> list[System]:
-    """Open the systems of a command line.
-
-    Args:
-        words: `NAME=RUN_OR_CKPT_OR_FOLDER` each.
-        data: The folder of the true images.
-        allow: Classes, modules or packages that checkpoints may import in addition to ours.
-        device: Device of the networks.
-
-    Raises:
-        UsageError: If a name is repeated or reserved, or a path does not exist.
-    """
+    """Open the systems of a command line, each `NAME=RUN_OR_CKPT_OR_FOLDER`."""
     named = [split_word(word) for word in words]
     for name, path in named:
         if [other for other, _ in named].count(name) > 1:
@@ -74,11 +64,7 @@ def split_word(word: str) -> tuple[str, Path]:
 def open_system(
     name: str, path: Path, data: Path, allow: Sequence[str], device: torch.device
 ) -> System:
-    """Open a checkpoint, a run folder, or a folder of images colorized elsewhere.
-
-    Raises:
-        UsageError: If it is none of these.
-    """
+    """Open a checkpoint, a run folder, or a folder of images colorized elsewhere."""
     if path.is_file() or is_run(path):
         return System(name, path, load_model(path, allow, device))
     try:
@@ -96,9 +82,6 @@ def find_truth(
     """Find the true images, as `evaluate` does.
 
     If a network was trained on this data, its split is used.
-
-    Raises:
-        UsageError: If there are no images, or no such split.
     """
     for system in systems:
         if system.trained is not None and system.trained.is_of(data):
@@ -115,15 +98,7 @@ def choose_images(
 ) -> tuple[EvaluationImages, dict[str, list[str]]]:
     """Return the images that all systems have, and the names of those missing from any.
 
-    Args:
-        data: The folder of the true images.
-        found: All true images.
-        systems: The compared systems; networks have all images.
-        most: Maximum number of images, drawn at random; None for all.
-        seed: Seed of the subset.
-
-    Raises:
-        UsageError: If no image is left.
+    Networks have all images. At most `most` images are drawn at random; None stands for all.
     """
     names = [found.images.name(i) for i in range(len(found.images))]
     missing = {}
@@ -145,7 +120,6 @@ def choose_images(
 
 
 def _only(images: ImageSet, names: set[str], data: Path) -> ImageSet:
-    """Return the images of a set that have one of the names."""
     if isinstance(images, ConcatImages):
         parts = [_only(part, names, data) for part in images.parts]
         return ConcatImages([part for part in parts if len(part)])

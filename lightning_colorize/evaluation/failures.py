@@ -21,19 +21,12 @@ _FEWEST = 0.002  # edges per pixel and direction
 
 @dataclass(frozen=True)
 class Failure:
-    """One failure mode.
+    """One failure mode, which an image shows if its value is above the threshold."""
 
-    Attributes:
-        name: Its name, also in JSON.
-        threshold: An image shows the failure if its value is above this.
-        format: Format string for values.
-        help: One-line definition of the value.
-    """
-
-    name: str
+    name: str  # Also in JSON.
     threshold: float
-    format: str
-    help: str
+    format: str  # Format string for values.
+    help: str  # One-line definition of the value.
 
     @property
     def label(self) -> str:

@@ -24,19 +24,12 @@ SIZE = "size"
 
 @dataclass
 class Grid:
-    """The metrics of each setting.
-
-    Attributes:
-        settings: The settings, in the order of the grid.
-        rows: The metrics of each setting.
-        baselines: The metrics of the baselines, by name.
-        values: (settings and baselines, columns of `spec.COLUMNS`, images).
-    """
+    """The metrics of each setting, in the order of the grid, and of the baselines."""
 
     settings: list[Setting]
     rows: list[dict[str, float]]
     baselines: Rows
-    values: np.ndarray
+    values: np.ndarray  # (settings and baselines, columns of `spec.COLUMNS`, images)
 
     @property
     def images(self) -> int:
@@ -59,11 +52,7 @@ class Grid:
         return sorted(front, key=lambda i: costs[i])
 
     def best(self, least: float) -> int:
-        """Return the setting with the lowest CIEDE2000 and at least this colorfulness ratio.
-
-        Raises:
-            UsageError: If no setting reaches the ratio.
-        """
+        """Return the setting with the lowest CIEDE2000 and at least this colorfulness ratio."""
         ratios = [row["colorfulness_ratio"] for row in self.rows]
         allowed = [i for i, ratio in enumerate(ratios) if ratio >= least]
         if not allowed:
@@ -76,11 +65,7 @@ class Grid:
 
 
 def parse_grid(words: Sequence[str], model: Model) -> list[Setting]:
-    """Return all combinations of `NAME=VALUE,VALUE,...`.
-
-    Raises:
-        UsageError: If a name is unknown or repeated, or a value is not valid.
-    """
+    """Return all combinations of `NAME=VALUE,VALUE,...`."""
     axes: dict[str, list[Any]] = {}
     for word in words:
         name, sign, rest = word.partition("=")
@@ -95,15 +80,9 @@ def parse_grid(words: Sequence[str], model: Model) -> list[Setting]:
 
 
 def evaluate_grid(model: Model, batches: Iterable[ColorBatch], settings: Sequence[Setting]) -> Grid:
-    """Measure a model with each setting.
+    """Measure a model with each setting, at least one, on true images on the model's device.
 
-    Args:
-        model: Its current settings are the defaults for what a setting does not name.
-        batches: True images, on the model's device.
-        settings: The settings, at least one.
-
-    Raises:
-        UsageError: If there are no images.
+    The model's current settings are the defaults for what a setting does not name.
     """
     pairs = []
     for setting in settings:

@@ -27,19 +27,12 @@ _BLEEDING = [failure.name for failure in FAILURES].index("bleeding")
 
 @dataclass(frozen=True)
 class ColorFigures:
-    """Color statistics that the metrics do not cover.
+    """Color statistics that the metrics do not cover."""
 
-    Attributes:
-        bleeding: Mean over the images with edges, in LAB units, of `failures.bleeding`; nan if
-            there are none.
-        images_with_edges: Number of these images.
-        color_diversity: Effective number of colors, as a share of the truth's: see
-            `parts.diversity`.
-    """
-
+    # Mean of `failures.bleeding` over the images with edges, in LAB units; nan without any.
     bleeding: float
     images_with_edges: int
-    color_diversity: float
+    color_diversity: float  # Share of the truth's: see `parts.diversity`.
 
 
 @dataclass

@@ -33,40 +33,31 @@ Rows = dict[str, dict[str, float]]
 
 @dataclass
 class Measured:
-    """The metrics of each image: means over its colorings, if a row has several.
-
-    Attributes:
-        systems: Names of the systems.
-        baselines: Names of the baselines, the last rows.
-        names: Names of the images.
-        categories: Categories of the images; empty without categories.
-        values: (rows, columns of `spec.COLUMNS`, images); None without truth.
-        failures: (systems, `failures.FAILURES`, images), how strongly each image shows each failure
-            mode; None without truth.
-        parts: (rows, 4, chromas, 1 + hues, images), from `measure_parts`; None unless requested.
-        colors: (rows and the truth, 313, images), from `count_colors`; None unless requested.
-        own: The models' custom metrics, which are over images, without per-image values. They are
-            updated with each coloring.
-        own_values: (rows, custom metrics) of each category, with None for all images; empty without
-            truth.
-        disagreement: Distance of the systems' first colorings from their common mean, in LAB units,
-            mean over systems and pixels: (images,).
-        broken: Errors of images that a system cannot read.
-        undefined: Number of images with colors that are not finite, by system.
-    """
+    """The metrics of each image: means over its colorings, if a row has several."""
 
     systems: list[str]
-    baselines: list[str]
+    baselines: list[str]  # The last rows.
     names: list[str] = field(default_factory=list)
-    categories: list[str] = field(default_factory=list)
+    categories: list[str] = field(default_factory=list)  # Empty without categories.
+    # (rows, columns of `spec.COLUMNS`, images); None without truth.
     values: np.ndarray | None = None
+    # (systems, `failures.FAILURES`, images); None without truth.
     failures: np.ndarray | None = None
+    # (rows, 4, chromas, 1 + hues, images), from `measure_parts`; None unless requested.
     parts: np.ndarray | None = None
+    # (rows and the truth, 313, images), from `count_colors`; None unless requested.
     colors: np.ndarray | None = None
+    # The models' custom metrics, which are over images, without per-image values. They are
+    # updated with each coloring.
     own: list[spec.Metric] = field(default_factory=list)
+    # (rows, custom metrics) of each category, with None for all images; empty without truth.
     own_values: dict[str | None, np.ndarray] = field(default_factory=dict)
+    # (images,): distance of the systems' first colorings from their common mean, in LAB units,
+    # mean over systems and pixels.
     disagreement: np.ndarray = field(default_factory=lambda: np.empty(0))
+    # Errors of images that a system cannot read.
     broken: list[ImageError] = field(default_factory=list)
+    # Number of images with colors that are not finite, by system.
     undefined: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -115,24 +106,14 @@ def measure(
     group: Callable[[str], str] | None = None,
     models: Sequence[Model] = (),
 ) -> Measured:
-    """Colorize and measure batch by batch; only numbers stay in memory.
+    """Colorize and measure batch by batch, into `result`; only numbers stay in memory.
 
     `evaluate`, `tune-decoding`, `protocol` and `compare` differ only in their images and painters.
-
-    Args:
-        result: Contains the names of systems and baselines; receives the measurements.
-        batches: The true images; all images of a batch have the same size.
-        paint: Colorizes a batch with all systems, then with the baselines.
-        show: Called with the name of each image and its values, (systems, columns), which are
-            None without truth.
-        truth: Whether the images' own colors are the truth.
-        failures: Whether to measure failure modes and the disagreement of the systems.
-        parts: Whether to measure errors by hue and chroma, and to count colors.
-        group: Maps an image's name to its category; None for no categories.
-        models: Models whose custom metrics are also measured.
-
-    Raises:
-        UsageError: If there are no images.
+    `paint` colorizes a batch, whose images have the same size, with all systems, then with the
+    baselines. `show` is called with the name of each image and its values, (systems, columns),
+    which are None without truth. `truth` says whether the images' own colors are the truth.
+    `failures` also measures the disagreement of the systems, `parts` also counts colors. `group`
+    maps an image's name to its category.
     """
     count = len(result.systems)
     result.own, originals = _own_metrics(models)

@@ -38,24 +38,16 @@ _SHAPE = (len(CHROMAS), 1 + len(HUES))
 
 @dataclass(frozen=True)
 class Part:
-    """The pixels whose true color is in a range of hue or chroma.
-
-    Attributes:
-        name: Name of the range.
-        range: Its bounds, or their unit if the name contains the bounds.
-        share: Share of all pixels.
-        images: Number of images with such pixels.
-        chroma: Their mean true chroma.
-        rows: By row, `ciede2000` and `chroma_difference` (predicted minus true chroma): mean over
-            the pixels of all images as `value`, with the bounds `low` and `high` of its interval.
-            All are nan without pixels; the bounds are nan for a single image.
-    """
+    """The pixels whose true color is in a range of hue or chroma."""
 
     name: str
-    range: str
-    share: float
-    images: int
-    chroma: float
+    range: str  # Its bounds, or their unit if the name contains the bounds.
+    share: float  # Share of all pixels.
+    images: int  # Number of images with such pixels.
+    chroma: float  # Mean true chroma.
+    # By row, `ciede2000` and `chroma_difference` (predicted minus true chroma): mean over the
+    # pixels of all images as `value`, with the bounds `low` and `high` of its interval. All are
+    # nan without pixels; the bounds are nan for a single image.
     rows: dict[str, dict[str, dict[str, float]]]
 
 
@@ -82,13 +74,9 @@ def measure_parts(images: ImagePair) -> Tensor:
 
 
 def count_colors(ab: Tensor) -> Tensor:
-    """Return the number of pixels in each of the 313 bins of ab.
+    """Return the number of pixels in each of the 313 bins of ab: (313, B), fp32.
 
-    Args:
-        ab: (B, 2, H, W) in LAB units.
-
-    Returns:
-        (313, B), fp32; nan for images with colors that are not finite.
+    `ab` is (B, 2, H, W) in LAB units. nan for images with colors that are not finite.
     """
     bins = nearest_bins(ab.nan_to_num()).flatten(1)
     counts = ab.new_zeros(len(ab), len(bin_centers()), dtype=torch.float32)
@@ -101,22 +89,16 @@ def diversity(counts: np.ndarray) -> float:
     """Return the effective number of predicted colors, as a share of the truth's.
 
     This is the exponential of the entropy of the bin counts of all images: n equally frequent
-    colors count as n.
-
-    Args:
-        counts: (2, 313, images), predicted and true.
+    colors count as n. `counts` is (2, 313, images), predicted and true.
     """
     predicted, true = stats.entropy(counts.sum(axis=-1), axis=-1)
     return float(np.exp(predicted - true))
 
 
 def figures_by(by: By, sums: np.ndarray, rows: Sequence[str]) -> list[Part]:
-    """Return the figures of each range.
+    """Return the figures of each range of hue, with a first part of pixels without hue, or chroma.
 
-    Args:
-        by: `hue`, with a first part of pixels without hue, or `chroma`.
-        sums: (rows, 4, chromas, 1 + hues, images), from `measure_parts`.
-        rows: Names of the rows.
+    `sums` is (rows, 4, chromas, 1 + hues, images), from `measure_parts`; `rows` are their names.
     """
     pixels, chroma, chroma_hat, errors = sums.sum(axis=2 if by == "hue" else 3).swapaxes(0, 1)
     intervals = ratio_intervals(np.stack([errors, chroma_hat - chroma]), pixels)
@@ -140,7 +122,6 @@ def figures_by(by: By, sums: np.ndarray, rows: Sequence[str]) -> list[Part]:
 
 
 def _ranges(by: By) -> list[tuple[str, str]]:
-    """Return name and bounds of each range."""
     if by == "chroma":
         between = [f"{low:g}-{high:g}" for low, high in itertools.pairwise(CHROMAS)]
         return [(each, "LAB units") for each in (*between, f"{CHROMAS[-1]:g}-")]

@@ -74,15 +74,7 @@ class Protocol(BaseModel):
         return crop_square(resized, side)
 
     def choose(self, folder: Path, images: ImageSet) -> ImageSet:
-        """Return the images of the protocol.
-
-        Args:
-            folder: The folder of the true images.
-            images: The images to compare if the protocol names none.
-
-        Raises:
-            UsageError: If images are missing, or their number does not match.
-        """
+        """Return the images of the protocol in a folder; if it names none, those in `images`."""
         if self.files is not None and self.count is not None:
             wanted = {self.files.format(number): None for number in range(1, self.count + 1)}
             found: dict[str, str] = {}
@@ -105,14 +97,7 @@ class Protocol(BaseModel):
 
 
 def read_protocol(name: str) -> Protocol:
-    """Read a protocol.
-
-    Args:
-        name: Name of a file in experiments/protocol/ without suffix, or the path of a YAML file.
-
-    Raises:
-        UsageError: If the protocol is unknown, or its file is invalid.
-    """
+    """Read a protocol: its name in experiments/protocol/ without suffix, or a YAML file's path."""
     given, folder = Path(name), bundled("experiments") / "protocol"
     path = given if given.suffix else folder / f"{name}.yaml"
     if not path.is_file():
@@ -124,18 +109,12 @@ def read_protocol(name: str) -> Protocol:
 
 
 class MeasuredImages(BaseModel):
-    """The measured images.
-
-    Attributes:
-        name: Name of the protocol.
-        settings: Settings of the protocol.
-        images: Number of images.
-        sha256: SHA-256 of the settings and the contents of all images; their names do not count.
-    """
+    """The measured images of a protocol."""
 
     name: str
     settings: dict[str, str | int | float | None]
     images: Annotated[int, Field(ge=1)]
+    # SHA-256 of the settings and the contents of all images; their names do not count.
     sha256: Sha256
 
     def __str__(self) -> str:
@@ -144,18 +123,12 @@ class MeasuredImages(BaseModel):
 
 @dataclass
 class ProtocolImages:
-    """The images of a protocol, and a digest of what was read.
-
-    Attributes:
-        protocol: The protocol.
-        images: Its images.
-        broken: Errors of unreadable images.
-        lines: Digest and name of each image that was read, as `sha256sum` prints them.
-    """
+    """The images of a protocol, and a digest of what was read."""
 
     protocol: Protocol
     images: ImageSet
-    broken: list[ImageError] = field(default_factory=list)
+    broken: list[ImageError] = field(default_factory=list)  # Errors of unreadable images.
+    # Digest and name of each image that was read, as `sha256sum` prints them.
     lines: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:

@@ -52,34 +52,21 @@ Rows = dict[str, dict[str, Value]]
 
 
 class ProtocolResult(BaseModel):
-    """A result, stored as a small JSON file that can be shared.
-
-    Attributes:
-        system: Name of the system.
-        sha256: SHA-256 of its checkpoint or weights; None for images and for a command.
-        settings: Size and decoding of a network.
-        protocol: The protocol and its images.
-        rows: Metrics by row: the system, the same with the true L if it changes L, the truth, the
-            baselines.
-        changes_lightness: Mean absolute difference of the system's L* from the true one.
-        unreadable: Images that could not be read and are excluded from the metrics.
-        trained_on: Number of images that the system is known to be trained on; None for none.
-        pretrained: Metrics of pretrained networks.
-        versions: Library versions.
-        git_commit: Commit of this package's source, if it is known.
-    """
+    """A result, stored as a small JSON file that can be shared."""
 
     system: Annotated[str, Field(max_length=LONGEST_NAME)]
+    # SHA-256 of the checkpoint or weights; None for images and for a command.
     sha256: Sha256 | None
-    settings: dict[str, bool | int | FiniteFloat | str]
+    settings: dict[str, bool | int | FiniteFloat | str]  # Size and decoding of a network.
     protocol: MeasuredImages
-    rows: Rows
-    changes_lightness: FiniteFloat
-    unreadable: Annotated[int, Field(ge=0)]
+    rows: Rows  # The system, the same with the true L if it changes L, the truth, the baselines.
+    changes_lightness: FiniteFloat  # Mean absolute difference of the system's L* from the true one.
+    unreadable: Annotated[int, Field(ge=0)]  # Number of images that are excluded from the metrics.
+    # Number of images that the system is known to be trained on; None for none.
     trained_on: Annotated[int, Field(ge=1)] | None
     pretrained: list[PretrainedResult] = []
-    versions: Mapping[str, str]
-    git_commit: str | None
+    versions: Mapping[str, str]  # Library versions.
+    git_commit: str | None  # Commit of this package's source, if it is known.
 
     @field_validator("rows")
     @classmethod
@@ -109,11 +96,7 @@ class ProtocolResult(BaseModel):
 
     @classmethod
     def read(cls, file: Path) -> "ProtocolResult":
-        """Read a result.
-
-        Raises:
-            UsageError: If the file is not a result.
-        """
+        """Read a result."""
         try:
             return cls.model_validate_json(file.read_bytes())
         except OSError as error:
@@ -131,18 +114,14 @@ def measure_protocol(
 ) -> tuple[Rows, list[PretrainedResult], float]:
     """Colorize the images of a protocol one by one, and measure the resulting 8-bit RGB.
 
-    Args:
-        system: The system; if it has no baselines, grey is the only one.
-        images: The true images; those that cannot be read are recorded there.
-        size: Short side of a network's input, in pixels.
-        pretrained: Additional metrics of pretrained networks.
-        device: Device for the other metrics.
+    If the system has no baselines, grey is the only one. Images that cannot be read are recorded in
+    `images`. `size` is the short side of a network's input in pixels; `device` is for the metrics
+    other than `pretrained`.
 
     Returns:
         `rows`, `pretrained` and `changes_lightness` of a `ProtocolResult`.
 
     Raises:
-        UsageError: If fewer than two images can be read.
         FloatingPointError: If the system predicts colors that are not finite.
     """
     protocol = images.protocol

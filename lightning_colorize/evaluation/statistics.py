@@ -19,20 +19,14 @@ _FEWER = 2000  # for many rows
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference of a row from the first one in a metric.
+    """The difference of a row from the first one in a metric."""
 
-    Attributes:
-        value: The metric minus the first row's.
-        low: Lower bound of the interval; None for fewer than two images, or if the value is not
-            finite.
-        high: Upper bound.
-        images_needed: If the interval includes 0: the number of images at which a difference of
-            this value is clear with a power of 80 %. None for a value of 0.
-    """
-
-    value: float
+    value: float  # The metric minus the first row's.
+    # Bounds of the interval; None for fewer than two images, or if the value is not finite.
     low: float | None = None
     high: float | None = None
+    # If the interval includes 0: the number of images at which a difference of this value is
+    # clear with a power of 80 %. None for a value of 0.
     images_needed: int | None = None
 
     @property
@@ -44,11 +38,7 @@ class Difference:
 def metrics_over(values: np.ndarray) -> np.ndarray:
     """Return all metrics over images, for many samples of the images at once.
 
-    Args:
-        values: (rows, columns of `measure`, samples..., images).
-
-    Returns:
-        (rows, metrics, samples...).
+    Maps (rows, columns of `measure`, samples..., images) to (rows, metrics, samples...).
     """
     columns = torch.from_numpy(values).movedim(1, 0)
     return torch.stack([over_images(metric, columns) for metric in METRICS], dim=1).numpy()
@@ -65,14 +55,8 @@ def differences_from_first(
     in all intervals (Beran, "Balanced simultaneous confidence sets", 1988). With two systems this
     is the usual interval.
 
-    Args:
-        values: (rows, columns of `measure`, images).
-        seed: Seed of the draws.
-        systems: Number of rows that are systems. The rows of baselines follow; each of their
-            intervals holds on its own. By default all rows are systems.
-
-    Returns:
-        For each row, its difference in each metric.
+    `values` is (rows, columns of `measure`, images). The first rows are `systems`, by default all;
+    the rows of baselines follow, and each of their intervals holds on its own.
     """
     with np.errstate(invalid="ignore"):
         estimate = _less_first(metrics_over(values))
@@ -97,10 +81,8 @@ def joint_alpha(draws: np.ndarray) -> float:
     """Return the level of each of several intervals, so that all of them hold simultaneously.
 
     The central 1 - alpha of each row's draws is its interval; 95 % of the draws lie in the
-    intervals of all rows. Alpha is 5 % for one row, and at least 5 % / rows (Bonferroni).
-
-    Args:
-        draws: (rows, draws); a draw is the same resample for all rows.
+    intervals of all rows. Alpha is 5 % for one row, and at least 5 % / rows (Bonferroni). `draws`
+    is (rows, draws); a draw is the same resample for all rows.
     """
     below, above = (stats.rankdata(sign * draws, "max", axis=-1) for sign in (1, -1))
     # How far out a draw lies: the share of all draws in the two tails that begin at it.
@@ -135,11 +117,8 @@ def _draws(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
 def intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, dict[str, float]]]:
     """Return each row's metrics with the bounds of their intervals: `value`, `low` and `high`.
 
-    Intervals are from the percentile bootstrap over images, the same draws for all rows.
-
-    Args:
-        values: (rows, columns of `measure`, images).
-        seed: Seed of the draws.
+    Intervals are from the percentile bootstrap over images, the same draws for all rows. `values`
+    is (rows, columns of `measure`, images).
     """
     low, high = np.quantile(_draws(values, _FEWER, seed), TAILS, axis=-1)
     return [
@@ -152,12 +131,7 @@ def intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, dict[str, flo
 
 
 def mean_intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, float]]:
-    """Return each row's mean over images with the bounds of its interval, as `intervals` does.
-
-    Args:
-        values: (rows, images).
-        seed: Seed of the draws.
-    """
+    """Return the mean of each row of (rows, images) with its interval, as `intervals` does."""
     ends = ratio_intervals(values, np.ones(values.shape[-1]), seed)
     return [dict(zip(("value", "low", "high"), row.tolist(), strict=True)) for row in ends.T]
 
@@ -165,14 +139,8 @@ def mean_intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, float]]:
 def ratio_intervals(sums: np.ndarray, weights: np.ndarray, seed: int = 0) -> np.ndarray:
     """Return weighted means over images, such as means over all pixels, with their intervals.
 
-    Args:
-        sums: Sum of each image, (..., images).
-        weights: Number of values in each sum, (..., images), of a shape that broadcasts.
-        seed: Seed of the draws of images.
-
-    Returns:
-        (3, ...): value, lower and upper bound; nan without weight. Draws without weight do not
-        count.
+    Maps the sum of each image, (..., images), and the number of values in it, which broadcasts, to
+    (3, ...): value, lower and upper bound; nan without weight. Draws without weight do not count.
     """
     weights = np.broadcast_to(weights, sums.shape)
     count = sums.shape[-1]

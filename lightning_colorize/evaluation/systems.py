@@ -22,15 +22,10 @@ from lightning_colorize.runs.folder import run_of
 
 
 class Painted(NamedTuple):
-    """The colorings of a batch by one row of a table.
+    """The colorings of a batch by one row of a table."""
 
-    Attributes:
-        L: (B, 1, H, W) in [0, 100]: of the input, or the row's own.
-        ab: (n, B, 2, H, W) in LAB units.
-    """
-
-    L: Tensor
-    ab: Tensor
+    L: Tensor  # (B, 1, H, W) in [0, 100]: of the input, or the row's own.
+    ab: Tensor  # (n, B, 2, H, W) in LAB units
 
 
 Painter = Callable[[ColorBatch], Iterable[Painted]]
@@ -39,23 +34,14 @@ Painter = Callable[[ColorBatch], Iterable[Painted]]
 
 @dataclass
 class System:
-    """One column of a comparison.
-
-    Attributes:
-        name: Name on the page.
-        path: The path as given.
-        model: The model.
-        run: The run folder around it, if any.
-        trained: The training data of the run; None if unknown.
-        problem: Why `trained` is unknown, if the configuration cannot be read.
-    """
+    """One column of a comparison."""
 
     name: str
-    path: Path
+    path: Path  # The path as given.
     model: Model
-    run: Path | None = None
-    trained: TrainingData | None = None
-    problem: str | None = None
+    run: Path | None = None  # The run folder around it, if any.
+    trained: TrainingData | None = None  # Training data of the run; None if unknown.
+    problem: str | None = None  # Why `trained` is unknown, if the configuration cannot be read.
     _images: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -102,16 +88,10 @@ class System:
         return Painted(L, ab.unsqueeze(0))
 
     def color_whole(self, name: str, rgb: Tensor, size: int, view: View | None = None) -> Tensor:
-        """Colorize one whole image.
+        """Colorize one whole image, (3, H, W), uint8; the result has the same shape and dtype.
 
-        Args:
-            name: Name of the image.
-            rgb: The true image, (3, H, W), uint8.
-            size: Short side of a network's input in pixels.
-            view: How `rgb` was prepared; by default it was resized.
-
-        Returns:
-            The same shape and dtype.
+        `size` is the short side of a network's input in pixels. `view` is how `rgb` was prepared;
+        by default it was resized.
 
         Raises:
             FloatingPointError: If the predicted colors are not finite.
@@ -132,13 +112,8 @@ def paint_settings(
 ) -> Painter:
     """Return a painter for a model with many settings and then the baselines.
 
-    Consecutive settings of one size and `flip` share a prediction.
-
-    Args:
-        model: The model.
-        settings: Settings, each with the input size of the network; None for the size of the batch.
-            A prediction of another size is resized.
-        plain: The baselines.
+    Each setting has the input size of the network, or None for the size of the batch; a prediction
+    of another size is resized. Consecutive settings of one size and `flip` share a prediction.
     """
 
     def paint(batch: ColorBatch) -> Iterator[Painted]:

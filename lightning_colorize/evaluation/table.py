@@ -42,12 +42,7 @@ def metrics_table(
 
 
 def parts_table(parts: Sequence[Part], by: str) -> Table:
-    """Return a table with a row for each range of the true color.
-
-    Args:
-        parts: At least one.
-        by: Heading of the column of names.
-    """
+    """Return a table with a row for each range, at least one, of the true color."""
     table = Table(box=SIMPLE, pad_edge=False)
     first, *others = parts[0].rows
     heads = ("pixels", "chroma", "difference", "ciede2000", "95 % interval")

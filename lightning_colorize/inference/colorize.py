@@ -217,7 +217,6 @@ class _Pipeline:
         yield from self._written(wait=True)
 
     def _due(self, everything: bool) -> list[list[_Item]]:
-        """Return the batches to predict now."""
         pixels = sum(item.pixels for batch in self.waiting.values() for item in batch)
         everything |= pixels > _WAITING_PIXELS
         sizes = [s for s, b in self.waiting.items() if everything or len(b) >= self.batch_size]

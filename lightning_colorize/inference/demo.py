@@ -28,19 +28,12 @@ _SYSTEM_FONT = ["system-ui", "sans-serif"]  # Gradio's default fonts are fetched
 
 @dataclass
 class _Seen:
-    """A photograph with the networks' predictions.
+    """A photograph with the networks' predictions by model."""
 
-    Attributes:
-        stem: File name without suffix.
-        predictions: Predictions by model.
-        previews: Predictions for a smaller copy.
-        grey: The smaller copy without color, (H, W, 3), uint8.
-    """
-
-    stem: str
+    stem: str  # File name without suffix.
     predictions: dict[str, Prediction]
-    previews: dict[str, Prediction]
-    grey: np.ndarray
+    previews: dict[str, Prediction]  # Predictions for a smaller copy.
+    grey: np.ndarray  # The smaller copy without color, (H, W, 3), uint8.
 
 
 def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Blocks:

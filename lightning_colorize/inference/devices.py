@@ -21,21 +21,13 @@ from lightning_colorize.models.load import choose_device, load_model
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file with the options for loading it in another process.
+    """A model file with the options for loading it in another process."""
 
-    Attributes:
-        path: The checkpoint, or a run folder.
-        allow: Classes that the checkpoint may import.
-        settings: Settings by name; values may be text.
-        precision: A precision of Lightning's Trainer.
-        size: Short side of the input in pixels; None for the model's own.
-    """
-
-    path: Path
-    allow: Sequence[str]
-    settings: dict[str, Any]
+    path: Path  # A checkpoint, or a run folder.
+    allow: Sequence[str]  # Classes that the checkpoint may import.
+    settings: dict[str, Any]  # Settings by name; values may be text.
     precision: str = "32-true"
-    size: int | None = None
+    size: int | None = None  # Short side of the input in pixels; None for the model's own.
 
     def load(self, device: torch.device | str) -> Model:
         """Load the model to a device."""
@@ -47,11 +39,7 @@ class ModelFile:
 
 
 def device_names(device: str, count: int) -> list[str]:
-    """Return the names of several devices of the same type.
-
-    Raises:
-        UsageError: If there are fewer devices.
-    """
+    """Return the names of several devices of the same type."""
     if choose_device(device).type == "cpu":
         return ["cpu"] * count
     if count > torch.cuda.device_count():

@@ -16,29 +16,17 @@ _TRIED = 8
 
 @dataclass(frozen=True)
 class Estimate:
-    """The estimated work of a call.
+    """The estimated work of a call."""
 
-    Attributes:
-        images: Number of images without a result.
-        done: Number of images with a result.
-        read: Size of the images without a result in bytes.
-        tried: Number of images that were colorized for the estimate.
-        megapixels: Mean size of these images.
-        written: Estimated size of the results in bytes.
-        seconds: Estimated time for all images.
-        free: Free bytes on the disk of the results.
-        failures: Reasons by image, for tried images that failed.
-    """
-
-    images: int
-    done: int
-    read: int
-    tried: int
-    megapixels: float
-    written: float
-    seconds: float
-    free: int
-    failures: dict[str, str]
+    images: int  # Number of images without a result.
+    done: int  # Number of images with a result.
+    read: int  # Bytes of the images without a result.
+    tried: int  # Number of images colorized for the estimate.
+    megapixels: float  # Mean size of these images.
+    written: float  # Estimated bytes of the results.
+    seconds: float  # Estimated time for all images.
+    free: int  # Free bytes on the disk of the results.
+    failures: dict[str, str]  # Reasons by image, for tried images that failed.
 
 
 def estimate(model: Model, jobs: Sequence[Job], options: Options, folder: Path) -> Estimate:

@@ -136,7 +136,9 @@ def export_graph(
     image: bool = False,
     calibration: Sequence[ColorBatch] | None = None,
 ) -> str:
-    """Write a network as a graph, including its decoding, and compare the file with the network.
+    """Write a network as a graph with its decoding; return its difference from the network.
+
+    A file whose difference exceeds `TOLERANCE`, or `INT8_COST` with 8 bits, is refused.
 
     Args:
         model: A lightning-colorize network, on the CPU.
@@ -145,13 +147,6 @@ def export_graph(
             to load such a file.
         calibration: Two or more color images, to quantize convolutions to 8 bits (ONNX only): half
             of the images determine the ranges, the others measure the cost.
-
-    Returns:
-        The difference between file and network.
-
-    Raises:
-        UsageError: If a library is missing, the network cannot be exported, or the difference
-            exceeds `TOLERANCE`, or `INT8_COST` with 8 bits.
     """
     model = model.exportable(graph=True)
     if calibration is not None and len(calibration) < 2:
@@ -217,7 +212,6 @@ def _refusal(model: Model, error: Exception) -> UsageError:
 
 
 def _noise(batch: int, height: int, width: int) -> Tensor:
-    """Return L of noise images."""
     generator = torch.Generator().manual_seed(0)
     return torch.rand(batch, 1, height, width, generator=generator) * 100
 
@@ -234,7 +228,6 @@ def _textured(height: int, width: int) -> Tensor:
 
 
 def _onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
-    """Return an ONNX model."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     exported = torch.onnx.export(
         program, dynamo=True, verbose=False, input_names=inputs, output_names=outputs
@@ -277,7 +270,6 @@ def _image_onnx(model: NetworkModel) -> Any:
 
 
 def _serialize(model: Any, content: dict[str, Any]) -> bytes:
-    """Return an ONNX file."""
     names = {2: "height", 3: "width"}
     for value in (*model.graph.input, *model.graph.output):
         for index, dim in enumerate(value.type.tensor_type.shape.dim):
@@ -290,7 +282,6 @@ def _serialize(model: Any, content: dict[str, Any]) -> bytes:
 
 
 def _archive(program: ExportedProgram, content: dict[str, Any]) -> bytes:
-    """Return a torch.export file."""
     archive = io.BytesIO()
     torch.export.save(program, archive, extra_files={CONTENT: json.dumps(content)})
     return archive.getvalue()
@@ -361,6 +352,5 @@ def _quantize(
 
 @torch.no_grad()
 def _ciede2000(graph: GraphModel, images: Sequence[ColorBatch]) -> float:
-    """Return the mean color difference from the truth."""
     values = [ciede2000((b.L, graph.color(b.L)[0]), (b.L, b.ab)).mean() for b in images]
     return float(torch.stack(values).mean())

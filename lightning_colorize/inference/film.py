@@ -36,19 +36,12 @@ FILM_SUFFIXES = frozenset(
 
 
 class FilmFormat(NamedTuple):
-    """An output format of films, in FFmpeg's names.
-
-    Attributes:
-        container: File format.
-        sound: Audio encoder for sound that cannot be copied into the format.
-        encoder: Video encoder.
-        options: Options of `encoder`: a constant quality close to the original.
-    """
+    """An output format of films, in FFmpeg's names."""
 
     container: str
-    sound: str
+    sound: str  # Encoder for sound that cannot be copied into the format.
     encoder: str
-    options: dict[str, str]
+    options: dict[str, str]  # Encoder options: a constant quality close to the original.
 
 
 _H264 = ("libx264", {"crf": "18"})
@@ -73,11 +66,7 @@ _CONTAINERS = "asf,avi,dv,flv,m4v,matroska,mov,mpeg,mpegts,mpegvideo,mxf,ogg"
 
 
 def count_frames(source: Path) -> int:
-    """Return the approximate number of frames of a film.
-
-    Raises:
-        UsageError: If PyAV is missing, or the film cannot be read.
-    """
+    """Return the approximate number of frames of a film."""
     with _opened(source) as (film, video):
         if not video.frames and film.duration and video.average_rate:
             return round(film.duration / 1e6 * video.average_rate)

@@ -142,8 +142,7 @@ def _expand(path: Path, output: Path) -> list[Path]:
 def _without_results(found: Iterable[Path], folder: Path, output: Path) -> list[Path]:
     """Leave out the results of earlier calls from the files found in a folder.
 
-    Raises:
-        UsageError: If the folder is the output, which would mix images and results.
+    A folder that is itself the output is refused: it would mix images and results.
     """
     own = Path(os.path.realpath(output))
     base = Path(os.path.realpath(folder))

@@ -58,10 +58,8 @@ class ColorFollower:
     def follow(self, L: Tensor, predicted: Tensor, motion: Tensor | None) -> Tensor:
         """Return the colors of the next frame.
 
-        Args:
-            L: (1, 1, h, w) in [0, 100], on the CPU.
-            predicted: ab, (1, 2, h, w) in LAB units, on the CPU.
-            motion: `find_motion` from the previous frame; None for the first frame.
+        `L` is (1, 1, h, w) in [0, 100], `predicted` is ab, (1, 2, h, w) in LAB units, both on the
+        CPU. `motion` is `find_motion` from the previous frame; None for the first frame.
         """
         ab = predicted
         if motion is not None and self.before is not None:
@@ -100,12 +98,8 @@ def _spread(values: Tensor) -> float:
 def find_motion(before: Tensor, after: Tensor) -> Tensor:
     """Return the position of each pixel of a frame in the previous frame.
 
-    Args:
-        before: L, (1, 1, h, w) in [0, 100].
-        after: L of the next frame.
-
-    Returns:
-        (1, h, w, 2), positions for `grid_sample` with `align_corners=False`.
+    Maps two L, (1, 1, h, w) in [0, 100], to (1, h, w, 2), for `grid_sample` with
+    `align_corners=False`.
     """
     from skimage.registration import optical_flow_ilk  # slow to import
 

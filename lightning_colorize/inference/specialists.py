@@ -20,19 +20,12 @@ _BATCH = 32
 
 @dataclass(frozen=True)
 class Recognition:
-    """How well a router recognizes the validation images of a category.
-
-    Attributes:
-        category: Name of the category.
-        images: Number of images in it.
-        recognized: Share of images whose most probable category is correct.
-        routed: Share of images that are recognized with enough confidence.
-    """
+    """How well a router recognizes the validation images of a category."""
 
     category: str
     images: int
-    recognized: float
-    routed: float
+    recognized: float  # Share of images whose most probable category is correct.
+    routed: float  # Share of images that are recognized with enough confidence.
 
 
 def join_specialists(
@@ -43,14 +36,8 @@ def join_specialists(
 ) -> RoutedModel:
     """Join the models into one, whose router is not fitted yet.
 
-    Args:
-        common: The model for all categories; its settings become the result's.
-        specialists: Models by category, fine-tuned from `common`.
-        categories: All categories that the router distinguishes.
-        confidence: Minimum probability of a category for using its specialist.
-
-    Raises:
-        UsageError: If a specialist has a different architecture or different bins than `common`.
+    The specialists are fine-tuned from `common`, whose settings become the result's. The router
+    distinguishes all `categories`; `confidence` is the minimum probability for a specialist.
     """
     state = common.state_dict()
     for model in specialists.values():
@@ -77,14 +64,8 @@ def fit_router(
 ) -> Iterator[Recognition]:
     """Fit the router to training images, and yield its results on validation images, if any.
 
-    Args:
-        model: A model from `join_specialists`.
-        splits: The images that the common model was trained on.
-        category: Maps an image's name to its category.
-        most: Maximum number of training images, drawn at random.
-
-    Raises:
-        UsageError: If a category has fewer than two of these images.
+    `splits` are the images that the common model was trained on, of which at most `most` are drawn
+    at random for training. `category` maps an image's name to its category.
     """
     names = model.router.categories
     # Without a cache, because each image is read only once.

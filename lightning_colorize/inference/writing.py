@@ -40,11 +40,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def fit_format(photograph: Photograph, path: Path) -> tuple[Photograph, list[str]]:
-    """Reduce a photograph to the depth and metadata that a file format supports.
-
-    Args:
-        photograph: The photograph.
-        path: The file; its suffix is one of `WRITABLE`.
+    """Reduce a photograph to the depth and metadata that a file format, of `WRITABLE`, supports.
 
     Returns:
         A photograph that `write_photograph` writes without loss (except as JPEG and WebP), and

@@ -8,15 +8,7 @@ from lightning_colorize.models.base import Model
 
 
 class BaselineModel(Model):
-    """A baseline without a network.
-
-    Args:
-        name: One of `BASELINES`.
-        baselines: Fitted baselines; None for `grey`, which needs no fitting.
-
-    Raises:
-        ValueError: If there is no such baseline, or it is not fitted.
-    """
+    """One of `BASELINES`, without a network; `grey` needs no fitted baselines."""
 
     def __init__(self, name: str, baselines: Baselines | None = None) -> None:
         if name not in (BASELINES if baselines is not None else (spec.GREY,)):

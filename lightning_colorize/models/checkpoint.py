@@ -35,9 +35,7 @@ _NO_ARGUMENTS = (CLASS_PATH, UNRECORDED, "_instantiator")
 def read_checkpoint(file: Path) -> dict[str, Any]:
     """Return the content of a task's checkpoint, on the CPU, without executing code.
 
-    Raises:
-        UsageError: If the file cannot be read, is damaged, is not a task's checkpoint, or contains
-            weights that are not finite.
+    Weights that are not finite are refused.
     """
     try:
         if file.suffix == SUFFIX:
@@ -76,11 +74,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
 
 
 def read_intact(folder: Path, *names: str) -> tuple[Path, dict[str, Any]]:
-    """Return the first intact checkpoint of a run and its content; warn about damaged ones.
-
-    Raises:
-        UsageError: If no checkpoint is intact.
-    """
+    """Return the first intact checkpoint of a run and its content; warn about damaged ones."""
     faults: list[str] = []
     for file in (folder / name for name in names if (folder / name).is_file()):
         try:
@@ -125,11 +119,7 @@ def rebuild_task(
     trust: Trust,
     overrides: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Return the task of a checkpoint, a subclass of `base`, with its weights.
-
-    Raises:
-        UsageError: If a class is refused, or the checkpoint does not fit the classes.
-    """
+    """Return the task of a checkpoint, a subclass of `base`, with its weights."""
     hyperparameters, overrides = checkpoint["hyper_parameters"], overrides or {}
     if missing := [n for n in hyperparameters.get(UNRECORDED, []) if n not in overrides]:
         raise UsageError(
@@ -166,11 +156,7 @@ def rebuild_task(
 
 
 class _Bounded(TorchFunctionMode):
-    """Refuses to build a network with many more tensors than a checkpoint has.
-
-    Args:
-        tensors: Number of tensors in the checkpoint.
-    """
+    """Refuses to build a network with many more tensors than a checkpoint has."""
 
     def __init__(self, tensors: int) -> None:
         super().__init__()
@@ -192,9 +178,6 @@ def load_network(network: Colorizer, path: Path, own_decoding: bool) -> None:
     """Load the weights of a run's network, unless a checkpoint follows (`skip_weights`).
 
     With `own_decoding`, a ClassificationHead keeps its own vividness and temperature.
-
-    Raises:
-        UsageError: If there is no checkpoint, or it contains a different network.
     """
     if checkpoint_skipped():
         return
@@ -252,11 +235,7 @@ def without_weights(encoder: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_training(file: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Check the part of a checkpoint that only training uses.
-
-    Raises:
-        UsageError: If it contains types that do not belong in a checkpoint, or is not finite.
-    """
+    """Refuse foreign types and values that are not finite in what only training uses."""
     try:
         loader = checkpoint.get("ColorizationDataModule", {})
         states = [loader, checkpoint["loops"]["fit_loop"], *checkpoint["callbacks"].values()]

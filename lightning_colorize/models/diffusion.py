@@ -29,17 +29,10 @@ def run_pipeline(
 ) -> Run:
     """Return a function that colorizes a grey image, (1, 3, h, w) in 0..1.
 
-    Args:
-        folder: Folder written by diffusers' `save_pretrained`. No code in it is executed: weights
-            are read from safetensors, and only classes of diffusers and transformers are used.
-        image: Name of the pipeline's argument for the grey image.
-        call: The other arguments of the pipeline's call.
-        seed: Seed of the per-image generator.
-        device: Device of the pipeline.
-
-    Raises:
-        UsageError: If diffusers is missing, the folder cannot be read or names other code, or the
-            pipeline has no such arguments.
+    The folder is written by diffusers' `save_pretrained`. No code in it is executed: weights are
+    read from safetensors, and only classes of diffusers and transformers are used. `image` names
+    the argument of the pipeline's call for the grey image, `call` are the others. Each image has a
+    generator with this seed.
     """
     try:
         import diffusers
@@ -90,7 +83,6 @@ def _require_known_classes(folder: Path) -> None:
     Some versions of diffusers import any module named in the index, and code in the folder.
 
     Raises:
-        UsageError: If the folder names such a class.
         Exception: Of several classes, if there is no index, or it has another format.
     """
     import diffusers

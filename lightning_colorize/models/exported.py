@@ -40,14 +40,9 @@ _SMALL = 4096  # smaller tensors, such as batch norm statistics, stay in fp32
 class ExportedNetwork(nn.Module, TrainedNetwork):
     """The network of an exported file, or the networks of an exported router.
 
-    Args:
-        encoder: Encodes L into features.
-        decoder: Decodes features into one map; built from the encoder's levels.
-        head: Turns the decoder's map into a prediction; built from the map's channels.
-        categories: Names of the categories that the router distinguishes; without any, there is no
-            router.
-        named: Categories that have a specialist, in the order of `specialists`.
-        confidence: Minimum probability for a specialist, 0 to 1.
+    Without `categories`, which the router distinguishes, there is no router. `named` are the
+    categories that have a specialist, in the order of `specialists`. `confidence` is the minimum
+    probability for a specialist, 0 to 1.
     """
 
     def __init__(
@@ -77,11 +72,7 @@ class ExportedNetwork(nn.Module, TrainedNetwork):
 
 
 def write_exported(file: Path, model: NetworkModel) -> None:
-    """Write everything that `read_exported` returns; an existing file is replaced.
-
-    Raises:
-        UsageError: If a weight is too large for half precision.
-    """
+    """Write all that `read_exported` returns, in half precision; replace an existing file."""
     name = _ROUTER if isinstance(model, RoutedModel) else _NETWORK
     hyperparameters = {CLASS_PATH: name, **model.hyperparameters()}
     baselines = {} if model.baselines is None else model.baselines.state_dict()
@@ -104,7 +95,6 @@ def read_exported(file: Path) -> dict[str, Any]:
     """Return the content of an exported network in checkpoint format.
 
     Raises:
-        UsageError: If the file has changed since it was written.
         Exception: Of nearly any class, if the file is damaged or not an exported network.
     """
     with safe_open(file, "pt") as opened:

@@ -18,16 +18,11 @@ _SAME_SHAPE = 0.02  # maximum relative difference of two aspect ratios due to ro
 
 
 class FolderModel(Model):
-    """A folder of images colorized elsewhere.
+    """A folder of images colorized elsewhere; `files` are relative to it.
 
     A true image `cats/a.jpg` matches its own name, `cats/a.jpg.*` (from name clashes in `colorize`)
     and `cats/a.*`, in this order. In a folder with splits, `test/cats/a.jpg` also matches without
     `test/`. Names are compared in Unicode normal form C.
-
-    Args:
-        path: The folder.
-        files: The images in the folder, relative to it.
-        data: The folder of the true images.
     """
 
     path: Path
@@ -46,11 +41,7 @@ class FolderModel(Model):
             self._stems.setdefault(splitext(_composed(file))[0], []).append(file)
 
     def find(self, name: str) -> str | None:
-        """Return the file that matches a true image, relative to the folder, or None.
-
-        Raises:
-            UsageError: If several match.
-        """
+        """Return the file that matches a true image, or None; several are refused."""
         name = _composed(name)
         first, _, rest = name.partition("/")
         names = [name, rest] if rest and split_of(first) else [name]
@@ -74,7 +65,6 @@ class FolderModel(Model):
 
         Raises:
             ImageError: If the file cannot be read.
-            UsageError: If it is not known which part of the image was cropped.
         """
         file = self.find(name)
         assert file is not None, "only images that all systems have are compared"
@@ -92,15 +82,8 @@ def prepare_like(file: Path, rgb: Tensor, whole: Path, truth: Tensor, view: View
     An image with another aspect ratio than the truth, such as the square output of a network, is
     stretched to it.
 
-    Args:
-        file: File of the image.
-        rgb: The content of the file, (3, h, w), uint8.
-        whole: File of the whole true image.
-        truth: The prepared true image, (3, H, W), uint8.
-        view: How `truth` was prepared.
-
-    Raises:
-        UsageError: If it is not known which part of the image was cropped.
+    `rgb`, (3, h, w), uint8, is the content of `file`; `whole` is the file of the whole true image,
+    of which `truth`, (3, H, W), uint8, was prepared with `view`. An unknown crop is refused.
     """
     if view.prepare is not None and not (view.finished and rgb.shape == truth.shape):
         height, width, *_ = read_header(read_bytes(whole), whole)

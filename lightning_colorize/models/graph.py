@@ -29,10 +29,8 @@ Run = Callable[[Tensor], Tensor]
 class GraphModel(Model):
     """A graph that was exported from a network and runs on the CPU.
 
-    Args:
-        run: Maps L in [0, 100] to ab in LAB units, both of any size.
-        multiple: See `Model`.
-        least: Minimum height and width of the input; smaller images are padded.
+    `run` maps L in [0, 100] to ab in LAB units, both of any size. Images with a side below `least`
+    are padded; see `Model` for `multiple`.
     """
 
     def __init__(self, run: Run, multiple: int, least: int) -> None:
@@ -51,10 +49,6 @@ def read_graph(file: Path) -> GraphModel:
     """Return the model of an exported graph; from the graph of a whole image, only its network.
 
     torch.export programs are unpickled: read only files whose origin you trust.
-
-    Raises:
-        UsageError: If the file does not exist, is damaged or was not exported by this package, or a
-            library is missing.
     """
     if not file.is_file():
         raise UsageError(f"{file} does not exist")
@@ -80,7 +74,6 @@ def run_onnx(file: Path, network: bool = False) -> tuple[Run, str | None]:
     With `network`, it runs only the network in the graph of a whole image.
 
     Raises:
-        UsageError: If onnxruntime is missing.
         Exception: Of nearly any class, if the file is damaged.
     """
     try:

@@ -111,11 +111,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def require_exportable(path: Path) -> None:
-    """Refuse a file that is not a lightning-colorize network, before it is loaded.
-
-    Raises:
-        UsageError: If it describes a program, or is an exported graph.
-    """
+    """Refuse a file that is not a lightning-colorize network, before it is loaded."""
     if path.suffix in SUFFIXES:
         raise UsageError(
             f"{path} describes an external model; only lightning-colorize networks can be exported"
@@ -125,11 +121,7 @@ def require_exportable(path: Path) -> None:
 
 
 def require_size(size: int) -> None:
-    """Check an image size.
-
-    Raises:
-        UsageError: If the size is not 1 to 16384 pixels.
-    """
+    """Require an image size of 1 to 16384 pixels."""
     if not 1 <= size <= LARGEST:
         raise UsageError(f"size must be from 1 to {LARGEST} pixels, not {size}")
 

@@ -113,7 +113,6 @@ class NetworkModel(Model):
 
     @staticmethod
     def _context(L: Tensor, autocast: torch.dtype | None) -> AbstractContextManager[Any]:
-        """Return the context in which the network runs."""
         if autocast is not None:
             return torch.autocast(L.device.type, autocast)
         if torch.compiler.is_exporting() or not _HAS_ONEDNN or L.device.type != "cpu":

@@ -139,9 +139,7 @@ class Program(BaseModel):
 class ProgramModel(Model):
     """A third-party program that colorizes images one by one on the CPU.
 
-    Args:
-        run: Maps the program's input, (1, C, h, w), to its output.
-        described: The description of the program.
+    `run` maps the program's input, (1, C, h, w), to its output.
     """
 
     kind = "program"
@@ -252,16 +250,11 @@ class CommandModel(ProgramModel):
 
 
 def read_program(file: Path, may_run: Callable[[str], None], device: torch.device) -> ProgramModel:
-    """Return the model of a third-party program.
+    """Return the model of a third-party program, described in a YAML file.
 
-    Args:
-        file: The YAML file.
-        may_run: Called with what the user must allow: `command`, `torch.export` or `torch.jit`;
-            raises `UsageError` if not allowed.
-        device: Device of a pipeline; other programs choose their own.
-
-    Raises:
-        UsageError: If the file is invalid, or the weights are missing or do not match the digest.
+    `may_run` is called with what the user must allow, `command`, `torch.export` or `torch.jit`, and
+    raises `UsageError` if it is not allowed. `device` is for a pipeline; other programs choose
+    their own.
     """
     described = read_described(file, Program)
     if described.command is not None:
@@ -297,17 +290,14 @@ def _require_digest(file: Path, described: Program, of: Path, digest: str) -> No
 def color_folder(command: str, folder: Path, limit: float | None = None) -> dict[str, Path]:
     """Run a command once over the PNGs in the subfolder `INPUT` of a folder.
 
-    Args:
-        command: A command with the words {input} and {output}.
-        folder: The folder, which receives another one for the results.
-        limit: Maximum time in seconds.
+    The command contains the words {input} and {output}; the folder receives another one for the
+    results. The time limit is in seconds.
 
     Returns:
         Existing results by name without suffix: a PNG, or the only file with this name. A result
         has the shape of its image or is a square, as networks return it.
 
     Raises:
-        UsageError: If the command cannot be started.
         WorkError: If the command fails or exceeds the limit, or a result is ambiguous, unreadable,
             or has another shape.
     """

@@ -17,14 +17,8 @@ class RoutedModel(NetworkModel):
     """A common network with specialists of the same architecture for some categories.
 
     An image goes to the specialist for its most probable category, or to the common network if the
-    category has no specialist or is less probable than `confidence`.
-
-    Args:
-        network: The common network.
-        scaling: Conversion between LAB units and the networks' range.
-        router: Classifies images by the common network's features.
-        specialists: Networks by category.
-        confidence: Minimum probability for a specialist, 0 to 1.
+    category has no specialist or is less probable than `confidence`, 0 to 1. The router classifies
+    images by the common network's features.
     """
 
     is_of_run = False  # the run is of the common network alone

@@ -56,9 +56,7 @@ def colorize_image(model: Model, rgb: Tensor, size: int | None = None) -> Tensor
 def network_input(rgb: Tensor, size: int) -> Tensor:
     """Resize an image to the model's input size: (3, h, w), uint8, on the CPU.
 
-    Args:
-        rgb: (3, H, W), uint8 or uint16.
-        size: Short side in pixels, see `seen_side`.
+    `rgb` is (3, H, W), uint8 or uint16; `size` is the short side in pixels, see `seen_side`.
     """
     height, width = rgb.shape[-2:]
     return resize_short_side(to_eight_bits(rgb), seen_side(height, width, size))
@@ -114,12 +112,9 @@ class BatchPrediction:
 
 @torch.inference_mode()
 def predict(model: Model, seen: Sequence[Tensor], flip: bool | None = None) -> BatchPrediction:
-    """Predict images that share a `padded_size`.
+    """Predict images from `network_input` that share a `padded_size`.
 
-    Args:
-        model: The model.
-        seen: Images from `network_input`.
-        flip: Also predict the mirror images; by default as in the model's settings.
+    `flip` also predicts the mirror images; by default as in the model's settings.
     """
     padded = padded_size(model, seen[0])
     lightness = (to_lightness(image.unsqueeze(0).to(model.device)) for image in seen)
@@ -131,13 +126,10 @@ def predict(model: Model, seen: Sequence[Tensor], flip: bool | None = None) -> B
 
 @torch.inference_mode()
 def is_colored(rgb: Tensor) -> bool:
-    """Return whether an image has several hues, so is neither grey nor toned, such as sepia.
+    """Return whether a small image has several hues, so is neither grey nor toned, such as sepia.
 
-    A tone is one color per lightness, modeled as a cubic polynomial from L to ab. The image is in
-    color if the residual exceeds 5 LAB units in a twentieth of the pixels.
-
-    Args:
-        rgb: (3, h, w), uint8: a small image.
+    A tone is one color per lightness, modeled as a cubic polynomial from L to ab. The image,
+    (3, h, w), uint8, is in color if the residual exceeds 5 LAB units in a twentieth of the pixels.
     """
     L, ab = to_lab(rgb.unsqueeze(0))
     powers = torch.stack([(L.flatten() / 100) ** n for n in range(4)], dim=1).double()

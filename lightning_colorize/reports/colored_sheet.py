@@ -21,15 +21,10 @@ _COMMENT = b"lightning-colorize sheet"  # of the JPEG
 
 
 def write_sheet(file: Path, jobs: Mapping[str, Sequence[Job]]) -> int:
-    """Write a JPEG with the grey images and the results of each model.
+    """Write a JPEG with the grey images and the results of each model; return the number of images.
 
-    Args:
-        file: The file to write or replace.
-        jobs: Jobs by model name; the same images in the same order. If there are many, an evenly
-            spaced selection is shown.
-
-    Returns:
-        The number of images shown. Without any, no file is written.
+    The jobs of each model have the same images in the same order. If there are many, an evenly
+    spaced selection is shown. Without any, no file is written.
     """
     first, *_ = jobs.values()
     steps = range(0, len(first), -(-len(first) // _MOST))

@@ -15,14 +15,7 @@ _X, _Y = "colorfulness_ratio", "ciede2000"
 
 
 def write_grid_page(file: Path, grid: Grid, title: str, lead: str) -> None:
-    """Write one HTML file with a chart and a table of all settings.
-
-    Args:
-        file: The file to write or replace.
-        grid: The measured settings.
-        title: Heading.
-        lead: Introductory text.
-    """
+    """Write one HTML file with a chart and a table of all settings."""
     page = {
         "title": title,
         "lead": lead,

@@ -30,14 +30,7 @@ _ABOUT = ("settings", "SHA-256", "trained on", "version")
 
 
 def require_one_protocol(results: Mapping[Path, ProtocolResult]) -> None:
-    """Refuse results that cannot be in one table.
-
-    Args:
-        results: Results by file.
-
-    Raises:
-        UsageError: If settings or images differ, or the calibration of one has failed.
-    """
+    """Refuse results whose settings or images differ, or of which a calibration has failed."""
     for file, result in results.items():
         if problem := result.problem:
             raise UsageError(f"{file} is not calibrated: {problem}")
@@ -70,12 +63,7 @@ def sorted_results(results: Sequence[ProtocolResult], by: Metric) -> list[Protoc
 
 
 def write_leaderboard(folder: Path, results: Sequence[ProtocolResult]) -> None:
-    """Write the page and the Markdown table.
-
-    Args:
-        folder: Where to write both; files of these names are replaced.
-        results: Results of one protocol, in the order of the rows.
-    """
+    """Write the page and the Markdown table of results of one protocol, in their order."""
     protocol = results[0].protocol
     further = {each.network: each for result in results for each in result.pretrained if each.rows}
     rows = []

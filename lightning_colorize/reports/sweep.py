@@ -44,17 +44,9 @@ _MOST_LISTED = 12
 
 
 def write_report(study: Study, images: int = 6) -> Path:
-    """Write the report of a study in its present state; an existing report is replaced.
+    """Write `report.html` for the present state of a study, with some validation images.
 
-    Args:
-        study: The study.
-        images: Number of validation images on the page.
-
-    Returns:
-        The file, `report.html` in the sweep's folder.
-
-    Raises:
-        UsageError: If the file cannot be written.
+    An existing report is replaced.
     """
     path = study.folder / REPORT
     require_writable(path, "the report")

@@ -21,11 +21,7 @@ _SECONDS = 300  # for the download
 
 
 def read_library() -> dict[str, bytes]:
-    """Return the files of ONNX Runtime Web, from an installed npm package or fetched.
-
-    Raises:
-        UsageError: If it is neither installed nor can be fetched.
-    """
+    """Return the files of ONNX Runtime Web, from an installed npm package or fetched."""
     installed = Path("node_modules") / _LIBRARY / "dist"
     if all((installed / name).is_file() for name in _FILES):
         return {name: (installed / name).read_bytes() for name in _FILES}
@@ -55,13 +51,7 @@ def read_library() -> dict[str, bytes]:
 
 
 def write_web_page(folder: Path, library: dict[str, bytes], model: str) -> None:
-    """Write the page next to its graph.
-
-    Args:
-        folder: Folder of the page, with the file `GRAPH`.
-        library: Result of `read_library`.
-        model: A line about the model.
-    """
+    """Write the page into the folder of its `GRAPH`, with a line about the model."""
     for name, content in library.items():
         with atomic_file(folder / name) as opened:
             opened.write(content)

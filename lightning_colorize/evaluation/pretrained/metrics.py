@@ -37,13 +37,9 @@ Values = list[PretrainedValue]
 
 
 class Reduction(NamedTuple):
-    """How features become values.
+    """How features become values."""
 
-    Attributes:
-        values: Turns features, (rows, N, D), and the index of the truth into values by row.
-        method: Description.
-    """
-
+    # Maps (rows, N, D) and the index of the truth to values by row.
     values: Callable[[Tensor, int], Values]
     method: str
 
@@ -96,26 +92,16 @@ _MEAN, _COSINE = Reduction(_mean, _INTERVALS), Reduction(_cosine, _INTERVALS)
 
 @dataclass(frozen=True)
 class PretrainedMetric:
-    """A row of the table.
-
-    Attributes:
-        name: Name on the command line.
-        title: Full name: metric, network, input.
-        network: Builds the network from a state dict. Metrics of the same network share its
-            features.
-        packages: The distributions on which its values depend.
-        reduction: How its features become values.
-        published: Finds or downloads the published weights; None if there are none.
-        hashes: Prefixes of the SHA-256 of the published weights; "" if unknown.
-        goal: Direction of improvement.
-    """
+    """A row of the table."""
 
     name: str
-    title: str
-    network: Callable[[State], nn.Module]
-    packages: tuple[str, ...]
+    title: str  # Metric, network, input.
+    network: Callable[[State], nn.Module]  # Metrics of the same network share its features.
+    packages: tuple[str, ...]  # The distributions on which its values depend.
     reduction: Reduction = _FRECHET
+    # Finds or downloads the published weights; None if there are none.
     published: Callable[[], Path] | None = None
+    # Prefixes of the SHA-256 of the published weights; "" if unknown.
     hashes: tuple[str, ...] = ("",)
     goal: Goal = "min"
 
@@ -190,15 +176,8 @@ class PretrainedMetrics:
     """Measures images with several metrics; one that fails does not stop the others.
 
     Features are kept, images are not: 5,000 images of six rows take 245 MB per Inception network.
-
-    Args:
-        asked: Metrics, each with the file of its weights or None for the published ones, as
-            `find_metrics` returns them.
-        device: Device of the networks.
-
-    Raises:
-        UsageError: If a file does not fit, or an extra is not installed. Weights that cannot be
-            downloaded raise nothing: the metric is then not available.
+    `asked` is from `find_metrics`. A file that does not fit raises UsageError. Weights that cannot
+    be downloaded raise nothing: the metric is then not available.
     """
 
     def __init__(
@@ -215,12 +194,7 @@ class PretrainedMetrics:
         self.features = list(opened.values())
 
     def update(self, rgb: Tensor, true: Tensor) -> None:
-        """Measure one image.
-
-        Args:
-            rgb: (rows, 3, H, W) in uint8, the image in each row of the table.
-            true: (3, H, W) in uint8.
-        """
+        """Measure one image, (rows, 3, H, W) in uint8, and its truth, (3, H, W) in uint8."""
         rgb, true = rgb.to(self.device), true.to(self.device)
         for features in self.features:
             if features.network is None:
@@ -234,21 +208,12 @@ class PretrainedMetrics:
                 features.network = None
 
     def compute(self, rows: Sequence[str], true: int) -> list[PretrainedResult]:
-        """Return the results.
-
-        Args:
-            rows: The names of the rows.
-            true: Index of the truth.
-        """
+        """Return the results of the named rows; `true` is the index of the truth."""
         return [_result(metric, features, rows, true) for metric, features in self.metrics]
 
 
 def find_metrics(words: Sequence[str]) -> list[tuple[PretrainedMetric, Path | None]]:
-    """Parse `NAME` and `NAME=WEIGHTS` into metrics and weights files.
-
-    Raises:
-        UsageError: If a name is unknown or repeated, or a file does not exist.
-    """
+    """Parse `NAME` and `NAME=WEIGHTS` into metrics and weights files."""
     if repeated := [word for word in words if words.count(word) > 1]:
         raise UsageError(f"--metric {repeated[0]} is given twice")
     return [_find(word) for word in words]

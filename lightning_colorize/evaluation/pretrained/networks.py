@@ -25,11 +25,7 @@ _SIDE = 299  # of Inception's input
 
 
 class FidelityInception(nn.Module):
-    """torch-fidelity's Inception, equivalent to the TensorFlow network of the original FID.
-
-    Args:
-        state: The state dict that torch-fidelity publishes.
-    """
+    """torch-fidelity's Inception, equivalent to the TensorFlow network of the original FID."""
 
     def __init__(self, state: State) -> None:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
@@ -53,9 +49,6 @@ class TorchvisionInception(nn.Module):
     That code (and code that follows it) resizes RGB in 0..1 to 299 without antialiasing, and scales
     it as if it were in -1..1: once to 0..1, and then from ImageNet's mean and deviation to
     Inception's. The network sees a range of 0.2 to 0.4, not -1 to 1.
-
-    Args:
-        state: The state dict that torchvision publishes.
     """
 
     def __init__(self, state: State) -> None:
@@ -74,9 +67,7 @@ class TorchvisionInception(nn.Module):
 class Lpips(nn.Module):
     """LPIPS 0.1 (Zhang et al. 2018): torchmetrics' copy with its linear layers.
 
-    Args:
-        backbone: `alex` or `vgg`.
-        state: State dict of torchvision's AlexNet or VGG16.
+    `backbone` is `alex` or `vgg`; `state` is torchvision's.
     """
 
     def __init__(self, backbone: Literal["alex", "vgg"], state: State) -> None:
@@ -100,13 +91,7 @@ class Lpips(nn.Module):
 class TimmFeatures(nn.Module):
     """The pooled features of a timm model, with images resized (both sides) to its input size.
 
-    Args:
-        name: Name of the model, with or without a tag.
-        state: State dict in timm's form.
-        head: Whether to take the features after the last layer, as for CLIP.
-
-    Raises:
-        ValueError: If the model cannot be built, or the state does not fit.
+    With `head`, the features are taken after the last layer, as for CLIP.
     """
 
     def __init__(self, name: str, state: State, head: bool = False) -> None:

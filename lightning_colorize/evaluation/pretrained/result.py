@@ -10,42 +10,26 @@ _Name = Annotated[str, Field(max_length=200)]
 
 
 class PretrainedValue(BaseModel):
-    """A metric over images.
-
-    Attributes:
-        value: The metric.
-        low: Lower bound of its 95 % interval; None for a distance between sets.
-        high: Upper bound.
-        infinite: An estimate for infinitely many images; None for a mean over images.
-    """
+    """A metric over images."""
 
     value: FiniteFloat
-    low: FiniteFloat | None = None
+    low: FiniteFloat | None = None  # Bounds of the 95 % interval; None for a distance between sets.
     high: FiniteFloat | None = None
+    # An estimate for infinitely many images; None for a mean over images.
     infinite: FiniteFloat | None = None
 
 
 class PretrainedResult(BaseModel):
-    """A metric of a pretrained network.
+    """A metric of a pretrained network."""
 
-    Attributes:
-        name: Name on the command line, without the weights.
-        title: The full name: metric, network, input.
-        goal: Which way is better.
-        method: Estimates and intervals.
-        sha256: SHA-256 of the weights file.
-        images: Number of images.
-        rows: Values by row of the result.
-        reason: Why the metric is not available; it then has no rows.
-    """
-
-    name: _Name
-    title: Annotated[str, Field(max_length=1000)]
+    name: _Name  # Name on the command line, without the weights.
+    title: Annotated[str, Field(max_length=1000)]  # Metric, network, input.
     goal: Literal["max", "min"]
-    method: Annotated[str, Field(max_length=1000)]
-    sha256: Sha256 | None = None
+    method: Annotated[str, Field(max_length=1000)]  # Estimates and intervals.
+    sha256: Sha256 | None = None  # SHA-256 of the weights file.
     images: Annotated[int, Field(ge=1)] | None = None
     rows: dict[str, PretrainedValue] = {}
+    # Why the metric is not available; it then has no rows.
     reason: Annotated[str, Field(max_length=1000)] | None = None
 
     @model_validator(mode="after")

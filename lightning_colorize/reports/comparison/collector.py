@@ -38,25 +38,15 @@ _NOTED = [COLUMNS.index("ciede2000"), COLUMNS.index("psnr")]
 
 @dataclass
 class ComparedImage:
-    """One image of the page.
-
-    Attributes:
-        name: Name of the image.
-        category: Its first folder.
-        sheet: Its sheet, relative to the page.
-        cell: Its thumbnails among the sprites: the systems, then the truth, or grey without truth.
-        make_strip: Returns `strip`.
-        ciede2000: CIEDE2000 of each system; empty without truth.
-        disagreement: Distance between the systems, in LAB units.
-    """
+    """One image of the page."""
 
     name: str
-    category: str
-    sheet: str
-    cell: SpriteCell
-    make_strip: Callable[[], Strip]
-    ciede2000: list[float]
-    disagreement: float = 0.0
+    category: str  # Its first folder.
+    sheet: str  # Path relative to the page.
+    cell: SpriteCell  # Thumbnails: the systems, then the truth, or grey without truth.
+    make_strip: Callable[[], Strip]  # Returns `strip`.
+    ciede2000: list[float]  # CIEDE2000 of each system; empty without truth.
+    disagreement: float = 0.0  # Distance between the systems, in LAB units.
 
     @cached_property
     def strip(self) -> Strip:
@@ -68,9 +58,6 @@ class ImageCollector:
     """Writes the sheet and the thumbnails of each image that was measured.
 
     With many images, no thumbnails stay in memory.
-
-    Attributes:
-        images: The images so far.
     """
 
     def __init__(self, plan: Plan) -> None:

@@ -23,10 +23,7 @@ _SIGNS = {"max": -1, "min": 1, None: 0}
 def write_errors(plan: Plan, report: Report, images: Sequence[ComparedImage]) -> None:
     """Write the page next to the sprites, which it loads lazily.
 
-    Args:
-        plan: The plan of the comparison.
-        report: Its numbers.
-        images: The images, in the order of the numbers.
+    The images are in the order of the numbers in the report.
     """
     measured = report.measured
     categories = sorted({image.category for image in images})

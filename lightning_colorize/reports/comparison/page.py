@@ -40,11 +40,7 @@ _EXTREMES = 4  # best, and worst, images of each system
 
 
 def write_comparison(plan: Plan, settings: Mapping[str, Sequence[str | None]]) -> Report:
-    """Color and measure the images, and write the pages after their sheets.
-
-    Raises:
-        UsageError: If none of the images can be read.
-    """
+    """Color and measure the images, and write the pages after their sheets."""
     count = len(plan.found.images)
     if (plan.out / INDEX).exists():
         for old in (plan.out / SHEETS).glob(f"{'[0-9]' * 5}.jpg"):

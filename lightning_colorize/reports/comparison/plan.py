@@ -14,36 +14,22 @@ from lightning_colorize.models.base import Model
 
 @dataclass(frozen=True)
 class Plan:
-    """The systems, images and options of a comparison.
+    """The systems, images and options of a comparison."""
 
-    Attributes:
-        systems: In the order of the page; differences are relative to the first.
-        found: The images that all systems have.
-        missing: Images that were left out because a system does not have them, by system.
-        trained_on: Number of the images that a network was trained on, by network.
-        data: Folder of the true images, as given.
-        out: Folder of the page.
-        size: Height and width of the measured squares, and short side of the images shown, in
-            pixels.
-        batch_size: Images per batch.
-        seed: Seed of the bootstrap and of the study.
-        device: Device of the networks.
-        truth: Whether the images' own colors are the truth.
-        study: Whether the page links to a study page.
-    """
-
-    systems: Sequence[System]
-    found: EvaluationImages
+    systems: Sequence[System]  # In the order of the page; differences are relative to the first.
+    found: EvaluationImages  # The images that all systems have.
+    # Images that were left out because a system does not have them, by system.
     missing: Mapping[str, Sequence[str]]
-    trained_on: Mapping[str, int]
-    data: Path
-    out: Path
+    trained_on: Mapping[str, int]  # Number of the images that a network was trained on, by network.
+    data: Path  # Folder of the true images, as given.
+    out: Path  # Folder of the page.
+    # Height and width of the measured squares, and short side of the images shown, in pixels.
     size: int
     batch_size: int
-    seed: int
+    seed: int  # Seed of the bootstrap and the study.
     device: torch.device
-    truth: bool
-    study: bool
+    truth: bool  # Whether the images' own colors are the truth.
+    study: bool  # Whether the page links to a study page.
 
 
 def default_size(systems: Sequence[System]) -> int:

@@ -32,19 +32,13 @@ class SeedGroup(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """All numbers of a comparison.
-
-    Attributes:
-        measured: The measurements of each image.
-        metrics: (rows, metrics); None without truth.
-        differences: Differences of each row from the first, in every metric; empty without truth.
-        seeds: Systems that differ only in their seed, with mean and standard deviation over them
-            in every metric; empty without truth.
-    """
+    """All numbers of a comparison."""
 
     measured: Measured
-    metrics: np.ndarray | None
+    metrics: np.ndarray | None  # (rows, metrics); None without truth.
+    # Differences from the first row, by row and metric; empty without truth.
     differences: list[list[Difference]]
+    # Mean and standard deviation over the seeds in every metric; empty without truth.
     seeds: list[tuple[SeedGroup, list[tuple[float, float]]]]
 
     @property

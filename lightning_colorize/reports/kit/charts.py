@@ -28,23 +28,14 @@ class Figure(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """One row of a chart of intervals.
-
-    Attributes:
-        name: Label on the left of the row.
-        value: Position of the dot.
-        low: Lower end of the bar; None for no bar.
-        high: Upper end of the bar.
-        text: Shown on hover.
-        verdict: `better`, `worse`, `other` (neither direction is better) or `unclear`.
-    """
+    """One row of a chart of intervals."""
 
     name: str
-    value: float
-    low: float | None
+    value: float  # Position of the dot.
+    low: float | None  # Ends of the bar; None for no bar.
     high: float | None
-    text: str
-    verdict: str
+    text: str  # Shown on hover.
+    verdict: str  # `better`, `worse`, `other` (neither direction is better) or `unclear`.
 
 
 def style_class(index: int) -> str:

@@ -11,18 +11,12 @@ _ARROWS = {"max": "↑", "min": "↓", None: ""}
 
 
 class Column(NamedTuple):
-    """A column.
-
-    Attributes:
-        name: The heading.
-        help: Tooltip of the heading.
-        goal: Whether larger (`max`) or smaller values are better.
-        text: Whether the heading is aligned left; a first column of names is never narrow.
-    """
+    """A column."""
 
     name: str
-    help: str = ""
+    help: str = ""  # Tooltip of the heading.
     goal: Goal | None = None
+    # Whether the heading is aligned left; a first column of names is never narrow.
     text: bool = False
 
     @property
@@ -32,24 +26,14 @@ class Column(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A cell with more than a text.
-
-    Attributes:
-        text: The content.
-        notes: Small lines below it.
-        kind: CSS classes of the cell.
-        note_kind: CSS classes of the notes.
-        value: Sort key; None sorts last.
-        style: CSS classes of a color swatch before the text.
-        span: Number of columns.
-    """
+    """A cell with more than a text."""
 
     text: str
-    notes: Sequence[str] = ()
-    kind: str = ""
-    note_kind: str = ""
-    value: float | None = None
-    style: str = ""
+    notes: Sequence[str] = ()  # Small lines below the text.
+    kind: str = ""  # CSS classes of the cell.
+    note_kind: str = ""  # CSS classes of the notes.
+    value: float | None = None  # Sort key; None sorts last.
+    style: str = ""  # CSS classes of a color swatch before the text.
     span: int = 1
 
 

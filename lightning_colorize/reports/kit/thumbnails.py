@@ -68,11 +68,8 @@ class SpriteCell(NamedTuple):
 class Sprites:
     """Writes sprites, which load when scrolled into view: a row has the versions of one image.
 
-    Only the file that is being filled is in memory. Old files in the folder are removed.
-
-    Args:
-        folder: The folder of the files.
-        columns: Number of versions.
+    Only the file that is being filled is in memory. Old files in the folder are removed. `columns`
+    is the number of versions.
     """
 
     def __init__(self, folder: Path, columns: int) -> None:

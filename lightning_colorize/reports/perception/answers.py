@@ -50,20 +50,12 @@ Rated = tuple[str, Trial]
 
 
 class Participant(BaseModel):
-    """One person's answers.
+    """One person's answers."""
 
-    Attributes:
-        name: Random id, assigned by the page.
-        page: Id of the study page.
-        file: The file of the answers.
-        systems: Names of the page's systems.
-        trials: The answers, at least one.
-    """
-
-    name: str = Field(alias="participant")
-    page: str
+    name: str = Field(alias="participant")  # Random id, assigned by the page.
+    page: str  # Id of the study page.
     file: Path
-    systems: list[str] = Field(min_length=1)
+    systems: list[str] = Field(min_length=1)  # Names of the page's systems.
     trials: list[Trial] = Field(min_length=1)
 
     @property
@@ -95,12 +87,7 @@ class Answers:
 
 
 def read_answers(files: Sequence[Path]) -> Answers:
-    """Read files of answers, each participant once.
-
-    Raises:
-        UsageError: If a file is not a study's answers, has answers that no page asks for, or the
-            files belong to different pages.
-    """
+    """Read files of answers, each participant once."""
     people: dict[str, Participant] = {}
     duplicates = []
     for file in files:

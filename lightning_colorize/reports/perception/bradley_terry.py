@@ -36,12 +36,8 @@ def fit(wins: np.ndarray) -> np.ndarray:
     Each system also has PRIOR wins and losses against an opponent of strength 0. The estimate is
     therefore finite and unique, even if a system always wins or was never compared with another.
 
-    Args:
-        wins: (..., systems, systems), how often the first of two was preferred to the second;
-            non-negative.
-
-    Returns:
-        (..., systems), log-odds, centered to a mean of 0.
+    Maps how often the first of two was preferred to the second, (..., systems, systems), to
+    log-odds, (..., systems), centered to a mean of 0.
     """
     theta = np.zeros(wins.shape[:-1])
     for _ in range(_STEPS):
@@ -61,12 +57,7 @@ def strengths(rated: Sequence[Rated], systems: Sequence[str], seed: int = 0) -> 
 
     Intervals are percentiles of the bootstrap over raters and images, and at least as wide as the
     normal approximation for independent answers: the bootstrap has no width where a system always
-    wins.
-
-    Args:
-        rated: Participants and trials; other questions are ignored.
-        systems: Names of the systems.
-        seed: Seed of the bootstrap.
+    wins. Trials of other questions are ignored.
     """
     pairs = [(rater, t) for rater, t in rated if t.question == "better"]
     seen = {side for _, trial in pairs for side in (trial.left, trial.right)}
@@ -111,13 +102,7 @@ def resampled_sums(rated: Sequence[Rated], values: np.ndarray, seed: int) -> np.
     often as its rater times as often as its image (Owen 2007, "The pigeonhole bootstrap"). A single
     rater or image is in every sample once. The order of the answers does not matter.
 
-    Args:
-        rated: The answers.
-        values: (answers, quantities), the terms of the sums.
-        seed: Seed of the draws.
-
-    Returns:
-        (samples, quantities).
+    Maps the terms of the sums, (answers, quantities), to (samples, quantities).
     """
     rng = np.random.default_rng(seed)
     row, of_rater = _draw([rater for rater, _ in rated], rng)

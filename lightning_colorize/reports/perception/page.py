@@ -68,9 +68,8 @@ class StudyPage(BaseModel):
 def study_html(study: Mapping[str, Any], consent: Sequence[str] = ()) -> str:
     """Return the page of a study.
 
-    Args:
-        study: The data for the page's script; it contains `served` if a server takes the answers.
-        consent: Paragraphs that a participant of a served study agrees to.
+    Its data for the page's script contains `served` if a server takes the answers. A participant of
+    a served study agrees to the paragraphs of `consent`.
     """
     assets = ("kit.css", "study.css", "study.js")
     page = {"title": "Which image?"}
@@ -78,11 +77,7 @@ def study_html(study: Mapping[str, Any], consent: Sequence[str] = ()) -> str:
 
 
 def read_page(folder: Path) -> StudyPage:
-    """Read the study page of a folder that `compare --study` wrote.
-
-    Raises:
-        UsageError: If there is none, it is damaged, or some of its images are missing.
-    """
+    """Read the study page of a folder that `compare --study` wrote."""
     path = folder / STUDY
     try:
         found = _DATA.search(path.read_text(encoding="utf-8"))

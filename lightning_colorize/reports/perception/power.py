@@ -18,20 +18,14 @@ _MOST = 1_000_000  # raters, pairs or images
 class Design(NamedTuple):
     """A study in which each rater judges the same number of pairs of two systems.
 
-    Attributes:
-        raters: Number of raters, at least 1.
-        pairs: Pairs of the two systems that each rater judges, at least 1.
-        images: Number of images, at least 1.
-        rater_correlation: Correlation between answers of one rater, in [0, 1].
-        image_correlation: Correlation between answers to one image, in [0, 1]. The sum of both
-            is at most 1.
+    The counts are at least 1. Both correlations are in [0, 1], and so is their sum.
     """
 
     raters: int
-    pairs: int
+    pairs: int  # Pairs of the two systems that each rater judges.
     images: int
-    rater_correlation: float
-    image_correlation: float
+    rater_correlation: float  # Correlation between answers of one rater.
+    image_correlation: float  # Correlation between answers to one image.
 
     @property
     def effect(self) -> float:
@@ -61,9 +55,8 @@ class Design(NamedTuple):
 def power(answers: float, preference: float) -> float:
     """Return the probability that a study detects a preference, by the normal approximation.
 
-    Args:
-        answers: Number of independent answers, above 0.
-        preference: True share of the answers for one of two systems, in (0, 1).
+    `answers` is the number of independent answers, above 0; `preference` is the true share of the
+    answers for one of two systems, in (0, 1).
     """
     difference, spread = _of(preference)
     critical = -NORMAL.inv_cdf(ALPHA / 2) * _NULL_SPREAD
@@ -82,8 +75,7 @@ def smallest_preference(answers: float) -> float | None:
 def needed(preference: float) -> float:
     """Return the number of independent answers that detect a preference with TARGET power.
 
-    Args:
-        preference: True share of the answers for one of two systems, in (0, 1) but not 0.5.
+    The preference is as in `power`, but not 0.5.
     """
     difference, spread = _of(preference)
     return count_needed(difference, spread, ALPHA, _NULL_SPREAD)

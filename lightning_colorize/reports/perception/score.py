@@ -43,11 +43,6 @@ def rates(rated: Sequence[Rated], systems: Sequence[str], seed: int | None = Non
     Intervals are Wilson's, which treat answers as independent. With a seed they are percentiles of
     the bootstrap over raters and images, and at least as wide as Wilson's: the bootstrap has no
     width where all answers are the same.
-
-    Args:
-        rated: Participants and trials.
-        systems: Names of the systems.
-        seed: Seed of the bootstrap; None for Wilson's intervals.
     """
     found: Rates = {question: {} for question in QUESTIONS}
     for question, of_system in found.items():

@@ -71,12 +71,7 @@ _MESSAGE: TypeAdapter[_Consent | _Answer] = TypeAdapter(_Consent | _Answer)
 
 
 class RateLimit:
-    """A token bucket for each key.
-
-    Args:
-        rate: Requests per second that are allowed on average, above 0.
-        burst: Requests that are allowed at once.
-    """
+    """A token bucket of `burst` requests for each key, refilled by `rate`, above 0, per second."""
 
     def __init__(self, rate: float, burst: float) -> None:
         self.rate = rate
@@ -126,11 +121,8 @@ class _Connection(H11Protocol):
 class StudyServer(uvicorn.Server):
     """Serves `/t/TOKEN`, the page of a rater, and its images; nothing else.
 
-    Args:
-        folder: The folder of the page.
-        store: Its answers.
-        rate: Requests per second that one address may send on average.
-        hosts: Host names of requests that are answered.
+    One address may send `rate` requests per second on average. Requests for hosts
+    not in `hosts` are refused.
     """
 
     def __init__(

@@ -39,19 +39,12 @@ _RATER = (
 
 @dataclass(frozen=True)
 class Rater:
-    """A person with a link.
+    """A person with a link."""
 
-    Attributes:
-        participant: Random id, which files of answers contain in place of the token.
-        plan: Index of the plan.
-        agreed: Whether the person agreed to the consent text.
-        answered: Number of trials answered, from the start of the plan.
-    """
-
-    participant: str
+    participant: str  # Random id, which files of answers contain in place of the token.
     plan: int
-    agreed: bool
-    answered: int
+    agreed: bool  # Whether the person agreed to the consent text.
+    answered: int  # Number of trials answered, from the start of the plan.
 
 
 class AnswerStore:
@@ -65,11 +58,7 @@ class AnswerStore:
     consent: str
 
     def __init__(self, path: Path) -> None:
-        """Open an existing file.
-
-        Raises:
-            UsageError: If it is not the file of a served study.
-        """
+        """Open an existing file."""
         self._lock = Lock()
         if not path.is_file():
             raise UsageError(f"{path} does not exist; study serve --answers {path} creates it")
@@ -95,11 +84,8 @@ class AnswerStore:
     def serving(cls, path: Path, page: StudyPage, consent: str | None, default: str) -> Self:
         """Open the file of a page's study; create it if there is none.
 
-        Args:
-            path: The file, readable by its owner only: it contains the links.
-            page: The page to serve.
-            consent: The consent text; None for the file's, in a new file for `default`.
-            default: The consent text of a new file.
+        Only its owner can read the file: it contains the links. If `consent` is None, the file
+        keeps its text, and a new file has the `default`.
 
         Raises:
             UsageError: If the file belongs to another page, or raters agreed to another text.
@@ -166,11 +152,7 @@ class AnswerStore:
     ) -> int | None:
         """Store an answer; one that is stored already stays as it is.
 
-        Args:
-            participant: Id of the rater.
-            trial: Index in the rater's plan; answers come in this order.
-            answer: The side.
-            milliseconds: Time between the images and the answer.
+        `trial` is the index in the rater's plan; answers come in this order.
 
         Returns:
             Number of the rater's answers; None if an earlier trial has no answer, or the plan is

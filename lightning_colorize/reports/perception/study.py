@@ -41,9 +41,6 @@ def write_study(plan: Plan) -> None:
 
     File names are hashes of the contents and all files are written alike, so that nothing reveals
     which image is the photograph.
-
-    Raises:
-        UsageError: If no image can be read, or none has color.
     """
     folder = plan.out / IMAGES
     folder.mkdir(parents=True, exist_ok=True)
