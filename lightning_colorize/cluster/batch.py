@@ -37,38 +37,23 @@ _OURS = {
 
 @dataclass(frozen=True)
 class Resources:
-    """Resources of a job.
-
-    Attributes:
-        partition: None for the cluster's default, as for all attributes.
-        time: Limit in minutes, or as [D-]HH:MM:SS.
-        gpus: GPUs per node.
-        cpus: Cores per task.
-        mem: Memory per node in Slurm's form, such as `16G`; `0` for all of it.
-        account: Slurm account.
-        qos: Quality of service.
-        extra: Other sbatch options by their long names (`{"constraint": "a100"}`); true for flags.
-    """
+    """Resources of a job; None for the cluster's default."""
 
     partition: str | None = None
-    time: int | str | None = None
-    gpus: int | None = None
-    cpus: int | None = None
-    mem: str | None = None
+    time: int | str | None = None  # limit in minutes, or as [D-]HH:MM:SS
+    gpus: int | None = None  # per node
+    cpus: int | None = None  # per task
+    mem: str | None = None  # per node in Slurm's form, such as `16G`; `0` for all of it
     account: str | None = None
     qos: str | None = None
+    # Other sbatch options by their long names (`{"constraint": "a100"}`); true for flags.
     extra: Mapping[str, str | bool] = field(default_factory=dict)
 
 
 def parameters(asked: Resources, shortest: int) -> dict[str, Any]:
-    """Return submitit's parameters for a job.
+    """Return submitit's parameters for a job, with a time limit of at least `shortest` minutes.
 
-    Args:
-        asked: The requested resources.
-        shortest: Smallest time limit in minutes.
-
-    Raises:
-        UsageError: If the time limit is invalid, or the program sets an option itself.
+    Options that the program sets itself are refused.
     """
     extra = {name.replace("_", "-"): value for name, value in asked.extra.items()}
     if taken := sorted(extra.keys() & _OURS):
@@ -89,11 +74,7 @@ def parameters(asked: Resources, shortest: int) -> dict[str, Any]:
 
 
 def executor(folder: Path, needed_by: str) -> "SlurmExecutor":
-    """Return submitit's executor, which creates the batch script.
-
-    Raises:
-        UsageError: If submitit is not installed.
-    """
+    """Return submitit's executor, which creates the batch script."""
     try:
         from submitit import SlurmExecutor
     except ImportError:
@@ -114,12 +95,7 @@ def executor(folder: Path, needed_by: str) -> "SlurmExecutor":
 def submission(undo: Callable[[], None], **environment: str) -> Iterator[None]:
     """Submit jobs in this context: it sets their environment and explains refusals.
 
-    Args:
-        undo: Called if Slurm refuses.
-        environment: Variables of the jobs; unlike arguments, other users cannot read them.
-
-    Raises:
-        UsageError: If Slurm refuses, with its reason.
+    `undo` is called if Slurm refuses. Other users cannot read the environment, unlike arguments.
     """
     from submitit.core.utils import FailedJobError
     from submitit.helpers import environment_variables
@@ -154,11 +130,8 @@ def step(command: Sequence[str], cpus: int | None) -> str:
 
     After a signal, processes exit at different times, rank 0 last, as it closes the loggers. One
     exit must not kill the others (`--kill-on-bad-exit`), but processes that wait for a dead one
-    are killed after some minutes (`--wait`).
-
-    Args:
-        command: The command's words.
-        cpus: Cores per task; since Slurm 22.05 a step does not inherit them from its job.
+    are killed after some minutes (`--wait`). `cpus` are per task; since Slurm 22.05 a step does not
+    inherit them from its job.
     """
     srun = ["srun", "--kill-on-bad-exit=0", "--wait=300"]
     srun += [] if cpus is None else [f"--cpus-per-task={cpus}"]

@@ -12,11 +12,9 @@ _TIMEOUT = 60.0
 
 
 class Queue:
-    """A set of this user's jobs.
+    """A set of this user's jobs, given the log file of each by job ID.
 
-    Args:
-        logs: The log file of each job, by job ID.
-        say: Called with a line when a job starts, is requeued, or ends.
+    `say` is called with a line when a job starts, is requeued, or ends.
     """
 
     def __init__(self, logs: Mapping[str, Path], say: Callable[[str], None]) -> None:

@@ -77,7 +77,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _source(file: Path) -> "Source":
-    """Build the source from its YAML file."""
     import yaml
 
     from lightning_colorize.common.class_paths import Trust, build, find_class_paths

@@ -125,11 +125,7 @@ def _command(args: argparse.Namespace) -> str:
 
 
 def _device(name: str | None) -> "torch.device":
-    """Return the named device, or by default the GPU if there is one.
-
-    Raises:
-        UsageError: If the device is not available.
-    """
+    """Return the named device, or by default the GPU if there is one."""
     import torch
 
     if name is None:

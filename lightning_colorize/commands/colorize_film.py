@@ -62,11 +62,7 @@ def run_film(args: argparse.Namespace, files: "dict[str, ModelFile]", options: "
 
 
 def _plan(args: argparse.Namespace) -> Path:
-    """Return the file to write.
-
-    Raises:
-        UsageError: If the file cannot be written, or an option does not support films.
-    """
+    """Return the file to write."""
     from lightning_colorize.inference.film import FORMATS
 
     source: Path = args.input[0]

@@ -76,11 +76,7 @@ def _serve(root: Path, port: int) -> None:
 
 
 def _serve_study(url: str, port: int) -> None:
-    """Serve the studies of a journal or database in optuna-dashboard until interrupted.
-
-    Raises:
-        UsageError: If there is no study, or optuna-dashboard is not installed.
-    """
+    """Serve the studies of a journal or database in optuna-dashboard until interrupted."""
     from lightning_colorize.sweeps.storage import open_storage
 
     opened = open_storage(os.path.expanduser(url), create=False)

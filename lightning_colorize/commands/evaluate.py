@@ -135,11 +135,8 @@ def open_measured(
 ) -> "tuple[Colorizer, EvaluationImages, list[str]]":
     """Return the model with its settings, the images to measure, and remarks on the results.
 
-    If the model was trained on the folder, its training split is used.
-
-    Args:
-        args: Arguments of `add_checkpoint` and `add_measuring_options`.
-        default: The default split of a folder with splits.
+    If the model was trained on the folder, its training split is used. `default` is the default
+    split of a folder with splits; `args` are those of `add_checkpoint` and `add_measuring_options`.
     """
     from lightning_colorize.evaluation import count_trained, find_images
     from lightning_colorize.inference import choose_device, load_model, training_data

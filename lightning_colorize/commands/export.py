@@ -65,11 +65,7 @@ def add_exported(parser: Parser) -> None:
 
 
 def require_exported(args: argparse.Namespace, *suffixes: str) -> None:
-    """Check that the output file can be written.
-
-    Raises:
-        UsageError: If it has the wrong suffix, exists, or its folder is not writable.
-    """
+    """Check the suffix of the output file, and that the file can be written."""
     if args.file.suffix not in suffixes:
         raise UsageError(f"{args.file}: the name must end with {' or '.join(suffixes)}")
     for file in (args.file, _card(args.file)):

@@ -72,10 +72,7 @@ def add_loading_options(parser: argparse.ArgumentParser) -> None:
 def add_measuring_options(parser: Parser, split_help: str, in_batches: bool = True) -> None:
     """Add the options of a measurement: its images, its JSON file, and the model's options.
 
-    Args:
-        parser: The command's parser.
-        split_help: Help of `--split`.
-        in_batches: Whether images are cropped to squares and measured in batches.
+    Images measured `in_batches` are cropped to squares.
     """
     parser.add_argument(
         "--data", metavar="FOLDER", type=expanded_path, required=True, help="folder of color images"

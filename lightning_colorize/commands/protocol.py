@@ -47,9 +47,8 @@ def add_arguments(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print a result.
 
-    Returns:
-        1 if images are unreadable, the prediction is not finite, the calibration fails, or a metric
-        is not available.
+    Return 1 if images are unreadable, the prediction is not finite, the calibration fails, or a
+    metric is not available.
     """
     if args.json is not None:
         require_writable(args.json, "--json")

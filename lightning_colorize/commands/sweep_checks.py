@@ -16,15 +16,9 @@ _PROGRAMS = (["lightning-colorize"], ["-m", "lightning_colorize"])
 
 
 def check(sweep: Sweep, file: Path) -> list[Any]:
-    """Parse the command of one trial per listed value, as `fit` would.
+    """Parse the command of one trial per listed value, as `fit` would; return its configurations.
 
     For commands of other programs, only check that their environment variables are set.
-
-    Returns:
-        The configurations of `fit`.
-
-    Raises:
-        UsageError: If a check fails; the message names the parameter and the accepted values.
     """
     if unset := unset_variables(sweep):
         raise UsageError(

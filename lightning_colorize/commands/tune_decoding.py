@@ -50,8 +50,7 @@ def add_arguments(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, and print the settings that no other setting beats.
 
-    Returns:
-        1 if images are unreadable, or a setting's predictions are not finite.
+    Return 1 if images are unreadable, or a setting's predictions are not finite.
     """
     for name in ("json", "page"):
         if getattr(args, name) is not None:
@@ -121,11 +120,7 @@ def _measured(model: "Model", grid: "Grid") -> dict[str, Any]:
 
 
 def _storable(model: "Model") -> Path:
-    """Return the checkpoint of a model.
-
-    Raises:
-        UsageError: If the model is exported or third-party, or its folder is not writable.
-    """
+    """Return the checkpoint of a model that is neither exported nor third-party."""
     from lightning_colorize.models.exported import EXPORTED
     from lightning_colorize.models.program import SUFFIXES
 

@@ -21,21 +21,14 @@ _N = TypeVar("_N", int, float)
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser that omits the usage text on errors and accepts the options of models.
+    """An argparse parser that omits the usage text on errors and accepts the options of models."""
 
-    Attributes:
-        takes_settings: Collect unknown options as text in `settings`: a model that is not loaded
-            yet may have such a setting. `--name` without a value is true, `--no-name` false.
-    """
-
+    # Collect unknown options as text in `settings`: a model that is not loaded yet may have such a
+    # setting. `--name` without a value is true, `--no-name` false.
     takes_settings = False
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
-        """Parse command-line arguments.
-
-        Raises:
-            UsageError: If they are invalid.
-        """
+        """Parse command-line arguments."""
         options = {option for action in self._actions for option in action.option_strings}
         settings: dict[str, str] = {}
         kept: list[str] = []
@@ -76,11 +69,7 @@ class Moved(argparse.Action):
         self.command = command
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Report the command.
-
-        Raises:
-            UsageError: Always.
-        """
+        """Report the command."""
         raise UsageError(f"{self.option_strings[0]} is now {COMMAND} {self.command}")
 
 

@@ -19,9 +19,6 @@ def bundled(name: str) -> Path:
     """Return the folder of the packaged `experiments`, `sweeps` or `photographs`.
 
     They are inside the package in a wheel, and next to it or in docs/ in a checkout.
-
-    Raises:
-        FileNotFoundError: If there is no such folder.
     """
     checkout = _PACKAGE.parent
     for folder in (_PACKAGE / "_bundled" / name, checkout / name, checkout / "docs" / name):

@@ -34,19 +34,14 @@ programs."""
 
 @dataclasses.dataclass(frozen=True)
 class Trust:
-    """The classes that may be imported in addition to those in `ROOTS`.
+    """The classes that may be imported in addition to those in `ROOTS`."""
 
-    Args:
-        allow: Classes, modules or packages that the user allows by name.
-        listed: Class paths that the run's own configuration lists; only subclasses of `bases`.
-        imported: Also trust classes whose modules are already imported; only subclasses of `bases`.
-        bases: Classes that a network, loss, optimizer, schedule or source derives from.
-    """
-
-    allow: Sequence[str] = ()
+    allow: Sequence[str] = ()  # classes, modules or packages that the user allows by name
+    # Class paths that the run's own configuration lists; only subclasses of `bases`.
     listed: Collection[str] = ()
+    # Also trust classes whose modules are already imported; only subclasses of `bases`.
     imported: bool = False
-    bases: tuple[type, ...] = ()
+    bases: tuple[type, ...] = ()  # of networks, losses, optimizers, schedules and sources
 
     def accepts(self, path: str) -> bool:
         """Return whether a class path may be imported."""
@@ -71,11 +66,8 @@ def build(
 ) -> Any:
     """Build the object that a class path and its arguments describe.
 
-    Args:
-        spec: A mapping with `class_path` and, optionally, `init_args`; may be nested.
-        base: The class that it must derive from.
-        trust: Classes that may be imported in addition to `ROOTS`.
-        overrides: Objects for arguments of the outermost class.
+    `spec` has `class_path` and, optionally, `init_args`; it may be nested. `overrides` are objects
+    for arguments of the outermost class, which must derive from `base`.
 
     Raises:
         UsageError: If class paths are refused (the message names all of them), before any other is

@@ -11,11 +11,7 @@ if TYPE_CHECKING:
 
 @cache
 def require_compiler(option: str, device: "torch.device") -> None:
-    """Check that torch.compile works, before a run starts.
-
-    Raises:
-        UsageError: If a minimal function cannot be compiled.
-    """
+    """Check that torch.compile works, on a minimal function, before a run starts."""
     import torch
 
     try:

@@ -16,13 +16,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 def read_described(file: Path, model: type[_Model], **more: Any) -> _Model:
     """Read a YAML file into a pydantic model.
 
-    Args:
-        file: The file.
-        model: Model with the keys of the file.
-        more: Values of additional keys, which the file must not contain.
-
-    Raises:
-        UsageError: If the file is missing, is not YAML, or does not fit the model.
+    `more` are the values of additional keys, which the file must not contain.
     """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))

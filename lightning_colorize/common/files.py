@@ -22,11 +22,7 @@ _PART = ".part"
 
 
 def require_writable(path: Path, option: str) -> None:
-    """Check that an output file can be written, before the work starts.
-
-    Raises:
-        UsageError: If it is a folder, or its folder is not writable.
-    """
+    """Check that an output file can be written, before the work starts."""
     try:
         if path.is_dir():
             raise UsageError(f"{option} {path} is a folder; give a file")
@@ -43,11 +39,9 @@ def atomic_file(
 ) -> Iterator[BinaryIO]:
     """Open a file that atomically replaces another when it is complete.
 
-    Args:
-        path: The file to replace; its folder is created.
-        temporary: The file to write, in the same folder; by default under a unique, short name.
-        sync: Write it to the disk before the other is replaced, so that one of them survives even
-            a crash of the system.
+    The folder is created. `temporary` is in the same folder; by default it has a unique, short
+    name. With `sync` the new file is on the disk before the other is replaced, so that one of them
+    survives even a crash of the system.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary or path.with_name(f".{secrets.token_hex(8)}{_PART}")

@@ -13,13 +13,9 @@ def count_needed(
 ) -> float:
     """Return the number of observations that detect a difference with TARGET power.
 
-    Detections with the wrong sign, rarer than 1 in 100,000, do not count.
-
-    Args:
-        difference: True difference, above 0.
-        spread: Standard deviation of an observation, at least 0.
-        alpha: Significance level of the two-sided test.
-        null_spread: Standard deviation without a difference; the same by default.
+    The test is two-sided; detections with the wrong sign, rarer than 1 in 100,000, do not count.
+    `difference` is the true one, above 0; `spread` is the standard deviation of an observation, at
+    least 0, and `null_spread` the one without a difference, by default the same.
     """
     critical = -NORMAL.inv_cdf(alpha / 2) * (spread if null_spread is None else null_spread)
     return ((critical + NORMAL.inv_cdf(TARGET) * spread) / difference) ** 2

@@ -45,8 +45,7 @@ def keep_freed_memory() -> None:
 class ProcessSetting:
     """A setting of the process that is changed while at least one thread is inside.
 
-    Args:
-        change: Changes the setting; returns a function that restores it.
+    `change` changes the setting and returns a function that restores it.
     """
 
     def __init__(self, change: Callable[[], Callable[[], object]]) -> None:
@@ -85,10 +84,8 @@ class ProcessSetting:
 def quiet_decoders(worker: int = 0) -> None:
     """Silence the warnings of image decoders in this process.
 
-    The warnings do not name the file, and real problems are raised as errors.
-
-    Args:
-        worker: Unused; DataLoader passes it to its `worker_init_fn`.
+    The warnings do not name the file, and real problems are raised as errors. `worker` is
+    unused; DataLoader passes it to its `worker_init_fn`.
     """
     warnings.filterwarnings("ignore", module=r"PIL\.|torchvision\.io")
     for library in ("PIL", "tifffile"):

@@ -53,10 +53,7 @@ class _Rate(ProgressColumn):
 def progress(items: Iterable[Item], total: int, doing: str) -> Iterator[Item]:
     """Yield the items and show on stderr how many are done, on rank 0.
 
-    Args:
-        items: The items.
-        total: The number of items.
-        doing: The label: one or two words.
+    `doing` is the label: one or two words.
     """
     console = Console(stderr=True)
     if not is_first_process():

@@ -44,9 +44,6 @@ def find_runs(root: Path) -> list[Path]:
     """Return the run folders `root/<experiment>/<run name>/`, sorted by path.
 
     A folder is a run if it holds a configuration or a result.
-
-    Raises:
-        UsageError: If `root` is not a folder.
     """
     if not root.is_dir():
         raise UsageError(f"{root} is not a folder; pass the folder of your runs (--root FOLDER)")
@@ -58,11 +55,7 @@ def find_runs(root: Path) -> list[Path]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return a run's configuration as nested dictionaries; empty if there is no file.
-
-    Raises:
-        UsageError: If the file is not a YAML mapping.
-    """
+    """Return a run's configuration as nested dictionaries; empty if there is no file."""
     import yaml
 
     path = folder / CONFIG
@@ -158,10 +151,6 @@ def checkpoint_of(path: Path) -> Path:
     """Return the checkpoint of an argument: the file itself, or a run folder's best, else last.
 
     `default` is the bundled model.
-
-    Raises:
-        UsageError: If the path does not exist or cannot be read, or the run folder contains no
-            checkpoint.
     """
     path = with_default(path)
     try:

@@ -17,17 +17,11 @@ ImageArray = npt.NDArray[np.uint8]
 
 
 class BestImage(NamedTuple):
-    """A validation image, colored by the best weights of a run.
+    """A validation image, colored by the best weights of a run."""
 
-    Attributes:
-        name: Image name, the same in all runs on the same data.
-        row: (H, 3 W, 3), uint8: grey, prediction and truth side by side.
-        ciede2000: Mean color difference between prediction and truth.
-    """
-
-    name: str
-    row: ImageArray
-    ciede2000: float
+    name: str  # the same in all runs on the same data
+    row: ImageArray  # (H, 3 W, 3), uint8: grey, prediction and truth side by side
+    ciede2000: float  # mean color difference between prediction and truth
 
 
 def write_image(folder: Path, name: str, image: ImageArray, step: int) -> None:

@@ -21,11 +21,7 @@ def rank(runs: Sequence[RunRecord], metric: str) -> list[RunRecord]:
 
 
 def find_metric(runs: Sequence[RunRecord], name: str) -> str:
-    """Return the full name of a metric, given as `psnr` or `val/psnr`.
-
-    Raises:
-        UsageError: If no run has it.
-    """
+    """Return the full name of a metric, given as `psnr` or `val/psnr`."""
     known = sorted({metric for run in runs for metric in run.metrics})
     for candidate in (name, f"val/{name}", f"test/{name}", f"train/{name}"):
         if candidate in known:
@@ -36,10 +32,8 @@ def find_metric(runs: Sequence[RunRecord], name: str) -> str:
 def differences(runs: Sequence[RunRecord]) -> dict[str, list[str | None]]:
     """Return the settings that differ between runs, by dotted name, the most varied first.
 
-    Names, paths and seeds do not count.
-
-    Returns:
-        For each name its value in every run as YAML, None where the run does not have it.
+    Each has its value in every run as YAML, None where the run does not have it. Names, paths and
+    seeds do not count.
     """
     configs = [run.settings for run in runs]
     names = dict.fromkeys(name for config in configs for name in config)

@@ -32,15 +32,8 @@ def new_run_folder(
 ) -> Path:
     """Return the folder of a run; a sweep sets the folder of each trial.
 
-    Args:
-        root: Folder of all runs.
-        experiment: Name of the folder below it.
-        name: Name of the run; the time by default.
-        auto_resume: Whether the run may exist already. The default name is then Slurm's job ID,
-            which the next start has too.
-
-    Raises:
-        UsageError: If the run exists and `auto_resume` is off, or it is on without a name.
+    The default name is the time. With `auto_resume` the run may exist already; only Slurm's jobs
+    then have a default name: the job ID, which the next start has too.
     """
     if trial := os.environ.get(TRIAL):
         return Path(trial)

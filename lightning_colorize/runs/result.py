@@ -23,53 +23,31 @@ ENDED = ("finished", "stopped_early")
 
 @dataclass(frozen=True)
 class RunResult:
-    """The content of `result.json`; a number that the file does not have is None.
+    """The content of `result.json`; a number that the file does not have is None."""
 
-    Attributes:
-        status: `running`, `finished`, `stopped_early`, `interrupted` or `failed`.
-        stop_requested: Whether the file `stop` ended the run.
-        metrics: Metrics of the best epoch (`train/loss` is its mean) and of the test.
-        baselines: The same metrics of each baseline.
-        best_checkpoint: Path relative to the run folder.
-        best_metric: The monitored metric of the best epoch.
-        monitor: Name of the monitored metric; None if the last epoch is the best.
-        epochs: Whole epochs trained; one that `max_time` cut short does not count.
-        batches: Batches trained.
-        images_seen: Images trained on, counted in every epoch.
-        seconds: Time spent on training and validation.
-        images_per_second: `images_seen` over `seconds`.
-        device_hours: All device time, including work lost to a kill.
-        steady_images_per_second: Training throughput without validation and start-up.
-        data_wait_share: Share of that time in which training waited for data.
-        peak_device_memory: Peak memory of a device, in bytes.
-        parameters: Number of parameters of the network.
-        trainable_parameters: Number of parameters that are not frozen.
-        versions: Package versions by name.
-        git_commit: Commit of the installed source.
-        restarts: Number of times the run was resumed.
-    """
-
+    # `running`, `finished`, `stopped_early`, `interrupted` or `failed`.
     status: str
-    stop_requested: bool | None = None
+    stop_requested: bool | None = None  # whether the file `stop` ended the run
+    # Of the best epoch (`train/loss` is its mean) and of the test; the same for each baseline.
     metrics: Metrics = field(default_factory=dict)
     baselines: dict[str, Metrics] = field(default_factory=dict)
-    best_checkpoint: str | None = None
-    best_metric: float | None = None
-    monitor: str | None = None
-    epochs: int | None = None
+    best_checkpoint: str | None = None  # relative to the run folder
+    best_metric: float | None = None  # the monitored one, of the best epoch
+    monitor: str | None = None  # None if the last epoch is the best
+    epochs: int | None = None  # whole ones; one that `max_time` cut short does not count
     batches: int | None = None
-    images_seen: int | None = None
-    seconds: float | None = None
-    images_per_second: float | None = None
-    device_hours: float | None = None
-    steady_images_per_second: float | None = None
-    data_wait_share: float | None = None
-    peak_device_memory: int | None = None
+    images_seen: int | None = None  # counted in every epoch
+    seconds: float | None = None  # of training and validation
+    images_per_second: float | None = None  # `images_seen` over `seconds`
+    device_hours: float | None = None  # all device time, including work lost to a kill
+    steady_images_per_second: float | None = None  # training only, without start-up
+    data_wait_share: float | None = None  # share of that time in which training waited for data
+    peak_device_memory: int | None = None  # of one device, in bytes
     parameters: int | None = None
     trainable_parameters: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
-    git_commit: str | None = None
-    restarts: int | None = None
+    git_commit: str | None = None  # of the installed source
+    restarts: int | None = None  # number of times the run was resumed
 
     @property
     def ended(self) -> bool:
@@ -81,9 +59,6 @@ class RunResult:
         """Return the result in a run folder; None if there is no file.
 
         Values of a wrong type are taken as missing.
-
-        Raises:
-            UsageError: If the file cannot be read, is not a JSON object, or has no status.
         """
         path = folder / RESULT
         try:

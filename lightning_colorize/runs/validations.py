@@ -12,17 +12,11 @@ from lightning_colorize.runs.result import Metrics, finite_number
 
 @dataclass(frozen=True)
 class Validation:
-    """One validation of a run.
+    """One validation of a run."""
 
-    Attributes:
-        epoch: Index of the epoch, from 0.
-        step: Number of training steps before the validation.
-        metrics: Values by name (`val/psnr`); None for one that was not a finite number.
-    """
-
-    epoch: int
-    step: float
-    metrics: Metrics
+    epoch: int  # from 0
+    step: float  # number of training steps before the validation
+    metrics: Metrics  # by name (`val/psnr`); None for one that was not a finite number
 
 
 class ValidationReader:
@@ -30,15 +24,12 @@ class ValidationReader:
 
     A resumed run may repeat validations: the later line counts. A run that starts over writes a new
     file: the records of the former are dropped. Invalid lines are skipped.
-
-    Attributes:
-        records: All validations so far, by step.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / VALIDATIONS
         self._content = b""
-        self.records: list[Validation] = []
+        self.records: list[Validation] = []  # all so far, by step
 
     def read(self) -> bool:
         """Read the completed lines; return whether any changed since the last call."""

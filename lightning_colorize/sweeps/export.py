@@ -20,11 +20,7 @@ class NoWinner(Exception):
 
 
 def export_trials(study: Study) -> list[Path]:
-    """Write `trials.csv` and `trials.json`; existing ones are overwritten.
-
-    Raises:
-        UsageError: If the sweep's folder is not writable.
-    """
+    """Write `trials.csv` and `trials.json`; existing ones are overwritten."""
     table, metric = rows(study), study.sweep.metric
     names = list(study.sweep.parameters)
     as_csv = io.StringIO()
@@ -49,7 +45,6 @@ def export_winner(study: Study) -> Path:
     Raises:
         NoWinner: If there is no metric, no finished trial, or no configuration of the winner:
             programs other than `fit` write none.
-        UsageError: If the sweep's folder is not writable.
     """
     metric = study.sweep.metric
     if metric is None:

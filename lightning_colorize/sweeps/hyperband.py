@@ -22,22 +22,16 @@ _MOST_BANDS, _LAST_BAND = 100, 10**9
 
 
 class Hyperband(BaseModel):
-    """`early_terminate` of a sweep file: the rule by which runs are stopped early.
-
-    Attributes:
-        min_iter: The first band; the next ones are multiples by eta.
-        max_iter: Alternatively, the number of logged values that `s` bands divide by eta.
-        eta: The best 1/eta of the runs continue at each band.
-        strict: Whether the value at the band counts, rather than the best value so far.
-    """
+    """`early_terminate` of a sweep file: the rule by which runs are stopped early."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     type: Literal["hyperband"]
-    min_iter: Count | None = None
-    max_iter: Count | None = None
+    min_iter: Count | None = None  # the first band; the next ones are multiples by eta
+    max_iter: Count | None = None  # or: the number of logged values that `s` bands divide by eta
     s: Count | None = None
-    eta: Annotated[Number, Field(gt=1)] = 3
+    eta: Annotated[Number, Field(gt=1)] = 3  # the best 1/eta of the runs continue at each band
+    # Whether the value at the band counts, rather than the best value so far.
     # W&B's documentation says false; its package, which decides, fills in true.
     strict: StrictBool = True
 

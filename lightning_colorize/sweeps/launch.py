@@ -63,9 +63,6 @@ def run_workers(
 
     Returns:
         0 if a worker completed, 1 if all died, 130 or 143 after a signal.
-
-    Raises:
-        UsageError: If there are not enough GPUs.
     """
     shares = environments(workers, gpus_per_trial)
     signals: list[int] = []
@@ -120,9 +117,6 @@ def environments(workers: int, gpus_per_trial: int | None) -> list[dict[str, str
 
     By default all GPUs are divided; if torch sees none, trials may still be other programs. A
     number of threads that this environment sets is kept.
-
-    Raises:
-        UsageError: If there are not enough GPUs.
     """
     environment = dict(os.environ)
     if workers > 1 and not any(name in environment for name in _THREADS):
@@ -198,21 +192,15 @@ def launch_workers(
     """Submit workers to Slurm and follow the study until it is done.
 
     SIGINT and SIGTERM stop following the study; the jobs continue. Call it in the main thread.
-
-    Args:
-        study: The study.
-        workers: Number of jobs.
-        options: Resources of each worker and its trial; `gpus=0` hides the node's GPUs.
-        tick: Called about every second.
-        say: Called with each line.
+    `options` are for each worker and its trial; `gpus=0` hides the node's GPUs. `tick` is called
+    about every second.
 
     Returns:
         0 if all trials have ended or the sweep is stopped, 1 if the jobs ended earlier, 130 or 143
         after a signal.
 
     Raises:
-        UsageError: If submitit or Slurm is missing, an option is invalid, or Slurm refuses the job;
-            nothing is submitted then.
+        UsageError: If the jobs cannot be submitted; nothing is submitted then.
         WorkError: If the study's database is unreachable for minutes; the jobs continue.
     """
     made, command = _job(study.folder, options or Resources())
@@ -233,11 +221,7 @@ def launch_workers(
 
 
 def batch_script(folder: Path, options: Resources) -> str:
-    """Return the batch script of a worker of the sweep; the folder need not exist yet.
-
-    Raises:
-        UsageError: If submitit is missing, or an option is invalid.
-    """
+    """Return the batch script of a worker of the sweep; the folder need not exist yet."""
     made, command = _job(folder, options)
     return made._make_submission_file_text(command, "")
 

@@ -76,17 +76,12 @@ def _locked(
 class TrialQueue:
     """A worker's access to the trials of a study; calls survive a restart of the database.
 
-    Args:
-        study: The study.
-        stale_after: Seconds without change after which the lease of another worker is considered
-            dead, by this worker's clock: clocks of machines may differ.
-
-    Attributes:
-        patience: Seconds for which a database may be unreachable.
+    A lease of another worker that does not change for `stale_after` seconds is considered dead,
+    by this worker's clock: clocks of machines may differ.
     """
 
     def __init__(self, study: Study, stale_after: float = STALE_AFTER) -> None:
-        self.patience = PATIENCE
+        self.patience = PATIENCE  # seconds for which a database may be unreachable
         self._study = study
         self._storage = study.storage
         self._stale_after = stale_after
@@ -173,8 +168,7 @@ class TrialQueue:
     def tell(self, trial: TakenTrial, outcome: Outcome) -> bool:
         """Close a trial, or queue it again if it was interrupted or returned.
 
-        Returns:
-            Whether this worker still held the trial; if not, nothing is stored.
+        Return whether this worker still held the trial; if not, nothing is stored.
         """
         known = self._storage.get_trial(trial.id)
         if known.state.is_finished():

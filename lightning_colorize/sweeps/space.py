@@ -271,8 +271,7 @@ def suggest(parameter: Parameter, name: str, trial: "BaseTrial") -> Any:
 def grid_axis(parameter: Parameter) -> Categorical | Constant:
     """Return a parameter with its values listed one by one, for a grid.
 
-    Args:
-        parameter: `q_uniform` gives min, min + q and so on below max, as in W&B.
+    `q_uniform` gives min, min + q and so on below max, as in W&B.
 
     Raises:
         ValueError: If it is continuous, has probabilities, or has too many values.

@@ -137,11 +137,6 @@ def _read_parameter(content: object, info: ValidationInfo) -> Parameter:
 
 
 def _distribution(content: object) -> Parameter:
-    """Return the distribution that a sweep file describes.
-
-    Raises:
-        ValueError: If its distribution is not known, or keys are missing, wrong, or too many.
-    """
     if not isinstance(content, Mapping):
         key = "values" if isinstance(content, list) else "value"
         raise ValueError(f"not a mapping; write `{key}: {shown(content)}` below it")
@@ -192,23 +187,13 @@ def _parameter_name(name: str) -> str:
 
 
 class Sweep(Section):
-    """A sweep file.
-
-    Attributes:
-        name: The file's `name`, by default the file's own.
-        method: How values are chosen.
-        metric: Optional for grid and random.
-        parameters: By dotted name, in the file's order.
-        command: One token an item, macros not expanded.
-        run_cap: Maximum number of trials; None for no limit.
-        early_terminate: None if every trial runs to its end.
-        program: The value of `${program}`.
-    """
+    """A sweep file; `name` defaults to the file's stem."""
 
     # Keys that only W&B's own pages and routing need are checked, then ignored.
     name: Annotated[str, PlainValidator(_name)] = Field(default=None, validate_default=True)
     method: Method
-    metric: SweepMetric | None = None
+    metric: SweepMetric | None = None  # optional for grid and random
+    # By dotted name, in the file's order.
     parameters: Annotated[
         dict[
             Annotated[str, AfterValidator(_parameter_name)],
@@ -216,12 +201,13 @@ class Sweep(Section):
         ],
         Field(min_length=1),
     ]
+    # One token an item, macros not expanded.
     command: Annotated[tuple[str, ...], PlainValidator(_command)] = (
         *("${env}", "${interpreter}", "${program}", "${args}"),
     )
-    program: Text | None = None
-    run_cap: Count | None = None
-    early_terminate: Hyperband | None = None
+    program: Text | None = None  # the value of `${program}`
+    run_cap: Count | None = None  # maximum number of trials; None: no limit
+    early_terminate: Hyperband | None = None  # None: every trial runs to its end
     description: Text | None = None
     project: Text | None = None
     entity: Text | None = None
@@ -277,14 +263,9 @@ def read_sweep(path: Path) -> Sweep:
 
 
 def parse_sweep(source: Mapping[str, Any], where: str) -> Sweep:
-    """Parse the mapping of a sweep file.
+    """Parse the mapping of a sweep file, with the errors of `read_sweep`.
 
-    Args:
-        source: As YAML or JSON gives it.
-        where: The file, for messages; its stem is the default name of the sweep.
-
-    Raises:
-        UsageError: Same as in `read_sweep`.
+    `where` is the file, for messages; its stem is the default name of the sweep.
     """
     if isinstance(source.get("parameters"), dict):
         source = {**source, "parameters": _flat(source["parameters"], where)}

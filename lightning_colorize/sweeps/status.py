@@ -38,26 +38,17 @@ _STATES: dict[TrialState, State] = {
 
 @dataclass(frozen=True)
 class TrialRow:
-    """A trial, by its number in the order of creation.
-
-    Attributes:
-        state: `waiting` also if its worker has died.
-        values: By dotted name, in the file's order.
-        value: Best value of the metric; None before the end, and without a metric.
-        epoch: Number of epochs up to the last validation.
-        seconds: Total run time of its processes; None before the first.
-        history: The logged values of the metric.
-    """
+    """A trial, by its number in the order of creation."""
 
     number: int
-    state: State
-    values: dict[str, Any]
-    value: float | None
-    epoch: int | None
+    state: State  # `waiting` also if its worker has died
+    values: dict[str, Any]  # by dotted name, in the file's order
+    value: float | None  # best value of the metric; None before the end, and without a metric
+    epoch: int | None  # number of epochs up to the last validation
     reason: str | None
     folder: Path
-    seconds: float | None
-    history: list[float]
+    seconds: float | None  # total run time of its processes; None before the first
+    history: list[float]  # the logged values of the metric
 
 
 def rows(study: Study) -> list[TrialRow]:
@@ -110,27 +101,16 @@ def _row(study: Study, number: int, trial: FrozenTrial) -> TrialRow:
 
 @dataclass(frozen=True)
 class LeaderboardEntry:
-    """The finished trials of one configuration, which differ only in their seed.
+    """The finished trials of one configuration, which differ only in their seed."""
 
-    Attributes:
-        trials: One per seed, the best first.
-        repeats: Additional trials of a counted seed.
-        missing: Trials of other seeds that failed or were stopped early, so `trials` may be a lucky
-            selection.
-        values: Their common values, by dotted name.
-        value: Mean of the metric over `trials`.
-        spread: Its standard deviation (n - 1); None for a single trial.
-        low: Lower end of the mean's t-interval over seeds; None for a single trial.
-        high: Upper end.
-    """
-
-    trials: list[TrialRow]
-    repeats: list[TrialRow]
+    trials: list[TrialRow]  # one per seed, the best first
+    repeats: list[TrialRow]  # additional trials of a counted seed
+    # Of other seeds, failed or stopped early, so `trials` may be a lucky selection.
     missing: list[TrialRow]
-    values: dict[str, Any]
-    value: float
-    spread: float | None
-    low: float | None
+    values: dict[str, Any]  # their common values, by dotted name
+    value: float  # mean of the metric over `trials`
+    spread: float | None  # its standard deviation (n - 1); None for a single trial
+    low: float | None  # ends of the mean's t-interval over seeds; None for a single trial
     high: float | None
 
 
@@ -214,10 +194,9 @@ def not_beaten(
 
 
 def seconds_left(all_rows: Sequence[TrialRow], sweep: Sweep, workers: int) -> float | None:
-    """Estimate when the last trial will end, from the mean duration of trials that did not fail.
+    """Estimate the seconds left, from the mean duration of trials that did not fail.
 
-    Returns:
-        Seconds; None before any such trial has ended, or if the number of trials is unlimited.
+    None before any such trial has ended, or if the number of trials is unlimited.
     """
     total = sweep.trial_count
     ended = (row for row in all_rows if row.state in ("finished", "pruned"))
@@ -234,14 +213,11 @@ def seconds_left(all_rows: Sequence[TrialRow], sweep: Sweep, workers: int) -> fl
 
 
 class Labels:
-    """Short names of the parameters that a sweep varies, and of their values.
-
-    Attributes:
-        names: The short name of each varied parameter, by dotted name, in the file's order.
-    """
+    """Short names of the parameters that a sweep varies, and of their values."""
 
     def __init__(self, sweep: Sweep) -> None:
         short = short_names(sweep.parameters)
+        # The short names by dotted name, in the file's order.
         self.names = {
             name: short[name]
             for name, parameter in sweep.parameters.items()

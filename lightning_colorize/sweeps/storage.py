@@ -43,27 +43,16 @@ _LONGEST_PAUSE = 5.0
 
 @dataclass(frozen=True)
 class OpenStorage:
-    """An open storage.
-
-    Attributes:
-        storage: Optuna's.
-        lock: Returns the lock of the study with a name.
-        url: How another process opens it: a folder or a URL, including the password.
-        shown: The same for messages, without the password.
-    """
+    """An open storage."""
 
     storage: BaseStorage
-    lock: Callable[[str], AbstractContextManager[Any]]
-    url: str
-    shown: str
+    lock: Callable[[str], AbstractContextManager[Any]]  # of the study with a name
+    url: str  # how another process opens it: a folder or a URL, including the password
+    shown: str  # the same for messages, without the password
 
 
 def open_storage(url: str, create: bool) -> OpenStorage:
-    """Open a storage: a sweep's folder, or a URL in SQLAlchemy's form.
-
-    Raises:
-        UsageError: If it does not exist, does not answer, or its driver is missing.
-    """
+    """Open a storage: a sweep's folder, or a URL in SQLAlchemy's form."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     if "://" in url:
@@ -251,7 +240,6 @@ def is_transient(error: Exception) -> bool:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return the database's own error."""
     while isinstance(error, StorageInternalError | UsageError) and error.__cause__ is not None:
         error = error.__cause__
     return error
@@ -271,10 +259,8 @@ def answered(
 ) -> Result:
     """Return the database's answer; while there is none, report it once and repeat the call.
 
-    Args:
-        call: Must be idempotent, as an answer may be lost on its way.
-        patience: Seconds from the first call after which it gives up; evaluated after each failure.
-        failed: Called after each failure.
+    `call` must be idempotent, as an answer may be lost on its way. `patience`, in seconds from the
+    first call, is evaluated after each failure; `failed` is called then, too.
 
     Raises:
         WorkError: If the patience is exhausted.

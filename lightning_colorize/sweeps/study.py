@@ -36,29 +36,19 @@ _TRIAL = "trial-"
 
 @dataclass(frozen=True)
 class Study:
-    """An open study.
-
-    Attributes:
-        root: Folder of all runs; the same on all machines that share the study.
-        start: Folder in which the sweep was started; trials start there too, because paths of
-            fragments are relative to it.
-        seed: Seed of all random draws.
-        url: How another process opens it: a folder or a URL, including the password.
-        shown: The same for messages, without the password.
-        storage: Optuna's storage, for operations that its study `inner` lacks.
-        lock: Held while trials are taken and closed.
-    """
+    """An open study."""
 
     sweep: Sweep
-    root: Path
+    root: Path  # of all runs; the same on all machines that share the study
+    # Where the sweep was started; trials start there too, as paths of fragments are relative to it.
     start: Path
-    seed: int
-    url: str
-    shown: str
+    seed: int  # of all random draws
+    url: str  # how another process opens it: a folder or a URL, including the password
+    shown: str  # the same for messages, without the password
     inner: optuna.Study
-    storage: BaseStorage
+    storage: BaseStorage  # for operations that `inner` lacks
     id: int
-    lock: AbstractContextManager[Any]
+    lock: AbstractContextManager[Any]  # held while trials are taken and closed
 
     @property
     def folder(self) -> Path:
@@ -121,14 +111,8 @@ def create_study(
     """Create a sweep's study and folder, before any worker starts.
 
     If the same sweep exists, its study is opened: a second call resumes it. Trials start in the
-    current folder.
-
-    Args:
-        sweep: The sweep.
-        root: Folder of all runs; the sweep's folder has its name.
-        url: A database; by default a journal in the sweep's folder.
-        seed: Seed of all random draws.
-        file: The sweep file, which is copied into the folder.
+    current folder. The database is by default a journal in the sweep's folder, `root` / its name;
+    the sweep file is copied there.
 
     Raises:
         UsageError: If a different study has that name, the folder contains another study's trials,
@@ -198,12 +182,7 @@ def _refuse_unknown_trials(opened: OpenStorage, folder: Path, trials: int) -> No
 def open_study(url: str, name: str | None = None) -> Study:
     """Open an existing study, from any machine.
 
-    Args:
-        url: The sweep's folder, or the URL of a database.
-        name: The study's name, if the database contains several.
-
-    Raises:
-        UsageError: If there is none, several and no name, or the database is not usable.
+    `url` is the sweep's folder or a database, which needs the study's name if it contains several.
     """
     opened = open_storage(url, create=False)
     names = sorted(

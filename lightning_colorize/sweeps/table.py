@@ -80,7 +80,6 @@ class LiveTable:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Show the final state."""
         try:
             self._update()
         finally:

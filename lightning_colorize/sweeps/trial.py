@@ -94,11 +94,8 @@ def _arguments(values: Mapping[str, Any]) -> dict[str, list[str]]:
 class TrialProcess:
     """A trial's command in a process group of its own.
 
-    Args:
-        command: The words.
-        folder: The run folder, created if missing; output is appended to a file in it.
-        start: The working directory.
-        sweep: The sweep's name, by which loggers group its trials.
+    The run folder is created if missing, and output is appended to a file in it. Loggers group the
+    trials of a sweep by its name.
 
     Raises:
         OSError: If the program cannot be started (`filename` is then the first word), or a folder
@@ -198,29 +195,20 @@ def _ends_with_parent() -> Callable[[], None] | None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of a trial's process.
+    """The outcome of a trial's process."""
 
-    Attributes:
-        state: A trial that another program `interrupted`, or its worker `returned`, can resume from
-            its checkpoint.
-        value: The trial's value of the metric; None without one.
-        reason: Why it did not finish.
-    """
-
+    # A trial that another program `interrupted`, or its worker `returned`, can resume from its
+    # checkpoint.
     state: Literal["finished", "pruned", "failed", "interrupted", "returned"]
-    value: float | None = None
-    reason: str | None = None
+    value: float | None = None  # of the metric; None without one
+    reason: str | None = None  # why it did not finish
 
 
 class TrialRun:
-    """The validations and the result in a trial's run folder.
-
-    Attributes:
-        values: The finite values of the metric so far, by step.
-    """
+    """The validations and the result in a trial's run folder."""
 
     def __init__(self, folder: Path, metric: SweepMetric | None) -> None:
-        self.values: list[float] = []
+        self.values: list[float] = []  # finite values of the metric so far, by step
         self._folder = folder
         self._metric = metric
         self._reader = ValidationReader(folder)
@@ -248,10 +236,8 @@ class TrialRun:
     def outcome(self, code: int | None = None, last_line: str = "") -> Outcome | None:
         """Return the outcome of the run; its result decides, not the exit code.
 
-        Args:
-            code: Exit code of the process; without one, the outcome is None unless the run is
-                complete, by a result of the process's own.
-            last_line: Last line of the process's output.
+        Without an exit code, it is None unless the run is complete, by a result of the process's
+        own.
         """
         result = None
         reason = f"{ending(code)}: {last_line or 'no output'}"

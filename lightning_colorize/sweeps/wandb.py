@@ -40,10 +40,6 @@ def run_wandb(
 
     Returns:
         0 if all agents completed, 1 otherwise, 130 or 143 after a signal.
-
-    Raises:
-        UsageError: If there are not enough GPUs, or W&B does not accept the sweep: no login, no
-            answer within 20 s, or a refused file.
     """
     shares = environments(workers, gpus_per_trial)
     path, page = create_sweep(sweep)
@@ -70,12 +66,8 @@ def run_wandb(
 def create_sweep(sweep: Sweep) -> tuple[str, str]:
     """Create a sweep at W&B through its command, which never prompts and can time out.
 
-    Returns:
-        The argument of `wandb agent`, `ENTITY/PROJECT/ID`, and the URL of the sweep's page, which
-        is empty if W&B does not print one.
-
-    Raises:
-        UsageError: If W&B does not accept it.
+    Return the argument of `wandb agent`, `ENTITY/PROJECT/ID`, and the URL of the sweep's page,
+    which is empty if W&B does not print one.
     """
     source = {"name": sweep.name, **sweep.source}
     project = sweep.project or _PROJECT

@@ -40,17 +40,11 @@ _RETURNED = Outcome("returned")
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """Times of a worker, in seconds.
+    """Times of a worker, in seconds."""
 
-    Attributes:
-        renew_every: Time between two renewals of the trial's lease.
-        stale_after: Time without a renewal after which another worker's trial is taken over.
-        grace: Time for an interrupted trial to write a checkpoint. A cluster kills 30 s after its
-            signal.
-    """
-
-    renew_every: float = 10.0
-    stale_after: float = STALE_AFTER
+    renew_every: float = 10.0  # between two renewals of the trial's lease
+    stale_after: float = STALE_AFTER  # without a renewal; another worker then takes it over
+    # For an interrupted trial to write a checkpoint. A cluster kills 30 s after its signal.
     grace: float = 25.0
 
 
@@ -236,7 +230,6 @@ class TrialRunner:
         return code
 
     def _renew(self) -> None:
-        """Renew the lease when it is time."""
         if self._is_mine and time.monotonic() - self._renewed >= self._options.renew_every:
             self._is_mine = self._queue.renew(self._trial)
             self._renewed = time.monotonic()

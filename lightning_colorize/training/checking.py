@@ -11,11 +11,7 @@ if TYPE_CHECKING:
 
 
 def check_words(lines: Sequence[list[str]], prefix: str = "") -> list[Any]:
-    """Return the configurations of command lines, parsed as `fit` does; nothing is built.
-
-    Raises:
-        UsageError: If `fit` would refuse one.
-    """
+    """Return the configurations of command lines, parsed as `fit` does; nothing is built."""
     # Importing Lightning takes seconds; callers check first what needs no import.
     from lightning_colorize.data.module import ColorizationDataModule
     from lightning_colorize.training.cli import ParsedCLI
@@ -37,7 +33,6 @@ def name_run(words: list[str]) -> "ColorizeCLI":
     """Return a run as `fit` would start it, with its folder; nothing is built.
 
     Raises:
-        UsageError: If `fit` would refuse it.
         RunEnded: If the run has already ended.
     """
     from lightning_colorize.training.cli import NamedCLI

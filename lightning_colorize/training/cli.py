@@ -77,23 +77,13 @@ _PARSER_MODE = "lightning_colorize"
 class ColorizeCLI(LightningCLI):
     """LightningCLI for any `ColorizationTask`; adds the run folder, loggers and callbacks.
 
-    Args:
-        words: The command line after `fit`.
-        prog: The command's name in the help.
-        resumed: The folder of a run to resume; by default a new run starts.
-        scratch: A temporary folder for Lightning's files, for work that is not a run.
-        claim: Locks the run folder for this process before anything is written there.
-
-    Attributes:
-        folder: The run folder, or `scratch`.
-        resumed: Whether a run is resumed.
-        resume_from: The checkpoint to resume from.
-        best: Saves the best checkpoint; None if nothing is saved (`fast_dev_run`).
-        stop: Ends the run on a signal; set only if something is saved.
+    `words` follow `fit`; `prog` is the command's name in the help. A new run starts, unless
+    `resumed` is the folder of a run, or `scratch` a temporary folder for work that is not a run.
+    `claim` locks the run folder for this process before anything is written there.
     """
 
-    best: BestCheckpoint | None = None
-    stop: GracefulStop
+    best: BestCheckpoint | None = None  # None if nothing is saved (`fast_dev_run`)
+    stop: GracefulStop  # set only if something is saved
 
     def __init__(
         self,
@@ -174,7 +164,6 @@ class ColorizeCLI(LightningCLI):
         self.resumed = (self.folder / LAST).is_file()
 
     def _settings(self) -> dict[str, Any]:
-        """Return the configuration as nested dictionaries."""
         text = self.parser.dump(self.config, skip_unset=False, format="yaml")
         settings: dict[str, Any] = yaml.safe_load(text)
         return settings

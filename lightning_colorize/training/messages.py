@@ -77,7 +77,6 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def _parsing(text: str) -> list[str]:
-    """Explain the parser's error."""
     _, *reports = re.split(r'Parser key "([^"]+)":', text)
     fault = reports[-1] if reports else text
     paths = re.findall(r"(?:given class_path |Got value: Namespace\(class_path=)'(.+?)'", text)

@@ -58,11 +58,8 @@ def session(
 ) -> Iterator[ColorizeCLI]:
     """Build the run that a command line describes; turn its end into an exit code.
 
-    Args:
-        words: The command line after the command's name.
-        program: The command's name in the help.
-        resumed: The folder of a run to resume.
-        scratch: The folder for work that is not a run.
+    `words` follow the command's name, `program`. `resumed` is the folder of a run to resume,
+    `scratch` one for work that is not a run.
     """
     with ExitStack() as locks:
 
@@ -108,7 +105,6 @@ def _exit_codes(cli: ColorizeCLI) -> Iterator[None]:
 
 
 def _remove_unused(folder: Path) -> None:
-    """Remove the folder of a run that did not start."""
     if [path.name for path in folder.glob("*")] == [LOCK]:
         (folder / LOCK).unlink()
         folder.rmdir()

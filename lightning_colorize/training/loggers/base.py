@@ -9,13 +9,9 @@ from lightning_colorize.runs.images import ImageArray
 
 
 class RunLogger(Logger):
-    """A logger that also logs images.
+    """A logger that also logs images."""
 
-    Attributes:
-        description: For the banner; empty: not shown.
-    """
-
-    description: str = ""
+    description: str = ""  # for the banner; empty: not shown
 
     def log_hyperparams(
         self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any

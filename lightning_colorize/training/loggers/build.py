@@ -23,13 +23,8 @@ def build_loggers(
 ) -> list[Logger]:
     """Return the loggers of a run, all of which write into its folder.
 
-    Spends up to 5 s on determining the mode of W&B.
-
-    Args:
-        folder: The run folder.
-        options: Which loggers.
-        resume_step: `global_step` of the checkpoint that is resumed. Entries from this step on are
-            dropped, because these steps are trained again.
+    Spends up to 5 s on determining the mode of W&B. Entries from the step `resume_step` on are
+    dropped, because these steps are trained again: it is the `global_step` of the checkpoint.
     """
     loggers: list[Logger] = [RunFiles(folder, options.csv, resume_step)]
     if options.tensorboard:
@@ -52,11 +47,8 @@ def describe_loggers(loggers: Sequence[Logger]) -> str:
 def log_images(loggers: Sequence[Logger], name: str, image: Tensor, step: int) -> None:
     """Log an image to W&B, TensorBoard and `<run>/images/<name>_<step>.png`.
 
-    Args:
-        loggers: The run's loggers; loggers of other packages are skipped.
-        name: A name like a metric's: `val/grid`.
-        image: (3, H, W), uint8, sRGB in 0..255.
-        step: `global_step`.
+    The image is (3, H, W), uint8, sRGB in 0..255; its name is like a metric's: `val/grid`. Loggers
+    of other packages are skipped.
 
     Raises:
         TypeError: If the image is not uint8.

@@ -30,15 +30,10 @@ _TIMEOUT = 4.0  # seconds; the whole check stays below 5
 
 
 class WandbMode(NamedTuple):
-    """The mode of a W&B run.
+    """The mode of a W&B run."""
 
-    Attributes:
-        mode: The argument of `wandb.init`.
-        reason: Why a better mode is not possible; empty otherwise.
-    """
-
-    mode: Mode
-    reason: str = ""
+    mode: Mode  # the argument of `wandb.init`
+    reason: str = ""  # why a better mode is not possible
 
     def fallback(self, reason: str) -> "WandbMode":
         """Return the next best mode where this one fails: offline, then disabled."""

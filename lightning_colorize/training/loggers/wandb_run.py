@@ -37,13 +37,9 @@ class WandbRun(RunLogger, WandbLogger):
     """Logs metrics, images and the configuration to a W&B run, stored in `<run>/wandb/`.
 
     The run starts with the first log. If W&B fails, training continues and one line says why: a run
-    that cannot start online starts offline, one that cannot start at all is disabled.
-
-    Args:
-        folder: The run folder, whose name the W&B run takes.
-        options: Project, entity, group, tags and id. A trial belongs to its sweep's group, unless
-            another is given, and is tagged with the sweep's name.
-        mode: Online or offline.
+    that cannot start online starts offline, one that cannot start at all is disabled. The W&B run
+    takes the folder's name. A trial belongs to its sweep's group, unless another is given, and is
+    tagged with the sweep's name.
     """
 
     def __init__(self, folder: Path, options: LoggerOptions, mode: WandbMode) -> None:
