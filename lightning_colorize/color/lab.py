@@ -162,8 +162,11 @@ def to_linear_rgb(L: Tensor, ab: Tensor) -> Tensor:
     z = root_z.clamp(min=0.0)  # Z of an impossible color would be negative
     if root_z.requires_grad:
         z = root_z + (z - root_z).detach()  # its value, with the gradient of root_z
-    roots = (y + a / 500.0, y, z)
-    return torch.stack(_product(_TO_LINEAR, [_root_to_xyz(root) for root in roots]), dim=1)
+    xyz = [
+        root.clamp(min=_ROOT_KNEE) ** 3 + (root.clamp(max=_ROOT_KNEE) - _ROOT_KNEE) / 7.787
+        for root in (y + a / 500.0, y, z)
+    ]
+    return torch.stack(_product(_TO_LINEAR, xyz), dim=1)
 
 
 def _product(matrix: _Matrix, planes: Sequence[Tensor]) -> list[Tensor]:
@@ -198,10 +201,6 @@ def linear_to_srgb(linear: Tensor) -> Tensor:
 def _xyz_to_root(xyz: Tensor) -> Tensor:
     bright = _power(xyz.clamp(min=_XYZ_KNEE), 1 / 3)
     return bright + 7.787 * (xyz.clamp(max=_XYZ_KNEE) - _XYZ_KNEE)
-
-
-def _root_to_xyz(root: Tensor) -> Tensor:
-    return root.clamp(min=_ROOT_KNEE) ** 3 + (root.clamp(max=_ROOT_KNEE) - _ROOT_KNEE) / 7.787
 
 
 # On a CPU, looking up the 256 uint8 values takes a third of the time of the curve.

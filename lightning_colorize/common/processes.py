@@ -1,4 +1,4 @@
-"""The rank, CPU cores, memory, settings and termination of this process."""
+"""The rank, CPU cores, memory and termination of this process."""
 
 import ctypes
 import logging
@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable
 
 from lightning_utilities.core.rank_zero import rank_zero_only
 
@@ -40,45 +39,6 @@ def keep_freed_memory() -> None:
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
         libc.mallopt(_MMAP_THRESHOLD, 2**31 - 1)
-
-
-class ProcessSetting:
-    """A setting of the process that is changed while at least one thread is inside.
-
-    `change` changes the setting and returns a function that restores it.
-    """
-
-    def __init__(self, change: Callable[[], Callable[[], object]]) -> None:
-        self._change = change
-        self._lock = threading.Lock()
-        self._threads: list[int] = []
-        if hasattr(os, "register_at_fork"):
-            # A child would find a lock that another thread holds locked forever.
-            os.register_at_fork(
-                before=self._lock.acquire,
-                after_in_parent=self._lock.release,
-                after_in_child=self._keep_own,
-            )
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._threads:
-                self._restore = self._change()
-            self._threads.append(threading.get_ident())
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._threads.remove(threading.get_ident())
-            if not self._threads:
-                self._restore()
-
-    def _keep_own(self) -> None:
-        """Drop the threads that a forked child does not have."""
-        before, own = self._threads, threading.get_ident()
-        self._threads = [each for each in before if each == own]
-        if before and not self._threads:
-            self._restore()
-        self._lock.release()
 
 
 def quiet_decoders(worker: int = 0) -> None:

@@ -71,7 +71,7 @@ def complete(config: Namespace, folder: Path) -> None:
 
 
 def _complete_paths(config: Namespace) -> None:
-    """Make paths absolute, as a run can be resumed from any folder."""
+    """Make paths that are not URLs absolute, as a run can be resumed from any folder."""
     model = config.model.get("init_args", {})
     paths = [(config.data, "root"), (config.run, "predict_dir")]
     starts = [key for key in _CHECKPOINTS if model.get(key)]
@@ -86,15 +86,8 @@ def _complete_paths(config: Namespace) -> None:
             listed = source.folders if isinstance(source.folders, list) else []
             paths += [(folder, "exclude_list") for folder in listed]
     for part, key in paths:
-        if key in part:
-            part[key] = _absolute(part[key])
-
-
-def _absolute(path: str | Path | None) -> str | None:
-    """Return an absolute path with `~` expanded; a URL unchanged."""
-    if path is None or "://" in str(path):
-        return None if path is None else str(path)
-    return os.path.abspath(os.path.expanduser(path))
+        if (path := part.get(key)) is not None and "://" not in str(path):
+            part[key] = os.path.abspath(os.path.expanduser(path))
 
 
 def default_precision(accelerator: str) -> Literal["bf16-mixed", "32-true"]:

@@ -13,7 +13,7 @@ import torch
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from lightning_colorize.common.processes import ProcessSetting
+from lightning_colorize.color.precision import ProcessSetting
 from lightning_colorize.data.decoding.pillow_modes import NO_PILLOW_LIMIT, srgb_transform
 
 try:

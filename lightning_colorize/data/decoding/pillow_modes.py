@@ -8,7 +8,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageCms, TiffImagePlugin
 
-from lightning_colorize.common.processes import ProcessSetting
+from lightning_colorize.color.precision import ProcessSetting
 
 _GREY_MODES = ("1", "L", "LA", "La")
 _SAME_COLOR = 2
