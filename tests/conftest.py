@@ -169,12 +169,7 @@ def photographs():
 
 
 class Commands:
-    """The command, in this process, on a tiny network and small images.
-
-    Attributes:
-        photos: Image folder of the runs.
-        root: Folder of the runs.
-    """
+    """The command, in this process, on a tiny network and small images."""
 
     def __init__(self, photos: Path, root: Path) -> None:
         self.photos = photos
@@ -194,7 +189,6 @@ class Commands:
         return [str(word) for pair in pairs for word in pair] + [str(word) for word in more]
 
     def fit(self, name: str, *more: object) -> Path:
-        """Train a tiny run and return its folder."""
         assert self("fit", *self.words(name, *more)) == 0
         return self.root / "tiny" / name
 
@@ -217,7 +211,6 @@ def read_lines(path: Path) -> list:
 
 
 def until(condition, seconds: float = 30) -> None:
-    """Wait until a condition is true."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "timed out"
@@ -225,7 +218,6 @@ def until(condition, seconds: float = 30) -> None:
 
 
 def metric_rows(run: Path) -> list[dict[str, str]]:
-    """Return the rows of a run's metrics.csv."""
     with (run / "metrics.csv").open() as file:
         return list(csv.DictReader(file))
 

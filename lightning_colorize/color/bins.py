@@ -100,13 +100,9 @@ class AbBins(nn.Module):
 
 
 def nearest_bins(ab: Tensor) -> Tensor:
-    """Return the index of each pixel's nearest bin, after rounding ab to whole LAB units.
+    """Return each pixel's nearest bin, (B, H, W), int64, after rounding ab to whole LAB units.
 
-    Args:
-        ab: (B, 2, H, W) in LAB units, finite.
-
-    Returns:
-        (B, H, W), int64.
+    `ab` is (B, 2, H, W) in LAB units, finite.
     """
     nearest, _ = _soft_codes(ab.device)
     return nearest[:, 0][_table_row(ab)]
@@ -132,10 +128,8 @@ def _soft_codes(device: torch.device) -> tuple[Tensor, Tensor]:
 def bin_centers() -> Tensor:
     """Return the grid points in the convex hull of sRGB's ab, and their 8 neighbors.
 
-    These are the 313 of the authors' file `pts_in_hull.npy`, in the same order.
-
-    Returns:
-        (313, 2), in LAB units, a ascending, then b.
+    These are the 313 of the authors' file `pts_in_hull.npy`, in the same order: (313, 2), in LAB
+    units, a ascending, then b.
     """
     # The hull of the edges of the RGB cube, as its support in all directions.
     share = torch.linspace(0, 1, 256)

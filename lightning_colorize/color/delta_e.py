@@ -16,12 +16,8 @@ def ciede2000(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Te
     Sharma, Wu & Dalal, "The CIEDE2000 color-difference formula", 2005. The value is finite
     everywhere. The gradient at equal colors is not, so use it as a metric, not as a loss.
 
-    Args:
-        first: L, (..., 1, H, W) in [0, 100], and ab, (..., 2, H, W) in LAB units.
-        second: L and ab of the other image.
-
-    Returns:
-        (..., 1, H, W), fp32, at least 0; about 1 is just noticeable.
+    Each image is L, (..., 1, H, W) in [0, 100], and ab, (..., 2, H, W) in LAB units. Returns
+    (..., 1, H, W), fp32, at least 0; about 1 is just noticeable.
     """
     return _ciede2000(*_channels(*first), *_channels(*second))
 

@@ -149,12 +149,8 @@ def to_grey(L: Tensor) -> Tensor:
 def to_linear_rgb(L: Tensor, ab: Tensor) -> Tensor:
     """Convert lightness and color to linear RGB, in a third of the time of `to_rgb`.
 
-    Args:
-        L: (B, 1, H, W) in [0, 100].
-        ab: (B, 2, H, W) in LAB units.
-
-    Returns:
-        (B, 3, H, W), fp32; colors outside sRGB are outside 0..1.
+    L is (B, 1, H, W) in [0, 100], ab (B, 2, H, W) in LAB units. Returns (B, 3, H, W), fp32; colors
+    outside sRGB are outside 0..1.
     """
     a, b = ab.float().unbind(dim=1)
     y = (L.float()[:, 0] + 16.0) / 116.0

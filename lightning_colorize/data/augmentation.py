@@ -35,21 +35,15 @@ class Augmentation(nn.Module):
     A real black-and-white photograph is not the L of a color photograph: film has its own spectral
     sensitivity (orthochromatic film hardly records red) and prints have their own tone curve. Grey
     jitter draws both at random for L and leaves the true colors as they are. `damage` is for L too,
-    after the conversion.
+    after the conversion; the caller applies it.
 
     Parameters are drawn on the CPU, so a seed gives the same images on every device. The geometry
     is one interpolation, without matrix products (which TF32 would round), and a compiler can fuse
     it with the LAB conversion.
 
-    Args:
-        size: Height and width of the output in pixels.
-        flip: Probability of a horizontal flip.
-        scale: Range of the random crop's area as a share of the image's; null resizes without a
-            crop.
-        ratio: Range of the random crop's width over height.
-        rotation: Largest rotation to either side in degrees. Reflection fills the corners.
-        grey_jitter: Probability that an image's grey conversion is random.
-        damage: Blur, grain and JPEG of L, applied by the caller; null: none.
+    `size` is in pixels; `flip` and `grey_jitter` are probabilities. `scale` is the range of the
+    crop's area as a share of the image's (None resizes without a crop), `ratio` of its width over
+    height. `rotation` is at most so many degrees to either side; reflection fills the corners.
     """
 
     def __init__(
@@ -73,38 +67,25 @@ class Augmentation(nn.Module):
         self.damage = damage or Damage()
 
     def forward(self, rgb: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
-        """Augment and convert.
+        """Augment and convert (B, 3, H, W), uint8 in 0..255 or floating point in 0..1.
 
-        Args:
-            rgb: (B, 3, H, W), uint8 in 0..255 or floating point in 0..1.
-            draw: Parameters from `draw`, on the same device.
-
-        Returns:
-            L: (B, 1, size, size) in [0, 100] and ab: (B, 2, size, size) in LAB units, both fp32.
+        Returns L: (B, 1, size, size) in [0, 100] and ab: (B, 2, size, size) in LAB units, both
+        fp32. `draw` is on the same device.
         """
         moved = self.geometry(rgb, draw.affine)
         L, ab = to_lab(moved)
         return (L if draw.grey is None else _jittered(moved, L, draw.grey)), ab
 
     def draw(self, shape: torch.Size) -> Draw:
-        """Draw parameters for a batch from torch's CPU generator.
-
-        Args:
-            shape: (B, 3, H, W).
-        """
+        """Draw parameters for a batch of (B, 3, H, W) from torch's CPU generator."""
         moves = self.flip or self.rotation or self.crop
         affine = self._draw_affine(shape) if moves else None
         return Draw(affine, _draw_grey(shape[0], self.grey_jitter) if self.grey_jitter else None)
 
     def geometry(self, rgb: Tensor, affine: Tensor | None) -> Tensor:
-        """Flip, rotate and crop.
+        """Flip, rotate and crop (B, 3, H, W), uint8 in 0..255 or floating point in 0..1.
 
-        Args:
-            rgb: (B, 3, H, W), uint8 in 0..255 or floating point in 0..1.
-            affine: As in `Draw`.
-
-        Returns:
-            (B, 3, size, size), fp32, in 0..1.
+        Returns (B, 3, size, size), fp32, in 0..1. `affine` is as in `Draw`.
         """
         moved = to_unit(rgb)
         size = (self.size, self.size)
@@ -168,15 +149,9 @@ def _draw_grey(count: int, share: float) -> Tensor:
 
 
 def _jittered(rgb: Tensor, L: Tensor, draw: Tensor) -> Tensor:
-    """Return L with the drawn images' grey replaced.
+    """Return L, (B, 1, H, W) in [0, 100], with the drawn images' grey replaced.
 
-    Args:
-        rgb: (B, 3, H, W), fp32, in 0..1.
-        L: (B, 1, H, W), the lightness of `rgb` in [0, 100].
-        draw: (B, 5), as in `Draw`.
-
-    Returns:
-        (B, 1, H, W) in [0, 100].
+    `rgb` is (B, 3, H, W), fp32, in 0..1, and `draw` is (B, 5), as in `Draw`.
     """
     drawn, weights, gamma = draw[:, :, None, None].tensor_split([1, 4], dim=1)
     grey = (rgb * weights).sum(dim=1, keepdim=True).clamp(0.0, 1.0) ** gamma

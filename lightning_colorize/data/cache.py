@@ -24,18 +24,11 @@ _SHARE = 0.25
 
 
 class CachedImages(ImageSet):
-    """An image set decoded in memory, without its corrupt images.
+    """An image set decoded in memory, without its `corrupt` images.
 
     A few large blocks hold all pixels, with no Python object per image: forked workers share them
-    without copying pages, and filling them needs no second copy.
-
-    Args:
-        images: Read once, in threads (decoding releases the GIL).
-        side: Pixels of the short side.
-        mode: How images become squares.
-
-    Attributes:
-        corrupt: Images that could not be read.
+    without copying pages, and filling them needs no second copy. Images are read once, in threads
+    (decoding releases the GIL). `side` is in pixels.
     """
 
     def __init__(self, images: ImageSet, side: int, mode: Resize = "crop") -> None:
@@ -111,11 +104,8 @@ def bytes_needed(count: int, side: int) -> float:
 def fits_in_memory(count: int, side: int, taken: float = 0.0, processes: int = 1) -> bool:
     """Return whether images fit into this process's share of a quarter of the memory.
 
-    Args:
-        count: Number of images.
-        side: Pixels of their short side.
-        taken: Bytes of that share in use by other images.
-        processes: Processes on this machine, each with its own cache.
+    `side` is their short side in pixels. Other images use `taken` bytes of that share. Each of the
+    `processes` on this machine has its own cache.
     """
     return taken + bytes_needed(count, side) <= _SHARE * machine_memory() / processes
 

@@ -17,12 +17,10 @@ from lightning_colorize.data.augmentation import Augmentation, Draw
 def to_color_batch(
     raw: RawBatch, augmentation: Augmentation | None = None, compiled: bool = False
 ) -> ColorBatch:
-    """Convert a loader's batch.
+    """Convert a loader's batch of RGB, (B, 3, H, W), uint8.
 
-    Args:
-        raw: RGB, (B, 3, H, W), uint8.
-        augmentation: Applied before the conversion (and to L), in training.
-        compiled: Compile augmentation and conversion; the first batch of each shape takes seconds.
+    The augmentation is applied before the conversion (and to L), in training. Compiled, the first
+    batch of each shape takes seconds.
 
     Returns:
         L: (B, 1, H, W) in [0, 100] and ab: (B, 2, H, W) in LAB units, fp32, at the augmentation's

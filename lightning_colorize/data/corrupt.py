@@ -23,11 +23,9 @@ class CorruptImages:
     One corrupt image is always tolerated, because it is a large share of a small data set. Each of
     several processes counts only its own, but over the epochs it reads nearly all training images.
 
-    Args:
-        total: Images of all splits.
-        max_share: Maximum share of corrupt images.
-        report: The file that lists them, which `exclude_list` accepts: the reason as a comment,
-            then the name. None: up to five are named on stderr instead.
+    `max_share` is a share of `total`, the images of all splits. The file `report` lists them in the
+    form that `exclude_list` accepts: the reason as a comment, then the name. None: up to five are
+    named on stderr instead.
     """
 
     def __init__(self, total: int, max_share: float, report: Path | None = None) -> None:
@@ -43,16 +41,12 @@ class CorruptImages:
         failure: type[Exception] = UsageError,
         reported_by_rank_zero: bool = False,
     ) -> None:
-        """Add images that could not be read.
+        """Add images that could not be read; if there are too many, raise `failure`.
 
-        Args:
-            corrupt: The images.
-            failure: The exception if there are too many: a usage error before the run starts.
-            reported_by_rank_zero: Rank 0 reads the same images and reports them.
+        With `reported_by_rank_zero`, rank 0 reads the same images and reports them.
 
         Raises:
             WorkError: If a shard cannot be read that the run needs.
-            Exception: `failure`, if there are too many.
         """
         for _, error in corrupt:
             if isinstance(error, ShardError) and error.location not in self._shards:

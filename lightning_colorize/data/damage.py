@@ -32,11 +32,8 @@ class Damage:
     """Blur, grain and JPEG at random, in this order: lens, film, file.
 
     Numbers are drawn from torch's CPU generator, so a seed gives the same images on every device.
-
-    Args:
-        blur: Probability of a Gaussian blur, with a sigma of 0.5% to 1.5% of the size.
-        grain: Probability of noise, with a standard deviation of 2 to 8.
-        jpeg: Probability of a compression, with a quality of 20 to 90.
+    The arguments are the probabilities of a Gaussian blur with a sigma of 0.5% to 1.5% of the size,
+    of noise with a standard deviation of 2 to 8, and of a compression with a quality of 20 to 90.
     """
 
     def __init__(self, blur: float = 0.0, grain: float = 0.0, jpeg: float = 0.0) -> None:
@@ -70,12 +67,7 @@ def _changed(
 
 
 def blurred(L: Tensor, sigma: Tensor) -> Tensor:
-    """Return Gaussian-blurred images; the border is reflected.
-
-    Args:
-        L: (N, 1, H, W).
-        sigma: (N, 1, 1, 1), in pixels.
-    """
+    """Blur L, (N, 1, H, W), with a sigma, (N, 1, 1, 1), in pixels; the border is reflected."""
     from kornia.filters import gaussian_blur2d  # slow import
 
     # Reflection needs less than the size.
@@ -95,9 +87,8 @@ def grainy(L: Tensor, deviation: Tensor) -> Tensor:
 def jpeg_compressed(L: Tensor, quality: Tensor) -> Tensor:
     """Return images with JPEG's loss: the coefficients of 8x8 blocks are rounded.
 
-    Args:
-        L: (N, 1, H, W) in [0, 100], taken as grey values of 0 to 255.
-        quality: libjpeg's, (N, 1, 1, 1), 1 to 100.
+    L is (N, 1, H, W) in [0, 100], taken as grey values of 0 to 255; `quality` is libjpeg's,
+    (N, 1, 1, 1), 1 to 100.
     """
     height, width = L.shape[-2:]
     quality = quality.to(L.device)

@@ -22,15 +22,9 @@ Otherwise an image of one row and thousands of columns would be enlarged to giga
 
 
 def resize(rgb: Tensor, side: int, mode: Resize) -> Tensor:
-    """Resize an image so that a square of `side` pixels can be cropped from it.
+    """Resize (..., 3, H, W), uint8, so that a square of `side` pixels can be cropped from it.
 
-    Args:
-        rgb: (..., 3, H, W), uint8.
-        side: Pixels.
-        mode: With "stretch" the whole image becomes the square.
-
-    Returns:
-        (..., 3, h, w), uint8, min(h, w) = side.
+    Returns (..., 3, h, w), min(h, w) = side. With "stretch" the whole image becomes the square.
     """
     if mode == "crop":
         return resize_short_side(limit_length(rgb), side)
@@ -39,11 +33,7 @@ def resize(rgb: Tensor, side: int, mode: Resize) -> Tensor:
 
 
 def resize_short_side(rgb: Tensor, side: int) -> Tensor:
-    """Resize so that the short side has `side` pixels.
-
-    Returns:
-        (..., 3, h, w), uint8, min(h, w) = side.
-    """
+    """Resize to (..., 3, h, w), uint8, with min(h, w) = side."""
     height, width = rgb.shape[-2:]
     if min(height, width) == side:
         return rgb
@@ -65,15 +55,9 @@ def limit_length(rgb: Tensor) -> Tensor:
 
 
 def crop_square(rgb: Tensor, side: int, position: float = 0.5) -> Tensor:
-    """Crop a square.
+    """Crop (3, H, W), with H and W at least `side`, to (3, side, side), a view.
 
-    Args:
-        rgb: (3, H, W) with H and W at least `side`.
-        side: Pixels.
-        position: Position along the long side: 0 start, 0.5 center, 1 end.
-
-    Returns:
-        (3, side, side), a view.
+    `position` is along the long side: 0 start, 0.5 center, 1 end.
     """
     height, width = rgb.shape[-2:]
     top, left = square_corner(height, width, side, position)
@@ -93,13 +77,7 @@ class CorruptImage(NamedTuple):
 
 
 class Jpeg(NamedTuple):
-    """A JPEG that the device decodes.
-
-    Attributes:
-        length: Bytes of the file.
-        pixels: Its number of pixels.
-        position: Position of the square crop along the long side.
-    """
+    """A JPEG that the device decodes: bytes, pixels, position of the crop along the long side."""
 
     length: int
     pixels: int
@@ -109,12 +87,8 @@ class Jpeg(NamedTuple):
 class Item(NamedTuple):
     """One item of the data set.
 
-    Attributes:
-        rgb: (3, side, side), uint8; None for a corrupt image without a replacement.
-        image: Index of the image in its set.
-        corrupt: Images that could not be read before this one.
-        jpeg: Instead of `rgb`, an image that is not decoded yet.
-        data: Its file.
+    `rgb` is (3, side, side), uint8; None for a corrupt image without a replacement, or for a `jpeg`
+    that is not decoded yet, whose file is `data`. `corrupt` could not be read before this one.
     """
 
     rgb: Tensor | None
@@ -125,12 +99,9 @@ class Item(NamedTuple):
 
 
 class Shipped(NamedTuple):
-    """A batch before names and condition are looked up.
+    """A batch before names and condition are looked up, by the index of each image in its set.
 
-    Attributes:
-        rgb: (B, 3, side, side), uint8; empty without images.
-        indices: Index of each image in its set.
-        corrupt: Images that could not be read.
+    `rgb` is (B, 3, side, side), uint8; empty without images.
     """
 
     rgb: Tensor
@@ -143,17 +114,8 @@ class ImageDataset(Dataset[Item]):
 
     The key of an item is (index, draw). The loader draws the second number for each delivery, and
     training derives the crop position from it. Items are thus the same in every process and after
-    every resume.
-
-    Args:
-        images: The split's images.
-        side: Height and width of the squares.
-        training: Crop at a random position, not at the center, and replace a corrupt image by the
-            next one, so that an epoch keeps its number of steps.
-        resize: How an image becomes a square.
-
-    Attributes:
-        ships_pixels: Whether the loader's workers ship pixels.
+    every resume. In training, crops are at a random position instead of the center, and a corrupt
+    image is replaced by the next one, so that an epoch keeps its number of steps.
     """
 
     ships_pixels = True
@@ -174,11 +136,9 @@ class ImageDataset(Dataset[Item]):
         return self.at(index, draw / 2**32 if self.training else 0.5)
 
     def at(self, index: int, position: float) -> Item:
-        """Return an image or its replacement.
+        """Return an image or its replacement; an index beyond the last one starts over.
 
-        Args:
-            index: Index of the image; beyond the last one it starts over.
-            position: Position of the square crop along the long side.
+        `position` is the position of the square crop along the long side.
         """
         corrupt: list[CorruptImage] = []
         tried = 0

@@ -60,12 +60,7 @@ class NameList(Sequence[str]):
 
 
 class Notes(NamedTuple):
-    """Labels and texts of a set's images, for the batch's `Condition`.
-
-    Attributes:
-        labels: The class name of each image, "" for none; or None.
-        texts: The text of each image, "" for none; or None.
-    """
+    """Class names and texts of a set's images, "" for none; None if the set has no such list."""
 
     labels: NameList | None = None
     texts: NameList | None = None
@@ -175,12 +170,10 @@ class FileImages(ImageSet):
 
 
 class ConcatImages(ImageSet):
-    """Concatenation of several image sets.
+    """Concatenation of several image sets, none of them empty, with distinct names.
 
-    Args:
-        parts: The sets, none of them empty, with distinct names.
-        shares: Relative sampling frequency of each set, independent of its size. The set's own
-            weights hold within it. None: no weights.
+    `shares` are the relative sampling frequencies of the sets, independent of their sizes. A set's
+    own weights hold within it. None: no weights.
     """
 
     def __init__(self, parts: Sequence[ImageSet], shares: Sequence[float] | None = None) -> None:

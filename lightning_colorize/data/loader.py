@@ -38,20 +38,10 @@ class EpochBatches(Sampler[list[Key]]):
     ranks with the same `batch_size * ranks`; each rank takes every ranks-th image of it. All ranks
     have the same number of batches in a shuffled epoch.
 
-    Args:
-        length: Number of images in the set.
-        batch_size: Images in a batch of one rank.
-        shuffle: A new order each epoch, without the last incomplete batch (unless it is the only
-            one). Otherwise the set's order, every image once, and ranks of unequal length.
-        weights: Relative frequencies, (length,): an epoch is drawn with replacement.
-        order: How the set is shuffled and divided among the ranks.
-        seed: Seed of order and draws.
-        rank: Rank of this process.
-        ranks: Number of processes.
-
-    Attributes:
-        epoch: Epoch of the next iteration.
-        position: First batch of the next iteration.
+    `shuffle`: a new order each epoch, without the last incomplete batch (unless it is the only
+    one). Otherwise the set's order, every image once, and ranks of unequal length. `weights`,
+    (length,), are relative frequencies: an epoch is drawn with replacement. The next iteration
+    starts in `epoch` at batch `position`.
     """
 
     def __init__(
@@ -116,19 +106,10 @@ class ImageLoader:
     It wraps a torch DataLoader instead of subclassing it: Lightning replaces the sampler of a
     DataLoader with several processes and in `predict`, but `EpochBatches` is per rank already.
 
-    Args:
-        dataset: The images.
-        batches: The batch sampler.
-        corrupt: Collects the images that cannot be read.
-        seed_batches: Seed torch's generator before each batch (training).
-        receive: Turns the batches of the data set's `collate` into pixels.
-        label_names: Class names: their indices are the labels of the batches. Empty: no labels.
-        options: Options of torch's DataLoader: num_workers, pin_memory, persistent_workers, ...
-
-    Attributes:
-        reader: The DataLoader.
-        asked: When the latest batch was requested, by `time.perf_counter`.
-        waited: Seconds spent waiting for batches so far.
+    `seed_batches` seeds torch's generator before each batch (training). `receive` turns the batches
+    of the data set's `collate` into pixels. Labels are indices into `label_names`; empty: no
+    labels. `asked` is when the latest batch was requested, by `time.perf_counter`; `waited` is in
+    seconds.
     """
 
     def __init__(
@@ -241,7 +222,6 @@ class ImageLoader:
             raise TooManyCorrupt("none of the images can be read")
 
     def _condition(self, indices: list[int]) -> Condition:
-        """Return the condition of the images with these indices."""
         labels, texts = self.dataset.images.notes
         codes = None
         if labels is not None and self._codes:

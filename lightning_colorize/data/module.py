@@ -313,12 +313,7 @@ class ColorizationDataModule(LightningDataModule):
         return min(round(self.size * _MARGIN), packed or sys.maxsize)
 
     def _cached(self, split: Split, found: ImageSet) -> ImageSet:
-        """Return a split's images, read into memory if `cache` says so.
-
-        Raises:
-            SourceError: If none of them can be read.
-            WorkError: If a shard that must not be skipped is the cause.
-        """
+        """Return a split's images, read into memory if `cache` says so."""
         run, side = self._run, self._side(split)
         if self.cache == "never" or (self.cache == "auto" and not self._pays(split, found, side)):
             return found
@@ -364,7 +359,6 @@ class ColorizationDataModule(LightningDataModule):
 
 
 def _require(name: str, value: object, accepted: str, valid: bool) -> None:
-    """Raise a UsageError unless an option is valid."""
     if not valid:
         raise UsageError(f"--data.{name} is {value}: it must be {accepted}")
 

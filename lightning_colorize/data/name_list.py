@@ -13,11 +13,7 @@ from lightning_colorize.common.text import printable
 
 
 def read_name_list(path: Path) -> set[str]:
-    """Read a list of names.
-
-    Raises:
-        UsageError: If the file cannot be read.
-    """
+    """Read a list of names."""
     try:
         text = path.expanduser().read_text("utf-8", "surrogateescape")
     except OSError as error:

@@ -10,11 +10,9 @@ class AnyOrder:
 
     Each rank takes every ranks-th image. The batches of all ranks together are then the same images
     for any number of ranks.
-
-    Attributes:
-        by_ranks: Whether the order depends on the number of ranks.
     """
 
+    # Whether the order depends on the number of ranks.
     by_ranks = False
 
     def shuffled(self, random: np.random.Generator, length: int, ranks: int) -> np.ndarray:
@@ -35,11 +33,8 @@ class ShardOrder(AnyOrder):
     """Shuffles shards, then images within a window of shards, so that shards are read in sequence.
 
     The shuffled shards are divided among the ranks in contiguous parts of equal length. A rank
-    reads its own part only, and shares one shard at each border.
-
-    Args:
-        lengths: Number of images in each shard, (S,). Images of a shard have consecutive indices.
-        window: Number of consecutive shards whose images are shuffled together.
+    reads its own part only, and shares one shard at each border. `lengths` has the number of images
+    in each shard, (S,), whose indices are consecutive.
     """
 
     by_ranks = True

@@ -60,9 +60,6 @@ def squares(
     """Return the data set of square crops, and what turns its batches into pixels.
 
     In training, squares are at random positions and corrupt images are replaced.
-
-    Raises:
-        UsageError: If the device is to decode and cannot.
     """
     if isinstance(images, DeviceImages):
         placed = DeviceDataset(images, side, training)

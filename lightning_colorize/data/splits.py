@@ -51,12 +51,7 @@ def category_finder(names: Iterable[str]) -> Callable[[str], str]:
 
 
 def name_hashes(names: Sequence[str], salt: str = "") -> np.ndarray:
-    """Return a hash in [0, 1) of each name: (N,), float64.
-
-    Args:
-        names: Relative names with forward slashes.
-        salt: Different salts give independent hashes.
-    """
+    """Return a hash in [0, 1) of each name, (N,), float64; different salts are independent."""
     key = salt.encode()
     # NFC: macOS may return an accented name in its decomposed form.
     digests = b"".join(
@@ -77,17 +72,9 @@ def split_names(names: Sequence[str], splits: Mapping[str, float]) -> dict[str, 
 
     Numbers with a sum of at most 1 are shares. Each image is assigned by its own hash, so sizes are
     only near the shares, and a rest stays unused. Larger integers are counts, taken exactly, in the
-    order of the hash.
+    order of the hash. A missing split is empty, and empty ones are not returned.
 
-    Args:
-        names: Relative names with forward slashes, in a fixed order.
-        splits: Share or count of "train", "val" and "test". A missing split is empty.
-
-    Returns:
-        Names of each split that is not empty, in the order of `names`.
-
-    Raises:
-        UsageError: If a split is unknown, a number is invalid or there are too few names.
+    Names are relative, with forward slashes, in a fixed order, in which they are returned.
     """
     unknown = [split for split in splits if split not in SPLIT_NAMES]
     if unknown:

@@ -109,10 +109,8 @@ def _medians(counts: Tensor) -> Tensor:
 def _fill(lut: Tensor, seen: Tensor, mean_ab: Tensor) -> Tensor:
     """Fill empty cells with the median of the nearest lightness in their row, or with the mean.
 
-    Args:
-        lut: (2, levels, bands).
-        seen: (levels, bands), whether a cell has pixels.
-        mean_ab: (2,).
+    `lut` is (2, levels, bands), `mean_ab` is (2,), and `seen`, (levels, bands), says whether a cell
+    has pixels.
     """
     levels = torch.arange(_LEVELS)
     distance = (levels[:, None] - levels).abs()[..., None].expand(-1, -1, _BANDS)

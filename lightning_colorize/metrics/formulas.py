@@ -76,15 +76,10 @@ def colorfulness_ratio(images: ImagePair) -> Tensor:
 
 
 def colorfulness_ratio_over_images(values: Tensor) -> Tensor:
-    """Return the ratio of the means over images, not the mean of the ratios.
+    """Return the ratio of the means over images, (...), not the mean of the ratios.
 
-    A grey truth counts as 0.1.
-
-    Args:
-        values: (2, ..., images): colorfulness of prediction and truth.
-
-    Returns:
-        (...).
+    `values`, (2, ..., images), are the colorfulness of prediction and truth. A grey truth counts as
+    0.1.
     """
     predicted, true = values.mean(-1)
     ratio: Tensor = predicted / true.clamp(min=_COLORLESS)
@@ -98,16 +93,11 @@ def ab_corr(images: ImagePair) -> Tensor:
 
 
 def ab_corr_over_images(values: Tensor) -> Tensor:
-    """Return the smaller of the Pearson correlations of mean a and of mean b.
+    """Return the smaller of the Pearson correlations of mean a and of mean b: (...).
 
     It is high if warm images are predicted warm, 0 if all predictions (or all truths) have the same
     mean color, and nan for fewer than three images, of which two always correlate by 1 or -1.
-
-    Args:
-        values: (4, ..., images): mean a and b, true mean a and b.
-
-    Returns:
-        (...).
+    `values`, (4, ..., images), are mean a and b, true mean a and b.
     """
     mean_a, mean_b, true_a, true_b = values
     return torch.minimum(_correlation(mean_a, true_a), _correlation(mean_b, true_b))

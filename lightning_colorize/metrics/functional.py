@@ -16,8 +16,7 @@ _EQUAL = 1e-3
 def measure(images: ImagePair) -> Tensor:
     """Measure each image on the RGB rebuilt from L, in fp32 with autocast off.
 
-    Returns:
-        (columns, B), fp32: the per-image values in the order of `spec.COLUMNS`.
+    Returns (columns, B), fp32: the per-image values in the order of `spec.COLUMNS`.
     """
     values: dict[str, Tensor] = {}
     with full_precision(images.L):
@@ -34,15 +33,7 @@ def per_image(L: Tensor, ab_hat: Tensor, ab: Tensor) -> dict[str, Tensor]:
 
 
 def over_images(metric: Metric, values: Tensor) -> Tensor:
-    """Return a metric over images, for any number of image sets.
-
-    Args:
-        metric: A row of `spec.METRICS`.
-        values: (columns, ..., images), as `measure` returns them.
-
-    Returns:
-        (...).
-    """
+    """Reduce (columns, ..., images), as `measure` returns them, to a metric over images: (...)."""
     chosen = values[[COLUMNS.index(column) for column in metric.inputs]]
     if metric.per_image:
         return chosen[0].mean(-1)

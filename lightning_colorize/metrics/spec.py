@@ -23,15 +23,9 @@ TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 class Metric:
     """One row of the table.
 
-    Attributes:
-        name: Name in logs, without `val/`, and of its function in `formulas`.
-        goal: Direction of improvement; None if neither direction is always better.
-        format: Format string for values.
-        help: One-line description.
-        needs_truth: Whether it compares predictions with the true colors.
-        columns: For a metric over a set of images, the names of the per-image values that it is
-            computed from; empty for a metric that is averaged over images.
-        headline: Whether it is shown where there is room for only a few metrics.
+    `goal` is None if neither direction is always better. `columns` are the per-image values that a
+    metric over a set of images is computed from; empty for a metric that is averaged over images. A
+    `headline` is shown where there is room for only a few metrics.
     """
 
     name: str

@@ -20,11 +20,7 @@ class Stage(Enum):
 def refuse_trainer(
     trainer: Mapping[str, Any], strategy: str, generator_epochs: int, discriminator_epochs: int
 ) -> None:
-    """Refuse Trainer settings that manual optimization or the stages do not support.
-
-    Raises:
-        UsageError: With the values to use instead.
-    """
+    """Refuse Trainer settings that manual optimization or the stages do not support."""
     for key in ("gradient_clip_val", "gradient_clip_algorithm"):
         if trainer[key] is not None:
             raise UsageError(
@@ -63,11 +59,7 @@ def require_valid(
     l1_weight: float,
     gradient_clip_val: float | None,
 ) -> None:
-    """Validate the training settings; pairs are (generator, discriminator).
-
-    Raises:
-        ValueError: If one is out of range, or a network would never be trained.
-    """
+    """Validate the training settings; pairs are (generator, discriminator)."""
     if min(every_n_batches) != 1:
         raise ValueError(
             "generator_every_n_batches and discriminator_every_n_batches are "

@@ -27,11 +27,7 @@ Interval = Literal["step", "epoch"]
 
 
 def make_optimizer(factory: OptimizerFactory, parameters: Iterable[Any], fused: bool) -> Optimizer:
-    """Return an optimizer.
-
-    Raises:
-        UsageError: If the optimizer does not support `fused`.
-    """
+    """Return an optimizer; a UsageError if it does not support `fused`."""
     if not fused:
         return factory(parameters)
     make: Any = factory

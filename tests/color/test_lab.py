@@ -17,7 +17,6 @@ SPECIAL = {
 
 @pytest.fixture(params=["own", "kornia"])
 def path(request, monkeypatch):
-    """Each path on the CPU."""
     monkeypatch.setattr(lab, "kornia_converts", lambda device: request.param == "kornia")
 
 

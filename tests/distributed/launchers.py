@@ -19,7 +19,6 @@ FIT = ["-m", "lightning_colorize", "fit"]
 
 
 def free_port() -> int:
-    """Return an unused port."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         return int(unused.getsockname()[1])
@@ -40,11 +39,7 @@ def start(
 
 
 def end(*processes: subprocess.Popen[str], timeout: float = 240) -> list[str | None]:
-    """Wait for all to exit with 0; kill those that remain, and their children.
-
-    Returns:
-        What each has printed, if it was started with a pipe.
-    """
+    """Wait for all to exit with 0; kill the rest and their children; return the output of each."""
     printed = []
     try:
         for process in processes:
@@ -84,10 +79,7 @@ def start_nodes(
 ) -> list[subprocess.Popen[str]]:
     """Start two torchrun nodes of one process each, as docs/how-to/several_gpus.md does.
 
-    Args:
-        words: What follows `fit`.
-        others: The same on the second node; by default the same words.
-        restarts: How often torchrun restarts the processes.
+    `words` follow `fit`; on the second node, `others` do; by default the same.
     """
     torchrun = ["-m", "torch.distributed.run", "--nnodes", 2, "--nproc-per-node", 1]
     torchrun += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}"]

@@ -10,8 +10,7 @@ from pytorch_lightning import Callback
 class BatchRecorder(Callback):
     """Records, for each process, the image names and loss of each batch, and the last weights.
 
-    Args:
-        folder: Contains `<rank>.jsonl`, a line per batch, and `<rank>.pt`.
+    The folder contains `<rank>.jsonl`, a line per batch, and `<rank>.pt`.
     """
 
     def __init__(self, folder: str) -> None:

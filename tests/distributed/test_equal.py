@@ -52,7 +52,6 @@ class Runs:
         self.options = options
 
     def fit(self, name):
-        """Train, and return the run's folder."""
         records = self.command.root / f"records-{name}"
         records.mkdir(parents=True)
         batch = 4 if name == "one" else 2

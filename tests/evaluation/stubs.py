@@ -6,13 +6,7 @@ from lightning_colorize.models.base import Model
 
 
 class Predicts(Model):
-    """A model that predicts a function of the true ab, for batches in their order.
-
-    Attributes:
-        truth: The true ab of each batch.
-        change: True to predicted ab.
-        metrics: Its own metrics, by name.
-    """
+    """A model that predicts a function of the true ab, for batches in their order."""
 
     def __init__(self, batches, change, own=None):
         self.truth = iter([batch.ab for batch in batches])

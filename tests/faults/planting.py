@@ -23,12 +23,8 @@ Rows = dict[str, dict[str, tuple[str, Change]]]
 class Fault:
     """A possible mistake in the package.
 
-    Attributes:
-        name: Of the fault, such as `psnr-without-cap`.
-        target: `package.module:function`, `:Class.method`, or `:` for the whole module; the
-            scripts of benchmarks/ are in the package `benchmarks`.
-        change: The change of the syntax tree.
-        tests: The tests to run, relative to tests/.
+    `target` is `package.module:function`, `:Class.method`, or `:` for the whole module; the scripts
+    of benchmarks/ are in the package `benchmarks`. `tests` are relative to tests/.
     """
 
     name: str
@@ -38,7 +34,6 @@ class Fault:
 
     @property
     def module(self) -> str:
-        """The module in which it is planted."""
         module = self.target.partition(":")[0]
         name = module.removeprefix("benchmarks.")  # in the path of pytest
         return f"lightning_colorize.{module}" if name == module else name
@@ -74,12 +69,7 @@ def returns(expression: str) -> Change:
 
 
 def swap(old: str, new: str) -> Change:
-    """Replace each occurrence of an expression, or of a statement, by another.
-
-    Args:
-        old: Python; compared as a syntax tree.
-        new: Python; `pass` leaves a statement out.
-    """
+    """Replace each occurrence of an expression or statement by another; `pass` deletes it."""
     before, after = ast.parse(old).body[0], ast.parse(new).body[0]
     is_expression = isinstance(before, ast.Expr) and isinstance(after, ast.Expr)
     wanted = ast.dump(before.value if is_expression else before)
@@ -102,11 +92,9 @@ def swap(old: str, new: str) -> Change:
 
 
 def calls(function: str, result: str) -> Change:
-    """Replace each call of a function or method by an expression.
+    """Replace each call of a function or method, by its last name (`clamp` for `x.clamp()` too).
 
-    Args:
-        function: Its last name: `clamp` for both `clamp(x)` and `x.clamp()`.
-        result: Python, in which `it` is the object or the first argument of the call.
+    In `result`, `it` is the object or the first argument of the call.
     """
 
     class Call(ast.NodeTransformer):

@@ -50,7 +50,6 @@ def describe(tmp_path):
 
 @pytest.fixture
 def load(describe):
-    """Describe a program and load it."""
     return lambda *words, **settings: load_model(describe(*words, **settings), ["torch.jit"])
 
 

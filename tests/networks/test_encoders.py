@@ -120,7 +120,6 @@ TORCHVISION = {
 
 
 def torchvision_features(name, network, x):
-    """Yield the map of each level."""
     for level in TORCHVISION[name](network):
         x = nn.Sequential(*level)(x)
         yield x

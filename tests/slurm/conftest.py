@@ -45,11 +45,7 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 
 
 class Cluster:
-    """Slurm's daemons, with configuration, state and ports of their own.
-
-    Attributes:
-        conf: Path of the configuration, for SLURM_CONF.
-    """
+    """Slurm's daemons, with configuration, state and ports of their own."""
 
     def __init__(self, folder):
         self._folder = folder
@@ -93,7 +89,6 @@ class Cluster:
         )
 
     def clear(self):
-        """End all jobs."""
         self("scancel", "--user", getpass.getuser(), check=False)
         until(lambda: not self("squeue", "--noheader", check=False), 60)
 

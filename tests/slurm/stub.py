@@ -34,11 +34,7 @@ if name == "scancel":
 
 
 class Slurm:
-    """Stubs of Slurm's commands.
-
-    Attributes:
-        folder: Folder of the stubs, and of a file per job.
-    """
+    """Stubs of Slurm's commands; their folder also has a file per job."""
 
     def __init__(self, folder, monkeypatch):
         self.folder = folder

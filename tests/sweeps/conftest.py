@@ -167,10 +167,8 @@ class Engine:
 def run_trials(study, *outcomes, queue=None, history=(), **result):
     """Take a trial for each outcome: None keeps it running, a number is a finished one's value.
 
-    Args:
-        queue: The worker's; by default a new worker's.
-        history: The values that each trial logs, one an epoch.
-        result: Content of each trial's result file; by default there is none.
+    The queue is by default a new worker's. Each trial logs `history`, a value an epoch; `result` is
+    the content of its result file, by default none.
     """
     trials = queue or TrialQueue(study)
     for outcome in outcomes:

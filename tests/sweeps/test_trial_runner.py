@@ -13,11 +13,7 @@ from tests.sweeps.conftest import ends, run_trials, validates
 
 
 class Process:
-    """Does one step at each wait, and ends with the last step.
-
-    Attributes:
-        starts: Number of starts.
-    """
+    """Does one step at each wait, and ends with the last step."""
 
     def __init__(self):
         self.starts = 0

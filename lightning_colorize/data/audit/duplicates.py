@@ -15,10 +15,7 @@ from lightning_colorize.data.audit.search import find_near
 class DuplicateGroup:
     """Images that show the same as their representative, or a leaking pair.
 
-    Attributes:
-        members: Their indices, the representative first.
-        exact: Whether their bytes are equal.
-        splits: The split index of each member.
+    `members` are their indices, the representative first; `exact` means that their bytes are equal.
     """
 
     members: np.ndarray
@@ -52,10 +49,8 @@ def find_duplicates(
     duplicates. Members of different groups may be: if they are in two splits, they are a leaking
     pair.
 
-    Args:
-        features: (N,) of `FEATURES`; zeros for broken images.
-        splits: (N,), the split index of each image, in the order train, val, test.
-        faulty: (N,), whether the image has another fault.
+    All arrays are (N,): `features` of `FEATURES`, zeros for broken images; `splits` with indices in
+    the order train, val, test; `faulty` says whether an image has another fault.
 
     Returns:
         The groups, leaking ones first, then in the order of the images; and for each image of a
@@ -129,13 +124,8 @@ def assign_representatives(count: int, near: np.ndarray) -> np.ndarray:
     """Choose representatives so that every image is a near duplicate of one.
 
     The first image is a representative, and so is each image that is not near an earlier one.
-
-    Args:
-        count: Number of images; the preferred representatives come first.
-        near: Pairs of near duplicates in both orders, (P, 2), sorted.
-
-    Returns:
-        (N,), the index of the first representative near each image; its own for a representative.
+    `near` are pairs of near duplicates in both orders, (P, 2), sorted. Returns (N,), the index of
+    the first representative near each image; its own for a representative.
     """
     representative = np.full(count, -1)
     for index in np.unique(near[:, 0]):

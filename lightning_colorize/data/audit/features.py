@@ -50,11 +50,7 @@ _FEATURE_SIDE = 128
 
 
 def audit_image(data: bytes, path: Path) -> np.ndarray:
-    """Compute the features of the bytes of an image file: () of `FEATURES`.
-
-    Raises:
-        ImageError: If the image is broken.
-    """
+    """Compute the features of an image file, () of `FEATURES`; an ImageError if it is broken."""
     features = np.zeros((), dtype=FEATURES)
     header = read_header(data, path)
     rgb = limit_length(decode_image(data, path, _FEATURE_SIDE))
@@ -71,13 +67,9 @@ def audit_image(data: bytes, path: Path) -> np.ndarray:
 
 
 def grey_chroma(rgb: Tensor) -> float:
-    """Return the 95th percentile of the chroma, the length of (a, b), of an image.
+    """Return the 95th percentile of the chroma, the length of (a, b), of (3, H, W), uint8, sRGB.
 
-    Args:
-        rgb: (3, H, W), uint8, sRGB.
-
-    Returns:
-        LAB units; infinity for a clearly colored image, which is not converted.
+    In LAB units; infinity for a clearly colored image, which is not converted.
     """
     rgb = rgb.contiguous()  # decoders return interleaved channels; planes are four times as fast
     spread = rgb.amax(0) - rgb.amin(0)
@@ -92,13 +84,8 @@ def thumbnail(grey: Tensor) -> np.ndarray:
     """Return a small square image, invariant to size, color and any monotone change of tone.
 
     Its values are ranks (histogram equalization), so brightness, contrast, gamma and moderate
-    clipping hardly change it.
-
-    Args:
-        grey: (1, H, W), uint8, of any size.
-
-    Returns:
-        (48, 48), uint8; zeros for an image without contrast.
+    clipping hardly change it. From (1, H, W), uint8, to (48, 48), uint8; zeros for an image without
+    contrast.
     """
     small = TF.resize(grey, [SIDE, SIDE], antialias=True)[0].numpy()
     contrast = small.std()
@@ -112,13 +99,9 @@ def thumbnail(grey: Tensor) -> np.ndarray:
 
 
 def border(grey: np.ndarray) -> np.ndarray:
-    """Return the widths of a uniform border: left, top, right, bottom.
+    """Return the widths of a uniform border of (H, W), uint8: left, top, right, bottom.
 
-    Args:
-        grey: (H, W), uint8.
-
-    Returns:
-        (4,), as shares of the width or height; zeros if the border covers the whole image.
+    (4,), as shares of the width or height; zeros if the border covers the whole image.
     """
     sides = (grey.T, grey, grey.T[::-1], grey[::-1])  # lines from the edge inwards
     widths = np.array([_uniform_lines(lines) / len(lines) for lines in sides])

@@ -30,19 +30,10 @@ _WORKERS_FROM = 256
 class Audit:
     """The findings of an audit; an image is named by its index.
 
-    Attributes:
-        parts: The images of each split, in the order train, val, test.
-        images: All images, one split after the other.
-        splits: The split index of each image, (N,), uint8.
-        features: The features of each image, (N,) of `FEATURES`.
-        broken: The error of each broken image.
-        min_side: Pixels of the short side below which an image is tiny.
-        near_grey: Images with hardly any color.
-        tiny: Images whose short side is below `min_side`.
-        cmyk: CMYK images.
-        cmyk_without_profile: CMYK images whose colors are undefined.
-        groups: Groups of duplicates, leaking ones first.
-        pairs: Leaking pairs whose images belong to different groups.
+    `parts` are in the order train, val, test, and `images` are one split after the other. `splits`
+    has the split index of each image, (N,), uint8, and `features` is (N,) of `FEATURES`. Images
+    whose short side is below `min_side` pixels are tiny. `groups` has leaking ones first; `pairs`
+    are leaking pairs whose images belong to different groups.
     """
 
     parts: Splits
@@ -69,11 +60,7 @@ class Audit:
 
 
 def audit(splits: Splits, min_side: int) -> Audit:
-    """Read every image once, compute its features, and compare them.
-
-    Raises:
-        UsageError: If the images are not files.
-    """
+    """Read every image once, compute its features, and compare them."""
     parts = {name: splits[name] for name in SPLIT_NAMES if name in splits}
     images = ConcatImages(list(parts.values()))
     with suppress(ImageError):

@@ -74,14 +74,9 @@ def find_near(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the near duplicates of some images among others.
 
-    Args:
-        features: (N,) of `FEATURES`.
-        queries: Indices of images.
-        others: Indices of images, in one or more parts; the nearest of each are compared.
-
-    Returns:
-        The pairs that were compared, (P, 2), the index of the query first; and whether they are
-        near duplicates, (P,).
+    `features` are (N,) of `FEATURES`; `queries` and each part of `others` are indices. The nearest
+    of each part are compared. Returns the compared pairs, (P, 2), the query first, and whether they
+    are near duplicates, (P,).
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # there is a process for each core, and many small operations
@@ -240,16 +235,10 @@ _WAYS = torch.stack(
 
 
 def agreement(images: Tensor, others: Tensor, windows: Tensor, steps: int = 4) -> Tensor:
-    """Return the correlation of the fine structures of images and aligned others.
+    """Return the correlation of the fine structures of images and aligned others: (N,), -1 to 1.
 
-    Args:
-        images: (N, 48, 48), float.
-        others: (N, 48, 48), float.
-        windows: (N, 4), the shares of the other that its window leaves out; the start.
-        steps: Number of Gauss-Newton steps.
-
-    Returns:
-        (N,), from -1 to 1.
+    Images are (N, 48, 48), float. `windows`, (N, 4), are the shares of the other that its window
+    leaves out at the start of the Gauss-Newton steps.
     """
     images = _standardized(images)
     down, right = torch.gradient(images, spacing=2 / SIDE, dim=(1, 2))

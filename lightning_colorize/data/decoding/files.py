@@ -50,10 +50,8 @@ HEIC is listed even without the extra `heif`, so that its files are reported and
 class Limits(NamedTuple):
     """The largest images that are read: a few kilobytes could take minutes and gigabytes.
 
-    Attributes:
-        pixels: Maximum number of pixels; cameras reach 2e8.
-        density: Maximum number of pixels per byte of a large image's file; JPEG photographs have
-            about 5.
+    Cameras reach 2e8 pixels. `density` is in pixels per byte of a large image's file; JPEG
+    photographs have about 5.
     """
 
     pixels: int = 2**28
@@ -81,10 +79,8 @@ _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1")
 class ImageError(Exception):
     """A file cannot be read as an image.
 
-    Attributes:
-        path: The file.
-        reason: The cause, short and on one line.
-        leap: Distance to the next index that may be readable.
+    `reason` is short and on one line; `leap` is the distance to the next index that may be
+    readable.
     """
 
     leap = 1
@@ -106,10 +102,8 @@ def read_image(path: Path, min_side: int | None = None) -> Tensor:
     composited over white; embedded profiles are converted to sRGB; of animations and multi-page
     files, the first image is read. Thread-safe; the decoders release the GIL.
 
-    Args:
-        path: The file.
-        min_side: A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, if its short side stays at
-            least this. The result is not resized to it.
+    A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, if its short side stays at least
+    `min_side`. The result is not resized to it.
 
     Returns:
         (3, H, W), uint8, sRGB. Not necessarily contiguous: decoders interleave the channels.
@@ -122,11 +116,7 @@ def read_image(path: Path, min_side: int | None = None) -> Tensor:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the content of a file.
-
-    Raises:
-        ImageError: If it cannot be read.
-    """
+    """Return the content of a file; an ImageError if it cannot be read."""
     try:
         kind = path.stat().st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):  # a folder is an error below
@@ -157,14 +147,7 @@ def named_errors(path: Path) -> Iterator[None]:
 
 
 class Header(NamedTuple):
-    """The header of an image file.
-
-    Attributes:
-        height: Pixels of the upright image.
-        width: Pixels of the upright image.
-        mode: Pillow's mode: `RGB`, `L`, `CMYK`, ...
-        has_profile: Whether an ICC profile is embedded.
-    """
+    """The header of an image file; height and width are upright, `mode` is Pillow's."""
 
     height: int
     width: int
@@ -173,11 +156,7 @@ class Header(NamedTuple):
 
 
 def read_header(data: bytes, path: Path) -> Header:
-    """Read the header from the bytes of an image file.
-
-    Raises:
-        ImageError: If the header cannot be read. Damage behind it is not detected.
-    """
+    """Read the header from an image file's bytes. Damage behind it raises no ImageError."""
     with named_errors(path), open_image(data, LIMITS) as image:
         width, height = image.size
         # Pillow reports the upright size of a TIFF.

@@ -28,14 +28,9 @@ _MAX_PADDING = 4096
 
 
 def decode_jpegs(files: list[Tensor], device: torch.device = _CPU) -> list[Tensor]:
-    """Decode whole files as stored, without EXIF rotation and color conversion.
+    """Decode whole files, (n,), uint8, on the CPU, without EXIF rotation and color conversion.
 
-    Args:
-        files: Each (n,), uint8, on the CPU.
-        device: A CPU for libjpeg, a GPU for nvJPEG.
-
-    Returns:
-        Each (3, H, W), uint8, on the device.
+    A CPU decodes with libjpeg, a GPU with nvJPEG. Each becomes (3, H, W), uint8, on the device.
 
     Raises:
         RuntimeError: If a file cannot be decoded, or torchvision has no decoder for the device.
@@ -50,9 +45,8 @@ def decode_jpegs(files: list[Tensor], device: torch.device = _CPU) -> list[Tenso
 def plain_jpeg_pixels(data: bytes) -> int | None:
     """Return the number of pixels of a JPEG that every decoder reads as `read_image` does.
 
-    Returns:
-        None for other formats, CMYK, EXIF rotation, color spaces other than sRGB, truncated and
-        unreadable files.
+    None for other formats, CMYK, EXIF rotation, color spaces other than sRGB, truncated and
+    unreadable files.
     """
     if not data[-_MAX_PADDING:].rstrip(b"\0\r\n").endswith(_END):
         return None

@@ -28,13 +28,9 @@ _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))[2-8]")
 class Metadata:
     """The metadata of an upright photograph.
 
-    Attributes:
-        exif: Description, dates, camera and place, text as bytes; no orientation, no thumbnail.
-        xmp: The packet; empty if there is none.
-        iptc: The block of the International Press Telecommunications Council; empty if there is
-            none.
-        dpi: Horizontal and vertical resolution.
-        lost: Metadata lost in every format, as human-readable notes.
+    `exif` has description, dates, camera and place, text as bytes; no orientation, no thumbnail.
+    `xmp` and `iptc` are empty if there are none. `dpi` is horizontal and vertical. `lost` is lost
+    in every format, as human-readable notes.
     """
 
     exif: Image.Exif = field(default_factory=Image.Exif)
@@ -44,11 +40,7 @@ class Metadata:
     lost: tuple[str, ...] = ()
 
     def fit(self, form: str) -> "tuple[Metadata, list[str]]":
-        """Return the metadata that a format holds, and notes on the rest.
-
-        Args:
-            form: Pillow's name of the format.
-        """
+        """Return the metadata that a format (Pillow's name) holds, and notes on the rest."""
         lost = list(self.lost)
 
         def holds(kind: str, size: int, forms: tuple[str, ...], most: int = _MOST) -> bool:

@@ -37,11 +37,8 @@ _SAME_GAMMA = 0.05  # relative to sRGB's
 class Photograph:
     """An upright image in sRGB.
 
-    Attributes:
-        rgb: (3, H, W), uint8 or uint16.
-        alpha: (1, H, W) of the same dtype; None if every pixel is opaque.
-        metadata: EXIF, XMP, IPTC and resolution.
-        notes: Information lost on reading, as human-readable notes.
+    `rgb` is (3, H, W), uint8 or uint16; `alpha` is (1, H, W) of the same dtype, None if every pixel
+    is opaque. `notes` name the information lost on reading.
     """
 
     rgb: Tensor
@@ -69,17 +66,10 @@ class Photograph:
 
 
 def read_photograph(data: bytes, path: Path, limits: Limits = LIMITS) -> Photograph:
-    """Decode the bytes of an image file.
+    """Decode the bytes of an image file; raises an ImageError as `read_image` does.
 
-    PNGs and TIFFs of 16 bits keep their depth, unless an embedded profile must be converted.
-
-    Args:
-        data: The content of the file.
-        path: The file, for messages.
-        limits: The largest image to decode.
-
-    Raises:
-        ImageError: As `read_image` does.
+    PNGs and TIFFs of 16 bits keep their depth, unless an embedded profile must be converted. The
+    path is for messages.
     """
     with named_errors(path), open_image(data, limits) as image:
         stored = str(getattr(image, "tile", ""))  # loading clears it
@@ -135,12 +125,9 @@ def _if_seen(alpha: Tensor) -> Tensor | None:
 
 
 def _is_deep(image: Image.Image, stored: str, data: bytes) -> bool:
-    """Return whether an image has more than 8 bits per channel.
+    """Return whether a loaded image has more than 8 bits per channel.
 
-    Args:
-        image: The image, loaded.
-        stored: Its tiles before loading, as text.
-        data: The content of the file.
+    `stored` are its tiles before loading, as text.
     """
     if image.mode.startswith(("I", "F")) or image.format is None:
         return bool(image.info.get("deep", True))
@@ -202,11 +189,8 @@ def _read_deep_grey(image: Image.Image) -> np.ndarray:
 def _read_deep_png(image: Image.Image, again: Image.Image) -> np.ndarray:
     """Return (H, W, channels), uint16, of a PNG whose color Pillow reduces to 8 bits.
 
-    torchvision keeps 16 bits too, but libpng's errors crash its process.
-
-    Args:
-        image: The image, whose 8 bits are the upper bytes.
-        again: The same image, not loaded: read as little-endian, its 8 bits are the lower bytes.
+    torchvision keeps 16 bits too, but libpng's errors crash its process. The 8 bits of `image` are
+    the upper bytes; those of `again`, not loaded and read as little-endian, are the lower bytes.
     """
     (tile,) = again.tile  # type: ignore[attr-defined]
     if tile.args == "LA;16B":  # four bytes a pixel

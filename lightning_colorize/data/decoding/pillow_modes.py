@@ -43,15 +43,8 @@ def srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | No
     """Return the transform from an embedded profile to sRGB, or None if none is needed.
 
     Profiles are compared with sRGB by their effect, not by their name: dozens of profiles are sRGB
-    with tables that differ in the last digits.
-
-    Args:
-        profile: The ICC profile.
-        mode: L, RGB or CMYK.
-
-    Returns:
-        None if the profile changes a grid of colors by at most 2 levels of 255, is damaged, or is
-        for another mode.
+    with tables that differ in the last digits. None if the profile changes a grid of colors by at
+    most 2 levels of 255, is damaged, or is for another mode (L, RGB or CMYK).
     """
     try:
         transform = ImageCms.buildTransform(
@@ -74,16 +67,12 @@ def srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | No
 
 
 def scale_to_eight_bits(values: np.ndarray, white: float | None = None) -> np.ndarray:
-    """Scale values of any type linearly from 0 to 0..255, without clipping to white.
+    """Scale values of any shape and type linearly from 0 to 0..255, without clipping to white.
 
-    Args:
-        values: Any shape and type; NaN counts as 0.
-        white: The value that becomes 255. By default the full range of 8 and 16 unsigned bits. For
-            other types, the first of 1 (floats only), 255 and 65535 that no value exceeds, else
-            the maximum. A float image with a maximum between 1 and 16 is scaled by its maximum.
-
-    Returns:
-        The same shape, uint8.
+    NaN counts as 0. `white` is the value that becomes 255: by default the full range of 8 and 16
+    unsigned bits. For other types, it is the first of 1 (floats only), 255 and 65535 that no value
+    exceeds, else the maximum. A float image with a maximum between 1 and 16 is scaled by its
+    maximum.
     """
     if white is None:
         white = _white_of(values)

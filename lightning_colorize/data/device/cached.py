@@ -23,11 +23,7 @@ class DeviceMemory:
         self.taken = 0
 
     def take(self, size: int) -> Tensor:
-        """Allocate bytes: (size,), uint8.
-
-        Raises:
-            UsageError: If they exceed the share of its memory or the free memory.
-        """
+        """Allocate (size,), uint8; a UsageError beyond its share or the free memory."""
         free, total = _memory(self.device)
         most = min(SHARE * total - self.taken, free)
         if size > most:
@@ -42,19 +38,10 @@ class DeviceMemory:
 
 
 class DeviceImages(CachedImages):
-    """`CachedImages` in device memory.
+    """`CachedImages` in device memory; a UsageError if they do not fit.
 
-    One block holds them all, or several if their aspect ratios are unusually long.
-
-    Args:
-        images: Read once, in threads, and sent to the device one by one, so that host memory never
-            holds them all.
-        side: Pixels of the short side.
-        memory: Device memory to cache them in.
-        mode: How images become squares.
-
-    Raises:
-        UsageError: If they do not fit.
+    One block holds them all, or several if their aspect ratios are unusually long. Images are sent
+    to the device one by one, so that host memory never holds them all.
     """
 
     def __init__(
@@ -73,9 +60,7 @@ class DeviceImages(CachedImages):
     def gather(self, keys: Sequence[tuple[int, float]], side: int) -> Tensor:
         """Return square crops on the device: (B, 3, side, side), uint8.
 
-        Args:
-            keys: Index of each image, and the crop position along its long side.
-            side: Height and width.
+        A key is an image's index and the crop position along its long side.
         """
         blocks, offsets = [], []  # of the squares: first byte, bytes of a plane, bytes of a row
         for index, position in keys:

@@ -36,13 +36,9 @@ _NOTHING = torch.empty(0, dtype=torch.uint8)
 class JpegBatch(NamedTuple):
     """A batch of B images, some of which are decoded already.
 
-    Attributes:
-        data: (N,), uint8: the concatenated JPEG files.
-        jpegs: The image of each file, by its row in the batch.
-        rgb: (B - len(jpegs), 3, side, side), uint8: the decoded images, for the other rows in
-            order.
-        indices: Index of each of the B images in its set.
-        corrupt: Images that could not be read.
+    `data` are the concatenated JPEG files, (N,), uint8, and `jpegs` the image of each, by its row
+    in the batch. `rgb` are the decoded images of the other rows in order,
+    (B - len(jpegs), 3, side, side), uint8. `indices` has the index of all B images in the set.
     """
 
     data: Tensor
@@ -101,12 +97,8 @@ class DeviceDecoder:
     """Decodes the batches of a `JpegDataset` and crops the same squares as the workers would.
 
     Pixels differ from the workers' by some 8-bit steps. A GPU has another decoder, which decodes
-    large images at full resolution; the CPU decodes them at 1/2, 1/4 or 1/8.
-
-    Args:
-        device: The device.
-        dataset: Its settings say how images become squares. It decodes the replacements of corrupt
-            images.
+    large images at full resolution; the CPU decodes them at 1/2, 1/4 or 1/8. The data set decodes
+    the replacements of corrupt images.
     """
 
     def __init__(self, device: torch.device, dataset: ImageDataset) -> None:

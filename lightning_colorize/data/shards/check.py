@@ -20,13 +20,9 @@ _ADVICE = (
 
 
 class ShardError(ImageError):
-    """An image cannot be read because its whole shard cannot be read.
+    """An image cannot be read because its whole shard, of so many images, cannot be read.
 
-    Args:
-        location: The shard's path or URL.
-        reason: The cause, short.
-        images: Number of images in the shard.
-        advice: What to do when the run stops; None if it continues without these images.
+    `advice` says what to do when the run stops; None if it continues without these images.
     """
 
     def __init__(self, location: str, reason: str, images: int, advice: str | None) -> None:

@@ -20,15 +20,10 @@ from lightning_colorize.data.shards.manifest import PackSettings
 
 
 class ShardImages(ImageSet):
-    """The images of a split in shards.
+    """The images of a split in shards, with their names in the order of the shards.
 
-    Args:
-        shards: The shards.
-        names: The images' names, in the order of the shards.
-        settings: How the images are stored.
-        window: Number of shards whose images are shuffled together; as many are prefetched.
-        selected: Sorted indices of the images in use, (N,).
-        notes: Labels and texts of the images in use.
+    Images of `window` shards are shuffled together; as many are prefetched. `selected` has the
+    sorted indices of the images in use, (N,), to which the notes belong.
     """
 
     def __init__(

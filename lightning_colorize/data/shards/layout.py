@@ -24,10 +24,6 @@ class OpenShard:
     """An open shard, for any number of threads and forked processes.
 
     Reads do not share a file position. The file is closed when the object is garbage-collected.
-
-    Attributes:
-        descriptor: The file descriptor.
-        verified: Whether its SHA-256 was verified.
     """
 
     verified = False

@@ -37,12 +37,9 @@ class _Strict(BaseModel):
 
 
 class PackedFile(_Strict):
-    """A file of a pack.
+    """A file of a pack, named relative to it, with forward slashes.
 
-    Attributes:
-        file: Its name relative to the pack, with forward slashes.
-        bytes: Its length.
-        sha256: In hexadecimal digits; empty for a shard without images, which has no file.
+    `sha256` is in hexadecimal digits; empty for a shard without images, which has no file.
     """
 
     file: Annotated[str, AfterValidator(_inside)]
@@ -59,11 +56,8 @@ class Shard(PackedFile):
 class PackedSplit(_Strict):
     """A split.
 
-    Attributes:
-        names: The file with the images' names, each terminated by NUL, in the order of the shards.
-        shards: Its shards.
-        labels: The file with the images' class names, in the same form; None if there are none.
-        texts: The file with the images' texts, in the same form; None if there are none.
+    The file `names` has each name terminated by NUL, in the order of the shards. `labels` and
+    `texts` are files in the same form; None if there are none.
     """
 
     names: PackedFile
@@ -75,11 +69,9 @@ class PackedSplit(_Strict):
 class PackSettings(_Strict):
     """How the images are packed.
 
-    Attributes:
-        size: Pixels of the short side; smaller images are not resized.
-        encoding: jpeg, or decoded as uint8.
-        quality: JPEG quality, 1 to 100, without chroma subsampling; None for uint8.
-        images_per_shard: Images of a shard, broken ones included. The last shard has fewer.
+    `size` is the short side in pixels; smaller images are not resized. JPEG quality is 1 to 100,
+    without chroma subsampling; None for uint8. Broken images count as images of a shard; the last
+    one has fewer.
     """
 
     size: PositiveInt
@@ -97,11 +89,7 @@ class Pack(_Strict):
 
 
 def parse_manifest(content: bytes, location: str) -> Pack:
-    """Parse and validate `pack.json`, which may come from an untrusted URL.
-
-    Raises:
-        UsageError: If it is of another version, or not a manifest.
-    """
+    """Parse and validate `pack.json`, which may come from an untrusted URL."""
     try:
         # Not by pydantic, which refuses names of broken images that are not UTF-8.
         return Pack.model_validate(json.loads(content))

@@ -165,7 +165,6 @@ def _require_same(target: Path, stamp: dict[str, Any]) -> None:
 
 
 def _finished(target: Path) -> dict[str, WrittenShard]:
-    """Return the shards of a finished pack."""
     if not (target / MANIFEST).is_file():
         return {}
     found = json.loads((target / MANIFEST).read_text())

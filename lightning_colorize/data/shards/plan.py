@@ -27,11 +27,7 @@ _MAX_BYTES = 2**32
 def pack_settings(
     size: int, encoding: Encoding, quality: int, images_per_shard: int | None
 ) -> PackSettings:
-    """Return the settings; by default a shard has as many images as make about 32 MiB.
-
-    Raises:
-        UsageError: If a shard would exceed 4 GiB.
-    """
+    """Return the settings; a shard has at most 4 GiB, by default about 32 MiB."""
     image = _BYTES_PER_PIXEL[encoding] * 1.5 * size**2  # of an image of 3:2
     count = images_per_shard or max(1, round(_SHARD_BYTES / image))
     # Some images are longer than 3:2, at most 4:1.

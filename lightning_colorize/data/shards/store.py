@@ -64,15 +64,10 @@ class FolderStore:
 class RemoteStore:
     """A pack at a URL that fsspec supports, such as `s3://bucket/shards`.
 
-    Whole files are fetched and cached under their SHA-256, so a pack that is replaced at its URL
-    is fetched again. The processes of a machine share the cache and fetch each file once.
-
-    Args:
-        url: The URL.
-        cache: The cache folder.
-        max_bytes: Size limit of the cache; the least recently opened files are deleted first.
-            None for no limit.
-        options: Storage options of the fsspec file system.
+    Whole files are fetched and cached under their SHA-256, so a pack that is replaced at its URL is
+    fetched again. The processes of a machine share the cache and fetch each file once. Above
+    `max_bytes` (None: no limit), the least recently opened files are deleted first. `options` are
+    storage options of the fsspec file system.
     """
 
     def __init__(

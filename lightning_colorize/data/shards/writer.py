@@ -27,16 +27,11 @@ BROKEN = "broken.txt"
 
 
 class WrittenShard(NamedTuple):
-    """A shard that has been written.
+    """A shard that has been written; an empty one has no file.
 
-    Attributes:
-        file: Its name relative to the pack.
-        images: Number of images; an empty shard has no file.
-        bytes: Its length.
-        sha256: In hexadecimal digits.
-        broken: Name and reason of each image that could not be read.
-        litdata: LitData's description of an item.
-        sources: A digest of the image files; empty if it is unknown.
+    `file` is relative to the pack. `broken` has the name and reason of each image that could not be
+    read, `litdata` LitData's description of an item, and `sources` a digest of the image files;
+    empty if it is unknown.
     """
 
     file: str
@@ -64,13 +59,8 @@ def write_shard(
 ) -> WrittenShard:
     """Write a shard; the file appears only when it is complete.
 
-    Args:
-        folder: The folder with the images.
-        names: The images of the shard, relative to the folder.
-        settings: How they are packed.
-        pack: The pack's folder.
-        file: The shard's name in it, in LitData's pattern: `train/chunk-0-12.bin`.
-        scratch: A temporary folder on the same disk, used by this shard alone.
+    The names are relative to `folder`. `file` is the shard's name in the pack, in LitData's
+    pattern: `train/chunk-0-12.bin`. `scratch` is on the same disk, used by this shard alone.
     """
     from litdata.streaming.writer import BinaryWriter  # type: ignore[import-untyped]
 

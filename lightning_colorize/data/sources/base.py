@@ -62,11 +62,7 @@ def parse_root(text: str) -> Root:
 def require_local(
     root: Root | None, reader: str, needed: str = "an image folder: pass --data.root FOLDER"
 ) -> Path:
-    """Return a local path with `~` expanded.
-
-    Raises:
-        SourceError: If the root is None or a URL.
-    """
+    """Return a local path with `~` expanded; a SourceError for None or a URL."""
     if root is None:
         raise SourceError(f"{reader} needs {needed}")
     if isinstance(root, str):

@@ -23,11 +23,7 @@ def require_at_least_one(**limits: int | None) -> None:
 
 
 def require_folder(root: Root | None, reader: str, option: str = "--data.root") -> Path:
-    """Return the folder with `~` expanded.
-
-    Raises:
-        SourceError: If the root is None, missing, a file or a URL.
-    """
+    """Return the folder with `~` expanded; a SourceError if None, missing, a file or a URL."""
     folder = require_local(root, reader)
     if folder.is_dir():
         return folder
@@ -40,23 +36,15 @@ def require_folder(root: Root | None, reader: str, option: str = "--data.root") 
 def list_images(
     folder: Path, unreadable: list[str] | None = None, others: list[str] | None = None
 ) -> list[str]:
-    """Return the names of all image files below a folder, sorted.
+    """Return the relative names of all image files below a folder, sorted, with forward slashes.
 
     Hidden files and folders and `__MACOSX` are left out. Links are followed, and a folder that is
     reached twice is listed once, preferably under its own path. A dangling link, a pipe or a device
     with an image suffix is listed, so that it is reported as a broken image.
 
-    Args:
-        folder: The folder.
-        unreadable: Receives the names of sub-folders that cannot be opened; otherwise each is an
-            error.
-        others: Receives the names of all other files, and of hidden folders with a slash behind.
-
-    Returns:
-        Names relative to the folder, with forward slashes.
-
-    Raises:
-        SourceError: If there is no image file, or a folder cannot be opened.
+    `unreadable` receives the names of sub-folders that cannot be opened; without it, each is a
+    SourceError, as is a folder without images. `others` receives the names of all other files, and
+    of hidden folders with a slash behind.
     """
     names: list[str] = []
     others = [] if others is None else others
@@ -121,9 +109,7 @@ def _nothing_found(folder: Path, files: list[str]) -> str:
 def matching(names: Iterable[str], patterns: str | list[str]) -> set[str]:
     """Return the names whose file name or whole relative name matches one of the patterns.
 
-    Args:
-        names: Relative names with forward slashes.
-        patterns: Case-sensitive shell patterns such as `basset_hound_*` or `cats/*`.
+    Patterns are case-sensitive shell patterns such as `basset_hound_*` or `cats/*`.
     """
     listed = [patterns] if isinstance(patterns, str) else patterns
     match = re.compile("|".join(map(translate, listed))).match
@@ -145,8 +131,7 @@ def folder_notes(names: Mapping[str, Sequence[str]]) -> dict[str, Notes]:
 def listed_names(exclude_list: Path | None, names: Collection[str], root: Root | None) -> set[str]:
     """Return the names in a source's `exclude_list`, or an empty set without one.
 
-    Raises:
-        UsageError: If the file cannot be read, or names none of the images or all of them.
+    A list that names none of the images, or all of them, is a UsageError.
     """
     listed = set() if exclude_list is None else read_name_list(exclude_list)
     # Such a list most likely holds names relative to another folder.

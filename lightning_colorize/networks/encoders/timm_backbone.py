@@ -122,14 +122,9 @@ def _create(name: str, **arguments: Any) -> Any:
 def load_whole(
     name: str, state: State, model_args: dict[str, Any], classifier: bool = False
 ) -> Any:
-    """Return timm's model with the weights of a state dict, which must fit.
+    """Return timm's model with the weights of a state dict in timm's format, which must fit.
 
-    Args:
-        name: timm's name.
-        state: State dict in timm's format.
-        model_args: Additional arguments of `timm.create_model`.
-        classifier: Whether to load the last layer too; otherwise it may have any size, or be
-            missing.
+    Without `classifier`, the last layer may have any size, or be missing.
 
     Raises:
         WeightsError: If the state dict does not fit.

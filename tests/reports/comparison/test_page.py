@@ -41,8 +41,6 @@ def _image(seed, size=128):
 
 
 class _Images:
-    """Images of random colors."""
-
     def __init__(self, names, size):
         self.names, self.size = names, size
 

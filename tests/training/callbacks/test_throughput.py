@@ -16,12 +16,7 @@ WAIT, WORK, HOOKS = 1.0, 3.0, 0.5
 
 
 class Run:
-    """A fake Trainer that drives a callback on a simulated clock.
-
-    Attributes:
-        throughput: The callback.
-        logged: (step, metrics) of each call of the logger.
-    """
+    """A fake Trainer that drives a callback on a simulated clock; `logged` has (step, metrics)."""
 
     def __init__(self, monkeypatch, callback, every=2, processes=1, others=None, device="cpu"):
         self.now = 100.0

@@ -55,7 +55,6 @@ def logger(tmp_path):
 
 @pytest.fixture
 def run(monkeypatch):
-    """The run that W&B starts."""
     run = Run()
     monkeypatch.setattr(wandb, "init", lambda **_: run)
     return run
