@@ -54,7 +54,7 @@ def test_a_patience_given_at_resume_counts_from_the_best(command):
         (("--run.monitor", "val/ssim"), "run.monitor val/ssim (the run has val/psnr)"),
         (("--run.mode", "max"), "run.mode max (the run has null)"),
         (("--run.smoothing", 2), "run.smoothing 2 (the run has 1)"),
-        (("--trainer.limit_val_batches", 1), "trainer.limit_val_batches 1 (the run has null)"),
+        (("--trainer.limit_val_batches", 0.5), "trainer.limit_val_batches 0.5 (the run has null)"),
         (("--trainer.overfit_batches", 2), "trainer.overfit_batches 2 (the run has 0.0)"),
         ("more images", "validation images 6, names"),
     ],
