@@ -75,7 +75,7 @@ STATEFUL = ["--trainer.devices", 2, "--trainer.strategy", "ddp", "--data.batch_s
 
 def test_interrupted_ddp_run_resumes_in_mid_epoch(photo_folder, tmp_path):
     command = Commands(photo_folder, tmp_path)
-    options = [*STATEFUL, "--trainer.max_epochs", 16]
+    options = [*STATEFUL, "--trainer.max_epochs", 8]
     end(start(*FIT, *command.words("whole", *options)))
     run = command.root / "tiny" / "interrupted"
     process = start(*FIT, *command.words("interrupted", *options))
@@ -85,7 +85,7 @@ def test_interrupted_ddp_run_resumes_in_mid_epoch(photo_folder, tmp_path):
     assert process.returncode == 143, err
     result = RunResult.read(run)
     assert result.status == "interrupted"
-    assert result.epochs < 16
+    assert result.epochs < 8
     end(start("-m", "lightning_colorize", "resume", run))
     assert RunResult.read(run).status == "finished"
     first, second = (

@@ -12,7 +12,7 @@ from tests.tasks.conftest import TINY_GAN
 
 pytestmark = [pytest.mark.ddp, pytest.mark.timeout(900)]
 
-STEPS = 20
+STEPS = 9
 LAUNCHERS = {"two": two_processes, "nodes": two_nodes}
 
 # Only the order of the arithmetic differs: no batch statistics, no random numbers.

@@ -13,7 +13,7 @@ from tests.distributed.launchers import end, kill_group, start_nodes, steps_of, 
 
 pytestmark = [pytest.mark.ddp, pytest.mark.timeout(600)]
 
-EPOCHS = 16
+EPOCHS = 8
 PER_EPOCH = 3
 
 

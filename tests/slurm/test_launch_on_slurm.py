@@ -14,7 +14,7 @@ from tests.distributed.launchers import steps_of, two_processes
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
 
 SCRIPTS = Path(__file__).parents[2] / "experiments" / "slurm"
-EPOCHS = 48
+EPOCHS = 24
 PER_EPOCH = 3  # steps: twelve images in batches of two processes of two
 
 

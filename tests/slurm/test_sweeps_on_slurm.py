@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
 
 # The nodes do not define this machine's memory.
 OPTIONS = {"partition": "two", "cpus": 2, "mem": "0", "time": "01:00:00"}
-EPOCHS = 40  # of a tenth of a second: a requeue must come before the end
+EPOCHS = 28  # of a tenth of a second: a requeue must come before the end
 
 
 @pytest.fixture(autouse=True)

@@ -115,7 +115,7 @@ GAN = {
     **{"--model.discriminator": "PatchDiscriminator", "--model.discriminator.width": "16"},
     **{f"--model.{name}_optimizer": f"{{{ADAM}}}" for name in ("generator", "discriminator")},
     **{"--data.size": "64", "--data.batch_size": "8", "--data.num_workers": "0"},
-    **{"--trainer.accelerator": "cpu", "--trainer.max_epochs": "-1", "--trainer.max_steps": "200"},
+    **{"--trainer.accelerator": "cpu", "--trainer.max_epochs": "-1", "--trainer.max_steps": "160"},
     **{"--trainer.limit_val_batches": "1", "--run.experiment": "health", "--run.name": "run"},
     **{"--run.test": "false", "--run.loggers.wandb": "disabled"},
 }
@@ -159,7 +159,7 @@ def test_real_fits(command, tmp_path, capsys, case):
     result = RunResult.read(tmp_path / "health" / "run")
     stopped = warning is not None and "--run.health" in change
     assert result.status == ("stopped_early" if stopped else "finished")
-    assert (result.batches < 200) == stopped
+    assert (result.batches < 160) == stopped
     err = capsys.readouterr().err
     assert ("Health, batch" in err) == (warning is not None)
     assert warning is None or warning in err
