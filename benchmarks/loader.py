@@ -238,7 +238,7 @@ def measure_sizes(
         for name, way in row["ways"].items():
             print(f"  {name:<20}{way['images_per_second']['median']:8.1f} images/s a core")
         for name, times in row["ratio"].items():
-            print(f"  {name:<26}{times['median']:.2f} ({times['low']:.2f} to {times['high']:.2f})")
+            print(f"  {name:<28}{times['median']:.2f} ({times['low']:.2f} to {times['high']:.2f})")
         print(f"  {foot(row)}")
     report = {"size": args.size, **settings, "pairs": args.pairs, "rows": rows}
     write_report(args.json, command_of(result.stem, argv), report)
