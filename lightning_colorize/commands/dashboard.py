@@ -4,13 +4,14 @@ import argparse
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_colorize.common.arguments import expanded_path, host_names, number
-from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.errors import UsageError, first_line
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -105,8 +106,9 @@ def _guarded(app: "WSGIApplication", read_only: bool = False) -> "WSGIApplicatio
     """Refuse requests to host names other than this machine's.
 
     With `read_only`, also refuse requests that change a study: its workers may be running.
+    A request that fails is reported in one line.
     """
-    from werkzeug.exceptions import Forbidden, MethodNotAllowed
+    from werkzeug.exceptions import Forbidden, InternalServerError, MethodNotAllowed
     from werkzeug.sansio.utils import host_is_trusted
 
     reading = ("GET", "HEAD")
@@ -117,7 +119,12 @@ def _guarded(app: "WSGIApplication", read_only: bool = False) -> "WSGIApplicatio
             return Forbidden(text)(environ, start)
         if read_only and environ["REQUEST_METHOD"] not in reading:
             return MethodNotAllowed(reading, "This study is read-only.")(environ, start)
-        return app(environ, start)
+        try:
+            return app(environ, start)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            print(f"{environ['PATH_INFO']!r} failed: {reason}", file=sys.stderr, flush=True)
+            return InternalServerError()(environ, start)
 
     return answer
 

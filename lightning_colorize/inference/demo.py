@@ -1,5 +1,6 @@
 """A local Gradio page that colorizes photographs with several models."""
 
+import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,6 +9,7 @@ from typing import Any
 
 import gradio
 import numpy as np
+from fastapi import Depends, HTTPException, Request
 from PIL import Image
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -145,6 +147,12 @@ def _example_files(folder: Path) -> list[str]:
     return files
 
 
+def _refuse_other_sites(request: Request) -> None:
+    """Refuse what the page of another site sends in a visitor's browser, such as uploads."""
+    if request.method == "POST" and request.headers.get("Sec-Fetch-Site") == "cross-site":
+        raise HTTPException(403)
+
+
 def serve(page: gradio.Blocks, host: str, port: int, max_bytes: int) -> None:
     """Serve the page until interrupted."""
     trusted = Middleware(TrustedHostMiddleware, host_names(host), www_redirect=False)
@@ -156,12 +164,14 @@ def serve(page: gradio.Blocks, host: str, port: int, max_bytes: int) -> None:
         quiet=True,
         ssr_mode=False,
         footer_links=[],
-        app_kwargs={"middleware": [trusted]},
+        app_kwargs={"middleware": [trusted], "dependencies": [Depends(_refuse_other_sites)]},
         run_history=False,
         enable_monitoring=False,
         state_session_capacity=_SESSIONS,
         theme=gradio.themes.Default(font=_SYSTEM_FONT, font_mono=["monospace"]),
         prevent_thread_lock=True,
     )
+    # Of malformed requests, uvicorn logs warnings and tracebacks.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     print(f"http://{host}:{port} (Ctrl-C stops it)", flush=True)
     page.block_thread()

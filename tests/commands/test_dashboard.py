@@ -13,6 +13,7 @@ import pytest
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from werkzeug.test import Client
 
 from lightning_colorize.commands import dashboard
 from lightning_colorize.sweeps.storage import OpenStorage, open_storage
@@ -74,6 +75,12 @@ def test_serves_the_runs_on_this_machine_only_until_interrupted(tmp_path):
             # As a browser sends the name of a site that resolves to this machine.
             assert _status(runs, Host=f"localhost:{url[1]}") == 200
             assert _status(runs, Host=f"elsewhere.example:{url[1]}") == 403
+
+
+def test_a_request_that_fails_is_one_line(capsys):
+    client = Client(dashboard._guarded(lambda environ, start: 1 // 0))
+    assert client.get("/x%0A").status_code == 500
+    assert capsys.readouterr().err.startswith("'/x\\n' failed: ZeroDivisionError: ")
 
 
 def test_a_study_needs_optuna_dashboard(command, tmp_path, monkeypatch, capsys):

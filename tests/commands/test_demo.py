@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -26,13 +27,15 @@ def _serve(folder, *words):
         [sys.executable, "-m", "lightning_colorize", "demo", *words, "--port", str(port)],
         cwd=folder,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
     try:
         yield re.search(r"http://\S+", process.stdout.readline())[0]
     finally:
         process.terminate()  # a process in the background may ignore SIGINT
-        assert process.wait(60) == 143
+        assert process.communicate(timeout=60) == ("", "")
+        assert process.returncode == 143
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +151,31 @@ def test_a_name_of_another_site_is_refused(address):
     request = urllib.request.Request(address, headers={"Host": "elsewhere.example"})
     with pytest.raises(urllib.error.HTTPError, match="400"):
         urllib.request.urlopen(request)
+
+
+def _upload(address, site):
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\na\r\n--x--\r\n'
+    )
+    headers = {"Sec-Fetch-Site": site, "Content-Type": "multipart/form-data; boundary=x"}
+    return urllib.request.urlopen(
+        urllib.request.Request(f"{address}/gradio_api/upload", body, headers)
+    )
+
+
+@pytest.mark.slow
+def test_the_page_of_another_site_cannot_upload(address):
+    assert _upload(address, "same-origin").status == 200
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        _upload(address, "cross-site")
+
+
+@pytest.mark.slow
+def test_a_malformed_request_is_not_logged(address):
+    with socket.create_connection(address.removeprefix("http://").split(":")) as connection:
+        head = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n"
+        connection.sendall(head)
+        assert connection.recv(100).startswith(b"HTTP/1.1 4")
 
 
 @pytest.mark.slow

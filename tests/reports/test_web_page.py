@@ -96,6 +96,9 @@ def test_another_file_is_refused_and_the_next_one_colored(visit, address, photog
     page.wait_for_selector("text=text.jpg is not an image that this browser can read")
     page.set_input_files("input[type=file]", photograph)
     page.wait_for_selector("[data-part=save]", timeout=120_000)
+    Image.new("L", (70_000, 20)).save(tmp_path / "long.png")  # beyond the canvas of any browser
+    page.set_input_files("input[type=file]", tmp_path / "long.png")
+    page.wait_for_selector("text=32767 x 9 pixels in", timeout=120_000)
 
 
 def test_the_library_that_is_fetched_has_one_version(tmp_path, monkeypatch):

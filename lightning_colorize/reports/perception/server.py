@@ -106,6 +106,13 @@ class _Connection(H11Protocol):
             count = Counter(hosts.values())
             max(hosts, key=lambda c: (count[hosts[c]], -c.deadline.when())).transport.abort()
 
+    def send_400_response(self, msg: str) -> None:
+        # Of a malformed body: the reply of its task would be a second one, which h11 refuses.
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        super().send_400_response(msg)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.deadline.cancel()
         super().connection_lost(exc)

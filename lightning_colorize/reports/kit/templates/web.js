@@ -2,6 +2,7 @@
 // Colors the chosen photograph in a worker, so that the page stays responsive.
 const part = name => document.querySelector(`[data-part=${name}]`);
 const MOST_PIXELS = 12e6; // of one image: WebAssembly has 4 GB
+const LONGEST_SIDE = 32767; // of a canvas in Firefox; other browsers allow more
 const worker = new Worker("worker.js", { type: "module" });
 let saved, latest = 0;
 
@@ -21,7 +22,8 @@ async function open(file) {
     image.close();
     return;
   }
-  const scale = Math.min(1, Math.sqrt(MOST_PIXELS / (image.width * image.height)));
+  const most = Math.sqrt(MOST_PIXELS / (image.width * image.height));
+  const scale = Math.min(1, most, LONGEST_SIDE / Math.max(image.width, image.height));
   const [width, height] = [image.width, image.height].map(side => Math.max(1, Math.floor(side * scale)));
   const canvas = part("given");
   [canvas.width, canvas.height] = [width, height];
