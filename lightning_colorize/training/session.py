@@ -99,6 +99,9 @@ def _exit_codes(cli: ColorizeCLI) -> Iterator[None]:
     except (UsageError, WorkError, OSError):
         raise
     except Exception as error:
+        first = error.__context__  # on a full disk, torch.save fails twice
+        if isinstance(first, OSError) and _is_disk_error(first, cli.folder):
+            raise first from None
         if (explanation := _explanation(error, cli)) is None:
             raise
         raise explanation from error
@@ -195,4 +198,5 @@ def _explained_disk_errors(folder: Path) -> Iterator[None]:
 def _is_disk_error(error: OSError, folder: Path) -> bool:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         return True
-    return isinstance(error, PermissionError) and str(folder) in str(error.filename)
+    kinds = (PermissionError, FileNotFoundError)  # the folder may have been removed
+    return isinstance(error, kinds) and str(folder) in str(error.filename)

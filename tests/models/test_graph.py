@@ -3,7 +3,6 @@
 import json
 import sys
 from copy import copy
-from functools import partial
 
 import numpy as np
 import pytest
@@ -114,11 +113,12 @@ def test_damaged_and_foreign_files_are_one_line(files, tmp_path, suffix):
 )
 def test_a_graph_that_fails_is_one_line(tmp_path, side, copies, message):
     onnx = pytest.importorskip("onnx")
-    tensor = partial(onnx.helper.make_tensor_value_info, elem_type=onnx.TensorProto.FLOAT)
+    tensor = onnx.helper.make_tensor_value_info
+    kind = onnx.TensorProto.FLOAT
     node = onnx.helper.make_node("Concat", ["L"] * copies, ["ab"], axis=1)
     given, returned = ("b", 1, side, side), ("b", copies, side, side)
     graph = onnx.helper.make_graph(
-        [node], "g", [tensor("L", shape=given)], [tensor("ab", shape=returned)]
+        [node], "g", [tensor("L", kind, given)], [tensor("ab", kind, returned)]
     )
     built = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
     built.ir_version = 8
@@ -126,7 +126,7 @@ def test_a_graph_that_fails_is_one_line(tmp_path, side, copies, message):
     onnx.helper.set_model_props(built, {CONTENT: json.dumps(content)})
     onnx.save(built, tmp_path / "graph.onnx")
     with pytest.raises(WorkError, match=message):
-        load_model(tmp_path / "graph.onnx").predict(torch.zeros(1, 1, 9, 9), NO_CONDITION)
+        read_graph(tmp_path / "graph.onnx").predict(torch.zeros(1, 1, 9, 9), NO_CONDITION)
 
 
 def test_a_program_for_larger_images_than_the_network_sees_is_not_written(model, tmp_path):
