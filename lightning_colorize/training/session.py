@@ -99,9 +99,6 @@ def _exit_codes(cli: ColorizeCLI) -> Iterator[None]:
     except (UsageError, WorkError, OSError):
         raise
     except Exception as error:
-        first = error.__context__  # on a full disk, torch.save fails twice
-        if isinstance(first, OSError) and _is_disk_error(first, cli.folder):
-            raise first from None
         if (explanation := _explanation(error, cli)) is None:
             raise
         raise explanation from error
@@ -177,8 +174,10 @@ def _explained_disk_errors(folder: Path) -> Iterator[None]:
     former, threading.excepthook = threading.excepthook, hook
     try:
         yield
-    except OSError as error:
-        if not _is_disk_error(error, folder):
+    except (OSError, RuntimeError) as raised:
+        # On a full disk, torch.save fails twice.
+        error = raised if isinstance(raised, OSError) else raised.__context__
+        if not isinstance(error, OSError) or not _is_disk_error(error, folder):
             raise
         fault = f"{folder} cannot be written to: {error.strerror}"
         if not (folder / LAST).is_file():
