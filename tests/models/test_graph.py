@@ -113,13 +113,12 @@ def test_damaged_and_foreign_files_are_one_line(files, tmp_path, suffix):
 )
 def test_a_graph_that_fails_is_one_line(tmp_path, side, copies, message):
     onnx = pytest.importorskip("onnx")
-    tensor = onnx.helper.make_tensor_value_info
-    kind = onnx.TensorProto.FLOAT
     node = onnx.helper.make_node("Concat", ["L"] * copies, ["ab"], axis=1)
-    given, returned = ("b", 1, side, side), ("b", copies, side, side)
-    graph = onnx.helper.make_graph(
-        [node], "g", [tensor("L", kind, given)], [tensor("ab", kind, returned)]
+    given, returned = (
+        [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ("b", n, side, side))]
+        for name, n in (("L", 1), ("ab", copies))
     )
+    graph = onnx.helper.make_graph([node], "g", given, returned)
     built = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
     built.ir_version = 8
     content = {"size": 64, "multiple": 1, "least": 1, "image": False}

@@ -230,15 +230,13 @@ def test_large_images_in_tiny_files_are_rejected_before_they_are_decoded(tmp_pat
         assert caught.value.reason == message
 
 
-@pytest.mark.parametrize("call", [read_image, header_size])
-def test_jpegs_of_many_empty_scans_are_rejected_before_they_are_decoded(tmp_path, call):
+def test_jpegs_of_many_empty_scans_are_rejected_before_they_are_decoded(tmp_path):
     path = tmp_path / "image.jpg"
     Image.new("L", (16, 16)).save(path, progressive=True)
     data = path.read_bytes()
-    last = data[data.rindex(b"\xff\xda") : -2]
-    path.write_bytes(data[:-2] + 300 * last + data[-2:])
+    path.write_bytes(data[:-2] + 300 * data[data.rindex(b"\xff\xda") : -2] + data[-2:])
     with pytest.raises(ImageError, match="more than 200 scans"):
-        call(path)
+        header_size(path)
 
 
 @pytest.mark.parametrize("kind", ["png", "rgb_float_tiff", "rgb16_planar_tiff"])

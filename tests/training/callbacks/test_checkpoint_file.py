@@ -28,7 +28,6 @@ def fail_twice(checkpoint, file):
 
 
 def lose(checkpoint, file):
-    """Stand in for `torch.save` in a folder that was removed."""
     raise FileNotFoundError(errno.ENOENT, "No such file or directory", file.name)
 
 
