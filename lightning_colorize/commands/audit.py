@@ -91,6 +91,6 @@ def _source(file: Path) -> "Source":
         reason = f" cannot be read: {error.strerror}"
     except UsageError as error:
         reason = f": {error}"
-    except (yaml.YAMLError, ImportError, TypeError, KeyError, ValueError) as error:
+    except (yaml.YAMLError, RecursionError, ImportError, TypeError, KeyError, ValueError) as error:
         reason = f" does not describe a source ({' '.join(str(error).split())})"
     raise UsageError(f"--source {file}{reason}")

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -31,6 +32,8 @@ ROOTS = (
 torch's layers, optimizers and schedules. Our other models are not included: some of them execute
 programs."""
 
+_MOST_VALUES = 10**6
+
 
 @dataclasses.dataclass(frozen=True)
 class Trust:
@@ -49,8 +52,16 @@ class Trust:
         return _within(path, [*ROOTS, *self.allow]) or path in self.listed or is_imported
 
 
-def find_class_paths(spec: Any) -> Iterator[str]:
-    """Yield every class path in nested values, outermost first."""
+def find_class_paths(spec: Any, counter: "count[int] | None" = None) -> Iterator[str]:
+    """Yield every class path in nested values, outermost first.
+
+    Raises:
+        UsageError: If there are more values than anybody writes: YAML and pickle can repeat one
+            list so often that reading a few lines takes hours.
+    """
+    counter = counter or count()
+    if next(counter) > _MOST_VALUES:
+        raise UsageError(f"it has more than {_MOST_VALUES:,} values")
     if isinstance(spec, dict):
         for key in ("_class_path", "class_path"):
             if key in spec:
@@ -58,7 +69,7 @@ def find_class_paths(spec: Any) -> Iterator[str]:
         spec = list(spec.values())
     if isinstance(spec, list | tuple):
         for value in spec:
-            yield from find_class_paths(value)
+            yield from find_class_paths(value, counter)
 
 
 def build(

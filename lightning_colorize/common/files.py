@@ -110,10 +110,18 @@ def _finite(value: Any) -> Any:
 
 
 def files_below(folder: Path) -> list[str]:
-    """Return the sorted names of all files below a folder that are not hidden, following links."""
+    """Return the sorted names of all files below a folder that are not hidden, following links.
+
+    A link to a folder that contains it is left out.
+    """
     names = []
     for base, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        here = Path(base).resolve()
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and not here.is_relative_to((here / name).resolve())
+        ]
         below = Path(base).relative_to(folder)
         names += [(below / file).as_posix() for file in files if not file.startswith(".")]
     return sorted(names)

@@ -60,7 +60,8 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         hyperparameters, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
         names = [hyperparameters[CLASS_PATH], *hyperparameters.get(UNRECORDED, []), *state]
         is_ours = all(isinstance(name, str) for name in names)
-        broken = first_not_finite(state)
+        is_ours = is_ours and not any(map(_repeats, state.values()))
+        broken = first_not_finite(state) if is_ours else None
     except Exception:  # types that checkpoints do not contain
         is_ours = False
     if not is_ours:
@@ -71,6 +72,13 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
             f"{file} has weights that are not finite ({broken}); training probably diverged"
         )
     return whole
+
+
+def _repeats(value: Any) -> bool:
+    """Return whether a tensor is larger than its storage: a few bytes can claim any size."""
+    if not isinstance(value, Tensor):
+        return False
+    return value.numel() * value.element_size() > value.untyped_storage().nbytes()
 
 
 def read_intact(folder: Path, *names: str) -> tuple[Path, dict[str, Any]]:

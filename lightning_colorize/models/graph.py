@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lightning_colorize.color import Condition
-from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.errors import UsageError, WorkError, first_line
+from lightning_colorize.common.memory import is_out_of_memory
 from lightning_colorize.models.base import LARGEST, Model
 from lightning_colorize.models.exported import ONNX
 from lightning_colorize.networks.colorizer import pad_input
@@ -42,7 +43,18 @@ class GraphModel(Model):
         """Return ab in LAB units, (B, 2, H, W)."""
         height, width = L.shape[-2:]
         padded = pad_input(L.cpu(), max(height, self.least), max(width, self.least))
-        return self.run(padded)[..., :height, :width].to(L.device)
+        try:
+            ab = self.run(padded)
+        except Exception as error:  # a graph may raise any class
+            if is_out_of_memory(error):
+                raise
+            raise WorkError(f"{self} failed: {first_line(error)}") from error
+        if ab.shape != (len(L), 2, *padded.shape[-2:]):
+            raise WorkError(
+                f"{self} returned values of shape {tuple(ab.shape)}, not of ab for "
+                f"{tuple(padded.shape)}"
+            )
+        return ab[..., :height, :width].to(L.device)
 
 
 def read_graph(file: Path) -> GraphModel:

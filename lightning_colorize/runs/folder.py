@@ -65,7 +65,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
     except FileNotFoundError:
         return {}
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise UsageError(f"{path} is not YAML") from None
     if not isinstance(config, dict):
         raise UsageError(f"{path} is not a YAML mapping")

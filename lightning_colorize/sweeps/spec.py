@@ -344,7 +344,7 @@ def _read_yaml(path: Path) -> dict[Any, Any]:
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise UsageError(f"{path}: {line}{error.problem}") from None
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         # Characters that YAML does not allow, dates that do not exist, other encodings.
         raise UsageError(f"{path}: is not YAML ({first_line(error)})") from None
     if not isinstance(content, dict):

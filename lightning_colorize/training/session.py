@@ -174,8 +174,10 @@ def _explained_disk_errors(folder: Path) -> Iterator[None]:
     former, threading.excepthook = threading.excepthook, hook
     try:
         yield
-    except OSError as error:
-        if not _is_disk_error(error, folder):
+    except (OSError, RuntimeError) as raised:
+        # On a full disk, torch.save fails twice.
+        error = raised if isinstance(raised, OSError) else raised.__context__
+        if not isinstance(error, OSError) or not _is_disk_error(error, folder):
             raise
         fault = f"{folder} cannot be written to: {error.strerror}"
         if not (folder / LAST).is_file():
@@ -195,4 +197,5 @@ def _explained_disk_errors(folder: Path) -> Iterator[None]:
 def _is_disk_error(error: OSError, folder: Path) -> bool:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         return True
-    return isinstance(error, PermissionError) and str(folder) in str(error.filename)
+    kinds = (PermissionError, FileNotFoundError)  # the folder may have been removed
+    return isinstance(error, kinds) and str(folder) in str(error.filename)

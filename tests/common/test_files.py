@@ -67,4 +67,6 @@ def test_hidden_files_are_left_out_and_links_followed(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "a/vae").symlink_to(tmp_path / "weights")
+    for name in ("b", "c"):  # without end
+        (tmp_path / "a/unet" / name).symlink_to(tmp_path / "a")
     assert files.files_below(tmp_path / "a") == ["index.json", "unet/w", "vae/w"]

@@ -3,6 +3,7 @@ import re
 import shutil
 import sys
 import zipfile
+from functools import reduce
 
 import pytest
 import torch
@@ -126,6 +127,13 @@ def test_a_checkpoint_without_permission_is_not_damaged(finished_run, tmp_path):
         (_crafted(widths=[10**6] * 5), "does not fit this version.*state_dict"),
         (lambda c: c["state_dict"].popitem(), "does not fit this version.*Missing key"),
         (lambda c: c["state_dict"].update(more=torch.ones(1)), "Unexpected key"),
+        (lambda c: c["state_dict"].update(a=torch.ones(1).expand(2**40)), "is not a checkpoint of"),
+        (
+            lambda c: c["hyper_parameters"].update(
+                encoder=reduce(lambda nested, _: [nested] * 9, range(9), [])
+            ),
+            r"altered\.ckpt: it has more than 1,000,000 values",
+        ),
     ],
 )
 def test_mismatched_checkpoint_is_refused_in_one_line(altered, change, message):

@@ -1,5 +1,6 @@
 """Exported graphs: ONNX files and programs of torch.export."""
 
+import json
 import sys
 from copy import copy
 
@@ -8,11 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_colorize.common.errors import UsageError
+from lightning_colorize.color import NO_CONDITION
+from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.evaluation import find_images
 from lightning_colorize.inference import export, load_model
 from lightning_colorize.inference.export import export_graph
-from lightning_colorize.models.graph import read_graph, run_onnx
+from lightning_colorize.models.graph import CONTENT, read_graph, run_onnx
 from tests.conftest import Commands
 
 ALLOW = ["torch.export"]
@@ -103,6 +105,27 @@ def test_damaged_and_foreign_files_are_one_line(files, tmp_path, suffix):
             load_model(file, ALLOW)
     with pytest.raises(UsageError, match="does not exist"):
         load_model(tmp_path / f"none{suffix}", ALLOW)
+
+
+@pytest.mark.parametrize(
+    ("side", "copies", "message"),
+    [("h", 3, r"returned values of shape \(1, 3, 9, 9\)"), (7, 2, "failed: .*dimensions")],
+)
+def test_a_graph_that_fails_is_one_line(tmp_path, side, copies, message):
+    onnx = pytest.importorskip("onnx")
+    node = onnx.helper.make_node("Concat", ["L"] * copies, ["ab"], axis=1)
+    given, returned = (
+        [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ("b", n, side, side))]
+        for name, n in (("L", 1), ("ab", copies))
+    )
+    graph = onnx.helper.make_graph([node], "g", given, returned)
+    built = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    built.ir_version = 8
+    content = {"size": 64, "multiple": 1, "least": 1, "image": False}
+    onnx.helper.set_model_props(built, {CONTENT: json.dumps(content)})
+    onnx.save(built, tmp_path / "graph.onnx")
+    with pytest.raises(WorkError, match=message):
+        read_graph(tmp_path / "graph.onnx").predict(torch.zeros(1, 1, 9, 9), NO_CONDITION)
 
 
 def test_a_program_for_larger_images_than_the_network_sees_is_not_written(model, tmp_path):

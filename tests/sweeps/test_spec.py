@@ -215,6 +215,7 @@ def test_nested_parameters_have_dotted_names():
         ("parameters:\n\tlr: 1\n", "line 2: found character '\\t' that cannot start any token"),
         ("- grid\n", "not a mapping"),
         ("name: 2024-99-99\n", "is not YAML (month must be in 1..12"),
+        ("[" * 20_000, "is not YAML (maximum recursion depth exceeded"),
         (b"name: \xff\n", "is not YAML ('utf-8' codec"),
         (None, "cannot be read (No such file or directory)"),
     ],

@@ -72,6 +72,8 @@ _FORMATS = (
     *("GIF", "PPM", "JPEG2000", "AVIF"),
 )
 
+_SCAN, _MOST_SCANS = b"\xff\xda\0", 200  # its marker; progressive JPEGs have about 10
+
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1")
 
@@ -219,6 +221,9 @@ def open_image(data: bytes, limits: Limits) -> Image.Image:
     if _pillow_misreads(image):
         return _open_unusual_tiff(data, limits)
     _require_few(image.width * image.height, data, limits)
+    # Each scan of a JPEG passes over all pixels, even if it is empty.
+    if image.format in ("JPEG", "MPO") and data.count(_SCAN) > _MOST_SCANS:
+        raise ValueError(f"more than {_MOST_SCANS} scans, which take minutes: save it as PNG")
     return image
 
 

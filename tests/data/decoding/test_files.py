@@ -230,6 +230,15 @@ def test_large_images_in_tiny_files_are_rejected_before_they_are_decoded(tmp_pat
         assert caught.value.reason == message
 
 
+def test_jpegs_of_many_empty_scans_are_rejected_before_they_are_decoded(tmp_path):
+    path = tmp_path / "image.jpg"
+    Image.new("L", (16, 16)).save(path, progressive=True)
+    data = path.read_bytes()
+    path.write_bytes(data[:-2] + 300 * data[data.rindex(b"\xff\xda") : -2] + data[-2:])
+    with pytest.raises(ImageError, match="more than 200 scans"):
+        header_size(path)
+
+
 @pytest.mark.parametrize("kind", ["png", "rgb_float_tiff", "rgb16_planar_tiff"])
 def test_both_limits_hold_for_every_reader(tmp_path, monkeypatch, kind):
     data = images.encoded(kind, tmp_path / "image")

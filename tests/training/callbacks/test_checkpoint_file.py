@@ -19,6 +19,18 @@ def write_half(checkpoint, file):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+def fail_twice(checkpoint, file):
+    """Stand in for `torch.save`, whose archive cannot be closed after the disk is full."""
+    try:
+        write_half(checkpoint, file)
+    except OSError:
+        raise RuntimeError("unexpected pos 704 vs 598")  # noqa: B904
+
+
+def lose(checkpoint, file):
+    raise FileNotFoundError(errno.ENOENT, "No such file or directory", file.name)
+
+
 def refuse(checkpoint, file):
     """Stand in for `torch.save` in a folder that became read-only."""
     raise PermissionError(errno.EACCES, "Permission denied", file.name)
@@ -42,7 +54,13 @@ def test_configured_checkpoint_io_is_used():
 
 
 @pytest.mark.parametrize(
-    ("fail", "message"), [(write_half, "No space left on device"), (refuse, "Permission denied")]
+    ("fail", "message"),
+    [
+        (write_half, "No space left on device"),
+        (fail_twice, "No space left on device"),
+        (refuse, "Permission denied"),
+        (lose, "No such file or directory"),
+    ],
 )
 def test_a_disk_error_ends_a_run_in_one_line(command, monkeypatch, error_of, fail, message):
     saved, save = [], torch.save
