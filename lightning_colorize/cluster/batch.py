@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.cluster.queue import reason
+from lightning_colorize.common.arguments import INSTALL
 from lightning_colorize.common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def executor(folder: Path, needed_by: str) -> "SlurmExecutor":
         from submitit import SlurmExecutor
     except ImportError:
         raise UsageError(
-            f"{needed_by} needs submitit: pip install '.[cluster]' in the clone"
+            f"{needed_by} needs submitit: {INSTALL} '.[cluster]' in the clone"
         ) from None
 
     class Executor(SlurmExecutor):

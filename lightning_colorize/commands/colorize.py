@@ -226,7 +226,7 @@ def _names(inputs: list[Path]) -> list[Path]:
 def _report(args: argparse.Namespace, plan: "JobPlan", records: "Iterable[Record]") -> int:
     """Show progress and the result; return the exit code."""
     from lightning_colorize.common.progress import progress
-    from lightning_colorize.inference.colorize import EXISTS
+    from lightning_colorize.inference.colorize import EXISTS, MANIFEST
 
     failures: dict[str, str] = {}
     count: Counter[str] = Counter({"ok": 0, "skipped": 0, "failed": 0})
@@ -242,7 +242,7 @@ def _report(args: argparse.Namespace, plan: "JobPlan", records: "Iterable[Record
             failures[record.input] = record.reason
     if not args.quiet:
         if plan.folder is not None and fallbacks:
-            _print_to_stderr(f"{fallbacks} with fallbacks; see the manifest")
+            _print_to_stderr(f"{fallbacks} with fallbacks; see {plan.folder / MANIFEST}")
         _print_failures(failures, _SHOWN_FAILURES)
     single = len(plan.jobs) == 1 and args.input[0].is_file()
     result = plan.jobs[0].target if single else plan.folder or args.output

@@ -6,7 +6,7 @@ import socket
 import tempfile
 
 from lightning_colorize.commands.options import add_count, add_loading_options
-from lightning_colorize.common.arguments import number, split_name
+from lightning_colorize.common.arguments import INSTALL, number, split_name
 from lightning_colorize.common.bundled import DEFAULT, DEFAULT_FILE
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import exit_on_sigterm
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             from lightning_colorize.inference.demo import build_demo, serve
         except ImportError as error:
             raise UsageError(
-                f"the page needs {error.name}: pip install 'lightning-colorize[demo]'"
+                f"the page needs {error.name}: {INSTALL} 'lightning-colorize[demo]'"
             ) from None
         models = {
             name: load_model(path, args.allow_class, args.device) for name, path in named.items()

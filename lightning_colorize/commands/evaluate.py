@@ -170,7 +170,9 @@ def open_measured(
         if count:
             lines.append(f"{count:,} of these {len(found.images):,} are training images{hint}")
     if loaded.baselines is None:
-        lines.append("the checkpoint contains no baselines, so the table has none")
+        lines.append(
+            "the model has no baselines, so the table has none; compare it with one that has"
+        )
     return loaded, found, lines
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.bundled import bundled
 from lightning_colorize.common.errors import UsageError, WorkError
 
@@ -92,6 +93,8 @@ def resume_run(folder: Path, overrides: Sequence[str] = ()) -> int:
 
 def train(cli: "ColorizeCLI") -> None:
     """Fit, test the best checkpoint, and print the result."""
+    from pytorch_lightning.callbacks import Timer
+
     from lightning_colorize.data.sources import EmbeddedSource
     from lightning_colorize.evaluation import print_result
     from lightning_colorize.models.checkpoint import read_intact
@@ -116,6 +119,11 @@ def train(cli: "ColorizeCLI") -> None:
     if cli.trainer.is_global_zero and result is not None:
         counts, allow = cli.datamodule.counts(), classes_to_allow(cli.folder)
         print_result(result, cli.folder, cli.model.metric_rows, allow=allow, counts=counts)
+        callbacks: list[Any] = cli.trainer.callbacks  # type: ignore[attr-defined]
+        timers = [each for each in callbacks if isinstance(each, Timer)]
+        if any((left := timer.time_remaining()) is not None and left <= 0 for timer in timers):
+            resume = f"{COMMAND} resume {cli.folder} --trainer.max_time null"
+            print(f"time      trainer.max_time ended the run; to train longer: {resume}")
         if isinstance(cli.datamodule.source, EmbeddedSource):
             print(
                 "This run shows that all parts work. Its four photographs are too few to learn "

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     if result is not None and result.ended and not args.overrides:
         raise UsageError(
             f"nothing to resume: {folder} is {result.status.replace('_', ' ')}; "
-            "to train longer, add for instance --trainer.max_epochs N"
+            "to train longer, add --trainer.max_epochs N, or --trainer.max_time null if it ended it"
         )
     from lightning_colorize.commands.fit import resume_run
 

@@ -17,6 +17,9 @@ PROGRAM = "lightning-colorize"
 COMMAND = f"uv run {PROGRAM}" if "UV_RUN_RECURSION_DEPTH" in os.environ else PROGRAM
 """The command in hints, to be copied: `uv run` sets the variable for what it runs."""
 
+INSTALL = "uv pip install" if COMMAND != PROGRAM else "pip install"
+"""How hints install an extra: the environment of `uv` has no pip."""
+
 _N = TypeVar("_N", int, float)
 
 

@@ -90,7 +90,7 @@ def build(
         # A run's configuration lists its parts; a model without a run has no base classes.
         outside = trust.bases and not all(map(trust.accepts, refused))
         raise UsageError(
-            "not a trusted network, loss, optimizer, schedule or source, so refused: "
+            "not a trusted model, network, loss, optimizer, schedule or source, so refused: "
             f"{', '.join(refused)}; if you trust them, add {allow_options(refused)}"
             f"{', or load the checkpoint from its run folder' if outside else ''}"
         )

@@ -43,7 +43,8 @@ class Augmentation(nn.Module):
 
     `size` is in pixels; `flip` and `grey_jitter` are probabilities. `scale` is the range of the
     crop's area as a share of the image's (None resizes without a crop), `ratio` of its width over
-    height. `rotation` is at most so many degrees to either side; reflection fills the corners.
+    height. `rotation` is the largest angle in degrees, to either side; reflection fills the
+    corners.
     """
 
     def __init__(

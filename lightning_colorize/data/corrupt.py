@@ -67,7 +67,7 @@ class CorruptImages:
             raise failure(
                 f"{found} or more of {self.total} images cannot be read "
                 f"(first: {next(iter(self._found.values()))}{listed}); "
-                f"repair or remove them, or allow more with data.max_broken_share "
+                f"repair or remove them, or allow more with a larger --data.max_broken_share "
                 f"(now {self.max_share:g})"
             )
         single = _single(new)

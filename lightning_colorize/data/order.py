@@ -33,8 +33,8 @@ class ShardOrder(AnyOrder):
     """Shuffles shards, then images within a window of shards, so that shards are read in sequence.
 
     The shuffled shards are divided among the ranks in contiguous parts of equal length. A rank
-    reads its own part only, and shares one shard at each border. `lengths` has the number of images
-    in each shard, (S,), whose indices are consecutive.
+    reads its own part only, and shares one shard at each border. `lengths`, (S,), has the number of
+    images in each shard; the images of a shard have consecutive indices.
     """
 
     by_ranks = True

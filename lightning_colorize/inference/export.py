@@ -21,6 +21,7 @@ from lightning_colorize.color import (
     to_rgb_in_gamut,
 )
 from lightning_colorize.color.delta_e import ciede2000
+from lightning_colorize.common.arguments import INSTALL
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import atomic_file
 from lightning_colorize.models.base import Model
@@ -168,7 +169,7 @@ def export_graph(
             written = _serialize(_image_onnx(model) if image else _network_onnx(model), content)
     except ImportError as error:
         raise UsageError(
-            f"ONNX files need {error.name}: pip install 'lightning-colorize[onnx]'"
+            f"ONNX files need {error.name}: {INSTALL} 'lightning-colorize[onnx]'"
         ) from None
     except Exception as error:  # from torch's tracer, the converters, or any network
         raise _refusal(model, error) from error

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lightning_colorize.color import to_lightness
+from lightning_colorize.common.arguments import INSTALL
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.files import atomic_file, remove_leftovers
 from lightning_colorize.common.memory import require_out_of_memory
@@ -303,5 +304,5 @@ def _import_av() -> Any:
     try:
         import av
     except ImportError:
-        raise UsageError("films need PyAV: pip install 'lightning-colorize[film]'") from None
+        raise UsageError(f"films need PyAV: {INSTALL} 'lightning-colorize[film]'") from None
     return av

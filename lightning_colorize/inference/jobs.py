@@ -69,9 +69,9 @@ def plan_jobs(inputs: Sequence[Path], output: Path, form: Format = "same") -> Jo
     """
     if len(inputs) == 1 and inputs[0].is_file():
         return _plan_one(inputs[0], output, form)
+    paths = [path for given in inputs for path in _expand(given, output)]
     if output.is_file() or (output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir()):
         raise UsageError(f"OUTPUT {output} is a file; give a folder for the results")
-    paths = [path for given in inputs for path in _expand(given, output)]
     files: dict[Path, None] = {}  # an ordered set
     unreadable: list[Path] = []
     others: list[Path] = []

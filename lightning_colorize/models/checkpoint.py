@@ -140,7 +140,7 @@ def rebuild_task(
     def rebuilt() -> Any:
         with skip_weights():
             task = build(spec, base, trust, overrides)
-        if hasattr(task, "on_load_checkpoint"):  # of Lightning, which an exported file needs not
+        if hasattr(task, "on_load_checkpoint"):  # Lightning's; an exported file has none
             task.on_load_checkpoint(dict(checkpoint))
         task.load_state_dict(checkpoint["state_dict"], strict=True)
         return task

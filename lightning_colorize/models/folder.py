@@ -72,8 +72,12 @@ class FolderModel(Model):
         return prepare_like(path, read_image(path, view.side), self.data / name, truth, view)
 
     def predict(self, L: Tensor, condition: Condition) -> Tensor:
-        """Not available: images are found by name, see `paint`."""
-        raise NotImplementedError
+        """Raise an error: images are found by name, see `paint`.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(f"{self} holds colored images and cannot color others")
 
 
 def prepare_like(file: Path, rgb: Tensor, whole: Path, truth: Tensor, view: View) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_colorize.color import Condition
+from lightning_colorize.common.arguments import INSTALL
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.common.memory import is_out_of_memory
 from lightning_colorize.models.base import LARGEST, Model
@@ -92,7 +93,7 @@ def run_onnx(file: Path, network: bool = False) -> tuple[Run, str | None]:
         import onnxruntime
     except ImportError:
         raise UsageError(
-            f"{file} needs onnxruntime: pip install 'lightning-colorize[onnx]'"
+            f"{file} needs onnxruntime: {INSTALL} 'lightning-colorize[onnx]'"
         ) from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

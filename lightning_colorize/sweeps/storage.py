@@ -19,6 +19,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
+from lightning_colorize.common.arguments import INSTALL
 from lightning_colorize.common.errors import UsageError, WorkError
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _open_database(given: str, create: bool) -> OpenStorage:
             database = connect()
     except ImportError:
         raise UsageError(
-            "PostgreSQL needs a driver: pip install '.[cluster]' in the clone"
+            f"PostgreSQL needs a driver: {INSTALL} '.[cluster]' in the clone"
         ) from None
     except (SQLAlchemyError, OptunaError) as error:
         raise UsageError(

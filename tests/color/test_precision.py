@@ -55,9 +55,10 @@ def test_full_precision_disables_tf32_and_restores_it():
 
 @pytest.mark.usefixtures("tf32")
 def test_threads_that_interleave_restore_tf32(monkeypatch):
-    leave = threading.Event()
+    begun, leave = threading.Event(), threading.Event()
 
     def compute():
+        begun.set()
         with full_precision(torch.zeros(1)):
             leave.wait(10)
 
@@ -67,6 +68,7 @@ def test_threads_that_interleave_restore_tf32(monkeypatch):
         restore = set_tf32(on)
         if not second.ident:
             second.start()
+            assert begun.wait(10)
             second.join(0.1)  # it comes as far as it can
         return restore
 

@@ -79,6 +79,7 @@ def test_wrong_use(tmp_path):
     (tmp_path / "empty").mkdir()
     for source, output, form, message in [
         (tmp_path / "nowhere", tmp_path / "out", "same", "nowhere does not exist"),
+        (tmp_path / "nowhere.jpg", tmp_path / "out.jpg", "same", "nowhere.jpg does not exist"),
         (tmp_path / "empty", tmp_path / "out", "same", "empty contains no images"),
         (folder / "b", tmp_path / "out", "same", "contains no images"),
         (folder, folder, "same", "in is also INPUT"),

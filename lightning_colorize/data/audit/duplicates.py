@@ -49,8 +49,8 @@ def find_duplicates(
     duplicates. Members of different groups may be: if they are in two splits, they are a leaking
     pair.
 
-    All arrays are (N,): `features` of `FEATURES`, zeros for broken images; `splits` with indices in
-    the order train, val, test; `faulty` says whether an image has another fault.
+    All arrays are (N,): `features` of dtype `FEATURES`, zeros for broken images; `splits`, the
+    index of the split in the order train, val, test; `faulty`, whether the image has another fault.
 
     Returns:
         The groups, leaking ones first, then in the order of the images; and for each image of a

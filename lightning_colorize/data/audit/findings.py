@@ -32,7 +32,7 @@ class Audit:
 
     `parts` are in the order train, val, test, and `images` are one split after the other. `splits`
     has the split index of each image, (N,), uint8, and `features` is (N,) of `FEATURES`. Images
-    whose short side is below `min_side` pixels are tiny. `groups` has leaking ones first; `pairs`
+    whose short side is below `min_side` pixels are tiny. Leaking `groups` come first; `pairs`
     are leaking pairs whose images belong to different groups.
     """
 

@@ -20,9 +20,10 @@ _ADVICE = (
 
 
 class ShardError(ImageError):
-    """An image cannot be read because its whole shard, of so many images, cannot be read.
+    """An image cannot be read because its whole shard cannot be read.
 
-    `advice` says what to do when the run stops; None if it continues without these images.
+    `images` is the number of images in the shard. `advice` says what to do when the run stops; None
+    if it continues without these images.
     """
 
     def __init__(self, location: str, reason: str, images: int, advice: str | None) -> None:

@@ -115,7 +115,7 @@ class PretrainedEncoder(Encoder):
             raise WeightsError(
                 f"pretrained weights ({published}) could not be downloaded: {reason}; "
                 "set weights: PATH to a downloaded file, or pretrained: false (for the network's "
-                "encoder: --model.encoder.weights PATH)"
+                "encoder: --model.encoder.weights PATH, or --model.encoder.pretrained false)"
             ) from error
 
     def load_torchvision(self, network: nn.Module, published: WeightsEnum, classifier: str) -> bool:

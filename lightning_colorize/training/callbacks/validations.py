@@ -138,7 +138,7 @@ class Validations(Callback):
         """Refuse to test a checkpoint whose validations do not compare with the test."""
         if self._changes:
             raise UsageError(
-                f"nothing is left to train with {self._changes}: add --trainer.max_epochs N"
+                f"nothing is left to train with {self._changes}: give more --trainer.max_epochs"
             )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

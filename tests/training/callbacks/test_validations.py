@@ -123,7 +123,7 @@ def test_a_metric_that_is_never_defined_has_patience(command, photo_folder, tmp_
     assert trained(run) == ("stopped_early", 3)
 
 
-def test_run_ended_by_max_time_is_validated(command):
+def test_run_ended_by_max_time_is_validated(command, capsys):
     run = command.fit(
         "timed",
         *("--trainer.max_time", "00:00:00:02", "--trainer.max_epochs", "-1"),
@@ -133,6 +133,13 @@ def test_run_ended_by_max_time_is_validated(command):
     assert result.status == "finished"
     assert "val/psnr" in result.metrics
     assert (run / result.best_checkpoint).is_file()
+    assert "max_time ended the run" in capsys.readouterr().out
+    more = ("--trainer.max_epochs", result.epochs + 2)
+    assert command("resume", run, *more) == 0
+    assert "max_time ended the run" in capsys.readouterr().out
+    assert command("resume", run, *more, "--trainer.max_time", "null") == 0
+    assert "max_time ended" not in capsys.readouterr().out
+    assert RunResult.read(run).epochs == result.epochs + 2
 
 
 @pytest.mark.parametrize(
