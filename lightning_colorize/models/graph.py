@@ -91,14 +91,15 @@ def run_onnx(file: Path, network: bool = False) -> tuple[Run, str | None]:
     """
     try:
         import onnxruntime
-    except ImportError:
+
+        # Not the path: the digest does not cover external weights.
+        content = _network_of(file.read_bytes()) if network else file.read_bytes()
+    except ImportError as error:
         raise UsageError(
-            f"{file} needs onnxruntime: {INSTALL} 'lightning-colorize[onnx]'"
+            f"{file} needs {error.name}: {INSTALL} 'lightning-colorize[onnx]'"
         ) from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    # Not the path: the digest does not cover external weights.
-    content = _network_of(file.read_bytes()) if network else file.read_bytes()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     (given,) = session.get_inputs()
     dtype = _DTYPES.get(given.type, torch.float32)
