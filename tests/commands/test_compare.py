@@ -142,7 +142,7 @@ def test_only_images_that_all_can_read_are_compared(
     assert f"left out: test/{broken.stem}" in printed
     for text in (printed, (out / "index.html").read_text()):
         assert f"theirs has no image for 1 of them (first: test/{removed.stem}" in text
-        assert "1 could not be read" in text
+        assert "1 of the images could not be read" in text
         assert "1 images are compared" in text
 
 

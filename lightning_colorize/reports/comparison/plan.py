@@ -54,7 +54,7 @@ def remarks(plan: Plan, measured: Measured) -> list[str]:
             "these are left out for all systems"
         )
     if unread:
-        lines.append(f"{unread} could not be read and are left out for all systems")
+        lines.append(f"{unread} of the images could not be read and are left out for all systems")
     if len(lines) > before:
         lines.append(f"{len(plan.found.images) - unread} images are compared")
     if plan.trained_on:
