@@ -218,6 +218,7 @@ def test_a_signal_reaches_what_a_script_has_started(clone, tmp_path, number, cod
         os.kill(os.getpid(), number)
 
     before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored after `nohup`
     thread = threading.Thread(target=terminate)
     try:
         thread.start()
