@@ -123,7 +123,7 @@ def train(cli: "ColorizeCLI") -> None:
         timers = [each for each in callbacks if isinstance(each, Timer)]
         if any((left := timer.time_remaining()) is not None and left <= 0 for timer in timers):
             resume = f"{COMMAND} resume {cli.folder} --trainer.max_time null"
-            print(f"time      trainer.max_time ended the run; to train longer: {resume}")
+            print(f"trainer.max_time ended the run; to train longer: {resume}")
         if isinstance(cli.datamodule.source, EmbeddedSource):
             print(
                 "This run shows that all parts work. Its four photographs are too few to learn "

@@ -76,7 +76,7 @@ def test_fallbacks_are_reported(colorize, tmp_path):
     *_, errors = colorize(image, tmp_path / "a.jpg")
     assert "a.jpg: transparency composited over white\n" in errors
     *_, errors = colorize(image.parent, tmp_path / "out", "--format", "jpg")
-    assert "1 with fallbacks; see the manifest\n" in errors
+    assert f"1 with fallbacks; see {tmp_path / 'out' / 'manifest.jsonl'}\n" in errors
     # A name without an image suffix is a folder.
     _, printed, _ = colorize(image, tmp_path / "a.xyz")
     assert f"-> {tmp_path / 'a.xyz' / 'see-through.png'}\n" in printed

@@ -54,7 +54,7 @@ def test_too_large_a_share_stops_the_run(tmp_path, capsys):
     report = tmp_path / "broken.txt"
     broken = CorruptImages(200, 0.01, report)
     broken.add(errors("a.jpg", "b.jpg"))  # exactly 1 %
-    message = f"^3 or more of 200 .*: not a.jpg; .* in {report}.* data.max_broken_share .*0.01.$"
+    message = f"^3 or more of 200 .*: not a.jpg; .* in {report}.* --data.max_broken_share .*0.01.$"
     with pytest.raises(UsageError, match=message):
         broken.add(errors("c.jpg"))
     assert len(read_name_list(report)) == 3
