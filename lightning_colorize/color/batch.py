@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -13,17 +14,41 @@ class Condition(NamedTuple):
     Attributes:
         labels: (B,), int64: indices into the class names of the data; -1 for none.
         texts: One text per image; "" for none.
+        hints: (B, 3, H, W), fp32: ab in LAB units and the mask, from 0 to 1, of hinted pixels.
+        palettes: (B, 5, 3), fp32: a and b in LAB units and the share of up to 5 colors; a share of
+            0 for an unused row.
     """
 
     labels: Tensor | None = None
     texts: Sequence[str] | None = None
+    hints: Tensor | None = None
+    palettes: Tensor | None = None
 
     def chosen(self, images: Sequence[int]) -> "Condition":
         """Return the condition of the images at the given indices."""
+        index = list(images)
         return Condition(
-            None if self.labels is None else self.labels[list(images)],
-            None if self.texts is None else [self.texts[index] for index in images],
+            None if self.labels is None else self.labels[index],
+            None if self.texts is None else [self.texts[each] for each in index],
+            None if self.hints is None else self.hints[index],
+            None if self.palettes is None else self.palettes[index],
         )
+
+    def mirrored(self) -> "Condition":
+        """Return the condition of the mirror images."""
+        return self if self.hints is None else self._replace(hints=self.hints.flip(-1))
+
+    def joined(self, other: "Condition") -> "Condition":
+        """Return the condition of two batches, which have the same kinds of conditions."""
+        texts = None
+        if self.texts is not None and other.texts is not None:
+            texts = [*self.texts, *other.texts]
+        pairs = ((self.labels, other.labels), (self.hints, other.hints),
+                 (self.palettes, other.palettes))  # fmt: skip
+        labels, hints, palettes = (
+            None if own is None or more is None else torch.cat([own, more]) for own, more in pairs
+        )
+        return Condition(labels, texts, hints, palettes)
 
 
 NO_CONDITION = Condition()

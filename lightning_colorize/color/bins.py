@@ -98,6 +98,21 @@ class AbBins(nn.Module):
             shares = torch.softmax(fair / temperature, dim=1)
             return F.conv2d(shares, self.centers.T[..., None, None])
 
+    def moments(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of a distribution, after undoing the rebalancing.
+
+        Args:
+            logits: (B, 313, H, W), log p up to a constant.
+
+        Returns:
+            Both (B, 2, H, W), in LAB units, fp32.
+        """
+        with full_precision(logits):
+            shares = torch.softmax(logits.float() - self.weights.log().view(1, -1, 1, 1), dim=1)
+            centers = torch.cat([self.centers, self.centers.square()], dim=1).T[..., None, None]
+            mean, squared = F.conv2d(shares, centers).chunk(2, dim=1)
+            return mean, (squared - mean.square()).clamp(min=0).sqrt()
+
 
 def nearest_bins(ab: Tensor) -> Tensor:
     """Return each pixel's nearest bin, (B, H, W), int64, after rounding ab to whole LAB units.

@@ -69,6 +69,8 @@ class Model(ABC):
         baselines: Baselines fitted on the training images; None if unknown.
         data_root: The folder of the training images, as given; None if unknown.
         metrics: Custom torchmetrics by name, in addition to the metrics of `metrics.spec`.
+        conditions: Names of the conditions that the model accepts: hints, palette, label, prompt.
+        label_names: The class names that the model accepts as labels.
         is_of_run: Whether the test metrics of the run that contains `path` are this model's.
     """
 
@@ -84,6 +86,8 @@ class Model(ABC):
     baselines: Baselines | None = None
     data_root: str | None = None
     metrics: Mapping[str, Any] = {}
+    conditions: frozenset[str] = frozenset()
+    label_names: Sequence[str] = ()
     is_of_run: ClassVar[bool] = True
 
     @abstractmethod
@@ -92,7 +96,7 @@ class Model(ABC):
 
         Args:
             L: (B, 1, H, W) in [0, 100], on the model's device; H and W are multiples of `multiple`.
-            condition: Labels and texts; empty in all commands, which cannot be given any yet.
+            condition: The conditions of the images; only those in `conditions`.
 
         Returns:
             The input of `colors`: by default ab, (B, 2, H, W) in LAB units, fp32.
@@ -145,7 +149,7 @@ class Model(ABC):
     def views(self, L: Tensor, condition: Condition, flip: bool) -> list[Any]:
         """Return the predictions for L and, with `flip`, for its mirror image."""
         views = [self.predict(L, condition)]
-        return [*views, self.predict(L.flip(-1), condition)] if flip else views
+        return [*views, self.predict(L.flip(-1), condition.mirrored())] if flip else views
 
     def combine(
         self,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from lightning_colorize.common.bundled import with_default
 from lightning_colorize.common.class_paths import Trust, build, describe, find_class_paths
 from lightning_colorize.common.digest import is_damaged
 from lightning_colorize.common.errors import UsageError
@@ -29,6 +30,7 @@ _OURS = "a checkpoint of lightning-colorize"
 # A GAN's moving average takes precedence over the generator.
 _NETWORKS = ("averaged.module.", "net.")
 _INITIAL = ("pretrained", "weights", "frozen", "norm_eval")
+_GENERATIVE = ("denoiser", "objective", "residual")
 _NO_ARGUMENTS = (CLASS_PATH, UNRECORDED, "_instantiator")
 
 
@@ -189,7 +191,7 @@ def load_network(network: Colorizer, path: Path, own_decoding: bool) -> None:
     """
     if checkpoint_skipped():
         return
-    file = checkpoint_of(path.expanduser())
+    file = checkpoint_of(with_default(path.expanduser()))
     checkpoint = read_checkpoint(file)
     state, given = checkpoint["state_dict"], checkpoint["hyper_parameters"].get("encoder")
     prefix = next((p for p in _NETWORKS if any(name.startswith(p) for name in state)), "")
@@ -229,6 +231,7 @@ def describe_parts(hyperparameters: Mapping[str, Any], net: Colorizer) -> dict[s
         # If none was given, the task built a default one, without arguments.
         "decoder": hyperparameters.get("decoder") or describe(type(net.decoder)),
         "head": hyperparameters.get("head") or describe(type(net.head)),
+        **{name: hyperparameters[name] for name in _GENERATIVE if name in hyperparameters},
     }
 
 
@@ -239,6 +242,8 @@ def without_weights(encoder: Mapping[str, Any]) -> dict[str, Any]:
     """
     arguments = encoder.get("init_args") or {}
     kept = {name: value for name, value in arguments.items() if name not in _INITIAL}
+    if isinstance(inner := kept.get("encoder"), dict):
+        kept["encoder"] = without_weights(inner)
     return {**encoder, "init_args": kept}
 
 

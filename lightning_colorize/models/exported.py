@@ -17,9 +17,13 @@ from lightning_colorize.common.class_paths import path_of
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import atomic_file
 from lightning_colorize.models.base import TrainedNetwork
+from lightning_colorize.models.generative import GenerativeModel
 from lightning_colorize.models.network import NetworkModel
 from lightning_colorize.models.routed import RoutedModel
 from lightning_colorize.networks import Colorizer, Decoder, Encoder, FeatureInfo, Head
+from lightning_colorize.networks.denoiser import Denoiser
+from lightning_colorize.networks.generative import GenerativeColorizer
+from lightning_colorize.networks.objectives import FlowMatching, Objective
 from lightning_colorize.networks.router import Router
 
 SUFFIX, ONNX, PROGRAM = ".safetensors", ".onnx", ".pt2"
@@ -42,7 +46,7 @@ class ExportedNetwork(nn.Module, TrainedNetwork):
 
     Without `categories`, which the router distinguishes, there is no router. `named` are the
     categories that have a specialist, in the order of `specialists`. `confidence` is the minimum
-    probability for a specialist, 0 to 1.
+    probability for a specialist, 0 to 1. With `residual`, not None, the network is generative.
     """
 
     def __init__(
@@ -53,10 +57,17 @@ class ExportedNetwork(nn.Module, TrainedNetwork):
         categories: Sequence[str] = (),
         named: Sequence[str] = (),
         confidence: float = 0.5,
+        denoiser: Callable[[int], Denoiser] = Denoiser,
+        objective: Objective | None = None,
+        residual: bool | None = None,
     ) -> None:
         super().__init__()
         built = decoder(encoder.info)
-        self.net = Colorizer(encoder, built, head(built.out_channels))
+        parts = (encoder, built, head(built.out_channels))
+        self.net = Colorizer(*parts)
+        if residual is not None:
+            sampler = objective or FlowMatching()
+            self.net = GenerativeColorizer(*parts, denoiser, sampler, residual)
         self.scaling = LabScaling()
         self.router = Router(encoder.info.channels[-1], categories) if categories else None
         self.named = named
@@ -65,6 +76,8 @@ class ExportedNetwork(nn.Module, TrainedNetwork):
 
     def to_model(self) -> NetworkModel:
         """Return the network as a model."""
+        if isinstance(self.net, GenerativeColorizer):
+            return GenerativeModel(self.net, self.scaling)
         if self.router is None:
             return NetworkModel(self.net, self.scaling)
         named: Any = dict(zip(self.named, self.specialists, strict=True))

@@ -56,6 +56,8 @@ class NetworkModel(Model):
         self.metrics = metrics or {}
         self.autocast: torch.dtype | None = None
         self.multiple = network.multiple
+        self.conditions = network.encoder.conditions
+        self.label_names = getattr(network.encoder, "label_names", ())
         head = network.head
         if isinstance(head, ClassificationHead):
             # The fewest digits that are the same in float32: `colors` writes them back.
@@ -74,11 +76,11 @@ class NetworkModel(Model):
 
     def predict(self, L: Tensor, condition: Condition) -> Predicted:
         """Return the prediction of the network's head."""
-        return self._predicted(self.network, L)
+        return self._predicted(self.network, L, condition)
 
     def views(self, L: Tensor, condition: Condition, flip: bool) -> list[Predicted]:
         """Return the predictions for L and its mirror image, which share a batch."""
-        return self._views(self.network, L, flip)
+        return self._views(self.network, L, condition, flip)
 
     def colors(
         self,
@@ -95,18 +97,21 @@ class NetworkModel(Model):
         ab = self.network.to_ab(prediction.values, prediction.size)
         return self.scaling.restore_ab(ab).unsqueeze(0)
 
-    def _views(self, network: Colorizer, L: Tensor, flip: bool) -> list[Predicted]:
+    def _views(
+        self, network: Colorizer, L: Tensor, condition: Condition, flip: bool
+    ) -> list[Predicted]:
         if not flip:
-            return [self._predicted(network, L)]
-        both, size, _ = self._predicted(network, torch.cat([L, L.flip(-1)]))
+            return [self._predicted(network, L, condition)]
+        joined = condition.joined(condition.mirrored())
+        both, size, _ = self._predicted(network, torch.cat([L, L.flip(-1)]), joined)
         # Slice by the shape: ONNX cannot chunk a batch of dynamic size, and `len` would make it a
         # constant.
         count = L.shape[0]
         return [Predicted(view, size) for view in (both[:count], both[count:])]
 
-    def _predicted(self, network: Colorizer, L: Tensor) -> Predicted:
+    def _predicted(self, network: Colorizer, L: Tensor, condition: Condition) -> Predicted:
         with self._context(L, self.autocast):
-            return Predicted(network(self._normalized(L)), L.shape[-2:])
+            return Predicted(network(self._normalized(L), condition), L.shape[-2:])
 
     def _normalized(self, L: Tensor) -> Tensor:
         return self.scaling.normalize_L(L).to(next(self.network.parameters()).dtype)

@@ -57,7 +57,8 @@ class RoutedModel(NetworkModel):
         for name in set(chosen):
             which = torch.tensor([other == name for other in chosen], device=L.device)
             network = self.network if name is None else self.specialists[name]
-            parts = self._views(network, L[which], flip)
+            images = which.nonzero().flatten().tolist()
+            parts = self._views(network, L[which], condition.chosen(images), flip)
             views = views or [
                 Predicted(p.values.new_empty(len(L), *p.values.shape[1:]), p.size, chosen)
                 for p in parts

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_colorize.color import (
-    NO_CONDITION,
     WHITE,
     to_eight_bits,
     to_grey,
@@ -19,6 +18,7 @@ from lightning_colorize.color import (
 )
 from lightning_colorize.data.dataset import LONGEST, resize_short_side
 from lightning_colorize.models.base import Model
+from lightning_colorize.models.control import Control, condition_of
 from lightning_colorize.models.settings import Settings
 from lightning_colorize.networks.colorizer import pad_input, round_up
 
@@ -111,17 +111,25 @@ class BatchPrediction:
 
 
 @torch.inference_mode()
-def predict(model: Model, seen: Sequence[Tensor], flip: bool | None = None) -> BatchPrediction:
+def predict(
+    model: Model,
+    seen: Sequence[Tensor],
+    flip: bool | None = None,
+    controls: Sequence[Control] = (),
+) -> BatchPrediction:
     """Predict images from `network_input` that share a `padded_size`.
 
-    `flip` also predicts the mirror images; by default as in the model's settings.
+    `flip` also predicts the mirror images; by default as in the model's settings. `controls` are
+    one per image, or empty.
     """
     padded = padded_size(model, seen[0])
     lightness = (to_lightness(image.unsqueeze(0).to(model.device)) for image in seen)
     # Pad here and not in the network, which would pad the mirror image at its own right edge.
     inputs = torch.cat([pad_input(L, *padded) for L in lightness])
-    views = model.views(inputs, NO_CONDITION, model.settings.flip if flip is None else flip)
-    return BatchPrediction(model, inputs, views, [image.shape[-2:] for image in seen])
+    sizes = [image.shape[-2:] for image in seen]
+    condition = condition_of(model, controls, sizes, padded)
+    views = model.views(inputs, condition, model.settings.flip if flip is None else flip)
+    return BatchPrediction(model, inputs, views, sizes)
 
 
 @torch.inference_mode()

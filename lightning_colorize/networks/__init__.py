@@ -7,7 +7,9 @@ from lightning_colorize.networks.decoders.deconv import DeconvDecoder
 from lightning_colorize.networks.decoders.pixel_shuffle import PixelShuffleDecoder
 from lightning_colorize.networks.decoders.unet import UNetDecoder
 from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
+from lightning_colorize.networks.denoiser import Denoiser
 from lightning_colorize.networks.discriminators.patch import PatchDiscriminator
+from lightning_colorize.networks.encoders.conditioned import ConditionedEncoder
 from lightning_colorize.networks.encoders.conv import ConvEncoder
 from lightning_colorize.networks.encoders.mobilenet import MobileNetV2Encoder
 from lightning_colorize.networks.encoders.pretrained import PretrainedEncoder, rgb_input
@@ -17,21 +19,28 @@ from lightning_colorize.networks.encoders.timm_backbone import TimmEncoder
 from lightning_colorize.networks.encoders.unet import UNetEncoder
 from lightning_colorize.networks.encoders.vgg import VGG16Encoder
 from lightning_colorize.networks.encoders.weights import WeightsError, skip_weights
+from lightning_colorize.networks.generative import GenerativeColorizer
 from lightning_colorize.networks.heads import AbHead, ClassificationHead, DeconvHead
 from lightning_colorize.networks.layers import init_normal, parameter_count
+from lightning_colorize.networks.objectives import Diffusion, FlowMatching
 
 __all__ = [
     "AbHead",
     "ClassificationHead",
     "ColorQueryDecoder",
     "Colorizer",
+    "ConditionedEncoder",
     "ConvEncoder",
     "Decoder",
     "DeconvDecoder",
     "DeconvHead",
+    "Denoiser",
+    "Diffusion",
     "Discriminator",
     "Encoder",
     "FeatureInfo",
+    "FlowMatching",
+    "GenerativeColorizer",
     "Head",
     "MobileNetV2Encoder",
     "PatchDiscriminator",

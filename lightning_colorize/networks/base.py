@@ -5,9 +5,12 @@ head turns the decoder's map into a prediction, and the prediction into ab.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 from torch import Tensor, nn
+
+from lightning_colorize.color import NO_CONDITION, ColorBatch, Condition
 
 
 class FeatureInfo(NamedTuple):
@@ -45,10 +48,21 @@ class Encoder(Recorded, nn.Module, ABC):
     Attributes:
         info: Channels and reductions of the levels that `forward` returns.
         weights_from: Where the initial weights come from.
+        conditions: Names of the conditions that `forward` accepts as its second argument.
     """
 
     info: FeatureInfo
     weights_from: str = "random"
+    conditions: frozenset[str] = frozenset()
+
+    @property
+    def pretrained_part(self) -> "Encoder":
+        """The part that can start from pretrained weights, and may learn at a lower rate."""
+        return self
+
+    def simulate(self, batch: ColorBatch) -> Condition:
+        """Return the condition of a training batch; none by default."""
+        return NO_CONDITION
 
     @abstractmethod
     def forward(self, L: Tensor) -> list[Tensor]:
@@ -57,6 +71,20 @@ class Encoder(Recorded, nn.Module, ABC):
         Args:
             L: (B, 1, H, W) in [-1, 1]; H and W may be odd.
         """
+
+
+class TextEncoder(Recorded, ABC):
+    """Encodes prompts; frozen, so that checkpoints do not contain its weights.
+
+    Attributes:
+        width: Number of values per text.
+    """
+
+    width: int
+
+    @abstractmethod
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Return (B, width), fp32."""
 
 
 class Decoder(nn.Module, ABC):
@@ -119,3 +147,7 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def to_ab(self, prediction: Tensor) -> Tensor:
         """Decode a prediction to ab in [-1, 1], at the prediction's size: (B, 2, h, w)."""
+
+    @abstractmethod
+    def moments(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of ab in [-1, 1], each (B, 2, h, w)."""

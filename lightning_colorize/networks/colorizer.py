@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_colorize.color import NO_CONDITION, Condition
 from lightning_colorize.networks.base import Decoder, Encoder, Head
 
 
@@ -29,18 +31,33 @@ class Colorizer(nn.Module):
         """Height and width are padded to a multiple of this number."""
         return math.lcm(self.encoder.info.reductions[-1], self.head.reduction)
 
-    def forward(self, L: Tensor) -> Tensor:
-        """Return the head's prediction for L, (B, 1, H, W) in [-1, 1].
+    def forward(self, L: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
+        """Return the head's prediction.
+
+        Args:
+            L: (B, 1, H, W) in [-1, 1].
+            condition: Ignored by an encoder without `conditions`.
 
         Returns:
             (B, C, H / r, W / r), rounded up, where r is the head's reduction.
         """
-        height, width = L.shape[-2:]
-        size = round_up(height, self.multiple), round_up(width, self.multiple)
-        decoded = self.decoder(self.encoder(pad_input(L, *size)))
-        prediction: Tensor = self.head(decoded, size)
+        decoded, size = self.decode(L, condition)
+        return self.cropped(self.head(decoded, size), L.shape[-2:])
+
+    def decode(self, L: Tensor, condition: Condition) -> tuple[Tensor, tuple[int, int]]:
+        """Return the decoder's map, and the height and width to which L was padded for it."""
+        size = round_up(L.shape[-2], self.multiple), round_up(L.shape[-1], self.multiple)
+        given: list[Any] = [pad_input(L, *size)]
+        if self.encoder.conditions:
+            if condition.hints is not None:
+                condition = condition._replace(hints=pad_input(condition.hints, *size))
+            given.append(condition)
+        return self.decoder(self.encoder(*given)), size
+
+    def cropped(self, prediction: Tensor, size: Sequence[int]) -> Tensor:
+        """Return the part of a prediction that belongs to an image of `size`."""
         reduction = self.head.reduction
-        rows, columns = (round_up(side, reduction) // reduction for side in (height, width))
+        rows, columns = (round_up(side, reduction) // reduction for side in size)
         return crop(prediction, rows, columns)
 
     def to_ab(self, prediction: Tensor, size: Sequence[int]) -> Tensor:

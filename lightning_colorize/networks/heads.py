@@ -11,6 +11,8 @@ from lightning_colorize.networks.base import Head
 from lightning_colorize.networks.colorizer import pad_input, round_up
 from lightning_colorize.networks.layers import init_normal
 
+_SPREAD = 12.0  # typical error of a regression, in LAB units
+
 
 class RegressionHead(Head):
     """Base class of heads that regress ab.
@@ -50,6 +52,11 @@ class RegressionHead(Head):
     def to_ab(self, prediction: Tensor) -> Tensor:
         """Return a prediction's ab in [-1, 1] (outside it without an activation): (B, 2, H, W)."""
         return prediction * 2 - 1 if self.target_range == "0..1" else prediction
+
+    def moments(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the prediction as the mean, and one standard deviation for all pixels."""
+        mean = self.to_ab(prediction)
+        return mean, torch.full_like(mean, _SPREAD / AB_SCALE)
 
 
 class AbHead(RegressionHead):
@@ -172,3 +179,8 @@ class ClassificationHead(Head):
     def to_ab(self, prediction: Tensor) -> Tensor:
         """Return the annealed mean of the bins, in [-1, 1]: (B, 2, H / 4, W / 4)."""
         return self.bins.decode(prediction, self.temperature, 1 - self.vividness) / AB_SCALE
+
+    def moments(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of the bins, without the weights of rare colors."""
+        mean, spread = self.bins.moments(prediction)
+        return mean / AB_SCALE, spread / AB_SCALE

@@ -18,7 +18,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
-from lightning_colorize.color import AbBins, ColorBatch, LabScaling, to_rgb_in_gamut
+from lightning_colorize.color import (
+    NO_CONDITION,
+    AbBins,
+    ColorBatch,
+    Condition,
+    LabScaling,
+    to_rgb_in_gamut,
+)
 from lightning_colorize.common.class_paths import Trust, arguments_of, describe, path_of
 from lightning_colorize.common.compiling import require_compiler
 from lightning_colorize.common.errors import UsageError
@@ -267,10 +274,11 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         """
         return self.decode(self.predict(L), L.shape[-2:])
 
-    def predict(self, L: Tensor) -> Tensor:
+    def predict(self, L: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """Return the prediction of the network's head for L: (B, 1, H, W) in [0, 100]."""
         # The batch is always fp32; under `precision: bf16-true` the parameters are not.
-        prediction: Tensor = self.inference_net(self.scaling.normalize_L(L).to(self.dtype))
+        normalized = self.scaling.normalize_L(L).to(self.dtype)
+        prediction: Tensor = self.inference_net(normalized, condition)
         return prediction
 
     def decode(self, prediction: Tensor, size: Sequence[int]) -> Tensor:
@@ -278,10 +286,14 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         return self.scaling.restore_ab(self.net.to_ab(prediction, size))
 
     def with_target(self, batch: ColorBatch) -> ColorBatch:
-        """Return the batch with the target and the decoding of the head."""
+        """Return the batch with the target and the decoding of the head.
+
+        In training, it also has the simulated conditions that the encoder accepts.
+        """
         target = self.net.head.target(self.scaling.normalize_ab(batch.ab))
         decode = partial(self.decode, size=batch.L.shape[-2:])
-        return replace(batch, target=target, decode=decode)
+        condition = self.net.encoder.simulate(batch) if self.training else NO_CONDITION
+        return replace(batch, target=target, decode=decode, condition=condition)
 
     def metric_names(self) -> list[str]:
         """Return the metrics that validation logs, which a run can monitor."""

@@ -190,7 +190,7 @@ class CGANTask(ColorizationTask):
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         logs = every > 0 and (self.global_step + 1) % every == 0
         with torch.set_grad_enabled(steps_g):
-            prediction = self.predict(batch.L)
+            prediction = self.predict(batch.L, batch.condition)
         L = self.scaling.normalize_L(batch.L)
         ab_hat = self.net.to_ab(prediction, L.shape[-2:])
         metrics: dict[str, Tensor] = {}

@@ -71,8 +71,8 @@ def build_optimizer(
     fused: bool = False,
 ) -> Optimizer:
     """Return an optimizer of all trainable parameters of `rest`, which may contain the encoder."""
-    slow = [p for p in encoder.parameters() if p.requires_grad]
-    known = {id(p) for p in encoder.parameters()}
+    slow = [p for p in encoder.pretrained_part.parameters() if p.requires_grad]
+    known = {id(p) for p in encoder.pretrained_part.parameters()}
     fast = [p for p in rest.parameters() if p.requires_grad and id(p) not in known]
     if rates == EncoderRates() or not slow:
         return make_optimizer(factory, slow + fast, fused)
@@ -95,7 +95,7 @@ def parameters_by_level(encoder: Encoder) -> list[list[nn.Parameter]]:
     A parameter belongs to the finest level that depends on it, as determined by autograd on a small
     image. A parameter on which no level depends belongs to the coarsest.
     """
-    parameters = [p for p in encoder.parameters() if p.requires_grad]
+    parameters = [p for p in encoder.pretrained_part.parameters() if p.requires_grad]
     side = max(64, 2 * encoder.info.reductions[-1])
     training = encoder.training
     encoder.eval()  # batch norms keep their statistics, dropout is off

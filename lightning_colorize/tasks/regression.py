@@ -111,7 +111,7 @@ class RegressionTask(ColorizationTask):
     def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
         """Return the loss."""
         batch = self.with_target(batch)
-        prediction = self.predict(batch.L)
+        prediction = self.predict(batch.L, batch.condition)
         terms = self.loss.terms(prediction, batch)
         loss = torch.stack([*terms.values()]).sum() if terms else self.loss(prediction, batch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))

@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models import WeightsEnum
@@ -85,7 +86,7 @@ class PretrainedEncoder(Encoder):
         if self.normalization == "imagenet":
             L = normalize_input(L)
         elif self.normalization == "0..1":
-            L = (L + 1) / 2
+            L = normalize_input(L, (0.0,), (1.0,))
         return run_stages(self.stages, L)
 
     def obtain_weights(self, fetch: Callable[[], Any], published: str) -> Any:
@@ -199,13 +200,15 @@ def normalize_input(
     value of a grey differ by at most 0.034.
 
     Args:
-        image: (B, 1, H, W) or (B, 3, H, W) in [-1, 1].
+        image: (B, 1, H, W) or (B, 3, H, W) in [-1, 1]; or lightness with other channels, which
+            are unchanged.
         mean: Mean per channel in pretraining, for images in [0, 1].
         std: Standard deviation per channel in pretraining.
     """
     unit = (image + 1) / 2
-    if image.shape[1] == 1:
-        return (unit - sum(mean) / len(mean)) / (sum(std) / len(std))
+    if image.shape[1] != 3:
+        grey = (unit[:, :1] - sum(mean) / len(mean)) / (sum(std) / len(std))
+        return grey if image.shape[1] == 1 else torch.cat([grey, image[:, 1:]], dim=1)
     shift, scale = (unit.new_tensor(values).view(-1, 1, 1) for values in (mean, std))
     return (unit - shift) / scale
 

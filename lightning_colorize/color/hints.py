@@ -1,0 +1,146 @@
+"""Color hints: simulated from true colors, and diffused over the image."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_LARGEST = 9  # side of a hint in pixels
+_POINTS = 1 / 8  # of the geometric distribution of their number
+_REVEALED = 0.01  # share of the images whose colors are all revealed
+_CELL = 4  # pixels per cell of the diffused colors
+_BINS = 8  # of lightness
+
+
+class HintPoints(NamedTuple):
+    """Positions of hints in a batch.
+
+    Attributes:
+        image: (P,), int64: the index of each hint's image.
+        center: (P, 2), fp32: row and column of its center, as a share of the image's sides.
+        side: (P,), int64: its height and width in pixels.
+    """
+
+    image: Tensor
+    center: Tensor
+    side: Tensor
+
+    @classmethod
+    def draw(cls, count: int) -> "HintPoints":
+        """Draw hints for `count` images from torch's CPU generator (Zhang et al. 2017).
+
+        Their number has a geometric distribution with p = 1/8, positions are normally distributed
+        around the middle of the image, and sides are 1 to 9 pixels.
+        """
+        numbers = torch.empty(count).geometric_(_POINTS).long()
+        image = torch.arange(count).repeat_interleave(numbers)
+        center = (0.5 + torch.randn(len(image), 2) / 4).clamp(0, 1)
+        return cls(image, center, torch.randint(1, _LARGEST + 1, (len(image),)))
+
+    @classmethod
+    def uniform(cls, points: int, images: int, side: int, seed: int) -> "HintPoints":
+        """Return `points` hints of `side` pixels in each of some images, at uniform positions.
+
+        The same seed returns the same positions; more points add to them.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        center = torch.rand(points, images, 2, generator=generator).transpose(0, 1).flatten(0, 1)
+        image = torch.arange(images).repeat_interleave(points)
+        return cls(image, center, torch.full((len(image),), side))
+
+
+def hints_from(ab: Tensor, points: HintPoints) -> Tensor:
+    """Return hints that reveal the mean true color of each point's patch.
+
+    A patch at the border is shifted into the image; where patches overlap, their colors are
+    averaged.
+
+    Args:
+        ab: (B, 2, H, W) in LAB units.
+        points: The points, on the CPU.
+
+    Returns:
+        (B, 3, H, W): ab in LAB units, 0 without a hint, and the mask, 0 or 1.
+    """
+    count, _, height, width = ab.shape
+    image, center, side = (value.to(ab.device) for value in points)
+    sides = torch.tensor([height, width], device=ab.device)
+    largest = min(_LARGEST, height, width)
+    side = side.clamp(max=largest)[:, None]
+    first = (center * sides - side / 2).round().long()
+    first = torch.minimum(first.clamp(min=0), sides - side)
+    offsets = torch.arange(largest, device=ab.device)
+    inside = offsets < side  # (P, largest)
+    rows, columns = (torch.minimum(first[:, i, None] + offsets, sides[i] - 1) for i in (0, 1))
+    patch = (inside[:, :, None] & inside[:, None, :]).to(ab.dtype)[:, None]
+    at = (image[:, None, None], slice(None), rows[:, :, None], columns[:, None, :])
+    mean = (ab[at].movedim(-1, 1) * patch).sum((2, 3)) / patch.sum((2, 3))
+    painted = torch.cat([mean, torch.ones_like(mean[:, :1])], dim=1)[..., None, None] * patch
+    sums = ab.new_zeros(count, height, width, 3)
+    where = (image[:, None, None].expand_as(patch[:, 0]), rows[:, :, None], columns[:, None, :])
+    sums.index_put_(where, painted.movedim(1, -1), accumulate=True)
+    mask = sums[..., 2:].clamp(min=1)
+    return (sums / mask).movedim(-1, 1)
+
+
+def simulated_hints(ab: Tensor) -> Tensor:
+    """Return hints for training: points as in `HintPoints.draw`; 1 image of 100 is revealed.
+
+    Args:
+        ab: (B, 2, H, W) in LAB units: the true colors.
+
+    Returns:
+        As `hints_from`.
+    """
+    revealed = (torch.rand(len(ab)) < _REVEALED).to(ab.device)
+    hints = hints_from(ab, HintPoints.draw(len(ab)))
+    whole = torch.cat([ab, torch.ones_like(ab[:, :1])], dim=1)
+    return torch.where(revealed[:, None, None, None], whole, hints)
+
+
+def diffused(hints: Tensor, L: Tensor) -> Tensor:
+    """Diffuse the hints' colors to pixels that are near and have a similar lightness.
+
+    Averages in a grid of position and lightness, from fine to coarse; each cell takes the finest
+    average that contains a hint (push-pull in a bilateral grid, Chen et al. 2007).
+
+    Args:
+        hints: (B, 3, H, W) as `hints_from` returns.
+        L: (B, 1, H, W) in [0, 100].
+
+    Returns:
+        (B, 3, H, W): ab in LAB units, and a confidence that is 1 at hints, halves with each
+        doubling of the distance, and is 0 in images without hints.
+    """
+    size = L.shape[-2:]
+    small = F.avg_pool2d(L, _CELL, ceil_mode=True, count_include_pad=False)
+    sums = F.avg_pool2d(
+        torch.cat([hints[:, :2] * hints[:, 2:], hints[:, 2:]], dim=1),
+        _CELL, ceil_mode=True, count_include_pad=False,
+    )  # fmt: skip
+    centers = torch.linspace(0, 100, _BINS, device=L.device).view(1, -1, 1, 1)
+    bins = (1 - (small - centers).abs() * ((_BINS - 1) / 100)).clamp(min=0)[:, None]
+    levels = [sums[:, :, None] * bins]
+    while max(levels[-1].shape[2:]) > 1:
+        sides = [min(side, 2) for side in levels[-1].shape[2:]]
+        pooled = F.avg_pool3d(levels[-1], sides, ceil_mode=True, count_include_pad=False)
+        levels.append(pooled)
+    color, confidence = _mean(levels.pop())
+    while levels:
+        own, found = _mean(level := levels.pop())
+        shape = level.shape[2:]
+        color, confidence = (
+            F.interpolate(each, shape, mode="trilinear", align_corners=False)
+            for each in (color, confidence)
+        )
+        color = torch.lerp(color, own, found)
+        confidence = torch.lerp(confidence / 2, torch.ones_like(found), found)
+    cells = (torch.cat([color, confidence], dim=1) * bins).sum(2)
+    return F.interpolate(cells, size, mode="bilinear", align_corners=False)
+
+
+def _mean(sums: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean color of each cell, and from 0 to 1 whether it has any hint."""
+    weight = sums[:, 2:]
+    return sums[:, :2] / weight.clamp(min=1e-12), (weight * 1e4).clamp(max=1)

@@ -1,0 +1,104 @@
+"""Networks that sample colors, as models."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from lightning_colorize.color import Condition
+from lightning_colorize.models.network import NetworkModel
+from lightning_colorize.models.settings import Settings
+from lightning_colorize.networks.generative import Encoded, GenerativeColorizer
+
+
+class GenerativeSettings(Settings):
+    """The settings of a network that samples colors.
+
+    Attributes:
+        variety: Scale of the residual, from 0 (the mean of all colorings) to 1 (a full sample).
+        steps: Number of the denoiser's steps.
+        guidance: How closely a sample follows the image and its conditions; 1 is as in training.
+    """
+
+    variety: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="from 0 (the mean of all colorings) to 1 (a full sample)",
+            json_schema_extra={"step": 0.05},
+        ),
+    ] = 1.0
+    steps: Annotated[
+        int,
+        Field(ge=1, le=100, description="steps of a sample; more take longer"),
+    ] = 8
+    guidance: Annotated[
+        float,
+        Field(
+            ge=1,
+            le=5,
+            description="how closely samples follow the image and its conditions; above 1 takes "
+            "twice as long",
+            json_schema_extra={"step": 0.1},
+        ),
+    ] = 1.0
+
+
+class Generated(NamedTuple):
+    """The encoded images, with height and width of the input."""
+
+    encoded: Encoded
+    size: torch.Size
+
+
+class GenerativeModel(NetworkModel):
+    """A `GenerativeColorizer`, which has many colorings per image."""
+
+    draws = True
+    network: GenerativeColorizer
+
+    def __init__(self, network: GenerativeColorizer, *args: Any) -> None:
+        super().__init__(network, *args)
+        self.settings = GenerativeSettings()
+
+    def predict(self, L: Tensor, condition: Condition) -> Generated:  # type: ignore[override]
+        """Return what all samples share."""
+        with self._context(L, self.autocast):
+            return Generated(self.network.encode(self._normalized(L), condition), L.shape[-2:])
+
+    def views(self, L: Tensor, condition: Condition, flip: bool) -> list[Generated]:  # type: ignore[override]
+        """Return what all samples share; with `flip`, the mean of the mirror image contributes."""
+        own = self.predict(L, condition)
+        if not flip:
+            return [own]
+        other = self.predict(L.flip(-1), condition.mirrored()).encoded
+        mean, spread = (
+            (a + b.flip(-1)) / 2
+            for a, b in ((own.encoded.mean, other.mean), (own.encoded.spread, other.spread))
+        )
+        return [own._replace(encoded=own.encoded._replace(mean=mean, spread=spread))]
+
+    def colors(  # type: ignore[override]
+        self,
+        prediction: Generated,
+        settings: Settings,
+        n: int = 1,
+        generators: Sequence[torch.Generator] = (),
+    ) -> Tensor:
+        """Return n samples for each image; their mean alone if `variety` is 0."""
+        assert isinstance(settings, GenerativeSettings)
+        encoded, size = prediction
+        shape = encoded.mean.shape[1:]
+        if settings.variety == 0:
+            residual = encoded.mean.new_zeros(n, *encoded.mean.shape)
+        else:
+            # One by one, so that n samples equal the first of more.
+            drawn = [[torch.randn(shape, generator=g) for g in generators] for _ in range(n)]
+            noise = torch.stack([torch.stack(each) for each in drawn]).to(encoded.mean.device)
+            with self._context(noise.flatten(0, 1), self.autocast):
+                sampled = self.network.sample(encoded, noise, settings.steps, settings.guidance)
+            residual = sampled * settings.variety
+        return self.scaling.restore_ab(self.network.to_colors(encoded, residual, tuple(size)))

@@ -1,0 +1,173 @@
+"""An encoder whose features also depend on hints, a palette, a label or a text."""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_colorize.color import AB_SCALE, NO_CONDITION, ColorBatch, Condition
+from lightning_colorize.color.hints import diffused, simulated_hints
+from lightning_colorize.color.palette import simulated_palettes
+from lightning_colorize.networks.base import Encoder, TextEncoder
+
+_HINT_CHANNELS = 6  # ab and mask, diffused ab and confidence
+_OFF = 0.5  # share of the training images without a condition, for each condition
+
+
+class ConditionedEncoder(Encoder):
+    """Adds conditions to another encoder, without changing what it computes before training.
+
+    Hints, and their colors diffused over the image, are additional channels of its first
+    convolution (Zhang et al. 2017). Palette, label and text shift and scale the channels of each
+    level (FiLM, Perez et al. 2018). In training, hints and palettes are simulated from the true
+    colors, and each condition is dropped for half of the images: the network works with any of them
+    or none. It can start from the checkpoint of the encoder alone.
+
+    Args:
+        encoder: The encoder, with one input channel.
+        hints: Accept color hints.
+        palette: Accept palettes.
+        labels: Class names to accept as labels, among them those of the data; empty for none.
+        text: Encodes prompts; null for none.
+        width: Channels of palette, label and text before they shift and scale each level.
+
+    Raises:
+        ValueError: If no condition is accepted, or no convolution takes one channel.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        hints: bool = True,
+        palette: bool = True,
+        labels: list[str] | None = None,
+        text: TextEncoder | None = None,
+        width: int = 128,
+    ) -> None:
+        super().__init__()
+        given = {"hints": hints, "palette": palette, "label": bool(labels), "prompt": bool(text)}
+        if not any(given.values()):
+            raise ValueError("give at least one of hints, palette, labels and text")
+        self.conditions = frozenset(name for name, accepted in given.items() if accepted)
+        self.info = encoder.info
+        self.weights_from = encoder.weights_from
+        self.label_names = labels or []
+        if hints:
+            _widen(encoder)
+        self.encoder = encoder
+        self.color: nn.Module | None = None
+        self.label = nn.Embedding(len(self.label_names), width) if labels else None
+        self.text = None if text is None else nn.Linear(text.width, width)
+        # A list hides it: checkpoints do not contain its frozen weights.
+        self._texts = [text]
+        if palette:
+            self.color = nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, width))
+        self.modulation = nn.ModuleList()
+        if self.conditions - {"hints"}:
+            self.modulation.extend(
+                nn.Linear(width, 2 * channels) for channels in self.info.channels
+            )
+            for linear in self.modulation.children():
+                nn.init.zeros_(cast(nn.Linear, linear).weight)
+                nn.init.zeros_(cast(nn.Linear, linear).bias)
+        self.register_load_state_dict_pre_hook(_from_encoder_alone)
+
+    @property
+    def pretrained_part(self) -> Encoder:
+        """The encoder without conditions."""
+        return self.encoder
+
+    def forward(self, L: Tensor, condition: Condition = NO_CONDITION) -> list[Tensor]:
+        """Return one map per level, finest first: (B, channels[i], ~H/r[i], ~W/r[i]).
+
+        Args:
+            L: (B, 1, H, W) in [-1, 1].
+            condition: Hints of the same height and width, palettes, labels and texts. Labels are
+                indices into `label_names`.
+        """
+        if "hints" in self.conditions:
+            L = torch.cat([L, self._hint_channels(L, condition.hints)], dim=1)
+        features: list[Tensor] = self.encoder(L)
+        if not self.modulation:
+            return features
+        vector = self._vector(condition, features[-1])
+        modulated = []
+        for feature, linear in zip(features, self.modulation, strict=True):
+            scale, shift = linear(vector)[..., None, None].chunk(2, dim=1)
+            modulated.append(feature * (1 + scale) + shift)
+        return modulated
+
+    def _hint_channels(self, L: Tensor, hints: Tensor | None) -> Tensor:
+        if hints is None:
+            return L.new_zeros(L.shape[0], _HINT_CHANNELS, *L.shape[2:])
+        spread = diffused(hints.float(), (L.float() + 1) * 50)
+        scale = hints.new_tensor([1 / AB_SCALE, 1 / AB_SCALE, 1]).view(-1, 1, 1)
+        given = torch.cat([hints[:, :2] * hints[:, 2:], hints[:, 2:]], dim=1)
+        return torch.cat([given * scale, spread * scale], dim=1).to(L.dtype)
+
+    def _vector(self, condition: Condition, like: Tensor) -> Tensor:
+        """Return the sum of the vectors of palette, label and text: (B, width)."""
+        linear = cast(nn.Linear, self.modulation[0])
+        vector = like.new_zeros(like.shape[0], linear.in_features)
+        if self.color is not None and condition.palettes is not None:
+            shares = condition.palettes[..., 2:].to(like.dtype)
+            colors = condition.palettes[..., :2].to(like.dtype) / AB_SCALE
+            vector = vector + (self.color(torch.cat([colors, shares], -1)) * (shares > 0)).sum(1)
+        if self.label is not None and condition.labels is not None:
+            known = (condition.labels >= 0).to(like.dtype)[:, None]
+            vector = vector + self.label(condition.labels.clamp(min=0)) * known
+        if self.text is not None and condition.texts is not None:
+            (encoder,) = self._texts
+            encoded = cast(TextEncoder, encoder)(condition.texts).to(like)
+            known = like.new_tensor([bool(text) for text in condition.texts])[:, None]
+            vector = vector + self.text(encoded) * known
+        return vector
+
+    def simulate(self, batch: ColorBatch) -> Condition:
+        """Return the condition of a training batch; each is dropped for half of the images.
+
+        Random numbers are from torch's CPU generator.
+        """
+        count, given = len(batch), batch.condition
+        drawn = torch.rand(4, count) >= _OFF
+        kept = drawn.to(batch.ab.device).float()
+        labels, texts = given.labels, given.texts
+        return Condition(
+            labels=None if labels is None else torch.where(kept[0] > 0, labels, -1),
+            texts=None
+            if texts is None
+            else [text if keep else "" for text, keep in zip(texts, drawn[1], strict=True)],
+            hints=simulated_hints(batch.ab) * kept[2].view(-1, 1, 1, 1)
+            if "hints" in self.conditions
+            else None,
+            palettes=simulated_palettes(batch.ab) * kept[3].view(-1, 1, 1)
+            if "palette" in self.conditions
+            else None,
+        )
+
+
+def _widen(encoder: Encoder) -> None:
+    """Give an encoder's first convolution the channels of hints, with weights of 0."""
+    for conv in encoder.modules():
+        if isinstance(conv, nn.Conv2d) and conv.in_channels == 1:
+            conv.weight = nn.Parameter(F.pad(conv.weight.data, (0, 0, 0, 0, 0, _HINT_CHANNELS)))
+            conv.in_channels += _HINT_CHANNELS
+            return
+    raise ValueError(f"{type(encoder).__name__} has no convolution with one input channel")
+
+
+def _from_encoder_alone(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Convert the state dict of an encoder without conditions, before it is loaded."""
+    own = {f"{prefix}{name}": value for name, value in module.state_dict().items()}
+    given = {name: state[name] for name in state if name.startswith(prefix)}
+    if any(name in given for name in own) or not given:
+        return
+    for name in given:
+        del state[name]
+    state |= own
+    for name, value in given.items():
+        renamed = f"{prefix}encoder.{name.removeprefix(prefix)}"
+        if renamed in own and own[renamed].shape != value.shape:
+            value = F.pad(value, (0, 0, 0, 0, 0, _HINT_CHANNELS))
+        state[renamed] = value

@@ -1,0 +1,195 @@
+"""Sampling of colors by flow matching or diffusion."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim import AdamW
+from torchmetrics import Metric
+
+from lightning_colorize.color import NO_CONDITION, ColorBatch
+from lightning_colorize.losses import CrossEntropy, Loss
+from lightning_colorize.models.checkpoint import describe_parts, load_network
+from lightning_colorize.models.generative import GenerativeModel
+from lightning_colorize.networks import Colorizer, Decoder, Encoder, FeatureInfo, Head
+from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
+from lightning_colorize.networks.denoiser import Denoiser
+from lightning_colorize.networks.generative import Encoded, GenerativeColorizer
+from lightning_colorize.networks.objectives import FlowMatching, Objective
+from lightning_colorize.tasks.base import ColorizationTask
+from lightning_colorize.tasks.optimization import (
+    EncoderRates,
+    OptimizerFactory,
+    SchedulerFactory,
+    build_optimizer,
+    run_progress,
+    with_schedule,
+)
+
+
+class GenerativeTask(ColorizationTask):
+    """Samples of the residual between true colors and their predicted mean.
+
+    The mean and its standard deviation are those of a regression or classification network, from
+    `checkpoint`. It is frozen at first; for the last part of the run, it is trained with its own
+    loss and through the features that it gives the denoiser. Metrics are of one sample per image.
+
+    Args:
+        encoder: Encodes L into features.
+        decoder: Decodes features into one map; built from the encoder's levels.
+        head: Gives mean and standard deviation; built from the map's channels; null: the head that
+            the loss needs.
+        loss: The loss of the mean's network.
+        checkpoint: A run or checkpoint of a RegressionTask with the same encoder, decoder and head;
+            `default` is the bundled model; null: train both from the start.
+        denoiser: Predicts the residual; built from the map's channels.
+        objective: Noise and steps; null: flow matching.
+        residual: Sample the residual; false: the colors themselves, the baseline.
+        joint: Last share of the run in which the mean's network is trained too; 1 is all of it.
+        repeats: Times and noises per image and step; they cost little.
+        image_dropout: Share of the images that the denoiser does not see, for guidance.
+        optimizer: Built from the trainable parameters.
+        scheduler: Built from the optimizer; null for a constant rate.
+        encoder_lr_ratio: The encoder's learning rate as a share of the others'.
+        ema_decay: Decay of the moving average, which is used for all but training; null: none.
+        channels_last: Use the channels-last memory format: faster on CPUs and tensor cores.
+        compile: Compile the network.
+        fused: Run the optimizer step in one kernel.
+        metrics: Additional metrics by name, for `val/NAME` and `test/NAME`; null: none.
+
+    Raises:
+        UsageError: If `checkpoint` does not fit.
+        ValueError: If the loss needs another head, or a share is not in 0..1.
+    """
+
+    # While the mean's network is frozen, its parameters have no gradients.
+    distributed_strategy = "ddp_find_unused_parameters_true"
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: Callable[[FeatureInfo], Decoder] = UpsampleDecoder,
+        head: Callable[[int], Head] | None = None,
+        loss: Loss | None = None,
+        checkpoint: str | None = None,
+        denoiser: Callable[[int], Denoiser] = Denoiser,
+        objective: Objective | None = None,
+        residual: bool = True,
+        joint: float = 0.3,
+        repeats: int = 4,
+        image_dropout: float = 0.1,
+        optimizer: OptimizerFactory = AdamW,
+        scheduler: SchedulerFactory | None = None,
+        encoder_lr_ratio: float = 1.0,
+        ema_decay: float | None = 0.998,
+        channels_last: bool = False,
+        compile: bool = False,
+        fused: bool = False,
+        metrics: dict[str, Metric] | None = None,
+    ) -> None:
+        super().__init__(compile, fused, metrics)
+        for name, share in (("joint", joint), ("image_dropout", image_dropout)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} must be from 0 to 1, not {share}")
+        self.save_hyperparameters()
+        self.loss = loss or CrossEntropy()
+        built = decoder(encoder.info)
+        self.net: GenerativeColorizer = GenerativeColorizer(
+            encoder,
+            built,
+            (head or self.loss.head)(built.out_channels),
+            denoiser,
+            objective or FlowMatching(),
+            residual,
+        )
+        self.loss.require_head(self.net.head)
+        if checkpoint is not None:
+            base = Colorizer(encoder, built, self.net.head)
+            load_network(base, Path(checkpoint), own_decoding=head is not None)
+        if channels_last:
+            self.net.to(memory_format=torch.channels_last)
+        self.average_weights(ema_decay)
+        self.joint = joint
+        self.repeats = repeats
+        self.image_dropout = image_dropout
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.encoder_rates = EncoderRates(encoder_lr_ratio)
+        self.trains_mean = joint == 1
+
+    def on_train_epoch_start(self) -> None:
+        """Decide whether the mean's network is trained in this epoch."""
+        share = self.trainer.strategy.broadcast(run_progress(self.trainer))
+        self.trains_mean = share >= 1 - self.joint
+
+    def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
+        """Return the objective's loss, plus the mean's while its network is trained."""
+        batch = self.with_target(batch)
+        for part in (self.net.encoder, self.net.decoder, self.net.head):
+            part.train(self.trains_mean)
+        normalized = self.scaling.normalize_L(batch.L).to(self.dtype)
+        encoded = self.net.encode(normalized, batch.condition, self.trains_mean)
+        loss = self._objective_loss(self.net, encoded, batch, self.image_dropout)
+        self.log("train/objective", loss, batch_size=len(batch))
+        if self.trains_mean:
+            mean = self.loss(encoded.prediction, batch)
+            self.log("train/mean", mean, batch_size=len(batch))
+            loss = loss + mean
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        return loss
+
+    def _objective_loss(
+        self, net: GenerativeColorizer, encoded: Encoded, batch: ColorBatch, dropped: float
+    ) -> Tensor:
+        """Return the loss of the denoiser; random numbers are from torch's CPU generator."""
+        objective, number = net.objective, self.repeats
+        residual = encoded.residual(self.scaling.normalize_ab(batch.ab)).repeat(number, 1, 1, 1)
+        times = objective.times(len(residual)).to(residual.device)
+        noise = torch.randn(residual.shape).to(residual.device)
+        seen = (torch.rand(len(residual), 1, 1, 1) >= dropped).to(residual.device)
+        x, target = objective.noised(residual, noise, times)
+        context = encoded.context.repeat(number, 1, 1, 1) * seen
+        predicted = net.denoiser(x.to(context.dtype), times, context)
+        return F.mse_loss(predicted.float(), target)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take a step and update the moving average; with accumulation, not after each batch."""
+        super().optimizer_step(*args, **kwargs)
+        self.update_average()
+
+    def to_model(self) -> GenerativeModel:
+        """Return the network as a model that samples."""
+        net = cast(GenerativeColorizer, self.inference_net)
+        model = GenerativeModel(net, self.scaling, self.own_metrics)
+        model.description = describe_parts(self.hparams, self.net)
+        return model
+
+    def forward(self, L: Tensor) -> Tensor:
+        """Return one sample of ab, (B, 2, H, W) in LAB units, for L, (B, 1, H, W) in [0, 100]."""
+        return self.to_model().color(L)[0]
+
+    def validation_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
+        """Update the loss, and return one sample of ab."""
+        model = self.to_model()
+        prediction = model.predict(batch.L, NO_CONDITION)
+        with torch.random.fork_rng(devices=[]):  # the same times and noise in each validation
+            torch.manual_seed(batch_idx)
+            loss = self._objective_loss(model.network, prediction.encoded, batch, 0.0)
+        self.val_loss.update(loss, len(batch))
+        return model.colors(prediction, model.settings, 1, model.generators(batch.L))[0]
+
+    def validation_loss(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
+        """Return the loss of the mean's network."""
+        loss: Tensor = self.loss(prediction, batch)
+        return loss
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return the optimizer and its schedule."""
+        optimizer = build_optimizer(
+            self.optimizer, self.net.encoder, self.net, self.encoder_rates, self.fused
+        )
+        return with_schedule(optimizer, self.scheduler)
