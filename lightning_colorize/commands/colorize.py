@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lightning_colorize.commands.colorize_film import run_film
 from lightning_colorize.commands.options import add_count, add_network_options
-from lightning_colorize.common.arguments import Parser, expanded_path, split_name
+from lightning_colorize.common.arguments import Parser, expanded_path, number, split_name
 from lightning_colorize.common.bundled import DEFAULT_FILE
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import cores
@@ -53,6 +53,7 @@ def add_arguments(parser: Parser) -> None:
         "model. With NAME=, results are written to OUTPUT/NAME; may be repeated",
     )
     add_network_options(parser, "short side of the network's input in pixels")
+    _add_controls(parser)
     parser.add_argument(
         "--format",
         choices=("png", "jpg", "webp", "tiff", "same"),
@@ -125,6 +126,34 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
+def _add_controls(parser: Parser) -> None:
+    """Add the options for what is asked of the colors, if the model accepts it."""
+    add_count(parser, "--samples", "write N colorings of each image: NAME_1.jpg, NAME_2.jpg, ...")
+    text = "seed of the samples; the same one gives the same colors (default: 0)"
+    parser.add_argument("--seed", metavar="S", type=number(int, 0), default=0, help=text)
+    parser.add_argument(
+        "--hints",
+        metavar="IMAGE_OR_FOLDER",
+        type=expanded_path,
+        help="colors painted on a transparent image, or a folder of these, each named as its image",
+    )
+    parser.add_argument(
+        "--palette",
+        metavar="COLORS_OR_IMAGE",
+        help="1 to 5 colors, such as 'red,#304080' or 'navy:0.7,orange:0.3' with their shares, or "
+        "an image with these colors",
+    )
+    parser.add_argument("--label", metavar="NAME", help="class name of the images")
+    parser.add_argument("--prompt", metavar="TEXT", help="description of the images")
+    parser.add_argument(
+        "--controls",
+        metavar="FILE",
+        type=expanded_path,
+        help="CSV or JSON lines with the columns image and some of hints, palette, label and "
+        "prompt, for single images; files are relative to its folder",
+    )
+
+
 def _shard(text: str) -> tuple[int, int]:
     index, separator, count = text.partition("/")
     if not separator or not index.isdecimal() or not count.isdecimal():
@@ -139,8 +168,10 @@ def run(args: argparse.Namespace) -> int:
     files = _model_files(args)
     options = _options(args)
     from lightning_colorize.inference import colorize_files, plan_jobs, require_other_files
+    from lightning_colorize.inference.controls import add_controls
     from lightning_colorize.inference.devices import colorize_on_devices, device_names
     from lightning_colorize.inference.film import FILM_SUFFIXES
+    from lightning_colorize.models.control import Control, parse_palette
 
     if any(path.suffix.lower() in FILM_SUFFIXES for path in args.input):
         return run_film(args, files, options)
@@ -148,6 +179,9 @@ def run(args: argparse.Namespace) -> int:
         plan = plan_jobs(_names(args.input), args.output, args.format)
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}") from None
+    palette = None if args.palette is None else parse_palette(args.palette)
+    control = Control(None, palette, args.label or "", args.prompt or "")
+    plan = add_controls(plan, control, args.samples, args.hints, args.controls)
     if plan.folder is None and (args.sheet or "" not in files):
         option = "--sheet" if args.sheet else "--checkpoint NAME="
         raise UsageError(f"{option} needs a folder as OUTPUT, not the file {args.output}")
@@ -156,10 +190,15 @@ def run(args: argparse.Namespace) -> int:
     require_other_files(plans.values(), sheet)
     if sheet is not None and not args.overwrite:
         _require_own(sheet)
+    controls = {job.control for job in plan.jobs}
     plans = {name: own.part(args.limit, *args.shard) for name, own in plans.items()}
     devices = device_names(args.device, args.devices)
     # Load all models before using the first. Additional devices load them again.
     loaded = {name: file.load(devices[0]) for name, file in files.items()}
+    for model in loaded.values():
+        model.require_samples(args.samples or 1)
+        for control in controls:
+            control.require_accepted(model)
     if not args.checkpoint and not args.quiet:
         print("using the bundled model; choose another with --checkpoint", file=sys.stderr)
     if args.dry_run:
@@ -207,6 +246,7 @@ def _options(args: argparse.Namespace) -> "Options":
         workers=args.workers,
         skip_colored=args.already_color == "skip",
         guided=args.upsample == "guided",
+        seed=args.seed,
     )
 
 
@@ -245,7 +285,7 @@ def _report(args: argparse.Namespace, plan: "JobPlan", records: "Iterable[Record
             _print_to_stderr(f"{fallbacks} with fallbacks; see {plan.folder / MANIFEST}")
         _print_failures(failures, _SHOWN_FAILURES)
     single = len(plan.jobs) == 1 and args.input[0].is_file()
-    result = plan.jobs[0].target if single else plan.folder or args.output
+    result = plan.jobs[0].targets[0] if single else plan.folder or args.output
     if args.json:
         print(json.dumps({**count, "output": str(result), "failures": failures}))
     else:

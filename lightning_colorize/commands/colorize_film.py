@@ -24,6 +24,8 @@ _FOR_IMAGES = {
     "already_color": "recolor",
     "max_pixels": None,
     "max_density": None,
+    "seed": 0,
+    **dict.fromkeys(("samples", "hints", "palette", "label", "prompt", "controls")),
 }
 """Options that films do not support, with their defaults."""
 

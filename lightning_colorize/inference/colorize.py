@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ from lightning_colorize.inference.card import software
 from lightning_colorize.inference.jobs import Job
 from lightning_colorize.inference.writing import fit_format, write_photograph
 from lightning_colorize.models.base import Model
+from lightning_colorize.models.control import Control
 from lightning_colorize.models.whole import (
     add_colors,
     is_colored,
@@ -61,7 +62,8 @@ class Record:
 
     Attributes:
         input: The file read.
-        output: The file written, or to be written; empty for a file that is not an image.
+        output: The file written, or to be written; with samples, the first of them; empty for a
+            file that is not an image.
         status: `skipped` if the output exists, or the file is not to be colorized.
         reason: Why the status is not `ok`; empty if it is.
         width: Width of the upright image in pixels; None if it was not read.
@@ -71,6 +73,10 @@ class Record:
         seconds: Time from reading to writing.
         fallbacks: Deviations from the request.
         specialist: The category whose specialist a router chose; None for the common network.
+        samples: Number of numbered files; None for one without a number.
+        seed: Seed of a model that samples, else None.
+        settings: The model's settings.
+        control: What was asked of the colors: hints, palette, label, prompt.
     """
 
     input: str
@@ -84,6 +90,10 @@ class Record:
     seconds: float = 0.0
     fallbacks: list[str] = field(default_factory=list)
     specialist: str | None = None
+    samples: int | None = None
+    seed: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    control: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +107,7 @@ class Options:
         workers: Threads that read and write.
         skip_colored: Skip images that are already in color; sepia does not count as color.
         guided: Align colors with the edges of the full-resolution image.
+        seed: Seed of a model that samples.
     """
 
     overwrite: bool = False
@@ -105,6 +116,7 @@ class Options:
     workers: int = 2
     skip_colored: bool = False
     guided: bool = False
+    seed: int = 0
 
 
 @dataclass
@@ -114,6 +126,7 @@ class _Item:
     job: Job
     record: Record
     start: float
+    control: Control
     photograph: Photograph | None = None
     seen: Tensor | None = None
 
@@ -241,16 +254,18 @@ class _Pipeline:
     def _read(self, job: Job) -> _Item:
         options = self.options
         model = self.model
-        record = Record(str(job.source), str(job.target), model=str(model), size=model.size)
-        item = _Item(job, record, time.perf_counter())
-        # Not `is_file`, which raises an error for a name that is too long.
-        if os.path.isfile(job.target) and not options.overwrite:
+        record = Record(str(job.source), str(job.targets[0]), model=str(model), size=model.size)
+        record.samples, record.seed = job.samples, options.seed if model.draws else None
+        record.settings, record.control = model.settings.values(), job.control.described()
+        item = _Item(job, record, time.perf_counter(), job.control)
+        if job.is_done and not options.overwrite:
             record.status, record.reason = "skipped", EXISTS
             return item
         try:
             data = read_bytes(job.source)
             photograph = read_photograph(data, job.source, options.limits)
             record.height, record.width = photograph.rgb.shape[-2:]
+            item.control = job.control.read(record.height, record.width, options.limits)
             item.photograph, record.fallbacks = fit_format(photograph, job.target)
             side = seen_side(record.height, record.width, record.size)
             if side < record.size:
@@ -262,6 +277,8 @@ class _Pipeline:
                 item.seen = seen
         except ImageError as error:
             record.reason = error.reason
+        except UsageError as error:  # of the hints
+            record.reason = str(error)
         except (MemoryError, RuntimeError) as error:
             require_out_of_memory(error)
             record.reason = _too_large(record)
@@ -270,9 +287,11 @@ class _Pipeline:
     def _predict(self, batch: list[_Item]) -> Iterator[Record]:
         """Predict and start writing; yield failures. If memory is short, retry with less."""
         seen = [item.seen for item in batch if item.seen is not None]
+        samples = max(len(item.job.targets) for item in batch)
         try:
-            predicted = predict(self.model, seen)
-            colors = predicted.colors()
+            predicted = predict(self.model, seen, controls=[item.control for item in batch])
+            generators = self.model.generators(predicted.inputs, self.options.seed)
+            colors = predicted.colors(n=samples, generators=generators)
         except (FloatingPointError, MemoryError, RuntimeError) as error:
             if is_out_of_memory(error):
                 yield from self._predict_with_less(batch)
@@ -316,8 +335,10 @@ class _Pipeline:
         item.photograph = None
         try:
             metadata = photograph.metadata.with_software(self.software)
-            rgb = add_colors(photograph.rgb, ab, item.seen if self.options.guided else None)
-            write_photograph(replace(photograph, rgb=rgb, metadata=metadata), item.job.target)
+            guide = item.seen if self.options.guided else None
+            for target, sample in zip(item.job.targets, ab, strict=False):
+                rgb = add_colors(photograph.rgb, sample[None], guide)
+                write_photograph(replace(photograph, rgb=rgb, metadata=metadata), target)
             record.status = "ok"
         except (MemoryError, RuntimeError) as error:
             require_out_of_memory(error)

@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -22,6 +22,7 @@ from lightning_colorize.inference.card import card_text
 from lightning_colorize.metrics import Baselines
 from lightning_colorize.models import load
 from lightning_colorize.models.base import Model
+from lightning_colorize.models.control import Control, palette_of, parse_palette
 from lightning_colorize.models.exported import write_exported
 from lightning_colorize.models.load import require_size
 from lightning_colorize.models.whole import (
@@ -186,12 +187,28 @@ class Colorizer(
             return self.model.color(L.to(self.model.device))[0]
 
     @overload
-    def colorize(self, image: Path | str, size: int | None = None) -> Image.Image: ...
+    def colorize(
+        self, image: Path | str, size: int | None = None, samples: None = None, **asked: Any
+    ) -> Image.Image: ...
 
     @overload
-    def colorize(self, image: AnyImage, size: int | None = None) -> AnyImage: ...
+    def colorize(
+        self, image: AnyImage, size: int | None = None, samples: None = None, **asked: Any
+    ) -> AnyImage: ...
 
-    def colorize(self, image: Any, size: int | None = None) -> Any:
+    @overload
+    def colorize(
+        self, image: Any, size: int | None = None, *, samples: int, **asked: Any
+    ) -> list[Any]: ...
+
+    def colorize(
+        self,
+        image: Any,
+        size: int | None = None,
+        samples: int | None = None,
+        hints: Any = None,
+        **asked: Any,
+    ) -> Any:
         """Colorize one image; its lightness is unchanged, at full resolution.
 
         Args:
@@ -199,6 +216,10 @@ class Colorizer(
                 (H, W) or (H, W, 3), uint8 or uint16; or a tensor, (3, H, W) or (1, H, W), uint8 or
                 uint16. The image's own colors are discarded.
             size: Short side of the network's input in pixels; by default the model's.
+            samples: Number of colorings, which are returned in a list; None for one alone.
+            hints: Painted colors on a transparent image, at any size: a file, a PIL image, an
+                array, (H, W, 4), or a tensor, (4, H, W), in uint8.
+            asked: `seed`, `palette`, `label` and `prompt`, as in `colorize_all`.
 
         Returns:
             An upright PIL image in RGB for a file or a PIL image, else RGB of the same type and
@@ -206,26 +227,47 @@ class Colorizer(
 
         Raises:
             ImageError: If a file cannot be read as an image.
-            TypeError: If the image has another type, shape or dtype.
-            UsageError: If the size is not 1 to 16384 pixels.
+            TypeError: If the image or the hints have another type, shape or dtype.
+            UsageError: If the size is not 1 to 16384 pixels, or the model does not accept what is
+                asked.
         """
-        return next(self.colorize_all([image], size))
+        return next(self.colorize_all([image], size, samples=samples, hints=[hints], **asked))
 
-    def prepare(self, image: Path | str | Image.Image | np.ndarray | Tensor) -> "Prediction":
+    def prepare(
+        self, image: AnyImage | Path | str, hints: Any = None, **asked: Any
+    ) -> "Prediction":
         """Run the network once, so that settings can change without another forward pass.
 
         Args:
             image: Same as in `colorize`.
+            hints: Same as in `colorize`.
+            asked: `palette`, `label` and `prompt`, as in `colorize_all`.
         """
         rgb = _to_tensor(image)
-        return Prediction(rgb, predict(self.model, [network_input(rgb, self.size)]))
+        controls = [self._control(rgb, hints, _common(**asked))]
+        inputs = [network_input(rgb, self.size)]
+        return Prediction(rgb, predict(self.model, inputs, controls=controls))
+
+    def _control(self, rgb: Tensor, hints: Any, common: Control) -> Control:
+        """Return what is asked of an image, with hints; a UsageError if it is not accepted."""
+        control = replace(common, hints=_to_hints(hints))
+        control.require_accepted(self.model)
+        height, width = rgb.shape[-2:]
+        return control.read(height, width)
 
     def __call__(self, image: AnyImage) -> AnyImage:
         """Colorize an image, like a torchvision transform."""
         return self.colorize(image)
 
     def colorize_all(
-        self, images: Iterable[Any], size: int | None = None, batch_size: int = 8
+        self,
+        images: Iterable[Any],
+        size: int | None = None,
+        batch_size: int = 8,
+        samples: int | None = None,
+        seed: int = 0,
+        hints: Iterable[Any] = (),
+        **asked: Any,
     ) -> Iterator[Any]:
         """Yield colorized images in the order of `images`, as `colorize` returns them.
 
@@ -234,26 +276,39 @@ class Colorizer(
             size: Same as in `colorize`.
             batch_size: Number of images in memory. Images with about the same aspect ratio share a
                 batch.
+            samples: Same as in `colorize`.
+            seed: Seed of the samples; the same seed gives the same colors in any batch.
+            hints: One for each image, as in `colorize`, or None.
+            asked: `palette`: text such as `red,#304080`, or `navy:0.7,orange:0.3` with shares, a
+                list of color names, or an image; `label`: a class name of the model; `prompt`.
 
         Raises:
-            UsageError: If the size or the number of images is out of range, at the first image.
+            UsageError: If a number is out of range, or the model does not accept what is asked, at
+                the first image.
         """
         size = self.size if size is None else size
         require_size(size)
         if batch_size < 1:
             raise UsageError(f"batch_size must be at least 1, not {batch_size}")
-        left = iter(images)
+        count = 1 if samples is None else samples
+        if count < 1:
+            raise UsageError(f"samples must be at least 1, not {samples}")
+        common, left, painted = _common(**asked), iter(images), chain(hints, repeat(None))
         while given := list(islice(left, batch_size)):
             read = [_to_tensor(image) for image in given]
+            controls = [self._control(rgb, next(painted), common) for rgb in read]
             seen = [network_input(rgb, size) for rgb in read]
             shapes = [padded_size(self.model, image) for image in seen]
             colors: dict[int, Tensor] = {}
             for shape in set(shapes):
                 own = [index for index, other in enumerate(shapes) if other == shape]
-                predicted = predict(self.model, [seen[index] for index in own]).colors()
-                colors |= zip(own, predicted, strict=True)
+                chosen = [controls[index] for index in own]
+                predicted = predict(self.model, [seen[index] for index in own], controls=chosen)
+                generators = self.model.generators(predicted.inputs, seed)
+                colors |= zip(own, predicted.colors(n=count, generators=generators), strict=True)
             for index, (image, rgb) in enumerate(zip(given, read, strict=True)):
-                yield _like(image, add_colors(rgb, colors[index]))
+                colored = [_like(image, add_colors(rgb, ab[None])) for ab in colors[index]]
+                yield colored[0] if samples is None else colored
 
 
 @dataclass(frozen=True)
@@ -268,18 +323,50 @@ class Prediction:
     rgb: Tensor
     whole: BatchPrediction
 
-    def colorize(self, /, **settings: Any) -> Tensor:
+    def colorize(self, /, samples: int | None = None, seed: int = 0, **settings: Any) -> Any:
         """Return the colorized image, (3, H, W), with the dtype of `rgb`.
 
         Args:
+            samples: Number of colorings, which are returned in a list; None for one alone.
+            seed: Seed of the samples.
             settings: Same as in `Colorizer.set_decoding`, but only for this result; `flip` has no
                 effect.
 
         Raises:
             UsageError: If the model has no such setting, or a value is out of range.
         """
-        (ab,) = self.whole.colors(self.whole.model.settings.updated(settings))
-        return add_colors(self.rgb, ab)
+        model = self.whole.model
+        count, generators = samples or 1, model.generators(self.whole.inputs, seed)
+        (ab,) = self.whole.colors(model.settings.updated(settings), count, generators)
+        colored = [add_colors(self.rgb, sample[None]) for sample in ab]
+        return colored[0] if samples is None else colored
+
+
+def _to_hints(hints: Any) -> Path | Tensor | None:
+    """Convert hints that `Colorizer.colorize` accepts to a file, or (4, H, W), uint8."""
+    if hints is None or isinstance(hints, str | Path):
+        return None if hints is None else Path(hints)
+    if isinstance(hints, Image.Image) and hints.has_transparency_data:
+        hints = np.asarray(hints.convert("RGBA"))
+    if isinstance(hints, np.ndarray):
+        hints = torch.from_numpy(np.array(hints)).movedim(-1, 0)
+    if not isinstance(hints, Tensor) or hints.dtype != torch.uint8 or hints.shape[:-2] != (4,):
+        raise TypeError(
+            "hints are a file, a PIL image with transparency, an array (H, W, 4) or a tensor "
+            "(4, H, W), in uint8"
+        )
+    return hints
+
+
+def _common(palette: Any = None, label: str = "", prompt: str = "") -> Control:
+    """Return what is asked of all images, as in `Colorizer.colorize_all`."""
+    if isinstance(palette, list | tuple):
+        palette = ",".join(palette)
+    if isinstance(palette, str):
+        palette = parse_palette(palette)
+    elif palette is not None:
+        palette = palette_of(_to_tensor(palette))
+    return Control(None, palette, label, prompt)
 
 
 def _to_tensor(image: Any) -> Tensor:

@@ -34,18 +34,18 @@ def estimate(model: Model, jobs: Sequence[Job], options: Options, folder: Path) 
 
     The results' `folder` may not exist yet.
     """
-    left = [job for job in jobs if options.overwrite or not job.target.is_file()]
+    left = [job for job in jobs if options.overwrite or not job.is_done]
     tried = left[:: max(1, len(left) // _TRIED)][:_TRIED]
     with TemporaryDirectory() as temporary:
         trials = [
-            Job(job.source, Path(temporary) / f"{index}{job.target.suffix}")
+            job._replace(target=Path(temporary) / f"{index}{job.target.suffix}")
             for index, job in enumerate(tried)
         ]
         start = time.perf_counter()
         outcomes = list(colorize_files(model, trials, options))
         seconds = time.perf_counter() - start
         records = [record for record in outcomes if record.status == "ok"]
-        written = sum(Path(record.output).stat().st_size for record in records)
+        written = sum(file.stat().st_size for file in Path(temporary).iterdir())
     share = len(left) / max(1, len(records))
     pixels = sum((record.width or 0) * (record.height or 0) for record in records)
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())

@@ -14,15 +14,39 @@ from lightning_colorize.data.decoding.files import IMAGE_SUFFIXES
 from lightning_colorize.data.sources import SourceError
 from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.inference.writing import WRITABLE
+from lightning_colorize.models.control import NO_CONTROL, Control
 
 Format = Literal["png", "jpg", "webp", "tiff", "same"]
 
 
 class Job(NamedTuple):
-    """One image to colorize: the file to read and the file to write."""
+    """One image to colorize.
+
+    Attributes:
+        source: The file to read.
+        target: The file to write; with samples, their common name without a number.
+        control: What is asked of the colors.
+        samples: Number of colorings, each in a numbered file; None for one without a number.
+    """
 
     source: Path
     target: Path
+    control: Control = NO_CONTROL
+    samples: int | None = None
+
+    @property
+    def targets(self) -> list[Path]:
+        """The files to write: `target`, or NAME_1.jpg, NAME_2.jpg, ..."""
+        if self.samples is None:
+            return [self.target]
+        name, suffix = splitext(self.target)
+        return [Path(f"{name}_{number}{suffix}") for number in range(1, self.samples + 1)]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all files to write exist."""
+        # Not `is_file`, which raises an error for a name that is too long.
+        return all(map(os.path.isfile, self.targets))
 
 
 class JobPlan(NamedTuple):
@@ -105,12 +129,13 @@ def require_other_files(plans: Iterable[JobPlan], sheet: Path | None = None) -> 
     """
     jobs = [job for plan in plans for job in plan.jobs]
     sources = {os.path.realpath(job.source) for job in jobs}
-    targets = [os.path.realpath(job.target) for job in jobs]
-    for job, target in zip(jobs, targets, strict=True):
+    results = [(job, target) for job in jobs for target in job.targets]
+    targets = [os.path.realpath(target) for _, target in results]
+    for (job, result), target in zip(results, targets, strict=True):
         if target in sources:
             raise UsageError(
                 f"OUTPUT is INPUT: the result of {job.source} would overwrite the image "
-                f"{job.target}; give another folder"
+                f"{result}; give another folder"
             )
     if sheet is not None and os.path.realpath(sheet) in sources.union(targets):
         raise UsageError(f"--sheet would overwrite {sheet}, an image or a result; rename the image")

@@ -140,6 +140,11 @@ class Model(ABC):
         contents = (each.tobytes() for each in L.round().byte().cpu().numpy())
         return [torch.Generator().manual_seed(seed + crc32(content)) for content in contents]
 
+    def require_samples(self, n: int) -> None:
+        """Raise a UsageError if the model has fewer than n colorings per image."""
+        if n > 1 and not self.draws:
+            raise UsageError(f"{self} is deterministic and has one coloring per image, not {n}")
+
     def to(self, device: torch.device) -> None:
         """Move the model and its baselines to a device."""
         self.device = device
@@ -163,8 +168,7 @@ class Model(ABC):
         Raises:
             UsageError: If more than one coloring is requested from a deterministic model.
         """
-        if n > 1 and not self.draws:
-            raise UsageError(f"{self} is deterministic and has one coloring per image, not {n}")
+        self.require_samples(n)
         states = [generator.get_state() for generator in generators]
         ab = self.colors(views[0], settings, n, generators)
         if len(views) > 1:

@@ -1,8 +1,11 @@
 """What a person asks of an image's colors: hints, a palette, a label, a prompt."""
 
+import math
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import ImageColor
@@ -12,11 +15,20 @@ from torch.nn import functional as F
 from lightning_colorize.color import NO_CONDITION, Condition, to_lab, to_unit
 from lightning_colorize.color.palette import LARGEST, palettes_from
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.decoding.files import read_image
+from lightning_colorize.data.decoding.files import (
+    LIMITS,
+    ImageError,
+    Limits,
+    read_bytes,
+    read_image,
+)
+from lightning_colorize.data.decoding.photograph import read_photograph
 from lightning_colorize.models.base import Model
 from lightning_colorize.networks.colorizer import pad_input
 
 _OPAQUE = 128  # alpha from which a pixel counts as painted
+_STRETCHED = 0.02  # largest relative difference of the aspect ratios of hints and image
+_SIDE = 256  # pixels to which an image may be reduced before its palette is taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,14 +36,14 @@ class Control:
     """Conditions of one image; all are optional.
 
     Attributes:
-        hints: (4, H, W), uint8: RGB and alpha, transparent but for the painted hints. Any size; it
-            is stretched to the image.
+        hints: (4, H, W), uint8: RGB and alpha, transparent but for the painted hints; or an image
+            file that `read` reads. Any size; it is stretched to the image.
         palette: (5, 3): a and b in LAB units and the share of up to 5 colors; 0 for unused rows.
         label: A class name of the model; "" for none.
         prompt: A text; "" for none.
     """
 
-    hints: Tensor | None = None
+    hints: Tensor | Path | None = None
     palette: Tensor | None = None
     label: str = ""
     prompt: str = ""
@@ -55,38 +67,72 @@ class Control:
             known = ", ".join(model.label_names)
             raise UsageError(f"{model} has no label {self.label}; its labels are {known}")
 
+    def read(self, height: int, width: int, limits: Limits = LIMITS) -> "Control":
+        """Return the control for an upright image of this size, with its hints read from the file.
+
+        Raises:
+            UsageError: If the hints cannot be read, are opaque, or have another aspect ratio.
+        """
+        if self.hints is None:
+            return self
+        hints, name = self.hints, "the hints"
+        if isinstance(hints, Path):
+            name = f"the hints {hints}"
+            try:
+                photograph = read_photograph(read_bytes(hints), hints, limits).to_eight_bits()
+            except ImageError as error:
+                raise UsageError(f"the hints {error}") from None
+            if photograph.alpha is None:
+                raise UsageError(f"{name} are opaque; paint on a transparent layer")
+            hints = torch.cat([photograph.rgb, photograph.alpha])
+        rows, columns = hints.shape[-2:]
+        if abs(columns * height / (rows * width) - 1) > _STRETCHED:
+            sizes = f"{columns} x {rows} pixels, not {width} x {height}"
+            raise UsageError(f"{name} have another aspect ratio than the image: {sizes}")
+        return replace(self, hints=hints)
+
+    def described(self) -> dict[str, Any]:
+        """Return the given conditions as plain data: ab of the palette in LAB units, and shares."""
+        rows = [] if self.palette is None else self.palette[self.palette[:, 2] > 0].tolist()
+        palette = [[round(value, 2) for value in row] for row in rows]
+        values = (str(self.hints), palette, self.label, self.prompt)
+        named = zip(("hints", "palette", "label", "prompt"), values, strict=True)
+        return {name: value for name, value in named if name in self.names()}
+
 
 NO_CONTROL = Control()
 
 
-def parse_palette(text: str) -> Tensor:
+def parse_palette(text: str, folder: Path = Path()) -> Tensor:
     """Return a palette, (5, 3), from colors separated by commas, or from an image file.
 
     A color is a name of CSS such as `red` or `dark green`, or `#c03020`; a share can follow, as in
-    `navy:0.7,orange:0.3`. Otherwise the colors have equal shares.
+    `navy:0.7,orange:0.3`. Otherwise the colors have equal shares. The file may be relative to
+    `folder`.
 
     Raises:
-        UsageError: If a color is unknown, there are more than 5, or shares are not positive.
-        ImageError: If the file cannot be read as an image.
+        UsageError: If a color is unknown, there are more than 5, shares are not positive, or the
+            file cannot be read as an image.
     """
-    if Path(text).is_file():
-        return palette_of(read_image(Path(text)))
-    colors, shares = [], []
+    colors: list[tuple[int, ...]] = []
+    shares: list[float] = []
     for part in text.split(","):
         name, _, share = part.partition(":")
         try:
             colors.append(ImageColor.getrgb(name.strip().replace(" ", ""))[:3])
             shares.append(float(share or 1))
         except ValueError:
-            raise UsageError(
-                f"palette: {part.strip()!r} is neither a color, such as red or #c03020 or "
-                "navy:0.7, nor an image file"
-            ) from None
-    if len(colors) > LARGEST or min(shares) <= 0:
-        raise UsageError(f"palette: give 1 to {LARGEST} colors, with shares above 0")
+            file = folder / os.path.expanduser(text)
+            try:
+                return palette_of(read_image(file, _SIDE))
+            except ImageError as error:
+                reason = f"{error}; nor is {part.strip()!r} a color, such as red or navy:0.7"
+                raise UsageError(f"palette: {reason}") from None
+    if len(colors) > LARGEST or not all(0 < share < math.inf for share in shares):
+        raise UsageError(f"palette: give 1 to {LARGEST} colors, with shares above 0, not {text}")
     _, ab = to_lab(to_unit(torch.tensor(colors, dtype=torch.uint8).view(-1, 3, 1, 1)))
-    share = torch.tensor(shares)[:, None] / sum(shares)
-    return F.pad(torch.cat([ab[:, :, 0, 0], share], dim=1), (0, 0, 0, LARGEST - len(colors)))
+    rows = torch.cat([ab[:, :, 0, 0], torch.tensor(shares)[:, None] / sum(shares)], dim=1)
+    return F.pad(rows, (0, 0, 0, LARGEST - len(colors)))
 
 
 def palette_of(rgb: Tensor) -> Tensor:
@@ -127,15 +173,23 @@ def condition_of(
     return Condition(labels, texts, hints, palettes)
 
 
-def _resized(hints: Tensor | None, size: torch.Size) -> Tensor:
+def _resized(hints: Tensor | Path | None, size: torch.Size) -> Tensor:
     """Return hints at the network's size, (1, 3, h, w): the mean ab of what is painted, and mask.
 
-    One painted pixel of a large image is one pixel of the network's input.
+    Each painted pixel of a larger image belongs to one pixel of the network's input.
     """
-    if hints is None:
-        return torch.zeros(1, 3, *size)
-    _, ab = to_lab(to_unit(hints[:3].unsqueeze(0)))
-    painted = (hints[3:].unsqueeze(0) >= _OPAQUE).float()
-    sums = F.adaptive_avg_pool2d(torch.cat([ab * painted, painted], dim=1), list(size))
-    ab, share = sums[:, :2], sums[:, 2:]
-    return torch.cat([ab / share.clamp(min=1e-9), (share > 0).float()], dim=1)
+    height, width = size
+    sums = torch.zeros(3, height * width)
+    if isinstance(hints, Tensor):
+        sides = [max(sides) for sides in zip(hints.shape[-2:], size, strict=True)]
+        if hints.shape[-2:] != tuple(sides):
+            hints = F.interpolate(hints[None], sides, mode="nearest-exact")[0]
+        # Only these are converted: an image of 12 megapixels would take a second and a gigabyte.
+        row, column = (hints[3] >= _OPAQUE).nonzero(as_tuple=True)
+        _, ab = to_lab(to_unit(hints[:3, row, column][None, ..., None]))
+        row = ((row + 0.5) * (height / sides[0])).long()
+        column = ((column + 0.5) * (width / sides[1])).long()
+        painted = torch.cat([ab[0, :, :, 0], torch.ones(1, len(row))])
+        sums.index_add_(1, row * width + column, painted)
+    mean = sums[:2] / sums[2:].clamp(min=1)
+    return torch.cat([mean, (sums[2:] > 0).float()]).view(1, 3, height, width)

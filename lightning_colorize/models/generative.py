@@ -7,10 +7,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lightning_colorize.color import Condition
+from lightning_colorize.color import NO_CONDITION, Condition
 from lightning_colorize.models.network import NetworkModel
 from lightning_colorize.models.settings import Settings
 from lightning_colorize.networks.generative import Encoded, GenerativeColorizer
+
+_MOST = 32  # samples at once: more need memory and save no time
 
 
 class GenerativeSettings(Settings):
@@ -66,7 +68,7 @@ class GenerativeModel(NetworkModel):
 
     def predict(self, L: Tensor, condition: Condition) -> Generated:  # type: ignore[override]
         """Return what all samples share."""
-        with self._context(L, self.autocast):
+        with self._context(L, self.autocast, condition is not NO_CONDITION):
             return Generated(self.network.encode(self._normalized(L), condition), L.shape[-2:])
 
     def views(self, L: Tensor, condition: Condition, flip: bool) -> list[Generated]:  # type: ignore[override]
@@ -98,7 +100,9 @@ class GenerativeModel(NetworkModel):
             # One by one, so that n samples equal the first of more.
             drawn = [[torch.randn(shape, generator=g) for g in generators] for _ in range(n)]
             noise = torch.stack([torch.stack(each) for each in drawn]).to(encoded.mean.device)
-            with self._context(noise.flatten(0, 1), self.autocast):
-                sampled = self.network.sample(encoded, noise, settings.steps, settings.guidance)
+            parts = torch.split(noise, max(1, _MOST // noise.shape[1]))
+            how = (settings.steps, settings.guidance)
+            with self._context(noise, self.autocast, of_batch=True):
+                sampled = torch.cat([self.network.sample(encoded, part, *how) for part in parts])
             residual = sampled * settings.variety
         return self.scaling.restore_ab(self.network.to_colors(encoded, residual, tuple(size)))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from lightning_colorize.color import Condition, LabScaling
+from lightning_colorize.color import NO_CONDITION, Condition, LabScaling
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.settings import ClassificationSettings, Settings
@@ -110,19 +110,22 @@ class NetworkModel(Model):
         return [Predicted(view, size) for view in (both[:count], both[count:])]
 
     def _predicted(self, network: Colorizer, L: Tensor, condition: Condition) -> Predicted:
-        with self._context(L, self.autocast):
+        with self._context(L, self.autocast, condition is not NO_CONDITION):
             return Predicted(network(self._normalized(L), condition), L.shape[-2:])
 
     def _normalized(self, L: Tensor) -> Tensor:
         return self.scaling.normalize_L(L).to(next(self.network.parameters()).dtype)
 
     @staticmethod
-    def _context(L: Tensor, autocast: torch.dtype | None) -> AbstractContextManager[Any]:
+    def _context(
+        L: Tensor, autocast: torch.dtype | None, of_batch: bool = False
+    ) -> AbstractContextManager[Any]:
+        """Return the precision and kernels for L; `of_batch`: these depend on the batch's size."""
         if autocast is not None:
             return torch.autocast(L.device.type, autocast)
         if torch.compiler.is_exporting() or not _HAS_ONEDNN or L.device.type != "cpu":
             return nullcontext()  # before reading the batch size, which is dynamic in a graph
-        return _BatchKernels() if len(L) == 1 else nullcontext()
+        return _BatchKernels() if of_batch or len(L) == 1 else nullcontext()
 
     def set_precision(self, dtype: torch.dtype | None) -> None:
         """Change the dtype of matrix products and convolutions; None for fp32."""
@@ -161,9 +164,10 @@ class _BatchKernels(TorchFunctionMode):
     """Runs a single image with the kernels of a batch: oneDNN's convolutions, and group norm.
 
     For a small single image, torch chooses other kernels, whose last bits differ. The result of an
-    image would then depend on its batch, and on where an interrupted run continues. Other dtypes,
-    padding by name, and compiled networks keep the kernels that torch or the compiler chooses; the
-    products of attention at 32 px differ by 1e-10.
+    image would then depend on its batch, and on where an interrupted run continues. The rows of a
+    linear layer, as conditions have, depend on their number: each image is computed alone. Other
+    dtypes, padding by name, and compiled networks keep the kernels that torch or the compiler
+    chooses; the products of attention at 32 px differ by 1e-10.
     """
 
     def __torch_function__(
@@ -173,7 +177,9 @@ class _BatchKernels(TorchFunctionMode):
         other = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
         if func is F.conv2d and not other:
             return _convolution(*args, **kwargs)
-        if func is F.group_norm:  # cheap enough to compute twice
+        if func in (F.linear, torch.softmax) and not other:
+            return torch.cat([func(image, *args[1:], **kwargs) for image in args[0].split(1)])
+        if func is F.group_norm and len(args[0]) == 1:  # cheap enough to compute twice
             return func(torch.cat([args[0]] * 2), *args[1:], **kwargs)[:1]
         return func(*args, **kwargs)
 
@@ -188,10 +194,11 @@ def _convolution(
     groups: int = 1,
 ) -> Tensor:
     pair: Any = torch.nn.modules.utils._pair
-    # With one thread, torch also uses its own kernel for 1x1 convolutions of a small batch.
+    # With one thread, torch also uses its own kernel for 1x1 convolutions of fewer than 16 images.
     small = torch.get_num_threads() == 1 and (*weight.shape[-2:], *pair(stride)) == (1, 1, 1, 1)
     if small or isinstance(padding, str) or {input.dtype, weight.dtype} != {torch.float32}:
-        return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
+        other = (weight, bias, stride, padding, dilation, groups)
+        return torch.cat([F.conv2d(images, *other) for images in torch.split(input, 8)])
     convolve: Any = torch.mkldnn_convolution
     convolved: Tensor = convolve(
         input, weight, bias, pair(padding), pair(stride), pair(dilation), groups

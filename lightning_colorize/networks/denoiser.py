@@ -69,7 +69,7 @@ class Denoiser(Recorded, nn.Module):
 
         Args:
             x: Noisy residual colors, (N, 2, h, w).
-            time: (N,) in [0, 1].
+            time: (N,) in [0, 1], or (1,) for all.
             context: As `context` returns it, (N, width, ...); zeros for no image.
 
         Returns:

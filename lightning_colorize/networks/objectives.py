@@ -12,7 +12,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.networks.base import Recorded
 
 Predict = Callable[[Tensor, Tensor], Tensor]
-"""The denoiser for a batch of images: x, (N, 2, h, w), and times, (N,), to a prediction."""
+"""The denoiser for a batch of images: x, (N, 2, h, w), and their time, (1,), to a prediction."""
 
 
 class Objective(Recorded, ABC):
@@ -56,7 +56,7 @@ class FlowMatching(Objective):
         """Return the ends of the flow, by Euler steps of equal size."""
         x = noise
         for step in range(steps):
-            x = x + predict(x, x.new_full((x.shape[0],), step / steps)) / steps
+            x = x + predict(x, x.new_full((1,), step / steps)) / steps
         return x
 
 
@@ -117,7 +117,7 @@ class Diffusion(Objective):
         last = self.training.config.num_train_timesteps - 1
         x = noise * scheduler.init_noise_sigma
         for step in scheduler.timesteps:
-            time = x.new_full((x.shape[0],), 1 - float(step) / last)
+            time = x.new_full((1,), 1 - float(step) / last)
             predicted = predict(scheduler.scale_model_input(x, step), time)
             x = scheduler.step(predicted, step, x, return_dict=False)[0]
         return x

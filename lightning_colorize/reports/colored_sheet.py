@@ -34,15 +34,17 @@ def write_sheet(file: Path, jobs: Mapping[str, Sequence[Job]]) -> int:
         same = {name: own[index] for name, own in jobs.items()}
         try:
             grey = without_color(_small(first[index].source))
-            colored = {name: to_pil_image(_small(job.target)) for name, job in same.items()}
+            results = [(name, target) for name, job in same.items() for target in job.targets]
+            colored = [to_pil_image(_small(target)) for _, target in results]
         except ImageError:  # it failed or was skipped
             continue
         shown += 1
-        tiles += [to_pil_image(grey), *colored.values()]
-        labels += [(first[index].source.name, "grey"), *((name, "") for name in colored)]
+        tiles += [to_pil_image(grey), *colored]
+        labels += [(first[index].source.name, "grey"), *((name, "") for name, _ in results)]
     if not shown:
         return 0
-    columns = max(1, _COLUMNS // (1 + len(jobs))) * (1 + len(jobs))
+    width = 1 + len(results)
+    columns = max(1, _COLUMNS // width) * width
     squares = [ImageOps.pad(tile, (_SIDE, _SIDE), color="white") for tile in tiles]
     sheet = draw_sheet(squares, labels, f"{shown} of {len(first)} images", columns)
     with atomic_file(file, sync=False) as opened:

@@ -65,6 +65,7 @@ def test_manifest_has_a_line_per_image_and_broken_ones_are_skipped(loaded, photo
     assert list(a) == [
         "input", "output", "status", "reason", "width", "height",
         "model", "size", "seconds", "fallbacks", "specialist",
+        "samples", "seed", "settings", "control",
     ]  # fmt: skip
     assert a["input"] == str(photo)
     assert a["output"] == str(tmp_path / "out/a.png")

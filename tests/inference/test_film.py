@@ -332,6 +332,8 @@ def test_the_command(command, tmp_path, capsys):
         (("out.mp4", "--sheet"), "--sheet is for images"),
         (("out.mp4", "--shard", "1/2"), "--shard is for images"),
         (("out.mp4", "--max-pixels", "10"), "--max-pixels is for images"),
+        (("out.mp4", "--samples", "2"), "--samples is for images"),
+        (("out.mp4", "--palette", "red"), "--palette is for images"),
         (("out.mp4", "--checkpoint", "a=default"), "a film takes one --checkpoint"),
     ],
 )
