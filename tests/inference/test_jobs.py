@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.inference import plan_jobs, require_other_files
+from lightning_colorize.inference import Job, JobPlan, plan_jobs, require_other_files
 
 
 def _touch(folder, *names):
@@ -137,6 +137,12 @@ def test_results_that_would_replace_an_image_are_refused(tmp_path):
         plan = plan_jobs([tmp_path / word for word in words.split()], tmp_path / output)
         with pytest.raises(UsageError, match="OUTPUT is INPUT: the result of "):
             require_other_files([plan])
+    sampled = [
+        Job(Path("a_1.jpg"), Path("new/a.jpg")),
+        Job(Path("b.jpg"), Path("a.jpg"), samples=1),
+    ]
+    with pytest.raises(UsageError, match=r"the result of b.jpg would overwrite .* a_1.jpg"):
+        require_other_files([JobPlan(sampled, None, [])])
     plan = plan_jobs([tmp_path / "in"], tmp_path / "out")
     require_other_files([plan], tmp_path / "out/sheet.jpg")
     for sheet in ("link/a.jpg", "out/c.tif"):
