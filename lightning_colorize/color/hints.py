@@ -100,10 +100,11 @@ def simulated_hints(ab: Tensor) -> Tensor:
 
 
 def diffused(hints: Tensor, L: Tensor) -> Tensor:
-    """Diffuse the hints' colors to pixels that are near and have a similar lightness.
+    """Diffuse the hints' colors to the nearest pixels that have a similar lightness.
 
-    Averages in a grid of position and lightness, from fine to coarse; each cell takes the finest
-    average that contains a hint (push-pull in a bilateral grid, Chen et al. 2007).
+    Averages in a grid of position and lightness, from fine to coarse positions, and at last over
+    all lightness; each cell takes the finest average that contains a hint (push-pull in the
+    bilateral grid of Chen et al. 2007).
 
     Args:
         hints: (B, 3, H, W) as `hints_from` returns.
@@ -122,10 +123,10 @@ def diffused(hints: Tensor, L: Tensor) -> Tensor:
     centers = torch.linspace(0, 100, _BINS, device=L.device).view(1, -1, 1, 1)
     bins = (1 - (small - centers).abs() * ((_BINS - 1) / 100)).clamp(min=0)[:, None]
     levels = [sums[:, :, None] * bins]
-    while max(levels[-1].shape[2:]) > 1:
-        sides = [min(side, 2) for side in levels[-1].shape[2:]]
-        pooled = F.avg_pool3d(levels[-1], sides, ceil_mode=True, count_include_pad=False)
-        levels.append(pooled)
+    while max(sides := levels[-1].shape[3:]) > 1:
+        kernel = (1, *(min(side, 2) for side in sides))
+        levels.append(F.avg_pool3d(levels[-1], kernel, ceil_mode=True, count_include_pad=False))
+    levels.append(levels[-1].mean(2, keepdim=True))  # a lightness without any hint
     color, confidence = _mean(levels.pop())
     while levels:
         own, found = _mean(level := levels.pop())

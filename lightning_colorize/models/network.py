@@ -57,7 +57,7 @@ class NetworkModel(Model):
         self.autocast: torch.dtype | None = None
         self.multiple = network.multiple
         self.conditions = network.encoder.conditions
-        self.label_names = getattr(network.encoder, "label_names", ())
+        self.label_names = network.encoder.label_names
         head = network.head
         if isinstance(head, ClassificationHead):
             # The fewest digits that are the same in float32: `colors` writes them back.

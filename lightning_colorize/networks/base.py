@@ -49,11 +49,13 @@ class Encoder(Recorded, nn.Module, ABC):
         info: Channels and reductions of the levels that `forward` returns.
         weights_from: Where the initial weights come from.
         conditions: Names of the conditions that `forward` accepts as its second argument.
+        label_names: The class names that it accepts as labels.
     """
 
     info: FeatureInfo
     weights_from: str = "random"
     conditions: frozenset[str] = frozenset()
+    label_names: Sequence[str] = ()
 
     @property
     def pretrained_part(self) -> "Encoder":
@@ -81,6 +83,10 @@ class TextEncoder(Recorded, ABC):
     """
 
     width: int
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        """Return itself: copies of a network share it."""
+        return self
 
     @abstractmethod
     def __call__(self, texts: Sequence[str]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -88,11 +88,11 @@ class Diffusion(Objective):
             raise ValueError(f"diffusers has no scheduler {scheduler}; such as DDIMScheduler")
         self.prediction = prediction
         self.scheduler = getattr(diffusers, scheduler)
-        self.training = self._scheduler(diffusers.DDPMScheduler)
-
-    def _scheduler(self, cls: Any) -> Any:
-        # Cosine: a small map needs less noise than the default for large images adds.
-        return cls(beta_schedule="squaredcos_cap_v2", prediction_type=self.prediction)
+        # Cosine: a small map needs less noise than the default for large images adds. Residual
+        # colors have no range to clip to.
+        self.training = diffusers.DDPMScheduler(
+            beta_schedule="squaredcos_cap_v2", prediction_type=prediction, clip_sample=False
+        )
 
     def _steps(self, time: Tensor) -> Tensor:
         last = self.training.config.num_train_timesteps - 1
@@ -112,7 +112,8 @@ class Diffusion(Objective):
 
     def sample(self, predict: Predict, noise: Tensor, steps: int) -> Tensor:
         """Return the samples of the scheduler."""
-        scheduler = self._scheduler(self.scheduler)
+        # Trailing: the first step starts from pure noise (Lin et al. 2024).
+        scheduler = self.scheduler.from_config(self.training.config, timestep_spacing="trailing")
         scheduler.set_timesteps(steps)
         last = self.training.config.num_train_timesteps - 1
         x = noise * scheduler.init_noise_sigma

@@ -214,10 +214,24 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         return [self.net]
 
     def setup(self, stage: str) -> None:
-        """Compile the trained networks in place, which preserves the names in checkpoints.
+        """Match the labels, and compile the trained networks in place.
 
-        Only for fitting: for evaluation, compiling takes longer than it saves.
+        Compiling in place preserves the names in checkpoints. Only for fitting: for evaluation,
+        compiling takes longer than it saves.
+
+        Raises:
+            UsageError: If the network does not know a label of the training images.
         """
+        names = self.net.encoder.label_names
+        if names and stage == TrainerFn.FITTING:
+            datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            if not datamodule.label_names or set(datamodule.label_names) - set(names):
+                found = ", ".join(datamodule.label_names) or "none"
+                raise UsageError(
+                    f"--model.encoder.labels: {', '.join(names)}\naccepted: at least those of the "
+                    f"training images: {found}"
+                )
+            datamodule.label_names = list(names)  # the loader's labels are then the network's
         if self.compiles and stage == TrainerFn.FITTING:
             require_compiler("model.compile", self.trainer.strategy.root_device)
             for network in self.trained_networks:
