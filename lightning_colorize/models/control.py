@@ -85,8 +85,8 @@ def parse_palette(text: str) -> Tensor:
     if len(colors) > LARGEST or min(shares) <= 0:
         raise UsageError(f"palette: give 1 to {LARGEST} colors, with shares above 0")
     _, ab = to_lab(to_unit(torch.tensor(colors, dtype=torch.uint8).view(-1, 3, 1, 1)))
-    share = torch.tensor(shares)[:, None] / sum(shares)
-    return F.pad(torch.cat([ab[:, :, 0, 0], share], dim=1), (0, 0, 0, LARGEST - len(colors)))
+    parts = torch.tensor(shares)[:, None] / sum(shares)
+    return F.pad(torch.cat([ab[:, :, 0, 0], parts], dim=1), (0, 0, 0, LARGEST - len(colors)))
 
 
 def palette_of(rgb: Tensor) -> Tensor:
@@ -136,6 +136,6 @@ def _resized(hints: Tensor | None, size: torch.Size) -> Tensor:
         return torch.zeros(1, 3, *size)
     _, ab = to_lab(to_unit(hints[:3].unsqueeze(0)))
     painted = (hints[3:].unsqueeze(0) >= _OPAQUE).float()
-    sums = F.adaptive_avg_pool2d(torch.cat([ab * painted, painted], dim=1), list(size))
+    sums = F.interpolate(torch.cat([ab * painted, painted], dim=1), size, mode="area")
     ab, share = sums[:, :2], sums[:, 2:]
     return torch.cat([ab / share.clamp(min=1e-9), (share > 0).float()], dim=1)

@@ -101,4 +101,4 @@ class GenerativeModel(NetworkModel):
             with self._context(noise.flatten(0, 1), self.autocast):
                 sampled = self.network.sample(encoded, noise, settings.steps, settings.guidance)
             residual = sampled * settings.variety
-        return self.scaling.restore_ab(self.network.to_colors(encoded, residual, tuple(size)))
+        return self.scaling.restore_ab(self.network.to_colors(encoded, residual, size))

@@ -95,7 +95,7 @@ class Diffusion(Objective):
         )
 
     def _steps(self, time: Tensor) -> Tensor:
-        last = self.training.config.num_train_timesteps - 1
+        last: int = self.training.config.num_train_timesteps - 1
         return ((1 - time) * last).round().long()
 
     def times(self, count: int) -> Tensor:
@@ -116,7 +116,7 @@ class Diffusion(Objective):
         scheduler = self.scheduler.from_config(self.training.config, timestep_spacing="trailing")
         scheduler.set_timesteps(steps)
         last = self.training.config.num_train_timesteps - 1
-        x = noise * scheduler.init_noise_sigma
+        x: Tensor = noise * scheduler.init_noise_sigma
         for step in scheduler.timesteps:
             time = x.new_full((x.shape[0],), 1 - float(step) / last)
             predicted = predict(scheduler.scale_model_input(x, step), time)

@@ -66,6 +66,8 @@ class GenerativeTask(ColorizationTask):
         ValueError: If the loss needs another head, or a share is not in 0..1.
     """
 
+    net: GenerativeColorizer
+    trains_mean: Tensor
     # While the mean's network is frozen, its parameters have no gradients.
     distributed_strategy = "ddp_find_unused_parameters_true"
 
@@ -98,7 +100,7 @@ class GenerativeTask(ColorizationTask):
         self.save_hyperparameters()
         self.loss = loss or CrossEntropy()
         built = decoder(encoder.info)
-        self.net: GenerativeColorizer = GenerativeColorizer(
+        self.net = GenerativeColorizer(
             encoder,
             built,
             (head or self.loss.head)(built.out_channels),
@@ -119,23 +121,25 @@ class GenerativeTask(ColorizationTask):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.encoder_rates = EncoderRates(encoder_lr_ratio)
-        self.trains_mean = joint == 1
+        # In the checkpoint: a run resumed within an epoch continues with the epoch's networks.
+        self.register_buffer("trains_mean", torch.tensor(joint == 1))
 
     def on_train_epoch_start(self) -> None:
         """Decide whether the mean's network is trained in this epoch."""
         share = self.trainer.strategy.broadcast(run_progress(self.trainer))
-        self.trains_mean = share >= 1 - self.joint
+        self.trains_mean.fill_(share >= 1 - self.joint)
 
     def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
         """Return the objective's loss, plus the mean's while its network is trained."""
         batch = self.with_target(batch)
+        trains_mean = bool(self.trains_mean)
         for part in (self.net.encoder, self.net.decoder, self.net.head):
-            part.train(self.trains_mean)
+            part.train(trains_mean)
         normalized = self.scaling.normalize_L(batch.L).to(self.dtype)
-        encoded = self.net.encode(normalized, batch.condition, self.trains_mean)
+        encoded = self.net.encode(normalized, batch.condition, trains_mean)
         loss = self._objective_loss(self.net, encoded, batch, self.image_dropout)
         self.log("train/objective", loss, batch_size=len(batch))
-        if self.trains_mean:
+        if trains_mean:
             mean = self.loss(encoded.prediction, batch)
             self.log("train/mean", mean, batch_size=len(batch))
             loss = loss + mean

@@ -71,7 +71,7 @@ class ConditionedEncoder(Encoder):
             for linear in self.modulation.children():
                 nn.init.zeros_(cast(nn.Linear, linear).weight)
                 nn.init.zeros_(cast(nn.Linear, linear).bias)
-        self.register_load_state_dict_pre_hook(_from_encoder_alone)
+        self.register_load_state_dict_pre_hook(_from_encoder_alone)  # type: ignore[no-untyped-call]
 
     @property
     def pretrained_part(self) -> Encoder:
