@@ -140,11 +140,13 @@ def _require_new_folder(folder: Path, overwrite: bool) -> None:
 
 def _export_page(loaded: "Colorizer", args: argparse.Namespace) -> None:
     from lightning_colorize.inference.card import software
+    from lightning_colorize.inference.export import write_around
     from lightning_colorize.reports.web_page import GRAPH, read_library, write_web_page
 
     library = read_library()  # fail before the work starts
     args.file.mkdir(parents=True, exist_ok=True)
-    _export_graph(loaded, args.file / GRAPH, True, args.int8)
-    write_web_page(args.file, library, software(loaded.path))
+    settings = write_around(loaded.model, args.file)
+    _export_graph(loaded, args, args.file / GRAPH, page=True)
+    write_web_page(args.file, library, software(loaded.path), settings)
     print(f"{args.file}/index.html: upload the folder to a web host, or try it with")
     print(f"python -m http.server --bind 127.0.0.1 --directory {args.file}")

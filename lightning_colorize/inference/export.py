@@ -26,6 +26,7 @@ from lightning_colorize.color.delta_e import ciede2000
 from lightning_colorize.common.arguments import INSTALL
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import atomic_file
+from lightning_colorize.inference.painting import bin_centers_of, page_settings
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.exported import ONNX
 from lightning_colorize.models.graph import (
@@ -41,8 +42,9 @@ from lightning_colorize.models.graph import (
 )
 from lightning_colorize.models.network import NetworkModel
 from lightning_colorize.models.whole import colorize_image, seen_side
-from lightning_colorize.networks import ClassificationHead, GenerativeColorizer
+from lightning_colorize.networks import ClassificationHead, FlowMatching, GenerativeColorizer
 from lightning_colorize.networks.colorizer import crop, pad_input, round_up
+from lightning_colorize.networks.generative import REDUCTION
 
 TOLERANCE = 1e-3
 """Largest difference from the network, in LAB units; for whole images, as a share of the pixels."""
@@ -165,15 +167,18 @@ class BeforeNetwork(nn.Module):
 class AfterNetwork(nn.Module):
     """Maps the network's ab, (1, 2, h, w), and the image to a colorized image of the same size.
 
-    Equivalent to `add_colors`.
+    Equivalent to `add_colors`. A network that samples has ab at a quarter of the size.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, model: NetworkModel) -> None:
         super().__init__()
-        self.size = size
+        self.size = model.size
+        self.reduction = REDUCTION if model.draws else 1
 
     def forward(self, ab: Tensor, rgb: Tensor) -> Tensor:
         """Return the colorized image, (1, 3, H, W) in uint8."""
+        if self.reduction > 1:
+            ab = F.interpolate(ab, scale_factor=self.reduction, mode="bilinear")
         height, width = rgb.shape[-2:]
         rows, columns = _seen(height, width, self.size)
         down = _weights(rows, height, antialias=False)
@@ -364,14 +369,8 @@ def _image_onnx(graph: NetworkGraph | DenoiserGraph) -> Any:
     from onnx.compose import merge_models
     from onnx.helper import make_opsetid
 
-    model, multiple = graph.model, graph.model.multiple
-    image = _smooth(2 * multiple + 6, 3 * multiple + 5)
-    before, after = BeforeNetwork(model.size, multiple), AfterNetwork(model.size)
-    seen, _ = before(image)
+    first, last = _around(graph.model)
     network = _network_onnx(graph)
-    ab = _noise(2, *seen.shape[-2:]).view(1, 2, *seen.shape[-2:])
-    first = _onnx(_trace(before, image), ["image"], ["L", "same_image"])
-    last = _onnx(_trace(after, ab, image), ["ab", "image"], ["colored"])
     joined = merge_models(first, network, [(GIVEN, "L")], prefix2="network/")
     pairs = [(RETURNED, "ab"), ("same_image", "image")]
     joined = merge_models(joined, last, pairs, prefix2="after/")
@@ -382,6 +381,39 @@ def _image_onnx(graph: NetworkGraph | DenoiserGraph) -> Any:
     joined.graph.node[-1].output[0] = joined.graph.output[0].name = "colored"
     del joined.graph.value_info[:]  # sizes of different parts have the same names
     return joined
+
+
+def _around(model: NetworkModel) -> tuple[Any, Any]:
+    """Return the ONNX models before and after a network, which convert whole images."""
+    image = _smooth(2 * model.multiple + 6, 3 * model.multiple + 5)
+    before, after = BeforeNetwork(model.size, model.multiple), AfterNetwork(model)
+    seen, _ = before(image)
+    rows, columns = (side // after.reduction for side in seen.shape[-2:])
+    ab = _noise(2, rows, columns).view(1, 2, rows, columns)
+    return (
+        _onnx(_trace(before, image), ["image"], ["L", "same_image"]),
+        _onnx(_trace(after, ab, image), ["ab", "image"], ["colored"]),
+    )
+
+
+def write_around(model: Model, folder: Path) -> dict[str, Any]:
+    """Write the graphs before and after a network for a web page; return the page's settings."""
+    model = model.exportable(graph=True)
+    objective = getattr(model.network, "objective", None)
+    if not isinstance(objective, FlowMatching | None):
+        raise UsageError(
+            f"{model}: a page samples by FlowMatching, not by {type(objective).__name__}"
+        )
+    for name, graph in zip(("before", "after"), _around(model), strict=True):
+        with atomic_file(folder / f"{name}{ONNX}") as opened:
+            opened.write(graph.SerializeToString())
+    centers = bin_centers_of(model)
+    return {
+        **page_settings(model),
+        **model.settings.values(),
+        "inputs": NetworkGraph(model).inputs[1:],
+        "centers": None if centers is None else centers.tolist(),
+    }
 
 
 def _serialize(model: Any, content: dict[str, Any]) -> bytes:
