@@ -18,7 +18,7 @@ CANVAS = "document.querySelector('[data-part=colored]').toDataURL()"
 
 
 def follower(draws=False, size=64):
-    """Return a model whose colors are the hints', diffused; with `draws`, with noise around them."""
+    """Return a model that diffuses the hints' colors, and with `draws` adds noise."""
     encoder = ConditionedEncoder(ConvEncoder(widths=[4], convs=1, norm="none"), palette=False)
     if draws:
         tiny = partial(Denoiser, width=8, blocks=(1, 1, 1))

@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     _require_free(args.host, args.port)
     exit_on_sigterm()  # after removing the page's files
     from lightning_colorize.inference import load_model
+    from lightning_colorize.inference.card import software
     from lightning_colorize.inference.painting import page_settings
     from lightning_colorize.reports.web_page import page_html
 
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         if model := painter(models):
             settings = {**page_settings(model), "server": True}
             # A request has four bytes per pixel, and the hints.
-            html = page_html(str(model), settings, min(pixels, size // 5))
+            html = page_html(software(model.path), settings, min(pixels, size // 5))
             routes = painting_routes(html, model, pixels, size)
         serve(page, args.host, args.port, size, routes)
     return 130

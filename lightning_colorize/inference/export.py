@@ -320,8 +320,8 @@ def _trace(graph: nn.Module, *examples: Tensor) -> ExportedProgram:
 
 
 def _trace_network(graph: NetworkGraph | DenoiserGraph) -> ExportedProgram:
-    # Sizes with several pixels at each level, of which a denoiser has /16, that are not multiples, so
-    # that the graph pads and crops.
+    # Sizes that are not multiples, so that the graph pads and crops, with several pixels at each
+    # level; a denoiser's coarsest is /16.
     multiple = max(graph.model.multiple, 16)
     return _trace(graph, *graph.examples(2, 2 * multiple + 6, 3 * multiple + 5))
 

@@ -230,9 +230,8 @@ function render() {
   const isNew = selected && !selected.color;
   part("path").replaceChildren(...(isNew ? selected.at : []).map(at => dot(at, "i")));
   [part("cross").style.left, part("cross").style.top] = cross.map(share => `${100 * share}%`);
-  part("cross").hidden = !settings.hints;
   part("colors").hidden = !selected;
-  part("remove").textContent = isNew ? "Cancel" : "Remove this color";
+  part("remove").hidden = isNew;
   part("undo").disabled = !past.length;
   for (const button of part("samples").children) button.setAttribute("aria-pressed", Number(button.dataset.seed) === work.seed);
 }
@@ -250,6 +249,7 @@ async function select(stroke, focus = false) {
   part("probable").replaceChildren();
   part("other").value = stroke.color ?? toHex(L, 0, 0);
   render();
+  part("cross").scrollIntoView({ block: "nearest" });
   if (focus) part("hues").firstChild.focus();
   const at = [share(rows), Math.min(columns - 1, Math.floor(cross[0] * columns))];
   const reply = await ask(photo.shown, [], at, () => selected === stroke).catch(() => null);
@@ -344,6 +344,7 @@ for (const [name, receive] of [["file", open], ["load", load]]) {
 part("cut").oninput = event => part("compare").style.setProperty("--cut", `${event.target.value}%`);
 part("other").onchange = event => choose(event.target.value);
 part("remove").onclick = () => remove(selected);
+part("done").onclick = () => { selected = null; render(); };
 part("undo").onclick = undo;
 part("more").onclick = () => { firstSample += SAMPLES; showSamples(); };
 for (const kind of ["dragover", "dragleave", "drop"]) {
@@ -390,4 +391,5 @@ if (settings.hints) {
 }
 document.addEventListener("keydown", event => {
   if (event.key === "z" && (event.ctrlKey || event.metaKey)) undo();
+  else if (event.key === "Escape" && selected) part("done").click();
 });
