@@ -9,35 +9,34 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lightning_colorize.losses import L1, CrossEntropy
+from lightning_colorize.losses import CrossEntropy
 from lightning_colorize.models.exported import write_exported
-from lightning_colorize.networks import ConditionedEncoder, ConvEncoder, Denoiser
+from lightning_colorize.networks import ConditionedEncoder, ConvEncoder, Denoiser, UpsampleDecoder
 from lightning_colorize.tasks import GenerativeTask, RegressionTask
 
 CANVAS = "document.querySelector('[data-part=colored]').toDataURL()"
 
 
 def follower(draws=False, size=64):
-    """Return a model that diffuses the hints' colors, and with `draws` adds noise."""
-    encoder = ConditionedEncoder(ConvEncoder(widths=[4], convs=1, norm="none"), palette=False)
+    """Return a model that diffuses the hints' colors; with `draws`, it samples around them."""
+    encoder = ConditionedEncoder(ConvEncoder(widths=[4, 4], convs=1, norm="none"), palette=False)
+    parts = {"encoder": encoder, "decoder": partial(UpsampleDecoder, widths=[4], convs=0)}
     if draws:
         tiny = partial(Denoiser, width=8, blocks=(1, 1, 1))
-        task = GenerativeTask(encoder, loss=L1(), denoiser=tiny, ema_decay=None)
+        task = GenerativeTask(**parts, denoiser=tiny, ema_decay=None)
     else:
-        task = RegressionTask(encoder, loss=CrossEntropy())
+        task = RegressionTask(**parts, loss=CrossEntropy())
+    head, parameters = task.net.head, dict(encoder.encoder.named_parameters())
     with torch.no_grad():
-        for conv in (encoder.encoder.stages[0][0][0], task.net.head.conv):
-            conv.weight.zero_()
-            conv.bias.zero_()
+        for parameter in (*parameters.values(), *head.conv.parameters()):
+            parameter.zero_()
         # Positive and negative parts of the diffused a and b, which a ReLU keeps.
         signs = torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]])
-        encoder.encoder.stages[0][0][0].weight[:, 4:6, 1, 1] = signs
-        head = task.net.head
-        if draws:
-            head.conv.weight[:, :, 1, 1] = signs.T
-        else:  # the nearest bin is the most probable one
-            head.conv.weight[:, :, 0, 0] = head.bins.centers @ signs.T * 11
-            head.conv.bias[:] = head.bins.centers.square().sum(1) / -20
+        first, second = (value for value in parameters.values() if value.ndim == 4)
+        first[:, 4:6, 1, 1], second[:, :, 1, 1] = signs, torch.eye(4)
+        # The nearest bin is the most probable one.
+        head.conv.weight[:, :, 0, 0] = head.bins.centers @ signs.T * 11
+        head.conv.bias[:] = head.bins.centers.square().sum(1) / -20
     model = task.eval().to_model()
     model.size = size
     return model

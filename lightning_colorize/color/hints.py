@@ -1,5 +1,6 @@
 """Color hints: simulated from true colors, and diffused over the image."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
@@ -129,18 +130,17 @@ def diffused(hints: Tensor, L: Tensor) -> Tensor:
     largest = _LARGEST_GRID if torch.compiler.is_exporting() else max(grid)
     for level in range(1, (largest - 1).bit_length() + 1):
         levels.append(_pooled(levels[-1], grid, 2**level))
-    levels.append(levels[-1].mean(2, keepdim=True))  # a lightness without any hint
-    color, confidence = _mean(levels.pop())
+    top = levels[-1].mean(2, keepdim=True).expand_as(levels[-1])  # a lightness without any hint
+    color, confidence = _mean(top)
     coarsest = len(levels) - 1
     for index in range(coarsest, -1, -1):
         own, found = _mean(levels[index])
-        shape = own.shape[2:]
-        color, confidence = (
-            F.interpolate(each, shape, mode="trilinear", align_corners=False)
-            for each in (color, confidence)
-        )
+        shape = own.shape[3:]
+        both = torch.cat([color, confidence], dim=1).flatten(1, 2)
+        both = F.interpolate(both, shape, mode="bilinear", align_corners=False)
+        color, confidence = both.unflatten(1, (3, _BINS)).split([2, 1], dim=1)
         # A graph has levels for the largest image. A single cell counts once, at the coarsest.
-        counts = 1 if index == coarsest else torch.sym_min(shape[1] * shape[2] - 1, 1)
+        counts = 1 if index == coarsest else torch.sym_min(math.prod(shape) - 1, 1)
         found = found * counts
         color = torch.lerp(color, own, found)
         confidence = torch.lerp(confidence * (1 - counts / 2), torch.ones_like(found), found)

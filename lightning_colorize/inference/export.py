@@ -26,7 +26,7 @@ from lightning_colorize.color.delta_e import ciede2000
 from lightning_colorize.common.arguments import INSTALL
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import atomic_file
-from lightning_colorize.inference.painting import bin_centers_of, page_settings
+from lightning_colorize.inference.painting import page_settings
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.exported import ONNX
 from lightning_colorize.models.graph import (
@@ -42,7 +42,7 @@ from lightning_colorize.models.graph import (
 )
 from lightning_colorize.models.network import NetworkModel
 from lightning_colorize.models.whole import colorize_image, seen_side
-from lightning_colorize.networks import ClassificationHead, FlowMatching, GenerativeColorizer
+from lightning_colorize.networks import FlowMatching, GenerativeColorizer
 from lightning_colorize.networks.colorizer import crop, pad_input, round_up
 from lightning_colorize.networks.generative import REDUCTION
 
@@ -86,7 +86,7 @@ class NetworkGraph(nn.Module):
         accepted = model.conditions if conditions else ()
         self.inputs = ["L", *(name for name in CONDITIONS if CONDITIONS[name] in accepted)]
         self.outputs = ["context", "ab_mean", "ab_spread"] if model.draws else ["ab"]
-        if shares and isinstance(model.network.head, ClassificationHead):
+        if shares and model.bins is not None:
             self.outputs.append("shares")
 
     def forward(self, *inputs: Tensor) -> Any:
@@ -407,12 +407,11 @@ def write_around(model: Model, folder: Path) -> dict[str, Any]:
     for name, graph in zip(("before", "after"), _around(model), strict=True):
         with atomic_file(folder / f"{name}{ONNX}") as opened:
             opened.write(graph.SerializeToString())
-    centers = bin_centers_of(model)
     return {
         **page_settings(model),
         **model.settings.values(),
         "inputs": NetworkGraph(model).inputs[1:],
-        "centers": None if centers is None else centers.tolist(),
+        "centers": None if model.bins is None else model.bins.centers.tolist(),
     }
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from lightning_colorize.color import Condition, LabScaling
+from lightning_colorize.color import AbBins, Condition, LabScaling
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.settings import ClassificationSettings, Settings
@@ -97,20 +97,20 @@ class NetworkModel(Model):
         ab = self.network.to_ab(prediction.values, prediction.size)
         return self.scaling.restore_ab(ab).unsqueeze(0)
 
-    def shares(self, prediction: Any) -> Tensor | None:
-        """Return the shares of the 313 bins at each quarter of the size; None for a regression.
+    @property
+    def bins(self) -> AbBins | None:
+        """The colors of a classification; None for a regression."""
+        head = self.network.head
+        return head.bins if isinstance(head, ClassificationHead) else None
+
+    def shares(self, prediction: Any) -> Tensor:
+        """Return the share of each of the `bins`, (B, 313, h, w), at a quarter of the size.
 
         Args:
             prediction: As returned by `predict`.
-
-        Returns:
-            (B, 313, h, w).
         """
-        head = self.network.head
-        if not isinstance(head, ClassificationHead):
-            return None
-        values = prediction.encoded.prediction if self.draws else prediction.values
-        return head.bins.shares(values)
+        assert self.bins is not None
+        return self.bins.shares(prediction.encoded.prediction if self.draws else prediction.values)
 
     def _views(
         self, network: Colorizer, L: Tensor, condition: Condition, flip: bool

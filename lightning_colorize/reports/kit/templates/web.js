@@ -240,9 +240,9 @@ function render() {
 async function select(stroke, focus = false) {
   selected = stroke;
   cross = stroke.at[0];
-  const { rows, columns, shown } = photo;
-  const share = side => Math.min(side - 1, Math.floor(cross[1] * side));
-  const pixel = 4 * (share(shown.height) * shown.width + Math.min(shown.width - 1, Math.floor(cross[0] * shown.width)));
+  const { shown } = photo;
+  const [column, row] = [shown.width, shown.height].map((side, i) => Math.min(side - 1, Math.floor(cross[i] * side)));
+  const pixel = 4 * (row * shown.width + column);
   const [L] = toLab([...shown.data.subarray(pixel, pixel + 3)]);
   const hues = [...Array(12).keys()].map(i => toHex(L, 50 * Math.cos((i * Math.PI) / 6), 50 * Math.sin((i * Math.PI) / 6)));
   part("hues").replaceChildren(...[...hues, toHex(L, 0, 0)].map(swatch));
@@ -251,8 +251,7 @@ async function select(stroke, focus = false) {
   render();
   part("cross").scrollIntoView({ block: "nearest" });
   if (focus) part("hues").firstChild.focus();
-  const at = [share(rows), Math.min(columns - 1, Math.floor(cross[0] * columns))];
-  const reply = await ask(photo.shown, [], at, () => selected === stroke).catch(() => null);
+  const reply = await ask(shown, [], [cross[1], cross[0]], () => selected === stroke).catch(() => null);
   if (!reply || selected !== stroke) return;
   const taken = [];
   for (const [a, b] of reply.candidates.sort((one, other) => other[2] - one[2])) {

@@ -36,13 +36,9 @@ async function color({ image: { data, width, height }, hints, rows, columns, see
   const image = new ort.Tensor("uint8", planes, [1, 3, height, width]);
   const { L } = await run("before", { image }, ["L"]);
   const encoded = await run(network[0], { L, ...conditions(hints, rows, columns, L.dims) });
-  let colors; // of each seed, or of the samples that are offered
-  if (settings.draws) {
-    const offered = at && !encoded.shares ? [...Array(settings.candidates).keys()] : [];
-    colors = await sample(encoded, seeds.length ? seeds : offered);
-  } else colors = [encoded.ab];
   const images = [];
-  for (const ab of seeds.length ? colors : []) {
+  for (const seed of seeds) {
+    const ab = settings.draws ? await sample(encoded, seed) : encoded.ab;
     const { colored } = await run("after", { ab, image });
     const own = new Uint8ClampedArray(4 * pixels).fill(255);
     for (let i = 0; i < pixels; i++) {
@@ -50,7 +46,7 @@ async function color({ image: { data, width, height }, hints, rows, columns, see
     }
     images.push(own);
   }
-  return { images, candidates: at ? candidates(encoded.shares, colors, at) : [] };
+  return { images, candidates: at ? candidates(encoded, at, [rows, columns]) : [] };
 }
 
 // The hints, padded by reflection as L is; of the other conditions, none.
@@ -71,27 +67,20 @@ function conditions(hints, rows, columns, [, , height, width]) {
   return Object.fromEntries(settings.inputs.map(name => [name, all[name]]));
 }
 
-// Colors at a quarter of the size, from each seed's noise by Euler steps of flow matching.
-async function sample({ context, ab_mean: mean, ab_spread: spread }, seeds) {
-  const [, channels, height, width] = mean.dims;
-  const size = channels * height * width;
+// Colors at a quarter of the size, from a seed's noise by Euler steps of flow matching.
+async function sample({ context, ab_mean: mean, ab_spread: spread }, seed) {
   const { steps, guidance, variety, strength } = settings;
   const without = floats(new Float32Array(context.size), context.dims);
-  const samples = [];
-  for (const seed of seeds) {
-    const x = noise(seed, size);
-    for (let step = 0; step < steps && variety > 0; step++) {
-      const feeds = { x: floats(x, mean.dims), time: floats([step / steps], [1]) };
-      const { prediction } = await run(network[1], { ...feeds, context });
-      const base = guidance === 1 ? prediction : (await run(network[1], { ...feeds, context: without })).prediction;
-      for (let i = 0; i < size; i++) {
-        x[i] += (base.data[i] + guidance * (prediction.data[i] - base.data[i])) / steps;
-      }
+  const x = noise(seed, mean.size);
+  for (let step = 0; step < steps && variety > 0; step++) {
+    const feeds = { x: floats(x, mean.dims), time: floats([step / steps], [1]) };
+    const { prediction } = await run(network[1], { ...feeds, context });
+    const base = guidance === 1 ? prediction : (await run(network[1], { ...feeds, context: without })).prediction;
+    for (let i = 0; i < x.length; i++) {
+      x[i] += (base.data[i] + guidance * (prediction.data[i] - base.data[i])) / steps;
     }
-    const ab = x.map((value, i) => strength * (mean.data[i] + variety * spread.data[i] * value));
-    samples.push(floats(ab, mean.dims));
   }
-  return samples;
+  return floats(x.map((value, i) => strength * (mean.data[i] + variety * spread.data[i] * value)), mean.dims);
 }
 
 // Standard normal numbers: mulberry32, and the transform of Box and Muller.
@@ -107,11 +96,11 @@ function noise(seed, size) {
 }
 
 // The colors that a place may have, as [a, b, share].
-function candidates(shares, colors, at) {
-  const values = ({ data, dims: [, , height, width] }, plane, reduction) => {
-    const [row, column] = [height, width].map((side, i) => Math.min(side - 1, Math.floor(at[i] / reduction)));
-    return data[(plane * height + row) * width + column];
-  };
-  if (shares) return settings.centers.map((center, i) => [...center, values(shares, i, 4)]);
-  return colors.map(ab => [values(ab, 0, settings.draws ? 4 : 1), values(ab, 1, settings.draws ? 4 : 1), 1 / colors.length]);
+function candidates({ shares, ab, ab_mean }, at, sides) {
+  const known = shares ?? ab ?? ab_mean;
+  const reduction = ab && !shares ? 1 : 4;
+  const [, , height, width] = known.dims;
+  const [row, column] = at.map((share, i) => Math.floor(Math.min(share * sides[i], sides[i] - 1) / reduction));
+  const value = plane => known.data[(plane * height + row) * width + column];
+  return shares ? settings.centers.map((center, i) => [...center, value(i)]) : [[value(0), value(1), 1]];
 }
