@@ -98,6 +98,8 @@ def paint_on(page, photograph, by, draws, folder):
     assert (blue - grey)[2] > 25 - noise / 4  # more blue than before
     assert (blue - grey)[2] > (blue - grey)[0] + 20
     painted = page.evaluate(CANVAS)
+    page.screenshot(path=folder / f"{by}.png")
+    page.click("[data-part=done]")
     with page.expect_download() as download:
         page.click("[data-part=project]")
     download.value.save_as(folder / "project.json")
@@ -112,7 +114,6 @@ def paint_on(page, photograph, by, draws, folder):
     page.set_input_files("[data-part=load]", photograph)
     page.wait_for_selector("text=contains no colors that this page saved")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    page.screenshot(path=folder / "page.png", full_page=True)
     with page.expect_download() as download:
         page.click("[data-part=save]")
     saved = Image.open(download.value.path())
