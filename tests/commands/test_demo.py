@@ -175,7 +175,7 @@ def test_the_painting_page_is_for_itself_only(painting):
 
     def post(length="3", body=b"{}\n", **headers):
         """Return the status; a server may answer before the body."""
-        connection = http.client.HTTPConnection(address.split("/")[2])
+        connection = http.client.HTTPConnection(address.split("/")[2], timeout=20)
         headers = {"Content-Length": length, **headers}
         connection.putrequest("POST", "/paint", skip_host="Host" in headers)
         for name, value in headers.items():
