@@ -177,6 +177,7 @@ def test_labels_come_from_the_data_and_are_in_every_form(generative_command, tmp
         for label in ("cat", "dog"):
             write_images(photos / split / label, 4)
     options = [*CONDITIONED, "--model.encoder.labels", 3, "--data.root", photos]
+    options += ["--model.joint", 1]
     run = generative_command.fit("labels", *options, "--model.ema_decay", 0.9)
     model = load_model(run).model
     assert model.label_names == ["cat", "dog"]
