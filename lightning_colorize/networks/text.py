@@ -39,7 +39,10 @@ class TransformersText(TextEncoder):
         self.name = name
         is_clip = config.model_type in ("clip", "clip_text_model")
         self._class: Any = transformers.CLIPTextModel if is_clip else transformers.AutoModel
-        self.width = int(getattr(config, "text_config", config).hidden_size)
+        config = getattr(config, "text_config", config)
+        self.width = int(config.hidden_size)
+        longest = getattr(config, "max_position_embeddings", self.tokenizer.model_max_length)
+        self.longest = min(longest, self.tokenizer.model_max_length)
         self._encode = lru_cache(_CACHED)(self._encoded)
 
     @cached_property
@@ -54,7 +57,7 @@ class TransformersText(TextEncoder):
 
     @torch.no_grad()
     def _encoded(self, text: str) -> Tensor:
-        tokens = self.tokenizer(text, truncation=True, return_tensors="pt")
+        tokens = self.tokenizer(text, truncation=True, max_length=self.longest, return_tensors="pt")
         output = self.model(**tokens)
         if getattr(output, "pooler_output", None) is not None:
             pooled: Tensor = output.pooler_output[0]
