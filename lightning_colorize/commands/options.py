@@ -26,6 +26,18 @@ def add_count(
     parser.add_argument(option, metavar="N", type=number(int, 1), default=default, help=text)
 
 
+def add_samples(parser: argparse.ArgumentParser) -> None:
+    """Add the number of colorings per image."""
+    parser.add_argument(
+        "--samples",
+        metavar="N",
+        type=number(int, 2),
+        default=1,
+        help="colorings per image of models that sample; adds energy score, diversity, coverage, "
+        "and the mean and the best of N",
+    )
+
+
 def add_network_options(parser: Parser, size_help: str) -> None:
     """Add the options of a model: `--size`, its settings and `--device`.
 
