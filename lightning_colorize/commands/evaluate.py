@@ -10,15 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_colorize.commands.options import (
-    add_checkpoint,
-    add_measuring_options,
-    add_samples,
-)
+from lightning_colorize.commands.options import add_checkpoint, add_measuring_options, add_samples
 from lightning_colorize.common.arguments import Moved, Parser, number
 from lightning_colorize.common.bundled import DEFAULT_FILE
 from lightning_colorize.common.files import require_writable, write_json
-from lightning_colorize.common.progress import progress
 from lightning_colorize.common.provenance import versions
 
 if TYPE_CHECKING:
@@ -55,19 +50,10 @@ def add_arguments(parser: Parser) -> None:
     )
     add_samples(parser)
     parser.add_argument(
-        "--seed",
-        metavar="N",
-        type=number(int, 0),
-        default=0,
-        help="seed of samples and hints (default: %(default)s)",
+        "--seed", metavar="N", type=number(int, 0), default=0, help="seed of samples and hints"
     )
-    parser.add_argument(
-        "--hint-points",
-        metavar="N,N,...",
-        type=_counts,
-        default=(),
-        help="also give so many points of the true colors as hints, such as 1,2,5,10,20,50,100",
-    )
+    text = "also give so many points of the true colors as hints, such as 1,2,5,10,20,50,100"
+    parser.add_argument("--hint-points", metavar="N,N,...", type=counts, default=(), help=text)
     for name in ("palettes", "labels"):
         text = f"also ask for each image's own and for other {name}"
         parser.add_argument(f"--{name}", action="store_true", help=text)
@@ -85,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print; returns 1 if images are unreadable or predictions are not finite."""
     if args.json is not None:
         require_writable(args.json, "--json")
+    from lightning_colorize.common.progress import progress
     from lightning_colorize.evaluation import evaluate
     from lightning_colorize.evaluation.conditions import measure_conditions
     from lightning_colorize.evaluation.measure import MODEL
@@ -158,15 +145,12 @@ def _parts(text: str) -> tuple[str, ...]:
     return parts
 
 
-def _counts(text: str) -> tuple[int, ...]:
+def counts(text: str) -> tuple[int, ...]:
+    """Return whole numbers separated by commas."""
     return tuple(map(number(int, 0, 10_000), text.split(",")))
 
 
-def _print(
-    result: "Evaluation",
-    parts: Sequence[str],
-    conditions: "Intervals",
-) -> None:
+def _print(result: "Evaluation", parts: Sequence[str], conditions: "Intervals") -> None:
     from rich.console import Console
 
     from lightning_colorize.evaluation import metrics_table, print_plain

@@ -28,14 +28,10 @@ def add_count(
 
 def add_samples(parser: argparse.ArgumentParser) -> None:
     """Add the number of colorings per image."""
-    parser.add_argument(
-        "--samples",
-        metavar="N",
-        type=number(int, 2),
-        default=1,
-        help="colorings per image of models that sample; adds energy score, diversity, coverage, "
-        "and the mean and the best of N",
+    text = (
+        "color each image N times with models that sample; adds energy score, diversity, coverage"
     )
+    parser.add_argument("--samples", metavar="N", type=number(int, 2), default=1, help=text)
 
 
 def add_network_options(parser: Parser, size_help: str) -> None:

@@ -29,15 +29,9 @@ ASKED = (
 COLUMNS = (*(metric for metric in METRICS if metric.headline), *ASKED)
 """The columns of the printed table."""
 
-HINT_BASELINES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "diffused": lambda hints, L: diffused(hints, L)[:, :2],
-    "optimized": optimized,
-}
-"""Methods without a network that spread hints, (B, 3, H, W), over L; they return ab."""
-
 _SIDE = 2  # pixels of a hint, as in iColoriT (Yun et al. 2023)
 _CHANGE = 5.0  # CIEDE2000 from which a pixel counts as changed
-_SCALE, _BLUR, _LEAST = 200, 0.8, 0.01  # of objects; least is a share of the pixels
+_SCALE, _LEAST = 200, 0.02  # of objects; least is a share of the pixels
 
 
 def reveal(L: Tensor, ab: Tensor, points: int, seed: int = 0) -> Tensor:
@@ -57,18 +51,17 @@ def measure_conditions(
     labels: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Intervals:
-    """Measure a model without conditions, and with those that it accepts.
+    """Measure a model without conditions, and with those that it accepts; one coloring per image.
+
+    The rows have the metrics of `spec` and `ASKED`; nan for those of other conditions.
 
     Args:
-        model: The model; it colors each image once.
+        model: The model.
         batches: Returns the images on the model's device, each time the same.
-        points: Numbers of hints, also for `HINT_BASELINES`; 1 is added.
+        points: Numbers of hints, which `diffused` and `optimized` spread too; 1 is added.
         palettes: Ask for each image's own palette, and for the next image's.
-        labels: Ask for these labels, by the image's name, and for the next ones.
+        labels: Ask for these labels, by the image's name, and for the model's next ones.
         seed: Seed of hints and samples.
-
-    Returns:
-        The metrics of `spec` and `ASKED` by row; nan if a row does not have one.
 
     Raises:
         UsageError: If no image has a label of the model.
@@ -78,8 +71,8 @@ def measure_conditions(
         raise UsageError(f"no image has a label of {model}: {', '.join(codes)}")
     counts = sorted({1, *points} - {0}) if points else []
     every = torch.cat([palettes_of(batch.ab) for batch in batches()]) if palettes else None
-    suffixes = ["", *(f", {name}" for name in HINT_BASELINES)]
-    rows = ["nothing", *(f"hints {count}{suffix}" for count in counts for suffix in suffixes)]
+    by = ("", ", diffused", ", optimized")
+    rows = ["nothing", *(f"hints {count}{method}" for count in counts for method in by)]
     rows += ["own palette", "another palette"] * palettes
     rows += ["right label", "wrong label"] * (labels is not None)
     measured = Measured(rows, [], more=ASKED)
@@ -97,10 +90,9 @@ def measure_conditions(
         yield _painted(batch, plain, known)
         for count in counts:
             hints = reveal(batch.L, batch.ab, count, seed)
-            colored = [color(batch, Condition(hints=hints))]
-            colored += [spread(hints, batch.L)[None] for spread in HINT_BASELINES.values()]
-            for ab in colored:
-                before = plain if ab is colored[0] else plain * 0
+            spread = (diffused(hints, batch.L)[None, :, :2], optimized(hints, batch.L)[None])
+            for ab in (answer := color(batch, Condition(hints=hints)), *spread):
+                before = plain if ab is answer else plain * 0
                 known = {"hint_error": _mean(_difference(batch, ab[0], hints[:, :2]), hints[:, 2:])}
                 if count == 1:
                     changed = (_difference(batch, ab[0], before[0]) > _CHANGE).float()
@@ -128,7 +120,7 @@ def find_objects(batch: ColorBatch, hints: Tensor) -> Tensor:
     objects = torch.zeros_like(batch.L)
     lab = torch.cat([batch.L, batch.ab], dim=1).movedim(1, -1).cpu().numpy() / 100
     for one, image, mask in zip(objects, lab, hints[:, 2].flatten(1), strict=True):
-        segments = felzenszwalb(image, _SCALE, _BLUR, round(_LEAST * mask.numel()))
+        segments = felzenszwalb(image, _SCALE, 0, round(_LEAST * mask.numel()))
         one[0] = torch.from_numpy(segments == segments.flat[int(mask.argmax())])
     return objects
 
@@ -138,8 +130,9 @@ def palette_distance(first: Tensor, second: Tensor) -> float:
 
     It is the mean distance over which the colors of one palette, (5, 3), move to become the other.
     """
-    (ab, shares), (other, weights) = (each.cpu().split([2, 1], 1) for each in (first, second))
-    return float(stats.wasserstein_distance_nd(ab, other, shares[:, 0], weights[:, 0]))
+    first, second = first.cpu(), second.cpu()
+    colors, shares = (first[:, :2], second[:, :2]), (first[:, 2], second[:, 2])
+    return float(stats.wasserstein_distance_nd(*colors, *shares))
 
 
 def _palette_distances(ab: Tensor, asked: Tensor, third: Tensor) -> dict[str, Tensor]:

@@ -76,11 +76,6 @@ class Measured:
         """The metrics of `spec`, more per-image metrics, then the models' custom metrics."""
         return [*spec.METRICS, *self.more, *self.own]
 
-    @property
-    def value_names(self) -> list[str]:
-        """The names of the columns of `values`."""
-        return [*spec.COLUMNS, *(metric.name for metric in self.more)]
-
     def intervals(self) -> Intervals:
         """Return the metrics with intervals, without the custom ones."""
         assert self.values is not None

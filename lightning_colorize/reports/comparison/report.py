@@ -15,7 +15,7 @@ from lightning_colorize.evaluation.statistics import (
     mean_and_spread,
 )
 from lightning_colorize.evaluation.systems import System
-from lightning_colorize.metrics.spec import CONFIDENCE, Metric
+from lightning_colorize.metrics.spec import COLUMNS, CONFIDENCE, Metric
 from lightning_colorize.runs.record import RunRecord
 
 _SEEDS = ("seed_everything", "data.seed")
@@ -91,7 +91,7 @@ class Report:
                 for name, table in zip(measured.systems, failures, strict=False)
             },
             "per_image": {
-                name: by_image(measured.value_names, table)
+                name: by_image([*COLUMNS, *(each.name for each in measured.more)], table)
                 for name, table in zip(rows, measured.values, strict=True)
             },
         }
