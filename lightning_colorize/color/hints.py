@@ -1,7 +1,8 @@
 """Color hints: simulated from true colors, and diffused over the image."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ _POINTS = 1 / 8  # of the geometric distribution of their number
 _REVEALED = 0.01  # share of the images whose colors are all revealed
 _CELL = 4  # pixels per cell of the diffused colors
 _BINS = 8  # of lightness
+_LARGEST_GRID = 2**9  # cells per side of the largest image of a graph: 2048 pixels
 
 
 class HintPoints(NamedTuple):
@@ -124,22 +126,48 @@ def diffused(hints: Tensor, L: Tensor) -> Tensor:
     centers = torch.linspace(0, 100, _BINS, device=L.device).view(1, -1, 1, 1)
     bins = (1 - (small - centers).abs() * ((_BINS - 1) / 100)).clamp(min=0)[:, None]
     levels = [sums[:, :, None] * bins]
-    while max(sides := levels[-1].shape[3:]) > 1:
-        kernel = (1, *(min(side, 2) for side in sides))
-        levels.append(F.avg_pool3d(levels[-1], kernel, ceil_mode=True, count_include_pad=False))
+    grid = sums.shape[2:]
+    largest = _LARGEST_GRID if torch.compiler.is_exporting() else max(grid)
+    for level in range(1, (largest - 1).bit_length() + 1):
+        levels.append(_pooled(levels[-1], grid, 2**level))
     levels.append(levels[-1].mean(2, keepdim=True))  # a lightness without any hint
     color, confidence = _mean(levels.pop())
-    while levels:
-        own, found = _mean(level := levels.pop())
-        shape = level.shape[2:]
+    coarsest = len(levels) - 1
+    for index in range(coarsest, -1, -1):
+        own, found = _mean(levels[index])
+        shape = own.shape[2:]
         color, confidence = (
             F.interpolate(each, shape, mode="trilinear", align_corners=False)
             for each in (color, confidence)
         )
+        # A graph has levels for the largest image. A single cell counts once, at the coarsest.
+        counts = 1 if index == coarsest else torch.sym_min(shape[1] * shape[2] - 1, 1)
+        found = found * counts
         color = torch.lerp(color, own, found)
-        confidence = torch.lerp(confidence / 2, torch.ones_like(found), found)
+        confidence = torch.lerp(confidence * (1 - counts / 2), torch.ones_like(found), found)
     cells = (torch.cat([color, confidence], dim=1) * bins).sum(2)
     return F.interpolate(cells, size, mode="bilinear", align_corners=False)
+
+
+def _pooled(x: Tensor, grid: Sequence[int], size: int) -> Tensor:
+    """Return the means of 2x2 cells of x, (B, C, n, h, w); fewer at odd ends.
+
+    Args:
+        x: Means of cells of half the size.
+        grid: Height and width of the finest cells.
+        size: Side of the new cells in finest cells.
+    """
+    if not torch.compiler.is_exporting():
+        kernel = (1, *(min(side, 2) for side in x.shape[3:]))
+        return F.avg_pool3d(x, kernel, ceil_mode=True, count_include_pad=False)
+    for dim, side in enumerate(grid, 3):
+        # Through a tensor: a side that is 1 for the example would be a constant, and formulas of
+        # formulas take the exporter minutes.
+        half = cast(int, torch.full((), (side - 1) // size + 1).item())
+        torch._check(half >= 1)
+        pairs = torch.arange(2 * half, device=x.device).clamp(max=x.shape[dim] - 1)
+        x = x.index_select(dim, pairs).unflatten(dim, (half, 2)).mean(dim + 1)
+    return x
 
 
 def _mean(sums: Tensor) -> tuple[Tensor, Tensor]:

@@ -99,6 +99,21 @@ class NetworkModel(Model):
         ab = self.network.to_ab(prediction.values, prediction.size)
         return self.scaling.restore_ab(ab).unsqueeze(0)
 
+    def shares(self, prediction: Any) -> Tensor | None:
+        """Return the shares of the 313 bins at each quarter of the size; None for a regression.
+
+        Args:
+            prediction: As returned by `predict`.
+
+        Returns:
+            (B, 313, h, w).
+        """
+        head = self.network.head
+        if not isinstance(head, ClassificationHead):
+            return None
+        values = prediction.encoded.prediction if self.draws else prediction.values
+        return head.bins.shares(values)
+
     def _views(
         self, network: Colorizer, L: Tensor, condition: Condition, flip: bool
     ) -> list[Predicted]:

@@ -1,5 +1,6 @@
 """A colorizer that samples the residual between true colors and their mean."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -74,6 +75,11 @@ class GenerativeColorizer(Colorizer):
         self.denoiser = denoiser(decoder.out_channels)
         self.objective = objective
         self.residual = residual
+
+    @property
+    def multiple(self) -> int:
+        """Height and width are padded to a multiple of this number."""
+        return math.lcm(super().multiple, REDUCTION)
 
     def encode(
         self, L: Tensor, condition: Condition = NO_CONDITION, trains_mean: bool = True
