@@ -5,10 +5,13 @@ from itertools import combinations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lightning_colorize.color import delta_e, full_precision
 from lightning_colorize.metrics import formulas
 from lightning_colorize.metrics.image_pair import ImagePair
+
+_CELLS = 8  # per side
 
 
 @torch.no_grad()
@@ -29,8 +32,9 @@ def measure_samples(samples: Sequence[ImagePair]) -> Tensor:
         if len(samples) > 1:
             spread = [difference_map(samples).mean(dim=(1, 2, 3)), coverage(drawn, first.ab)]
         best = (psnr[1:].amax(0), ciede2000[1:].amin(0))
-        energy = energy_score(drawn, first.ab)
-        return torch.stack([energy, *spread, psnr[0], ciede2000[0], *best])
+        cells = [F.adaptive_avg_pool3d(ab, (2, _CELLS, _CELLS)) for ab in (drawn, first.ab)]
+        energy = (energy_score(drawn, first.ab), energy_score(*cells))
+        return torch.stack([*energy, *spread, psnr[0], ciede2000[0], *best])
 
 
 def energy_score(samples: Tensor, ab: Tensor) -> Tensor:

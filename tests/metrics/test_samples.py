@@ -38,6 +38,23 @@ def test_the_energy_score_is_lowest_for_the_true_distribution_with_any_number_of
     assert all(true < score(*other) - 0.03 for other in [(0, 1), (0.5, 4), (2, 4), (1, 4, 0.5)])
 
 
+def test_noise_lowers_the_energy_but_hardly_the_coarse_energy():
+    generator = torch.Generator().manual_seed(0)
+    L, ab = torch.full((200, 1, 32, 32), 50.0), 10 * torch.randn(200, 2, 1, 1, generator=generator)
+
+    def scores(noise):
+        drawn = [10 * torch.randn(noise, generator=generator) for _ in range(4)]
+        pairs = [
+            ImagePair(L, each.expand(200, 2, 32, 32), ab.expand(200, 2, 32, 32)) for each in drawn
+        ]
+        return measure_samples(pairs)[:2].mean(1).tolist()
+
+    one, coarse_one = scores([200, 2, 1, 1])
+    white, coarse_white = scores([200, 2, 32, 32])
+    assert white == pytest.approx(one, rel=0.1)
+    assert coarse_white > 1.15 * coarse_one
+
+
 def test_coverage_counts_a_and_b_within_the_range():
     drawn = torch.stack([_colors((-1, 0), (0, 0)), _colors((1, 0), (5, 9))])
     assert coverage(drawn, _colors((0.5, 0), (6, 4))).item() == 3 / 4
@@ -52,9 +69,11 @@ def test_all_metrics_of_samples_have_the_order_of_the_table(photographs):
     psnr, ciede2000 = ([f(p) for p in pairs] for f in (formulas.psnr, formulas.ciede2000))
     mean = ImagePair(L, ab * 0.6, ab)
     norm = ab.square().sum(1).mean((1, 2)).sqrt()
+    coarse = torch.nn.functional.adaptive_avg_pool2d(ab, 8).square().sum(1).mean((1, 2)).sqrt()
     between = formulas.ciede2000(ImagePair(L, ab * 0.8, ab * 0.4))
     expected = {
         "energy": (0.2 + 0.6) / 2 * norm - 0.4 / 2 * norm,
+        "coarse_energy": 0.2 * coarse,
         "sample_diversity": between,
         "mean_psnr": formulas.psnr(mean),
         "mean_ciede2000": formulas.ciede2000(mean),
@@ -65,5 +84,5 @@ def test_all_metrics_of_samples_have_the_order_of_the_table(photographs):
         torch.testing.assert_close(values[name], value, rtol=1e-4, atol=1e-4)
     assert values["coverage"].max() < 0.1
     alone = measure_samples(pairs[:1])
-    assert alone.isnan().sum(1).tolist() == [0, 3, 3, 0, 0, 0, 0]
-    torch.testing.assert_close(alone[3:], torch.stack([psnr[0], ciede2000[0]] * 2))
+    assert alone.isnan().sum(1).tolist() == [0, 0, 3, 3, 0, 0, 0, 0]
+    torch.testing.assert_close(alone[4:], torch.stack([psnr[0], ciede2000[0]] * 2))
