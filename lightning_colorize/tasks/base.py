@@ -222,7 +222,10 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         datamodule: Any = getattr(self.trainer, "datamodule", None)
         if stage == TrainerFn.FITTING and getattr(datamodule, "label_names", None):
             for encoder in (part for part in self.modules() if isinstance(part, Encoder)):
-                encoder.adopt_labels(datamodule.label_names)
+                try:
+                    encoder.adopt_labels(datamodule.label_names)
+                except ValueError as error:
+                    raise UsageError(str(error)) from None
             if self.net.encoder.label_names:
                 datamodule.label_names = self.net.encoder.label_names  # the loader's indices
         if self.compiles and stage == TrainerFn.FITTING:

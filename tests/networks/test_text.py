@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 
-from lightning_colorize.common.errors import UsageError
 from lightning_colorize.networks import ConditionedEncoder, ConvEncoder, TransformersText
 
 transformers = pytest.importorskip("transformers")
@@ -55,6 +54,6 @@ def test_checkpoints_do_not_contain_it(text_encoder):
 
 
 def test_missing_encoder_is_one_line(tmp_path):
-    with pytest.raises(UsageError, match=f"text encoder {tmp_path}") as caught:
+    with pytest.raises(ValueError, match=f"text encoder {tmp_path}") as caught:
         TransformersText(str(tmp_path))
     assert "\n" not in str(caught.value)

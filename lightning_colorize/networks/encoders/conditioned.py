@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from lightning_colorize.color import AB_SCALE, NO_CONDITION, ColorBatch, Condition
 from lightning_colorize.color.hints import diffused, simulated_hints
 from lightning_colorize.color.palette import simulated_palettes
-from lightning_colorize.common.errors import UsageError
 from lightning_colorize.networks.base import Encoder, TextEncoder
 
 _HINT_CHANNELS = 6  # ab and mask, diffused ab and confidence
@@ -131,15 +130,15 @@ class ConditionedEncoder(Encoder):
         """Add the class names of the training images to those that are known.
 
         Raises:
-            UsageError: If there are more than the network has room for.
+            ValueError: If there are more than the network has room for.
         """
         if self.label is None:
             return
         self.label_names = [*dict.fromkeys([*self.label_names, *names])]
         if len(self.label_names) > self.label.num_embeddings:
-            raise UsageError(
-                f"--model.encoder.labels: {self.label.num_embeddings}\naccepted: "
-                f"{len(self.label_names)} or more, the number of class names"
+            raise ValueError(
+                f"encoder.labels is {self.label.num_embeddings}; the data has "
+                f"{len(self.label_names)} class names"
             )
 
     def get_extra_state(self) -> Tensor:
