@@ -173,3 +173,38 @@ def _mean(sums: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean color of each cell, and from 0 to 1 whether it has any hint."""
     weight = sums[:, 2:]
     return sums[:, :2] / weight.clamp(min=1e-12), (weight * 1e4).clamp(max=1)
+
+
+def optimized(hints: Tensor, L: Tensor) -> Tensor:
+    """Spread the hints' colors (Levin et al. 2004, "Colorization using Optimization").
+
+    The color of a pixel is the mean of its 8 neighbors' colors, weighted by how similar their
+    lightness is; a hint keeps its color. This takes 0.2 seconds for 128 x 128 pixels, and
+    ten times as long for 256 x 256. The arguments are those of `diffused`, with at least one hint
+    in each image. Returns ab: (B, 2, H, W) in LAB units.
+    """
+    from scipy import sparse  # slow to import
+    from scipy.sparse.linalg import splu
+
+    size, count = L.shape[-2:], L[0].numel()
+    index = F.pad(torch.arange(count).view(1, 1, *size).double() + 1, [1] * 4)
+    index = F.unfold(index, 3)[0].long() - 1  # (9, pixels): of the neighbors, -1 outside
+    there = index >= 0
+    colors = torch.zeros_like(hints[:, :2])
+    for ab, hint, grey in zip(colors, hints.cpu(), L.cpu(), strict=True):
+        grey, known = grey.flatten().double() / 100, hint[2].flatten() > 0
+        window = torch.where(there, grey[index], torch.nan)
+        distance = (window - grey).square()
+        distance[4] = torch.nan  # the pixel itself
+        # The limits of the variance are those of the authors' code.
+        variance = 0.6 * (window - window.nanmean(0)).square().nanmean(0)
+        nearest = distance.nan_to_num(torch.inf).amin(0)
+        variance = variance.maximum(nearest / -math.log(0.01)).clamp(min=2e-6)
+        weight = (-distance / variance).exp().nan_to_num(0)
+        weight = weight / weight.sum(0) * ~known
+        rows = torch.arange(count).expand_as(index)
+        entries = (weight[there].numpy(), (rows[there].numpy(), index[there].numpy()))
+        system = sparse.identity(count, format="csc") - sparse.csc_matrix(entries)
+        solved = splu(system).solve((hint[:2].flatten(1).double() * known).T.numpy())
+        ab[:] = torch.from_numpy(solved).T.view_as(ab)
+    return colors

@@ -37,6 +37,12 @@ def palettes_from(ab: Tensor, counts: Tensor, starts: Tensor) -> Tensor:
     return torch.cat([centers, shares], dim=-1) * (shares > 0)
 
 
+def palettes_of(ab: Tensor) -> Tensor:
+    """Return palettes of 5 colors, as `palettes_from` does; an image always has the same."""
+    starts = (torch.arange(LARGEST) + 0.5) / LARGEST
+    return palettes_from(ab, torch.full((len(ab),), LARGEST), starts.expand(len(ab), -1))
+
+
 def simulated_palettes(ab: Tensor) -> Tensor:
     """Return palettes for training: of 1 to 5 colors, half of them with equal shares.
 

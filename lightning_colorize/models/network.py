@@ -56,8 +56,10 @@ class NetworkModel(Model):
         self.metrics = metrics or {}
         self.autocast: torch.dtype | None = None
         self.multiple = network.multiple
-        self.conditions = network.encoder.conditions
         self.label_names = network.encoder.label_names
+        self.conditions = network.encoder.conditions
+        if not self.label_names:
+            self.conditions -= {"label"}
         head = network.head
         if isinstance(head, ClassificationHead):
             # The fewest digits that are the same in float32: `colors` writes them back.

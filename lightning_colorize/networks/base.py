@@ -62,6 +62,9 @@ class Encoder(Recorded, nn.Module, ABC):
         """The part that can start from pretrained weights, and may learn at a lower rate."""
         return self
 
+    def adopt_labels(self, names: Sequence[str]) -> None:
+        """Learn the class names of the training images; nothing without labels."""
+
     def simulate(self, batch: ColorBatch) -> Condition:
         """Return the condition of a training batch; none by default."""
         return NO_CONDITION

@@ -7,8 +7,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lightning_colorize.common.arguments import INSTALL
-from lightning_colorize.common.errors import UsageError
 from lightning_colorize.networks.base import Recorded
 
 Predict = Callable[[Tensor, Tensor], Tensor]
@@ -69,8 +67,7 @@ class Diffusion(Objective):
         scheduler: Class of `diffusers` that samples, without noise between the steps.
 
     Raises:
-        ValueError: If diffusers has no such scheduler.
-        UsageError: If diffusers is not installed.
+        ValueError: If diffusers is not installed, or has no such scheduler.
     """
 
     def __init__(
@@ -81,9 +78,7 @@ class Diffusion(Objective):
         try:
             import diffusers
         except ImportError:
-            raise UsageError(
-                f"Diffusion needs diffusers: {INSTALL} 'lightning-colorize[diffusion]'"
-            ) from None
+            raise ValueError("Diffusion needs the extra `diffusion` (diffusers)") from None
         if not hasattr(getattr(diffusers, scheduler, None), "add_noise"):
             raise ValueError(f"diffusers has no scheduler {scheduler}; such as DDIMScheduler")
         self.prediction = prediction

@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_colorize.common.arguments import INSTALL
-from lightning_colorize.common.errors import UsageError, first_line
 from lightning_colorize.networks.base import TextEncoder
 
 _CACHED = 100_000  # texts
@@ -21,25 +19,27 @@ class TransformersText(TextEncoder):
         name: Name on the Hugging Face Hub or a folder, such as `openai/clip-vit-base-patch32`.
 
     Raises:
-        UsageError: If transformers is not installed, or has no such text encoder.
+        ValueError: If transformers is not installed, or has no such text encoder.
     """
 
     def __init__(self, name: str) -> None:
         try:
             import transformers
         except ImportError:
-            raise UsageError(
-                f"prompts need transformers: {INSTALL} 'lightning-colorize[diffusion]'"
-            ) from None
+            raise ValueError("prompts need the extra `diffusion` (transformers)") from None
         try:
             config = transformers.AutoConfig.from_pretrained(name)
             self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(name)
         except (OSError, ValueError, KeyError) as error:
-            raise UsageError(f"text encoder {name}: {first_line(error)}") from None
+            reason = str(error).strip().partition("\n")[0]
+            raise ValueError(f"text encoder {name}: {reason}") from None
         self.name = name
         is_clip = config.model_type in ("clip", "clip_text_model")
         self._class: Any = transformers.CLIPTextModel if is_clip else transformers.AutoModel
-        self.width = int(getattr(config, "text_config", config).hidden_size)
+        config = getattr(config, "text_config", config)
+        self.width = int(config.hidden_size)
+        longest = getattr(config, "max_position_embeddings", self.tokenizer.model_max_length)
+        self.longest = min(longest, self.tokenizer.model_max_length)
         self._encode = lru_cache(_CACHED)(self._encoded)
 
     @cached_property
@@ -54,7 +54,7 @@ class TransformersText(TextEncoder):
 
     @torch.no_grad()
     def _encoded(self, text: str) -> Tensor:
-        tokens = self.tokenizer(text, truncation=True, return_tensors="pt")
+        tokens = self.tokenizer(text, truncation=True, max_length=self.longest, return_tensors="pt")
         output = self.model(**tokens)
         if getattr(output, "pooler_output", None) is not None:
             pooled: Tensor = output.pooler_output[0]

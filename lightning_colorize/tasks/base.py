@@ -39,7 +39,7 @@ from lightning_colorize.models.checkpoint import (
 )
 from lightning_colorize.models.exported import CLASS_PATH
 from lightning_colorize.models.network import NetworkModel
-from lightning_colorize.networks import Colorizer
+from lightning_colorize.networks import Colorizer, Encoder
 from lightning_colorize.networks.base import Recorded
 from lightning_colorize.tasks.average import AveragedNetwork
 from lightning_colorize.tasks.optimization import WarmupCosine
@@ -214,24 +214,20 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         return [self.net]
 
     def setup(self, stage: str) -> None:
-        """Match the labels, and compile the trained networks in place.
+        """Learn the class names of the data, and compile the trained networks in place.
 
         Compiling in place preserves the names in checkpoints. Only for fitting: for evaluation,
         compiling takes longer than it saves.
-
-        Raises:
-            UsageError: If the network does not know a label of the training images.
         """
-        names = self.net.encoder.label_names
-        if names and stage == TrainerFn.FITTING:
-            datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-            if not datamodule.label_names or set(datamodule.label_names) - set(names):
-                found = ", ".join(datamodule.label_names) or "none"
-                raise UsageError(
-                    f"--model.encoder.labels: {', '.join(names)}\naccepted: at least those of the "
-                    f"training images: {found}"
-                )
-            datamodule.label_names = list(names)  # the loader's labels are then the network's
+        datamodule: Any = getattr(self.trainer, "datamodule", None)
+        if stage == TrainerFn.FITTING and getattr(datamodule, "label_names", None):
+            for encoder in (part for part in self.modules() if isinstance(part, Encoder)):
+                try:
+                    encoder.adopt_labels(datamodule.label_names)
+                except ValueError as error:
+                    raise UsageError(str(error)) from None
+            if self.net.encoder.label_names:
+                datamodule.label_names = self.net.encoder.label_names  # the loader's indices
         if self.compiles and stage == TrainerFn.FITTING:
             require_compiler("model.compile", self.trainer.strategy.root_device)
             for network in self.trained_networks:

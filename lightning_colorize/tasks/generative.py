@@ -14,7 +14,7 @@ from torchmetrics import Metric
 from lightning_colorize.color import NO_CONDITION, ColorBatch
 from lightning_colorize.losses import CrossEntropy, Loss
 from lightning_colorize.models.checkpoint import describe_parts, load_network
-from lightning_colorize.models.generative import GenerativeModel
+from lightning_colorize.models.generative import GenerativeModel, GenerativeSettings
 from lightning_colorize.networks import Colorizer, Decoder, Encoder, FeatureInfo, Head
 from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.networks.denoiser import Denoiser
@@ -52,6 +52,8 @@ class GenerativeTask(ColorizationTask):
         joint: Last share of the run in which the mean's network is trained too; 1 is all of it.
         repeats: Times and noises per image and step; they cost little.
         image_dropout: Share of the images that the denoiser does not see, for guidance.
+        steps: The denoiser's steps per sample, in validation and by default.
+        guidance: How closely a sample follows the image, in validation and by default.
         optimizer: Built from the trainable parameters.
         scheduler: Built from the optimizer; null for a constant rate.
         encoder_lr_ratio: The encoder's learning rate as a share of the others'.
@@ -62,7 +64,7 @@ class GenerativeTask(ColorizationTask):
         metrics: Additional metrics by name, for `val/NAME` and `test/NAME`; null: none.
 
     Raises:
-        UsageError: If `checkpoint` does not fit.
+        UsageError: If `checkpoint` does not fit, or `steps` or `guidance` are out of range.
         ValueError: If the loss needs another head, or a share is not in 0..1.
     """
 
@@ -84,6 +86,8 @@ class GenerativeTask(ColorizationTask):
         joint: float = 0.3,
         repeats: int = 4,
         image_dropout: float = 0.1,
+        steps: int = 8,
+        guidance: float = 1.0,
         optimizer: OptimizerFactory = AdamW,
         scheduler: SchedulerFactory | None = None,
         encoder_lr_ratio: float = 1.0,
@@ -97,6 +101,7 @@ class GenerativeTask(ColorizationTask):
         for name, share in (("joint", joint), ("image_dropout", image_dropout)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, not {share}")
+        self.settings = GenerativeSettings().updated({"steps": steps, "guidance": guidance})
         self.save_hyperparameters()
         self.loss = loss or CrossEntropy()
         built = decoder(encoder.info)
@@ -169,6 +174,7 @@ class GenerativeTask(ColorizationTask):
         """Return the network as a model that samples."""
         net = cast(GenerativeColorizer, self.inference_net)
         model = GenerativeModel(net, self.scaling, self.own_metrics)
+        model.settings = self.settings
         model.description = describe_parts(self.hparams, self.net)
         return model
 

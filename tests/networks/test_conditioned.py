@@ -51,7 +51,7 @@ def colorizer(encoder):
 
 def conditioned(name="conv"):
     torch.manual_seed(0)
-    return ConditionedEncoder(ENCODERS[name](), labels=["x", "y"], text=Letters(), width=8)
+    return ConditionedEncoder(ENCODERS[name](), labels=2, text=Letters(), width=8)
 
 
 def trained(module):

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lightning_colorize.color import NO_CONDITION
+from lightning_colorize.color import NO_CONDITION, Condition
 from lightning_colorize.inference import Colorizer, load_model
 from lightning_colorize.losses import L1, CrossEntropy
 from lightning_colorize.networks import ConvEncoder, Denoiser, UpsampleDecoder
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import GenerativeTask, RegressionTask
-from tests.conftest import Commands
+from tests.conftest import Commands, write_images
 from tests.distributed.launchers import FIT, end, start
 from tests.tasks.conftest import changed, make_trainer, state
 from tests.tasks.test_cgan_runs import last, same
@@ -169,6 +169,28 @@ def test_exported_network_has_the_same_samples(loss, tmp_path):
 
 
 # Runs of the command.
+
+
+def test_labels_come_from_the_data_and_are_in_every_form(generative_command, tmp_path):
+    photos = tmp_path / "photos"
+    for split in ("train", "val", "test"):
+        for label in ("cat", "dog"):
+            write_images(photos / split / label, 4)
+    options = [*CONDITIONED, "--model.encoder.labels", 3, "--data.root", photos]
+    options += ["--model.joint", 1]
+    run = generative_command.fit("labels", *options, "--model.ema_decay", 0.9)
+    model = load_model(run).model
+    assert model.label_names == ["cat", "dog"]
+    assert model.conditions == {"hints", "palette", "label"}
+    Colorizer(model).export(tmp_path / "a.safetensors")
+    again = load_model(tmp_path / "a.safetensors").model
+    assert again.label_names == ["cat", "dog"]
+    L = torch.rand(1, 1, 32, 32) * 100
+    by_label = [again.color(L, Condition(labels=torch.tensor([label]))) for label in (-1, 0, 1)]
+    assert torch.equal(by_label[0], again.color(L))
+    assert not torch.equal(by_label[1], by_label[2])
+    words = generative_command.words("few", *options, "--model.encoder.labels", 1)
+    assert generative_command("fit", *words) == 2
 
 
 @pytest.mark.parametrize("options", [[], CONDITIONED], ids=["plain", "conditioned"])
