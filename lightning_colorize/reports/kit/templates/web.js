@@ -1,6 +1,7 @@
 "use strict";
 // Colors the chosen photograph in a worker or on the server, as a person paints colors on it.
 const part = name => document.querySelector(`[data-part=${name}]`);
+const layer = part("layer");
 const settings = JSON.parse(part("settings").textContent);
 const paints = settings.hints || settings.draws;
 const LONGEST_SIDE = 32767; // of a canvas in Firefox; other browsers allow more
@@ -250,7 +251,6 @@ async function select(stroke, focus = false) {
   part("other").value = stroke.color ?? toHex(L, 0, 0);
   render();
   part("cross").scrollIntoView({ block: "nearest" });
-  if (focus) part("hues").firstChild.focus();
   const reply = await ask(shown, [], [cross[1], cross[0]], () => selected === stroke).catch(() => null);
   if (!reply || selected !== stroke) return;
   const taken = [];
@@ -273,14 +273,14 @@ function choose(color) {
   const stroke = { ...selected, color };
   const known = work.strokes.includes(selected);
   const strokes = known ? work.strokes.map(each => (each === selected ? stroke : each)) : [...work.strokes, stroke];
-  if (part("colors").contains(document.activeElement) && document.activeElement !== part("other")) part("layer").focus({ preventScroll: true });
+  if (document.activeElement !== part("other")) layer.focus({ preventScroll: true });
   selected = stroke;
   return change({ strokes });
 }
 
 function remove(stroke) {
   selected = null;
-  part("layer").focus({ preventScroll: true });
+  layer.focus({ preventScroll: true });
   if (!work.strokes.includes(stroke)) return render();
   return change({ strokes: work.strokes.filter(each => each !== stroke) });
 }
@@ -354,7 +354,6 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
   });
 }
 
-const layer = part("layer");
 let painted = null; // positions since the pointer went down
 function placeOf(event) {
   const { left, top, width, height } = layer.getBoundingClientRect();
