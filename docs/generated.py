@@ -149,9 +149,10 @@ def keys(group: str, path: str) -> str:
 # Metrics
 
 
-def metrics() -> str:
-    """Return the table of metrics, in the order of the program's own tables."""
-    from lightning_colorize.metrics.spec import METRICS
+def metrics(name: str = "METRICS") -> str:
+    """Return a table of metrics, in the order of the program's own tables."""
+    from lightning_colorize.evaluation import conditions
+    from lightning_colorize.metrics import spec
 
     better = {"max": "higher", "min": "lower", None: "-"}
     rows = [
@@ -162,7 +163,7 @@ def metrics() -> str:
             "per image" if row.per_image else "over all images",
             "yes" if row.needs_truth else "no",
         ]
-        for row in METRICS
+        for row in {**vars(spec), **vars(conditions)}[name]
     ]
     return table(["name", "meaning", "better", "computed", "needs true colors"], rows)
 

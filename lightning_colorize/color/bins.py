@@ -98,6 +98,17 @@ class AbBins(nn.Module):
             shares = torch.softmax(fair / temperature, dim=1)
             return F.conv2d(shares, self.centers.T[..., None, None])
 
+    def shares(self, logits: Tensor) -> Tensor:
+        """Return a distribution, after undoing the rebalancing.
+
+        Args:
+            logits: (B, 313, H, W), log p up to a constant.
+
+        Returns:
+            (B, 313, H, W), fp32; the shares of a pixel sum to 1.
+        """
+        return torch.softmax(logits.float() - self.weights.log().view(1, -1, 1, 1), dim=1)
+
     def moments(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of a distribution, after undoing the rebalancing.
 
@@ -108,9 +119,8 @@ class AbBins(nn.Module):
             Both (B, 2, H, W), in LAB units, fp32.
         """
         with full_precision(logits):
-            shares = torch.softmax(logits.float() - self.weights.log().view(1, -1, 1, 1), dim=1)
             centers = torch.cat([self.centers, self.centers.square()], dim=1).T[..., None, None]
-            mean, squared = F.conv2d(shares, centers).chunk(2, dim=1)
+            mean, squared = F.conv2d(self.shares(logits), centers).chunk(2, dim=1)
             return mean, (squared - mean.square()).clamp(min=0).sqrt()
 
 

@@ -1,6 +1,8 @@
 """Color hints: simulated from true colors, and diffused over the image."""
 
-from typing import NamedTuple
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ _POINTS = 1 / 8  # of the geometric distribution of their number
 _REVEALED = 0.01  # share of the images whose colors are all revealed
 _CELL = 4  # pixels per cell of the diffused colors
 _BINS = 8  # of lightness
+_LARGEST_GRID = 2**9  # cells per side of the largest image of a graph: 2048 pixels
 
 
 class HintPoints(NamedTuple):
@@ -100,10 +103,11 @@ def simulated_hints(ab: Tensor) -> Tensor:
 
 
 def diffused(hints: Tensor, L: Tensor) -> Tensor:
-    """Diffuse the hints' colors to pixels that are near and have a similar lightness.
+    """Diffuse the hints' colors to the nearest pixels that have a similar lightness.
 
-    Averages in a grid of position and lightness, from fine to coarse; each cell takes the finest
-    average that contains a hint (push-pull in a bilateral grid, Chen et al. 2007).
+    Averages in a grid of position and lightness, from fine to coarse positions, and at last over
+    all lightness; each cell takes the finest average that contains a hint (push-pull in the
+    bilateral grid of Chen et al. 2007).
 
     Args:
         hints: (B, 3, H, W) as `hints_from` returns.
@@ -122,25 +126,85 @@ def diffused(hints: Tensor, L: Tensor) -> Tensor:
     centers = torch.linspace(0, 100, _BINS, device=L.device).view(1, -1, 1, 1)
     bins = (1 - (small - centers).abs() * ((_BINS - 1) / 100)).clamp(min=0)[:, None]
     levels = [sums[:, :, None] * bins]
-    while max(levels[-1].shape[2:]) > 1:
-        sides = [min(side, 2) for side in levels[-1].shape[2:]]
-        pooled = F.avg_pool3d(levels[-1], sides, ceil_mode=True, count_include_pad=False)
-        levels.append(pooled)
-    color, confidence = _mean(levels.pop())
-    while levels:
-        own, found = _mean(level := levels.pop())
-        shape = level.shape[2:]
-        color, confidence = (
-            F.interpolate(each, shape, mode="trilinear", align_corners=False)
-            for each in (color, confidence)
-        )
+    grid = sums.shape[2:]
+    largest = _LARGEST_GRID if torch.compiler.is_exporting() else max(grid)
+    for level in range(1, (largest - 1).bit_length() + 1):
+        levels.append(_pooled(levels[-1], grid, 2**level))
+    top = levels[-1].mean(2, keepdim=True).expand_as(levels[-1])  # a lightness without any hint
+    color, confidence = _mean(top)
+    coarsest = len(levels) - 1
+    for index in range(coarsest, -1, -1):
+        own, found = _mean(levels[index])
+        shape = own.shape[3:]
+        both = torch.cat([color, confidence], dim=1).flatten(1, 2)
+        both = F.interpolate(both, shape, mode="bilinear", align_corners=False)
+        color, confidence = both.unflatten(1, (3, _BINS)).split([2, 1], dim=1)
+        # A graph has levels for the largest image. A single cell counts once, at the coarsest.
+        counts = 1 if index == coarsest else torch.sym_min(math.prod(shape) - 1, 1)
+        found = found * counts
         color = torch.lerp(color, own, found)
-        confidence = torch.lerp(confidence / 2, torch.ones_like(found), found)
+        confidence = torch.lerp(confidence * (1 - counts / 2), torch.ones_like(found), found)
     cells = (torch.cat([color, confidence], dim=1) * bins).sum(2)
     return F.interpolate(cells, size, mode="bilinear", align_corners=False)
+
+
+def _pooled(x: Tensor, grid: Sequence[int], size: int) -> Tensor:
+    """Return the means of 2x2 cells of x, (B, C, n, h, w); fewer at odd ends.
+
+    Args:
+        x: Means of cells of half the size.
+        grid: Height and width of the finest cells.
+        size: Side of the new cells in finest cells.
+    """
+    if not torch.compiler.is_exporting():
+        kernel = (1, *(min(side, 2) for side in x.shape[3:]))
+        return F.avg_pool3d(x, kernel, ceil_mode=True, count_include_pad=False)
+    for dim, side in enumerate(grid, 3):
+        # Through a tensor: a side that is 1 for the example would be a constant, and formulas of
+        # formulas take the exporter minutes.
+        half = cast(int, torch.full((), (side - 1) // size + 1).item())
+        torch._check(half >= 1)
+        pairs = torch.arange(2 * half, device=x.device).clamp(max=x.shape[dim] - 1)
+        x = x.index_select(dim, pairs).unflatten(dim, (half, 2)).mean(dim + 1)
+    return x
 
 
 def _mean(sums: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean color of each cell, and from 0 to 1 whether it has any hint."""
     weight = sums[:, 2:]
     return sums[:, :2] / weight.clamp(min=1e-12), (weight * 1e4).clamp(max=1)
+
+
+def optimized(hints: Tensor, L: Tensor) -> Tensor:
+    """Spread the hints' colors (Levin et al. 2004, "Colorization using Optimization").
+
+    The color of a pixel is the mean of its 8 neighbors' colors, weighted by how similar their
+    lightness is; a hint keeps its color. This takes 0.2 seconds for 128 x 128 pixels, and
+    ten times as long for 256 x 256. The arguments are those of `diffused`, with at least one hint
+    in each image. Returns ab: (B, 2, H, W) in LAB units.
+    """
+    from scipy import sparse  # slow to import
+    from scipy.sparse.linalg import splu
+
+    size, count = L.shape[-2:], L[0].numel()
+    index = F.pad(torch.arange(count).view(1, 1, *size).double() + 1, [1] * 4)
+    index = F.unfold(index, 3)[0].long() - 1  # (9, pixels): of the neighbors, -1 outside
+    there = index >= 0
+    colors = torch.zeros_like(hints[:, :2])
+    for ab, hint, grey in zip(colors, hints.cpu(), L.cpu(), strict=True):
+        grey, known = grey.flatten().double() / 100, hint[2].flatten() > 0
+        window = torch.where(there, grey[index], torch.nan)
+        distance = (window - grey).square()
+        distance[4] = torch.nan  # the pixel itself
+        # The limits of the variance are those of the authors' code.
+        variance = 0.6 * (window - window.nanmean(0)).square().nanmean(0)
+        nearest = distance.nan_to_num(torch.inf).amin(0)
+        variance = variance.maximum(nearest / -math.log(0.01)).clamp(min=2e-6)
+        weight = (-distance / variance).exp().nan_to_num(0)
+        weight = weight / weight.sum(0) * ~known
+        rows = torch.arange(count).expand_as(index)
+        entries = (weight[there].numpy(), (rows[there].numpy(), index[there].numpy()))
+        system = sparse.identity(count, format="csc") - sparse.csc_matrix(entries)
+        solved = splu(system).solve((hint[:2].flatten(1).double() * known).T.numpy())
+        ab[:] = torch.from_numpy(solved).T.view_as(ab)
+    return colors

@@ -23,7 +23,7 @@ def palettes_from(ab: Tensor, counts: Tensor, starts: Tensor) -> Tensor:
         (B, 5, 3): a, b in LAB units and the share in 0..1. The shares of an image sum to 1; unused
         rows are 0.
     """
-    small = F.adaptive_avg_pool2d(ab, tuple(min(_PIXELS, side) for side in ab.shape[-2:]))
+    small = F.interpolate(ab, [min(_PIXELS, side) for side in ab.shape[-2:]], mode="area")
     pixels = small.flatten(2).transpose(1, 2)
     chosen = (starts.to(ab.device) * pixels.shape[1]).long()
     centers = pixels.gather(1, chosen[..., None].expand(-1, -1, 2))
@@ -35,6 +35,12 @@ def palettes_from(ab: Tensor, counts: Tensor, starts: Tensor) -> Tensor:
         centers = torch.where(sizes > 0, member @ pixels / sizes.clamp(min=1), centers)
     shares = sizes / pixels.shape[1]
     return torch.cat([centers, shares], dim=-1) * (shares > 0)
+
+
+def palettes_of(ab: Tensor) -> Tensor:
+    """Return palettes of 5 colors, as `palettes_from` does; an image always has the same."""
+    starts = (torch.arange(LARGEST) + 0.5) / LARGEST
+    return palettes_from(ab, torch.full((len(ab),), LARGEST), starts.expand(len(ab), -1))
 
 
 def simulated_palettes(ab: Tensor) -> Tensor:

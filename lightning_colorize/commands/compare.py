@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lightning_colorize.commands.options import add_measuring_options
+from lightning_colorize.commands.options import add_measuring_options, add_samples
 from lightning_colorize.common.arguments import Parser, expanded_path, number
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
@@ -50,8 +50,9 @@ def add_arguments(parser: Parser) -> None:
         metavar="N",
         type=number(int, 0),
         default=0,
-        help="seed of the subset, intervals and study",
+        help="seed of the subset, intervals, study and samples",
     )
+    add_samples(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an existing page in DIR")
     add_measuring_options(parser, "split of the images, as in evaluate")
 
@@ -72,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
         require_writable(args.json, "--json")
     from rich.console import Console
 
-    from lightning_colorize.evaluation import metrics_table, print_plain
     from lightning_colorize.evaluation.data import whole_images
+    from lightning_colorize.evaluation.table import print_metrics
     from lightning_colorize.reports.comparison import (
         ERRORS,
         INDEX,
@@ -96,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     for line in (*broken, *remarks(plan, report.measured)):
         print(line, file=sys.stderr)
     if report.rows:
-        print_plain(Console(), metrics_table(report.rows, metrics=report.columns))
+        print_metrics(Console(), report.rows, None, report.columns)
     else:
         print("the images are grey, so there are no metrics")
     print(plan.found.describe(len(report.measured.names), plan.data, plan.size))
@@ -147,6 +148,7 @@ def _plan(args: argparse.Namespace) -> "Plan":
         device=device,
         truth=truth,
         study=args.study,
+        samples=args.samples,
     )
 
 
@@ -155,6 +157,7 @@ def _as_json(plan: "Plan", report: "Report") -> dict[str, Any]:
         "data": str(plan.data),
         "split": plan.found.split,
         "size": plan.size,
+        "samples": plan.samples,
         "images": len(report.measured.names),
         "unreadable": len(plan.found.images) - len(report.measured.names),
         "missing": plan.missing,

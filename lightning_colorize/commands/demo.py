@@ -46,12 +46,20 @@ def run(args: argparse.Namespace) -> int:
     _require_free(args.host, args.port)
     exit_on_sigterm()  # after removing the page's files
     from lightning_colorize.inference import load_model
+    from lightning_colorize.inference.card import software
+    from lightning_colorize.inference.painting import page_settings
+    from lightning_colorize.reports.web_page import page_html
 
     with tempfile.TemporaryDirectory(prefix="lightning-colorize-") as folder:
         # Gradio reads this on import; it may only serve files from this folder.
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
         try:
-            from lightning_colorize.inference.demo import build_demo, serve
+            from lightning_colorize.inference.demo import (
+                build_demo,
+                painter,
+                painting_routes,
+                serve,
+            )
         except ImportError as error:
             raise UsageError(
                 f"the page needs {error.name}: {INSTALL} 'lightning-colorize[demo]'"
@@ -59,8 +67,15 @@ def run(args: argparse.Namespace) -> int:
         models = {
             name: load_model(path, args.allow_class, args.device) for name, path in named.items()
         }
-        page = build_demo(models, args.max_megapixels * 1_000_000)
-        serve(page, args.host, args.port, args.max_megabytes * 2**20)
+        pixels, size = args.max_megapixels * 1_000_000, args.max_megabytes * 2**20
+        page = build_demo(models, pixels)
+        routes = []
+        if model := painter(models):
+            settings = {**page_settings(model), "server": True}
+            # A request has four bytes per pixel, and the hints.
+            html = page_html(software(model.path), settings, min(pixels, size // 5))
+            routes = painting_routes(html, model, pixels, size)
+        serve(page, args.host, args.port, size, routes)
     return 130
 
 

@@ -5,20 +5,22 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_colorize.commands.options import add_checkpoint, add_measuring_options
-from lightning_colorize.common.arguments import Moved, Parser
+from lightning_colorize.commands.options import add_checkpoint, add_measuring_options, add_samples
+from lightning_colorize.common.arguments import Moved, Parser, number
 from lightning_colorize.common.bundled import DEFAULT_FILE
 from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.provenance import versions
 
 if TYPE_CHECKING:
+    from lightning_colorize.color import ColorBatch
     from lightning_colorize.evaluation import Evaluation, EvaluationImages
     from lightning_colorize.evaluation.data import SplitName
+    from lightning_colorize.evaluation.measured import Intervals
     from lightning_colorize.inference import Colorizer
     from lightning_colorize.models.base import Model
 
@@ -46,6 +48,15 @@ def add_arguments(parser: Parser) -> None:
         help="also measure parts, comma-separated: folder (each sub-folder), hue and chroma (the "
         "pixels of each range of the true color)",
     )
+    add_samples(parser)
+    parser.add_argument(
+        "--seed", metavar="N", type=number(int, 0), default=0, help="seed of samples and hints"
+    )
+    text = "also give so many points of the true colors as hints, such as 1,2,5,10,20,50,100"
+    parser.add_argument("--hint-points", metavar="N,N,...", type=counts, default=(), help=text)
+    for name in ("palettes", "labels"):
+        text = f"also ask for each image's own and for other {name}"
+        parser.add_argument(f"--{name}", action="store_true", help=text)
     for name, command in _MOVED.items():
         parser.add_argument(f"--{name}", action=Moved, command=command)
     add_measuring_options(
@@ -60,10 +71,17 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print; returns 1 if images are unreadable or predictions are not finite."""
     if args.json is not None:
         require_writable(args.json, "--json")
+    from lightning_colorize.common.progress import progress
     from lightning_colorize.evaluation import evaluate
+    from lightning_colorize.evaluation.conditions import measure_conditions
     from lightning_colorize.evaluation.measure import MODEL
+    from lightning_colorize.models.control import require_conditions
 
     loaded, found, remarks = open_measured(args, "test")
+    model = loaded.model
+    options = {"hints": args.hint_points, "palette": args.palettes, "label": args.labels}
+    asked = {name for name, given in options.items() if given}
+    require_conditions(model, asked)
     size, parts = args.size or loaded.size, args.group_by or ()
     start = time.perf_counter()
     result = evaluate(
@@ -73,10 +91,27 @@ def run(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         by_folder="folder" in parts,
         show_progress=True,
+        samples=args.samples,
+        seed=args.seed,
     )
+    diverged = not math.isfinite(result.rows[MODEL]["mse_ab"])
+    conditions: Intervals = {}
+    if asked and not diverged:
+        labels = found.labels if args.labels else None
+
+        def batches() -> "Iterable[ColorBatch]":
+            each = found.batches(size, args.batch_size, model.device)
+            return progress(each, -(-len(found.images) // args.batch_size), "with conditions")
+
+        conditions = measure_conditions(
+            model, batches, args.hint_points, args.palettes, labels, args.seed
+        )
     seconds = time.perf_counter() - start
-    numbers = header(args, loaded.model, found, size, result.images, seconds) | {
+    numbers = header(args, model, found, size, result.images, seconds) | {
+        "samples": args.samples if model.draws else 1,
         "metrics": result.rows,
+        "intervals": result.intervals,
+        "conditions": conditions,
         "colors": asdict(result.colors),
         "hue": [asdict(part) for part in result.hue],
         "chroma": [asdict(part) for part in result.chroma],
@@ -89,13 +124,12 @@ def run(args: argparse.Namespace) -> int:
             for name, rows in result.groups.items()
         },
     }
-    _print(result, parts)
+    _print(result, parts, conditions)
     unread = numbers["unreadable"]
     more = f"; {unread:,} could not be read" if unread else ""
     described = found.describe(result.images, args.data, size)
     print(f"{described}, in {seconds:.1f} s{more}")
     print(*remarks, sep="\n", end="\n" * bool(remarks), file=sys.stderr)
-    diverged = not math.isfinite(result.rows[MODEL]["mse_ab"])
     if diverged:
         print("the network predicts colors that are not finite: no metrics", file=sys.stderr)
     if args.json is not None:
@@ -111,20 +145,32 @@ def _parts(text: str) -> tuple[str, ...]:
     return parts
 
 
-def _print(result: "Evaluation", parts: Sequence[str]) -> None:
+def counts(text: str) -> tuple[int, ...]:
+    """Return whole numbers separated by commas."""
+    return tuple(map(number(int, 0, 10_000), text.split(",")))
+
+
+def _print(result: "Evaluation", parts: Sequence[str], conditions: "Intervals") -> None:
     from rich.console import Console
 
     from lightning_colorize.evaluation import metrics_table, print_plain
-    from lightning_colorize.evaluation.table import color_line, parts_table
+    from lightning_colorize.evaluation.conditions import COLUMNS
+    from lightning_colorize.evaluation.measure import MODEL
+    from lightning_colorize.evaluation.table import color_line, parts_table, print_metrics
 
     console = Console()
     for name, rows in result.groups.items():
         title = f"{name} ({result.counts[name]})"
-        print_plain(console, metrics_table(rows, title, result.metrics))
+        print_metrics(console, rows, title, result.metrics)
         print(color_line(result.group_colors[name]))
     whole = "all" if result.groups else None
-    print_plain(console, metrics_table(result.rows, whole, result.metrics))
+    print_metrics(console, result.rows, whole, result.metrics)
     print(color_line(result.colors))
+    if energy := result.intervals[MODEL].get("energy"):
+        print("energy {value:.2f}, 95 % interval {low:.2f} to {high:.2f}".format(**energy))
+    if conditions:
+        shown = {row: {k: v["value"] for k, v in each.items()} for row, each in conditions.items()}
+        print_plain(console, metrics_table(shown, "asked for", COLUMNS))
     for by in parts:
         if by != "folder":
             print_plain(console, parts_table(getattr(result, by), by))

@@ -19,16 +19,6 @@ HELP = "write a trained network to one file: safetensors, ONNX or torch.export"
 _FORMATS = {"safetensors": ".safetensors", "onnx": ".onnx", "torch-export": ".pt2"}
 _WEB = "web"
 _CALIBRATION = 128  # number of images
-_INTERFACES = {
-    False: {
-        "input": "`L`: (batch, 1, height, width), float32, lightness of CIE LAB in 0..100",
-        "output": "`ab`: (batch, 2, height, width), float32, LAB units",
-    },
-    True: {
-        "input": "`image`: (1, 3, height, width), uint8, sRGB of any size",
-        "output": "`colored`: the same shape and type",
-    },
-}
 
 
 def add_arguments(parser: Parser) -> None:
@@ -68,10 +58,15 @@ def require_exported(args: argparse.Namespace, *suffixes: str) -> None:
     """Check the suffix of the output file, and that the file can be written."""
     if args.file.suffix not in suffixes:
         raise UsageError(f"{args.file}: the name must end with {' or '.join(suffixes)}")
-    for file in (args.file, _card(args.file)):
-        if file.exists() and not args.overwrite:
-            raise UsageError(f"{file} exists; --overwrite replaces it")
+    _require_new(args.overwrite, args.file)
     require_writable(args.file, "FILE")
+
+
+def _require_new(overwrite: bool, *files: Path) -> None:
+    for file in files:
+        for each in (file, _card(file)):
+            if each.exists() and not overwrite:
+                raise UsageError(f"{each} exists; --overwrite replaces it")
 
 
 def write_card(model: "Colorizer", file: Path, rows: dict[str, str]) -> None:
@@ -110,24 +105,28 @@ def run(args: argparse.Namespace) -> int:
     if is_web:
         _export_page(loaded, args)
     elif is_graph:
-        _export_graph(loaded, args.file, args.whole_image, args.int8)
+        _export_graph(loaded, args, args.file, page=False)
     else:
         loaded.export(args.file)
         write_card(loaded, args.file, {})
     return 0
 
 
-def _export_graph(loaded: "Colorizer", file: Path, image: bool, int8: Path | None) -> None:
+def _export_graph(loaded: "Colorizer", args: argparse.Namespace, file: Path, page: bool) -> None:
     from lightning_colorize.evaluation import find_images
-    from lightning_colorize.inference.export import export_graph
+    from lightning_colorize.inference.export import export_graph, graph_files
 
+    if loaded.model.draws:
+        _require_new(args.overwrite or page, *graph_files(file))
     calibration = None
-    if int8 is not None:
-        images = find_images(int8, "all").batches(loaded.size, 1, loaded.model.device)
+    if args.int8 is not None:
+        images = find_images(args.int8, "all").batches(loaded.size, 1, loaded.model.device)
         calibration = list(islice(images, _CALIBRATION))
     print("converting and verifying; this takes about a minute", file=sys.stderr)
-    difference = export_graph(loaded.model, file, image, calibration)
-    write_card(loaded, file, _INTERFACES[image] | {"difference from the network": difference})
+    image = args.whole_image and not page
+    rows = export_graph(loaded.model, file, image, calibration, shares=page)
+    for path, row in rows.items():
+        write_card(loaded, path, row)
 
 
 def _require_new_folder(folder: Path, overwrite: bool) -> None:
@@ -141,11 +140,13 @@ def _require_new_folder(folder: Path, overwrite: bool) -> None:
 
 def _export_page(loaded: "Colorizer", args: argparse.Namespace) -> None:
     from lightning_colorize.inference.card import software
+    from lightning_colorize.inference.export import write_around
     from lightning_colorize.reports.web_page import GRAPH, read_library, write_web_page
 
     library = read_library()  # fail before the work starts
     args.file.mkdir(parents=True, exist_ok=True)
-    _export_graph(loaded, args.file / GRAPH, True, args.int8)
-    write_web_page(args.file, library, software(loaded.path))
+    settings = write_around(loaded.model, args.file)
+    _export_graph(loaded, args, args.file / GRAPH, page=True)
+    write_web_page(args.file, library, software(loaded.path), settings)
     print(f"{args.file}/index.html: upload the folder to a web host, or try it with")
     print(f"python -m http.server --bind 127.0.0.1 --directory {args.file}")

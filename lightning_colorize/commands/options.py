@@ -26,6 +26,14 @@ def add_count(
     parser.add_argument(option, metavar="N", type=number(int, 1), default=default, help=text)
 
 
+def add_samples(parser: argparse.ArgumentParser) -> None:
+    """Add the number of colorings per image."""
+    text = (
+        "color each image N times with models that sample; adds energy score, diversity, coverage"
+    )
+    parser.add_argument("--samples", metavar="N", type=number(int, 2), default=1, help=text)
+
+
 def add_network_options(parser: Parser, size_help: str) -> None:
     """Add the options of a model: `--size`, its settings and `--device`.
 

@@ -27,8 +27,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "protocol",
         metavar="NAME",
-        help="native, crop256, stretch256, val5k-crop256 or the path of a YAML file; results of "
-        "the same protocol are comparable",
+        help="native, crop256, stretch256, val5k-crop256, hints10 or the path of a YAML file; "
+        "results of the same protocol are comparable",
     )
     add_checkpoint(parser, "system")
     parser.add_argument(
@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         ProtocolResult,
         measure_protocol,
     )
+    from lightning_colorize.models.control import require_conditions
     from lightning_colorize.models.load import choose_device
 
     protocol = read_protocol(args.protocol)
@@ -79,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"the name of the system has more than {LONGEST_NAME} characters")
     system = open_system(name, path, args.data, args.allow_class, device)
     model, settings = system.model, {}
+    require_conditions(model, {"hints"} if protocol.hint_points else set())
     size = args.size or model.size
     if model.keeps_lightness:
         model.settings = model.settings.updated(args.settings)

@@ -50,6 +50,13 @@ class EvaluationImages:
         """A function from an image's name to its category."""
         return category_finder(self.images.name(index) for index in range(len(self.images)))
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """The label of each image by name, its category if the data has no labels."""
+        names = [self.images.name(index) for index in range(len(self.images))]
+        labels = self.images.notes.labels or map(self.category_of, names)
+        return dict(zip(names, labels, strict=True))
+
     def describe(self, count: int, folder: Path, size: int) -> str:
         """Return the number of images, their split, folder and size in pixels."""
         which = "" if self.split == "all" else f"{self.split} "

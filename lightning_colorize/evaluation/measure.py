@@ -11,11 +11,11 @@ from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.progress import progress
 from lightning_colorize.evaluation.data import EvaluationImages, find_images
 from lightning_colorize.evaluation.failures import FAILURES
-from lightning_colorize.evaluation.measured import Measured, Rows, measure
+from lightning_colorize.evaluation.measured import Intervals, Measured, Rows, measure
 from lightning_colorize.evaluation.parts import Part, diversity, figures_by
 from lightning_colorize.evaluation.systems import paint_settings
 from lightning_colorize.inference import Colorizer
-from lightning_colorize.metrics.spec import Metric
+from lightning_colorize.metrics.spec import SAMPLED, Metric
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.baseline import baseline_models
 
@@ -49,6 +49,7 @@ class Evaluation:
         hue: Errors by the hue of the true color.
         chroma: Errors by the chroma of the true color.
         metrics: Name, goal and format of the metrics, the model's custom metrics last.
+        intervals: The metrics with intervals, without the custom ones.
     """
 
     rows: Rows
@@ -60,6 +61,7 @@ class Evaluation:
     hue: list[Part]
     chroma: list[Part]
     metrics: Sequence[Metric]
+    intervals: Intervals
 
 
 def evaluate(
@@ -70,6 +72,8 @@ def evaluate(
     batch_size: int = 32,
     by_folder: bool = False,
     show_progress: bool = False,
+    samples: int = 1,
+    seed: int = 0,
 ) -> Evaluation:
     """Measure a model and its baselines; metrics are per image and then averaged.
 
@@ -81,6 +85,8 @@ def evaluate(
         batch_size: Images per batch.
         by_folder: Also measure each category, the first folder of the images' names.
         show_progress: Show a progress bar.
+        samples: Colorings per image of a model that samples; several add `spec.SAMPLED`.
+        seed: Seed of the samples.
 
     Raises:
         UsageError: If there are no images to read.
@@ -90,11 +96,16 @@ def evaluate(
     batches: Iterable[ColorBatch] = found.batches(size, batch_size, model.model.device)
     if show_progress:
         batches = progress(batches, -(-len(found.images) // batch_size), "evaluating")
-    return evaluate_batches(model.model, batches, found.category_of if by_folder else None)
+    group = found.category_of if by_folder else None
+    return evaluate_batches(model.model, batches, group, samples, seed)
 
 
 def evaluate_batches(
-    model: Model, batches: Iterable[ColorBatch], group: Callable[[str], str] | None = None
+    model: Model,
+    batches: Iterable[ColorBatch],
+    group: Callable[[str], str] | None = None,
+    samples: int = 1,
+    seed: int = 0,
 ) -> Evaluation:
     """Measure a model and its baselines on batches.
 
@@ -102,13 +113,15 @@ def evaluate_batches(
         model: The model with its current settings; measured alone if it has no baselines.
         batches: Batches on the model's device.
         group: Maps an image's name to its category; None for no categories.
+        samples: Same as in `evaluate`.
+        seed: Same as in `evaluate`.
 
     Raises:
         UsageError: If there are no images.
     """
     plain = {} if model.baselines is None else baseline_models(model.baselines)
-    paint = paint_settings(model, [(model.settings, None)], plain.values())
-    measured = Measured([MODEL], list(plain))
+    paint = paint_settings(model, [(model.settings, None)], plain.values(), samples, seed)
+    measured = Measured([MODEL], list(plain), more=SAMPLED if samples > 1 else ())
     measure(measured, batches, paint, parts=True, group=group, models=[model])
     assert measured.parts is not None
     counts = dict(sorted(Counter(measured.categories).items()))
@@ -123,6 +136,7 @@ def evaluate_batches(
         figures_by("hue", measured.parts, measured.rows),
         figures_by("chroma", measured.parts, measured.rows),
         measured.columns,
+        measured.intervals(),
     )
 
 

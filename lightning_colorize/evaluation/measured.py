@@ -14,7 +14,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.evaluation.failures import measure_failures
 from lightning_colorize.evaluation.parts import count_colors, measure_parts
-from lightning_colorize.evaluation.statistics import metrics_over
+from lightning_colorize.evaluation.statistics import intervals, metrics_over
 from lightning_colorize.evaluation.systems import (
     Painted,
     Painter,
@@ -24,11 +24,15 @@ from lightning_colorize.evaluation.systems import (
 )
 from lightning_colorize.metrics import functional, spec
 from lightning_colorize.metrics.image_pair import ImagePair
+from lightning_colorize.metrics.samples import measure_samples
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.baseline import baseline_models
 
 Rows = dict[str, dict[str, float]]
 """Metrics by row."""
+
+Intervals = dict[str, dict[str, dict[str, float]]]
+"""Metrics by row: each as `value` with `low` and `high`."""
 
 
 @dataclass
@@ -39,7 +43,9 @@ class Measured:
     baselines: list[str]  # The last rows.
     names: list[str] = field(default_factory=list)
     categories: list[str] = field(default_factory=list)  # Empty without categories.
-    # (rows, columns of `spec.COLUMNS`, images); None without truth.
+    # More per-image metrics.
+    more: Sequence[spec.Metric] = ()
+    # (rows, columns of `spec.COLUMNS` and `more`, images); None without truth.
     values: np.ndarray | None = None
     # (systems, `failures.FAILURES`, images); None without truth.
     failures: np.ndarray | None = None
@@ -67,8 +73,14 @@ class Measured:
 
     @property
     def columns(self) -> list[spec.Metric]:
-        """The metrics of `spec`, then the models' custom metrics."""
-        return [*spec.METRICS, *self.own]
+        """The metrics of `spec`, more per-image metrics, then the models' custom metrics."""
+        return [*spec.METRICS, *self.more, *self.own]
+
+    def intervals(self) -> Intervals:
+        """Return the metrics with intervals, without the custom ones."""
+        assert self.values is not None
+        names = [*spec.NAMES, *(metric.name for metric in self.more)]
+        return dict(zip(self.rows, intervals(self.values, names=names), strict=True))
 
     def chosen(self, category: str | None) -> np.ndarray:
         """Return a mask of the images of a category, or of all images for None: (images,)."""
@@ -113,7 +125,8 @@ def measure(
     baselines. `show` is called with the name of each image and its values, (systems, columns),
     which are None without truth. `truth` says whether the images' own colors are the truth.
     `failures` also measures the disagreement of the systems, `parts` also counts colors. `group`
-    maps an image's name to its category.
+    maps an image's name to its category. The metrics in `result.more` are those that rows have, or
+    `spec.SAMPLED`.
     """
     count = len(result.systems)
     result.own, originals = _own_metrics(models)
@@ -139,8 +152,8 @@ def measure(
             if not truth:
                 continue
             of_row: dict[str, list[Tensor]] = defaultdict(list)
-            for ab in row.ab:
-                pair = ImagePair(batch.L, ab, batch.ab, row.L)
+            pairs = [ImagePair(batch.L, ab, batch.ab, row.L) for ab in row.ab]
+            for ab, pair in zip(row.ab, pairs, strict=True):
                 of_row["values"].append(functional.measure(pair).double())
                 if failures and is_system:
                     of_row["failures"].append(measure_failures(batch.L, ab, batch.ab).double())
@@ -152,6 +165,10 @@ def measure(
                         metric.update(batch.L[chosen], ab[chosen], batch.ab[chosen])
             for name, colorings in of_row.items():
                 measured[name].append(torch.stack(colorings).mean(dim=0).cpu())
+            if result.more:
+                more = measure_samples(pairs) if row.more is None else row.more
+                values = [measured["values"].pop(), more.double().cpu()]
+                measured["values"].append(torch.cat(values))
         if truth and parts:
             measured["colors"].append(count_colors(batch.ab).cpu())
         for name, rows in measured.items():
@@ -177,16 +194,22 @@ def measure_systems(
     size: int,
     show: Callable[[str, Tensor | None], None] = lambda name, values: None,
     truth: bool = True,
+    samples: int = 1,
+    seed: int = 0,
 ) -> Measured:
-    """Measure systems on square images, and with truth the baselines of the first that has any."""
+    """Measure systems on square images, and with truth the baselines of the first that has any.
+
+    Models that sample have `samples` colorings per image; several add `spec.SAMPLED`.
+    """
     fitted = (system.model.baselines for system in systems)
     plain = baseline_models(next(filter(None, fitted), None)) if truth else {}
 
     def paint(batch: ColorBatch) -> Iterator[Painted]:
-        yield from (system.paint(batch) for system in systems)
+        yield from (system.paint(batch, samples, seed) for system in systems)
         yield from (Painted(batch.L, each.color(batch.L)) for each in plain.values())
 
-    result = Measured([system.name for system in systems], list(plain))
+    more = spec.SAMPLED if samples > 1 and truth else ()
+    result = Measured([system.name for system in systems], list(plain), more=more)
     read = readable(systems, batches, square_view(size), result.broken)
     models = [system.model for system in systems]
     return measure(result, read, paint, show, truth=truth, models=models)

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
+from lightning_colorize.color import to_lab, to_unit
 from lightning_colorize.common.bundled import bundled
 from lightning_colorize.common.described import Sha256, read_described
 from lightning_colorize.common.errors import UsageError
@@ -19,6 +21,8 @@ from lightning_colorize.data.dataset import crop_square
 from lightning_colorize.data.decoding.files import ImageError, decode_image
 from lightning_colorize.data.image_set import FileImages, ImageSet
 from lightning_colorize.data.sources.listing import list_images
+from lightning_colorize.evaluation.conditions import reveal
+from lightning_colorize.models.control import Control
 
 
 class Protocol(BaseModel):
@@ -34,6 +38,7 @@ class Protocol(BaseModel):
             images.
         count: Required number of images; None for any number.
         colorfulness: Published value for the true images, by `colorfulness(absolute=True)`.
+        hint_points: Number of points of the true colors that are given as hints.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +50,7 @@ class Protocol(BaseModel):
     files: str | None = None
     count: Annotated[int, Field(ge=1)] | None = None
     colorfulness: FiniteFloat | None = None
+    hint_points: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -72,6 +78,11 @@ class Protocol(BaseModel):
         else:
             resized = TF.resize(rgb, size, mode, antialias=True)
         return crop_square(resized, side)
+
+    def control(self, rgb: Tensor) -> Control:
+        """Return the hints of a prepared image, (3, H, W) in uint8."""
+        hints = reveal(*to_lab(to_unit(rgb[None])), self.hint_points)
+        return Control(torch.cat([rgb, (hints[0, 2:] * 255).byte()]))
 
     def choose(self, folder: Path, images: ImageSet) -> ImageSet:
         """Return the images of the protocol in a folder; if it names none, those in `images`."""
@@ -158,6 +169,8 @@ class ProtocolImages:
     def measured(self) -> MeasuredImages:
         """Return the protocol and its images for a result, after all images were read."""
         settings = self.protocol.model_dump()
+        if not self.protocol.hint_points:  # the digests of these protocols are older
+            del settings["hint_points"]
         contents = sorted(line.partition(" ")[0] for line in self.lines)
         text = json.dumps([settings, contents], sort_keys=True)
         return MeasuredImages(

@@ -10,10 +10,12 @@ from pydantic import BaseModel, Field, FiniteFloat, ValidationError, field_valid
 from torch import Tensor
 
 from lightning_colorize.color import ColorBatch, colorfulness, to_lab, to_unit
+from lightning_colorize.color.hints import diffused
 from lightning_colorize.common.described import Sha256, first_problem
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.progress import progress
 from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.evaluation.conditions import reveal
 from lightning_colorize.evaluation.measured import Measured, measure
 from lightning_colorize.evaluation.pretrained import PretrainedMetrics, PretrainedResult
 from lightning_colorize.evaluation.protocol import MeasuredImages, ProtocolImages
@@ -23,7 +25,7 @@ from lightning_colorize.metrics import spec
 from lightning_colorize.metrics.formulas import PSNR_CAP
 from lightning_colorize.models.base import View
 from lightning_colorize.models.baseline import baseline_models
-from lightning_colorize.models.whole import add_colors
+from lightning_colorize.models.whole import add_colors, colorize_image
 
 SYSTEM, KEPT, TRUTH = "system", "system with the true L", "truth"
 """Rows of a result, before the baselines."""
@@ -127,14 +129,19 @@ def measure_protocol(
     protocol = images.protocol
     view = View(protocol.prepare, finished=True, crops=protocol.shape == "crop")
     plain = baseline_models(system.model.baselines)
-    names = (SYSTEM, KEPT, TRUTH, *plain)
+    spread = ["diffused"] if protocol.hint_points else []
+    names = (SYSTEM, KEPT, TRUTH, *plain, *spread)
     colored: dict[str, tuple[Tensor, Tensor]] = {}
     absolute, changes = [], []
 
     def batches() -> Iterator[ColorBatch]:
         for name, truth in progress(images, len(images), "evaluating"):
             try:
-                colored[name] = truth, system.color_whole(name, truth, size, view).to(device)
+                if spread:
+                    rgb = colorize_image(system.model, truth, size, protocol.control(truth))
+                else:
+                    rgb = system.color_whole(name, truth, size, view)
+                colored[name] = truth, rgb.to(device)
             except ImageError as error:
                 images.drop(ImageError(Path(name), f"{system.name}: {error.reason}"))
                 continue
@@ -146,6 +153,9 @@ def measure_protocol(
         L_hat, ab_hat = to_lab(rgb_hat[None])
         changes.append(float((L_hat - batch.L).abs().mean()))
         flat = [ab_hat, *(each.color(batch.L)[0] for each in plain.values())]
+        if spread:
+            hints = reveal(batch.L, batch.ab, protocol.hint_points)
+            flat.append(diffused(hints, batch.L)[:, :2])
         kept, *others = (add_colors(truth, ab).to(device) for ab in flat)
         rgb = torch.stack([rgb_hat, kept, truth.to(device), *others])
         absolute.append(colorfulness(to_unit(rgb), absolute=True).cpu())
@@ -153,7 +163,7 @@ def measure_protocol(
         L_rows, ab_rows = to_lab(rgb)
         return [Painted(L_rows[[i]], ab_rows[None, [i]]) for i in range(len(rgb))]
 
-    result = measure(Measured([*names[:3]], [*plain]), batches(), paint, failures=False)
+    result = measure(Measured([*names[:3]], [*names[3:]]), batches(), paint, failures=False)
     if result.values is None or len(result.names) < 2:
         raise UsageError(
             f"only {len(result.names)} of {len(images)} images can be read; a protocol needs "

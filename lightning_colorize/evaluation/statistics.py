@@ -11,7 +11,7 @@ from scipy import stats
 
 from lightning_colorize.common.power import count_needed
 from lightning_colorize.metrics.functional import over_images
-from lightning_colorize.metrics.spec import CONFIDENCE, METRICS, NAMES, TAILS
+from lightning_colorize.metrics.spec import COLUMNS, CONFIDENCE, METRICS, NAMES, TAILS
 
 RESAMPLES = 5000
 _FEWER = 2000  # for many rows
@@ -38,10 +38,12 @@ class Difference:
 def metrics_over(values: np.ndarray) -> np.ndarray:
     """Return all metrics over images, for many samples of the images at once.
 
-    Maps (rows, columns of `measure`, samples..., images) to (rows, metrics, samples...).
+    Maps (rows, columns of `measure`, samples..., images) to (rows, metrics, samples...). More
+    columns are per-image metrics.
     """
     columns = torch.from_numpy(values).movedim(1, 0)
-    return torch.stack([over_images(metric, columns) for metric in METRICS], dim=1).numpy()
+    metrics = [over_images(metric, columns) for metric in METRICS]
+    return torch.stack([*metrics, *columns[len(COLUMNS) :].mean(-1)], dim=1).numpy()
 
 
 def differences_from_first(
@@ -114,17 +116,19 @@ def _draws(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     return np.concatenate(parts, axis=-1)
 
 
-def intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, dict[str, float]]]:
+def intervals(
+    values: np.ndarray, seed: int = 0, names: Sequence[str] = NAMES
+) -> list[dict[str, dict[str, float]]]:
     """Return each row's metrics with the bounds of their intervals: `value`, `low` and `high`.
 
     Intervals are from the percentile bootstrap over images, the same draws for all rows. `values`
-    is (rows, columns of `measure`, images).
+    is (rows, columns of `measure`, images); with more columns, `names` are those of all metrics.
     """
     low, high = np.quantile(_draws(values, _FEWER, seed), TAILS, axis=-1)
     return [
         {
             name: {"value": float(v), "low": float(a), "high": float(b)}
-            for name, v, a, b in zip(NAMES, *row, strict=True)
+            for name, v, a, b in zip(names, *row, strict=True)
         }
         for row in zip(metrics_over(values), low, high, strict=True)
     ]

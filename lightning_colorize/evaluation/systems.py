@@ -10,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_colorize.color import NO_CONDITION, ColorBatch, to_lab, to_rgb, to_unit
+from lightning_colorize.color import NO_CONDITION, ColorBatch, to_lab, to_lightness, to_rgb, to_unit
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import crop_square, limit_length, resize_short_side
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.inference import TrainingData, training_data
+from lightning_colorize.metrics.image_pair import ImagePair
+from lightning_colorize.metrics.samples import difference_map
 from lightning_colorize.models.base import Model, View
 from lightning_colorize.models.settings import Settings
 from lightning_colorize.models.whole import colorize_image
@@ -26,6 +28,7 @@ class Painted(NamedTuple):
 
     L: Tensor  # (B, 1, H, W) in [0, 100]: of the input, or the row's own.
     ab: Tensor  # (n, B, 2, H, W) in LAB units
+    more: Tensor | None = None  # (metrics, B): values of `Measured.more`.
 
 
 Painter = Callable[[ColorBatch], Iterable[Painted]]
@@ -77,11 +80,12 @@ class System:
                 errors.append(ImageError(Path(name), f"{self.name}: {error.reason}"))
         return errors
 
-    def paint(self, batch: ColorBatch) -> Painted:
-        """Colorize a batch, after `load`."""
+    def paint(self, batch: ColorBatch, samples: int = 1, seed: int = 0) -> Painted:
+        """Colorize a batch, after `load`; a model that samples does so `samples` times."""
         model = self.model
         if model.keeps_lightness:
-            ab = model.color(batch.L.to(model.device))
+            L, n = batch.L.to(model.device), samples if model.draws else 1
+            ab = model.color(L, n=n, generators=model.generators(L, seed))
             return Painted(batch.L, ab.to(batch.L.device))
         rgb = torch.stack([self._images[name] for name in batch.names])
         L, ab = to_lab(rgb.to(batch.L.device))
@@ -101,6 +105,12 @@ class System:
             return colorize_image(self.model, rgb, size)
         return self.model.paint(name, rgb, view or View(side=min(rgb.shape[-2:])))
 
+    def difference_map(self, rgb: Tensor, samples: int, seed: int) -> Tensor:
+        """Return the CIEDE2000 between samples of an image, (3, H, W), uint8: (1, H, W)."""
+        L = to_lightness(rgb[None].to(self.model.device))
+        ab = self.model.color(L, n=samples, generators=self.model.generators(L, seed))
+        return difference_map([ImagePair(L, each, each) for each in ab])[0]
+
 
 def square_view(side: int) -> View:
     """Return the view of `fit` and `evaluate`: a center crop, as a square with this side."""
@@ -108,20 +118,26 @@ def square_view(side: int) -> View:
 
 
 def paint_settings(
-    model: Model, settings: Sequence[tuple[Settings, int | None]], plain: Iterable[Model]
+    model: Model,
+    settings: Sequence[tuple[Settings, int | None]],
+    plain: Iterable[Model],
+    samples: int = 1,
+    seed: int = 0,
 ) -> Painter:
     """Return a painter for a model with many settings and then the baselines.
 
     Each setting has the input size of the network, or None for the size of the batch; a prediction
     of another size is resized. Consecutive settings of one size and `flip` share a prediction.
+    `samples` are the colorings per image of a model that samples.
     """
+    count = samples if model.draws else 1
 
     def paint(batch: ColorBatch) -> Iterator[Painted]:
         for (size, flip), group in groupby(settings, lambda pair: (pair[1], pair[0].flip)):
             L = _resized(batch.L, size)
             views = model.views(L, NO_CONDITION, flip)
             for setting, _ in group:
-                ab = model.combine(views, setting, generators=model.generators(L))
+                ab = model.combine(views, setting, count, model.generators(L, seed))
                 whole = _resized(ab.flatten(0, 1), batch.L.shape[-1])
                 yield Painted(batch.L, whole.view(*ab.shape[:2], *whole.shape[1:]))
         yield from (Painted(batch.L, each.color(batch.L)) for each in plain)

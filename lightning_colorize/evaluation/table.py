@@ -10,8 +10,9 @@ from rich.text import Text
 
 from lightning_colorize.common.text import UNKNOWN, printable
 from lightning_colorize.evaluation.measure import ColorFigures
+from lightning_colorize.evaluation.measured import Rows
 from lightning_colorize.evaluation.parts import Part
-from lightning_colorize.metrics.spec import METRICS, Metric
+from lightning_colorize.metrics.spec import METRICS, SAMPLED, Metric
 
 
 def metrics_table(
@@ -39,6 +40,15 @@ def metrics_table(
         cells = [_cell(metric, row.get(metric.name), top) for metric, top in values]
         table.add_row(Text(label), *cells)
     return table
+
+
+def print_metrics(
+    console: Console, rows: Rows, title: str | None, metrics: Sequence[Metric]
+) -> None:
+    """Print `metrics_table`, with the metrics of samples in a second one."""
+    for names, part in ((title, {*metrics} - {*SAMPLED}), ("samples", {*metrics} & {*SAMPLED})):
+        if part:
+            print_plain(console, metrics_table(rows, names, [m for m in metrics if m in part]))
 
 
 def parts_table(parts: Sequence[Part], by: str) -> Table:

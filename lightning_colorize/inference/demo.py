@@ -1,31 +1,48 @@
 """A local Gradio page that colorizes photographs with several models."""
 
+import asyncio
 import logging
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gradio
 import numpy as np
-from fastapi import Depends, HTTPException, Request
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse
 from PIL import Image
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.routing import BaseRoute
 from torch import Tensor
 
 from lightning_colorize.common.arguments import host_names
 from lightning_colorize.common.bundled import bundled
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, decode_image, read_header
 from lightning_colorize.inference.colorizer import Colorizer, Prediction
+from lightning_colorize.inference.painting import paint
+from lightning_colorize.models.base import Model
 
 _PREVIEW = 640  # pixels of the short side
+PAINTING = "paint"
+"""Path of the page on which colors are painted."""
+
 _EXAMPLES = ("valley", "cat", "skyline", "people")
 _KEPT_SECONDS = 3600  # how long uploaded files and their predictions are kept
+_REQUESTS = 8  # number of painted photographs in memory
+_TIMEOUT = 60  # seconds to receive a request
 _SESSIONS = 20  # number of sessions whose photographs stay in memory
 _SYSTEM_FONT = ["system-ui", "sans-serif"]  # Gradio's default fonts are fetched from another site
+
+
+# Pages share the models, whose settings change.
+_COMPUTING = threading.Lock()
 
 
 @dataclass
@@ -36,6 +53,12 @@ class _Seen:
     predictions: dict[str, Prediction]
     previews: dict[str, Prediction]  # Predictions for a smaller copy.
     grey: np.ndarray  # The smaller copy without color, (H, W, 3), uint8.
+
+
+def painter(models: Mapping[str, Colorizer]) -> Model | None:
+    """Return the first model that takes color hints or samples; None without any."""
+    chosen = (each.model for each in models.values())
+    return next((m for m in chosen if m.draws or "hints" in m.conditions), None)
 
 
 def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Blocks:
@@ -63,7 +86,8 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
             gradio.Warning(f"This file cannot be read: {error.reason}")
             return None
         small = resize_short_side(rgb, min(_PREVIEW, *rgb.shape[-2:]))
-        predictions = {name: model.prepare(rgb) for name, model in models.items()}
+        with _COMPUTING:
+            predictions = {name: model.prepare(rgb) for name, model in models.items()}
         previews = {name: replace(each, rgb=small) for name, each in predictions.items()}
         grey = next(iter(previews.values())).colorize(strength=0)
         return _Seen(file.stem, predictions, previews, _to_array(grey))
@@ -76,7 +100,8 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
             for name, value in zip(sliders, values, strict=True)
             if value != starts[name] and name in own
         }
-        return _to_array(prediction.colorize(**moved))
+        with _COMPUTING:
+            return _to_array(prediction.colorize(**moved))
 
     def show(seen: _Seen | None, *values: float) -> Any:
         """Return grey and colorized previews with the given slider values."""
@@ -107,6 +132,7 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
         gradio.Markdown(
             "# Colorize a black-and-white photograph\n"
             "The colors are plausible, not the true colors of the scene."
+            + (f" [Choose colors yourself]({PAINTING})." if painter(models) else "")
         )
         seen = gradio.State(None, time_to_live=_KEPT_SECONDS)
         with gradio.Row():
@@ -153,8 +179,44 @@ def _refuse_other_sites(request: Request) -> None:
         raise HTTPException(403)
 
 
-def serve(page: gradio.Blocks, host: str, port: int, max_bytes: int) -> None:
-    """Serve the page until interrupted."""
+def painting_routes(html: str, model: Model, max_pixels: int, max_bytes: int) -> list[BaseRoute]:
+    """Return the routes of the page on which colors are painted, and of what it asks."""
+    router = APIRouter(dependencies=[Depends(_refuse_other_sites)])
+    slots = asyncio.Semaphore(_REQUESTS)
+
+    def answer(request: bytes) -> bytes:
+        with _COMPUTING:
+            return paint(model, request, max_pixels)
+
+    @router.get(f"/{PAINTING}")
+    async def show() -> HTMLResponse:
+        return HTMLResponse(html)
+
+    @router.post(f"/{PAINTING}")
+    async def color(request: Request) -> Response:
+        length = request.headers.get("Content-Length", "")
+        if not length.isdecimal():
+            raise HTTPException(411)
+        if len(length) > 12 or int(length) > max_bytes:
+            raise HTTPException(413)
+        if slots.locked():
+            raise HTTPException(503)
+        async with slots:
+            try:
+                asked = await asyncio.wait_for(request.body(), _TIMEOUT)
+                return Response(await run_in_threadpool(answer, asked))
+            except TimeoutError:
+                raise HTTPException(408) from None
+            except (ValueError, UsageError):
+                raise HTTPException(400) from None
+
+    return router.routes
+
+
+def serve(
+    page: gradio.Blocks, host: str, port: int, max_bytes: int, routes: Sequence[BaseRoute] = ()
+) -> None:
+    """Serve the page, and more routes, until interrupted."""
     trusted = Middleware(TrustedHostMiddleware, host_names(host), www_redirect=False)
     page.launch(
         server_name=host,
@@ -171,6 +233,7 @@ def serve(page: gradio.Blocks, host: str, port: int, max_bytes: int) -> None:
         theme=gradio.themes.Default(font=_SYSTEM_FONT, font_mono=["monospace"]),
         prevent_thread_lock=True,
     )
+    page.app.router.routes[:0] = routes  # before Gradio's, which match any name
     # Of malformed requests, uvicorn logs warnings and tracebacks.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     print(f"http://{host}:{port} (Ctrl-C stops it)", flush=True)

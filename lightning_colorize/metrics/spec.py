@@ -90,6 +90,18 @@ METRICS = (
 )
 """All metrics, in the order of their columns."""
 
+SAMPLED = (
+    Metric("energy", "min", "{:.2f}", "energy score of a and b, in LAB units", headline=True),
+    Metric("coarse_energy", "min", "{:.2f}", "the same of the means of 8 x 8 cells", headline=True),
+    Metric("sample_diversity", None, "{:.2f}", "ciede2000 between samples", needs_truth=False),
+    Metric("coverage", None, "{:.3f}", "share of the true a and b within the samples' range"),
+    Metric("mean_psnr", "max", "{:.2f}", "psnr of the samples' mean"),
+    Metric("mean_ciede2000", "min", "{:.2f}", "ciede2000 of the samples' mean"),
+    Metric("best_psnr", "max", "{:.2f}", "psnr of the best sample"),
+    Metric("best_ciede2000", "min", "{:.2f}", "ciede2000 of the best sample"),
+)
+"""Metrics of an image's samples; the other metrics are means over them."""
+
 MONITOR = "val/psnr"
 """The default metric for comparing runs."""
 

@@ -135,10 +135,8 @@ class Model(ABC):
             L: (B, 1, H, W) in [0, 100].
             seed: Seed for all images.
         """
-        if not self.draws:
-            return []
-        contents = (each.tobytes() for each in L.round().byte().cpu().numpy())
-        return [torch.Generator().manual_seed(seed + crc32(content)) for content in contents]
+        seeds = image_seeds(L, seed) if self.draws else []
+        return [torch.Generator().manual_seed(each) for each in seeds]
 
     def require_samples(self, n: int) -> None:
         """Raise a UsageError if the model has fewer than n colorings per image."""
@@ -264,3 +262,8 @@ class Model(ABC):
 
     def __str__(self) -> str:
         return self.kind if self.path is None else str(self.path)
+
+
+def image_seeds(L: Tensor, seed: int) -> list[int]:
+    """Return a seed for each image, from `seed` and the pixels of L, (B, 1, H, W) in [0, 100]."""
+    return [seed + crc32(each.tobytes()) for each in L.round().byte().cpu().numpy()]

@@ -17,7 +17,7 @@ from lightning_colorize.common.digest import is_damaged
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.models.exported import CLASS_PATH, SUFFIX, read_exported
-from lightning_colorize.networks import Colorizer, skip_weights
+from lightning_colorize.networks import Colorizer, GenerativeColorizer, skip_weights
 from lightning_colorize.networks.encoders.weights import checkpoint_skipped
 from lightning_colorize.runs.folder import checkpoint_of
 
@@ -30,7 +30,6 @@ _OURS = "a checkpoint of lightning-colorize"
 # A GAN's moving average takes precedence over the generator.
 _NETWORKS = ("averaged.module.", "net.")
 _INITIAL = ("pretrained", "weights", "frozen", "norm_eval")
-_GENERATIVE = ("denoiser", "objective", "residual")
 _NO_ARGUMENTS = (CLASS_PATH, UNRECORDED, "_instantiator")
 
 
@@ -226,13 +225,16 @@ def describe_parts(hyperparameters: Mapping[str, Any], net: Colorizer) -> dict[s
     """Return encoder, decoder and head of a task as plain data; None without a recorded encoder."""
     if not isinstance(hyperparameters.get("encoder"), dict):
         return None
-    return {
+    described = {
         "encoder": without_weights(hyperparameters["encoder"]),
         # If none was given, the task built a default one, without arguments.
         "decoder": hyperparameters.get("decoder") or describe(type(net.decoder)),
         "head": hyperparameters.get("head") or describe(type(net.head)),
-        **{name: hyperparameters[name] for name in _GENERATIVE if name in hyperparameters},
     }
+    if isinstance(net, GenerativeColorizer):
+        described["denoiser"] = hyperparameters.get("denoiser") or describe(type(net.denoiser))
+        described |= {"objective": describe(net.objective), "residual": net.residual}
+    return described
 
 
 def without_weights(encoder: Mapping[str, Any]) -> dict[str, Any]:

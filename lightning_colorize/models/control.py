@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_colorize.color import NO_CONDITION, Condition, to_lab, to_unit
-from lightning_colorize.color.palette import LARGEST, palettes_from
+from lightning_colorize.color.palette import LARGEST, palettes_of
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import (
     LIMITS,
@@ -60,9 +60,7 @@ class Control:
 
     def require_accepted(self, model: Model) -> None:
         """Raise a UsageError if the model does not accept a condition or the label."""
-        if refused := self.names() - model.conditions:
-            accepted = ", ".join(sorted(model.conditions)) or "no conditions"
-            raise UsageError(f"{model} accepts {accepted}, not {', '.join(sorted(refused))}")
+        require_conditions(model, self.names())
         if self.label and self.label not in model.label_names:
             known = ", ".join(model.label_names)
             raise UsageError(f"{model} has no label {self.label}; its labels are {known}")
@@ -103,6 +101,13 @@ class Control:
 NO_CONTROL = Control()
 
 
+def require_conditions(model: Model, names: set[str]) -> None:
+    """Raise a UsageError if the model does not accept all of these conditions."""
+    if refused := names - model.conditions:
+        accepted = ", ".join(sorted(model.conditions)) or "no conditions"
+        raise UsageError(f"{model} accepts {accepted}, not {', '.join(sorted(refused))}")
+
+
 def parse_palette(text: str, folder: Path = Path()) -> Tensor:
     """Return a palette, (5, 3), from colors separated by commas, or from an image file.
 
@@ -138,8 +143,7 @@ def parse_palette(text: str, folder: Path = Path()) -> Tensor:
 def palette_of(rgb: Tensor) -> Tensor:
     """Return the palette of an image, (3, H, W) in uint8 or uint16: (5, 3)."""
     _, ab = to_lab(to_unit(rgb.unsqueeze(0)))
-    starts = (torch.arange(LARGEST) + 0.5) / LARGEST
-    return palettes_from(ab, torch.tensor([LARGEST]), starts[None])[0]
+    return palettes_of(ab)[0]
 
 
 def condition_of(

@@ -105,4 +105,4 @@ class GenerativeModel(NetworkModel):
             with self._context(noise, self.autocast, of_batch=True):
                 sampled = torch.cat([self.network.sample(encoded, part, *how) for part in parts])
             residual = sampled * settings.variety
-        return self.scaling.restore_ab(self.network.to_colors(encoded, residual, tuple(size)))
+        return self.scaling.restore_ab(self.network.to_colors(encoded, residual, size))

@@ -2,13 +2,14 @@
 
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from lightning_colorize.color import Condition
+from lightning_colorize.color.palette import LARGEST as LARGEST_PALETTE
 from lightning_colorize.common.arguments import INSTALL
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.common.memory import is_out_of_memory
@@ -22,30 +23,53 @@ CONTENT = "lightning_colorize"
 GIVEN, RETURNED = "L", "network/ab"
 """Names of the network's input and output inside the graph of a whole image."""
 
-_DTYPES = {"tensor(uint8)": torch.uint8, "tensor(float16)": torch.float16}
+CONDITIONS = {"hints": "hints", "palettes": "palette", "labels": "label"}
+"""Conditions by the names of their inputs, which are the fields of `Condition`."""
+
+_DTYPES = {
+    "tensor(uint8)": torch.uint8,
+    "tensor(float16)": torch.float16,
+    "tensor(int64)": torch.int64,
+}
 """Of ONNX; others take fp32."""
 
-Run = Callable[[Tensor], Tensor]
+Run = Callable[..., Sequence[Tensor]]
 
 
 class GraphModel(Model):
     """A graph that was exported from a network and runs on the CPU.
 
-    `run` maps L in [0, 100] to ab in LAB units, both of any size. Images with a side below `least`
-    are padded; see `Model` for `multiple`.
+    `run` maps L in [0, 100] to ab in LAB units, both of any size; `inputs` are those of its
+    `CONDITIONS` that follow L. Images with a side below `least` are padded; see `Model` for
+    `multiple`.
     """
 
-    def __init__(self, run: Run, multiple: int, least: int) -> None:
+    def __init__(
+        self,
+        run: Run,
+        multiple: int,
+        least: int,
+        inputs: Sequence[str] = (),
+        label_names: Sequence[str] = (),
+    ) -> None:
         self.run = run
+        self.inputs = inputs
+        self.conditions = frozenset(CONDITIONS[name] for name in inputs)
+        self.label_names = label_names
         self.multiple = multiple
         self.least = least
 
     def predict(self, L: Tensor, condition: Condition) -> Tensor:
         """Return ab in LAB units, (B, 2, H, W)."""
         height, width = L.shape[-2:]
-        padded = pad_input(L.cpu(), max(height, self.least), max(width, self.least))
+        size = max(height, self.least), max(width, self.least)
+        padded = pad_input(L.cpu(), *size)
+        given = no_conditions(padded)
+        for name in self.inputs:
+            if (value := getattr(condition, name)) is not None:
+                given[name] = pad_input(value.cpu(), *size) if name == "hints" else value.cpu()
         try:
-            ab = self.run(padded)
+            (ab,) = self.run(padded, *(given[name] for name in self.inputs))
         except Exception as error:  # a graph may raise any class
             if is_out_of_memory(error):
                 raise
@@ -58,6 +82,16 @@ class GraphModel(Model):
         return ab[..., :height, :width].to(L.device)
 
 
+def no_conditions(L: Tensor) -> dict[str, Tensor]:
+    """Return the inputs of `CONDITIONS` for images without any; L is (B, 1, H, W)."""
+    count, _, height, width = L.shape
+    return {
+        "hints": torch.zeros(count, 3, height, width),
+        "palettes": torch.zeros(count, LARGEST_PALETTE, 3),
+        "labels": torch.full((count,), -1),
+    }
+
+
 def read_graph(file: Path) -> GraphModel:
     """Return the model of an exported graph; from the graph of a whole image, only its network.
 
@@ -68,11 +102,17 @@ def read_graph(file: Path) -> GraphModel:
     try:
         run, text = (run_onnx if file.suffix == ONNX else run_program)(file)
         content = json.loads(text or "")
+        if content.get("part"):
+            raise UsageError(
+                f"{file} is part of a network that samples, for other programs; use its checkpoint "
+                "or export it as .safetensors"
+            )
         numbers = [content[name] for name in ("size", "multiple", "least")]
         if not all(type(number) is int and 1 <= number <= LARGEST for number in numbers):
             raise ValueError("no numbers of pixels")
         run = run_onnx(file, network=True)[0] if content["image"] else run
-        graph = GraphModel(run, *numbers[1:])
+        inputs, names = (list(map(str, content.get(key, ()))) for key in ("inputs", "labels"))
+        graph = GraphModel(run, *numbers[1:], inputs, names)
         graph.size, graph.path = numbers[0], file
     except UsageError:
         raise
@@ -101,12 +141,14 @@ def run_onnx(file: Path, network: bool = False) -> tuple[Run, str | None]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    (given,) = session.get_inputs()
-    dtype = _DTYPES.get(given.type, torch.float32)
+    dtypes = {given.name: _DTYPES.get(given.type, torch.float32) for given in session.get_inputs()}
 
-    def run(values: Tensor) -> Tensor:
-        values = values if dtype.is_floating_point else values.round()
-        return torch.from_numpy(session.run(None, {given.name: values.to(dtype).numpy()})[0])
+    def run(*values: Tensor) -> Sequence[Tensor]:
+        feeds = {
+            name: (each if dtype.is_floating_point else each.round()).to(dtype).numpy()
+            for (name, dtype), each in zip(dtypes.items(), values, strict=True)
+        }
+        return [torch.from_numpy(returned) for returned in session.run(None, feeds)]
 
     return run, session.get_modelmeta().custom_metadata_map.get(CONTENT)
 
@@ -134,4 +176,10 @@ def run_program(file: Path) -> tuple[Run, str | None]:
     if not zipfile.is_zipfile(file):
         raise ValueError("no archive")
     extra = {CONTENT: ""}
-    return torch.export.load(file, extra_files=extra).module(), extra[CONTENT]
+    program = torch.export.load(file, extra_files=extra).module()
+
+    def run(*values: Tensor) -> Sequence[Tensor]:
+        returned = program(*values)
+        return [returned] if isinstance(returned, Tensor) else returned
+
+    return run, extra[CONTENT]

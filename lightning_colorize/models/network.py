@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from lightning_colorize.color import NO_CONDITION, Condition, LabScaling
+from lightning_colorize.color import NO_CONDITION, AbBins, Condition, LabScaling
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.settings import ClassificationSettings, Settings
@@ -56,8 +56,10 @@ class NetworkModel(Model):
         self.metrics = metrics or {}
         self.autocast: torch.dtype | None = None
         self.multiple = network.multiple
+        self.label_names = network.encoder.label_names
         self.conditions = network.encoder.conditions
-        self.label_names = getattr(network.encoder, "label_names", ())
+        if not self.label_names:
+            self.conditions -= {"label"}
         head = network.head
         if isinstance(head, ClassificationHead):
             # The fewest digits that are the same in float32: `colors` writes them back.
@@ -96,6 +98,21 @@ class NetworkModel(Model):
             head.set_decoding(settings.vividness, settings.temperature)
         ab = self.network.to_ab(prediction.values, prediction.size)
         return self.scaling.restore_ab(ab).unsqueeze(0)
+
+    @property
+    def bins(self) -> AbBins | None:
+        """The colors of a classification; None for a regression."""
+        head = self.network.head
+        return head.bins if isinstance(head, ClassificationHead) else None
+
+    def shares(self, prediction: Any) -> Tensor:
+        """Return the share of each of the `bins`, (B, 313, h, w), at a quarter of the size.
+
+        Args:
+            prediction: As returned by `predict`.
+        """
+        assert self.bins is not None
+        return self.bins.shares(prediction.encoded.prediction if self.draws else prediction.values)
 
     def _views(
         self, network: Colorizer, L: Tensor, condition: Condition, flip: bool

@@ -18,7 +18,7 @@ from lightning_colorize.color import (
 )
 from lightning_colorize.data.dataset import LONGEST, resize_short_side
 from lightning_colorize.models.base import Model
-from lightning_colorize.models.control import Control, condition_of
+from lightning_colorize.models.control import NO_CONTROL, Control, condition_of
 from lightning_colorize.models.settings import Settings
 from lightning_colorize.networks.colorizer import pad_input, round_up
 
@@ -34,7 +34,9 @@ _SMOOTHNESS = 5.0
 _TONED = 5.0  # LAB units
 
 
-def colorize_image(model: Model, rgb: Tensor, size: int | None = None) -> Tensor:
+def colorize_image(
+    model: Model, rgb: Tensor, size: int | None = None, control: Control = NO_CONTROL
+) -> Tensor:
     """Colorize one image; its lightness is unchanged, at full resolution.
 
     Args:
@@ -42,6 +44,7 @@ def colorize_image(model: Model, rgb: Tensor, size: int | None = None) -> Tensor
         rgb: (3, H, W), uint8 or uint16; its color is discarded by the same conversion as in
             training.
         size: Short side of the model's input in pixels; the model's by default.
+        control: Conditions that the model accepts.
 
     Returns:
         The same shape and dtype, on the CPU.
@@ -49,7 +52,8 @@ def colorize_image(model: Model, rgb: Tensor, size: int | None = None) -> Tensor
     Raises:
         FloatingPointError: If the predicted colors are not finite.
     """
-    (ab,) = predict(model, [network_input(rgb, size or model.size)]).colors()
+    seen = network_input(rgb, size or model.size)
+    (ab,) = predict(model, [seen], controls=[control]).colors()
     return add_colors(rgb, ab)
 
 

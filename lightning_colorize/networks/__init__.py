@@ -23,6 +23,7 @@ from lightning_colorize.networks.generative import GenerativeColorizer
 from lightning_colorize.networks.heads import AbHead, ClassificationHead, DeconvHead
 from lightning_colorize.networks.layers import init_normal, parameter_count
 from lightning_colorize.networks.objectives import Diffusion, FlowMatching
+from lightning_colorize.networks.text import TransformersText
 
 __all__ = [
     "AbHead",
@@ -49,6 +50,7 @@ __all__ = [
     "RegNetEncoder",
     "ResNetEncoder",
     "TimmEncoder",
+    "TransformersText",
     "UNetDecoder",
     "UNetEncoder",
     "UpsampleDecoder",

@@ -49,16 +49,21 @@ class Encoder(Recorded, nn.Module, ABC):
         info: Channels and reductions of the levels that `forward` returns.
         weights_from: Where the initial weights come from.
         conditions: Names of the conditions that `forward` accepts as its second argument.
+        label_names: The class names that it accepts as labels.
     """
 
     info: FeatureInfo
     weights_from: str = "random"
     conditions: frozenset[str] = frozenset()
+    label_names: Sequence[str] = ()
 
     @property
     def pretrained_part(self) -> "Encoder":
         """The part that can start from pretrained weights, and may learn at a lower rate."""
         return self
+
+    def adopt_labels(self, names: Sequence[str]) -> None:
+        """Learn the class names of the training images; nothing without labels."""
 
     def simulate(self, batch: ColorBatch) -> Condition:
         """Return the condition of a training batch; none by default."""
@@ -81,6 +86,10 @@ class TextEncoder(Recorded, ABC):
     """
 
     width: int
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        """Return itself: copies of a network share it."""
+        return self
 
     @abstractmethod
     def __call__(self, texts: Sequence[str]) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_colorize.networks.base import Recorded
+from lightning_colorize.networks.colorizer import crop
 from lightning_colorize.networks.decoders.context import SelfAttention
 
 _FREQUENCIES = 32  # of the embedding of time
@@ -75,7 +76,6 @@ class Denoiser(Recorded, nn.Module):
         Returns:
             (N, 2, h, w).
         """
-        height, width = x.shape[-2:]
         embedded = self.time(_embedding(time.to(x.dtype)))
         y = self.patches(F.pixel_unshuffle(_even(x), 2)) + context
         for block in self.first:
@@ -85,11 +85,11 @@ class Denoiser(Recorded, nn.Module):
         for block, attention in zip(self.middle, self.attention, strict=True):
             y = attention(block(y, embedded))
         y = F.interpolate(self.up(y), scale_factor=2, mode="nearest")
-        y = self.fuse(torch.cat([skip, y[..., : skip.shape[-2], : skip.shape[-1]]], dim=1))
+        y = self.fuse(torch.cat([skip, crop(y, *skip.shape[-2:])], dim=1))
         for block in self.last:
             y = block(y, embedded)
         predicted = F.pixel_shuffle(self.out(F.silu(self.norm(y))), 2)
-        return predicted[..., :height, :width]
+        return crop(predicted, *x.shape[-2:])
 
 
 class _Block(nn.Module):

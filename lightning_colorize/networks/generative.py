@@ -1,6 +1,7 @@
 """A colorizer that samples the residual between true colors and their mean."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -75,6 +76,11 @@ class GenerativeColorizer(Colorizer):
         self.objective = objective
         self.residual = residual
 
+    @property
+    def multiple(self) -> int:
+        """Height and width are padded to a multiple of this number."""
+        return math.lcm(super().multiple, REDUCTION)
+
     def encode(
         self, L: Tensor, condition: Condition = NO_CONDITION, trains_mean: bool = True
     ) -> Encoded:
@@ -94,7 +100,7 @@ class GenerativeColorizer(Colorizer):
                 mean, spread = torch.zeros_like(mean), torch.full_like(spread, _SPREAD)
             small = [side // REDUCTION for side in size]
             features, mean, spread = (
-                F.adaptive_avg_pool2d(values, small) for values in (decoded, mean, spread)
+                F.interpolate(values, small, mode="area") for values in (decoded, mean, spread)
             )
         spread = spread.clamp(min=_LEAST)
         context = self.denoiser.context(features, mean, spread)
@@ -123,7 +129,7 @@ class GenerativeColorizer(Colorizer):
 
         return self.objective.sample(predict, noise.flatten(0, 1), steps).view(noise.shape)
 
-    def to_colors(self, encoded: Encoded, residual: Tensor, size: tuple[int, int]) -> Tensor:
+    def to_colors(self, encoded: Encoded, residual: Tensor, size: Sequence[int]) -> Tensor:
         """Return ab in [-1, 1], (n, B, 2, H, W), for residual colors, (n, B, 2, h, w)."""
         ab = (encoded.mean + encoded.spread * residual).flatten(0, 1)
         ab = F.interpolate(ab, scale_factor=REDUCTION, mode="bilinear", align_corners=False)

@@ -2,13 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from lightning_colorize.common.arguments import INSTALL
-from lightning_colorize.common.errors import UsageError
 from lightning_colorize.networks.base import Recorded
 
 Predict = Callable[[Tensor, Tensor], Tensor]
@@ -69,8 +67,7 @@ class Diffusion(Objective):
         scheduler: Class of `diffusers` that samples, without noise between the steps.
 
     Raises:
-        ValueError: If diffusers has no such scheduler.
-        UsageError: If diffusers is not installed.
+        ValueError: If diffusers is not installed, or has no such scheduler.
     """
 
     def __init__(
@@ -81,21 +78,19 @@ class Diffusion(Objective):
         try:
             import diffusers
         except ImportError:
-            raise UsageError(
-                f"Diffusion needs diffusers: {INSTALL} 'lightning-colorize[diffusion]'"
-            ) from None
+            raise ValueError("Diffusion needs the extra `diffusion` (diffusers)") from None
         if not hasattr(getattr(diffusers, scheduler, None), "add_noise"):
             raise ValueError(f"diffusers has no scheduler {scheduler}; such as DDIMScheduler")
         self.prediction = prediction
         self.scheduler = getattr(diffusers, scheduler)
-        self.training = self._scheduler(diffusers.DDPMScheduler)
-
-    def _scheduler(self, cls: Any) -> Any:
-        # Cosine: a small map needs less noise than the default for large images adds.
-        return cls(beta_schedule="squaredcos_cap_v2", prediction_type=self.prediction)
+        # Cosine: a small map needs less noise than the default for large images adds. Residual
+        # colors have no range to clip to.
+        self.training = diffusers.DDPMScheduler(
+            beta_schedule="squaredcos_cap_v2", prediction_type=prediction, clip_sample=False
+        )
 
     def _steps(self, time: Tensor) -> Tensor:
-        last = self.training.config.num_train_timesteps - 1
+        last: int = self.training.config.num_train_timesteps - 1
         return ((1 - time) * last).round().long()
 
     def times(self, count: int) -> Tensor:
@@ -112,10 +107,11 @@ class Diffusion(Objective):
 
     def sample(self, predict: Predict, noise: Tensor, steps: int) -> Tensor:
         """Return the samples of the scheduler."""
-        scheduler = self._scheduler(self.scheduler)
+        # Trailing: the first step starts from pure noise (Lin et al. 2024).
+        scheduler = self.scheduler.from_config(self.training.config, timestep_spacing="trailing")
         scheduler.set_timesteps(steps)
         last = self.training.config.num_train_timesteps - 1
-        x = noise * scheduler.init_noise_sigma
+        x: Tensor = noise * scheduler.init_noise_sigma
         for step in scheduler.timesteps:
             time = x.new_full((1,), 1 - float(step) / last)
             predicted = predict(scheduler.scale_model_input(x, step), time)

@@ -3,8 +3,10 @@
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import atomic_file, write_atomic
@@ -12,12 +14,13 @@ from lightning_colorize.reports import kit
 from lightning_colorize.reports.kit.html import render
 
 GRAPH = "model.onnx"
-"""The file of the graph in the folder of a page."""
+"""The file of the network in the folder of a page, see `export_graph`."""
 
 _LIBRARY = "onnxruntime-web"
 _VERSION = "1.30.0"
 _FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 _SECONDS = 300  # for the download
+_MOST_PIXELS = 12_000_000  # of one image: WebAssembly has 4 GB
 
 
 def read_library() -> dict[str, bytes]:
@@ -50,13 +53,26 @@ def read_library() -> dict[str, bytes]:
             ) from None
 
 
-def write_web_page(folder: Path, library: dict[str, bytes], model: str) -> None:
-    """Write the page into the folder of its `GRAPH`, with a line about the model."""
+def write_web_page(
+    folder: Path, library: Mapping[str, bytes], model: str, settings: Mapping[str, Any]
+) -> None:
+    """Write the page into the folder of its graphs, with a line about the model."""
     for name, content in library.items():
         with atomic_file(folder / name) as opened:
             opened.write(content)
     worker = files(kit) / "templates" / "worker.js"
     write_atomic(folder / "worker.js", worker.read_text(encoding="utf-8"))
+    write_atomic(folder / "index.html", page_html(model, settings))
+
+
+def page_html(model: str, settings: Mapping[str, Any], most: int = _MOST_PIXELS) -> str:
+    """Return the page.
+
+    Args:
+        model: A line about the model.
+        settings: See `inference.export.write_around`; with `server`, a server computes.
+        most: Maximum number of pixels; larger images are reduced.
+    """
     page = {"title": "Color a black-and-white photograph", "model": model}
-    html = render("web.html.jinja", "kit.css", "web.css", "web.js", page=page)
-    write_atomic(folder / "index.html", html)
+    settings = {"server": False, "most": min(most, _MOST_PIXELS), **settings}
+    return render("web.html.jinja", "kit.css", "web.css", "web.js", page=page, settings=settings)

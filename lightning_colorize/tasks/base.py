@@ -39,7 +39,7 @@ from lightning_colorize.models.checkpoint import (
 )
 from lightning_colorize.models.exported import CLASS_PATH
 from lightning_colorize.models.network import NetworkModel
-from lightning_colorize.networks import Colorizer
+from lightning_colorize.networks import Colorizer, Encoder
 from lightning_colorize.networks.base import Recorded
 from lightning_colorize.tasks.average import AveragedNetwork
 from lightning_colorize.tasks.optimization import WarmupCosine
@@ -214,10 +214,20 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         return [self.net]
 
     def setup(self, stage: str) -> None:
-        """Compile the trained networks in place, which preserves the names in checkpoints.
+        """Learn the class names of the data, and compile the trained networks in place.
 
-        Only for fitting: for evaluation, compiling takes longer than it saves.
+        Compiling in place preserves the names in checkpoints. Only for fitting: for evaluation,
+        compiling takes longer than it saves.
         """
+        datamodule: Any = getattr(self.trainer, "datamodule", None)
+        if stage == TrainerFn.FITTING and getattr(datamodule, "label_names", None):
+            for encoder in (part for part in self.modules() if isinstance(part, Encoder)):
+                try:
+                    encoder.adopt_labels(datamodule.label_names)
+                except ValueError as error:
+                    raise UsageError(str(error)) from None
+            if self.net.encoder.label_names:
+                datamodule.label_names = self.net.encoder.label_names  # the loader's indices
         if self.compiles and stage == TrainerFn.FITTING:
             require_compiler("model.compile", self.trainer.strategy.root_device)
             for network in self.trained_networks:

@@ -14,7 +14,7 @@ from torchmetrics import Metric
 from lightning_colorize.color import NO_CONDITION, ColorBatch
 from lightning_colorize.losses import CrossEntropy, Loss
 from lightning_colorize.models.checkpoint import describe_parts, load_network
-from lightning_colorize.models.generative import GenerativeModel
+from lightning_colorize.models.generative import GenerativeModel, GenerativeSettings
 from lightning_colorize.networks import Colorizer, Decoder, Encoder, FeatureInfo, Head
 from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.networks.denoiser import Denoiser
@@ -52,6 +52,8 @@ class GenerativeTask(ColorizationTask):
         joint: Last share of the run in which the mean's network is trained too; 1 is all of it.
         repeats: Times and noises per image and step; they cost little.
         image_dropout: Share of the images that the denoiser does not see, for guidance.
+        steps: The denoiser's steps per sample, in validation and by default.
+        guidance: How closely a sample follows the image, in validation and by default.
         optimizer: Built from the trainable parameters.
         scheduler: Built from the optimizer; null for a constant rate.
         encoder_lr_ratio: The encoder's learning rate as a share of the others'.
@@ -62,10 +64,12 @@ class GenerativeTask(ColorizationTask):
         metrics: Additional metrics by name, for `val/NAME` and `test/NAME`; null: none.
 
     Raises:
-        UsageError: If `checkpoint` does not fit.
+        UsageError: If `checkpoint` does not fit, or `steps` or `guidance` are out of range.
         ValueError: If the loss needs another head, or a share is not in 0..1.
     """
 
+    net: GenerativeColorizer
+    trains_mean: Tensor
     # While the mean's network is frozen, its parameters have no gradients.
     distributed_strategy = "ddp_find_unused_parameters_true"
 
@@ -82,6 +86,8 @@ class GenerativeTask(ColorizationTask):
         joint: float = 0.3,
         repeats: int = 4,
         image_dropout: float = 0.1,
+        steps: int = 8,
+        guidance: float = 1.0,
         optimizer: OptimizerFactory = AdamW,
         scheduler: SchedulerFactory | None = None,
         encoder_lr_ratio: float = 1.0,
@@ -95,10 +101,11 @@ class GenerativeTask(ColorizationTask):
         for name, share in (("joint", joint), ("image_dropout", image_dropout)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, not {share}")
+        self.settings = GenerativeSettings().updated({"steps": steps, "guidance": guidance})
         self.save_hyperparameters()
         self.loss = loss or CrossEntropy()
         built = decoder(encoder.info)
-        self.net: GenerativeColorizer = GenerativeColorizer(
+        self.net = GenerativeColorizer(
             encoder,
             built,
             (head or self.loss.head)(built.out_channels),
@@ -119,23 +126,25 @@ class GenerativeTask(ColorizationTask):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.encoder_rates = EncoderRates(encoder_lr_ratio)
-        self.trains_mean = joint == 1
+        # In the checkpoint: a run resumed within an epoch continues with the epoch's networks.
+        self.register_buffer("trains_mean", torch.tensor(joint == 1))
 
     def on_train_epoch_start(self) -> None:
         """Decide whether the mean's network is trained in this epoch."""
         share = self.trainer.strategy.broadcast(run_progress(self.trainer))
-        self.trains_mean = share >= 1 - self.joint
+        self.trains_mean.fill_(share >= 1 - self.joint)
 
     def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
         """Return the objective's loss, plus the mean's while its network is trained."""
         batch = self.with_target(batch)
+        trains_mean = bool(self.trains_mean)
         for part in (self.net.encoder, self.net.decoder, self.net.head):
-            part.train(self.trains_mean)
+            part.train(trains_mean)
         normalized = self.scaling.normalize_L(batch.L).to(self.dtype)
-        encoded = self.net.encode(normalized, batch.condition, self.trains_mean)
+        encoded = self.net.encode(normalized, batch.condition, trains_mean)
         loss = self._objective_loss(self.net, encoded, batch, self.image_dropout)
         self.log("train/objective", loss, batch_size=len(batch))
-        if self.trains_mean:
+        if trains_mean:
             mean = self.loss(encoded.prediction, batch)
             self.log("train/mean", mean, batch_size=len(batch))
             loss = loss + mean
@@ -165,6 +174,7 @@ class GenerativeTask(ColorizationTask):
         """Return the network as a model that samples."""
         net = cast(GenerativeColorizer, self.inference_net)
         model = GenerativeModel(net, self.scaling, self.own_metrics)
+        model.settings = self.settings
         model.description = describe_parts(self.hparams, self.net)
         return model
 

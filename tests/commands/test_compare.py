@@ -283,3 +283,21 @@ def test_a_study_shows_the_true_images(study, photo_folder):
     # Both have the photograph's own lightness.
     grey = np.array([0.2126, 0.7152, 0.0722])
     assert np.abs(colored @ grey - truth @ grey).mean() < 8
+
+
+def test_samples_have_a_score_and_a_map_of_where_they_differ(compare, finished_run, tmp_path):
+    file = tmp_path / "obeys.yaml"
+    file.write_text("class_path: tests.evaluation.stubs.Obeys\ninit_args: {noise: 9}\n")
+    words = (f"noise={file}", f"net={finished_run}", "--allow-class", "tests.evaluation.stubs")
+    code, numbers, out = compare(*words, "--samples", 3, "--size", 32)
+    assert (code, numbers["samples"]) == (0, 3)
+    assert numbers["metrics"]["noise"]["sample_diversity"] > 1
+    assert numbers["metrics"]["net"]["sample_diversity"] is None
+    energy = numbers["differences"]["net"]["energy"]
+    assert energy["low"] < energy["value"] < energy["high"]
+    assert all("energy" in row for row in numbers["per_image"]["grey"].values())
+    assert "best_ciede2000" in content((out / "index.html").read_text())
+    width = Image.open(out / "sheets" / "00000.jpg").width
+    compare("--overwrite", *words, "--size", 32)
+    fewer = Image.open(out / "sheets" / "00000.jpg").width
+    assert width / fewer == pytest.approx(5 / 4, abs=0.02)  # with the map

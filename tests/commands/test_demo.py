@@ -1,6 +1,7 @@
 """The page of `demo` in a real browser."""
 
 import contextlib
+import http.client
 import io
 import re
 import socket
@@ -16,7 +17,8 @@ from skimage import data
 
 from lightning_colorize.inference import load_model
 from tests.distributed.launchers import free_port
-from tests.reports.conftest import DESK, browser  # noqa: F401
+from tests.painters import paint_on, write_follower, write_photograph
+from tests.reports.conftest import DESK, PHONE, browser  # noqa: F401
 
 
 @contextlib.contextmanager
@@ -49,13 +51,13 @@ def address(tmp_path_factory):
 
 
 @contextlib.contextmanager
-def _visit(browser, address):  # noqa: F811
+def _visit(browser, address, **device):  # noqa: F811
     """Open the page, which may not fail or request anything from another site."""
-    context = browser.new_context(**DESK)
+    context = browser.new_context(**(device or DESK))
     page = context.new_page()
     failures = []
     page.on("pageerror", lambda error: failures.append(str(error)))
-    own = (address, "data:", "blob:")
+    own = (address.removesuffix("/paint"), "data:", "blob:")
     page.on(
         "request",
         lambda request: request.url.startswith(own) or failures.append(request.url),
@@ -144,6 +146,49 @@ def test_what_cannot_be_colored_is_refused_on_the_page(page, tmp_path):
     page.get_by_text("Save the images at full size").click()
     page.get_by_text("Choose a photograph first").wait_for(timeout=60_000)
     assert shown.count() == 0
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["follows", "draws"])
+def painting(tmp_path_factory, request):
+    """The address of the painting page, and whether its model draws samples."""
+    pytest.importorskip("gradio")
+    folder = tmp_path_factory.mktemp("painting")
+    model = write_follower(folder / "follower.safetensors", request.param)
+    with _serve(folder, "--checkpoint", str(model), "--max-megabytes", "8") as address:
+        yield f"{address}/paint", request.param
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_colors_are_painted_on_the_server(browser, painting, tmp_path):  # noqa: F811
+    address, draws = painting
+    photograph = write_photograph(tmp_path / "ramp.png", 1300, 1040)
+    for by, device in (("mouse", DESK), ("finger", PHONE), ("keyboard", DESK)):
+        with _visit(browser, address, **device) as page:
+            paint_on(page, photograph, by, draws, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_painting_page_is_for_itself_only(painting):
+    address, _ = painting
+
+    def post(length="3", body=b"{}\n", **headers):
+        """Return the status; a server may answer before the body."""
+        connection = http.client.HTTPConnection(address.split("/")[2], timeout=20)
+        headers = {"Content-Length": length, **headers}
+        connection.putrequest("POST", "/paint", skip_host="Host" in headers)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        connection.endheaders(body)
+        return connection.getresponse().status
+
+    assert post() == 400
+    assert post(**{"Sec-Fetch-Site": "cross-site"}) == 403
+    assert post(Host="elsewhere.example") == 400
+    assert post(str(9 * 2**20), b"") == 413
+    assert post("9" * 5000, b"") in (400, 413)
+    assert post(**{"Transfer-Encoding": "chunked"}) in (400, 411)
 
 
 @pytest.mark.slow

@@ -249,3 +249,65 @@ def test_a_configuration_imports_no_foreign_class(command, photo_folder, run_on,
     assert f"os.system cannot be imported: {os.__file__} has no class system\n" in err
     # For images of another folder its source is not needed.
     assert command("evaluate", run, "--data", photo_folder / "test") == 0
+
+
+@pytest.fixture
+def obeys(tmp_path):
+    """The words for a model that samples and does what it is asked for."""
+    file = tmp_path / "obeys.yaml"
+    file.write_text("class_path: tests.evaluation.stubs.Obeys\ninit_args: {noise: 9}\n")
+    return file, "--allow-class", "tests.evaluation.stubs", "--size", 32, "--batch-size", 2
+
+
+def test_samples_have_a_score_with_an_interval(
+    command, obeys, finished_run, photo_folder, tmp_path, capsys
+):
+    words = ("--data", photo_folder, "--samples", 3)
+    first, again, other = (
+        _evaluate(command, tmp_path, *obeys, *words, "--seed", seed)[1] for seed in (5, 5, 6)
+    )
+    energy, row = first["intervals"]["model"]["energy"], first["metrics"]["model"]
+    assert (first["samples"], energy["value"]) == (3, row["energy"])
+    assert energy["low"] < energy["value"] < energy["high"]
+    assert again["metrics"] == first["metrics"]
+    assert other["metrics"]["model"]["energy"] != row["energy"]
+    shown = capsys.readouterr().out
+    assert f"energy {energy['value']:.2f}, 95 % interval {energy['low']:.2f} to" in shown
+    assert f"{row['best_psnr']:.2f}" in shown
+    _, one = _evaluate(command, tmp_path, finished_run, *words)
+    assert one["samples"] == 1
+    assert one["metrics"]["model"]["energy"] != one["metrics"]["grey"]["energy"] > 0
+    assert one["metrics"]["model"]["sample_diversity"] is None
+
+
+def test_hints_palettes_and_labels_are_asked_for(command, obeys, photo_folder, tmp_path, capsys):
+    data = tmp_path / "data"
+    for name in ("red", "green"):
+        shutil.copytree(photo_folder / "test", data / name)
+    words = ("--data", data, "--hint-points", "0,3", "--palettes", "--labels")
+    code, numbers = _evaluate(command, tmp_path, *obeys, *words)
+    assert code == 0
+    rows = numbers["conditions"]
+    assert len(rows) == 1 + 2 * 3 + 2 + 2
+    psnr = rows["hints 3, optimized"]["psnr"]
+    assert psnr["low"] < psnr["value"] < psnr["high"]
+    assert rows["right label"]["psnr"] != rows["wrong label"]["psnr"]
+    shown = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert [name for name in shown if name in rows] == [*rows]
+
+
+@pytest.mark.parametrize(
+    ("word", "refused"),
+    [
+        ("--hint-points=1", "accepts no conditions, not hints"),
+        ("--labels", "accepts no conditions, not label"),
+        ("--hint-points=1,x", "invalid counts value: '1,x'"),
+    ],
+)
+def test_what_a_model_does_not_accept_is_refused_before_work(
+    command, finished_run, photo_folder, word, refused, capsys
+):
+    assert command("evaluate", finished_run, "--data", photo_folder, word) == 2
+    output = capsys.readouterr()
+    assert refused in output.err
+    assert (output.err.count("\n"), output.out) == (1, "")

@@ -214,3 +214,23 @@ def test_a_command_is_compared_and_colors_images(command, photographs, external_
     with Image.open(colored / f"{'é' * 120}.png") as image:
         assert image.size == (60, 48)
         assert image.convert("HSV").getextrema()[1][1] > 20
+
+
+def test_hints_are_given_to_a_model_that_accepts_them(
+    command, photographs, finished_run, tmp_path, capsys
+):
+    file, protocol = tmp_path / "obeys.yaml", tmp_path / "hints.yaml"
+    file.write_text("class_path: tests.evaluation.stubs.Obeys\ninit_args: {floods: true}\n")
+    psnr = {}
+    for points in (0, 1):
+        protocol.write_text(f"size: 32\nshape: crop\nhint_points: {points}\n")
+        words = (file, photographs, tmp_path / "a.json", "--allow-class", "tests.evaluation.stubs")
+        code, result = _measure(command, *words, protocol=protocol)
+        assert code == 0
+        psnr[points] = {row: each["psnr"]["value"] for row, each in result["rows"].items()}
+    assert "diffused" not in psnr[0]
+    # The stub fills the image with the hint's color, as diffusion does.
+    assert psnr[1][SYSTEM] == pytest.approx(psnr[1]["diffused"], abs=0.1)
+    assert psnr[1][SYSTEM] != pytest.approx(psnr[0][SYSTEM], abs=0.1)
+    assert command("protocol", protocol, finished_run, "--data", photographs) == 2
+    assert capsys.readouterr().err.endswith("accepts no conditions, not hints\n")

@@ -10,8 +10,9 @@ from lightning_colorize.evaluation import evaluate, evaluate_batches
 from lightning_colorize.evaluation.measured import measure_systems
 from lightning_colorize.evaluation.systems import System
 from lightning_colorize.inference import load_model
+from lightning_colorize.metrics.spec import NAMES, SAMPLED
 from lightning_colorize.models.baseline import BaselineModel
-from tests.evaluation.stubs import LargestError, Predicts
+from tests.evaluation.stubs import LargestError, Obeys, Predicts
 
 
 def _half(ab):
@@ -61,3 +62,20 @@ def test_a_model_is_evaluated_on_the_test_split_of_a_folder(finished_run, photo_
     logged = json.loads((finished_run / "result.json").read_text())
     for name, metrics in {"model": logged["metrics"], **logged["baselines"]}.items():
         assert result.rows[name]["psnr"] == pytest.approx(metrics["test/psnr"], rel=1e-4)
+
+
+def test_samples_add_their_metrics_for_all_rows():
+    (batch,) = _batches([5])
+    systems = [System("noise", Path("noise"), Obeys(noise=10))]
+    systems += [System("half", Path("half"), Predicts([batch], _half))]
+
+    result = measure_systems(systems, iter([batch]), 16, samples=3)
+    names = [metric.name for metric in SAMPLED]
+    rows = result.table(result.metrics())
+    assert [*rows["grey"]] == [*NAMES, *names]
+    norm = batch.ab.square().sum(1).mean((1, 2)).sqrt().mean().item()
+    assert rows["grey"]["energy"] == pytest.approx(norm, rel=1e-5)
+    assert rows["half"]["energy"] == pytest.approx(norm / 2, rel=1e-5)
+    assert np.isnan([rows[row]["sample_diversity"] for row in ("half", "grey")]).all()
+    energy = result.intervals()["noise"]["energy"]
+    assert energy["low"] < energy["value"] == pytest.approx(rows["noise"]["energy"])

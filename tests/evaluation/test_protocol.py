@@ -47,6 +47,7 @@ def test_the_digest_changes_with_any_image_and_setting_but_not_with_names(folder
     assert _digest(folder, ["c.png", "a.png", "b.png"]) == before
     assert _digest(folder, ["a.png", "b.png"]) != before
     assert _digest(folder, ["a.png", "b.png", "c.png"], resampling="bilinear") != before
+    assert _digest(folder, ["a.png", "b.png", "c.png"], hint_points=3) != before
     (folder / "a.png").rename(folder / "z.png")
     assert _digest(folder, ["z.png", "b.png", "c.png"]) == before
     Image.new("RGB", (60, 40), (200, 30, 31)).save(folder / "z.png")
@@ -83,7 +84,7 @@ def test_two_files_of_one_name_are_refused(folder):
         _protocol(files="val_{:02d}.png", count=1).choose(folder, FileImages(folder, []))
 
 
-@pytest.mark.parametrize("name", ["native", "crop256", "stretch256", "val5k-crop256"])
+@pytest.mark.parametrize("name", ["native", "crop256", "stretch256", "val5k-crop256", "hints10"])
 def test_the_protocols_of_the_package_are_read(name):
     assert read_protocol(name).name == name
 
@@ -111,5 +112,5 @@ def test_a_wrong_file_is_one_line(tmp_path, content, message):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(UsageError, match=r"unknown protocol crop25; .* crop256, native"):
+    with pytest.raises(UsageError, match=r"unknown protocol crop25; .* crop256, hints10"):
         read_protocol("crop25")

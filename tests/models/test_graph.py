@@ -3,18 +3,22 @@
 import json
 import sys
 from copy import copy
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
-from lightning_colorize.color import NO_CONDITION
+from lightning_colorize.color import NO_CONDITION, Condition
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.evaluation import find_images
 from lightning_colorize.inference import export, load_model
 from lightning_colorize.inference.export import export_graph
-from lightning_colorize.models.graph import CONTENT, read_graph, run_onnx
+from lightning_colorize.models.graph import CONTENT, read_graph, run_onnx, run_program
+from lightning_colorize.networks import ConditionedEncoder, ConvEncoder, Denoiser
+from lightning_colorize.tasks import GenerativeTask, RegressionTask
 from tests.conftest import Commands
 
 ALLOW = ["torch.export"]
@@ -62,7 +66,7 @@ def test_a_whole_image_is_colored_as_by_colorize(model, files, size):
     smooth = np.array(Image.fromarray(small).resize(size[::-1]))
     rgb = torch.from_numpy(smooth // 2 + noise // 2).permute(2, 0, 1)
     run, _ = run_onnx(files / "image.onnx")
-    colored = run(rgb[None].contiguous())[0]
+    colored = run(rgb[None].contiguous())[0][0]
     difference = (colored.int() - model.colorize(rgb).int()).abs().amax(0)
     assert (difference <= 1).float().mean() >= 0.999
     assert colored.float().std(0).mean() > 1  # in color
@@ -136,13 +140,11 @@ def test_a_program_for_larger_images_than_the_network_sees_is_not_written(model,
 
 
 def test_a_graph_that_differs_is_not_written(model, tmp_path, monkeypatch):
-    def read_wrong(file):
-        graph = read_graph(file)
-        right = graph.run
-        graph.run = lambda L: right(L) + 0.002
-        return graph
+    def run_wrong(file):
+        right, content = run_program(file)
+        return lambda L: [ab + 0.002 for ab in right(L)], content
 
-    monkeypatch.setattr(export, "read_graph", read_wrong)
+    monkeypatch.setattr(export, "run_program", run_wrong)
     with pytest.raises(UsageError, match=r"would differ .* 0\.002 LAB units"):
         export_graph(model.model, tmp_path / "wrong.pt2")
     assert not list(tmp_path.iterdir())
@@ -153,7 +155,8 @@ def test_eight_bits_are_small_and_close(model, files, photo_folder, tmp_path, mo
     image = name == "image.onnx"
     images = list(find_images(photo_folder, "all").batches(model.size, 1, torch.device("cpu")))
     small = tmp_path / "small.onnx"
-    assert f"on {len(images) // 2} images" in export_graph(model.model, small, image, images)
+    (row,) = export_graph(model.model, small, image, images).values()
+    assert f"on {len(images) // 2} images" in row["difference from the network"]
     assert image or small.stat().st_size < (files / name).stat().st_size
     assert b"DequantizeLinear" in small.read_bytes()
     L = images[0].L
@@ -173,6 +176,65 @@ def test_a_missing_library_is_one_line(model, files, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(UsageError, match=r"pip install 'lightning-colorize\[onnx\]'"):
         export_graph(model.model, tmp_path / "new.onnx")
+
+
+def acting(task):
+    """Return the model of a task, whose weights all act."""
+    with torch.no_grad():
+        for parameter in task.net.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    model = task.eval().to_model()
+    model.size = 48
+    return model
+
+
+def conditioned():
+    torch.manual_seed(0)
+    return ConditionedEncoder(ConvEncoder(widths=[4, 8, 8]), labels=["cat", "dog"])
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", ["conditioned.onnx", "conditioned.pt2"])
+def test_a_graph_follows_conditions_as_its_network_does(tmp_path, name):
+    model = acting(RegressionTask(conditioned()))
+    export_graph(model, tmp_path / name)
+    graph = load_model(tmp_path / name, ALLOW).model
+    assert (graph.conditions, list(graph.label_names)) == (model.conditions, ["cat", "dog"])
+    for batch, height, width in ((1, 33, 65), (3, 150, 48)):
+        L, ab = torch.rand(batch, 3, height, width).split([1, 2], 1)
+        palettes, labels = torch.rand(batch, 5, 3), torch.tensor([1, -1, 0])[:batch]
+        given = Condition(labels, None, hints_of(ab * 80, L > 0.95), palettes)
+        expected = model.color(L * 100, given)
+        assert (expected - model.color(L * 100)).abs().max() > 0.1
+        for condition in (given, NO_CONDITION):
+            difference = graph.color(L * 100, condition) - model.color(L * 100, condition)
+            assert difference.abs().max() < 1e-3
+
+
+def hints_of(ab, painted):
+    return torch.cat([ab * painted, painted.float()], dim=1)
+
+
+@pytest.mark.timeout(300)
+def test_encoder_and_denoiser_sample_what_their_network_does(tmp_path):
+    denoiser = partial(Denoiser, width=8, blocks=(1, 1, 1))
+    task = GenerativeTask(ConvEncoder(widths=[4, 8, 8]), denoiser=denoiser, ema_decay=None)
+    model = acting(task)
+    files = list(export_graph(model, tmp_path / "sampler.onnx"))
+    assert [file.name for file in files] == ["sampler.encoder.onnx", "sampler.denoiser.onnx"]
+    L = torch.rand(2, 1, 36, 70) * 100
+    expected = model.color(L, NO_CONDITION, model.settings.updated({"steps": 3}))[0]
+    encode, denoise = (run_onnx(file)[0] for file in files)
+    context, mean, spread = encode(L)
+    x = torch.stack([torch.randn(mean.shape[1:], generator=g) for g in model.generators(L)])
+    for step in range(3):
+        x = x + denoise(x, torch.full((2,), step / 3), context)[0] / 3
+    ab = F.interpolate(mean + spread * x, scale_factor=4, mode="bilinear")
+    assert (ab[..., :36, :70] - expected).abs().max() < 1e-2
+    with pytest.raises(UsageError, match="part of a network that samples"):
+        load_model(files[0])
+    with pytest.raises(UsageError, match="no graph of whole images"):
+        export_graph(model, tmp_path / "image.onnx", image=True)
 
 
 def test_a_graph_is_not_exported_again(files, tmp_path):

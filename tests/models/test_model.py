@@ -147,7 +147,7 @@ def test_a_baseline_without_its_fit_is_not_grey():
             BaselineModel(name)
 
 
-@pytest.mark.parametrize("option", ["--samples=2", "--form=2", "--seed=2", "--self=1"])
+@pytest.mark.parametrize("option", ["--steps=2", "--form=2", "--self=1"])
 def test_options_of_own_settings_reach_the_model(option, photo_folder, capsys):
     assert main(["evaluate", "default", "--data", str(photo_folder), option]) == 2
     name = option.partition("=")[0][2:]

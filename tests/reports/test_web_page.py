@@ -17,6 +17,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference import load_model
 from lightning_colorize.reports import web_page
 from lightning_colorize.reports.web_page import read_library
+from tests.painters import paint_on, write_follower, write_photograph
 from tests.reports.conftest import DESK, PHONE
 
 
@@ -35,13 +36,17 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         """Print no requests."""
 
 
-@pytest.fixture(scope="module", params=[()])
+@pytest.fixture(scope="module", params=[("default",)])
 def address(library, tmp_path_factory, request):
-    """A web host with the page of the default model, exported with more options."""
-    folder = tmp_path_factory.mktemp("web") / "page"
+    """A web host with the page of a model, exported with more options."""
+    folder = tmp_path_factory.mktemp("web")
+    model, *options = request.param
+    if model != "default":
+        model = write_follower(folder / "follower.safetensors", draws=model == "draws")
+    folder /= "page"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(web_page, "read_library", lambda: library)
-        words = ("export", "default", str(folder), "--format", "web", *request.param)
+        words = ("export", str(model), str(folder), "--format", "web", *options)
         assert main(words) == 0
     handler = functools.partial(Quiet, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -87,7 +92,7 @@ def test_a_photograph_is_colored_in_the_browser(visit, address, photograph, tmp_
 @pytest.mark.browser
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "address", [("--int8", str(bundled("photographs")))], ids=["int8"], indirect=True
+    "address", [("default", "--int8", str(bundled("photographs")))], ids=["int8"], indirect=True
 )
 def test_another_file_is_refused_and_the_next_one_colored(visit, address, photograph, tmp_path):
     page = visit(address, **DESK)
@@ -99,6 +104,17 @@ def test_another_file_is_refused_and_the_next_one_colored(visit, address, photog
     Image.new("L", (70_000, 20)).save(tmp_path / "long.png")  # beyond the canvas of any browser
     page.set_input_files("input[type=file]", tmp_path / "long.png")
     page.wait_for_selector("text=32767 x 9 pixels in", timeout=120_000)
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("address", [("follows",), ("draws",)], ids=str, indirect=True)
+def test_colors_are_painted_in_the_browser(visit, address, tmp_path):
+    photograph = write_photograph(tmp_path / "ramp.png", 1300, 1040)
+    for by, device in (("mouse", DESK), ("finger", PHONE), ("keyboard", DESK)):
+        page = visit(address, **device)
+        paint_on(page, photograph, by, "Other" in page.inner_text("main"), tmp_path)
 
 
 def test_the_library_that_is_fetched_has_one_version(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """An encoder whose features also depend on hints, a palette, a label or a text."""
 
+import json
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -28,7 +30,7 @@ class ConditionedEncoder(Encoder):
         encoder: The encoder, with one input channel.
         hints: Accept color hints.
         palette: Accept palettes.
-        labels: Class names to accept as labels, among them those of the data; empty for none.
+        labels: Largest number of class names; training takes the names from the data. 0 for none.
         text: Encodes prompts; null for none.
         width: Channels of palette, label and text before they shift and scale each level.
 
@@ -41,7 +43,7 @@ class ConditionedEncoder(Encoder):
         encoder: Encoder,
         hints: bool = True,
         palette: bool = True,
-        labels: list[str] | None = None,
+        labels: int = 0,
         text: TextEncoder | None = None,
         width: int = 128,
     ) -> None:
@@ -52,12 +54,12 @@ class ConditionedEncoder(Encoder):
         self.conditions = frozenset(name for name, accepted in given.items() if accepted)
         self.info = encoder.info
         self.weights_from = encoder.weights_from
-        self.label_names = labels or []
+        self.label_names = []
         if hints:
             _widen(encoder)
         self.encoder = encoder
         self.color: nn.Module | None = None
-        self.label = nn.Embedding(len(self.label_names), width) if labels else None
+        self.label = nn.Embedding(labels, width) if labels else None
         self.text = None if text is None else nn.Linear(text.width, width)
         # A list hides it: checkpoints do not contain its frozen weights.
         self._texts = [text]
@@ -71,7 +73,7 @@ class ConditionedEncoder(Encoder):
             for linear in self.modulation.children():
                 nn.init.zeros_(cast(nn.Linear, linear).weight)
                 nn.init.zeros_(cast(nn.Linear, linear).bias)
-        self.register_load_state_dict_pre_hook(_from_encoder_alone)
+        self.register_load_state_dict_pre_hook(_from_encoder_alone)  # type: ignore[no-untyped-call]
 
     @property
     def pretrained_part(self) -> Encoder:
@@ -123,6 +125,29 @@ class ConditionedEncoder(Encoder):
             known = like.new_tensor([bool(text) for text in condition.texts])[:, None]
             vector = vector + self.text(encoded) * known
         return vector
+
+    def adopt_labels(self, names: Sequence[str]) -> None:
+        """Add the class names of the training images to those that are known.
+
+        Raises:
+            ValueError: If there are more than the network has room for.
+        """
+        if self.label is None:
+            return
+        self.label_names = [*dict.fromkeys([*self.label_names, *names])]
+        if len(self.label_names) > self.label.num_embeddings:
+            raise ValueError(
+                f"encoder.labels is {self.label.num_embeddings}; the data has "
+                f"{len(self.label_names)} class names"
+            )
+
+    def get_extra_state(self) -> Tensor:
+        """Return the class names, for the state dict: JSON in UTF-8, as uint8."""
+        return torch.tensor(list(json.dumps(self.label_names).encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Set the class names from a state dict."""
+        self.label_names = json.loads(bytes(state.tolist()))
 
     def simulate(self, batch: ColorBatch) -> Condition:
         """Return the condition of a training batch; each is dropped for half of the images.

@@ -32,6 +32,8 @@ _BACKGROUND, _INK, _FAINT = (255, 255, 255), (24, 24, 27), (110, 110, 120)
 _PIXELS = 6000 * 92 * 92
 """Thumbnail pixels of a page: 10 systems x 500 images give thumbnails of 92 x 92 pixels."""
 
+_WHITE = 30  # CIEDE2000 that is white in maps
+
 _LARGEST, _SMALLEST = 160**2, 48**2
 _NOTED = [COLUMNS.index("ciede2000"), COLUMNS.index("psnr")]
 
@@ -78,11 +80,16 @@ class ImageCollector:
         rgb = plan.found.images.read(self._indices[name], plan.size)
         rgb = resize_short_side(rgb, seen_side(rgb.shape[-2], rgb.shape[-1], plan.size))
         images = [to_pil_image(without_color(rgb))]
+        maps = []
         for system in plan.systems:
             try:
-                images.append(to_pil_image(system.color_whole(name, rgb, plan.size)))
+                colored = to_pil_image(system.color_whole(name, rgb, plan.size))
+                if plan.samples > 1 and system.model.draws:
+                    shown = system.difference_map(rgb, plan.samples, plan.seed) / _WHITE
+                    maps.append((system.name, to_pil_image(shown.clamp(max=1).cpu())))
             except FloatingPointError:  # counted by the measurement
-                images.append(_no_image(rgb.shape[-1], rgb.shape[-2]))
+                colored = _no_image(rgb.shape[-1], rgb.shape[-2])
+            images.append(colored)
         if plan.truth:
             images.append(to_pil_image(rgb))
         whos = ["grey", *(system.name for system in plan.systems), "truth"][: len(images)]
@@ -99,7 +106,9 @@ class ImageCollector:
         cell = self.sprites.add(images[1:] if plan.truth else [*images[1:], images[0]])
         path = f"{SHEETS}/{len(self.images):05d}.jpg"
         title = decodable(name)
-        draw_sheet(images, labels, title).save(plan.out / path, quality=88)
+        labels += [(who, f"samples differ, white: dE {_WHITE}") for who, _ in maps]
+        sheet = draw_sheet([*images, *(image for _, image in maps)], labels, title)
+        sheet.save(plan.out / path, quality=88)
         make_strip: Callable[[], Strip]
         if len(plan.found.images) > GALLERY:
             make_strip = partial(self._strip_of, cell, title, labeled)

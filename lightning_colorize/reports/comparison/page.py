@@ -48,7 +48,9 @@ def write_comparison(plan: Plan, settings: Mapping[str, Sequence[str | None]]) -
     collector = ImageCollector(plan)
     batches = plan.found.batches(plan.size, plan.batch_size, plan.device)
     shown = progress(batches, -(-count // plan.batch_size), "comparing")
-    measured = measure_systems(plan.systems, shown, plan.size, collector.add, plan.truth)
+    measured = measure_systems(
+        plan.systems, shown, plan.size, collector.add, plan.truth, plan.samples, plan.seed
+    )
     collector.close()
     for image, distance in zip(collector.images, measured.disagreement.tolist(), strict=True):
         image.disagreement = round(distance, 3)

@@ -26,10 +26,11 @@ class Plan:
     # Height and width of the measured squares, and short side of the images shown, in pixels.
     size: int
     batch_size: int
-    seed: int  # Seed of the bootstrap and the study.
+    seed: int  # Seed of the bootstrap, the study and the samples.
     device: torch.device
     truth: bool  # Whether the images' own colors are the truth.
     study: bool  # Whether the page links to a study page.
+    samples: int = 1  # Colorings per image of the models that sample.
 
 
 def default_size(systems: Sequence[System]) -> int:

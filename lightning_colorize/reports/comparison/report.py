@@ -15,7 +15,7 @@ from lightning_colorize.evaluation.statistics import (
     mean_and_spread,
 )
 from lightning_colorize.evaluation.systems import System
-from lightning_colorize.metrics.spec import COLUMNS, CONFIDENCE, METRICS, Metric
+from lightning_colorize.metrics.spec import COLUMNS, CONFIDENCE, Metric
 from lightning_colorize.runs.record import RunRecord
 
 _SEEDS = ("seed_everything", "data.seed")
@@ -91,7 +91,7 @@ class Report:
                 for name, table in zip(measured.systems, failures, strict=False)
             },
             "per_image": {
-                name: by_image(COLUMNS, table)
+                name: by_image([*COLUMNS, *(each.name for each in measured.more)], table)
                 for name, table in zip(rows, measured.values, strict=True)
             },
         }
@@ -104,7 +104,7 @@ def build_report(measured: Measured, systems: Sequence[System], seed: int) -> Re
     metrics = measured.metrics()
     differences = differences_from_first(measured.values, seed, len(measured.systems))
     for row, values in zip(differences, metrics - metrics[0], strict=True):
-        row += [Difference(float(value)) for value in values[len(METRICS) :]]
+        row += [Difference(float(value)) for value in values[len(row) :]]
     seeds = [
         (group, mean_and_spread(metrics[group.members].tolist())) for group in group_seeds(systems)
     ]

@@ -1,28 +1,106 @@
-// From pixels, RGBA, to colored pixels in their place.
+// Colors photographs by the exported graphs: `before` and `after` convert, the others are the network.
 import * as ort from "./ort.wasm.min.mjs";
 
 ort.env.wasm.wasmPaths = new URL("./", import.meta.url).href;
-ort.env.wasm.numThreads = 1; // more need headers that few web hosts send
-const loading = ort.InferenceSession.create(new URL("model.onnx", import.meta.url).href);
-loading.catch(() => {}); // reported with the first photograph
+// More than one thread needs headers that few web hosts send.
+ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
+const loading = {};
+let settings, network;
+const run = async (name, feeds, outputs) => (await loading[name]).run(feeds, outputs);
+const floats = (values, dims) => new ort.Tensor("float32", values, dims);
 
-onmessage = async ({ data: { data, width, height, name, job } }) => {
+onmessage = async ({ data: { id, ...asked } }) => {
+  if (asked.settings) return start(asked.settings); // before all others
   try {
-    const start = performance.now();
-    const pixels = width * height;
-    const planes = new Uint8Array(3 * pixels);
-    for (let i = 0; i < pixels; i++) {
-      for (let plane = 0; plane < 3; plane++) planes[plane * pixels + i] = data[4 * i + plane];
-    }
-    const session = await loading;
-    const image = new ort.Tensor("uint8", planes, [1, 3, height, width]);
-    const colored = (await session.run({ image })).colored.data;
-    for (let i = 0; i < pixels; i++) {
-      for (let plane = 0; plane < 3; plane++) data[4 * i + plane] = colored[plane * pixels + i];
-    }
-    const seconds = (performance.now() - start) / 1000;
-    postMessage({ data, width, height, name, job, seconds }, [data.buffer]);
+    postMessage({ id, ...(await color(asked)) });
   } catch (error) {
-    postMessage({ job, error: error.message ?? String(error) });
+    postMessage({ id, error: error.message ?? String(error) });
   }
 };
+
+function start(given) {
+  settings = given;
+  network = settings.draws ? ["model.encoder", "model.denoiser"] : ["model"];
+  for (const name of ["before", ...network, "after"]) {
+    loading[name] = ort.InferenceSession.create(new URL(`${name}.onnx`, import.meta.url).href);
+    loading[name].catch(() => {}); // reported with the first photograph
+  }
+}
+
+async function color({ image: { data, width, height }, hints, rows, columns, seeds, at }) {
+  const pixels = width * height;
+  const planes = new Uint8Array(3 * pixels);
+  for (let i = 0; i < pixels; i++) {
+    for (let plane = 0; plane < 3; plane++) planes[plane * pixels + i] = data[4 * i + plane];
+  }
+  const image = new ort.Tensor("uint8", planes, [1, 3, height, width]);
+  const { L } = await run("before", { image }, ["L"]);
+  const encoded = await run(network[0], { L, ...conditions(hints, rows, columns, L.dims) });
+  const images = [];
+  for (const seed of seeds) {
+    const ab = settings.draws ? await sample(encoded, seed) : encoded.ab;
+    const { colored } = await run("after", { ab, image });
+    const own = new Uint8ClampedArray(4 * pixels).fill(255);
+    for (let i = 0; i < pixels; i++) {
+      for (let plane = 0; plane < 3; plane++) own[4 * i + plane] = colored.data[plane * pixels + i];
+    }
+    images.push(own);
+  }
+  return { images, candidates: at ? candidates(encoded, at, [rows, columns]) : [] };
+}
+
+// The hints, padded by reflection as L is; of the other conditions, none.
+function conditions(hints, rows, columns, [, , height, width]) {
+  const plane = height * width;
+  const padded = new Float32Array(3 * plane);
+  const mirrored = (i, side) => Math.max(0, side - 1 - Math.abs(side - 1 - i));
+  for (let i = 0; hints && i < padded.length; i++) {
+    const [row, column] = [Math.floor((i % plane) / width), i % width];
+    const from = mirrored(row, rows) * columns + mirrored(column, columns);
+    padded[i] = hints[Math.floor(i / plane) * rows * columns + from];
+  }
+  const all = {
+    hints: floats(padded, [1, 3, height, width]),
+    palettes: floats(new Float32Array(15), [1, 5, 3]),
+    labels: new ort.Tensor("int64", [-1n], [1]),
+  };
+  return Object.fromEntries(settings.inputs.map(name => [name, all[name]]));
+}
+
+// Colors at a quarter of the size, from a seed's noise by Euler steps of flow matching.
+async function sample({ context, ab_mean: mean, ab_spread: spread }, seed) {
+  const { steps, guidance, variety, strength } = settings;
+  const without = floats(new Float32Array(context.size), context.dims);
+  const x = noise(seed, mean.size);
+  for (let step = 0; step < steps && variety > 0; step++) {
+    const feeds = { x: floats(x, mean.dims), time: floats([step / steps], [1]) };
+    const { prediction } = await run(network[1], { ...feeds, context });
+    const base = guidance === 1 ? prediction : (await run(network[1], { ...feeds, context: without })).prediction;
+    for (let i = 0; i < x.length; i++) {
+      x[i] += (base.data[i] + guidance * (prediction.data[i] - base.data[i])) / steps;
+    }
+  }
+  return floats(x.map((value, i) => strength * (mean.data[i] + variety * spread.data[i] * value)), mean.dims);
+}
+
+// Standard normal numbers: mulberry32, and the transform of Box and Muller.
+function noise(seed, size) {
+  let state = seed;
+  const uniform = () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return (((t ^ (t >>> 14)) >>> 0) + 1) / 4294967297;
+  };
+  return Float32Array.from({ length: size }, () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform()));
+}
+
+// The colors that a place may have, as [a, b, share].
+function candidates({ shares, ab, ab_mean }, at, sides) {
+  const known = shares ?? ab ?? ab_mean;
+  const reduction = ab && !shares ? 1 : 4;
+  const [, , height, width] = known.dims;
+  const [row, column] = at.map((share, i) => Math.floor(Math.min(share * sides[i], sides[i] - 1) / reduction));
+  const value = plane => known.data[(plane * height + row) * width + column];
+  return shares ? settings.centers.map((center, i) => [...center, value(i)]) : [[value(0), value(1), 1]];
+}

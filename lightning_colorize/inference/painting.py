@@ -1,0 +1,95 @@
+"""Answers the page on which a person paints colors: colorings with hints, and probable colors."""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from lightning_colorize.models.base import LARGEST, Model
+from lightning_colorize.models.control import NO_CONTROL, Control
+from lightning_colorize.models.network import NetworkModel
+from lightning_colorize.models.whole import BatchPrediction, add_colors, network_input, predict
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Side = Annotated[int, Field(ge=1, le=LARGEST)]
+
+
+class _Asked(BaseModel, extra="forbid", strict=True):
+    """The first line of a request, as JSON; RGBA of the image and of the hints follow it.
+
+    Attributes:
+        width: Width of the image.
+        height: Height of the image.
+        columns: Width of the network's input, and of the hints.
+        rows: Height of the network's input, and of the hints.
+        seeds: Which colorings to return; empty for none.
+        at: Place whose probable colors to return, from top and left, as shares of the sides.
+    """
+
+    width: _Side
+    height: _Side
+    columns: _Side
+    rows: _Side
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=4)]
+    at: Annotated[list[_Share], Field(min_length=2, max_length=2)] | None
+
+
+def page_settings(model: Model) -> dict[str, Any]:
+    """Return what the page needs to know of a model."""
+    return {"size": model.size, "hints": "hints" in model.conditions, "draws": model.draws}
+
+
+@torch.inference_mode()
+def paint(model: Model, request: bytes, max_pixels: int) -> bytes:
+    """Return the answer to a request of the page.
+
+    Args:
+        model: The model.
+        request: See `_Asked`.
+        max_pixels: Maximum number of pixels of the image.
+
+    Returns:
+        A line of JSON: `candidates`, the probable colors as [a, b, share]; then RGBA of the images.
+
+    Raises:
+        ValueError: If the request is malformed.
+    """
+    head, _, pixels = request.partition(b"\n")
+    asked = _Asked.model_validate_json(head)
+    if asked.height * asked.width > max_pixels:
+        raise ValueError("too many pixels")
+    size = 4 * asked.height * asked.width
+    image = _planes(pixels[:size], asked.height, asked.width)
+    hints = _planes(pixels[size:], asked.rows, asked.columns)
+    control = Control(hints=hints) if hints[3].any() else NO_CONTROL
+    control.require_accepted(model)
+    prediction = predict(model, [network_input(image[:3], model.size)], controls=[control])
+    candidates = [] if asked.at is None else _candidates(prediction, asked.at)
+    parts = [json.dumps({"candidates": candidates}).encode(), b"\n"]
+    for seed in asked.seeds:
+        # The same noise for each size of an image.
+        (ab,) = prediction.colors(generators=[torch.Generator().manual_seed(seed)])
+        colored = torch.cat([add_colors(image[:3], ab), image[3:]])
+        parts.append(colored.permute(1, 2, 0).numpy().tobytes())
+    return b"".join(parts)
+
+
+def _planes(rgba: bytes, height: int, width: int) -> Tensor:
+    """Return RGBA as (4, H, W); a ValueError unless there are as many bytes."""
+    pixels = np.frombuffer(bytearray(rgba), np.uint8).reshape(height, width, 4)
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _candidates(prediction: BatchPrediction, at: Sequence[float]) -> list[list[float]]:
+    """Return the colors that a place may have: a and b in LAB units, and the share of each."""
+    model, (size,) = prediction.model, prediction.sizes
+    row, column = (min(int(share * side), side - 1) for share, side in zip(at, size, strict=True))
+    if isinstance(model, NetworkModel) and model.bins is not None:
+        shares = model.shares(prediction.views[0])[0, :, row // 4, column // 4, None]
+        return torch.cat([model.bins.centers, shares], 1).tolist()  # type: ignore[no-any-return]
+    (ab,) = prediction.colors()
+    return [[*ab[0, :, row, column].tolist(), 1.0]]

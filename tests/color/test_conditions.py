@@ -1,0 +1,121 @@
+"""Hints, their diffusion, and palettes."""
+
+import pytest
+import torch
+
+from lightning_colorize.color import Condition
+from lightning_colorize.color.hints import HintPoints, diffused, hints_from, simulated_hints
+from lightning_colorize.color.palette import palettes_from, simulated_palettes
+
+
+def points(*rows):
+    """Return hints of (image, row, column, side)."""
+    image, row, column, side = zip(*rows, strict=True)
+    centers = torch.tensor([row, column], dtype=torch.float32).T
+    return HintPoints(torch.tensor(image), centers, torch.tensor(side))
+
+
+def test_a_hint_reveals_the_mean_color_of_its_patch():
+    ab = torch.arange(2 * 2 * 8 * 8, dtype=torch.float32).view(2, 2, 8, 8)
+    hints = hints_from(ab, points((0, 0.5, 0.25, 2), (1, 0.0, 1.0, 3)))
+    # Two pixels around row 4, column 2; three at the upper right corner, shifted inside.
+    expected = torch.zeros(2, 3, 8, 8)
+    for image, rows, columns in ((0, slice(3, 5), slice(1, 3)), (1, slice(0, 3), slice(5, 8))):
+        expected[image, :2, rows, columns] = ab[image, :, rows, columns].mean((1, 2))[:, None, None]
+        expected[image, 2, rows, columns] = 1
+    torch.testing.assert_close(hints, expected)
+
+
+def test_overlapping_hints_are_averaged_and_large_ones_fit_small_images():
+    ab = torch.tensor([[[[0.0, 10.0], [0.0, 10.0]], [[4.0, 4.0], [4.0, 4.0]]]])
+    hints = hints_from(ab, points((0, 0.2, 0.2, 1), (0, 0.5, 0.5, 9)))
+    assert hints[0, 0].tolist() == [[2.5, 5.0], [5.0, 5.0]]
+    assert hints[0, 2].tolist() == [[1.0, 1.0], [1.0, 1.0]]
+
+
+def test_the_number_of_simulated_hints_is_geometric():
+    torch.manual_seed(0)
+    drawn = HintPoints.draw(20_000)
+    counts = torch.bincount(drawn.image, minlength=20_000).float()
+    assert counts.min() == 1
+    for value in (1, 2, 5, 12):
+        expected = 0.125 * 0.875 ** (value - 1)
+        assert (counts == value).float().mean().item() == pytest.approx(expected, abs=0.006)
+    assert drawn.center.min() >= 0
+    assert drawn.center.max() <= 1
+    assert drawn.center.mean(0).tolist() == pytest.approx([0.5, 0.5], abs=0.01)
+    assert drawn.side.unique().tolist() == list(range(1, 10))
+
+
+def test_more_uniform_points_add_to_the_same_ones():
+    few, many = (HintPoints.uniform(count, 3, 5, seed=7) for count in (2, 10))
+    for image in range(3):
+        torch.testing.assert_close(
+            few.center[few.image == image], many.center[many.image == image][:2]
+        )
+    assert not torch.equal(many.center, HintPoints.uniform(10, 3, 5, seed=8).center)
+
+
+def test_one_image_of_a_hundred_is_revealed():
+    torch.manual_seed(0)
+    ab = torch.rand(3000, 2, 24, 24)
+    hints = simulated_hints(ab)
+    whole = hints[:, 2].flatten(1).all(1)
+    assert whole.float().mean().item() == pytest.approx(0.01, abs=0.006)
+    torch.testing.assert_close(hints[whole, :2], ab[whole])
+
+
+def test_colors_spread_within_a_lightness():
+    # A dark left half and a light right half, each with one hint; a third of each is far away.
+    L = torch.full((1, 1, 64, 64), 20.0)
+    L[..., 32:] = 80
+    hints = torch.zeros(1, 3, 64, 64)
+    for column, a in ((8, -40.0), (56, 60.0)):
+        hints[0, :, 30:34, column : column + 4] = torch.tensor([a, 10, 1]).view(3, 1, 1)
+    spread = diffused(hints, L)
+    assert spread[0, 0, :, :28].max() < -30
+    assert spread[0, 0, :, 36:].min() > 45
+    torch.testing.assert_close(spread[0, 1], torch.full((64, 64), 10.0), atol=0.5, rtol=0)
+    assert spread[0, 2, 32, 10] > 0.9
+    assert 0 < spread[0, 2, 0, 31] < 0.3
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (37, 64)])
+def test_nothing_spreads_without_hints(size):
+    spread = diffused(torch.zeros(2, 3, *size), torch.rand(2, 1, *size) * 100)
+    assert spread.shape == (2, 3, *size)
+    assert not spread.any()
+
+
+def test_palette_of_known_colors():
+    ab = torch.zeros(1, 2, 32, 32)
+    ab[0, 0, :8] = 60.0  # a quarter
+    ab[0, 1, 8:] = -30.0
+    starts = torch.tensor([[0.0, 0.9, 0.5, 0.5, 0.5]])
+    (palette,) = palettes_from(ab, torch.tensor([2]), starts)
+    assert palette.tolist() == [[60.0, 0.0, 0.25], [0.0, -30.0, 0.75], *[[0.0] * 3] * 3]
+
+
+def test_simulated_palettes_describe_their_image():
+    torch.manual_seed(0)
+    ab = torch.randn(300, 2, 1, 1).expand(-1, -1, 16, 16) * 40 + torch.randn(300, 2, 16, 16)
+    palettes = simulated_palettes(ab)
+    shares = palettes[..., 2]
+    torch.testing.assert_close(shares.sum(1), torch.ones(300))
+    mean = (palettes[..., :2] * shares[..., None]).sum(1)
+    assert (mean - ab.mean((2, 3))).abs().max() < 2
+    assert {1, 2, 3, 4, 5} == set((shares > 0).sum(1).tolist())
+
+
+def test_conditions_are_chosen_mirrored_and_joined():
+    hints = torch.arange(2 * 3 * 2 * 2.0).view(2, 3, 2, 2)
+    both = Condition(torch.tensor([3, -1]), ["a", ""], hints, torch.rand(2, 5, 3))
+    second = both.chosen([1])
+    assert second.labels.tolist() == [-1]
+    assert second.texts == [""]
+    assert torch.equal(second.hints, hints[1:])
+    joined = both.chosen([0]).joined(second)
+    for own, other in zip(joined, both, strict=True):
+        assert own == other if isinstance(own, list) else torch.equal(own, other)
+    assert torch.equal(both.mirrored().hints, hints.flip(-1))
+    assert Condition().joined(Condition()) == Condition() == Condition().mirrored()

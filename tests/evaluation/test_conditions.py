@@ -1,0 +1,103 @@
+"""What a model does with hints, palettes and labels, on images of few colors."""
+
+import pytest
+import torch
+
+from lightning_colorize.color import ColorBatch, delta_e
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.evaluation.conditions import (
+    find_objects,
+    measure_conditions,
+    palette_distance,
+    reveal,
+)
+from tests.evaluation.stubs import Obeys
+
+COLORS = torch.tensor([(30.0, 0), (0, 40), (-12, -16)])
+
+
+@pytest.fixture
+def batch():
+    """Three images of one color each."""
+    L = torch.full((3, 1, 16, 16), 50.0) + torch.arange(3).view(-1, 1, 1, 1)
+    return ColorBatch(L, COLORS[..., None, None].expand(-1, 2, 16, 16), ["a", "b", "c"])
+
+
+def _values(rows, metric):
+    return {row: metrics[metric]["value"] for row, metrics in rows.items()}
+
+
+def test_hints_are_at_the_same_positions_in_every_batch(batch):
+    few, many = (reveal(batch.L, batch.ab, points, seed=4) for points in (2, 9))
+    assert (many[:, 2] >= few[:, 2]).all()
+    assert ((few[:, 2].sum((1, 2)) > 4) & (few[:, 2].sum((1, 2)) <= 8)).all()  # 2 x 2 pixels each
+    assert torch.equal(reveal(batch.L[1:], batch.ab[1:], 9, seed=4), many[1:])
+    assert not torch.equal(reveal(batch.L, batch.ab, 2, seed=5), few)
+    torch.testing.assert_close(many[:, :2], batch.ab * many[:, 2:])
+
+
+@pytest.mark.parametrize(("floods", "share"), [(False, 4 / 128), (True, 1)])
+def test_a_hint_is_obeyed_and_changes_its_object_or_more(floods, share):
+    L = torch.full((1, 1, 16, 16), 40.0)
+    ab = torch.zeros(1, 2, 16, 16)
+    ab[:, 0, :8], ab[:, 1, 8:], L[:, :, 8:] = 40, -40, 60
+    image = ColorBatch(L, ab, ["halves.png"])
+    mask = reveal(L, ab, 1)[0, 2]
+    assert mask[:8].any() != mask[8:].any()  # in one of the halves
+    object_ = find_objects(image, reveal(L, ab, 1))[0, 0]
+    assert object_.sum() == 128
+    assert (object_ * mask).sum() == 4
+    rows = measure_conditions(Obeys(floods), lambda: [image], points=[0, 3])
+    assert list(rows) == [
+        "nothing",
+        *(f"hints {count}{by}" for count in (1, 3) for by in ("", ", diffused", ", optimized")),
+    ]
+    assert _values(rows, "hint_error")["hints 1"] == pytest.approx(0, abs=0.01)
+    assert _values(rows, "changed_inside")["hints 1"] == pytest.approx(share)
+    assert _values(rows, "changed_outside")["hints 1"] == float(floods)
+    # One color fills the image.
+    assert _values(rows, "changed_outside")["hints 1, optimized"] == 1
+    psnr = _values(rows, "psnr")
+    assert psnr["hints 3, optimized"] > psnr["hints 1, optimized"]
+
+
+def test_a_hint_that_is_ignored_has_the_error_of_grey(batch):
+    model = Obeys()
+    model.predict = lambda L, condition: torch.zeros(len(L), 2, 16, 16)
+    row = measure_conditions(model, lambda: [batch], points=[1])["hints 1"]
+    error = delta_e.ciede2000((batch.L, 0 * batch.ab), (batch.L, batch.ab)).mean().item()
+    assert row["hint_error"]["value"] == pytest.approx(error, rel=0.02)
+    assert row["changed_inside"]["value"] == row["changed_outside"]["value"] == 0
+
+
+@pytest.mark.parametrize("sizes", [[3], [2, 1]])
+def test_palettes_are_compared_with_the_asked_one_and_another(batch, sizes):
+    parts = [batch.chosen(part.tolist()) for part in torch.arange(3).split(sizes)]
+    rows = measure_conditions(Obeys(), lambda: parts, palettes=True)
+    apart = torch.pdist(COLORS).mean().item()
+    asked, other = _values(rows, "palette_distance"), _values(rows, "other_distance")
+    mean = COLORS.norm(dim=1).mean().item()
+    assert asked == pytest.approx(
+        {"nothing": mean, "own palette": 0, "another palette": 0}, abs=1e-3
+    )
+    assert other == pytest.approx(
+        {"nothing": mean, "own palette": apart, "another palette": apart}, abs=1e-3
+    )
+    assert _values(rows, "psnr")["own palette"] > 60
+
+
+def test_right_labels_are_compared_with_wrong_ones(batch):
+    labels = {"a": "red", "b": "", "c": "green"}
+    rows = measure_conditions(Obeys(), lambda: [batch], labels=labels)
+    mse = _values(rows, "mse_ab")
+    assert mse["right label"] == pytest.approx((10**2 + 40**2 + (8**2 + 16**2)) / 6)
+    assert mse["wrong label"] == pytest.approx((50**2 + 40**2 + (32**2 + 16**2)) / 6)
+    with pytest.raises(UsageError, match="no image has a label of Obeys: green, red"):
+        measure_conditions(Obeys(), lambda: [batch], labels=dict.fromkeys("abc", "."))
+
+
+def test_the_distance_of_palettes_is_how_far_colors_move():
+    one = torch.tensor([(0.0, 0, 1), (0, 0, 0)])
+    two = torch.tensor([(30.0, 40, 0.25), (0, 4, 0.75)])
+    assert palette_distance(one, two) == pytest.approx(0.25 * 50 + 0.75 * 4)
+    assert palette_distance(two, two.flip(0)) == pytest.approx(0, abs=1e-6)

@@ -1,0 +1,120 @@
+"""Networks that follow hints by construction, and a person who paints on a page."""
+
+import base64
+import io
+import time
+from functools import partial
+
+import numpy as np
+import torch
+from PIL import Image
+
+from lightning_colorize.losses import CrossEntropy
+from lightning_colorize.models.exported import write_exported
+from lightning_colorize.networks import ConditionedEncoder, ConvEncoder, Denoiser, UpsampleDecoder
+from lightning_colorize.tasks import GenerativeTask, RegressionTask
+
+CANVAS = "document.querySelector('[data-part=colored]').toDataURL()"
+
+
+def follower(draws=False, size=64):
+    """Return a model that diffuses the hints' colors; with `draws`, it samples around them."""
+    encoder = ConditionedEncoder(ConvEncoder(widths=[4, 4], convs=1, norm="none"), palette=False)
+    parts = {"encoder": encoder, "decoder": partial(UpsampleDecoder, widths=[4], convs=0)}
+    if draws:
+        tiny = partial(Denoiser, width=8, blocks=(1, 1, 1))
+        task = GenerativeTask(**parts, denoiser=tiny, ema_decay=None)
+    else:
+        task = RegressionTask(**parts, loss=CrossEntropy())
+    head, parameters = task.net.head, dict(encoder.encoder.named_parameters())
+    with torch.no_grad():
+        for parameter in (*parameters.values(), *head.conv.parameters()):
+            parameter.zero_()
+        # Positive and negative parts of the diffused a and b, which a ReLU keeps.
+        signs = torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]])
+        first, second = (value for value in parameters.values() if value.ndim == 4)
+        first[:, 4:6, 1, 1], second[:, :, 1, 1] = signs, torch.eye(4)
+        # The nearest bin is the most probable one.
+        head.conv.weight[:, :, 0, 0] = head.bins.centers @ signs.T * 11
+        head.conv.bias[:] = head.bins.centers.square().sum(1) / -20
+    model = task.eval().to_model()
+    model.size = size
+    return model
+
+
+def write_follower(file, draws=False, size=64):
+    write_exported(file, follower(draws, size))
+    return file
+
+
+def write_photograph(file, width=150, height=120):
+    ramp = np.linspace(90, 170, width * height).reshape(height, width).astype(np.uint8)
+    Image.fromarray(ramp).convert("RGB").save(file)
+    return file
+
+
+def color_at(page, x, y):
+    data = base64.b64decode(page.evaluate(CANVAS).partition(",")[2])
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    return np.array(image.getpixel((int(x * image.width), int(y * image.height))), dtype=int)
+
+
+def paint_on(page, photograph, by, draws, folder):
+    """Paint by `mouse`, `finger` or `keyboard`; check the colors; undo, save and load."""
+    page.set_input_files("[data-part=file]", photograph)
+    page.wait_for_selector("[data-part=save]", timeout=120_000)
+    if draws:
+        samples = page.locator("[data-part=samples] button")
+        samples.nth(3).wait_for(timeout=60_000)
+        first = page.evaluate(CANVAS)
+        samples.nth(2).click()
+        page.wait_for_function(f"before => {CANVAS} !== before", arg=first)
+        assert samples.nth(2).get_attribute("aria-pressed") == "true"
+    before, grey = page.evaluate(CANVAS), color_at(page, 0.5, 0.5)
+    layer, hue = page.locator("[data-part=layer]"), page.locator("[data-part=hues] button").nth(9)
+    box = layer.bounding_box()
+    middle = {"x": box["width"] / 2, "y": box["height"] / 2}
+    if by == "keyboard":
+        layer.press("ArrowLeft")
+        layer.press("ArrowRight")
+        layer.press("Enter")
+    elif by == "finger":
+        layer.tap(position=middle)
+    else:
+        layer.click(position=middle)
+    page.locator("[data-part=probable] button").first.wait_for()
+    start = time.perf_counter()
+    if by == "keyboard":
+        hue.press("Enter")
+    elif by == "finger":
+        hue.tap()
+    else:
+        hue.click()
+    page.wait_for_function(f"before => {CANVAS} !== before", arg=before)
+    seconds = time.perf_counter() - start
+    print(f"{by}: {seconds:.2f} s from the choice to the color")
+    blue = color_at(page, 0.5, 0.5)
+    assert (blue - grey)[2] > (blue - grey)[0] + 40  # towards the chosen color
+    painted = page.evaluate(CANVAS)
+    page.screenshot(path=folder / f"{by}.png")
+    page.click("[data-part=done]")
+    with page.expect_download() as download:
+        page.click("[data-part=project]")
+    download.value.save_as(folder / "project.json")
+    if by == "keyboard":
+        page.locator("[data-part=points] button").press("Delete")
+    else:
+        page.click("[data-part=undo]")
+    page.wait_for_function(f"before => {CANVAS} === before", arg=before)
+    assert page.locator("[data-part=points] button").count() == 0
+    page.set_input_files("[data-part=load]", folder / "project.json")
+    page.wait_for_function(f"painted => {CANVAS} === painted", arg=painted)
+    page.set_input_files("[data-part=load]", photograph)
+    page.wait_for_selector("text=contains no colors that this page saved")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    with page.expect_download() as download:
+        page.click("[data-part=save]")
+    saved = Image.open(download.value.path())
+    assert saved.size == Image.open(photograph).size
+    middle = np.array(saved.convert("RGB").getpixel((saved.width // 2, saved.height // 2)), int)
+    assert np.abs(middle - blue).max() < 12

@@ -1,0 +1,217 @@
+"""Sampling of colors: training by hand, resume, two processes, samples in every form."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lightning_colorize.color import NO_CONDITION, Condition
+from lightning_colorize.inference import Colorizer, load_model
+from lightning_colorize.losses import L1, CrossEntropy
+from lightning_colorize.networks import ConvEncoder, Denoiser, UpsampleDecoder
+from lightning_colorize.runs.result import RunResult
+from lightning_colorize.tasks import GenerativeTask, RegressionTask
+from tests.conftest import Commands, write_images
+from tests.distributed.launchers import FIT, end, start
+from tests.tasks.conftest import changed, make_trainer, state
+from tests.tasks.test_cgan_runs import last, same
+from tests.training.test_resume import check_all
+
+TINY = {
+    "--model": "lightning_colorize.tasks.GenerativeTask",
+    "--model.encoder": "lightning_colorize.networks.ConvEncoder",
+    "--model.encoder.widths": "[4,8,8]",
+    "--model.denoiser": "lightning_colorize.networks.Denoiser",
+    "--model.denoiser.width": "8",
+    "--model.denoiser.blocks": "[1,1,1]",
+    "--model.optimizer": "torch.optim.Adam",
+    "--model.optimizer.lr": "0.01",
+}
+CONDITIONED = [
+    *("--model.encoder", "lightning_colorize.networks.ConditionedEncoder"),
+    *("--model.encoder.encoder", "lightning_colorize.networks.ConvEncoder"),
+    *("--model.encoder.encoder.widths", "[4,8,8]"),
+]
+
+
+class GenerativeCommands(Commands):
+    def words(self, name, *more):
+        words = [word for pair in TINY.items() for word in pair]
+        return words + super().words(name, *more)[14:]
+
+
+@pytest.fixture
+def generative_command(photo_folder, tmp_path):
+    return GenerativeCommands(photo_folder, tmp_path / "runs")
+
+
+def make_task(encoder=None, loss=None, **options):
+    torch.manual_seed(0)
+    return GenerativeTask(
+        encoder or ConvEncoder(widths=[4, 8, 8]),
+        loss=loss,
+        denoiser=partial(Denoiser, width=8, blocks=(1, 1, 1)),
+        **{"ema_decay": None, **options},
+    )
+
+
+def sampled(model, L, n=1, seed=0, **settings):
+    generators = model.generators(L, seed)
+    return model.color(L, NO_CONDITION, model.settings.updated(settings), n, generators)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A model with weights that act."""
+    task = make_task().eval()
+    with torch.no_grad():
+        for parameter in task.net.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return task.to_model()
+
+
+def test_before_training_a_sample_is_mean_plus_spread_times_noise():
+    model = make_task().eval().to_model()
+    L = torch.rand(1, 1, 32, 32) * 100
+    encoded, _ = model.predict(L, NO_CONDITION)
+    (ab,) = sampled(model, L)
+    noise = torch.randn(2, 8, 8, generator=model.generators(L)[0])
+    expected = F.interpolate(encoded.mean + encoded.spread * noise, scale_factor=4, mode="bilinear")
+    torch.testing.assert_close(ab, expected * 110)
+    torch.testing.assert_close(
+        sampled(model, L, variety=0.0)[0],
+        F.interpolate(encoded.mean, scale_factor=4, mode="bilinear") * 110,
+    )
+
+
+def test_samples_depend_on_seed_and_image_alone(model):
+    L = torch.rand(3, 1, 31, 34) * 100
+    four = sampled(model, L, n=4)
+    assert torch.equal(sampled(model, L, n=4), four)
+    torch.testing.assert_close(sampled(model, L, n=2), four[:2])
+    torch.testing.assert_close(sampled(model, L[1:2], n=4), four[:, 1:2], atol=1e-4, rtol=1e-4)
+    for other in (sampled(model, L, n=4, seed=1), four.roll(1, 0)):
+        assert (other - four).abs().mean() > 1
+
+
+@pytest.mark.parametrize(
+    "settings", [{"steps": 2}, {"guidance": 3.0}, {"variety": 0.5}, {"flip": True}]
+)
+def test_each_setting_acts(model, settings):
+    L = torch.rand(1, 1, 32, 32) * 100
+    assert (sampled(model, L, **settings) - sampled(model, L)).abs().mean() > 0.01
+
+
+def test_the_mean_is_frozen_at_first_and_trained_at_last(data):
+    task = make_task(joint=0.5)
+    before = state(task.net)
+    make_trainer(max_epochs=1, limit_val_batches=0).fit(task, data)
+    frozen = state(task.net)
+    names = changed(before, frozen)
+    assert names
+    assert all(name.startswith(("denoiser.", "head.bins.")) for name in names)
+    make_trainer(max_epochs=2, limit_val_batches=0).fit(make := make_task(joint=0.5), data)
+    assert changed(frozen, state(make.net), "encoder.")
+
+
+def test_what_the_network_knows_is_not_noise(one_batch):
+    """Trained on one batch, samples come close to its colors, which the mean cannot."""
+    task = make_task(joint=0.0, optimizer=partial(torch.optim.Adam, lr=0.01))
+    losses = []
+    task.log = lambda name, value, **_: losses.append(value.item())
+    trainer = make_trainer(max_epochs=40, limit_val_batches=0)
+    trainer.fit(task, one_batch)
+    assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
+    batch, model = one_batch.first, task.eval().to_model()
+    error = (sampled(model, batch.L, steps=20)[0] - batch.ab).norm(dim=1).mean()
+    assert error < 0.9 * (sampled(model, batch.L, variety=0)[0] - batch.ab).norm(dim=1).mean()
+
+
+def test_starts_from_a_regression_network(data, tmp_path):
+    torch.manual_seed(1)
+    base = RegressionTask(ConvEncoder(widths=[4, 8, 8]), CrossEntropy())
+    trainer = make_trainer(max_epochs=1, limit_val_batches=0)
+    trainer.fit(base, data)
+    trainer.save_checkpoint(tmp_path / "base.ckpt")
+    task = make_task(checkpoint=str(tmp_path / "base.ckpt"))
+    L = torch.rand(1, 1, 32, 32) * 100
+    torch.testing.assert_close(task.eval().predict(L), base.eval().predict(L))
+    faithful = base.to_model()
+    settings = faithful.settings.updated({"vividness": 0.0, "temperature": 1.0})
+    mean = sampled(task.to_model(), L, variety=0.0)
+    torch.testing.assert_close(mean, faithful.color(L, settings=settings))
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [({"joint": 2}, "joint must be from 0 to 1"), ({"image_dropout": -1}, "image_dropout must")],
+)
+def test_shares_out_of_range(options, match):
+    with pytest.raises(ValueError, match=match):
+        make_task(**options)
+
+
+@pytest.mark.parametrize("loss", [L1, CrossEntropy])
+def test_exported_network_has_the_same_samples(loss, tmp_path):
+    decoder = partial(UpsampleDecoder, widths=[8, 8])
+    task = make_task(loss=loss(), decoder=decoder).eval()
+    trainer = make_trainer()
+    trainer.strategy.connect(task)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    loaded = GenerativeTask.load_from_checkpoint(tmp_path / "a.ckpt").eval().to_model()
+    Colorizer(loaded).export(tmp_path / "a.safetensors")
+    again = load_model(tmp_path / "a.safetensors").model
+    L = torch.rand(1, 1, 32, 32) * 100
+    expected = sampled(task.to_model(), L, n=2)
+    torch.testing.assert_close(sampled(loaded, L, n=2), expected)
+    torch.testing.assert_close(sampled(again, L, n=2), expected, atol=0.3, rtol=0)
+
+
+# Runs of the command.
+
+
+def test_labels_come_from_the_data_and_are_in_every_form(generative_command, tmp_path):
+    photos = tmp_path / "photos"
+    for split in ("train", "val", "test"):
+        for label in ("cat", "dog"):
+            write_images(photos / split / label, 4)
+    options = [*CONDITIONED, "--model.encoder.labels", 3, "--data.root", photos]
+    options += ["--model.joint", 1]
+    run = generative_command.fit("labels", *options, "--model.ema_decay", 0.9)
+    model = load_model(run).model
+    assert model.label_names == ["cat", "dog"]
+    assert model.conditions == {"hints", "palette", "label"}
+    Colorizer(model).export(tmp_path / "a.safetensors")
+    again = load_model(tmp_path / "a.safetensors").model
+    assert again.label_names == ["cat", "dog"]
+    L = torch.rand(1, 1, 32, 32) * 100
+    by_label = [again.color(L, Condition(labels=torch.tensor([label]))) for label in (-1, 0, 1)]
+    assert torch.equal(by_label[0], again.color(L))
+    assert not torch.equal(by_label[1], by_label[2])
+    words = generative_command.words("few", *options, "--model.encoder.labels", 1)
+    assert generative_command("fit", *words) == 2
+
+
+@pytest.mark.parametrize("options", [[], CONDITIONED], ids=["plain", "conditioned"])
+def test_resume_is_bit_exact(generative_command, stop_in, options):
+    given = [*options, "--model.joint", 0.5, "--model.ema_decay", 0.9, "--data.rotation", 5]
+    check_all(generative_command, stop_in, given, [2, 5])
+    run = generative_command.root / "tiny"
+    first, other = (last(run / name) for name in ("uninterrupted", "stopped-2"))
+    assert same(first["optimizer_states"], other["optimizer_states"])
+    assert any(name.startswith("averaged.module.denoiser") for name in first["state_dict"])
+
+
+@pytest.mark.ddp
+@pytest.mark.timeout(600)
+def test_two_processes_end_with_the_same_weights(photo_folder, tmp_path):
+    command = GenerativeCommands(photo_folder, tmp_path)
+    options = ["--trainer.devices", 2, "--data.batch_size", 2, "--model.joint", 0.5]
+    options += ["--trainer.callbacks+", "tests.distributed.recorder.BatchRecorder"]
+    options += ["--trainer.callbacks.folder", tmp_path]
+    options += ["--trainer.strategy", GenerativeTask.distributed_strategy]
+    end(start(*FIT, *command.words("two", *options)), timeout=500)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert same(first, second)
+    assert RunResult.read(tmp_path / "tiny" / "two").status == "finished"
