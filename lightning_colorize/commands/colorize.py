@@ -190,14 +190,13 @@ def run(args: argparse.Namespace) -> int:
     require_other_files(plans.values(), sheet)
     if sheet is not None and not args.overwrite:
         _require_own(sheet)
-    controls = {job.control for job in plan.jobs}
     plans = {name: own.part(args.limit, *args.shard) for name, own in plans.items()}
     devices = device_names(args.device, args.devices)
     # Load all models before using the first. Additional devices load them again.
     loaded = {name: file.load(devices[0]) for name, file in files.items()}
     for model in loaded.values():
         model.require_samples(args.samples or 1)
-        for control in controls:
+        for control in dict.fromkeys(job.control for job in plan.jobs):
             control.require_accepted(model)
     if not args.checkpoint and not args.quiet:
         print("using the bundled model; choose another with --checkpoint", file=sys.stderr)

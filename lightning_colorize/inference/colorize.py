@@ -258,7 +258,8 @@ class _Pipeline:
         record.samples, record.seed = job.samples, options.seed if model.draws else None
         record.settings, record.control = model.settings.values(), job.control.described()
         item = _Item(job, record, time.perf_counter(), job.control)
-        if job.is_done and not options.overwrite:
+        # Not `is_file`, which raises an error for a name that is too long.
+        if all(map(os.path.isfile, job.targets)) and not options.overwrite:
             record.status, record.reason = "skipped", EXISTS
             return item
         try:
@@ -275,10 +276,8 @@ class _Pipeline:
                 record.status, record.reason = "skipped", "it is already in color"
             else:
                 item.seen = seen
-        except ImageError as error:
-            record.reason = error.reason
-        except UsageError as error:  # of the hints
-            record.reason = str(error)
+        except (ImageError, UsageError) as error:  # of the image or its hints
+            record.reason = error.reason if isinstance(error, ImageError) else str(error)
         except (MemoryError, RuntimeError) as error:
             require_out_of_memory(error)
             record.reason = _too_large(record)

@@ -252,8 +252,7 @@ class Colorizer(
         """Return what is asked of an image, with hints; a UsageError if it is not accepted."""
         control = replace(common, hints=_to_hints(hints))
         control.require_accepted(self.model)
-        height, width = rgb.shape[-2:]
-        return control.read(height, width)
+        return control.read(*rgb.shape[-2:])
 
     def __call__(self, image: AnyImage) -> AnyImage:
         """Colorize an image, like a torchvision transform."""

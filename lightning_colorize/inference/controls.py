@@ -42,7 +42,6 @@ def add_controls(
     """
     drawn = {} if hints is None else _find_hints(hints, plan)
     rows = {} if file is None else _read_rows(file)
-    # Resolving many names takes time.
     sources = [os.path.realpath(job.source) if drawn or rows else "" for job in plan.jobs]
     if drawn and not {os.path.realpath(path) for path in drawn.values()}.isdisjoint(sources):
         raise UsageError(f"--hints {hints} is inside INPUT and would be colorized; move it")

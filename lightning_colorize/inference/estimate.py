@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import isfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,7 +35,7 @@ def estimate(model: Model, jobs: Sequence[Job], options: Options, folder: Path) 
 
     The results' `folder` may not exist yet.
     """
-    left = [job for job in jobs if options.overwrite or not job.is_done]
+    left = [job for job in jobs if options.overwrite or not all(map(isfile, job.targets))]
     tried = left[:: max(1, len(left) // _TRIED)][:_TRIED]
     with TemporaryDirectory() as temporary:
         trials = [

@@ -42,12 +42,6 @@ class Job(NamedTuple):
         name, suffix = splitext(self.target)
         return [Path(f"{name}_{number}{suffix}") for number in range(1, self.samples + 1)]
 
-    @property
-    def is_done(self) -> bool:
-        """Whether all files to write exist."""
-        # Not `is_file`, which raises an error for a name that is too long.
-        return all(map(os.path.isfile, self.targets))
-
 
 class JobPlan(NamedTuple):
     """The work of a `colorize` call.

@@ -50,13 +50,7 @@ class Control:
 
     def names(self) -> set[str]:
         """Return the names of the given conditions."""
-        given = {
-            "hints": self.hints is not None,
-            "palette": self.palette is not None,
-            "label": bool(self.label),
-            "prompt": bool(self.prompt),
-        }
-        return {name for name, is_given in given.items() if is_given}
+        return set(self.described())
 
     def require_accepted(self, model: Model) -> None:
         """Raise a UsageError if the model does not accept a condition or the label."""
@@ -90,12 +84,15 @@ class Control:
         return replace(self, hints=hints)
 
     def described(self) -> dict[str, Any]:
-        """Return the given conditions as plain data: ab of the palette in LAB units, and shares."""
+        """Return the given conditions as plain data: a and b of the palette in LAB units."""
         rows = [] if self.palette is None else self.palette[self.palette[:, 2] > 0].tolist()
-        palette = [[round(value, 2) for value in row] for row in rows]
-        values = (str(self.hints), palette, self.label, self.prompt)
-        named = zip(("hints", "palette", "label", "prompt"), values, strict=True)
-        return {name: value for name, value in named if name in self.names()}
+        values = {
+            "hints": str(self.hints) if isinstance(self.hints, Path) else self.hints is not None,
+            "palette": [[round(value, 2) for value in row] for row in rows],
+            "label": self.label,
+            "prompt": self.prompt,
+        }
+        return {name: value for name, value in values.items() if value}
 
 
 NO_CONTROL = Control()
