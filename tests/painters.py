@@ -35,8 +35,8 @@ def follower(draws=False, size=64):
         first, second = (value for value in parameters.values() if value.ndim == 4)
         first[:, 4:6, 1, 1], second[:, :, 1, 1] = signs, torch.eye(4)
         # The nearest bin is the most probable one.
-        head.conv.weight[:, :, 0, 0] = head.bins.centers @ signs.T * 11
-        head.conv.bias[:] = head.bins.centers.square().sum(1) / -20
+        head.conv.weight[:, :, 0, 0] = head.bins.centers @ signs.T * 5.5
+        head.conv.bias[:] = head.bins.centers.square().sum(1) / -40
     model = task.eval().to_model()
     model.size = size
     return model

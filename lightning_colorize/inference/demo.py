@@ -195,7 +195,7 @@ def painting_routes(html: str, model: Model, max_pixels: int, max_bytes: int) ->
     @router.post(f"/{PAINTING}")
     async def color(request: Request) -> Response:
         length = request.headers.get("Content-Length", "")
-        if not length.isdecimal():
+        if not length.isdecimal() or "Transfer-Encoding" in request.headers:
             raise HTTPException(411)
         if len(length) > 12 or int(length) > max_bytes:
             raise HTTPException(413)
