@@ -58,10 +58,12 @@ class ExportedNetwork(nn.Module, TrainedNetwork):
         built = decoder(encoder.info)
         self.net = Colorizer(encoder, built, head(built.out_channels))
         self.scaling = LabScaling()
+        if not {*named} <= {*categories}:
+            raise ValueError("a specialist has no category")
         self.router = Router(encoder.info.channels[-1], categories) if categories else None
         self.named = named
         self.specialists = nn.ModuleList(deepcopy(self.net) for _ in named)
-        self.confidence = confidence
+        self.confidence = float(confidence)
 
     def to_model(self) -> NetworkModel:
         """Return the network as a model."""

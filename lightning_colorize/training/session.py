@@ -187,8 +187,8 @@ def _explained_disk_errors(folder: Path) -> Iterator[None]:
         except UsageError as damaged:
             raise WorkError(f"{fault}; {damaged}") from None
         raise WorkError(
-            f"{fault}; the checkpoint of step {checkpoint['global_step']} is intact: free space, "
-            f"then run {COMMAND} resume {folder}"
+            f"{fault}; the checkpoint of step {checkpoint['global_step']} is intact: free space "
+            f"or make it writable, then run {COMMAND} resume {folder}"
         ) from None
     finally:
         threading.excepthook = former
