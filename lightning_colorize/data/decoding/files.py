@@ -264,7 +264,8 @@ def _open_unusual_tiff(data: bytes, limits: Limits) -> Image.Image:
     with tifffile.TiffFile(BytesIO(data)) as tiff:
         page = tiff.pages.first
         if page.photometric not in (1, 2):
-            raise ValueError(f"a TIFF of {page.photometric.name}, not grey or RGB: save it as RGB")
+            kind = tifffile.PHOTOMETRIC(page.photometric).name
+            raise ValueError(f"a TIFF of {kind}, not grey or RGB: save it as RGB")
         _require_few(page.imagewidth * page.imagelength, data, limits)
         values = page.asarray()
         if page.axes == "SYX":

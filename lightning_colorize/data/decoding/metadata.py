@@ -107,8 +107,8 @@ def _read_exif(image: Image.Image) -> tuple[Image.Exif, bool]:
             partial |= text is not None
     for ifd in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
         values = dict(old.get_ifd(ifd))
-        for tag in (Base.MakerNote, ExifTags.IFD.Interop):  # they refer to their place in the file
-            values.pop(tag, None)
+        for place in (Base.MakerNote, ExifTags.IFD.Interop):  # they refer to where they are
+            values.pop(place, None)
         if Base.ColorSpace in values:
             values[Base.ColorSpace] = 1  # sRGB
         # Pillow would write text beyond ASCII as question marks.
