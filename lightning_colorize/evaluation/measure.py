@@ -44,6 +44,7 @@ class Evaluation:
         groups: The same for each category, by name; empty without categories.
         counts: Number of images per category.
         images: Number of measured images.
+        grey_truths: Number of these that have no color to measure.
         colors: Color statistics of the network.
         group_colors: The same for each category.
         hue: Errors by the hue of the true color.
@@ -55,6 +56,7 @@ class Evaluation:
     groups: dict[str, Rows]
     counts: dict[str, int]
     images: int
+    grey_truths: int
     colors: ColorFigures
     group_colors: dict[str, ColorFigures]
     hue: list[Part]
@@ -118,6 +120,7 @@ def evaluate_batches(
         {name: measured.table(measured.metrics(name)) for name in counts},
         counts,
         len(measured.names),
+        measured.grey_truths,
         _color_figures(measured),
         {name: _color_figures(measured, name) for name in counts},
         figures_by("hue", measured.parts, measured.rows),
