@@ -188,7 +188,8 @@ def test_restart_killed_before_its_checkpoint_counts(command, stopped, monkeypat
 def test_refused_resume_changes_nothing(command, stopped, error_of):
     run = stopped("refused", *STATEFUL, batch=5)
     before = (run / "config.yaml").read_bytes()
-    error_of("resume", run, "--trainer.max_epochs", 0)
+    line = error_of("resume", run, "--trainer.max_epochs", 0)
+    assert line.endswith("the run has begun epoch 2 (1 whole); give 3")
     assert "batches of 4 images, not 3" in error_of("resume", run, "--data.batch_size", 3)
     assert (run / "config.yaml").read_bytes() == before
     assert command("resume", run) == 0
