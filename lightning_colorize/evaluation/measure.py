@@ -85,7 +85,7 @@ def evaluate(
         show_progress: Show a progress bar.
 
     Raises:
-        UsageError: If there are no images to read.
+        UsageError: If the split is empty, or none of its images can be read.
     """
     found = images if isinstance(images, EvaluationImages) else find_images(Path(images))
     size = size or model.size
@@ -106,7 +106,7 @@ def evaluate_batches(
         group: Maps an image's name to its category; None for no categories.
 
     Raises:
-        UsageError: If there are no images.
+        UsageError: If there are no batches.
     """
     plain = {} if model.baselines is None else baseline_models(model.baselines)
     paint = paint_settings(model, [(model.settings, None)], plain.values())

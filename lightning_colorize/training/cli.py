@@ -289,7 +289,7 @@ class ColorizeCLI(LightningCLI):
         self.stop = GracefulStop(last)
         throughput = Throughput()
         flat = flatten(self.config.as_dict())
-        settings = {key: flat[key] for key in flat if rule_of(key) == "starts the best anew"}
+        settings = {key: flat[key] for key in flat if rule_of(key) == "resets the best"}
         return [
             SharedFolder(self.folder, self.resumed),
             FiniteTraining(),  # before those that make images of predictions

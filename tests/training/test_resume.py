@@ -217,7 +217,7 @@ def test_resume_refusals(error_of, finished_run, tmp_path):
     assert f"model, optimizer and callbacks: {' '.join(words)} (the run has null)" in err
 
 
-# The keys whose change is refused; all others take effect, or start the best anew.
+# The keys whose change is refused; all others take effect, or reset the best.
 KEPT = {"seed_everything", "data.seed", "trainer.callbacks", "trainer.fast_dev_run"}
 KEPT |= {f"run.{name}" for name in ("root", "experiment", "name", "auto_resume")}
 CHANGED = {f"model.init_args.{name}" for name in ("compile", "channels_last", "metrics")}
