@@ -3,6 +3,7 @@
 Importing Lightning takes seconds, and help and usage errors do not need it.
 """
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -42,6 +43,8 @@ COMMANDS = (
 RENAMED = {"reproduce": "python benchmarks/reproduce.py"}
 """Replacements for removed commands."""
 
+_OF_THE_DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -62,15 +65,17 @@ def main(argv: list[str] | None = None) -> int:
         lines = f"{PROGRAM}: {error}".split("\n")
         print(*map(printable, lines), sep="\n", file=sys.stderr)
         return WRONG_USE if isinstance(error, UsageError) else FAILED
-    except PermissionError as error:
-        print(printable(f"{PROGRAM}: {error}"), file=sys.stderr)
-        return FAILED
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has exited; do not flush stdout at interpreter exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
+        print(printable(f"{PROGRAM}: {error}"), file=sys.stderr)
         return FAILED
 
 

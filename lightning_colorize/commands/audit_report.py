@@ -55,6 +55,7 @@ def _rows(found: "Audit") -> dict[str, Sequence[str]]:
         "broken": [
             f"{name(index)} ({printable(error.reason)})" for index, error in found.broken.items()
         ],
+        "damaged JPEG": [name(index) for index in found.damaged],
         "near-grey": [name(index) for index in found.near_grey],
         f"tiny (below {found.min_side} px)": [name(index) for index in found.tiny],
         "CMYK": [name(index) for index in found.cmyk],
@@ -113,6 +114,7 @@ def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict
         "images_per_second": len(features) / seconds,
         "min_side": found.min_side,
         "broken": broken,
+        "damaged": named(found.damaged),
         "near_grey": named(found.near_grey, chroma="chroma"),
         "tiny": named(found.tiny, width="width", height="height"),
         "cmyk": named(found.cmyk, has_profile="has_profile"),

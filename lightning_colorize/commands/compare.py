@@ -85,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
     from lightning_colorize.reports.perception.study import write_study
 
     plan = _plan(args)
+    require_writable(args.out / INDEX, "--out")
     exit_on_sigterm()  # after ending an external command
     for system in plan.systems:
         system.model.paint_all(whole_images(plan.found.images))

@@ -129,6 +129,8 @@ def run(args: argparse.Namespace) -> int:
     more = f"; {unread:,} could not be read" if unread else ""
     described = found.describe(result.images, args.data, size)
     print(f"{described}, in {seconds:.1f} s{more}")
+    if result.grey_truths:
+        remarks.append(f"{result.grey_truths:,} of {result.images:,} images have no color")
     print(*remarks, sep="\n", end="\n" * bool(remarks), file=sys.stderr)
     if diverged:
         print("the network predicts colors that are not finite: no metrics", file=sys.stderr)

@@ -79,7 +79,7 @@ class ColorizationDataModule(LightningDataModule):
 
     Raises:
         UsageError: If an option is invalid.
-        SourceError: At `setup`, if there are no images, or fewer than processes.
+        SourceError: At `setup`, if a split is empty, or has fewer images than processes.
     """
 
     def __init__(

@@ -106,7 +106,7 @@ def find_images(
         default: The default split of a folder with splits.
 
     Raises:
-        UsageError: If there are no images, or no such split.
+        UsageError: If the folder has no image, or no such split.
     """
     if source is None and is_pack(folder):
         source = ShardSource()

@@ -44,6 +44,7 @@ class Evaluation:
         groups: The same for each category, by name; empty without categories.
         counts: Number of images per category.
         images: Number of measured images.
+        grey_truths: Number of these that have no color to measure.
         colors: Color statistics of the network.
         group_colors: The same for each category.
         hue: Errors by the hue of the true color.
@@ -56,6 +57,7 @@ class Evaluation:
     groups: dict[str, Rows]
     counts: dict[str, int]
     images: int
+    grey_truths: int
     colors: ColorFigures
     group_colors: dict[str, ColorFigures]
     hue: list[Part]
@@ -89,7 +91,7 @@ def evaluate(
         seed: Seed of the samples.
 
     Raises:
-        UsageError: If there are no images to read.
+        UsageError: If the split is empty, or none of its images can be read.
     """
     found = images if isinstance(images, EvaluationImages) else find_images(Path(images))
     size = size or model.size
@@ -117,7 +119,7 @@ def evaluate_batches(
         seed: Same as in `evaluate`.
 
     Raises:
-        UsageError: If there are no images.
+        UsageError: If there are no batches.
     """
     plain = {} if model.baselines is None else baseline_models(model.baselines)
     paint = paint_settings(model, [(model.settings, None)], plain.values(), samples, seed)
@@ -131,6 +133,7 @@ def evaluate_batches(
         {name: measured.table(measured.metrics(name)) for name in counts},
         counts,
         len(measured.names),
+        measured.grey_truths,
         _color_figures(measured),
         {name: _color_figures(measured, name) for name in counts},
         figures_by("hue", measured.parts, measured.rows),

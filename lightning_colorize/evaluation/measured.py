@@ -23,6 +23,7 @@ from lightning_colorize.evaluation.systems import (
     square_view,
 )
 from lightning_colorize.metrics import functional, spec
+from lightning_colorize.metrics.formulas import COLORLESS
 from lightning_colorize.metrics.image_pair import ImagePair
 from lightning_colorize.metrics.samples import measure_samples
 from lightning_colorize.models.base import Model
@@ -70,6 +71,13 @@ class Measured:
     def rows(self) -> list[str]:
         """Names of systems and baselines."""
         return [*self.systems, *self.baselines]
+
+    @property
+    def grey_truths(self) -> int:
+        """The number of images that have no color to measure."""
+        if self.values is None:
+            return 0
+        return int((self.values[0, spec.COLUMNS.index("true_colorfulness")] < COLORLESS).sum())
 
     @property
     def columns(self) -> list[spec.Metric]:

@@ -83,7 +83,7 @@ def plan_jobs(inputs: Sequence[Path], output: Path, form: Format = "same") -> Jo
         form: Format of the results; with "same" the image's own, or PNG if it cannot be written.
 
     Raises:
-        UsageError: If there are no images, or the output is not a valid target.
+        UsageError: If the inputs contain no image, or the output is not a valid target.
     """
     if len(inputs) == 1 and inputs[0].is_file():
         return _plan_one(inputs[0], output, form)

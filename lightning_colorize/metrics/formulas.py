@@ -19,8 +19,9 @@ PSNR_CAP = 100.0
 would spoil the average. Rounding to 8 bits alone limits it to about 59 dB."""
 
 _WINDOW = 11  # of SSIM, in pixels
-# Lower bound of a divisor: the colorfulness of grey images is 0.
-_COLORLESS = 0.1
+COLORLESS = 0.1
+"""Lower bound of a colorfulness as a divisor: grey images have less."""
+
 # Below this (in LAB units) the spread of mean colors over images is rounding noise: in LAB, greys
 # of 8 bits differ by up to 0.005 in b, because the digits of sRGB's matrix are rounded.
 _CONSTANT = 1e-2
@@ -82,7 +83,7 @@ def colorfulness_ratio_over_images(values: Tensor) -> Tensor:
     0.1.
     """
     predicted, true = values.mean(-1)
-    ratio: Tensor = predicted / true.clamp(min=_COLORLESS)
+    ratio: Tensor = predicted / true.clamp(min=COLORLESS)
     return ratio
 
 

@@ -21,7 +21,7 @@ from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.common.files import files_below
 from lightning_colorize.models.graph import Run
 
-_INDEX = "model_index.json"
+INDEX = "model_index.json"
 _LIBRARIES = ("diffusers", "transformers")
 
 
@@ -88,7 +88,7 @@ def _require_known_classes(folder: Path) -> None:
     """
     import diffusers
 
-    index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     named = [("diffusers", index["_class_name"])]
     named += [tuple(value) for name, value in index.items() if _is_component(name, value)]
     for library, cls in named:
@@ -96,14 +96,14 @@ def _require_known_classes(folder: Path) -> None:
         is_own = library.isidentifier() and find_spec(f"diffusers.pipelines.{library}") is not None
         if not isinstance(cls, str) or not (library in _LIBRARIES or is_own):
             raise UsageError(
-                f"{folder / _INDEX} names {cls} of {library}; only classes of diffusers and "
+                f"{folder / INDEX} names {cls} of {library}; only classes of diffusers and "
                 "transformers are loaded"
             )
     for file in files_below(folder):
         if file.endswith(".py"):
             raise UsageError(f"{folder / file} is code; pipelines with custom code are not loaded")
         # Its weights could also be read from pickles.
-        if file.endswith(f"/{_INDEX}"):
+        if file.endswith(f"/{INDEX}"):
             raise UsageError(f"{folder / file}: nested pipelines are not loaded")
     if getattr(getattr(diffusers, index["_class_name"]), "_load_connected_pipes", False):
         raise UsageError(

@@ -69,10 +69,12 @@ class ExportedNetwork(nn.Module, TrainedNetwork):
             sampler = objective or FlowMatching()
             self.net = GenerativeColorizer(*parts, denoiser, sampler, residual)
         self.scaling = LabScaling()
+        if not {*named} <= {*categories}:
+            raise ValueError("a specialist has no category")
         self.router = Router(encoder.info.channels[-1], categories) if categories else None
         self.named = named
         self.specialists = nn.ModuleList(deepcopy(self.net) for _ in named)
-        self.confidence = confidence
+        self.confidence = float(confidence)
 
     def to_model(self) -> NetworkModel:
         """Return the network as a model."""

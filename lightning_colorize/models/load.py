@@ -40,6 +40,8 @@ _EXECUTES = {
     "command": "it names a command",
 }
 
+_LARGEST = 10**6  # bytes of a description; PyYAML reads 40,000 a second
+
 
 def load_model(
     path: Path | str, allow: Sequence[str] = (), device: torch.device | str = "cpu"
@@ -148,6 +150,8 @@ def classes_to_allow(run: Path) -> list[str]:
 
 def _described(file: Path, allow: Sequence[str], device: torch.device) -> Model:
     """Return the model of a YAML file with a class path or the description of a program."""
+    if file.stat().st_size > _LARGEST:
+        raise UsageError(f"{file} has more than {_LARGEST:,} bytes: it describes no model")
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):

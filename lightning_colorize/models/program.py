@@ -27,7 +27,7 @@ from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.common.files import files_below
 from lightning_colorize.data.decoding.files import ImageError, read_bytes, read_header, read_image
 from lightning_colorize.models.base import LARGEST, Model, View
-from lightning_colorize.models.diffusion import run_pipeline
+from lightning_colorize.models.diffusion import INDEX, run_pipeline
 from lightning_colorize.models.exported import ONNX, PROGRAM
 from lightning_colorize.models.folder import is_same_shape, prepare_like
 from lightning_colorize.models.graph import Run, run_onnx, run_program
@@ -265,8 +265,8 @@ def read_program(file: Path, may_run: Callable[[str], None], device: torch.devic
         model: ProgramModel = CommandModel(described)
     elif described.pipeline is not None:
         folder = file.parent / described.pipeline
-        if not folder.is_dir():
-            raise UsageError(f"{file}: {folder} is not a folder")
+        if not (folder / INDEX).is_file():  # before all files below are read
+            raise UsageError(f"{file}: {folder} has no {INDEX}")
         _require_digest(file, described, folder, sha256_of_files(folder, files_below(folder)))
         run = run_pipeline(folder, described.image, described.call, described.seed, device)
         model = ProgramModel(run, described)

@@ -93,7 +93,7 @@ def lock(folder: Path) -> AbstractContextManager[Any]:
     The context, which has begun when this returns, releases it.
 
     Raises:
-        UsageError: If another process holds it.
+        UsageError: If another process holds it, or the folder is read-only.
     """
     from filelock import FileLock, Timeout
 
@@ -101,6 +101,8 @@ def lock(folder: Path) -> AbstractContextManager[Any]:
         return FileLock(folder / LOCK).acquire(timeout=_PATIENCE)
     except Timeout:
         raise UsageError(f"another process is writing into {folder} now") from None
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written to: {error.strerror}") from None
 
 
 def is_running(folder: Path) -> bool:

@@ -12,7 +12,7 @@ from lightning_colorize.runs.folder import flatten, read_config
 # Settings that locate the run.
 _OF_THE_FOLDER = {"run.root", "run.experiment", "run.name", "run.auto_resume"}
 
-Rule = Literal["takes effect", "starts the best anew", "refused"]
+Rule = Literal["takes effect", "resets the best", "refused"]
 
 RULES: dict[str, Rule] = {
     # How the network is computed, where a loss's network is read, and what is measured.
@@ -23,7 +23,7 @@ RULES: dict[str, Rule] = {
     r"|run\.(root|experiment|name|auto_resume))(\..*)?": "refused",
     # Validations before and after do not compare.
     r"data\.(size|resize)|run\.(monitor|mode|smoothing)"
-    r"|trainer\.(limit_val_batches|overfit_batches)": "starts the best anew",
+    r"|trainer\.(limit_val_batches|overfit_batches)": "resets the best",
     r".*": "takes effect",
 }
 """What a changed setting does to a resumed run: the first pattern that fits its name counts."""

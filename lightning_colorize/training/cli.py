@@ -173,15 +173,17 @@ class ColorizeCLI(LightningCLI):
         self.resume_from, checkpoint = read_intact(self.folder, LAST, BEST)
         self._resume_step = int(checkpoint["global_step"])
         epochs, begun = self.config_init.trainer.max_epochs, int(checkpoint.get("epoch", 0)) + 1
+        result = RunResult.read(self.folder)
         if epochs is not None and -1 < epochs < begun:
+            whole = "" if result is None else f" ({result.epochs} whole)"
             raise UsageError(
-                f"--trainer.max_epochs {epochs}: the run has begun epoch {begun}; give {begun + 1}"
+                f"--trainer.max_epochs {epochs}: the run has begun epoch {begun}{whole}; "
+                f"give {begun + 1}"
             )
         if not is_first_process():
             return
         if self.config_init.run.auto_resume:
             print(f"resuming {self.folder} from step {self._resume_step:,}")
-        result = RunResult.read(self.folder)
         if result is not None and result.ended and forget_early_stop(checkpoint):
             # The result will say `running`: a process killed before its first checkpoint must leave
             # one that trains on.
@@ -287,7 +289,7 @@ class ColorizeCLI(LightningCLI):
         self.stop = GracefulStop(last)
         throughput = Throughput()
         flat = flatten(self.config.as_dict())
-        settings = {key: flat[key] for key in flat if rule_of(key) == "starts the best anew"}
+        settings = {key: flat[key] for key in flat if rule_of(key) == "resets the best"}
         return [
             SharedFolder(self.folder, self.resumed),
             FiniteTraining(),  # before those that make images of predictions

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import shutil
 import signal
 import threading
 import warnings
@@ -20,7 +21,7 @@ from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.common.memory import is_out_of_memory
 from lightning_colorize.models.checkpoint import read_intact
 from lightning_colorize.networks import WeightsError
-from lightning_colorize.runs.folder import BEST, LAST, LOCK, lock
+from lightning_colorize.runs.folder import BEST, CONFIG, LAST, LOCK, TENSORBOARD, WANDB, lock
 from lightning_colorize.training.callbacks.finite import TrainingDiverged
 from lightning_colorize.training.callbacks.interrupt import RunInterrupted
 from lightning_colorize.training.cli import ColorizeCLI
@@ -105,6 +106,10 @@ def _exit_codes(cli: ColorizeCLI) -> Iterator[None]:
 
 
 def _remove_unused(folder: Path) -> None:
+    """Remove what a run that never began has written; its list of unreadable images stays."""
+    if not (folder / CONFIG).exists():
+        for name in (TENSORBOARD, WANDB):
+            shutil.rmtree(folder / name, ignore_errors=True)
     if [path.name for path in folder.glob("*")] == [LOCK]:
         (folder / LOCK).unlink()
         folder.rmdir()
@@ -187,8 +192,8 @@ def _explained_disk_errors(folder: Path) -> Iterator[None]:
         except UsageError as damaged:
             raise WorkError(f"{fault}; {damaged}") from None
         raise WorkError(
-            f"{fault}; the checkpoint of step {checkpoint['global_step']} is intact: free space, "
-            f"then run {COMMAND} resume {folder}"
+            f"{fault}; the checkpoint of step {checkpoint['global_step']} is intact: free space "
+            f"or make it writable, then run {COMMAND} resume {folder}"
         ) from None
     finally:
         threading.excepthook = former

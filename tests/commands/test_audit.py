@@ -41,9 +41,9 @@ def test_leaks_are_exit_1_and_resolved_by_the_exclusion_list(leaking, tmp_path, 
     assert main([*words, "--exclude-to", str(listed), "--json", str(report)]) == 1
     out = capsys.readouterr().out
     assert "\x1b" not in out
-    counts = {line[:20].strip(): line[20:].split()[0] for line in out.splitlines()[1:7]}
-    kinds = ["broken", "near-grey", "tiny (below 64 px)", "CMYK", "copies", "near duplicates"]
-    assert counts == dict(zip(kinds, "010021", strict=True))
+    counts = {line[:20].strip(): line[20:].split()[0] for line in out.splitlines()[1:8]}
+    kinds = ["broken", "damaged JPEG", "near-grey", "tiny (below 64 px)", "CMYK", "copies"]
+    assert counts == dict(zip([*kinds, "near duplicates"], "0010021", strict=True))
     assert "In more than one split: 2 (2 train and val)" in out
     assert "  val/[bold]copy.jpg = train/0.jpg\n" in out
     assert "  val/half.jpg ~ train/1.jpg\n" in out

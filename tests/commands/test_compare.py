@@ -126,13 +126,17 @@ def test_the_truth_itself_is_perfect(compare, command):
     assert list(numbers["metrics"]) == ["truth itself", "grey"]
 
 
-def test_only_images_that_all_can_read_are_compared(
-    compare, finished_run, colored_elsewhere, capsys
+def test_only_images_that_all_can_read_are_compared_and_grey_ones_are_counted(
+    compare, finished_run, colored_elsewhere, photo_folder, tmp_path, capsys
 ):
+    shutil.copytree(photo_folder, tmp_path / "data")
+    kept = sorted((tmp_path / "data/test").iterdir())[-1]
+    Image.open(kept).convert("L").save(kept)
     broken, removed, _ = sorted(colored_elsewhere.iterdir())
     removed.unlink()
     broken.write_bytes(b"no image")
-    code, numbers, out = compare(f"net={finished_run}", f"theirs={colored_elsewhere}")
+    words = (f"net={finished_run}", f"theirs={colored_elsewhere}")
+    code, numbers, out = compare(*words, data=tmp_path / "data")
     assert code == 1
     assert (numbers["images"], numbers["unreadable"]) == (1, 1)
     assert [name.partition(".")[0] for name in numbers["missing"]["theirs"]] == [
@@ -144,6 +148,7 @@ def test_only_images_that_all_can_read_are_compared(
         assert f"theirs has no image for 1 of them (first: test/{removed.stem}" in text
         assert "1 of the images could not be read" in text
         assert "1 images are compared" in text
+        assert "1 of 1 images have no color" in text
 
 
 def test_configurations_of_runs_are_compared(compare, finished_run, changed_run, capsys):

@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from lightning_colorize.metrics import BASELINES
 from lightning_colorize.metrics.spec import NAMES
@@ -115,10 +116,12 @@ def test_broken_images_are_left_out_and_reported(
     data = tmp_path / "data"
     shutil.copytree(photo_folder / "test", data)
     (data / "broken.jpg").write_bytes(b"no image")
+    Image.new("L", (40, 40), 90).save(data / "grey.jpg")
     code, numbers = _evaluate(command, tmp_path, finished_run, "--data", data)
     assert code == 1
-    assert (numbers["images"], numbers["unreadable"]) == (3, 1)
+    assert (numbers["images"], numbers["unreadable"]) == (4, 1)
     output = capsys.readouterr()
+    assert "1 of 4 images have no color\n" in output.err
     assert "1 broken" in output.err
     assert output.out.endswith("; 1 could not be read\n")
     for file in data.iterdir():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference import load_model
 from lightning_colorize.networks.router import Router
 from tests.conftest import Commands, read_lines
@@ -108,6 +109,18 @@ def test_a_graph_of_several_networks_is_refused(routed, tmp_path, capsys):
 
     assert main(["export", str(routed), str(tmp_path / "x.onnx")]) == 2
     assert "chooses a network for each image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change", [{"named": ["bird"]}, {"categories": [["dark"], ["bright"]]}, {"confidence": [0.5]}]
+)
+def test_a_crafted_router_is_one_line(routed, monkeypatch, change):
+    model = load_model(routed)
+    described = model.model.hyperparameters() | change
+    monkeypatch.setattr(model.model, "hyperparameters", lambda: described)
+    model.export(routed)
+    with pytest.raises(UsageError, match=r"routed\.safetensors does not fit"):
+        load_model(routed)
 
 
 def test_an_unsure_router_takes_the_common_network(routed):

@@ -3,11 +3,20 @@ import torch
 import yaml
 
 from lightning_colorize.commands.tune import choose_rate
+from lightning_colorize.tasks import RegressionTask
 
 
-def test_fit_accepts_the_tuned_rate(command, tmp_path, capsys):
+def test_fit_accepts_the_rate_tuned_on_training_images(command, tmp_path, capsys, monkeypatch):
+    splits, step = set(), RegressionTask.training_step
+
+    def recorded(self, batch, *args):
+        splits.update(name.partition("/")[0] for name in batch.names)
+        return step(self, batch, *args)
+
+    monkeypatch.setattr(RegressionTask, "training_step", recorded)
     fragment = tmp_path / "new" / "lr.yaml"
     assert command("tune", *command.words("x"), "--output", fragment, "--steps", 25) == 0
+    assert splits == {"train"}
     optimizer = yaml.safe_load(fragment.read_text())["model"]["init_args"]["optimizer"]
     assert optimizer["class_path"] == "torch.optim.Adam"
     assert 1e-6 <= optimizer["init_args"]["lr"] <= 1

@@ -84,6 +84,7 @@ CASES = {
     f"{COMPARE} a=RUN other=PHOTOS/val": "contains none of the 3 images",
     f"{COMPARE} a=RUN --no-truth --study": "--study needs true colors or two systems",
     f"{COMPARE} a=RUN --out GIVEN/empty.txt": "is a file",
+    f"{COMPARE} a=RUN --out GIVEN/empty.txt/a": "index.html cannot be written: Not a directory",
     COMPARE: "compare",
     "dashboard --root nowhere": "nowhere is not a folder",
     "dashboard --study nowhere": "does not exist",

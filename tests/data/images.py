@@ -317,6 +317,7 @@ def write_bomb_png(path: Path) -> None:
 
 
 BROKEN: dict[str, Callable[[Path], object]] = {
+    "lab16_tiff": tiff(DEEP, RGB, photometric="cielab"),
     "empty": Path.touch,
     "text": lambda path: path.write_text("This is not an image.\n" * 50),
     "bomb_jpeg": write_bomb_jpeg,

@@ -12,6 +12,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from lightning_colorize.color import NO_CONDITION, Condition
+from lightning_colorize.color.delta_e import ciede2000
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.evaluation import find_images
 from lightning_colorize.inference import export, load_model
@@ -84,6 +85,26 @@ def test_files_are_colored_alike(command, model, files, photo_folder, tmp_path):
             expected = np.asarray(model.colorize(original), dtype=int)
             difference = np.abs(np.asarray(Image.open(file).convert("RGB"), dtype=int) - expected)
             assert difference.mean() < 2  # JPEG
+
+
+def test_int8_takes_ranges_from_even_images_of_all_splits_and_its_cost_from_odd_ones(
+    command, model, photo_folder, tmp_path, monkeypatch
+):
+    library, network = pytest.importorskip("onnxruntime.quantization"), load_model(model.path)
+    given, quantize = [], library.quantize_static
+
+    def recorded(source, target, reader, **options):
+        following = reader.get_next
+        reader.get_next = lambda: given.append(following()) or given[-1]
+        quantize(source, target, reader, **options)
+
+    monkeypatch.setattr(library, "quantize_static", recorded)
+    assert command("export", model.path, tmp_path / "q.onnx", "--int8", photo_folder) == 0
+    images = list(find_images(photo_folder, "all").batches(model.size, 1, torch.device("cpu")))
+    assert [each["L"].tolist() for each in given[:-1]] == [b.L.tolist() for b in images[::2]]
+    pairs = [((b.L, network.predict(b.L)), (b.L, b.ab)) for b in images[1::2]]
+    cost = torch.stack([ciede2000(*pair).mean() for pair in pairs]).mean()
+    assert f"instead of {cost:.3f} on 10 images" in (tmp_path / "q.onnx.md").read_text()
 
 
 def test_a_graph_has_its_decoding_inside(model, files):

@@ -243,7 +243,9 @@ _WRONG_PIPELINES = [
     ({"seed": -1}, "seed: "),
     ({"weights": "a.onnx"}, "give weights, a command or a pipeline"),
     ({"pipeline": None, "weights": "a.onnx"}, "call is not a valid key for this kind"),
-    ({"pipeline": "gone"}, "gone is not a folder"),
+    ({"pipeline": "gone"}, "gone has no model_index.json"),
+    ({"pipeline": "."}, "has no model_index.json"),  # not a million files below `/`
+    ({"call": {"prompt": "a" * 10**6}}, "more than 1,000,000 bytes"),
     ({"sha256": "0" * 64}, "sha256 mismatch: a has [0-9a-f]{64}"),
     ({"sha256": None}, "no sha256: a has [0-9a-f]{64}"),
     ({}, r"a needs diffusers: pip install 'lightning-colorize\[diffusion\]'"),

@@ -23,6 +23,12 @@ def test_a_broken_config_is_named(tmp_path, text):
         run_folder.read_config(tmp_path)
 
 
+def test_a_folder_that_cannot_be_locked_is_one_line(tmp_path):
+    (tmp_path / run_folder.LOCK).mkdir()
+    with pytest.raises(UsageError, match="cannot be written to: Is a directory"):
+        run_folder.lock(tmp_path)
+
+
 def test_flatten_keeps_every_value():
     nested = {"a": {"b": {"c": [1, {"d": 2}], "e": None}, "f": {}}, "g": len, "h": False}
     assert run_folder.flatten(nested) == {

@@ -43,6 +43,7 @@ def test_time_and_memory_of_500_trials(engine, monkeypatch):
     assert engine.work(study) == 0
     assert states(study) == ["finished"] * 500
     print(f"{times[-1] - times[0]:.1f} s, {memory[-1]:.0f} MB")
-    assert times[-1] - times[49] < 0.1 * 450
-    assert times[-1] - times[449] < 0.1 * 50  # no slower with their number
+    # A busy machine takes five times as long, also in CPU time.
+    assert times[-1] - times[49] < 0.3 * 450
+    assert times[-1] - times[449] < 4 * (times[99] - times[49])  # no slower with their number
     assert memory[-1] - memory[49] < 20

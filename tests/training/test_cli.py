@@ -1,6 +1,7 @@
 """Run folders, settings, messages and exit codes of `fit`, on tiny runs."""
 
 import json
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -168,6 +169,15 @@ def test_wrong_use_creates_no_run_folder(command, capsys, words, message):
     assert command("fit", *command.words("wrong", *words)) == 2
     assert message in capsys.readouterr().err.lower()
     assert not list(command.root.glob("*/*"))
+
+
+def test_a_run_refused_for_unreadable_images_leaves_only_their_list(command, tmp_path):
+    shutil.copytree(command.photos, tmp_path / "photos")
+    for name in ("000.png", "001.jpg"):
+        (tmp_path / "photos/train" / name).write_text("no image")
+    words = ("--data.root", tmp_path / "photos", "--run.loggers.wandb", "offline")
+    assert command("fit", *command.words("x", *words)) == 2
+    assert [path.name for path in (command.root / "tiny/x").glob("[!.]*")] == ["broken.txt"]
 
 
 def test_concurrent_run_is_not_overwritten(command, monkeypatch, capsys):

@@ -188,7 +188,8 @@ def test_restart_killed_before_its_checkpoint_counts(command, stopped, monkeypat
 def test_refused_resume_changes_nothing(command, stopped, error_of):
     run = stopped("refused", *STATEFUL, batch=5)
     before = (run / "config.yaml").read_bytes()
-    error_of("resume", run, "--trainer.max_epochs", 0)
+    line = error_of("resume", run, "--trainer.max_epochs", 0)
+    assert line.endswith("the run has begun epoch 2 (1 whole); give 3")
     assert "batches of 4 images, not 3" in error_of("resume", run, "--data.batch_size", 3)
     assert (run / "config.yaml").read_bytes() == before
     assert command("resume", run) == 0
@@ -216,7 +217,7 @@ def test_resume_refusals(error_of, finished_run, tmp_path):
     assert f"model, optimizer and callbacks: {' '.join(words)} (the run has null)" in err
 
 
-# The keys whose change is refused; all others take effect, or start the best anew.
+# The keys whose change is refused; all others take effect, or reset the best.
 KEPT = {"seed_everything", "data.seed", "trainer.callbacks", "trainer.fast_dev_run"}
 KEPT |= {f"run.{name}" for name in ("root", "experiment", "name", "auto_resume")}
 CHANGED = {f"model.init_args.{name}" for name in ("compile", "channels_last", "metrics")}

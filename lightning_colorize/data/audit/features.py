@@ -11,7 +11,13 @@ from torchvision.transforms.v2 import functional as TF
 
 from lightning_colorize.color import to_lab
 from lightning_colorize.data.dataset import limit_length, resize_short_side
-from lightning_colorize.data.decoding.files import decode_image, read_header
+from lightning_colorize.data.decoding.files import (
+    LIMITS,
+    decode_and_check,
+    named_errors,
+    open_image,
+    read_header,
+)
 
 SIDE = 48
 """Height and width of a thumbnail."""
@@ -36,6 +42,7 @@ FEATURES = np.dtype(
         ("bytes", np.int64),
         ("height", np.int32),
         ("width", np.int32),
+        ("damaged", np.bool_),  # JPEG data, as returned by `decode_and_check`
         ("cmyk", np.bool_),
         ("has_profile", np.bool_),
         ("chroma", np.float32),  # as returned by `grey_chroma`
@@ -53,7 +60,9 @@ def audit_image(data: bytes, path: Path) -> np.ndarray:
     """Compute the features of an image file, () of `FEATURES`; an ImageError if it is broken."""
     features = np.zeros((), dtype=FEATURES)
     header = read_header(data, path)
-    rgb = limit_length(decode_image(data, path, _FEATURE_SIDE))
+    with named_errors(path), open_image(data, LIMITS) as image:
+        rgb, features["damaged"] = decode_and_check(image, data)
+    rgb = limit_length(rgb)
     rgb = resize_short_side(rgb, min(_FEATURE_SIDE, *rgb.shape[1:]))
     features["digest"] = blake2b(data, digest_size=16).digest()
     features["bytes"] = len(data)

@@ -42,6 +42,7 @@ class Audit:
     features: np.ndarray
     broken: dict[int, ImageError]
     min_side: int
+    damaged: np.ndarray
     near_grey: np.ndarray
     tiny: np.ndarray
     cmyk: np.ndarray
@@ -79,7 +80,8 @@ def audit(splits: Splits, min_side: int) -> Audit:
     near_grey = whole & (features["chroma"] < NEAR_GREY)
     tiny = whole & (np.minimum(features["height"], features["width"]) < min_side)
     undefined = features["cmyk"] & ~features["has_profile"]
-    groups, pairs = find_duplicates(features, indices, near_grey | tiny | undefined)
+    faulty = near_grey | tiny | undefined | features["damaged"]
+    groups, pairs = find_duplicates(features, indices, faulty)
     return Audit(
         parts,
         images,
@@ -87,6 +89,7 @@ def audit(splits: Splits, min_side: int) -> Audit:
         features,
         broken,
         min_side,
+        damaged=np.flatnonzero(features["damaged"]),
         near_grey=np.flatnonzero(near_grey),
         tiny=np.flatnonzero(tiny),
         cmyk=np.flatnonzero(features["cmyk"]),

@@ -26,7 +26,12 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from lightning_colorize.common.arguments import INSTALL
 from lightning_colorize.common.text import printable
-from lightning_colorize.data.decoding.jpeg import decode_jpegs, is_srgb, orientation
+from lightning_colorize.data.decoding.jpeg import (
+    bytes_written,
+    decode_jpegs,
+    is_srgb,
+    orientation,
+)
 from lightning_colorize.data.decoding.pillow_modes import (
     NO_PILLOW_LIMIT,
     scale_to_eight_bits,
@@ -184,6 +189,19 @@ def decode_opened(image: Image.Image, data: bytes, min_side: int | None = None) 
     return pixels
 
 
+def decode_and_check(image: Image.Image, data: bytes) -> tuple[Tensor, bool]:
+    """Like `decode_opened`; also return whether libjpeg finds damage, which only Linux can tell.
+
+    Pillow does not report it: a JPEG that Pillow decodes is decoded twice.
+    """
+    before, is_jpeg = bytes_written(), image.format in ("JPEG", "MPO")
+    if is_jpeg and not is_srgb(image):
+        with suppress(RuntimeError):
+            decode_jpegs([torch.frombuffer(bytearray(data), dtype=torch.uint8)])
+    rgb = decode_opened(image, data)
+    return rgb, is_jpeg and bytes_written() != before
+
+
 def _ends_early(image: Image.Image, data: bytes) -> bool:
     """Return whether the compressed pixels of a loaded PNG end before its last row.
 
@@ -263,6 +281,9 @@ def _open_unusual_tiff(data: bytes, limits: Limits) -> Image.Image:
 
     with tifffile.TiffFile(BytesIO(data)) as tiff:
         page = tiff.pages.first
+        if page.photometric not in (1, 2):
+            kind = tifffile.PHOTOMETRIC(page.photometric).name
+            raise ValueError(f"a TIFF of {kind}, not grey or RGB: save it as RGB")
         _require_few(page.imagewidth * page.imagelength, data, limits)
         values = page.asarray()
         if page.axes == "SYX":

@@ -107,7 +107,10 @@ def _read_exif(image: Image.Image) -> tuple[Image.Exif, bool]:
             partial |= text is not None
     for ifd in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
         values = dict(old.get_ifd(ifd))
-        values.pop(Base.MakerNote, None)  # it refers to its place in the file
+        for place in (Base.MakerNote, ExifTags.IFD.Interop):  # they refer to where they are
+            values.pop(place, None)
+        if Base.ColorSpace in values:
+            values[Base.ColorSpace] = 1  # sRGB
         # Pillow would write text beyond ASCII as question marks.
         kept = {t: v for t, v in values.items() if not isinstance(v, str) or v.isascii()}
         if kept:

@@ -16,12 +16,12 @@ from lightning_colorize.color import WHITE, to_eight_bits
 from lightning_colorize.data.decoding.files import (
     LIMITS,
     Limits,
-    decode_opened,
+    decode_and_check,
     named_errors,
     open_image,
     upright,
 )
-from lightning_colorize.data.decoding.jpeg import bytes_written, orientation
+from lightning_colorize.data.decoding.jpeg import orientation
 from lightning_colorize.data.decoding.metadata import Metadata, read_metadata
 from lightning_colorize.data.decoding.pillow_modes import (
     scaling_notes,
@@ -78,10 +78,8 @@ def read_photograph(data: bytes, path: Path, limits: Limits = LIMITS) -> Photogr
             # The others of an MPO are previews and gain maps of the same photograph.
             several = getattr(image, "is_animated", image.info.get("several", False))
             notes += ["the first of several images"] * (several and image.format != "MPO")
-        before = bytes_written()
-        rgb, alpha = decode_opened(image, data), None
-        if image.format in ("JPEG", "MPO") and bytes_written() != before:
-            notes.append("damaged JPEG data")
+        (rgb, is_damaged), alpha = decode_and_check(image, data), None
+        notes += ["damaged JPEG data"] * is_damaged
         metadata = read_metadata(image)
         is_deep = _is_deep(image, stored, data)
         kept = is_deep and not _is_converted(image)

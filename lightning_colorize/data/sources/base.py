@@ -39,7 +39,7 @@ class Source(ABC):
             root: The value of `data.root`, or None.
 
         Raises:
-            SourceError: If there are no images to read.
+            SourceError: If it has no image.
         """
 
 

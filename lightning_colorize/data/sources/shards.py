@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import require_writable
 from lightning_colorize.data.image_set import NameList, Notes
 from lightning_colorize.data.shards.check import CheckedShards
 from lightning_colorize.data.shards.image_set import ShardImages
@@ -91,6 +92,7 @@ class ShardSource(Source):
         if isinstance(root, str):
             caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
             cache = self.cache_dir or Path(caches) / "lightning-colorize" / "shards"
+            require_writable(cache.expanduser() / "new", "cache_dir:")
             return RemoteStore(root, cache.expanduser(), self.max_cache_bytes, self.storage_options)
         return FolderStore(require_folder(root, "ShardSource"))
 
@@ -108,7 +110,7 @@ class ShardSource(Source):
 
 def is_pack(root: Path) -> bool:
     """Return whether a folder contains packed shards."""
-    return (root / MANIFEST).is_file()
+    return os.path.isfile(root / MANIFEST)  # False where the folder cannot be entered
 
 
 def _read(store: Store, file: str) -> bytes:

@@ -82,9 +82,12 @@ def _measures(report: Report) -> list[dict[str, Any]]:
 def _measure(
     measure: Metric | Failure, label: str, help_: str, values: np.ndarray
 ) -> dict[str, Any]:
-    """Describe a measure; (systems, images) are rounded as shown, None if not finite."""
+    """Describe a measure; (systems, images) are None if not finite.
+
+    Values have more digits than shown, so that their mean is the one of the other page.
+    """
     digits = len(measure.format.format(0).partition(".")[2])
-    rows = np.round(values, digits).tolist()
+    rows = np.round(values, digits + 3).tolist()
     finite = [[value if np.isfinite(value) else None for value in row] for row in rows]
     described = {"name": measure.name, "label": label, "help": help_}
     return described | {"digits": digits, "values": finite}

@@ -58,6 +58,8 @@ def remarks(plan: Plan, measured: Measured) -> list[str]:
         lines.append(f"{unread} of the images could not be read and are left out for all systems")
     if len(lines) > before:
         lines.append(f"{len(plan.found.images) - unread} images are compared")
+    if grey := measured.grey_truths:
+        lines.append(f"{grey:,} of {len(measured.names):,} images have no color")
     if plan.trained_on:
         counts = ", ".join(f"{name} on {count:,}" for name, count in plan.trained_on.items())
         lines.append(f"trained on some of these {len(plan.found.images):,} images: {counts}")

@@ -83,7 +83,7 @@ class Validations(Callback):
     """Appends each validation to `validations.jsonl`; ends the run if the file `stop` exists.
 
     Rank 0 reads it and broadcasts it. If the validations of a resumed run do not compare with its
-    former ones, the best starts anew.
+    former ones, the best is reset.
 
     Args:
         folder: The run folder.
@@ -128,7 +128,7 @@ class Validations(Callback):
             del states[key]
         states.get("ResultWriter", {})["metrics"] = {}
         if trainer.is_global_zero:
-            print(f"the best checkpoint starts anew: {self._changes}")
+            print(f"the best checkpoint is reset: {self._changes}")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that a validation follows."""

@@ -6,6 +6,7 @@ from PIL import Image, ImageCms
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.audit import audit, exclusion_list, findings
+from lightning_colorize.data.decoding.jpeg import bytes_written
 from lightning_colorize.data.sources import EmbeddedSource, FolderSource, MixtureSource
 
 
@@ -26,6 +27,9 @@ def folder(tmp_path, photographs):
     save(np.repeat(photographs[4][..., :1], 3, axis=-1), train / "grey.png")
     whole = save(photographs[5], train / "truncated.jpg").read_bytes()
     (train / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    whole = save(photographs[6], train / "damaged.jpg", quality=95).read_bytes()
+    half = len(whole) // 2
+    (train / "damaged.jpg").write_bytes(whole[:half] + b"\1\2\3" * 30 + whole[half:])
     (train / "text.jpg").write_text("no image")
     Image.fromarray(photographs[5]).convert("CMYK").save(train / "ink.jpg")
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -48,6 +52,7 @@ def test_faults_are_found_and_excluded_once(folder, photographs):
     shutil.copy(train / "1.jpg", train / "copy.jpg")
     save(np.repeat(photographs[4][..., :1], 3, axis=-1), train / "grey_tiny.png", size=(50, 50))
     result = audited(folder)
+    assert {*names(result, result.damaged)} == ({"damaged.jpg"} if bytes_written() else set())
     assert {*names(result, result.near_grey)} == {"grey.png", "grey_tiny.png"}
     assert {*names(result, result.tiny)} == {"tiny.png", "grey_tiny.png"}
     assert {*names(result, result.cmyk)} == {"ink.jpg", "profiled.jpg"}
@@ -90,7 +95,7 @@ def test_worker_processes_return_the_same_features(folder, monkeypatch):
 
 
 def test_reduced_copies_of_large_photographs_are_found(tmp_path, photographs):
-    """The first is decoded at an eighth of its size, the second is not reduced."""
+    """The first has 160 times as many pixels as the second."""
     large = save(photographs[2], tmp_path / "train" / "large.jpg", size=(2048, 1536))
     with Image.open(large) as image:
         half = image.resize((160, 120), Image.Resampling.LANCZOS)

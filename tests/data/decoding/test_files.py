@@ -204,7 +204,11 @@ def test_truncated_jpegs_have_that_reason(tmp_path, min_side, missing):
 
 @pytest.mark.parametrize(
     ("kind", "reason"),
-    [("empty", "empty file"), ("text", "not an image"), ("bomb_jpeg", BOMB), ("bomb_png", BOMB)],
+    [
+        *(("empty", "empty file"), ("text", "not an image")),
+        *(("bomb_jpeg", BOMB), ("bomb_png", BOMB)),
+        ("lab16_tiff", "a TIFF of CIELAB, not grey or RGB: save it as RGB"),
+    ],
 )
 @pytest.mark.parametrize("call", [read_image, header_size])
 def test_broken_files_have_a_reason(tmp_path, kind, reason, call):

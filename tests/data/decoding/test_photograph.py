@@ -17,6 +17,7 @@ from PIL import Image
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.data.decoding.jpeg import bytes_written
 from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
 from tests.data import images
 from tests.data.images import png_chunk, srgb_profile, swapped_profile, write_png
@@ -249,13 +250,16 @@ def test_a_gamma_that_is_not_that_of_srgb_is_named(chunks, expected):
         assert _notes(_with_chunks(_pillow(values, "PNG"), *content)) == expected
 
 
-def test_damage_inside_a_jpeg_is_named():
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    whole = _pillow(noise, "JPEG")
+@pytest.mark.skipif(not bytes_written(), reason="needs Linux, which counts what threads write")
+@pytest.mark.parametrize("options", [{}, {"icc_profile": swapped_profile()}, {"mode": "CMYK"}])
+def test_damage_inside_a_jpeg_is_named(tmp_path, options):
+    channels = len(options.get("mode", "RGB"))
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, channels), dtype=np.uint8)
+    images.save(tmp_path / "a.jpg", noise, **options)
+    whole = (tmp_path / "a.jpg").read_bytes()
     assert _notes(whole) == []
-    middle = len(whole) // 2
-    damaged = whole[:middle] + bytes(byte ^ 85 for byte in whole[middle : middle + 9])
-    assert _notes(damaged + whole[middle + 9 :]) == ["damaged JPEG data"]
+    half = len(whole) // 2
+    assert _notes(whole[:half] + b"\1\2\3" * 30 + whole[half:]) == ["damaged JPEG data"]
 
 
 def test_over_white_at_sixteen_bits():

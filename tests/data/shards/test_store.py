@@ -232,6 +232,12 @@ def test_prefetching_fetches_a_window_of_shards(url, tmp_path, flaky):
     assert len(flaky.fetched) == fetched
 
 
+def test_a_cache_that_cannot_be_written_is_one_line_before_the_run(tmp_path, url):
+    (tmp_path / "cache").touch()
+    with pytest.raises(UsageError, match=r"cache_dir: .* cannot be written: "):
+        source(tmp_path).splits(url)
+
+
 def test_least_recently_opened_shard_is_evicted(tmp_path):
     listed = []
     for number in range(4):

@@ -32,7 +32,7 @@ METRICS: Rows = {
         ),
         "colorfulness-ratio-inverted": (
             "metrics.formulas:colorfulness_ratio_over_images",
-            returns("values.mean(-1)[1] / values.mean(-1)[0].clamp(min=_COLORLESS)"),
+            returns("values.mean(-1)[1] / values.mean(-1)[0].clamp(min=COLORLESS)"),
         ),
     },
 }

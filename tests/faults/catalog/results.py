@@ -79,7 +79,10 @@ COMMANDS: Rows = {
     "inference/test_film.py::test_a_cut_begins_with_new_colors": {
         "film-colors-across-cuts": (
             "inference.motion:ColorFollower.follow",
-            swap("difference.mean() > _CUT", "False"),
+            swap(
+                "difference.mean() > _CUT or change > max(_NOISE, _SHARE * sum(contrasts) / 2)",
+                "False",
+            ),
         ),
     },
     "inference/test_film.py::test_sound_and_time_stay_as_they_are": {

@@ -59,7 +59,7 @@ def test_a_patience_given_at_resume_counts_from_the_best(command):
         ("more images", "validation images 6, names"),
     ],
 )
-def test_the_best_starts_anew_where_validations_do_not_compare(
+def test_the_best_is_reset_where_validations_do_not_compare(
     command, photo_folder, tmp_path, capsys, words, changes
 ):
     photos = shutil.copytree(photo_folder, tmp_path / "photos")
@@ -74,7 +74,7 @@ def test_the_best_starts_anew_where_validations_do_not_compare(
     assert command("resume", run, *words, "--trainer.max_epochs", 2) == 0
     best = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
     assert (best["global_step"] > 3) == bool(changes)
-    assert ("the best checkpoint starts anew" in capsys.readouterr().out) == bool(changes)
+    assert ("the best checkpoint is reset" in capsys.readouterr().out) == bool(changes)
     result, row = RunResult.read(run), [row for row in metric_rows(run) if row["val/psnr"]][-1]
     assert result.best_metric == pytest.approx(float(row[result.monitor]))
     assert "val/psnr" in result.baselines["lut"]
