@@ -125,8 +125,7 @@ class GenerativeTask(ColorizationTask):
         if channels_last:
             self.net.to(memory_format=torch.channels_last)
         self.average_weights(ema_decay)
-        scores = ((name, MeanMetric(nan_strategy=torch.nan)) for name in _SCORES)
-        self.val_scores = nn.ModuleDict(scores)
+        self.val_scores = nn.ModuleList(MeanMetric(nan_strategy=torch.nan) for _ in _SCORES)
         self.joint = joint
         self.repeats = repeats
         self.image_dropout = image_dropout
@@ -198,16 +197,16 @@ class GenerativeTask(ColorizationTask):
             loss = self._objective_loss(model.network, prediction.encoded, batch, 0.0)
         self.val_loss.update(loss, len(batch))
         samples = model.colors(prediction, model.settings, _SAMPLES, model.generators(batch.L))
-        for name, score in zip(_SCORES, energy_scores(samples, batch.ab), strict=True):
-            self.val_scores[name].update(score)
+        for mean, score in zip(self.val_scores, energy_scores(samples, batch.ab), strict=True):
+            cast(MeanMetric, mean).update(score)
         return samples[0]
 
     def on_validation_epoch_end(self) -> None:
         """Log the losses and metrics."""
         super().on_validation_epoch_end()
-        for name, score in self.val_scores.items():
-            self.log(f"val/{name}", score.compute())
-            score.reset()
+        for name, mean in zip(_SCORES, self.val_scores, strict=True):
+            self.log(f"val/{name}", cast(MeanMetric, mean).compute())
+            cast(MeanMetric, mean).reset()
 
     def metric_names(self) -> list[str]:
         """Return the metrics that validation logs, which a run can monitor."""
