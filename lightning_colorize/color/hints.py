@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_colorize.color.precision import full_precision
+
 _LARGEST = 9  # side of a hint in pixels
 _POINTS = 1 / 8  # of the geometric distribution of their number
 _REVEALED = 0.01  # share of the images whose colors are all revealed
@@ -116,23 +118,24 @@ def diffused(hints: Tensor, L: Tensor) -> Tensor:
         (B, 3, H, W): ab in LAB units, and a confidence that is 1 at hints, halves with each
         coarser grid, and is 0 in images without hints.
     """
-    given = torch.cat([hints[:, :2] * hints[:, 2:], hints[:, 2:], L], dim=1)
-    cells = F.avg_pool2d(given, _CELL, ceil_mode=True, count_include_pad=False)
-    centers = torch.linspace(0, 100, _BINS, device=L.device).view(1, -1, 1, 1)
-    bins = (1 - (cells[:, 3:] - centers).abs() * ((_BINS - 1) / 100)).clamp(min=0)[:, None]
-    finest = cells[:, :3, None] * bins
-    levels = [finest, *(_sums(finest, side) for side in _SIDES)]
-    whole = levels[-1].sum(2, keepdim=True).expand_as(levels[-1])  # for a lightness without hints
-    color, confidence = _mean(whole)
-    for level in reversed(levels):
-        own, found = _mean(level)
-        coarser = torch.cat([color, confidence], dim=1).flatten(1, 2)
-        coarser = F.interpolate(coarser, level.shape[3:], mode="bilinear", align_corners=False)
-        color, confidence = coarser.view(-1, 3, *level.shape[2:]).split([2, 1], dim=1)
-        color = torch.lerp(color, own, found)
-        confidence = torch.lerp(confidence / 2, torch.ones_like(found), found)
-    spread = (torch.cat([color, confidence], dim=1) * bins).sum(2)
-    return F.interpolate(spread, L.shape[-2:], mode="bilinear", align_corners=False)
+    with full_precision(L):
+        given = torch.cat([hints[:, :2] * hints[:, 2:], hints[:, 2:], L], dim=1)
+        cells = F.avg_pool2d(given, _CELL, ceil_mode=True, count_include_pad=False)
+        centers = torch.linspace(0, 100, _BINS, device=L.device).view(1, -1, 1, 1)
+        bins = (1 - (cells[:, 3:] - centers).abs() * ((_BINS - 1) / 100)).clamp(min=0)[:, None]
+        finest = cells[:, :3, None] * bins
+        levels = [finest, *(_sums(finest, side) for side in _SIDES)]
+        # For a lightness without any hint.
+        color, confidence = _mean(levels[-1].sum(2, keepdim=True).expand_as(levels[-1]))
+        for level in reversed(levels):
+            own, found = _mean(level)
+            coarser = torch.cat([color, confidence], dim=1).flatten(1, 2)
+            coarser = F.interpolate(coarser, level.shape[3:], mode="bilinear", align_corners=False)
+            coarser = coarser.view(-1, 3, *level.shape[2:])
+            color = torch.lerp(coarser[:, :2], own, found)
+            confidence = torch.lerp(coarser[:, 2:] / 2, torch.ones_like(found), found)
+        spread = (torch.cat([color, confidence], dim=1) * bins).sum(2)
+        return F.interpolate(spread, L.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def _sums(x: Tensor, side: int) -> Tensor:
