@@ -113,10 +113,11 @@ def test_readme_lists_every_command():
 
 def test_every_system_has_a_page():
     systems = {path.stem for path in ROOT.glob("experiments/*.yaml")} - {"base", "quickstart"}
-    pages = {path.stem for path in DOCS.glob("experiments/*.md")}
-    assert systems <= pages
     index = (DOCS / "experiments/index.md").read_text()
-    assert systems <= set(re.findall(r"\[`(\w+)`\]", index))
+    pages = dict(re.findall(r"\[`(\w+)`\]\((\w+\.md)\)", index))
+    assert systems <= pages.keys()
+    for system in systems:
+        assert f"`{system}`" in (DOCS / "experiments" / pages[system]).read_text()
 
 
 def test_every_baseline_is_explained():

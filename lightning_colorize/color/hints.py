@@ -1,19 +1,20 @@
 """Color hints: simulated from true colors, and diffused over the image."""
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from lightning_colorize.color.precision import full_precision
 
 _LARGEST = 9  # side of a hint in pixels
 _POINTS = 1 / 8  # of the geometric distribution of their number
 _REVEALED = 0.01  # share of the images whose colors are all revealed
 _CELL = 4  # pixels per cell of the diffused colors
 _BINS = 8  # of lightness
-_LARGEST_GRID = 2**9  # cells per side of the largest image of a graph: 2048 pixels
+_SIDES = (32, 16, 8, 4, 2, 1)  # of the coarser grids
 
 
 class HintPoints(NamedTuple):
@@ -115,58 +116,38 @@ def diffused(hints: Tensor, L: Tensor) -> Tensor:
 
     Returns:
         (B, 3, H, W): ab in LAB units, and a confidence that is 1 at hints, halves with each
-        doubling of the distance, and is 0 in images without hints.
+        coarser grid, and is 0 in images without hints.
     """
-    size = L.shape[-2:]
-    small = F.avg_pool2d(L, _CELL, ceil_mode=True, count_include_pad=False)
-    sums = F.avg_pool2d(
-        torch.cat([hints[:, :2] * hints[:, 2:], hints[:, 2:]], dim=1),
-        _CELL, ceil_mode=True, count_include_pad=False,
-    )  # fmt: skip
-    centers = torch.linspace(0, 100, _BINS, device=L.device).view(1, -1, 1, 1)
-    bins = (1 - (small - centers).abs() * ((_BINS - 1) / 100)).clamp(min=0)[:, None]
-    levels = [sums[:, :, None] * bins]
-    grid = sums.shape[2:]
-    largest = _LARGEST_GRID if torch.compiler.is_exporting() else max(grid)
-    for level in range(1, (largest - 1).bit_length() + 1):
-        levels.append(_pooled(levels[-1], grid, 2**level))
-    top = levels[-1].mean(2, keepdim=True).expand_as(levels[-1])  # a lightness without any hint
-    color, confidence = _mean(top)
-    coarsest = len(levels) - 1
-    for index in range(coarsest, -1, -1):
-        own, found = _mean(levels[index])
-        shape = own.shape[3:]
-        both = torch.cat([color, confidence], dim=1).flatten(1, 2)
-        both = F.interpolate(both, shape, mode="bilinear", align_corners=False)
-        color, confidence = both.unflatten(1, (3, _BINS)).split([2, 1], dim=1)
-        # A graph has levels for the largest image. A single cell counts once, at the coarsest.
-        counts = 1 if index == coarsest else torch.sym_min(math.prod(shape) - 1, 1)
-        found = found * counts
-        color = torch.lerp(color, own, found)
-        confidence = torch.lerp(confidence * (1 - counts / 2), torch.ones_like(found), found)
-    cells = (torch.cat([color, confidence], dim=1) * bins).sum(2)
-    return F.interpolate(cells, size, mode="bilinear", align_corners=False)
+    with full_precision(L):
+        given = torch.cat([hints[:, :2] * hints[:, 2:], hints[:, 2:], L], dim=1)
+        cells = F.avg_pool2d(given, _CELL, ceil_mode=True, count_include_pad=False)
+        centers = torch.linspace(0, 100, _BINS, device=L.device).view(1, -1, 1, 1)
+        bins = (1 - (cells[:, 3:] - centers).abs() * ((_BINS - 1) / 100)).clamp(min=0)[:, None]
+        finest = cells[:, :3, None] * bins
+        levels = [finest, *(_sums(finest, side) for side in _SIDES)]
+        # For a lightness without any hint.
+        color, confidence = _mean(levels[-1].sum(2, keepdim=True).expand_as(levels[-1]))
+        for level in reversed(levels):
+            own, found = _mean(level)
+            coarser = torch.cat([color, confidence], dim=1).flatten(1, 2)
+            coarser = F.interpolate(coarser, level.shape[3:], mode="bilinear", align_corners=False)
+            coarser = coarser.view(-1, 3, *level.shape[2:])
+            color = torch.lerp(coarser[:, :2], own, found)
+            confidence = torch.lerp(coarser[:, 2:] / 2, torch.ones_like(found), found)
+        spread = (torch.cat([color, confidence], dim=1) * bins).sum(2)
+        return F.interpolate(spread, L.shape[-2:], mode="bilinear", align_corners=False)
 
 
-def _pooled(x: Tensor, grid: Sequence[int], size: int) -> Tensor:
-    """Return the means of 2x2 cells of x, (B, C, n, h, w); fewer at odd ends.
+def _sums(x: Tensor, side: int) -> Tensor:
+    """Return the sums of `side` x `side` parts of x, (B, C, n, h, w).
 
-    Args:
-        x: Means of cells of half the size.
-        grid: Height and width of the finest cells.
-        size: Side of the new cells in finest cells.
+    By matrices, whose size in a graph may depend on the image's.
     """
-    if not torch.compiler.is_exporting():
-        kernel = (1, *(min(side, 2) for side in x.shape[3:]))
-        return F.avg_pool3d(x, kernel, ceil_mode=True, count_include_pad=False)
-    for dim, side in enumerate(grid, 3):
-        # Through a tensor: a side that is 1 for the example would be a constant, and formulas of
-        # formulas take the exporter minutes.
-        half = cast(int, torch.full((), (side - 1) // size + 1).item())
-        torch._check(half >= 1)
-        pairs = torch.arange(2 * half, device=x.device).clamp(max=x.shape[dim] - 1)
-        x = x.index_select(dim, pairs).unflatten(dim, (half, 2)).mean(dim + 1)
-    return x
+    rows, columns = (
+        F.one_hot(torch.arange(length, device=x.device) * side // length, side).to(x.dtype)
+        for length in x.shape[3:]
+    )
+    return rows.T @ x @ columns
 
 
 def _mean(sums: Tensor) -> tuple[Tensor, Tensor]:

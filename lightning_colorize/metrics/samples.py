@@ -32,9 +32,14 @@ def measure_samples(samples: Sequence[ImagePair]) -> Tensor:
         if len(samples) > 1:
             spread = [difference_map(samples).mean(dim=(1, 2, 3)), coverage(drawn, first.ab)]
         best = (psnr[1:].amax(0), ciede2000[1:].amin(0))
-        cells = [F.adaptive_avg_pool3d(ab, (2, _CELLS, _CELLS)) for ab in (drawn, first.ab)]
-        energy = (energy_score(drawn, first.ab), energy_score(*cells))
+        energy = energy_scores(drawn, first.ab)
         return torch.stack([*energy, *spread, psnr[0], ciede2000[0], *best])
+
+
+def energy_scores(samples: Tensor, ab: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `energy` and `coarse_energy` of `spec.SAMPLED`, (B,); for arguments as below."""
+    cells = [F.adaptive_avg_pool3d(each, (2, _CELLS, _CELLS)) for each in (samples, ab)]
+    return energy_score(samples, ab), energy_score(*cells)
 
 
 def energy_score(samples: Tensor, ab: Tensor) -> Tensor:

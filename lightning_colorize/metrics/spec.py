@@ -113,7 +113,7 @@ COLUMNS = tuple(dict.fromkeys(column for metric in METRICS for column in metric.
 
 GOALS: dict[str, Goal] = {
     "loss": "min",
-    **{metric.name: metric.goal for metric in METRICS if metric.goal is not None},
+    **{each.name: each.goal for each in (*METRICS, *SAMPLED) if each.goal is not None},
 }
 """The goal of each metric, and of the loss; metrics without a goal have no entry."""
 

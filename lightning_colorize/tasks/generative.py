@@ -6,13 +6,14 @@ from typing import Any, cast
 
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import AdamW
-from torchmetrics import Metric
+from torchmetrics import MeanMetric, Metric
 
 from lightning_colorize.color import NO_CONDITION, ColorBatch
 from lightning_colorize.losses import CrossEntropy, Loss
+from lightning_colorize.metrics.samples import energy_scores
 from lightning_colorize.models.checkpoint import describe_parts, load_network
 from lightning_colorize.models.generative import GenerativeModel, GenerativeSettings
 from lightning_colorize.networks import Colorizer, Decoder, Encoder, FeatureInfo, Head
@@ -30,13 +31,17 @@ from lightning_colorize.tasks.optimization import (
     with_schedule,
 )
 
+_SCORES = ("energy", "coarse_energy")
+_SAMPLES = 4  # of each validation image, for the energy scores
+
 
 class GenerativeTask(ColorizationTask):
     """Samples of the residual between true colors and their predicted mean.
 
     The mean and its standard deviation are those of a regression or classification network, from
     `checkpoint`. It is frozen at first; for the last part of the run, it is trained with its own
-    loss and through the features that it gives the denoiser. Metrics are of one sample per image.
+    loss and through the features that it gives the denoiser. Metrics are of one sample per image;
+    `val/energy` and `val/coarse_energy` of four.
 
     Args:
         encoder: Encodes L into features.
@@ -120,6 +125,7 @@ class GenerativeTask(ColorizationTask):
         if channels_last:
             self.net.to(memory_format=torch.channels_last)
         self.average_weights(ema_decay)
+        self.val_scores = nn.ModuleList(MeanMetric(nan_strategy=torch.nan) for _ in _SCORES)
         self.joint = joint
         self.repeats = repeats
         self.image_dropout = image_dropout
@@ -190,7 +196,21 @@ class GenerativeTask(ColorizationTask):
             torch.manual_seed(batch_idx)
             loss = self._objective_loss(model.network, prediction.encoded, batch, 0.0)
         self.val_loss.update(loss, len(batch))
-        return model.colors(prediction, model.settings, 1, model.generators(batch.L))[0]
+        samples = model.colors(prediction, model.settings, _SAMPLES, model.generators(batch.L))
+        for mean, score in zip(self.val_scores, energy_scores(samples, batch.ab), strict=True):
+            cast(MeanMetric, mean).update(score)
+        return samples[0]
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the losses and metrics."""
+        super().on_validation_epoch_end()
+        for name, mean in zip(_SCORES, self.val_scores, strict=True):
+            self.log(f"val/{name}", cast(MeanMetric, mean).compute())
+            cast(MeanMetric, mean).reset()
+
+    def metric_names(self) -> list[str]:
+        """Return the metrics that validation logs, which a run can monitor."""
+        return [*super().metric_names(), *(f"val/{name}" for name in _SCORES)]
 
     def validation_loss(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
         """Return the loss of the mean's network."""

@@ -17,6 +17,7 @@ from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.evaluation import find_images
 from lightning_colorize.inference import export, load_model
 from lightning_colorize.inference.export import export_graph
+from lightning_colorize.losses import L1
 from lightning_colorize.models.graph import CONTENT, read_graph, run_onnx, run_program
 from lightning_colorize.networks import ConditionedEncoder, ConvEncoder, Denoiser
 from lightning_colorize.tasks import GenerativeTask, RegressionTask
@@ -211,13 +212,15 @@ def acting(task):
 
 def conditioned():
     torch.manual_seed(0)
-    return ConditionedEncoder(ConvEncoder(widths=[4, 8, 8]), labels=["cat", "dog"])
+    encoder = ConditionedEncoder(ConvEncoder(widths=[4, 8, 8]), labels=2)
+    encoder.adopt_labels(["cat", "dog"])
+    return encoder
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["conditioned.onnx", "conditioned.pt2"])
 def test_a_graph_follows_conditions_as_its_network_does(tmp_path, name):
-    model = acting(RegressionTask(conditioned()))
+    model = acting(RegressionTask(conditioned(), L1()))
     export_graph(model, tmp_path / name)
     graph = load_model(tmp_path / name, ALLOW).model
     assert (graph.conditions, list(graph.label_names)) == (model.conditions, ["cat", "dog"])

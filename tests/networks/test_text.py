@@ -1,13 +1,18 @@
 """Prompts through a text encoder with random weights."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
+from lightning_colorize.cli import main
 from lightning_colorize.networks import ConditionedEncoder, ConvEncoder, TransformersText
+from tests.conftest import write_images
 
 transformers = pytest.importorskip("transformers")
+
+FLOW_TEXT = Path(__file__).parents[2] / "experiments/flow_text.yaml"
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +62,22 @@ def test_missing_encoder_is_one_line(tmp_path):
     with pytest.raises(ValueError, match=f"text encoder {tmp_path}") as caught:
         TransformersText(str(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_prompts_from_training_to_colors(text_encoder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path, 6)
+    files = sorted(tmp_path.glob("*.png"))
+    rows = [f"{f.name},{'val' if i < 2 else 'train'},a red car" for i, f in enumerate(files)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,split,text", *rows]))
+    words = ["--data.root", "list.csv", "--data.size", "32", "--data.batch_size", "2"]
+    words += ["--model.encoder.text.name", str(text_encoder), "--run.name", "a"]
+    words += ["--trainer.max_epochs", "2", "--trainer.accelerator", "cpu"]
+    assert main(["fit", "--config", str(FLOW_TEXT), *words]) == 0
+    words = ["--checkpoint", "runs/flow_text/a", "--variety", "0", "--format", "png"]
+    for name, text in (("red", "a red car"), ("blue", "blue"), ("none", None)):
+        prompt = [] if text is None else ["--prompt", text]
+        assert main(["colorize", str(files[0]), f"{name}.png", *words, *prompt]) == 0
+    colored = {(tmp_path / f"{name}.png").read_bytes() for name in ("red", "blue", "none")}
+    assert len(colored) == 3
