@@ -432,13 +432,7 @@ def _archive(program: ExportedProgram, content: dict[str, Any]) -> bytes:
 
 
 @torch.no_grad()
-def _require_equal(
-    model: NetworkModel,
-    graph: _Graph,
-    trial: Path,
-    file: Path,
-    image: bool,
-) -> str:
+def _require_equal(model: NetworkModel, graph: _Graph, trial: Path, file: Path, image: bool) -> str:
     """Describe the difference between a file, which is still named `trial`, and its network."""
     multiple, size = model.multiple, model.size
     try:

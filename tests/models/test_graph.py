@@ -227,16 +227,13 @@ def test_a_graph_follows_conditions_as_its_network_does(tmp_path, name):
     for batch, height, width in ((1, 33, 65), (3, 150, 48)):
         L, ab = torch.rand(batch, 3, height, width).split([1, 2], 1)
         palettes, labels = torch.rand(batch, 5, 3), torch.tensor([1, -1, 0])[:batch]
-        given = Condition(labels, None, hints_of(ab * 80, L > 0.95), palettes)
+        painted = (L > 0.95).float()
+        given = Condition(labels, None, torch.cat([ab * 80 * painted, painted], 1), palettes)
         expected = model.color(L * 100, given)
         assert (expected - model.color(L * 100)).abs().max() > 0.1
         for condition in (given, NO_CONDITION):
             difference = graph.color(L * 100, condition) - model.color(L * 100, condition)
             assert difference.abs().max() < 1e-3
-
-
-def hints_of(ab, painted):
-    return torch.cat([ab * painted, painted.float()], dim=1)
 
 
 @pytest.mark.timeout(300)
