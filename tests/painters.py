@@ -14,6 +14,11 @@ from lightning_colorize.models.exported import write_exported
 from lightning_colorize.networks import ConditionedEncoder, ConvEncoder, Denoiser, UpsampleDecoder
 from lightning_colorize.tasks import GenerativeTask, RegressionTask
 
+ACTS = {
+    "mouse": lambda element: element.click(),
+    "finger": lambda element: element.tap(),
+    "keyboard": lambda element: element.press("Enter"),
+}
 CANVAS = "document.querySelector('[data-part=colored]').toDataURL()"
 
 
@@ -72,41 +77,29 @@ def paint_on(page, photograph, by, draws, folder):
         assert samples.nth(2).get_attribute("aria-pressed") == "true"
     before, grey = page.evaluate(CANVAS), color_at(page, 0.5, 0.5)
     layer, hue = page.locator("[data-part=layer]"), page.locator("[data-part=hues] button").nth(9)
-    box = layer.bounding_box()
-    middle = {"x": box["width"] / 2, "y": box["height"] / 2}
     if by == "keyboard":
         layer.press("ArrowLeft")
         layer.press("ArrowRight")
-        layer.press("Enter")
-    elif by == "finger":
-        layer.tap(position=middle)
-    else:
-        layer.click(position=middle)
+    (act := ACTS[by])(layer)
     page.locator("[data-part=probable] button").first.wait_for()
     start = time.perf_counter()
-    if by == "keyboard":
-        hue.press("Enter")
-    elif by == "finger":
-        hue.tap()
-    else:
-        hue.click()
+    act(hue)
     page.wait_for_function(f"before => {CANVAS} !== before", arg=before)
     seconds = time.perf_counter() - start
     print(f"{by}: {seconds:.2f} s from the choice to the color")
     blue = color_at(page, 0.5, 0.5)
     assert (blue - grey)[2] > (blue - grey)[0] + 40  # towards the chosen color
     painted = page.evaluate(CANVAS)
-    page.screenshot(path=folder / f"{by}.png")
     page.click("[data-part=done]")
     with page.expect_download() as download:
         page.click("[data-part=project]")
     download.value.save_as(folder / "project.json")
     if by == "keyboard":
-        page.locator("[data-part=points] button").press("Delete")
+        page.keyboard.press("Control+z")
     else:
         page.click("[data-part=undo]")
     page.wait_for_function(f"before => {CANVAS} === before", arg=before)
-    assert page.locator("[data-part=points] button").count() == 0
+    assert page.locator("[data-part=points] i").count() == 0
     page.set_input_files("[data-part=load]", folder / "project.json")
     page.wait_for_function(f"painted => {CANVAS} === painted", arg=painted)
     page.set_input_files("[data-part=load]", photograph)

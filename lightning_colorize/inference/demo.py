@@ -95,7 +95,7 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
     def decode(prediction: Prediction, values: tuple[float, ...]) -> np.ndarray:
         """Return (H, W, 3), uint8; sliders that were not moved keep the model's own value."""
         own = prediction.whole.model.settings.names()
-        moved = {
+        moved: dict[str, Any] = {
             name: value
             for name, value in zip(sliders, values, strict=True)
             if value != starts[name] and name in own

@@ -5,7 +5,7 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,7 +42,7 @@ from lightning_colorize.models.graph import (
 )
 from lightning_colorize.models.network import NetworkModel
 from lightning_colorize.models.whole import colorize_image, seen_side
-from lightning_colorize.networks import FlowMatching, GenerativeColorizer
+from lightning_colorize.networks import FlowMatching
 from lightning_colorize.networks.colorizer import crop, pad_input, round_up
 from lightning_colorize.networks.generative import REDUCTION
 
@@ -70,7 +70,21 @@ _INTERFACE = {
 }
 
 
-class NetworkGraph(nn.Module):
+class _Graph(nn.Module):
+    """A part of a network, with the names of its inputs and outputs."""
+
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    examples: Callable[..., tuple[Tensor, ...]]
+
+    def __init__(self, model: NetworkModel) -> None:
+        super().__init__()
+        self.model: Any = model
+        # The modules whose weights are part of the graph.
+        self.network, self.scaling = model.network, model.scaling
+
+
+class NetworkGraph(_Graph):
     """Maps L, (B, 1, H, W) in [0, 100], to ab, (B, 2, H, W) in LAB units.
 
     With `conditions`, those that the network accepts are further inputs, as in `Condition`. A
@@ -79,10 +93,7 @@ class NetworkGraph(nn.Module):
     """
 
     def __init__(self, model: NetworkModel, conditions: bool = True, shares: bool = False) -> None:
-        super().__init__()
-        self.model = model
-        # The modules whose weights are part of the graph.
-        self.network, self.scaling = model.network, model.scaling
+        super().__init__(model)
         accepted = model.conditions if conditions else ()
         self.inputs = ["L", *(name for name in CONDITIONS if CONDITIONS[name] in accepted)]
         self.outputs = ["context", "ab_mean", "ab_spread"] if model.draws else ["ab"]
@@ -118,21 +129,15 @@ class NetworkGraph(nn.Module):
         return tuple(values[name] for name in self.inputs)
 
 
-class DenoiserGraph(nn.Module):
+class DenoiserGraph(_Graph):
     """Maps x, time and context to the denoiser's prediction, see `Denoiser`."""
 
     inputs = ("x", "time", "context")
     outputs = ("prediction",)
 
-    def __init__(self, model: NetworkModel) -> None:
-        super().__init__()
-        self.denoiser = cast(GenerativeColorizer, model.network).denoiser
-        self.model = model
-
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Any:
         """Return the prediction, of the shape of x."""
-        predicted: Tensor = self.denoiser(*inputs)
-        return predicted
+        return self.model.network.denoiser(*inputs)
 
     def examples(self, batch: int, height: int, width: int) -> tuple[Tensor, ...]:
         """Return inputs with random values for images of a size."""
@@ -251,18 +256,27 @@ def export_graph(
     content = {"image": image, "size": model.size, "multiple": model.multiple, "least": least}
     # The graph contains the current decoding.
     model.color(_noise(1, model.multiple, model.multiple))
-    graphs: dict[Path, NetworkGraph | DenoiserGraph]
-    graphs = {file: NetworkGraph(model, not image, shares)}
-    if model.draws:
-        encoder, denoiser = graph_files(file)
-        graphs = {encoder: graphs[file], denoiser: DenoiserGraph(model)}
+    parts = NetworkGraph(model, not image, shares), DenoiserGraph(model)
+    graphs = dict(zip(graph_files(file), parts, strict=True)) if model.draws else {file: parts[0]}
     rows = {}
     # Write next to the file; only files that passed the comparison get their names.
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".export-") as folder:
         for path, graph in graphs.items():
             own = {"inputs": graph.inputs[1:], "labels": model.label_names, "part": model.draws}
             trial = Path(folder) / path.name
-            trial.write_bytes(_converted(model, graph, path, content | own))
+            try:
+                if path.suffix != ONNX:
+                    written = _archive(_trace_network(graph), content | own)
+                else:
+                    converted = _image_onnx(graph) if image else _network_onnx(graph)
+                    written = _serialize(converted, content | own)
+            except ImportError as error:
+                raise UsageError(
+                    f"ONNX files need {error.name}: {INSTALL} 'lightning-colorize[onnx]'"
+                ) from None
+            except Exception as error:  # from torch's tracer, the converters, or any network
+                raise _refusal(model, error) from error
+            trial.write_bytes(written)
             described = _require_equal(model, graph, trial, path, image)
             if calibration is not None:
                 described = _quantize(trial, calibration, path, image)
@@ -284,21 +298,6 @@ def graph_files(file: Path) -> tuple[Path, Path]:
     return encoder, denoiser
 
 
-def _converted(
-    model: NetworkModel, graph: NetworkGraph | DenoiserGraph, file: Path, content: dict[str, Any]
-) -> bytes:
-    try:
-        if file.suffix != ONNX:
-            return _archive(_trace_network(graph), content)
-        return _serialize(_image_onnx(graph) if content["image"] else _network_onnx(graph), content)
-    except ImportError as error:
-        raise UsageError(
-            f"ONNX files need {error.name}: {INSTALL} 'lightning-colorize[onnx]'"
-        ) from None
-    except Exception as error:  # from torch's tracer, the converters, or any network
-        raise _refusal(model, error) from error
-
-
 def _trace(graph: nn.Module, *examples: Tensor) -> ExportedProgram:
     """Trace a graph for all sizes, and for all batch sizes if the example has several images.
 
@@ -312,14 +311,13 @@ def _trace(graph: nn.Module, *examples: Tensor) -> ExportedProgram:
         }
         for example in examples
     )
-    if isinstance(graph, NetworkGraph | DenoiserGraph):
-        dynamic = (dynamic,)  # of *inputs
+    dynamic = (dynamic,) if isinstance(graph, _Graph) else dynamic  # of *inputs
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.export.export(graph.eval(), examples, dynamic_shapes=dynamic, strict=False)
 
 
-def _trace_network(graph: NetworkGraph | DenoiserGraph) -> ExportedProgram:
+def _trace_network(graph: _Graph) -> ExportedProgram:
     # Sizes that are not multiples, so that the graph pads and crops, with several pixels at each
     # level; a denoiser's coarsest is /16.
     multiple = max(graph.model.multiple, 16)
@@ -356,11 +354,11 @@ def _onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str
     return exported.model_proto
 
 
-def _network_onnx(graph: NetworkGraph | DenoiserGraph) -> Any:
+def _network_onnx(graph: _Graph) -> Any:
     return _onnx(_trace_network(graph), graph.inputs, graph.outputs)
 
 
-def _image_onnx(graph: NetworkGraph | DenoiserGraph) -> Any:
+def _image_onnx(graph: _Graph) -> Any:
     """Return an ONNX model for whole images.
 
     It is traced in parts: otherwise the image sizes would pass through the network as long
@@ -410,7 +408,7 @@ def write_around(model: Model, folder: Path) -> dict[str, Any]:
     return {
         **page_settings(model),
         **model.settings.values(),
-        "inputs": NetworkGraph(model).inputs[1:],
+        "inputs": NetworkGraph(model).inputs,
         "centers": None if model.bins is None else model.bins.centers.tolist(),
     }
 
@@ -434,13 +432,7 @@ def _archive(program: ExportedProgram, content: dict[str, Any]) -> bytes:
 
 
 @torch.no_grad()
-def _require_equal(
-    model: NetworkModel,
-    graph: NetworkGraph | DenoiserGraph,
-    trial: Path,
-    file: Path,
-    image: bool,
-) -> str:
+def _require_equal(model: NetworkModel, graph: _Graph, trial: Path, file: Path, image: bool) -> str:
     """Describe the difference between a file, which is still named `trial`, and its network."""
     multiple, size = model.multiple, model.size
     try:
@@ -448,19 +440,17 @@ def _require_equal(
         if image:
             images = [_smooth(2 * size + 5, 3 * size), _textured(size + 33, 2 * size)]
             off = [
-                ((run(rgb)[0].int() - colorize_image(model, rgb[0], size)).abs() > 1)
-                for rgb in images
+                ((run(rgb).int() - colorize_image(model, rgb[0], size)).abs() > 1) for rgb in images
             ]
             difference = max(float(each.any(1).float().mean()) for each in off)
             described = f"{difference:.2g} of the pixels by more than one grey level"
         else:
             shapes = (1, size, size), (3, 2 * multiple + 177, multiple + 155)
             off = []
-            for shape in shapes:
-                examples = graph.examples(*shape)
-                expected = graph(*examples)
-                expected = [expected] if isinstance(expected, Tensor) else expected
-                off += [a - b for a, b in zip(run(*examples), expected, strict=True)]
+            for values in (graph.examples(*shape) for shape in shapes):
+                both = run(*values), graph(*values)
+                own, exact = ([each] if isinstance(each, Tensor) else each for each in both)
+                off += [a - b for a, b in zip(own, exact, strict=True)]
             difference = max(float(each.abs().max()) for each in off)
             described = f"{difference:.2g} LAB units at most"
     except Exception as error:  # from the libraries that run graphs

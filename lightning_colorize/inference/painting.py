@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from pydantic import BaseModel, Field
-from torch import Tensor
 
 from lightning_colorize.models.base import LARGEST, Model
 from lightning_colorize.models.control import NO_CONTROL, Control
@@ -19,23 +18,22 @@ _Side = Annotated[int, Field(ge=1, le=LARGEST)]
 
 
 class _Asked(BaseModel, extra="forbid", strict=True):
-    """The first line of a request, as JSON; RGBA of the image and of the hints follow it.
+    """The first line of a request, as JSON.
+
+    RGBA of the image follow, then a, b and mask of the hints, (3, h, w) at the size of the
+    network's input, as signed bytes.
 
     Attributes:
         width: Width of the image.
         height: Height of the image.
-        columns: Width of the network's input, and of the hints.
-        rows: Height of the network's input, and of the hints.
         seeds: Which colorings to return; empty for none.
         at: Place whose probable colors to return, from top and left, as shares of the sides.
     """
 
     width: _Side
     height: _Side
-    columns: _Side
-    rows: _Side
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=4)]
-    at: Annotated[list[_Share], Field(min_length=2, max_length=2)] | None
+    at: tuple[_Share, _Share] | None
 
 
 def page_settings(model: Model) -> dict[str, Any]:
@@ -63,11 +61,13 @@ def paint(model: Model, request: bytes, max_pixels: int) -> bytes:
     if asked.height * asked.width > max_pixels:
         raise ValueError("too many pixels")
     size = 4 * asked.height * asked.width
-    image = _planes(pixels[:size], asked.height, asked.width)
-    hints = _planes(pixels[size:], asked.rows, asked.columns)
-    control = Control(hints=hints) if hints[3].any() else NO_CONTROL
+    rgba = np.frombuffer(bytearray(pixels[:size]), np.uint8)
+    image = torch.from_numpy(rgba.reshape(asked.height, asked.width, 4)).permute(2, 0, 1)
+    seen = network_input(image[:3], model.size)
+    hints = np.frombuffer(bytearray(pixels[size:]), np.int8).reshape(3, *seen.shape[-2:])
+    control = Control(hints=torch.from_numpy(hints).float()) if hints.any() else NO_CONTROL
     control.require_accepted(model)
-    prediction = predict(model, [network_input(image[:3], model.size)], controls=[control])
+    prediction = predict(model, [seen], controls=[control])
     candidates = [] if asked.at is None else _candidates(prediction, asked.at)
     parts = [json.dumps({"candidates": candidates}).encode(), b"\n"]
     for seed in asked.seeds:
@@ -78,18 +78,12 @@ def paint(model: Model, request: bytes, max_pixels: int) -> bytes:
     return b"".join(parts)
 
 
-def _planes(rgba: bytes, height: int, width: int) -> Tensor:
-    """Return RGBA as (4, H, W); a ValueError unless there are as many bytes."""
-    pixels = np.frombuffer(bytearray(rgba), np.uint8).reshape(height, width, 4)
-    return torch.from_numpy(pixels).permute(2, 0, 1)
-
-
 def _candidates(prediction: BatchPrediction, at: Sequence[float]) -> list[list[float]]:
     """Return the colors that a place may have: a and b in LAB units, and the share of each."""
     model, (size,) = prediction.model, prediction.sizes
     row, column = (min(int(share * side), side - 1) for share, side in zip(at, size, strict=True))
     if isinstance(model, NetworkModel) and model.bins is not None:
         shares = model.shares(prediction.views[0])[0, :, row // 4, column // 4, None]
-        return torch.cat([model.bins.centers, shares], 1).tolist()  # type: ignore[no-any-return]
+        return torch.cat([model.bins.centers, shares], 1).tolist()
     (ab,) = prediction.colors()
     return [[*ab[0, :, row, column].tolist(), 1.0]]

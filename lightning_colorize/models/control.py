@@ -37,7 +37,8 @@ class Control:
 
     Attributes:
         hints: (4, H, W), uint8: RGB and alpha, transparent but for the painted hints; or an image
-            file that `read` reads. Any size; it is stretched to the image.
+            file that `read` reads. Any size; it is stretched to the image. Or (3, h, w), fp32: a, b
+            and mask at the size of the network's input.
         palette: (5, 3): a and b in LAB units and the share of up to 5 colors; 0 for unused rows.
         label: A class name of the model; "" for none.
         prompt: A text; "" for none.
@@ -181,6 +182,8 @@ def _resized(hints: Tensor | Path | None, size: torch.Size) -> Tensor:
     """
     height, width = size
     sums = torch.zeros(3, height * width)
+    if isinstance(hints, Tensor) and hints.is_floating_point():
+        return hints[None]
     if isinstance(hints, Tensor):
         sides = [max(sides) for sides in zip(hints.shape[-2:], size, strict=True)]
         if hints.shape[-2:] != tuple(sides):

@@ -4,6 +4,7 @@ import json
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +34,8 @@ _DTYPES = {
 }
 """Of ONNX; others take fp32."""
 
-Run = Callable[..., Sequence[Tensor]]
+Run = Callable[..., Any]
+"""Returns a tensor, or a sequence of several."""
 
 
 class GraphModel(Model):
@@ -69,7 +71,7 @@ class GraphModel(Model):
             if (value := getattr(condition, name)) is not None:
                 given[name] = pad_input(value.cpu(), *size) if name == "hints" else value.cpu()
         try:
-            (ab,) = self.run(padded, *(given[name] for name in self.inputs))
+            ab: Tensor = self.run(padded, *(given[name] for name in self.inputs))
         except Exception as error:  # a graph may raise any class
             if is_out_of_memory(error):
                 raise
@@ -111,9 +113,10 @@ def read_graph(file: Path) -> GraphModel:
         if not all(type(number) is int and 1 <= number <= LARGEST for number in numbers):
             raise ValueError("no numbers of pixels")
         run = run_onnx(file, network=True)[0] if content["image"] else run
+        size, multiple, least = numbers
         inputs, names = (list(map(str, content.get(key, ()))) for key in ("inputs", "labels"))
-        graph = GraphModel(run, *numbers[1:], inputs, names)
-        graph.size, graph.path = numbers[0], file
+        graph = GraphModel(run, multiple, least, inputs, names)
+        graph.size, graph.path = size, file
     except UsageError:
         raise
     except Exception as error:  # a damaged file makes the libraries raise nearly any class
@@ -143,12 +146,13 @@ def run_onnx(file: Path, network: bool = False) -> tuple[Run, str | None]:
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     dtypes = {given.name: _DTYPES.get(given.type, torch.float32) for given in session.get_inputs()}
 
-    def run(*values: Tensor) -> Sequence[Tensor]:
+    def run(*values: Tensor) -> Any:
         feeds = {
             name: (each if dtype.is_floating_point else each.round()).to(dtype).numpy()
             for (name, dtype), each in zip(dtypes.items(), values, strict=True)
         }
-        return [torch.from_numpy(returned) for returned in session.run(None, feeds)]
+        returned = [torch.from_numpy(each) for each in session.run(None, feeds)]
+        return returned if len(returned) > 1 else returned[0]
 
     return run, session.get_modelmeta().custom_metadata_map.get(CONTENT)
 
@@ -176,10 +180,4 @@ def run_program(file: Path) -> tuple[Run, str | None]:
     if not zipfile.is_zipfile(file):
         raise ValueError("no archive")
     extra = {CONTENT: ""}
-    program = torch.export.load(file, extra_files=extra).module()
-
-    def run(*values: Tensor) -> Sequence[Tensor]:
-        returned = program(*values)
-        return [returned] if isinstance(returned, Tensor) else returned
-
-    return run, extra[CONTENT]
+    return torch.export.load(file, extra_files=extra).module(), extra[CONTENT]

@@ -12,15 +12,14 @@ from lightning_colorize.inference.painting import paint
 from lightning_colorize.models.base import Model
 from tests.painters import follower
 
-BLUE = (60, 90, 200)
+BLUE = torch.tensor([30.0, -60])
 
 
 def request(painted=(), seeds=(0,), at=None, **more):
-    image, hints = np.full((48, 64, 4), 128, np.uint8), np.zeros((48, 64, 4), np.uint8)
+    image, hints = np.full((48, 64, 4), 128, np.uint8), np.zeros((3, 48, 64), np.int8)
     for row, column in painted:
-        hints[row : row + 5, column : column + 5] = (*BLUE, 255)
-    sides = {"width": 64, "height": 48, "columns": 64, "rows": 48}
-    head = sides | {"seeds": list(seeds), "at": at} | more
+        hints[:, row : row + 5, column : column + 5] = np.array([*BLUE, 1])[:, None, None]
+    head = {"width": 64, "height": 48, "seeds": list(seeds), "at": at} | more
     return json.dumps(head).encode() + b"\n" + image.tobytes() + hints.tobytes()
 
 
@@ -41,12 +40,11 @@ def test_the_color_of_a_hint_is_painted_and_offered_at_its_place(draws):
     seeds = [0, 1, 2] if draws else [0]
     candidates, images = answered(model, painted=[(20, 30)], seeds=seeds, at=[22.5 / 48, 32.5 / 64])
     assert len(images) == len(seeds)
-    blue = ab_of(np.array(BLUE))
     for image in images:
         assert (image[..., 3] == 128).all()  # the image's own alpha
-        assert (ab_of(image[22, 32]) - blue).norm() < (40 if draws else 6)
+        assert (ab_of(image[22, 32]) - BLUE).norm() < (40 if draws else 6)
     offered = max(candidates, key=lambda candidate: candidate[2])
-    assert (torch.tensor(offered[:2]) - blue).norm() < (40 if draws else 10)
+    assert (torch.tensor(offered[:2]) - BLUE).norm() < (40 if draws else 10)
     assert sum(share for *_, share in candidates) == pytest.approx(1, abs=1e-4)
     assert np.ptp(grey[..., :3].astype(int), axis=-1).max() < 60 * draws + 2
     again = answered(model, painted=[(20, 30)], seeds=seeds[-1:])[1]
@@ -58,31 +56,24 @@ def test_the_color_of_a_hint_is_painted_and_offered_at_its_place(draws):
     "change",
     [
         {"width": 65},
-        {"rows": 10**5},
         {"height": -1},
+        {"width": 10**4, "height": 10**4},
         {"seeds": range(5)},
         {"seeds": [-1]},
         {"at": [1]},
         {"at": [0.5, float("nan")]},
-        {"at": [0, 1.1]},
         {"more": 1},
     ],
 )
 def test_a_malformed_request_is_refused(change):
-    model, asked = follower(), request(**change)
     with pytest.raises(ValueError, match=r"validation|pixels|reshape"):
-        paint(model, asked, 10**6)
+        paint(follower(), request(**change), 10**6)
 
 
-def test_too_many_pixels_and_hints_that_a_model_does_not_accept_are_refused():
-    model = follower()
-    with pytest.raises(ValueError, match="pixels"):
-        paint(model, request(), 1000)
-    for text in (b"", b"\n", b"[]\n", b'{"width": 1}\n'):
-        with pytest.raises(ValueError, match="validation"):
-            paint(model, text, 10**6)
-
+def test_hints_that_a_model_does_not_accept_are_refused():
     class Grey(Model):
+        size = 48
+
         def predict(self, L, condition):
             return L.new_zeros(len(L), 2, *L.shape[-2:])
 

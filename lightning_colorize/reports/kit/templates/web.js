@@ -3,91 +3,44 @@
 const part = name => document.querySelector(`[data-part=${name}]`);
 const layer = part("layer");
 const settings = JSON.parse(part("settings").textContent);
-const paints = settings.hints || settings.draws;
 const LONGEST_SIDE = 32767; // of a canvas in Firefox; other browsers allow more
 const SHOWN = 512; // pixels of the short side while colors are painted
-const BRUSH = 5; // pixels of the network's input
 const SAMPLES = 4;
-const LARGEST_PROJECT = 1e6; // bytes
-
-const say = text => { part("status").textContent = text; };
-
-// LAB of sRGB under D65, as in the package.
-const TO_XYZ = [[0.412453, 0.35758, 0.180423], [0.212671, 0.71516, 0.072169], [0.019334, 0.119193, 0.950227]];
-const TO_RGB = [[3.24048134, -1.53715152, -0.49853633], [-0.96925495, 1.87599, 0.04155593], [0.05564664, -0.20404134, 1.05731107]];
-const WHITE = [0.95047, 1, 1.08883];
-const product = (matrix, v) => matrix.map(row => row[0] * v[0] + row[1] * v[1] + row[2] * v[2]);
-
-function toLab(rgb) {
-  const linear = rgb.map(c => (c / 255 > 0.04045 ? ((c / 255 + 0.055) / 1.055) ** 2.4 : c / 255 / 12.92));
-  const [x, y, z] = product(TO_XYZ, linear).map((c, i) => (c / WHITE[i] > 0.008856 ? Math.cbrt(c / WHITE[i]) : 7.787 * (c / WHITE[i]) + 4 / 29));
-  return [116 * y - 16, 500 * (x - y), 200 * (y - z)];
-}
-
-// The nearest color in sRGB of the same lightness and hue, as #rrggbb.
-function toHex(L, a, b) {
-  for (let share = 1; ; share -= 0.05) {
-    const y = (L + 16) / 116;
-    const roots = [y + (share * a) / 500, y, y - (share * b) / 200];
-    const linear = product(TO_RGB, roots.map((c, i) => WHITE[i] * (c > 0.2068966 ? c ** 3 : (c - 4 / 29) / 7.787)));
-    if (share > 0 && linear.some(c => c < -0.001 || c > 1.001)) continue;
-    const bytes = linear.map(c => 255 * (c > 0.0031308 ? 1.055 * c ** (1 / 2.4) - 0.055 : 12.92 * c));
-    return `#${bytes.map(c => Math.min(255, Math.max(0, Math.round(c))).toString(16).padStart(2, "0")).join("")}`;
-  }
-}
-const toBytes = hex => [1, 3, 5].map(i => parseInt(hex.slice(i, i + 2), 16));
+const BRUSH = 5; // pixels of the network's input
 
 // The photograph: `full`, the smaller `shown`, and the sides of the network's input.
 let photo;
-// What was painted: {color, at: [[x, y], ...]}, as shares of the sides; and which sample is shown.
+// What was painted: {ab, at: [[y, x], ...]}, in LAB units and shares of the sides; the sample's seed.
 let work = { strokes: [], seed: 0 };
 let past = []; // earlier ones
-let selected = null; // a stroke, or one that has no color yet
+let selected = null; // a stroke whose color is chosen
 let cross = [0.5, 0.5];
 let latest = 0; // results of earlier jobs are dropped
 let firstSample = 0;
+let queue = Promise.resolve();
 
+const say = text => { part("status").textContent = text; };
+const fail = error => say(`The photograph could not be colored: ${error.message}`);
+const within = (low, value, high) => Math.min(high, Math.max(low, value));
 const compute = settings.server ? onServer : inWorker();
 
 function inWorker() {
   const worker = new Worker("worker.js", { type: "module" });
   worker.postMessage({ settings });
-  const waiting = new Map();
-  let count = 0;
-  worker.onmessage = ({ data: { id, ...reply } }) => {
-    const { resolve, reject } = waiting.get(id);
-    waiting.delete(id);
-    if (reply.error) reject(new Error(reply.error));
-    else resolve(reply);
-  };
   worker.onerror = event => {
     latest = NaN;
     part("file").disabled = true;
     say(`This browser cannot run the model: ${event.message || "open the page from a web server"}`);
   };
-  return ({ hints, ...asked }) => new Promise((resolve, reject) => {
-    const id = ++count;
-    waiting.set(id, { resolve, reject });
-    worker.postMessage({ id, ...asked, hints: hints && labPlanes(hints) });
+  return asked => new Promise((resolve, reject) => {
+    worker.onmessage = ({ data }) => (data.error ? reject(new Error(data.error)) : resolve(data));
+    worker.postMessage(asked);
   });
 }
 
-// a, b and mask, one after another, of RGBA.
-function labPlanes(rgba) {
-  const pixels = rgba.length / 4;
-  const planes = new Float32Array(3 * pixels);
-  for (let i = 0; i < pixels; i++) {
-    if (rgba[4 * i + 3] === 0) continue;
-    const [, a, b] = toLab([...rgba.subarray(4 * i, 4 * i + 3)]);
-    [planes[i], planes[pixels + i], planes[2 * pixels + i]] = [a, b, 1];
-  }
-  return planes;
-}
-
-async function onServer({ image, hints, rows, columns, seeds, at }) {
-  const head = JSON.stringify({ width: image.width, height: image.height, rows, columns, seeds, at });
-  const body = new Blob([head, "\n", image.data, hints ?? new Uint8Array(4 * rows * columns)]);
-  const reply = await fetch(location.href, { method: "POST", body });
+async function onServer({ image, hints, seeds, at }) {
+  const head = JSON.stringify({ width: image.width, height: image.height, seeds, at });
+  const reply = await fetch(location.href, { method: "POST", body: new Blob([head, "\n", image.data, hints]) });
   if (!reply.ok) throw new Error(`the server answered ${reply.status} ${reply.statusText}`);
   const bytes = new Uint8ClampedArray(await reply.arrayBuffer());
   const start = bytes.indexOf(10) + 1; // after a line of JSON
@@ -96,32 +49,33 @@ async function onServer({ image, hints, rows, columns, seeds, at }) {
   return { ...JSON.parse(new TextDecoder().decode(bytes.subarray(0, start))), images };
 }
 
-// One job after another; a job that is no longer needed when its turn comes is dropped.
-let queue = Promise.resolve();
+// One job after another; null for a job that is no longer needed when its turn comes.
 function ask(image, seeds, at = null, needed = () => true) {
   const { rows, columns } = photo;
-  const result = queue.then(() => (needed() ? compute({ image, hints: hintsOf(rows, columns), rows, columns, seeds, at }) : null));
+  const hinted = () => ({ image, hints: hintsOf(rows, columns), rows, columns, seeds, at });
+  const result = queue.then(() => (needed() ? compute(hinted()) : null));
   queue = result.catch(() => {});
   return result;
 }
 
-// RGBA of the network's size: a square for each position, transparent elsewhere; null without any.
+// a, b and mask at the size of the network's input, one after another: a square for each place.
 function hintsOf(rows, columns) {
-  const rgba = new Uint8ClampedArray(4 * rows * columns);
-  for (const { color, at } of work.strokes) {
-    for (const [x, y] of at) {
-      const [left, top] = [[x, columns], [y, rows]].map(([share, side]) => Math.max(0, Math.min(side - BRUSH, Math.round(share * side - BRUSH / 2))));
+  const planes = new Int8Array(3 * rows * columns);
+  const start = (share, side) => within(0, Math.round(share * side - BRUSH / 2), Math.max(0, side - BRUSH));
+  for (const { ab: [a, b], at } of work.strokes) {
+    for (const [top, left] of at.map(([y, x]) => [start(y, rows), start(x, columns)])) {
       for (let row = top; row < Math.min(rows, top + BRUSH); row++) {
-        for (let column = left; column < Math.min(columns, left + BRUSH); column++) rgba.set([...toBytes(color), 255], 4 * (row * columns + column));
+        for (let column = left; column < Math.min(columns, left + BRUSH); column++) {
+          [a, b, 1].forEach((value, i) => { planes[(i * rows + row) * columns + column] = Math.round(value); });
+        }
       }
     }
   }
-  return work.strokes.length ? rgba : null;
+  return planes;
 }
 
 function scaled(image, width, height) {
-  const canvas = new OffscreenCanvas(width, height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
+  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   context.fillStyle = "white"; // behind transparency
   context.fillRect(0, 0, width, height);
   context.imageSmoothingQuality = "high";
@@ -131,21 +85,16 @@ function scaled(image, width, height) {
 
 function draw(canvas, data, { width, height }) {
   [canvas.width, canvas.height] = [width, height];
-  canvas.getContext("2d").putImageData(data instanceof ImageData ? data : new ImageData(data, width, height), 0, 0);
+  canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
 }
 
 async function open(file) {
   const job = ++latest;
   part("result").hidden = true;
-  let image;
-  try {
-    image = await createImageBitmap(file);
-  } catch {
-    if (job === latest) say(`${file.name} is not an image that this browser can read.`);
-    return;
-  }
-  if (job !== latest) {
-    image.close();
+  const image = await createImageBitmap(file).catch(() => null);
+  if (job !== latest) return;
+  if (!image) {
+    say(`${file.name} is not an image that this browser can read.`);
     return;
   }
   const most = Math.sqrt(settings.most / (image.width * image.height));
@@ -154,87 +103,84 @@ async function open(file) {
   say(`${scale < 1 ? `Reduced to ${width} x ${height} pixels. ` : ""}Coloring …`);
   // Sides of the network's input, as in the package; its halves are rounded to even.
   const short = Math.min(width, height);
-  const side = Math.max(1, Math.min(settings.size, Math.floor((4 * settings.size * short) / Math.max(width, height))));
+  const side = within(1, Math.floor((4 * settings.size * short) / Math.max(width, height)), settings.size);
   const [columns, rows] = [width, height].map(pixels => {
     const exact = (pixels * side) / short;
     return exact % 1 === 0.5 ? 2 * Math.round(exact / 2) : Math.round(exact);
   });
   const times = Math.max(1, Math.floor(SHOWN / side)); // a multiple has the same input
   const full = scaled(image, width, height);
-  const shown = paints && short > times * side ? scaled(image, times * columns, times * rows) : full;
+  const isSmaller = (settings.hints || settings.draws) && short > times * side;
+  const shown = isSmaller ? scaled(image, times * columns, times * rows) : full;
+  const small = scaled(image, columns, rows);
   image.close();
-  photo = { name: file.name.replace(/\.[^.]*$/, ""), full, shown, rows, columns };
+  photo = { name: file.name.replace(/\.[^.]*$/, ""), full, shown, small, rows, columns };
   [work, past, selected, firstSample] = [{ strokes: [], seed: 0 }, [], null, 0];
-  draw(part("given"), shown, shown);
+  draw(part("given"), shown.data, shown);
   part("compare").style.setProperty("--ratio", width / height);
   await recolor();
-  if (settings.draws && job === latest - 1) await showSamples();
+  if (settings.draws) showSamples();
 }
 
 async function recolor() {
   const [job, start] = [++latest, performance.now()];
   render();
-  try {
-    const reply = await ask(photo.shown, [work.seed], null, () => job === latest);
-    if (job !== latest) return;
-    draw(part("colored"), reply.images[0], photo.shown);
-    part("result").hidden = false;
-    say(`${photo.full.width} x ${photo.full.height} pixels in ${((performance.now() - start) / 1000).toFixed(2)} s`);
-  } catch (error) {
-    if (job === latest) say(`The photograph could not be colored: ${error.message}`);
-  }
+  const reply = await ask(photo.shown, [work.seed], null, () => job === latest).catch(fail);
+  if (!reply || job !== latest) return;
+  draw(part("colored"), reply.images[0], photo.shown);
+  part("result").hidden = false;
+  say(`${photo.full.width} x ${photo.full.height} pixels in ${((performance.now() - start) / 1000).toFixed(2)} s`);
 }
 
 function change(next) {
   past.push(work);
   work = { ...work, ...next };
-  return recolor();
+  recolor();
 }
 
 async function showSamples() {
-  const { rows, columns } = photo;
-  const seeds = [...Array(SAMPLES).keys()].map(i => firstSample + i);
-  const small = await createImageBitmap(photo.shown).then(image => scaled(image, columns, rows));
+  const { small } = photo;
   const job = latest;
-  const reply = await ask(small, seeds, null, () => job === latest).catch(() => null);
+  const seeds = [...Array(SAMPLES).keys()].map(i => firstSample + i);
+  const reply = await ask(small, seeds, null, () => job === latest).catch(fail);
   if (!reply || job !== latest) return;
-  part("samples").replaceChildren(...reply.images.map((data, i) => {
-    const button = document.createElement("button");
+  part("samples").replaceChildren(...seeds.map((seed, i) => {
+    const button = newButton(`coloring ${seed + 1}`, () => change({ seed }));
     button.append(document.createElement("canvas"));
-    draw(button.firstChild, data, small);
-    button.dataset.seed = seeds[i];
-    button.setAttribute("aria-label", `coloring ${seeds[i] + 1}`);
-    button.onclick = () => change({ seed: seeds[i] });
+    draw(button.firstChild, reply.images[i], small);
+    button.dataset.seed = seed;
     return button;
   }));
   render();
 }
 
+function newButton(label, onclick) {
+  const button = Object.assign(document.createElement("button"), { onclick });
+  button.setAttribute("aria-label", label);
+  return button;
+}
+
+function put(element, [y, x]) {
+  [element.style.top, element.style.left] = [`${100 * y}%`, `${100 * x}%`];
+  return element;
+}
+const dot = place => put(document.createElement("i"), place);
+const css = (L, [a, b]) => `lab(${L} ${a} ${b})`;
+
 // Points, crosshair and buttons as the work is.
 function render() {
-  const dot = ([x, y], name) => {
-    const element = document.createElement(name);
-    [element.style.left, element.style.top] = [`${100 * x}%`, `${100 * y}%`];
-    return element;
-  };
-  const focused = [...part("points").children].indexOf(document.activeElement);
-  part("points").replaceChildren(...work.strokes.map((stroke, i) => {
-    const point = dot(stroke.at[0], "button");
-    point.style.background = stroke.color;
-    point.setAttribute("aria-label", `color ${i + 1}, ${stroke.color}; Delete removes it`);
-    point.setAttribute("aria-pressed", stroke === selected);
-    point.onclick = () => select(stroke);
-    point.onkeydown = event => { if (["Delete", "Backspace"].includes(event.key)) remove(stroke); };
+  part("points").replaceChildren(...work.strokes.map(stroke => {
+    const point = dot(stroke.at[0]);
+    point.style.background = css(60, stroke.ab);
     return point;
   }));
-  part("points").children[focused]?.focus();
-  const isNew = selected && !selected.color;
-  part("path").replaceChildren(...(isNew ? selected.at : []).map(at => dot(at, "i")));
-  [part("cross").style.left, part("cross").style.top] = cross.map(share => `${100 * share}%`);
+  part("path").replaceChildren(...(selected && !selected.ab ? selected.at : []).map(dot));
+  put(part("cross"), cross);
   part("colors").hidden = !selected;
-  part("remove").hidden = isNew;
   part("undo").disabled = !past.length;
-  for (const button of part("samples").children) button.setAttribute("aria-pressed", Number(button.dataset.seed) === work.seed);
+  for (const button of part("samples").children) {
+    button.setAttribute("aria-pressed", Number(button.dataset.seed) === work.seed);
+  }
 }
 
 // Offers colors for a stroke: probable ones first.
@@ -242,53 +188,62 @@ async function select(stroke, focus = false) {
   selected = stroke;
   cross = stroke.at[0];
   const { shown } = photo;
-  const [column, row] = [shown.width, shown.height].map((side, i) => Math.min(side - 1, Math.floor(cross[i] * side)));
+  const [row, column] = [shown.height, shown.width].map((side, i) => Math.min(side - 1, Math.floor(cross[i] * side)));
   const pixel = 4 * (row * shown.width + column);
-  const [L] = toLab([...shown.data.subarray(pixel, pixel + 3)]);
-  const hues = [...Array(12).keys()].map(i => toHex(L, 50 * Math.cos((i * Math.PI) / 6), 50 * Math.sin((i * Math.PI) / 6)));
-  part("hues").replaceChildren(...[...hues, toHex(L, 0, 0)].map(swatch));
+  const L = within(30, toLab([...shown.data.slice(pixel, pixel + 3)])[0], 85); // others look black or white
+  const swatches = colors => colors.map((ab, i) => {
+    const button = newButton(`color ${i + 1}`, () => choose(ab));
+    button.style.background = css(L, ab);
+    return button;
+  });
+  const hues = [...Array(12).keys()].map(i => [50 * Math.cos((i * Math.PI) / 6), 50 * Math.sin((i * Math.PI) / 6)]);
+  part("hues").replaceChildren(...swatches([...hues, [0, 0]]));
   part("probable").replaceChildren();
-  part("other").value = stroke.color ?? toHex(L, 0, 0);
   render();
   part("cross").scrollIntoView({ block: "nearest" });
-  const reply = await ask(shown, [], [cross[1], cross[0]], () => selected === stroke).catch(() => null);
+  const reply = await ask(shown, [], cross, () => selected === stroke).catch(fail);
   if (!reply || selected !== stroke) return;
   const taken = [];
   for (const [a, b] of reply.candidates.sort((one, other) => other[2] - one[2])) {
     if (taken.length < 6 && taken.every(other => Math.hypot(a - other[0], b - other[1]) > 14)) taken.push([a, b]);
   }
-  part("probable").replaceChildren(...taken.map(([a, b]) => swatch(toHex(L, a, b))));
+  part("probable").replaceChildren(...swatches(taken));
   if (focus) part("probable").firstChild.focus();
 }
 
-function swatch(color) {
-  const button = document.createElement("button");
-  button.style.background = color;
-  button.setAttribute("aria-label", color);
-  button.onclick = () => choose(color);
-  return button;
+// LAB of sRGB under D65, as in the package.
+function toLab(rgb) {
+  const linear = rgb.map(c => (c / 255 > 0.04045 ? ((c / 255 + 0.055) / 1.055) ** 2.4 : c / 255 / 12.92));
+  const toXyz = [[0.433953, 0.376219, 0.189828], [0.212671, 0.71516, 0.072169], [0.017758, 0.109477, 0.872766]];
+  const [x, y, z] = toXyz.map(row => row.reduce((sum, weight, i) => sum + weight * linear[i], 0))
+    .map(c => (c > 0.008856 ? Math.cbrt(c) : 7.787 * c + 4 / 29));
+  return [116 * y - 16, 500 * (x - y), 200 * (y - z)];
 }
 
-function choose(color) {
-  const stroke = { ...selected, color };
-  const known = work.strokes.includes(selected);
-  const strokes = known ? work.strokes.map(each => (each === selected ? stroke : each)) : [...work.strokes, stroke];
+function choose(ab) {
+  const others = work.strokes.filter(stroke => stroke !== selected);
+  selected = { ...selected, ab };
   if (document.activeElement !== part("other")) layer.focus({ preventScroll: true });
-  selected = stroke;
-  return change({ strokes });
-}
-
-function remove(stroke) {
-  selected = null;
-  layer.focus({ preventScroll: true });
-  if (!work.strokes.includes(stroke)) return render();
-  return change({ strokes: work.strokes.filter(each => each !== stroke) });
+  change({ strokes: [...others, selected] });
 }
 
 function undo() {
   if (!past.length) return;
   [work, selected] = [past.pop(), null];
   recolor();
+}
+
+async function load(file) {
+  try {
+    const { strokes, seed } = JSON.parse(await file.text());
+    const isPair = pair => pair.length === 2 && pair.every(Number.isFinite);
+    const areStrokes = strokes.every(({ ab, at }) => at.length && [ab, ...at].every(isPair));
+    if (!areStrokes || !Number.isInteger(seed)) throw new Error();
+    selected = null;
+    change({ strokes, seed });
+  } catch {
+    say(`${file.name} contains no colors that this page saved.`);
+  }
 }
 
 function download(file, name) {
@@ -298,40 +253,17 @@ function download(file, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-part("save").onclick = async () => {
+async function save() {
+  const { name, shown, full } = photo;
   let canvas = part("colored");
-  try {
-    if (photo.shown !== photo.full) {
-      say("Coloring at full size …");
-      const { full } = photo;
-      const reply = await ask(full, [work.seed]);
-      canvas = document.createElement("canvas");
-      draw(canvas, reply.images[0], full);
-      say("");
-    }
-    download(await new Promise(done => canvas.toBlob(done, "image/png")), `${photo.name}-color.png`);
-  } catch (error) {
-    say(`The photograph could not be saved: ${error.message}`);
+  if (shown !== full) {
+    say("Coloring at full size …");
+    const reply = await ask(full, [work.seed]);
+    canvas = document.createElement("canvas");
+    draw(canvas, reply.images[0], full);
+    say("");
   }
-};
-part("project").onclick = () => {
-  const content = JSON.stringify({ format: "lightning-colorize hints", version: 1, ...work });
-  download(new Blob([content], { type: "application/json" }), `${photo.name}-colors.json`);
-};
-
-async function load(file) {
-  const isShare = share => typeof share === "number" && share >= 0 && share <= 1;
-  try {
-    if (file.size > LARGEST_PROJECT) throw new Error();
-    const { format, version, strokes, seed } = JSON.parse(await file.text());
-    const isStroke = ({ color, at }) => /^#[0-9a-f]{6}$/.test(color) && at.length && at.every(place => place.length === 2 && place.every(isShare));
-    if (format !== "lightning-colorize hints" || version !== 1 || !strokes.every(isStroke)) throw new Error();
-    if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 31) throw new Error();
-    selected = null;
-    await change({ strokes: strokes.map(({ color, at }) => ({ color, at })), seed });
-  } catch {
-    say(`${file.name} contains no colors that this page saved.`);
-  }
+  canvas.toBlob(file => download(file, `${name}-color.png`));
 }
 
 for (const [name, receive] of [["file", open], ["load", load]]) {
@@ -340,9 +272,12 @@ for (const [name, receive] of [["file", open], ["load", load]]) {
     event.target.value = ""; // the same file can be chosen again
   };
 }
+part("save").onclick = () => save().catch(fail);
+part("project").onclick = () => download(new Blob([JSON.stringify(work)]), `${photo.name}-colors.json`);
 part("cut").oninput = event => part("compare").style.setProperty("--cut", `${event.target.value}%`);
-part("other").onchange = event => choose(event.target.value);
-part("remove").onclick = () => remove(selected);
+part("other").onchange = ({ target: { value } }) => {
+  choose(toLab([1, 3, 5].map(i => parseInt(value.slice(i, i + 2), 16))).slice(1));
+};
 part("done").onclick = () => { selected = null; render(); };
 part("undo").onclick = undo;
 part("more").onclick = () => { firstSample += SAMPLES; showSamples(); };
@@ -354,21 +289,23 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
   });
 }
 
-let painted = null; // positions since the pointer went down
+let painted = null; // places since the pointer went down
 function placeOf(event) {
   const { left, top, width, height } = layer.getBoundingClientRect();
-  return [(event.clientX - left) / width, (event.clientY - top) / height].map(share => Math.min(1, Math.max(0, share)));
+  return [within(0, (event.clientY - top) / height, 1), within(0, (event.clientX - left) / width, 1)];
 }
 if (settings.hints) {
   layer.onpointerdown = event => {
-    if (event.target.closest("button") || event.button) return;
+    if (event.button) return;
     layer.setPointerCapture(event.pointerId);
     painted = [placeOf(event)];
+    part("path").replaceChildren(dot(painted[0]));
   };
   layer.onpointermove = event => {
-    const place = placeOf(event);
-    const [x, y] = painted?.at(-1) ?? place;
-    if (Math.hypot(place[0] - x, place[1] - y) > 0.015) painted.push(place);
+    const [place, last] = [placeOf(event), painted?.at(-1)];
+    if (!last || Math.hypot(place[0] - last[0], place[1] - last[1]) < 0.015) return;
+    painted.push(place);
+    part("path").append(dot(place));
   };
   layer.onpointerup = () => {
     if (painted) select({ at: painted });
@@ -377,11 +314,9 @@ if (settings.hints) {
   layer.onpointercancel = () => { painted = null; };
   layer.onkeydown = event => {
     const step = event.shiftKey ? 0.002 : 0.02;
-    const move = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key];
-    if (event.target !== layer) return;
-    if (move) cross = cross.map((share, i) => Math.min(1, Math.max(0, share + move[i])));
+    const move = { ArrowLeft: [0, -step], ArrowRight: [0, step], ArrowUp: [-step, 0], ArrowDown: [step, 0] }[event.key];
+    if (move) cross = cross.map((share, i) => within(0, share + move[i], 1));
     else if (event.key === "Enter") select({ at: [cross] }, true);
-    else if (event.key === "Delete" && selected) remove(selected);
     else return;
     event.preventDefault();
     render();

@@ -9,12 +9,12 @@ let settings, network;
 const run = async (name, feeds, outputs) => (await loading[name]).run(feeds, outputs);
 const floats = (values, dims) => new ort.Tensor("float32", values, dims);
 
-onmessage = async ({ data: { id, ...asked } }) => {
-  if (asked.settings) return start(asked.settings); // before all others
+onmessage = async ({ data: { settings: given, ...asked } }) => {
+  if (given) return start(given); // before all others
   try {
-    postMessage({ id, ...(await color(asked)) });
+    postMessage(await color(asked));
   } catch (error) {
-    postMessage({ id, error: error.message ?? String(error) });
+    postMessage({ error: error.message ?? String(error) });
   }
 };
 
@@ -35,12 +35,18 @@ async function color({ image: { data, width, height }, hints, rows, columns, see
   }
   const image = new ort.Tensor("uint8", planes, [1, 3, height, width]);
   const { L } = await run("before", { image }, ["L"]);
-  const encoded = await run(network[0], { L, ...conditions(hints, rows, columns, L.dims) });
+  const known = {
+    L,
+    hints: padded(hints, rows, columns, L.dims[2], L.dims[3]),
+    palettes: floats(new Float32Array(15), [1, 5, 3]), // none
+    labels: new ort.Tensor("int64", [-1n], [1]), // none
+  };
+  const encoded = await run(network[0], Object.fromEntries(settings.inputs.map(name => [name, known[name]])));
   const images = [];
   for (const seed of seeds) {
     const ab = settings.draws ? await sample(encoded, seed) : encoded.ab;
     const { colored } = await run("after", { ab, image });
-    const own = new Uint8ClampedArray(4 * pixels).fill(255);
+    const own = data.slice(); // with its alpha
     for (let i = 0; i < pixels; i++) {
       for (let plane = 0; plane < 3; plane++) own[4 * i + plane] = colored.data[plane * pixels + i];
     }
@@ -49,22 +55,14 @@ async function color({ image: { data, width, height }, hints, rows, columns, see
   return { images, candidates: at ? candidates(encoded, at, [rows, columns]) : [] };
 }
 
-// The hints, padded by reflection as L is; of the other conditions, none.
-function conditions(hints, rows, columns, [, , height, width]) {
-  const plane = height * width;
-  const padded = new Float32Array(3 * plane);
+// Hints as the network takes them, padded by reflection as L is.
+function padded(hints, rows, columns, height, width) {
   const mirrored = (i, side) => Math.max(0, side - 1 - Math.abs(side - 1 - i));
-  for (let i = 0; hints && i < padded.length; i++) {
-    const [row, column] = [Math.floor((i % plane) / width), i % width];
-    const from = mirrored(row, rows) * columns + mirrored(column, columns);
-    padded[i] = hints[Math.floor(i / plane) * rows * columns + from];
-  }
-  const all = {
-    hints: floats(padded, [1, 3, height, width]),
-    palettes: floats(new Float32Array(15), [1, 5, 3]),
-    labels: new ort.Tensor("int64", [-1n], [1]),
-  };
-  return Object.fromEntries(settings.inputs.map(name => [name, all[name]]));
+  const planes = Float32Array.from({ length: 3 * height * width }, (_, i) => {
+    const [plane, row, column] = [Math.floor(i / height / width), Math.floor(i / width) % height, i % width];
+    return hints[(plane * rows + mirrored(row, rows)) * columns + mirrored(column, columns)];
+  });
+  return floats(planes, [1, 3, height, width]);
 }
 
 // Colors at a quarter of the size, from a seed's noise by Euler steps of flow matching.
