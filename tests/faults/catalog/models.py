@@ -194,6 +194,15 @@ TASKS: Rows = {
         ),
     },
 }
+_SAMPLING = " ".join(
+    f"tasks/test_generative.py::test_{name}"
+    for name in (
+        "the_mean_is_frozen_at_first_and_trained_at_last",
+        "before_training_a_sample_is_mean_plus_spread_times_noise",
+        "samples_depend_on_seed_and_image_alone",
+        "each_setting_acts",
+    )
+)
 CONDITIONS: Rows = {
     "color/test_conditions.py": {
         "hints-stick-out-of-the-image": (
@@ -244,14 +253,17 @@ CONDITIONS: Rows = {
             ),
         ),
     },
-    "tasks/test_generative.py": {
+    _SAMPLING: {
         "mean-trained-from-the-start": (
             "tasks.generative:GenerativeTask.on_train_epoch_start",
             swap("share >= 1 - self.joint", "True"),
         ),
         "samples-share-their-noise": (
             "models.generative:GenerativeModel.colors",
-            swap("range(n)", "[0] * n"),
+            swap(
+                "torch.split(noise, max(1, _MOST // noise.shape[1]))",
+                "(noise[:1].expand_as(noise),)",
+            ),
         ),
         "seed-without-effect": (
             "models.base:image_seeds",
