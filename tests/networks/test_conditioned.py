@@ -62,6 +62,16 @@ def trained(module):
     return module
 
 
+def test_hints_are_channels_in_the_range_of_ab():
+    seen = []
+    encoder = ConditionedEncoder(ENCODERS["conv"](), palette=False)
+    encoder.encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    encoder(torch.zeros(1, 1, 32, 32), condition(1))
+    expected = torch.tensor([0.0, 50 / 110, -20 / 110, 1])
+    torch.testing.assert_close(seen[0][0, :4, 3, 7], expected)
+    torch.testing.assert_close(seen[0][0, 4:, 3, 7], expected[1:], atol=0.2, rtol=0)
+
+
 @pytest.mark.parametrize("name", ENCODERS)
 def test_starts_as_the_network_without_conditions(name):
     plain = colorizer(ENCODERS[name]())

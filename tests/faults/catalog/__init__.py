@@ -5,6 +5,7 @@ from faults.planting import Fault
 
 _GROUPS = (
     *(models.COLOR, models.METRICS, models.LOSSES, models.NETWORKS, models.TASKS),
+    models.CONDITIONS,
     *(data.DECODING, data.SOURCES, data.LOADING),
     *(runs.RUNS, results.COMMANDS, results.SWEEPS_AND_REPORTS),
 )

@@ -194,3 +194,109 @@ TASKS: Rows = {
         ),
     },
 }
+CONDITIONS: Rows = {
+    "color/test_conditions.py": {
+        "hints-stick-out-of-the-image": (
+            "color.hints:hints_from",
+            swap("torch.minimum(first.clamp(min=0), sides - side)", "first.clamp(min=0)"),
+        ),
+        "hints-are-always-as-many": (
+            "color.hints:HintPoints.draw",
+            swap("numbers", "numbers * 0 + 8"),
+        ),
+        "no-image-is-revealed": ("color.hints:simulated_hints", swap("_REVEALED", "0")),
+        "hints-cross-lightness": ("color.hints:diffused", swap("_BINS - 1", "0")),
+        "unused-palette-colors-have-shares": (
+            "color.palette:palettes_from",
+            calls("masked_fill", "it"),
+        ),
+    },
+    "networks/test_conditioned.py": {
+        "conditions-are-never-dropped": (
+            "networks.encoders.conditioned:ConditionedEncoder.simulate",
+            swap("torch.rand(4, count) >= _OFF", "torch.rand(4, count) >= 0"),
+        ),
+        "hints-in-other-units": (
+            "networks.encoders.conditioned:ConditionedEncoder._hint_channels",
+            swap("1 / AB_SCALE", "1.0"),
+        ),
+        "no-label-is-the-first-label": (
+            "networks.encoders.conditioned:ConditionedEncoder._vector",
+            swap("(condition.labels >= 0)", "(condition.labels >= -1)"),
+        ),
+    },
+    "networks/test_objectives.py": {
+        "velocity-reversed": (
+            "networks.objectives:FlowMatching.noised",
+            swap("x - noise", "noise - x"),
+        ),
+        "all-steps-at-the-first-time": (
+            "networks.objectives:FlowMatching.sample",
+            swap("step / steps", "0.0"),
+        ),
+        "diffusion-clips-samples": (
+            "networks.objectives:Diffusion.__init__",
+            swap(
+                "diffusers.DDPMScheduler(beta_schedule='squaredcos_cap_v2',"
+                " prediction_type=prediction, clip_sample=False)",
+                "diffusers.DDPMScheduler(beta_schedule='squaredcos_cap_v2',"
+                " prediction_type=prediction)",
+            ),
+        ),
+    },
+    "tasks/test_generative.py": {
+        "mean-trained-from-the-start": (
+            "tasks.generative:GenerativeTask.on_train_epoch_start",
+            swap("share >= 1 - self.joint", "True"),
+        ),
+        "samples-share-their-noise": (
+            "models.generative:GenerativeModel.colors",
+            swap("range(n)", "[0] * n"),
+        ),
+        "seed-without-effect": (
+            "models.base:image_seeds",
+            swap("seed + crc32(each.tobytes())", "0"),
+        ),
+        "guidance-reversed": (
+            "networks.generative:GenerativeColorizer.sample",
+            swap("torch.lerp(without, predicted, guidance)", "predicted"),
+        ),
+        "spread-forgotten": (
+            "networks.generative:GenerativeColorizer.to_colors",
+            swap("encoded.spread * residual", "residual"),
+        ),
+    },
+    "metrics/test_samples.py": {
+        "energy-rewards-any-spread": (
+            "metrics.samples:energy_score",
+            swap("len(samples) * (len(samples) - 1)", "len(samples)"),
+        ),
+        "coverage-of-the-mean": ("metrics.samples:coverage", calls("amax", "it.amin(0)")),
+    },
+    "inference/test_jobs.py": {
+        "samples-numbered-from-zero": (
+            "inference.jobs:Job.targets",
+            swap("range(1, self.samples + 1)", "range(self.samples)"),
+        ),
+    },
+    "models/test_control.py": {
+        "palette-shares-ignored": (
+            "models.control:parse_palette",
+            swap("float(share or 1)", "1.0"),
+        ),
+        "hints-of-transparent-pixels": (
+            "models.control:_resized",
+            swap("hints[3] >= _OPAQUE", "hints[3] >= 0"),
+        ),
+    },
+    "evaluation/test_conditions.py": {
+        "wrong-label-is-the-right-one": (
+            "evaluation.conditions:measure_conditions",
+            swap("(right + 1) % len(codes)", "right"),
+        ),
+        "bleeding-counted-inside": (
+            "evaluation.conditions:measure_conditions",
+            swap("1 - inside", "inside"),
+        ),
+    },
+}
