@@ -71,7 +71,8 @@ class GraphModel(Model):
             if (value := getattr(condition, name)) is not None:
                 given[name] = pad_input(value.cpu(), *size) if name == "hints" else value.cpu()
         try:
-            ab: Tensor = self.run(padded, *(given[name] for name in self.inputs))
+            returned = self.run(padded, *(given[name] for name in self.inputs))
+            ab: Tensor = returned if isinstance(returned, Tensor) else returned[0]
         except Exception as error:  # a graph may raise any class
             if is_out_of_memory(error):
                 raise
