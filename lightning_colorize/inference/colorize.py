@@ -336,6 +336,8 @@ class _Pipeline:
             metadata = photograph.metadata.with_software(self.software)
             guide = item.seen if self.options.guided else None
             for target, sample in zip(item.job.targets, ab, strict=False):
+                if os.path.isfile(target) and not self.options.overwrite:
+                    continue
                 rgb = add_colors(photograph.rgb, sample[None], guide)
                 write_photograph(replace(photograph, rgb=rgb, metadata=metadata), target)
             record.status = "ok"

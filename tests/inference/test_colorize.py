@@ -261,10 +261,10 @@ def test_what_a_killed_process_left_is_removed(loaded, photo, tmp_path, monkeypa
 def test_out_of_memory_lowers_the_batch_and_then_the_size(loaded, tmp_path, monkeypatch, most):
     """Where the network takes `most` pixels, the batch is halved, then the size."""
 
-    def predict(model, seen):
+    def predict(model, seen, **options):
         if sum(image[0].numel() for image in seen) > most:
             raise MemoryError
-        return original(model, seen)
+        return original(model, seen, **options)
 
     original = module.predict
     monkeypatch.setattr(module, "predict", predict)
@@ -288,7 +288,7 @@ def test_out_of_memory_lowers_the_batch_and_then_the_size(loaded, tmp_path, monk
 
 
 def test_errors_other_than_a_lack_of_memory_are_raised(loaded, photo, tmp_path, monkeypatch):
-    def predict(*_):
+    def predict(*_, **__):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr(module, "predict", predict)

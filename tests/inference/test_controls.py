@@ -89,20 +89,9 @@ def test_samples_do_not_depend_on_their_number_or_the_batch(colorize, files, tmp
 
 
 def test_the_manifest_and_which_results_are_skipped(colorize, files, tmp_path, capsys):
-    words = [
-        "--samples",
-        "2",
-        "--seed",
-        "5",
-        "--variety",
-        "0.5",
-        "--palette",
-        "red",
-        "--label",
-        "dog",
-        "--hints",
-        "FILES/hints",
-    ]
+    words = (
+        "--samples 2 --seed 5 --variety 0.5 --palette red --label dog --hints FILES/hints".split()
+    )
     before = colorize("out", *words, source="in/a.jpg")
     (line,) = read_lines(tmp_path / "out/manifest.jsonl")
     assert line["output"] == str(tmp_path / "out/a_1.png")
@@ -110,6 +99,8 @@ def test_the_manifest_and_which_results_are_skipped(colorize, files, tmp_path, c
     hints = str(files / "hints/a.png")
     assert line["control"] == {"hints": hints, "palette": [[80.09, 67.2, 1.0]], "label": "dog"}
     (tmp_path / "out/a_2.png").unlink()
+    (tmp_path / "out/a_1.png").write_bytes(b"kept")
+    before["a_1.png"] = b"kept"
     for counts in ("1 colorized, 0 skipped", "0 colorized, 1 skipped"):
         capsys.readouterr()
         assert colorize("out", *words, source="in/a.jpg") == before

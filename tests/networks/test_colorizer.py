@@ -9,6 +9,7 @@ import torch
 from lightning_colorize.networks import (
     AbHead,
     Colorizer,
+    ConditionedEncoder,
     ConvEncoder,
     Decoder,
     Encoder,
@@ -25,7 +26,8 @@ def test_all_parts_are_tested():
                 yield cls
             yield from concrete(cls)
 
-    assert set(concrete(Encoder)) == {cls for cls, *_ in test_encoders.CASES.values()}
+    encoders = {cls for cls, *_ in test_encoders.CASES.values()}
+    assert set(concrete(Encoder)) == encoders | {ConditionedEncoder}  # test_conditioned.py
     decoders = {build.func for build in test_decoders.CASES.values()}
     assert set(concrete(Decoder)) == decoders | {cls for cls, *_ in test_decoders.FORMER}
 

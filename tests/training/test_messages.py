@@ -68,7 +68,7 @@ ON_THE_COMMAND_LINE = {
     "a class of another kind": (
         "--model pytorch_lightning.demos.boring_classes.BoringModel",
         "BoringModel' is not a subclass of ColorizationTask",
-        "accepted: CGANTask, RegressionTask",
+        "accepted: CGANTask, GenerativeTask, RegressionTask",
     ),
     "experiment on other folders": (
         f"--config {EXPERIMENTS}/default_model.yaml --data.root . --model.encoder.pretrained false",

@@ -24,7 +24,7 @@ COMMANDS: Rows = {
         ),
     },
     "commands/test_colorize.py::test_a_folder_is_colorized_once": {
-        "outputs-overwritten": ("inference.colorize:_Pipeline._read", calls("isfile", "False")),
+        "outputs-overwritten": ("inference.colorize:_Pipeline._read", calls("all", "False")),
     },
     "inference/test_jobs.py": {
         "two-inputs-one-output": ("inference.jobs:_new_names", swap("count[new] > 1", "False")),

@@ -253,6 +253,6 @@ def test_the_default_size_is_that_of_the_first_network():
     assert default_size(systems[:2]) == 256
     found = SimpleNamespace(images=[])
     plan = SimpleNamespace(systems=systems, found=found, missing={}, trained_on={}, size=32)
-    assert remarks(plan, SimpleNamespace(undefined={}, names=[])) == [
+    assert remarks(plan, SimpleNamespace(undefined={}, names=[], grey_truths=0)) == [
         "all are compared at 32 pixels; trained at other sizes: program at 64"
     ]
