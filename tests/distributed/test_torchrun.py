@@ -1,4 +1,4 @@
-"""Two torchrun nodes on one machine (gloo, CPU): a killed process, and unshared folders."""
+"""Two processes (gloo, CPU) resume, of one node and of two torchrun nodes; unshared folders."""
 
 import os
 import signal
@@ -9,18 +9,58 @@ import pytest
 import torch
 
 from lightning_colorize.runs.result import RunResult
-from tests.distributed.launchers import end, kill_group, start_nodes, steps_of, two_processes
+from tests.conftest import Commands, until
+from tests.distributed.launchers import (
+    FIT,
+    end,
+    kill_group,
+    start,
+    start_nodes,
+    steps_of,
+    two_processes,
+)
 
 pytestmark = [pytest.mark.ddp, pytest.mark.timeout(600)]
 
 EPOCHS = 8
 PER_EPOCH = 3
+# Batch norm, crops and momentum, over two processes that each see their own images.
+OPTIONS = ["--data.batch_size", 2, "--trainer.max_epochs", EPOCHS, "--run.grid_images", 0]
+OPTIONS += ["--run.save_every_n_steps", 2]
 
 
-def test_a_killed_process_is_restarted_and_the_run_resumes(command):
-    options = ["--data.batch_size", 2, "--trainer.max_epochs", EPOCHS, "--run.grid_images", 0]
-    options += ["--run.save_every_n_steps", 2]
-    words = command.words("killed", *options, "--run.auto_resume", "true")
+def weights_of(run):
+    return torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+
+
+@pytest.fixture(scope="module")
+def expected(photo_folder, tmp_path_factory):
+    """The weights of an uninterrupted run of two processes."""
+    command = Commands(photo_folder, tmp_path_factory.mktemp("runs"))
+    two_processes(command.words("uninterrupted", *OPTIONS))
+    return weights_of(command.root / "tiny" / "uninterrupted")
+
+
+def test_an_interrupted_run_resumes_in_mid_epoch(command, expected):
+    two = ["--trainer.devices", 2, "--trainer.strategy", "ddp"]
+    run = command.root / "tiny" / "interrupted"
+    process = start(*FIT, *command.words("interrupted", *OPTIONS, *two))
+    until(lambda: len(steps_of(run)) >= 2 or process.poll() is not None, 200)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 143, err
+    result = RunResult.read(run)
+    assert result.status == "interrupted"
+    assert result.epochs < EPOCHS
+    end(start("-m", "lightning_colorize", "resume", run))
+    assert RunResult.read(run).status == "finished"
+    weights = weights_of(run)
+    assert weights.keys() == expected.keys()
+    assert not [name for name in expected if not torch.equal(weights[name], expected[name])]
+
+
+def test_a_killed_process_is_restarted_and_the_run_resumes(command, expected):
+    words = command.words("killed", *OPTIONS, "--run.auto_resume", "true")
     run = command.root / "tiny" / "killed"
     agents = start_nodes(words, restarts=2)
     try:
@@ -40,11 +80,7 @@ def test_a_killed_process_is_restarted_and_the_run_resumes(command):
     assert (result.status, result.restarts) == ("finished", 1)
     assert result.batches == EPOCHS * PER_EPOCH
     assert steps_of(run) == list(range(EPOCHS * PER_EPOCH))
-    two_processes(command.words("uninterrupted", *options))
-    weights, expected = (
-        torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
-        for folder in (run, command.root / "tiny" / "uninterrupted")
-    )
+    weights = weights_of(run)
     assert weights.keys() == expected.keys()
     assert not [name for name in expected if not torch.equal(weights[name], expected[name])]
 
