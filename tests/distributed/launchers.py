@@ -1,4 +1,4 @@
-"""Launchers: one process, two processes, and two torchrun nodes of one process each."""
+"""Launchers: a fork, one process, two processes, and two torchrun nodes of one process each."""
 
 import csv
 import os
@@ -102,7 +102,3 @@ def start_nodes(
     trainer = ["--trainer.devices", 1, "--trainer.num_nodes", 2]
     store = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     return [start(*torchrun, *FIT, *own, *trainer, **store) for own in (words, others or words)]
-
-
-def two_nodes(words: list[str]) -> None:
-    end(*start_nodes(words))
