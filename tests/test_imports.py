@@ -38,7 +38,7 @@ print("done")
 
 
 @pytest.mark.slow
-def test_the_full_help_of_fit_imports_little_beside_lightning():
+def test_the_full_help_of_fit_loggers_and_inference_import_little_beside_lightning():
     code = """
 import sys
 from pytorch_lightning.cli import LightningCLI
@@ -48,6 +48,8 @@ assert main(["fit", "--help", "all"]) == 0
 ours = {name.partition(".")[0] for name in set(sys.modules) - lightnings}
 needless = ours & {"timm", "wandb", "huggingface_hub", "pandas", "matplotlib"}
 assert not needless, needless
+import lightning_colorize.training.loggers.build, lightning_colorize.inference
+assert not {"wandb", "diffusers"} & set(sys.modules)
 """
     done = run_python(code)
     assert done.returncode == 0, done.stderr
@@ -74,11 +76,6 @@ print(sorted(heavy & set(sys.modules)))
         ("lightning_colorize.runs.record", (*HEAVY, "yaml")),
         ("lightning_colorize.data.decoding", ("pytorch_lightning",)),
         ("lightning_colorize.metrics.spec", ("torch", "pytorch_lightning", "numpy")),
-        pytest.param(
-            "lightning_colorize.training.loggers.build, lightning_colorize.inference",
-            ("wandb", "diffusers"),
-            marks=pytest.mark.slow,
-        ),
     ],
 )
 def test_imports_nothing_heavy(modules, heavy):

@@ -1,5 +1,6 @@
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -295,14 +296,16 @@ def test_processes_of_several_devices_end_with_a_killed_command(finished_run, im
 
 
 @pytest.mark.slow
-def test_several_devices_share_the_images(colorize, images, tmp_path):
+def test_several_devices_share_the_images(colorize, images, tmp_path, monkeypatch):
     (images / "broken.jpg").write_bytes(b"no image")
     words = (images, tmp_path / "out", "--device", "cpu", "--devices", 2)
     code, printed, _ = colorize(*words)
     assert code == 1
     assert "2 colorized, 0 skipped, 1 failed" in printed
     assert len(_lines(tmp_path / "out")) == 3
-    # Each process reports an error of its own.
+    # Each process reports an error of its own; forks do so as well, without imports.
+    fork = multiprocessing.get_context("fork")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: fork)
     (tmp_path / "out/manifest.jsonl").unlink()
     (tmp_path / "out/manifest.jsonl").symlink_to("/dev/full")
     code, _, errors = colorize(*words)

@@ -1,4 +1,4 @@
-"""Launchers: one process, two processes, and two torchrun nodes of one process each."""
+"""Launchers: a fork, one process, two processes, and two torchrun nodes of one process each."""
 
 import csv
 import os
@@ -6,7 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
+from multiprocessing.context import ForkProcess
 from pathlib import Path
+
+from lightning_colorize.cli import main
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {
@@ -38,6 +42,18 @@ def start(
     )
 
 
+def fork(*words: object) -> ForkProcess:
+    """Start the command in a fork, in its own group: its imports are those of this process."""
+
+    def run() -> None:
+        os.setsid()
+        sys.exit(main([str(word) for word in words]))
+
+    process = ForkProcess(target=run)
+    process.start()
+    return process
+
+
 def end(*processes: subprocess.Popen[str], timeout: float = 240) -> list[str | None]:
     """Wait for all to exit with 0; kill the rest and their children; return the output of each."""
     printed = []
@@ -52,13 +68,11 @@ def end(*processes: subprocess.Popen[str], timeout: float = 240) -> list[str | N
             kill_group(process)
 
 
-def kill_group(process: subprocess.Popen[str]) -> None:
+def kill_group(process: subprocess.Popen[str] | ForkProcess) -> None:
     """Kill a process and its children, if they are alive."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    process.wait()
+        process.wait() if isinstance(process, subprocess.Popen) else process.join()
 
 
 def steps_of(run: Path) -> list[int]:
@@ -88,7 +102,3 @@ def start_nodes(
     trainer = ["--trainer.devices", 1, "--trainer.num_nodes", 2]
     store = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     return [start(*torchrun, *FIT, *own, *trainer, **store) for own in (words, others or words)]
-
-
-def two_nodes(words: list[str]) -> None:
-    end(*start_nodes(words))

@@ -1,14 +1,12 @@
 """Two processes (gloo, CPU) against one."""
 
-import signal
 import subprocess
 
 import pytest
-import torch
 
 from lightning_colorize.runs.result import RunResult
-from tests.conftest import Commands, metric_rows, until
-from tests.distributed.launchers import FIT, end, start, steps_of
+from tests.conftest import Commands, metric_rows
+from tests.distributed.launchers import FIT, end, start
 
 pytestmark = [pytest.mark.ddp, pytest.mark.timeout(900)]
 
@@ -67,30 +65,3 @@ def test_rows_are_written_once(runs):
         [(row["step"], bool(row["val/psnr"])) for row in metric_rows(run)] for run in runs[:2]
     )
     assert one == two
-
-
-# Batch norm, crops and momentum, over two processes that each see their own images.
-STATEFUL = ["--trainer.devices", 2, "--trainer.strategy", "ddp", "--data.batch_size", 2]
-
-
-def test_interrupted_ddp_run_resumes_in_mid_epoch(photo_folder, tmp_path):
-    command = Commands(photo_folder, tmp_path)
-    options = [*STATEFUL, "--trainer.max_epochs", 8]
-    end(start(*FIT, *command.words("whole", *options)))
-    run = command.root / "tiny" / "interrupted"
-    process = start(*FIT, *command.words("interrupted", *options))
-    until(lambda: len(steps_of(run)) >= 2 or process.poll() is not None, 200)
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 143, err
-    result = RunResult.read(run)
-    assert result.status == "interrupted"
-    assert result.epochs < 8
-    end(start("-m", "lightning_colorize", "resume", run))
-    assert RunResult.read(run).status == "finished"
-    first, second = (
-        torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
-        for folder in (command.root / "tiny" / "whole", run)
-    )
-    for name, value in first.items():
-        assert torch.equal(second[name], value), name

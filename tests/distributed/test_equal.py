@@ -1,4 +1,4 @@
-"""One process, two processes and two nodes learn the same from the same global batches."""
+"""One process and two learn the same from the same global batches; two nodes: test_torchrun.py."""
 
 import pytest
 import torch
@@ -6,14 +6,13 @@ import torch
 from lightning_colorize.cli import main
 from lightning_colorize.runs.result import RunResult
 from tests.conftest import TINY_NETWORK, Commands
-from tests.distributed.launchers import two_nodes, two_processes
+from tests.distributed.launchers import two_processes
 from tests.distributed.recorder import read_records
 from tests.tasks.conftest import TINY_GAN
 
 pytestmark = [pytest.mark.ddp, pytest.mark.timeout(900)]
 
 STEPS = 9
-LAUNCHERS = {"two": two_processes, "nodes": two_nodes}
 
 # Only the order of the arithmetic differs: no batch statistics, no random numbers.
 EXACT = [
@@ -42,7 +41,7 @@ TASKS = {
 
 
 class Runs:
-    """Runs of one configuration, each by its launcher, with the records of each process.
+    """Runs of one configuration, with the records of each process.
 
     The run `one` is a run of this process.
     """
@@ -61,7 +60,7 @@ class Runs:
         if name == "one":
             assert main(["fit", *words, "--trainer.devices", "1"]) == 0
         else:
-            LAUNCHERS[name](words)
+            two_processes(words)
         return self.command.root / "tiny" / name
 
     def weights(self, name):
@@ -74,35 +73,29 @@ class Runs:
 
 @pytest.fixture(scope="module", params=TASKS)
 def exact(request, photo_folder, tmp_path_factory):
-    """The runs of one task in float64, by all launchers."""
+    """The runs of one task in float64."""
     root = tmp_path_factory.mktemp(request.param)
     runs = Runs(photo_folder, root, [*TASKS[request.param], *EXACT])
-    # Two nodes differ from two processes in how ranks are numbered, which no task sees.
-    runs.parallel = list(LAUNCHERS) if request.param == "regression" else ["two"]
-    for name in ["one", *runs.parallel]:
+    for name in ("one", "two"):
         assert RunResult.read(runs.fit(name)).batches == STEPS
     return runs
 
 
 def test_weights_are_those_of_one_process(exact):
     (expected,) = exact.weights("one")
-    for name in exact.parallel:
-        first, second = exact.weights(name)
-        moved = 0
-        for key, value in expected.items():
-            assert torch.equal(first[key], second[key]), key
-            torch.testing.assert_close(first[key], value, rtol=0, atol=1e-9, msg=key)
-            moved += value.is_floating_point() and value.dtype == torch.float64
-        assert moved, "nothing is in float64"
+    first, second = exact.weights("two")
+    for key, value in expected.items():
+        assert torch.equal(first[key], second[key]), key
+        torch.testing.assert_close(first[key], value, rtol=0, atol=1e-9, msg=key)
+    assert any(value.dtype == torch.float64 for value in expected.values())
 
 
 def test_global_batches_are_those_of_one_process(exact):
     (expected,) = exact.records("one")
     # Equal weights would prove nothing if they did not change.
     assert abs(expected[-1]["loss"] - expected[0]["loss"]) > 1e-3
-    for name in exact.parallel:
-        parts = exact.records(name)
-        assert [len(part) for part in parts] == [STEPS, STEPS]
-        for whole, *halves in zip(expected, *parts, strict=True):
-            assert sorted(whole["names"]) == sorted(halves[0]["names"] + halves[1]["names"])
-            assert not set(halves[0]["names"]) & set(halves[1]["names"])
+    parts = exact.records("two")
+    assert [len(part) for part in parts] == [STEPS, STEPS]
+    for whole, *halves in zip(expected, *parts, strict=True):
+        assert sorted(whole["names"]) == sorted(halves[0]["names"] + halves[1]["names"])
+        assert not set(halves[0]["names"]) & set(halves[1]["names"])

@@ -1,5 +1,6 @@
 """A run over shards, killed at random."""
 
+import os
 import random
 import signal
 import time
@@ -11,7 +12,7 @@ from lightning_colorize.cli import main
 from lightning_colorize.runs.folder import BEST, LAST
 from lightning_colorize.runs.result import RunResult
 from tests.conftest import Commands, metric_rows, write_images
-from tests.distributed.launchers import FIT, end, kill_group, start
+from tests.distributed.launchers import fork, kill_group
 from tests.distributed.recorder import read_records
 
 BATCH, STEPS_PER_EPOCH = 4, 5
@@ -52,29 +53,29 @@ def test_repeatedly_killed_run_equals_an_uninterrupted_one(shards, tmp_path):
     def recorded_batches():
         return len(next(iter(read_records(folders["killed"])), []))
 
-    end(start(*FIT, *words("uninterrupted")))
+    assert command("fit", *words("uninterrupted")) == 0
     resumed = 0
     for _ in range(KILLS):
         target = recorded_batches() + rng.randint(1, STEPS_PER_KILL - 4)
-        process = start(*FIT, *words("killed"))
+        process = fork("fit", *words("killed"))
         try:
             deadline = time.monotonic() + 400
             while recorded_batches() < target:
-                assert process.poll() is None, process.communicate()[1]
+                assert process.is_alive()
                 assert time.monotonic() < deadline
                 time.sleep(0.002)
             # Anywhere in a step, or while a checkpoint is written.
             time.sleep(rng.uniform(0, 0.1))
-            process.send_signal(rng.choice([signal.SIGKILL, signal.SIGTERM]))
-            _, err = process.communicate(timeout=400)
+            os.kill(process.pid, rng.choice([signal.SIGKILL, signal.SIGTERM]))
+            process.join(400)
         finally:
             kill_group(process)
-        assert process.returncode != 0, f"the run finished before it could be killed: {err}"
+        assert process.exitcode, "the run finished before it could be killed"
         for name in (LAST, BEST):
             if (runs["killed"] / name).is_file():
                 torch.load(runs["killed"] / name, weights_only=True)
         resumed += (runs["killed"] / LAST).is_file()
-    end(start(*FIT, *words("killed")))
+    assert command("fit", *words("killed")) == 0
 
     first, second = (torch.load(run / LAST, weights_only=True) for run in runs.values())
     assert second["global_step"] == first["global_step"] == epochs * STEPS_PER_EPOCH

@@ -1,34 +1,55 @@
-"""Two torchrun nodes on one machine (gloo, CPU): a killed process, and unshared folders."""
+"""Two processes (gloo, CPU) resume, of one node and of two torchrun nodes; unshared folders."""
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
-import torch
 
 from lightning_colorize.runs.result import RunResult
-from tests.distributed.launchers import end, kill_group, start_nodes, steps_of, two_processes
+from tests.conftest import Commands, until
+from tests.distributed.launchers import FIT, end, kill_group, start, start_nodes, steps_of
+from tests.tasks.test_cgan_runs import last, same
 
 pytestmark = [pytest.mark.ddp, pytest.mark.timeout(600)]
 
 EPOCHS = 8
 PER_EPOCH = 3
+# Batch norm, crops and momentum, over two processes that each see their own images.
+OPTIONS = ["--data.batch_size", 2, "--trainer.max_epochs", EPOCHS, "--run.grid_images", 0]
+OPTIONS += ["--run.save_every_n_steps", 2]
 
 
-def test_a_killed_process_is_restarted_and_the_run_resumes(command):
-    options = ["--data.batch_size", 2, "--trainer.max_epochs", EPOCHS, "--run.grid_images", 0]
-    options += ["--run.save_every_n_steps", 2]
-    words = command.words("killed", *options, "--run.auto_resume", "true")
+@pytest.fixture(scope="module")
+def uninterrupted(photo_folder, tmp_path_factory):
+    """The weights of a run of two processes."""
+    command = Commands(photo_folder, tmp_path_factory.mktemp("runs"))
+    end(start(*FIT, *command.words("whole", *OPTIONS, "--trainer.devices", 2)))
+    return last(command.root / "tiny" / "whole")["state_dict"]
+
+
+def test_an_interrupted_run_resumes_in_mid_epoch(command, uninterrupted):
+    two = ["--trainer.devices", 2, "--trainer.strategy", "ddp"]
+    run = command.root / "tiny" / "interrupted"
+    process = start(*FIT, *command.words("interrupted", *OPTIONS, *two))
+    until(lambda: len(steps_of(run)) >= 2 or process.poll() is not None, 200)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 143, err
+    result = RunResult.read(run)
+    assert result.status == "interrupted"
+    assert result.epochs < EPOCHS
+    end(start("-m", "lightning_colorize", "resume", run))
+    assert RunResult.read(run).status == "finished"
+    assert same(last(run)["state_dict"], uninterrupted)
+
+
+def test_a_killed_process_is_restarted_and_the_run_resumes(command, uninterrupted):
+    words = command.words("killed", *OPTIONS, "--run.auto_resume", "true")
     run = command.root / "tiny" / "killed"
     agents = start_nodes(words, restarts=2)
     try:
-        deadline = time.monotonic() + 200
-        while len(steps_of(run)) < 8:
-            assert time.monotonic() < deadline
-            assert all(agent.poll() is None for agent in agents)
-            time.sleep(0.02)
+        until(lambda: len(steps_of(run)) >= 8, 200)
         children = Path(f"/proc/{agents[1].pid}/task/{agents[1].pid}/children").read_text()
         os.kill(int(children.split()[0]), signal.SIGKILL)
     except BaseException:
@@ -40,13 +61,7 @@ def test_a_killed_process_is_restarted_and_the_run_resumes(command):
     assert (result.status, result.restarts) == ("finished", 1)
     assert result.batches == EPOCHS * PER_EPOCH
     assert steps_of(run) == list(range(EPOCHS * PER_EPOCH))
-    two_processes(command.words("uninterrupted", *options))
-    weights, expected = (
-        torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
-        for folder in (run, command.root / "tiny" / "uninterrupted")
-    )
-    assert weights.keys() == expected.keys()
-    assert not [name for name in expected if not torch.equal(weights[name], expected[name])]
+    assert same(last(run)["state_dict"], uninterrupted)
 
 
 def test_a_run_folder_that_is_not_shared_is_refused(command, tmp_path):

@@ -5,8 +5,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +24,7 @@ from lightning_colorize.inference import colorize as module
 from lightning_colorize.inference.colorize import open_manifest
 from lightning_colorize.inference.writing import WRITABLE, write_photograph
 from tests.conftest import read_lines
+from tests.distributed.launchers import fork, kill_group
 
 
 @pytest.fixture(scope="module")
@@ -412,27 +411,25 @@ def _digests(folder):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_a_killed_run_continues(finished_run, tmp_path):
+def test_a_killed_run_continues(command, finished_run, tmp_path):
     """All images once, none half-written, and the same bytes as in an undisturbed run."""
     _write_images(tmp_path / "in", _IMAGES)
     out, whole = tmp_path / "out", tmp_path / "whole"
-    words = [sys.executable, "-m", "lightning_colorize", "colorize", tmp_path / "in"]
     rest = ["--checkpoint", finished_run, "--quiet"]
     rng = random.Random(0)
     moments = sorted(rng.sample(range(5, _IMAGES - 30), _KILLS))
     kills = 0
     for moment in moments:
-        process = subprocess.Popen([*words, out, *rest])
-        while len(_outputs(out)) < moment and process.poll() is None:
+        process = fork("colorize", tmp_path / "in", out, *rest)
+        while len(_outputs(out)) < moment and process.is_alive():
             time.sleep(0.002)
         time.sleep(rng.random() * 0.02)  # anywhere in the work on an image
-        process.kill()
-        process.wait()
+        kill_group(process)
         kills += 0 < len(_outputs(out)) < _IMAGES
     assert kills >= 0.7 * _KILLS
     done = {p.name: p.stat().st_mtime_ns for p in _outputs(out) if not p.name.startswith(".")}
     for folder in (out, whole):
-        subprocess.run([*words, folder, *rest], check=True)
+        assert command("colorize", tmp_path / "in", folder, *rest) == 0
     assert _digests(out) == _digests(whole)
     assert len(_digests(out)) == _IMAGES
     assert all((out / name).stat().st_mtime_ns == stamp for name, stamp in done.items())

@@ -183,6 +183,8 @@ def test_eight_bits_are_small_and_close(model, files, photo_folder, tmp_path, mo
     assert b"DequantizeLinear" in small.read_bytes()
     L = images[0].L
     assert (load_model(small).predict(L) - model.predict(L)).abs().mean() < 3
+    if image:
+        return  # the rest is alike, and exports again
     monkeypatch.setattr(export, "INT8_COST", -1000)
     with pytest.raises(UsageError, match="8 bits cost too much, CIEDE2000"):
         export_graph(model.model, tmp_path / "costly.onnx", image, images)

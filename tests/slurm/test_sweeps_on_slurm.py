@@ -48,9 +48,9 @@ def test_a_trial_of_two_processes_resumes_after_a_requeue(command, cluster, mess
             "method": "grid",
             "metric": {"name": "val/psnr", "goal": "maximize"},
             "command": ["lightning-colorize", "fit", *fixed, *two, *epochs, "${args}"],
-            "parameters": {"seed_everything": {"values": [1, 2, 3]}},
+            "parameters": {"seed_everything": {"values": [1, 2]}},
         },
-        "three.yaml",
+        "two.yaml",
     )
     study = create_study(sweep, command.root)
     requeued = []
@@ -65,9 +65,9 @@ def test_a_trial_of_two_processes_resumes_after_a_requeue(command, cluster, mess
     table = rows(study)
     for row in table:
         print((row.folder / "output.log").read_text()[-2000:])
-    assert [row.state for row in table] == ["finished"] * 3
+    assert [row.state for row in table] == ["finished"] * 2
     results = [RunResult.read(row.folder) for row in table]
-    assert sorted(result.restarts for result in results) == [0, 0, 1]
+    assert sorted(result.restarts for result in results) == [0, 1]
     # Twelve images in batches of two: three steps an epoch, if each is of two processes.
     whole = list(range(3, 3 * EPOCHS + 1, 3))
     for row, result in zip(table, results, strict=True):
