@@ -24,6 +24,11 @@ class Condition(NamedTuple):
     hints: Tensor | None = None
     palettes: Tensor | None = None
 
+    @property
+    def is_given(self) -> bool:
+        """Whether there is any condition."""
+        return any(each is not None for each in self)
+
     def chosen(self, images: Sequence[int]) -> "Condition":
         """Return the condition of the images at the given indices."""
         index = list(images)
@@ -92,6 +97,11 @@ class ColorBatch:
 
     def __len__(self) -> int:
         return len(self.L)
+
+    @property
+    def is_given(self) -> bool:
+        """Whether there is any condition."""
+        return any(each is not None for each in self)
 
     def chosen(self, images: Sequence[int]) -> "ColorBatch":
         """Return a batch of the images at the given indices."""

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lightning_colorize.color import NO_CONDITION, Condition
+from lightning_colorize.color import Condition
 from lightning_colorize.models.network import NetworkModel
 from lightning_colorize.models.settings import Settings
 from lightning_colorize.networks.generative import Encoded, GenerativeColorizer
@@ -68,7 +68,7 @@ class GenerativeModel(NetworkModel):
 
     def predict(self, L: Tensor, condition: Condition) -> Generated:  # type: ignore[override]
         """Return what all samples share."""
-        with self._context(L, self.autocast, condition is not NO_CONDITION):
+        with self._context(L, self.autocast, condition.is_given):
             return Generated(self.network.encode(self._normalized(L), condition), L.shape[-2:])
 
     def views(self, L: Tensor, condition: Condition, flip: bool) -> list[Generated]:  # type: ignore[override]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from lightning_colorize.color import NO_CONDITION, AbBins, Condition, LabScaling
+from lightning_colorize.color import AbBins, Condition, LabScaling
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.settings import ClassificationSettings, Settings
@@ -127,7 +127,7 @@ class NetworkModel(Model):
         return [Predicted(view, size) for view in (both[:count], both[count:])]
 
     def _predicted(self, network: Colorizer, L: Tensor, condition: Condition) -> Predicted:
-        with self._context(L, self.autocast, condition is not NO_CONDITION):
+        with self._context(L, self.autocast, condition.is_given):
             return Predicted(network(self._normalized(L), condition), L.shape[-2:])
 
     def _normalized(self, L: Tensor) -> Tensor:

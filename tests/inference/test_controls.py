@@ -89,9 +89,8 @@ def test_samples_do_not_depend_on_their_number_or_the_batch(colorize, files, tmp
 
 
 def test_the_manifest_and_which_results_are_skipped(colorize, files, tmp_path, capsys):
-    words = (
-        "--samples 2 --seed 5 --variety 0.5 --palette red --label dog --hints FILES/hints".split()
-    )
+    words = ["--samples", 2, "--seed", 5, "--variety", 0.5, "--palette", "red"]
+    words += ["--label", "dog", "--hints", "FILES/hints"]
     before = colorize("out", *words, source="in/a.jpg")
     (line,) = read_lines(tmp_path / "out/manifest.jsonl")
     assert line["output"] == str(tmp_path / "out/a_1.png")

@@ -67,7 +67,7 @@ COMMANDS: Rows = {
     "models/test_graph.py::test_a_graph_predicts_what_its_network_does": {
         "graph-without-strength-and-flip": (
             "inference.export:NetworkGraph.forward",
-            swap("self.model.color(L)", "self.model.colors(self.model.predict(L, None), None)"),
+            swap("model.combine(views, model.settings)", "model.colors(views[0], None)"),
         ),
     },
     "models/test_graph.py::test_a_whole_image_is_colored_as_by_colorize": {
@@ -233,8 +233,8 @@ COMMANDS: Rows = {
         "mirror-to-another-specialist": (
             "models.routed:RoutedModel.views",
             swap(
-                "self._views(network, L[which], flip)",
-                "self._views(self.network if flip else network, L[which], flip)",
+                "self._views(network, L[which], condition.chosen(images), flip)",
+                "self._views(self.network, L[which], condition.chosen(images), flip)",
             ),
         ),
         "unsure-images-to-specialists": (
