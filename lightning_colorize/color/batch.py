@@ -98,11 +98,6 @@ class ColorBatch:
     def __len__(self) -> int:
         return len(self.L)
 
-    @property
-    def is_given(self) -> bool:
-        """Whether there is any condition."""
-        return any(each is not None for each in self)
-
     def chosen(self, images: Sequence[int]) -> "ColorBatch":
         """Return a batch of the images at the given indices."""
         chosen = list(images)

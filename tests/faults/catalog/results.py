@@ -234,7 +234,8 @@ COMMANDS: Rows = {
             "models.routed:RoutedModel.views",
             swap(
                 "self._views(network, L[which], condition.chosen(images), flip)",
-                "self._views(self.network, L[which], condition.chosen(images), flip)",
+                "self._views(self.network if flip else network, L[which],"
+                " condition.chosen(images), flip)",
             ),
         ),
         "unsure-images-to-specialists": (
