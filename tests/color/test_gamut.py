@@ -68,7 +68,7 @@ def test_any_color_is_finite_and_fits(L, a, b):
     lightness = torch.tensor(L).view(1, 1, 1, 1)
     fitted = fit_gamut(lightness, torch.tensor([a, b]).view(1, 2, 1, 1))
     assert fitted.isfinite().all()
-    assert not is_outside(lightness, fitted, tolerance=1e-3).any()
+    assert not is_outside(lightness, fitted, tolerance=2e-3)  # half an 8-bit level.any()
 
 
 def test_rgb_in_the_gamut_equals_the_fitted_colors():
