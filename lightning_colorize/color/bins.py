@@ -79,6 +79,23 @@ class AbBins(nn.Module):
         row = _table_row(ab)
         return nearest[row].movedim(-1, 1), weights[row].movedim(-1, 1)
 
+    def soft_codes(self, ab: Tensor) -> Tensor:
+        """Return soft codes over all bins, with the weights, as the logits that predict them.
+
+        Unlike `encode`, it has gradients and can be exported.
+
+        Args:
+            ab: (B, 2, H, W) in LAB units.
+
+        Returns:
+            (B, 313, H, W), fp32: log p.
+        """
+        with full_precision(ab):
+            # -distance**2 / (2 sigma**2), up to a constant, as a convolution.
+            weight = self.centers[..., None, None] / _SIGMA**2
+            bias = self.weights.log() - self.centers.square().sum(1) / (2 * _SIGMA**2)
+            return F.conv2d(ab.float(), weight, bias).log_softmax(1)
+
     def decode(self, logits: Tensor, temperature: Tensor, exponent: Tensor) -> Tensor:
         """Return the annealed mean of a distribution, after undoing the rebalancing.
 

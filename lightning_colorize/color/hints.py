@@ -16,6 +16,12 @@ _CELL = 4  # pixels per cell of the diffused colors
 _BINS = 8  # of lightness
 _SIDES = (32, 16, 8, 4, 2, 1)  # of the coarser grids
 
+CHANNELS = 6
+"""Channels of hints as a network's input, see `hint_channels`."""
+
+SPREAD = 20.0
+"""LAB units by which these channels are divided: their spread is then about 1."""
+
 
 class HintPoints(NamedTuple):
     """Positions of hints in a batch.
@@ -136,6 +142,23 @@ def diffused(hints: Tensor, L: Tensor) -> Tensor:
             confidence = torch.lerp(coarser[:, 2:] / 2, torch.ones_like(found), found)
         spread = (torch.cat([color, confidence], dim=1) * bins).sum(2)
         return F.interpolate(spread, L.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def hint_channels(hints: Tensor, L: Tensor) -> Tensor:
+    """Return hints as the input of a network: a, b and mask, then as `diffused` returns.
+
+    Args:
+        hints: (B, 3, H, W) as `hints_from` returns.
+        L: (B, 1, H, W) in [-1, 1].
+
+    Returns:
+        (B, 6, H, W), with a and b divided by 20, so that their spread is about 1.
+    """
+    hints = hints.float()
+    given = torch.cat([hints[:, :2] * hints[:, 2:], hints[:, 2:]], dim=1)
+    spread = diffused(hints, (L.float() + 1) * 50)
+    scale = hints.new_tensor([1 / SPREAD, 1 / SPREAD, 1] * 2).view(-1, 1, 1)
+    return (torch.cat([given, spread], dim=1) * scale).to(L.dtype)
 
 
 def _sums(x: Tensor, side: int) -> Tensor:

@@ -158,5 +158,18 @@ class Head(nn.Module, ABC):
         """Decode a prediction to ab in [-1, 1], at the prediction's size: (B, 2, h, w)."""
 
     @abstractmethod
+    def mix(self, prediction: Tensor, ab: Tensor, logit: Tensor) -> Tensor:
+        """Mix a prediction with given colors.
+
+        Args:
+            prediction: As `forward` returns.
+            ab: The colors in [-1, 1], (B, 2, h, w), at the prediction's size.
+            logit: Log-odds of the colors against the prediction, (B, 1, h, w).
+
+        Returns:
+            The prediction of the mixture.
+        """
+
+    @abstractmethod
     def moments(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of ab in [-1, 1], each (B, 2, h, w)."""

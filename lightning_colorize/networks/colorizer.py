@@ -2,14 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_colorize.color import NO_CONDITION, Condition
+from lightning_colorize.color import AB_SCALE, NO_CONDITION, Condition
+from lightning_colorize.color.hints import CHANNELS, SPREAD, hint_channels
 from lightning_colorize.networks.base import Decoder, Encoder, Head
+
+_WIDTH = 64  # channels of the gate
+_OBEDIENCE = 2.0  # initial log-odds of a hint at its own place
+_NEVER = 1e-30  # confidence without hints: too small to change a prediction in fp32
 
 
 class Colorizer(nn.Module):
@@ -25,6 +30,8 @@ class Colorizer(nn.Module):
         self.encoder = encoder
         self.decoder = decoder
         self.head = head
+        self.gate = HintGate(decoder.out_channels) if "hints" in encoder.conditions else None
+        self.register_load_state_dict_pre_hook(_without_gate)  # type: ignore[no-untyped-call]
 
     @property
     def multiple(self) -> int:
@@ -41,18 +48,24 @@ class Colorizer(nn.Module):
         Returns:
             (B, C, H / r, W / r), rounded up, where r is the head's reduction.
         """
-        decoded, size = self.decode(L, condition)
-        return self.cropped(self.head(decoded, size), L.shape[-2:])
+        _, prediction = self.decode(L, condition)
+        return self.cropped(prediction, L.shape[-2:])
 
-    def decode(self, L: Tensor, condition: Condition) -> tuple[Tensor, tuple[int, int]]:
-        """Return the decoder's map, and the height and width to which L was padded for it."""
+    def decode(self, L: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
+        """Return the decoder's map and the head's prediction, of the padded L."""
         size = round_up(L.shape[-2], self.multiple), round_up(L.shape[-1], self.multiple)
-        given: list[Any] = [pad_input(L, *size)]
+        padded, hints = pad_input(L, *size), condition.hints
+        given: list[Any] = [padded]
         if self.encoder.conditions:
-            if condition.hints is not None:
-                condition = condition._replace(hints=pad_input(condition.hints, *size))
-            given.append(condition)
-        return self.decoder(self.encoder(*given)), size
+            if hints is not None:
+                hints = hint_channels(pad_input(hints, *size), padded)
+            given.append(condition._replace(hints=hints))
+        decoded = self.decoder(self.encoder(*given))
+        prediction: Tensor = self.head(decoded, size)
+        if self.gate is not None and hints is not None:
+            small = F.avg_pool2d(hints.float(), self.head.reduction)
+            prediction = self.head.mix(prediction, *self.gate(decoded, small))
+        return decoded, prediction
 
     def cropped(self, prediction: Tensor, size: Sequence[int]) -> Tensor:
         """Return the part of a prediction that belongs to an image of `size`."""
@@ -67,6 +80,49 @@ class Colorizer(nn.Module):
             return ab
         ab = F.interpolate(ab, scale_factor=reduction, mode="bilinear", align_corners=False)
         return crop(ab, *size)
+
+
+class HintGate(nn.Module):
+    """Decides for each pixel whether it takes the color that is diffused from the hints.
+
+    As a pointer network copies words (See et al. 2017, "Get To The Point"). Before training, the
+    decision depends on the distance to the hints alone. An image without hints stays the same.
+
+    Args:
+        channels: Channels of the decoder's map.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.map = nn.Conv2d(channels, _WIDTH, 1)
+        self.hint = nn.Conv2d(CHANNELS, _WIDTH, 1)
+        self.logit = nn.Conv2d(_WIDTH, 1, 1)
+        nn.init.zeros_(self.logit.weight)
+        nn.init.constant_(self.logit.bias, _OBEDIENCE)  # type: ignore[arg-type]
+
+    def forward(self, decoded: Tensor, hints: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the diffused color and its log-odds against the network's own prediction.
+
+        Args:
+            decoded: The decoder's map, of any height and width.
+            hints: (B, 6, h, w), as `hint_channels` returns.
+
+        Returns:
+            ab in [-1, 1], (B, 2, h, w), and log-odds, (B, 1, h, w).
+        """
+        features = self.map(decoded)
+        if features.shape[-2:] != hints.shape[-2:]:
+            features = F.interpolate(features, hints.shape[-2:], mode="bilinear")
+        logit = self.logit(F.relu(features + self.hint(hints))).float()
+        _, ab, confidence = hints.split([3, 2, 1], dim=1)
+        return ab * (SPREAD / AB_SCALE), logit + confidence.clamp(min=_NEVER).log()
+
+
+def _without_gate(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Keep the initial gate when the state dict of a network without hints is loaded."""
+    gate = cast(Colorizer, module).gate
+    if gate is not None and not any(name.startswith(f"{prefix}gate.") for name in state):
+        state |= gate.state_dict(prefix=f"{prefix}gate.")
 
 
 def round_up(side: int, multiple: int) -> int:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from lightning_colorize.color import AB_SCALE, NO_CONDITION, Condition
 from lightning_colorize.networks.base import Decoder, Encoder, Head
-from lightning_colorize.networks.colorizer import Colorizer, crop
+from lightning_colorize.networks.colorizer import Colorizer, crop, round_up
 from lightning_colorize.networks.denoiser import Denoiser
 from lightning_colorize.networks.objectives import Objective
 
@@ -92,13 +92,12 @@ class GenerativeColorizer(Colorizer):
             trains_mean: Whether encoder, decoder and head get gradients.
         """
         with torch.set_grad_enabled(trains_mean and torch.is_grad_enabled()):
-            decoded, size = self.decode(L, condition)
-            prediction = self.head(decoded, size)
+            decoded, prediction = self.decode(L, condition)
             # Without gradients: colors would become wrong on purpose, to fit the residual.
             mean, spread = (moment.detach() for moment in self.head.moments(prediction))
             if not self.residual:
                 mean, spread = torch.zeros_like(mean), torch.full_like(spread, _SPREAD)
-            small = [side // REDUCTION for side in size]
+            small = [round_up(side, self.multiple) // REDUCTION for side in L.shape[-2:]]
             features, mean, spread = (
                 F.interpolate(values, small, mode="area") for values in (decoded, mean, spread)
             )

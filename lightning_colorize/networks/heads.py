@@ -53,6 +53,10 @@ class RegressionHead(Head):
         """Return a prediction's ab in [-1, 1] (outside it without an activation): (B, 2, H, W)."""
         return prediction * 2 - 1 if self.target_range == "0..1" else prediction
 
+    def mix(self, prediction: Tensor, ab: Tensor, logit: Tensor) -> Tensor:
+        """Return the mean of prediction and given colors, weighted by the odds."""
+        return torch.lerp(prediction, self.target(ab), logit.sigmoid())
+
     def moments(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
         """Return the prediction as the mean, and one standard deviation for all pixels."""
         mean = self.to_ab(prediction)
@@ -179,6 +183,11 @@ class ClassificationHead(Head):
     def to_ab(self, prediction: Tensor) -> Tensor:
         """Return the annealed mean of the bins, in [-1, 1]: (B, 2, H / 4, W / 4)."""
         return self.bins.decode(prediction, self.temperature, 1 - self.vividness) / AB_SCALE
+
+    def mix(self, prediction: Tensor, ab: Tensor, logit: Tensor) -> Tensor:
+        """Return the logits of a mixture of prediction and soft codes of given colors."""
+        codes = self.bins.soft_codes(ab * AB_SCALE)
+        return torch.logaddexp(prediction, codes + logit + prediction.logsumexp(1, keepdim=True))
 
     def moments(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of the bins, without the weights of rare colors."""

@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from lightning_colorize.color import Condition
-from lightning_colorize.color.hints import HintPoints, diffused, hints_from, simulated_hints
+from lightning_colorize.color.hints import (
+    HintPoints,
+    diffused,
+    hint_channels,
+    hints_from,
+    simulated_hints,
+)
 from lightning_colorize.color.palette import palettes_from, simulated_palettes
 
 
@@ -87,6 +93,16 @@ def test_nothing_spreads_without_hints(size):
     spread = diffused(torch.zeros(2, 3, *size), torch.rand(2, 1, *size) * 100)
     assert spread.shape == (2, 3, *size)
     assert not spread.any()
+
+
+def test_a_network_gets_hints_with_a_spread_of_about_one():
+    hints, L = torch.zeros(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)
+    hints[..., 8:, :] = torch.tensor([50.0, -20.0, 1.0]).view(3, 1, 1)
+    channels = hint_channels(hints, L.bfloat16())
+    expected = torch.tensor([2.5, -1.0, 1.0] * 2)
+    torch.testing.assert_close(channels[0, :, 12, 8].float(), expected, atol=0.1, rtol=0)
+    assert channels.dtype == torch.bfloat16
+    assert not channels[0, :3, :8].any()
 
 
 def test_palette_of_known_colors():

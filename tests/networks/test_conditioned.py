@@ -5,9 +5,10 @@ from functools import partial
 import pytest
 import torch
 
-from lightning_colorize.color import NO_CONDITION, ColorBatch, Condition
+from lightning_colorize.color import AB_SCALE, NO_CONDITION, ColorBatch, Condition
 from lightning_colorize.networks import (
     AbHead,
+    ClassificationHead,
     Colorizer,
     ConditionedEncoder,
     ConvEncoder,
@@ -44,9 +45,9 @@ def condition(count=2, size=32):
     return Condition(torch.tensor([1] * count), ["ab"] * count, hints, palettes)
 
 
-def colorizer(encoder):
+def colorizer(encoder, head=AbHead):
     decoder = UpsampleDecoder(encoder.info)
-    return Colorizer(encoder, decoder, AbHead(decoder.out_channels)).eval()
+    return Colorizer(encoder, decoder, head(decoder.out_channels)).eval()
 
 
 def conditioned(name="conv"):
@@ -62,23 +63,13 @@ def trained(module):
     return module
 
 
-def test_hints_are_channels_in_the_range_of_ab():
-    seen = []
-    encoder = ConditionedEncoder(ENCODERS["conv"](), palette=False)
-    encoder.encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    encoder(torch.zeros(1, 1, 32, 32), condition(1))
-    expected = torch.tensor([0.0, 50 / 110, -20 / 110, 1])
-    torch.testing.assert_close(seen[0][0, :4, 3, 7], expected)
-    torch.testing.assert_close(seen[0][0, 4:, 3, 7], expected[1:], atol=0.2, rtol=0)
-
-
 @pytest.mark.parametrize("name", ENCODERS)
 def test_starts_as_the_network_without_conditions(name):
     plain = colorizer(ENCODERS[name]())
     ours = colorizer(conditioned(name))
     ours.load_state_dict(plain.state_dict())
     L = torch.rand(2, 1, 32, 32) * 2 - 1
-    torch.testing.assert_close(ours(L, condition()), plain(L))
+    torch.testing.assert_close(ours(L, condition()._replace(hints=None)), plain(L))
     torch.testing.assert_close(ours(L), plain(L))
     again = colorizer(conditioned(name))
     again.load_state_dict(trained(ours).state_dict())
@@ -97,6 +88,18 @@ def test_each_condition_acts_alone_and_on_its_image(kind):
     # A condition of zeros is none at all.
     torch.testing.assert_close(outputs[1:], network(L[1:], NO_CONDITION))
     assert (outputs[:1] - network(L[:1])).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("head", [AbHead, ClassificationHead])
+def test_takes_a_hint_at_its_place_before_training(head):
+    torch.manual_seed(0)
+    network = colorizer(conditioned(), head)
+    L = torch.linspace(-1, 1, 32).expand(1, 1, 32, 32)
+    prediction = network(L, Condition(hints=condition(1).hints))
+    ab = network.to_ab(prediction, (32, 32))[0] * AB_SCALE
+    # The hint is the color 50, -20; the prediction without it is grey.
+    assert ab[:, 4, 8].tolist() == pytest.approx([50, -20], abs=15)
+    assert ab[:, 28, 28].norm() < ab[:, 4, 8].norm() * 0.9
 
 
 def test_hints_fit_a_padded_image():

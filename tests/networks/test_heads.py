@@ -145,3 +145,23 @@ def test_a_vividness_of_0_takes_the_weights_out_and_1_leaves_them_in():
 def test_wrong_decoding_is_refused(numbers):
     with pytest.raises(ValueError, match="must be"):
         ClassificationHead(4).set_decoding(*numbers)
+
+
+def test_predictions_are_mixed_with_given_colors_by_their_odds():
+    torch.manual_seed(0)
+    ab = torch.tensor([0.4, -0.2]).view(1, 2, 1, 1)
+    odds = [torch.tensor(odds).log().view(1, 1, 1, 1) for odds in (1e-30, 1.0, 1e6)]
+    head = AbHead(4, "0..1")
+    prediction = head.target(torch.tensor([-0.2, 0.2]).view(1, 2, 1, 1))
+    mixed = torch.cat([head.to_ab(head.mix(prediction, ab, each)) for each in odds])
+    expected = torch.tensor([[-0.2, 0.2], [0.1, 0.0], [0.4, -0.2]])
+    torch.testing.assert_close(mixed[..., 0, 0], expected, atol=1e-5, rtol=0)
+    head = ClassificationHead(4)
+    logits = torch.randn(1, len(head.bins), 1, 1)
+    never, even, always = (head.bins.moments(head.mix(logits, ab, each))[0] for each in odds)
+    torch.testing.assert_close(never, head.bins.moments(logits)[0])
+    torch.testing.assert_close(even, (never + always) / 2)
+    torch.testing.assert_close(always, ab * AB_SCALE, atol=1, rtol=0)
+    head.bins.weights.copy_(torch.rand(len(head.bins)) + 0.5)
+    always, _ = head.bins.moments(head.mix(logits, ab, odds[2]))
+    torch.testing.assert_close(always, ab * AB_SCALE, atol=1, rtol=0)

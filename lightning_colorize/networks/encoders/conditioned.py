@@ -9,22 +9,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_colorize.color import AB_SCALE, NO_CONDITION, ColorBatch, Condition
-from lightning_colorize.color.hints import diffused, simulated_hints
+from lightning_colorize.color.hints import CHANNELS, simulated_hints
 from lightning_colorize.color.palette import simulated_palettes
 from lightning_colorize.networks.base import Encoder, TextEncoder
 
-_HINT_CHANNELS = 6  # ab and mask, diffused ab and confidence
 _OFF = 0.5  # share of the training images without a condition, for each condition
 
 
 class ConditionedEncoder(Encoder):
     """Adds conditions to another encoder, without changing what it computes before training.
 
-    Hints, and their colors diffused over the image, are additional channels of its first
-    convolution (Zhang et al. 2017). Palette, label and text shift and scale the channels of each
-    level (FiLM, Perez et al. 2018). In training, hints and palettes are simulated from the true
-    colors, and each condition is dropped for half of the images: the network works with any of them
-    or none. It can start from the checkpoint of the encoder alone.
+    Hints, and their colors diffused over the image, are added to each level through two layers.
+    Palette, label and text shift and scale the channels of each level (FiLM, Perez et al. 2018). In
+    training, hints and palettes are simulated from the true colors, and each condition is dropped
+    for half of the images: the network works with any of them or none. It can start from the
+    checkpoint of the encoder alone.
 
     Args:
         encoder: The encoder, with one input channel.
@@ -32,10 +31,10 @@ class ConditionedEncoder(Encoder):
         palette: Accept palettes.
         labels: Largest number of class names; training takes the names from the data. 0 for none.
         text: Encodes prompts; null for none.
-        width: Channels of palette, label and text before they shift and scale each level.
+        width: Channels of the conditions before they act on each level.
 
     Raises:
-        ValueError: If no condition is accepted, or no convolution takes one channel.
+        ValueError: If no condition is accepted.
     """
 
     def __init__(
@@ -55,9 +54,10 @@ class ConditionedEncoder(Encoder):
         self.info = encoder.info
         self.weights_from = encoder.weights_from
         self.label_names = []
-        if hints:
-            _widen(encoder)
         self.encoder = encoder
+        # Without biases, an image without hints stays the same.
+        self.hint = nn.Conv2d(CHANNELS, width, 1, bias=False) if hints else None
+        self.hints = nn.ModuleList()
         self.color: nn.Module | None = None
         self.label = nn.Embedding(labels, width) if labels else None
         self.text = None if text is None else nn.Linear(text.width, width)
@@ -66,13 +66,13 @@ class ConditionedEncoder(Encoder):
         if palette:
             self.color = nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, width))
         self.modulation = nn.ModuleList()
-        if self.conditions - {"hints"}:
-            self.modulation.extend(
-                nn.Linear(width, 2 * channels) for channels in self.info.channels
-            )
-            for linear in self.modulation.children():
-                nn.init.zeros_(cast(nn.Linear, linear).weight)
-                nn.init.zeros_(cast(nn.Linear, linear).bias)
+        for channels in self.info.channels:
+            if hints:
+                self.hints.append(nn.Conv2d(width, channels, 1, bias=False))
+            if self.conditions - {"hints"}:
+                self.modulation.append(nn.Linear(width, 2 * channels))
+        for parameter in (*self.hints.parameters(), *self.modulation.parameters()):
+            nn.init.zeros_(parameter)
         self.register_load_state_dict_pre_hook(_from_encoder_alone)  # type: ignore[no-untyped-call]
 
     @property
@@ -85,12 +85,17 @@ class ConditionedEncoder(Encoder):
 
         Args:
             L: (B, 1, H, W) in [-1, 1].
-            condition: Hints of the same height and width, palettes, labels and texts. Labels are
+            condition: Hints as `hint_channels` returns, palettes, labels and texts. Labels are
                 indices into `label_names`.
         """
-        if "hints" in self.conditions:
-            L = torch.cat([L, self._hint_channels(L, condition.hints)], dim=1)
         features: list[Tensor] = self.encoder(L)
+        if self.hint is not None and condition.hints is not None:
+            features = [
+                feature + conv(F.relu(self.hint(F.avg_pool2d(condition.hints, reduction))))
+                for feature, conv, reduction in zip(
+                    features, self.hints, self.info.reductions, strict=True
+                )
+            ]
         if not self.modulation:
             return features
         vector = self._vector(condition, features[-1])
@@ -99,14 +104,6 @@ class ConditionedEncoder(Encoder):
             scale, shift = linear(vector)[..., None, None].chunk(2, dim=1)
             modulated.append(feature * (1 + scale) + shift)
         return modulated
-
-    def _hint_channels(self, L: Tensor, hints: Tensor | None) -> Tensor:
-        if hints is None:
-            return L.new_zeros(L.shape[0], _HINT_CHANNELS, *L.shape[2:])
-        spread = diffused(hints.float(), (L.float() + 1) * 50)
-        scale = hints.new_tensor([1 / AB_SCALE, 1 / AB_SCALE, 1]).view(-1, 1, 1)
-        given = torch.cat([hints[:, :2] * hints[:, 2:], hints[:, 2:]], dim=1)
-        return torch.cat([given * scale, spread * scale], dim=1).to(L.dtype)
 
     def _vector(self, condition: Condition, like: Tensor) -> Tensor:
         """Return the sum of the vectors of palette, label and text: (B, width)."""
@@ -172,16 +169,6 @@ class ConditionedEncoder(Encoder):
         )
 
 
-def _widen(encoder: Encoder) -> None:
-    """Give an encoder's first convolution the channels of hints, with weights of 0."""
-    for conv in encoder.modules():
-        if isinstance(conv, nn.Conv2d) and conv.in_channels == 1:
-            conv.weight = nn.Parameter(F.pad(conv.weight.data, (0, 0, 0, 0, 0, _HINT_CHANNELS)))
-            conv.in_channels += _HINT_CHANNELS
-            return
-    raise ValueError(f"{type(encoder).__name__} has no convolution with one input channel")
-
-
 def _from_encoder_alone(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """Convert the state dict of an encoder without conditions, before it is loaded."""
     own = {f"{prefix}{name}": value for name, value in module.state_dict().items()}
@@ -192,7 +179,4 @@ def _from_encoder_alone(module: nn.Module, state: dict[str, Any], prefix: str, *
         del state[name]
     state |= own
     for name, value in given.items():
-        renamed = f"{prefix}encoder.{name.removeprefix(prefix)}"
-        if renamed in own and own[renamed].shape != value.shape:
-            value = F.pad(value, (0, 0, 0, 0, 0, _HINT_CHANNELS))
-        state[renamed] = value
+        state[f"{prefix}encoder.{name.removeprefix(prefix)}"] = value

@@ -4,6 +4,7 @@ import textwrap
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.text import Text
@@ -52,13 +53,14 @@ def banner_rows(trainer: Trainer, pl_module: LightningModule) -> list[tuple[str,
     device = pl_module.device.type
     processes = trainer.world_size
     accumulated = trainer.accumulate_grad_batches
+    precision = f"{trainer.precision}{_slow(trainer, device)}"
     effective = datamodule.batch_size * processes * accumulated
     counts = ", ".join(f"{n:,} {split}" for split, n in datamodule.counts().items())
     batch = f"{effective}"
     if effective != datamodule.batch_size:
         batch += f" = {datamodule.batch_size} x {processes} processes x {accumulated} accumulated"
     return [
-        ("device", f"{device} x {processes}, precision {trainer.precision}"),
+        ("device", f"{device} x {processes}, precision {precision}"),
         ("network", f"{trainable:,} parameters trainable, {frozen:,} frozen"),
         ("encoder", f"{type(net.encoder).__name__}, weights: {net.encoder.weights_from}"),
         ("images", f"{counts}; {datamodule.size} px"),
@@ -83,6 +85,14 @@ def condition_rows(datamodule: Any) -> list[tuple[str, str]]:
     if texts := {s: sum(map(bool, own.texts)) for s, own in notes.items() if own.texts}:
         rows.append(("texts", ", ".join(f"{count:,} {split}" for split, count in texts.items())))
     return rows
+
+
+def _slow(trainer: Trainer, device: str) -> str:
+    """Return a note if this CPU emulates the precision: a step then takes several times as long."""
+    if device != "cpu" or "bf16" not in str(trainer.precision):
+        return ""
+    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "" if native else ", which this CPU emulates: --trainer.precision 32-true is faster"
 
 
 def _rates(trainer: Trainer, pl_module: LightningModule) -> str:

@@ -214,6 +214,7 @@ CONDITIONS: Rows = {
             swap("numbers", "numbers * 0 + 8"),
         ),
         "no-image-is-revealed": ("color.hints:simulated_hints", swap("_REVEALED", "0")),
+        "hints-in-other-units": ("color.hints:hint_channels", swap("1 / _SCALE", "1.0")),
         "hints-cross-lightness": ("color.hints:diffused", swap("_BINS - 1", "0")),
         "unused-palette-colors-have-shares": (
             "color.palette:palettes_from",
@@ -224,10 +225,6 @@ CONDITIONS: Rows = {
         "conditions-are-never-dropped": (
             "networks.encoders.conditioned:ConditionedEncoder.simulate",
             swap("torch.rand(4, count) >= _OFF", "torch.rand(4, count) >= 0"),
-        ),
-        "hints-in-other-units": (
-            "networks.encoders.conditioned:ConditionedEncoder._hint_channels",
-            swap("1 / AB_SCALE", "1.0"),
         ),
         "no-label-is-the-first-label": (
             "networks.encoders.conditioned:ConditionedEncoder._vector",

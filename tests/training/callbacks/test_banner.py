@@ -25,7 +25,7 @@ def make_run(processes=1, accumulated=1):
     data.label_names, data.originals = [], lambda split: SimpleNamespace(notes=Notes())
     trainer = fake_trainer(
         **{"datamodule": data, "world_size": processes, "accumulate_grad_batches": accumulated},
-        **{"precision": "bf16-mixed", "default_root_dir": "runs/x/1"},
+        **{"precision": "32-true", "default_root_dir": "runs/x/1"},
         optimizers=[SGD(net.parameters(), lr=0.25)],
     )
     return trainer, module
@@ -34,7 +34,7 @@ def make_run(processes=1, accumulated=1):
 def test_banner_rows():
     rows = dict(banner_rows(*make_run()))
     assert rows == {
-        "device": "cpu x 1, precision bf16-mixed",
+        "device": "cpu x 1, precision 32-true",
         "network": "2,000 parameters trainable, 9 frozen",
         "encoder": "Linear, weights: somewhere.pt",
         "images": "12,345 train, 6 val; 96 px",
@@ -43,6 +43,15 @@ def test_banner_rows():
         "loggers": "none",
         "run": "runs/x/1",
     }
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_emulated_bf16_is_named(native, monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
+    trainer, module = make_run()
+    trainer.precision = "bf16-mixed"
+    device = dict(banner_rows(trainer, module))["device"]
+    assert ("--trainer.precision 32-true" in device) == (not native)
 
 
 @pytest.mark.parametrize(
