@@ -230,6 +230,10 @@ CONDITIONS: Rows = {
             "networks.encoders.conditioned:ConditionedEncoder._vector",
             swap("(condition.labels >= 0)", "(condition.labels >= -1)"),
         ),
+        "colors-are-taken-far-from-hints": (
+            "networks.colorizer:HintGate.forward",
+            swap("confidence.clamp(min=_NEVER).log()", "confidence"),
+        ),
     },
     "networks/test_objectives.py": {
         "velocity-reversed": (
