@@ -214,7 +214,7 @@ CONDITIONS: Rows = {
             swap("numbers", "numbers * 0 + 8"),
         ),
         "no-image-is-revealed": ("color.hints:simulated_hints", swap("_REVEALED", "0")),
-        "hints-in-other-units": ("color.hints:hint_channels", swap("1 / _SCALE", "1.0")),
+        "hints-in-other-units": ("color.hints:hint_channels", swap("1 / SPREAD", "1.0")),
         "hints-cross-lightness": ("color.hints:diffused", swap("_BINS - 1", "0")),
         "unused-palette-colors-have-shares": (
             "color.palette:palettes_from",
