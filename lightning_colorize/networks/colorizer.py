@@ -114,7 +114,7 @@ class HintGate(nn.Module):
         if features.shape[-2:] != hints.shape[-2:]:
             features = F.interpolate(features, hints.shape[-2:], mode="bilinear")
         logit = self.logit(F.relu(features + self.hint(hints))).float()
-        _, ab, confidence = hints.split([3, 2, 1], dim=1)
+        ab, confidence = hints[:, 3:5], hints[:, 5:]
         return ab * (SPREAD / AB_SCALE), logit + confidence.clamp(min=_NEVER).log()
 
 
