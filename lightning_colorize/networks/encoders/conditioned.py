@@ -55,7 +55,7 @@ class ConditionedEncoder(Encoder):
         self.weights_from = encoder.weights_from
         self.label_names = []
         self.encoder = encoder
-        # Without biases, an image without hints stays the same.
+        # No layer that acts last has a bias: without conditions, the features are the encoder's.
         self.hint = nn.Conv2d(CHANNELS, width, 1, bias=False) if hints else None
         self.hints = nn.ModuleList()
         self.color: nn.Module | None = None
@@ -70,7 +70,7 @@ class ConditionedEncoder(Encoder):
             if hints:
                 self.hints.append(nn.Conv2d(width, channels, 1, bias=False))
             if self.conditions - {"hints"}:
-                self.modulation.append(nn.Linear(width, 2 * channels))
+                self.modulation.append(nn.Linear(width, 2 * channels, bias=False))
         for parameter in (*self.hints.parameters(), *self.modulation.parameters()):
             nn.init.zeros_(parameter)
         self.register_load_state_dict_pre_hook(_from_encoder_alone)  # type: ignore[no-untyped-call]
