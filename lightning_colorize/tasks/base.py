@@ -170,12 +170,24 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
                     checkpoint[key][name] = str(value)
 
     def on_fit_start(self) -> None:
-        """Count the training set's colors for the bins of a head, unless a checkpoint has them."""
+        """Learn the class names and, for the bins of a head, the colors of the training images.
+
+        Here a checkpoint has been loaded: its class names keep their order, and colors that it has
+        counted are not counted again.
+        """
+        datamodule: Any = getattr(self.trainer, "datamodule", None)
+        if getattr(datamodule, "label_names", None):
+            for encoder in (part for part in self.modules() if isinstance(part, Encoder)):
+                try:
+                    encoder.adopt_labels(datamodule.label_names)
+                except ValueError as error:
+                    raise UsageError(str(error)) from None
+            if self.net.encoder.label_names:
+                datamodule.label_names = self.net.encoder.label_names  # the loader's indices
         uncounted = [m for m in self.modules() if isinstance(m, AbBins) and not m.pixels]
         if not uncounted:
             return
         first, *copies = uncounted
-        datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         if not hasattr(datamodule, "color_batches"):
             raise UsageError(
                 "a ClassificationHead counts the colors of the training images first: pass a "
@@ -214,20 +226,11 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         return [self.net]
 
     def setup(self, stage: str) -> None:
-        """Learn the class names of the data, and compile the trained networks in place.
+        """Compile the trained networks in place.
 
-        Compiling in place preserves the names in checkpoints. Only for fitting: for evaluation,
-        compiling takes longer than it saves.
+        This preserves the names in checkpoints. Only for fitting: for evaluation, compiling takes
+        longer than it saves.
         """
-        datamodule: Any = getattr(self.trainer, "datamodule", None)
-        if stage == TrainerFn.FITTING and getattr(datamodule, "label_names", None):
-            for encoder in (part for part in self.modules() if isinstance(part, Encoder)):
-                try:
-                    encoder.adopt_labels(datamodule.label_names)
-                except ValueError as error:
-                    raise UsageError(str(error)) from None
-            if self.net.encoder.label_names:
-                datamodule.label_names = self.net.encoder.label_names  # the loader's indices
         if self.compiles and stage == TrainerFn.FITTING:
             require_compiler("model.compile", self.trainer.strategy.root_device)
             for network in self.trained_networks:
