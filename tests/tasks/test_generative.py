@@ -105,6 +105,27 @@ def test_each_setting_acts(model, settings):
     assert (sampled(model, L, **settings) - sampled(model, L)).abs().mean() > 0.01
 
 
+class SymmetricEncoder(ConvEncoder):
+    def forward(self, L):
+        mirrored = super().forward(L.flip(-1))
+        return [a + b.flip(-1) for a, b in zip(super().forward(L), mirrored, strict=True)]
+
+
+class SymmetricDecoder(UpsampleDecoder):
+    def forward(self, features):
+        mirrored = super().forward([feature.flip(-1) for feature in features])
+        return super().forward(features) + mirrored.flip(-1)
+
+
+@pytest.mark.parametrize("width", [32, 33, 37])
+def test_flip_changes_nothing_for_a_symmetric_network(width):
+    task = make_task(SymmetricEncoder(widths=[4, 8, 8]), decoder=SymmetricDecoder).eval()
+    model, L = task.to_model(), torch.rand(1, 1, 30, width) * 100
+    usual = sampled(model, L)
+    assert usual.std() > 1
+    torch.testing.assert_close(sampled(model, L, flip=True), usual, atol=1e-3, rtol=1e-3)
+
+
 def test_the_mean_is_frozen_at_first_and_trained_at_last(data):
     task = make_task(joint=0.5)
     before = state(task.net)
