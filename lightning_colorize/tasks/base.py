@@ -39,7 +39,7 @@ from lightning_colorize.models.checkpoint import (
 )
 from lightning_colorize.models.exported import CLASS_PATH
 from lightning_colorize.models.network import NetworkModel
-from lightning_colorize.networks import Colorizer, Encoder
+from lightning_colorize.networks import ClassificationHead, Colorizer, Encoder, GenerativeColorizer
 from lightning_colorize.networks.base import Recorded
 from lightning_colorize.tasks.average import AveragedNetwork
 from lightning_colorize.tasks.optimization import WarmupCosine
@@ -268,6 +268,18 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
             raise UsageError(
                 "--model.fused: true\naccepted: false with --trainer.precision 16-mixed and "
                 "--trainer.gradient_clip_val; or --trainer.precision bf16-mixed"
+            )
+        reason = ""
+        if isinstance(self.net, GenerativeColorizer):
+            reason = "a GenerativeTask: pure 16 bits round the noise and steps of its samples"
+        elif self.averaged is not None:
+            reason = "--model.ema_decay: pure 16 bits round updates of the moving average to zero"
+        elif isinstance(self.net.head, ClassificationHead):
+            reason = "a ClassificationHead: pure 16 bits round the shares of its bins"
+        if reason and trainer["precision"] in ("bf16-true", "16-true"):
+            raise UsageError(
+                f"--trainer.precision: {trainer['precision']}\naccepted: bf16-mixed, 16-mixed, "
+                f"32-true with {reason}"
             )
 
     def to_model(self) -> NetworkModel:

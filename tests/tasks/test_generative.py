@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from lightning_colorize.color import NO_CONDITION, Condition
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.inference import Colorizer, load_model
 from lightning_colorize.losses import L1, CrossEntropy
@@ -173,6 +174,12 @@ def test_starts_from_a_regression_network(data, tmp_path):
 def test_shares_out_of_range(options, match):
     with pytest.raises(ValueError, match=match):
         make_task(**options)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_pure_16_bits_are_refused(precision):
+    with pytest.raises(UsageError, match="with a GenerativeTask"):
+        make_task(loss=L1()).check({"precision": precision, "gradient_clip_val": None}, 32)
 
 
 @pytest.mark.parametrize("loss", [L1, CrossEntropy])
