@@ -222,7 +222,7 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
 
     @property
     def trained_networks(self) -> list[nn.Module]:
-        """The networks with optimizers."""
+        """The modules that `training_step` calls, to be compiled."""
         return [self.net]
 
     def setup(self, stage: str) -> None:
