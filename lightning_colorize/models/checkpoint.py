@@ -207,17 +207,22 @@ def load_network(network: Colorizer, path: Path, own_decoding: bool) -> None:
         raise UsageError(
             f"{file} contains a different network: encoder, decoder and head must be the same"
         ) from None
-    # Some arguments, such as the input range, do not affect the weights.
+    # Some arguments, such as the input range, do not affect the weights. Those of conditions do.
+    plain, option = network.encoder.pretrained_part, "--model.encoder"
     try:
-        ours = without_weights(describe(network.encoder))["init_args"]
+        ours = without_weights(describe(plain))["init_args"]
     except TypeError:  # an argument that cannot be described
         return
     theirs = without_weights(given)["init_args"] if isinstance(given, dict) else {}
+    while isinstance(theirs.get("encoder"), dict):
+        theirs = theirs["encoder"]["init_args"]
+    if plain is not network.encoder:
+        option += ".encoder"
     for name in ours.keys() & theirs.keys():
         if ours[name] != theirs[name]:
             raise UsageError(
                 f"{file} has an encoder with {name} {theirs[name]}, here it is {ours[name]}: give "
-                f"--model.encoder.{name} {theirs[name]}"
+                f"{option}.{name} {theirs[name]}"
             )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_colorize.color import Condition
 from lightning_colorize.models.network import NetworkModel
 from lightning_colorize.models.settings import Settings
+from lightning_colorize.networks.colorizer import pad_input, round_up
 from lightning_colorize.networks.generative import Encoded, GenerativeColorizer
 
 _MOST = 32  # samples at once: more need memory and save no time
@@ -76,7 +77,12 @@ class GenerativeModel(NetworkModel):
         own = self.predict(L, condition)
         if not flip:
             return [own]
-        other = self.predict(L.flip(-1), condition.mirrored()).encoded
+        # The mirror image of the padded image: the network would pad it at the other edge.
+        height, width = (round_up(side, self.multiple) for side in L.shape[-2:])
+        if condition.hints is not None:
+            condition = condition._replace(hints=pad_input(condition.hints, height, width))
+        mirrored = pad_input(L, height, width).flip(-1)
+        other = self.predict(mirrored, condition.mirrored()).encoded
         mean, spread = (
             (a + b.flip(-1)) / 2
             for a, b in ((own.encoded.mean, other.mean), (own.encoded.spread, other.spread))

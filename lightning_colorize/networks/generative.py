@@ -12,13 +12,12 @@ from lightning_colorize.color import AB_SCALE, NO_CONDITION, Condition
 from lightning_colorize.networks.base import Decoder, Encoder, Head
 from lightning_colorize.networks.colorizer import Colorizer, crop, round_up
 from lightning_colorize.networks.denoiser import Denoiser
-from lightning_colorize.networks.objectives import Objective
+from lightning_colorize.networks.objectives import LARGEST, Objective
 
 REDUCTION = 4
 """Input pixels per pixel of a sample."""
 
 _LEAST = 2.0 / AB_SCALE  # spread below which a color counts as certain: 2 LAB units
-_MOST = 4.0  # spreads from the mean: rare errors of a certain network would dominate the loss
 _SPREAD = 20 / AB_SCALE  # of all colors
 
 
@@ -42,7 +41,7 @@ class Encoded(NamedTuple):
         small = F.avg_pool2d(ab, REDUCTION, ceil_mode=True, count_include_pad=False)
         rows, columns = (self.mean.shape[dim] - small.shape[dim] for dim in (-2, -1))
         small = F.pad(small, (0, columns, 0, rows), mode="replicate")
-        return ((small - self.mean) / self.spread).clamp(-_MOST, _MOST)
+        return ((small - self.mean) / self.spread).clamp(-LARGEST, LARGEST)
 
 
 class GenerativeColorizer(Colorizer):

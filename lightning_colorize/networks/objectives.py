@@ -2,12 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from inspect import signature
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from lightning_colorize.networks.base import Recorded
+
+LARGEST = 4.0
+"""Samples are within ± this: rare errors of a certain network would dominate the loss."""
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """The denoiser for a batch of images: x, (N, 2, h, w), and their time, (1,), to a prediction."""
@@ -64,10 +68,12 @@ class Diffusion(Objective):
     Args:
         prediction: What the denoiser predicts: the noise (`epsilon`), or the velocity of Salimans
             and Ho 2022 (`v_prediction`).
-        scheduler: Class of `diffusers` that samples, without noise between the steps.
+        scheduler: Class of `diffusers` that samples, without noise between the steps. The first
+            step multiplies the errors of `epsilon` by 20,000, so this needs a scheduler that clips,
+            such as DDIMScheduler.
 
     Raises:
-        ValueError: If diffusers is not installed, or has no such scheduler.
+        ValueError: If diffusers is not installed, has no such scheduler, or it does not clip.
     """
 
     def __init__(
@@ -81,12 +87,20 @@ class Diffusion(Objective):
             raise ValueError("Diffusion needs the extra `diffusion` (diffusers)") from None
         if not hasattr(getattr(diffusers, scheduler, None), "add_noise"):
             raise ValueError(f"diffusers has no scheduler {scheduler}; such as DDIMScheduler")
+        clips = "clip_sample" in signature(getattr(diffusers, scheduler)).parameters
+        if prediction == "epsilon" and not clips:
+            raise ValueError(
+                f"{scheduler} does not clip, which epsilon needs: give prediction v_prediction, or "
+                "scheduler DDIMScheduler"
+            )
         self.prediction = prediction
         self.scheduler = getattr(diffusers, scheduler)
-        # Cosine: a small map needs less noise than the default for large images adds. Residual
-        # colors have no range to clip to.
+        # Cosine: a small map needs less noise than the default for large images adds.
         self.training = diffusers.DDPMScheduler(
-            beta_schedule="squaredcos_cap_v2", prediction_type=prediction, clip_sample=False
+            beta_schedule="squaredcos_cap_v2",
+            prediction_type=prediction,
+            clip_sample=True,
+            clip_sample_range=LARGEST,
         )
 
     def _steps(self, time: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ from lightning_colorize.models.checkpoint import (
 )
 from lightning_colorize.models.exported import CLASS_PATH
 from lightning_colorize.models.network import NetworkModel
-from lightning_colorize.networks import Colorizer, Encoder
+from lightning_colorize.networks import ClassificationHead, Colorizer, Encoder, GenerativeColorizer
 from lightning_colorize.networks.base import Recorded
 from lightning_colorize.tasks.average import AveragedNetwork
 from lightning_colorize.tasks.optimization import WarmupCosine
@@ -170,12 +170,24 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
                     checkpoint[key][name] = str(value)
 
     def on_fit_start(self) -> None:
-        """Count the training set's colors for the bins of a head, unless a checkpoint has them."""
+        """Learn the class names and, for the bins of a head, the colors of the training images.
+
+        Here a checkpoint has been loaded: its class names keep their order, and colors that it has
+        counted are not counted again.
+        """
+        datamodule: Any = getattr(self.trainer, "datamodule", None)
+        if getattr(datamodule, "label_names", None):
+            for encoder in (part for part in self.modules() if isinstance(part, Encoder)):
+                try:
+                    encoder.adopt_labels(datamodule.label_names)
+                except ValueError as error:
+                    raise UsageError(str(error)) from None
+            if self.net.encoder.label_names:
+                datamodule.label_names = self.net.encoder.label_names  # the loader's indices
         uncounted = [m for m in self.modules() if isinstance(m, AbBins) and not m.pixels]
         if not uncounted:
             return
         first, *copies = uncounted
-        datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         if not hasattr(datamodule, "color_batches"):
             raise UsageError(
                 "a ClassificationHead counts the colors of the training images first: pass a "
@@ -210,24 +222,15 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
 
     @property
     def trained_networks(self) -> list[nn.Module]:
-        """The networks with optimizers."""
+        """The modules that `training_step` calls, to be compiled."""
         return [self.net]
 
     def setup(self, stage: str) -> None:
-        """Learn the class names of the data, and compile the trained networks in place.
+        """Compile the trained networks in place.
 
-        Compiling in place preserves the names in checkpoints. Only for fitting: for evaluation,
-        compiling takes longer than it saves.
+        This preserves the names in checkpoints. Only for fitting: for evaluation, compiling takes
+        longer than it saves.
         """
-        datamodule: Any = getattr(self.trainer, "datamodule", None)
-        if stage == TrainerFn.FITTING and getattr(datamodule, "label_names", None):
-            for encoder in (part for part in self.modules() if isinstance(part, Encoder)):
-                try:
-                    encoder.adopt_labels(datamodule.label_names)
-                except ValueError as error:
-                    raise UsageError(str(error)) from None
-            if self.net.encoder.label_names:
-                datamodule.label_names = self.net.encoder.label_names  # the loader's indices
         if self.compiles and stage == TrainerFn.FITTING:
             require_compiler("model.compile", self.trainer.strategy.root_device)
             for network in self.trained_networks:
@@ -265,6 +268,18 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
             raise UsageError(
                 "--model.fused: true\naccepted: false with --trainer.precision 16-mixed and "
                 "--trainer.gradient_clip_val; or --trainer.precision bf16-mixed"
+            )
+        reason = ""
+        if isinstance(self.net, GenerativeColorizer):
+            reason = "a GenerativeTask: pure 16 bits round the noise and steps of its samples"
+        elif self.averaged is not None:
+            reason = "--model.ema_decay: pure 16 bits round updates of the moving average to zero"
+        elif isinstance(self.net.head, ClassificationHead):
+            reason = "a ClassificationHead: pure 16 bits round the shares of its bins"
+        if reason and trainer["precision"] in ("bf16-true", "16-true"):
+            raise UsageError(
+                f"--trainer.precision: {trainer['precision']}\naccepted: bf16-mixed, 16-mixed, "
+                f"32-true with {reason}"
             )
 
     def to_model(self) -> NetworkModel:

@@ -135,6 +135,11 @@ class GenerativeTask(ColorizationTask):
         # In the checkpoint: a run resumed within an epoch continues with the epoch's networks.
         self.register_buffer("trains_mean", torch.tensor(joint == 1))
 
+    @property
+    def trained_networks(self) -> list[nn.Module]:
+        """The parts of the network: training does not call it as a whole."""
+        return [self.net.encoder, self.net.decoder, self.net.head, self.net.denoiser]
+
     def on_train_epoch_start(self) -> None:
         """Decide whether the mean's network is trained in this epoch."""
         share = self.trainer.strategy.broadcast(run_progress(self.trainer))

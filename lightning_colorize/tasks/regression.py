@@ -1,6 +1,6 @@
 """Regression of ab from L: an encoder, a decoder and a loss."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,9 @@ from torch.optim import Adam
 from torchmetrics import Metric
 
 from lightning_colorize.color import ColorBatch
-from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import Loss
 from lightning_colorize.models.checkpoint import load_network
 from lightning_colorize.networks import (
-    ClassificationHead,
     Colorizer,
     Decoder,
     Encoder,
@@ -93,20 +91,6 @@ class RegressionTask(ColorizationTask):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.encoder_rates = EncoderRates(encoder_lr_ratio, encoder_lr_decay)
-
-    def check(self, trainer: Mapping[str, Any], size: int) -> None:
-        """Check that the precision is fine enough for the network."""
-        super().check(trainer, size)
-        reason = ""
-        if self.averaged is not None:
-            reason = "--model.ema_decay: pure 16 bits round updates of the moving average to zero"
-        elif isinstance(self.net.head, ClassificationHead):
-            reason = "a ClassificationHead: pure 16 bits round the shares of its bins"
-        if reason and trainer["precision"] in ("bf16-true", "16-true"):
-            raise UsageError(
-                f"--trainer.precision: {trainer['precision']}\naccepted: bf16-mixed, 16-mixed, "
-                f"32-true with {reason}"
-            )
 
     def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
         """Return the loss."""

@@ -9,12 +9,14 @@ import torch
 from lightning_colorize.common.compiling import require_compiler
 from lightning_colorize.losses import MSE
 from lightning_colorize.networks import ConvEncoder
-from lightning_colorize.tasks import RegressionTask
+from lightning_colorize.tasks import GenerativeTask, RegressionTask
 from tests.conftest import Commands
 from tests.tasks.conftest import GanCommands, make_gan, make_trainer
+from tests.tasks.test_generative import GenerativeCommands
+from tests.tasks.test_generative import make_task as make_generative
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-COMMANDS = {"regression": Commands, "gan": GanCommands}
+COMMANDS = {"regression": Commands, "gan": GanCommands, "generative": GenerativeCommands}
 
 
 @pytest.fixture
@@ -47,10 +49,14 @@ def make_regression(**options):
 
 
 def networks(task):
+    if isinstance(task, GenerativeTask):
+        return [task.net.encoder, task.net.decoder, task.net.head, task.net.denoiser]
     return [task.net, *([task.discriminator] if hasattr(task, "discriminator") else [])]
 
 
-@pytest.mark.parametrize("make", [make_regression, partial(make_gan, ema_decay=0.9)])
+@pytest.mark.parametrize(
+    "make", [make_regression, partial(make_gan, ema_decay=0.9), make_generative]
+)
 def test_trained_networks_are_compiled(make, compiled, data):
     task, usual = make(compile=True), make()
     names = set(usual.state_dict())

@@ -1,15 +1,18 @@
 """Sampling of colors: training by hand, resume, two processes, samples in every form."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from lightning_colorize.color import NO_CONDITION, Condition
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.inference import Colorizer, load_model
 from lightning_colorize.losses import L1, CrossEntropy
-from lightning_colorize.networks import ConvEncoder, Denoiser, UpsampleDecoder
+from lightning_colorize.networks import ConditionedEncoder, ConvEncoder, Denoiser, UpsampleDecoder
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import GenerativeTask, RegressionTask
 from tests.conftest import TINY_NETWORK, Commands, write_images
@@ -103,6 +106,27 @@ def test_each_setting_acts(model, settings):
     assert (sampled(model, L, **settings) - sampled(model, L)).abs().mean() > 0.01
 
 
+class SymmetricEncoder(ConvEncoder):
+    def forward(self, L):
+        mirrored = super().forward(L.flip(-1))
+        return [a + b.flip(-1) for a, b in zip(super().forward(L), mirrored, strict=True)]
+
+
+class SymmetricDecoder(UpsampleDecoder):
+    def forward(self, features):
+        mirrored = super().forward([feature.flip(-1) for feature in features])
+        return super().forward(features) + mirrored.flip(-1)
+
+
+@pytest.mark.parametrize("width", [32, 33, 37])
+def test_flip_changes_nothing_for_a_symmetric_network(width):
+    task = make_task(SymmetricEncoder(widths=[4, 8, 8]), decoder=SymmetricDecoder).eval()
+    model, L = task.to_model(), torch.rand(1, 1, 30, width) * 100
+    usual = sampled(model, L)
+    assert usual.std() > 1
+    torch.testing.assert_close(sampled(model, L, flip=True), usual, atol=1e-3, rtol=1e-3)
+
+
 def test_the_mean_is_frozen_at_first_and_trained_at_last(data):
     task = make_task(joint=0.5)
     before = state(task.net)
@@ -152,6 +176,12 @@ def test_shares_out_of_range(options, match):
         make_task(**options)
 
 
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_pure_16_bits_are_refused(precision):
+    with pytest.raises(UsageError, match="with a GenerativeTask"):
+        make_task(loss=L1()).check({"precision": precision, "gradient_clip_val": None}, 32)
+
+
 @pytest.mark.parametrize("loss", [L1, CrossEntropy])
 def test_exported_network_has_the_same_samples(loss, tmp_path):
     decoder = partial(UpsampleDecoder, widths=[8, 8])
@@ -166,6 +196,32 @@ def test_exported_network_has_the_same_samples(loss, tmp_path):
     expected = sampled(task.to_model(), L, n=2)
     torch.testing.assert_close(sampled(loaded, L, n=2), expected)
     torch.testing.assert_close(sampled(again, L, n=2), expected, atol=0.3, rtol=0)
+
+
+def test_labels_of_a_resumed_run_keep_their_meaning(tmp_path):
+    """On other data, whose classes come before those of the checkpoint."""
+    seen = []
+    for folder, epochs in (("cat", 1), ("ant", 2)):
+        for split in ("train", "val"):
+            for number, label in enumerate((folder, "dog")):
+                write_images(tmp_path / folder / split / label, 2, first=10 * number)
+        task = make_task(ConditionedEncoder(ConvEncoder(widths=[4, 8, 8]), labels=3), ema_decay=0.9)
+        learn = task.training_step
+        task.training_step = lambda batch, index, learn=learn: (
+            seen.extend(zip(batch.names, batch.condition.labels.tolist(), strict=True)),
+            learn(batch, index),
+        )[1]
+        data = ColorizationDataModule(str(tmp_path / folder), size=32, num_workers=0)
+        trainer = make_trainer(max_epochs=epochs, limit_val_batches=0)
+        trainer.fit(task, data, ckpt_path=tmp_path / "a.ckpt" if epochs > 1 else None)
+        trainer.save_checkpoint(tmp_path / "a.ckpt")
+    assert {(Path(name).parent.name, label) for name, label in seen} == {
+        ("cat", 0),
+        ("dog", 1),
+        ("ant", 2),
+    }
+    for net in (task.net, task.averaged.module):
+        assert net.encoder.label_names == ["cat", "dog", "ant"]
 
 
 # Runs of the command.

@@ -244,14 +244,9 @@ CONDITIONS: Rows = {
             "networks.objectives:FlowMatching.sample",
             swap("step / steps", "0.0"),
         ),
-        "diffusion-clips-samples": (
+        "diffusion-does-not-clip": (
             "networks.objectives:Diffusion.__init__",
-            swap(
-                "diffusers.DDPMScheduler(beta_schedule='squaredcos_cap_v2',"
-                " prediction_type=prediction, clip_sample=False)",
-                "diffusers.DDPMScheduler(beta_schedule='squaredcos_cap_v2',"
-                " prediction_type=prediction)",
-            ),
+            swap("LARGEST", "1e4"),
         ),
     },
     _SAMPLING: {
