@@ -29,6 +29,7 @@ DECODING = "decoding"
 _OURS = "a checkpoint of lightning-colorize"
 # A GAN's moving average takes precedence over the generator.
 _NETWORKS = ("averaged.module.", "net.")
+_WRAPPED = "encoder.encoder."  # of an encoder with conditions
 _INITIAL = ("pretrained", "weights", "frozen", "norm_eval")
 _NO_ARGUMENTS = (CLASS_PATH, UNRECORDED, "_instantiator")
 
@@ -201,6 +202,8 @@ def load_network(network: Colorizer, path: Path, own_decoding: bool) -> None:
         names = ("head.vividness", "head.temperature")
         own = network.state_dict()
         weights |= {name: own[name].clone() for name in names if name in own}
+    if weights.keys() != network.state_dict().keys():
+        weights = _without_conditions(weights)
     try:
         network.load_state_dict(weights)
     except RuntimeError:
@@ -224,6 +227,17 @@ def load_network(network: Colorizer, path: Path, own_decoding: bool) -> None:
                 f"{file} has an encoder with {name} {theirs[name]}, here it is {ours[name]}: give "
                 f"{option}.{name} {theirs[name]}"
             )
+
+
+def _without_conditions(weights: dict[str, Any]) -> dict[str, Any]:
+    """Return the weights of a network that computes the same from L, and takes no conditions."""
+    if not any(name.startswith(_WRAPPED) for name in weights):
+        return weights
+    return {
+        name.replace(_WRAPPED, "encoder.", 1): value
+        for name, value in weights.items()
+        if name.startswith(_WRAPPED) or not name.startswith(("encoder.", "gate."))
+    }
 
 
 def describe_parts(hyperparameters: Mapping[str, Any], net: Colorizer) -> dict[str, Any] | None:

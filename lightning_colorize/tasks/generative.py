@@ -121,6 +121,7 @@ class GenerativeTask(ColorizationTask):
         self.loss.require_head(self.net.head)
         if checkpoint is not None:
             base = Colorizer(encoder, built, self.net.head)
+            base.gate = self.net.gate
             load_network(base, Path(checkpoint), own_decoding=head is not None)
         if channels_last:
             self.net.to(memory_format=torch.channels_last)

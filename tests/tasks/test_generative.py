@@ -152,15 +152,19 @@ def test_what_the_network_knows_is_not_noise(one_batch):
     assert error < 0.9 * (sampled(model, batch.L, variety=0)[0] - batch.ab).norm(dim=1).mean()
 
 
-def test_starts_from_a_regression_network(data, tmp_path):
+@pytest.mark.parametrize("wrap", [lambda encoder: encoder, ConditionedEncoder])
+def test_starts_from_a_regression_network(data, tmp_path, wrap):
     torch.manual_seed(1)
-    base = RegressionTask(ConvEncoder(widths=[4, 8, 8]), CrossEntropy())
+    base = RegressionTask(wrap(ConvEncoder(widths=[4, 8, 8])), CrossEntropy())
     trainer = make_trainer(max_epochs=1, limit_val_batches=0)
     trainer.fit(base, data)
     trainer.save_checkpoint(tmp_path / "base.ckpt")
-    task = make_task(checkpoint=str(tmp_path / "base.ckpt"))
+    checkpoint = str(tmp_path / "base.ckpt")
+    task = make_task(wrap(ConvEncoder(widths=[4, 8, 8])), checkpoint=checkpoint)
     L = torch.rand(1, 1, 32, 32) * 100
     torch.testing.assert_close(task.eval().predict(L), base.eval().predict(L))
+    given = L / 50 - 1, Condition(hints=torch.rand(1, 3, 32, 32).round())
+    torch.testing.assert_close(task.net(*given), base.net(*given))
     faithful = base.to_model()
     settings = faithful.settings.updated({"vividness": 0.0, "temperature": 1.0})
     mean = sampled(task.to_model(), L, variety=0.0)

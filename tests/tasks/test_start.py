@@ -91,7 +91,8 @@ CONDITIONED = [
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours"), [(PLAIN, PLAIN), (PLAIN, CONDITIONED), (CONDITIONED, CONDITIONED)]
+    ("theirs", "ours"),
+    [(PLAIN, PLAIN), (PLAIN, CONDITIONED), (CONDITIONED, CONDITIONED), (CONDITIONED, PLAIN)],
 )
 def test_only_weights_of_the_same_input_range_are_accepted(theirs, ours, command, capsys):
     run = command.fit("half", *theirs, "half", "--trainer.max_steps", 1)
