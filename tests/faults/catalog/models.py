@@ -216,7 +216,7 @@ CONDITIONS: Rows = {
         "no-image-is-revealed": ("color.hints:simulated_hints", swap("_REVEALED", "0")),
         "hints-cross-lightness": ("color.hints:diffused", swap("_BINS - 1", "0")),
         "unused-palette-colors-have-shares": (
-            "color.palette:palettes_from",
+            "color.palette:_clusters",
             calls("masked_fill", "it"),
         ),
     },
