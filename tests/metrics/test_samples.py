@@ -8,7 +8,12 @@ import torch
 from lightning_colorize.color import to_lab
 from lightning_colorize.metrics import formulas
 from lightning_colorize.metrics.image_pair import ImagePair
-from lightning_colorize.metrics.samples import coverage, difference_map, energy_score, measure_samples
+from lightning_colorize.metrics.samples import (
+    coverage,
+    difference_map,
+    energy_score,
+    measure_samples,
+)
 from lightning_colorize.metrics.spec import SAMPLED
 
 
