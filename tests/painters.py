@@ -52,6 +52,34 @@ def write_photograph(file, width=150, height=120):
     return file
 
 
+def paint_across(page, photograph):
+    """Paint a stroke across a photograph's long side; the color follows it, also when saved."""
+    page.set_input_files("[data-part=file]", photograph)
+    page.wait_for_selector("[data-part=save]", timeout=120_000)
+    samples = page.locator("[data-part=samples] button")
+    if samples.count() or "Other colorings" in page.inner_text("main"):
+        samples.nth(3).wait_for(timeout=60_000)
+    box = page.locator("[data-part=layer]").bounding_box()
+    ends = [(0.2, 0.5), (0.8, 0.5)] if box["width"] > box["height"] else [(0.5, 0.2), (0.5, 0.8)]
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in ends]
+    before = page.evaluate(CANVAS)
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    page.mouse.move(*places[1], steps=200)
+    page.mouse.up()
+    page.locator("[data-part=probable] button").first.wait_for()
+    page.locator("[data-part=hues] button").nth(9).click()
+    page.wait_for_function(f"before => {CANVAS} !== before", arg=before)
+    for share in np.linspace(0, 1, 9):
+        x, y = (a + share * (b - a) for a, b in zip(*ends, strict=True))
+        red, _, blue = color_at(page, x, y)
+        assert blue > red + 60
+    with page.expect_download() as download:
+        page.click("[data-part=save]")
+    saved = Image.open(download.value.path())
+    assert saved.size == Image.open(photograph).size
+
+
 def color_at(page, x, y):
     data = base64.b64decode(page.evaluate(CANVAS).partition(",")[2])
     image = Image.open(io.BytesIO(data)).convert("RGB")

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_colorize.color.precision import full_precision
+
 LARGEST = 5
 """Maximum number of colors of a palette."""
 
@@ -12,7 +14,7 @@ _PIXELS = 32  # side to which ab is reduced
 
 
 def palettes_from(ab: Tensor, counts: Tensor, starts: Tensor) -> Tensor:
-    """Return the k-means clusters of true colors (Lloyd's algorithm).
+    """Return the k-means clusters of true colors (Lloyd's algorithm), computed in fp32.
 
     Args:
         ab: (B, 2, H, W) in LAB units.
@@ -20,9 +22,14 @@ def palettes_from(ab: Tensor, counts: Tensor, starts: Tensor) -> Tensor:
         starts: (B, 5) in [0, 1): which pixels the clusters start from.
 
     Returns:
-        (B, 5, 3): a, b in LAB units and the share in 0..1. The shares of an image sum to 1; unused
-        rows are 0.
+        (B, 5, 3), fp32: a, b in LAB units and the share in 0..1. The shares of an image sum to 1;
+        unused rows are 0.
     """
+    with full_precision(ab):  # sums over pixels, and squared distances, exceed fp16
+        return _clusters(ab.float(), counts, starts)
+
+
+def _clusters(ab: Tensor, counts: Tensor, starts: Tensor) -> Tensor:
     small = F.interpolate(ab, [min(_PIXELS, side) for side in ab.shape[-2:]], mode="area")
     pixels = small.flatten(2).transpose(1, 2)
     chosen = (starts.to(ab.device) * pixels.shape[1]).long()

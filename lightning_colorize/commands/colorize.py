@@ -274,7 +274,7 @@ def _report(args: argparse.Namespace, plan: "JobPlan", records: "Iterable[Record
     for record in records if args.quiet else progress(records, total, "colorizing"):
         count[record.status] += 1
         fallbacks += bool(record.fallbacks)
-        existing += record.reason == EXISTS
+        existing += any(EXISTS in text for text in (record.reason, *record.fallbacks))
         if plan.folder is None and record.fallbacks and not args.quiet:
             _print_to_stderr(f"{record.output}: {'; '.join(record.fallbacks)}")
         if record.status == "failed":

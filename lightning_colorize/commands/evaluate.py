@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         require_writable(args.json, "--json")
     from lightning_colorize.common.progress import progress
     from lightning_colorize.evaluation import evaluate
-    from lightning_colorize.evaluation.conditions import measure_conditions
+    from lightning_colorize.evaluation.conditions import measure_conditions, require_labels
     from lightning_colorize.evaluation.measure import MODEL
     from lightning_colorize.models.control import require_conditions
 
@@ -82,6 +82,9 @@ def run(args: argparse.Namespace) -> int:
     options = {"hints": args.hint_points, "palette": args.palettes, "label": args.labels}
     asked = {name for name, given in options.items() if given}
     require_conditions(model, asked)
+    labels = found.labels if args.labels else None
+    if labels is not None:
+        require_labels(model, labels)
     size, parts = args.size or loaded.size, args.group_by or ()
     start = time.perf_counter()
     result = evaluate(
@@ -97,7 +100,6 @@ def run(args: argparse.Namespace) -> int:
     diverged = not math.isfinite(result.rows[MODEL]["mse_ab"])
     conditions: Intervals = {}
     if asked and not diverged:
-        labels = found.labels if args.labels else None
 
         def batches() -> "Iterable[ColorBatch]":
             each = found.batches(size, args.batch_size, model.device)

@@ -67,8 +67,8 @@ def measure_conditions(
         UsageError: If no image has a label of the model.
     """
     codes = {name: code for code, name in enumerate(model.label_names)}
-    if labels is not None and not codes.keys() & {*labels.values()}:
-        raise UsageError(f"no image has a label of {model}: {', '.join(codes)}")
+    if labels is not None:
+        require_labels(model, labels)
     counts = sorted({1, *points} - {0}) if points else []
     every = torch.cat([palettes_of(batch.ab) for batch in batches()]) if palettes else None
     by = ("", ", diffused", ", optimized")
@@ -109,6 +109,15 @@ def measure_conditions(
                 yield _painted(batch, color(batch, Condition(code.to(batch.L.device))), {})
 
     return measure(measured, batches(), paint, failures=False).intervals()
+
+
+def require_labels(model: Model, labels: Mapping[str, str]) -> None:
+    """Raise a UsageError if no image has a label of the model; `labels` are by image name."""
+    if not {*model.label_names} & {*labels.values()}:
+        known = ", ".join(model.label_names)
+        raise UsageError(
+            f"no image has a label of {model}: {known}; name the folders of the images after them"
+        )
 
 
 def find_objects(batch: ColorBatch, hints: Tensor) -> Tensor:

@@ -91,18 +91,20 @@ class System:
         L, ab = to_lab(rgb.to(batch.L.device))
         return Painted(L, ab.unsqueeze(0))
 
-    def color_whole(self, name: str, rgb: Tensor, size: int, view: View | None = None) -> Tensor:
+    def color_whole(
+        self, name: str, rgb: Tensor, size: int, view: View | None = None, seed: int = 0
+    ) -> Tensor:
         """Colorize one whole image, (3, H, W), uint8; the result has the same shape and dtype.
 
         `size` is the short side of a network's input in pixels. `view` is how `rgb` was prepared;
-        by default it was resized.
+        by default it was resized. `seed` is the seed of a model that samples.
 
         Raises:
             FloatingPointError: If the predicted colors are not finite.
             ImageError: If a file of the model cannot be read.
         """
         if self.model.keeps_lightness:
-            return colorize_image(self.model, rgb, size)
+            return colorize_image(self.model, rgb, size, seed=seed)
         return self.model.paint(name, rgb, view or View(side=min(rgb.shape[-2:])))
 
     def difference_map(self, rgb: Tensor, samples: int, seed: int) -> Tensor:

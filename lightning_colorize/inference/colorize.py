@@ -45,7 +45,7 @@ from lightning_colorize.models.whole import (
 MANIFEST = "manifest.jsonl"
 
 EXISTS = "the output exists"
-"""The reason for skipping an image whose output exists."""
+"""The reason for skipping an image, or for keeping some of its samples."""
 
 # Approximate maximum number of pixels of the images that wait for a batch, and of those that wait
 # to be written.
@@ -335,12 +335,16 @@ class _Pipeline:
         try:
             metadata = photograph.metadata.with_software(self.software)
             guide = item.seen if self.options.guided else None
+            kept = []
             for target, sample in zip(item.job.targets, ab, strict=False):
                 if os.path.isfile(target) and not self.options.overwrite:
+                    kept.append(target.name)
                     continue
                 rgb = add_colors(photograph.rgb, sample[None], guide)
                 write_photograph(replace(photograph, rgb=rgb, metadata=metadata), target)
             record.status = "ok"
+            if kept:
+                record.fallbacks.append(f"kept {', '.join(kept)}: {EXISTS}")
         except (MemoryError, RuntimeError) as error:
             require_out_of_memory(error)
             record.reason = _too_large(record)

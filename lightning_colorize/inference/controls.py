@@ -37,14 +37,18 @@ def add_controls(
             of this image. Files are relative to its folder.
 
     Raises:
-        UsageError: If no image has hints, a file cannot be read, a column is unknown, or a row's
-            image is not in the plan.
+        UsageError: If no image has hints, hints are images of the plan, a file cannot be read, a
+            column is unknown, or a row's image is not in the plan.
     """
     drawn = {} if hints is None else _find_hints(hints, plan)
     rows = {} if file is None else _read_rows(file)
     sources = [os.path.realpath(job.source) if drawn or rows else "" for job in plan.jobs]
-    if drawn and not {os.path.realpath(path) for path in drawn.values()}.isdisjoint(sources):
-        raise UsageError(f"--hints {hints} is inside INPUT and would be colorized; move it")
+    named = [row["hints"] for row in rows.values() if "hints" in row]
+    for option, paths in ((f"--hints {hints}", drawn.values()), (f"--controls {file}", named)):
+        if inside := {*map(os.path.realpath, paths)}.intersection(sources):
+            raise UsageError(
+                f"{option}: {min(inside)} is inside INPUT and would be colorized; move it"
+            )
     if unknown := rows.keys() - set(sources):
         raise UsageError(f"--controls {file}: {min(unknown)} is not an image of INPUT")
     jobs = []

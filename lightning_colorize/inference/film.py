@@ -166,7 +166,10 @@ class _Film:
                 images = [_upright(frame) for frame in batch]
                 size = self.model.size
                 seen = list(pool.map(network_input, images, [size] * len(images)))
-                predicted = [ab.cpu() for ab in predict(self.model, seen).colors()]
+                # Each frame has the same noise, or samples would flicker.
+                noise = [torch.Generator().manual_seed(0) for _ in seen]
+                predicted = predict(self.model, seen).colors(generators=noise)
+                predicted = [ab.cpu() for ab in predicted]
                 lightness = [to_lightness(image[None]) for image in seen]
                 last = self.follower.before
                 before = lightness if last is None else [last[:, :1], *lightness]

@@ -7,31 +7,35 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from pydantic import BaseModel, Field
+from torch.nn import functional as F
 
-from lightning_colorize.models.base import LARGEST, Model
+from lightning_colorize.models.base import Model
 from lightning_colorize.models.control import NO_CONTROL, Control
 from lightning_colorize.models.network import NetworkModel
 from lightning_colorize.models.whole import BatchPrediction, add_colors, network_input, predict
 
 _Share = Annotated[float, Field(ge=0, le=1)]
-_Side = Annotated[int, Field(ge=1, le=LARGEST)]
+_Side = Annotated[int, Field(ge=1)]
 
 
 class _Asked(BaseModel, extra="forbid", strict=True):
     """The first line of a request, as JSON.
 
-    RGBA of the image follow, then a, b and mask of the hints, (3, h, w) at the size of the
-    network's input, as signed bytes.
+    RGBA of the image follow, then a, b and mask of the hints, (3, rows, columns), as signed bytes.
 
     Attributes:
         width: Width of the image.
         height: Height of the image.
+        rows: Height of the hints.
+        columns: Width of the hints.
         seeds: Which colorings to return; empty for none.
         at: Place whose probable colors to return, from top and left, as shares of the sides.
     """
 
     width: _Side
     height: _Side
+    rows: _Side
+    columns: _Side
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=4)]
     at: tuple[_Share, _Share] | None
 
@@ -64,8 +68,12 @@ def paint(model: Model, request: bytes, max_pixels: int) -> bytes:
     rgba = np.frombuffer(bytearray(pixels[:size]), np.uint8)
     image = torch.from_numpy(rgba.reshape(asked.height, asked.width, 4)).permute(2, 0, 1)
     seen = network_input(image[:3], model.size)
-    hints = np.frombuffer(bytearray(pixels[size:]), np.int8).reshape(3, *seen.shape[-2:])
-    control = Control(hints=torch.from_numpy(hints).float()) if hints.any() else NO_CONTROL
+    given = np.frombuffer(bytearray(pixels[size:]), np.int8).reshape(
+        1, 3, asked.rows, asked.columns
+    )
+    # The page may have reduced the image to sides whose input differs by a pixel.
+    hints = F.interpolate(torch.from_numpy(given).float(), seen.shape[-2:])[0]
+    control = Control(hints=hints) if hints.any() else NO_CONTROL
     control.require_accepted(model)
     prediction = predict(model, [seen], controls=[control])
     candidates = [] if asked.at is None else _candidates(prediction, asked.at)

@@ -35,7 +35,11 @@ _TONED = 5.0  # LAB units
 
 
 def colorize_image(
-    model: Model, rgb: Tensor, size: int | None = None, control: Control = NO_CONTROL
+    model: Model,
+    rgb: Tensor,
+    size: int | None = None,
+    control: Control = NO_CONTROL,
+    seed: int = 0,
 ) -> Tensor:
     """Colorize one image; its lightness is unchanged, at full resolution.
 
@@ -45,6 +49,7 @@ def colorize_image(
             training.
         size: Short side of the model's input in pixels; the model's by default.
         control: Conditions that the model accepts.
+        seed: Seed of a model that samples.
 
     Returns:
         The same shape and dtype, on the CPU.
@@ -53,7 +58,8 @@ def colorize_image(
         FloatingPointError: If the predicted colors are not finite.
     """
     seen = network_input(rgb, size or model.size)
-    (ab,) = predict(model, [seen], controls=[control]).colors()
+    predicted = predict(model, [seen], controls=[control])
+    (ab,) = predicted.colors(generators=model.generators(predicted.inputs, seed))
     return add_colors(rgb, ab)
 
 

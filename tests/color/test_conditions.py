@@ -114,6 +114,17 @@ def test_palette_of_known_colors():
     assert palette.tolist() == [[60.0, 0.0, 0.25], [0.0, -30.0, 0.75], *[[0.0] * 3] * 3]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_palettes_keep_full_precision(dtype):
+    torch.manual_seed(0)
+    ab = (torch.rand(2, 2, 64, 64) * 200 - 100).to(dtype)  # their sums exceed fp16
+    arguments = (torch.tensor([5, 1]), torch.rand(2, 5))
+    expected = palettes_from(ab.float(), *arguments)
+    with torch.autocast("cpu", dtype):
+        for given in (ab, ab.float()):
+            assert torch.equal(palettes_from(given, *arguments), expected)
+
+
 def test_simulated_palettes_describe_their_image():
     torch.manual_seed(0)
     ab = torch.randn(300, 2, 1, 1).expand(-1, -1, 16, 16) * 40 + torch.randn(300, 2, 16, 16)

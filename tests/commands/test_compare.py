@@ -306,3 +306,20 @@ def test_samples_have_a_score_and_a_map_of_where_they_differ(compare, finished_r
     compare("--overwrite", *words, "--size", 32)
     fewer = Image.open(out / "sheets" / "00000.jpg").width
     assert width / fewer == pytest.approx(5 / 4, abs=0.02)  # with the map
+
+
+def test_sheets_and_study_show_the_samples_of_the_seed(compare, tmp_path):
+    file = tmp_path / "obeys.yaml"
+    file.write_text("class_path: tests.evaluation.stubs.Obeys\ninit_args: {noise: 40}\n")
+
+    def shown(seed):
+        words = ("--allow-class", "tests.evaluation.stubs", "--study", "--overwrite")
+        _, _, out = compare(f"noise={file}", *words, "--size", 32, "--seed", seed)
+        study = embedded((out / "study.html").read_text(), "study")
+        of_study = {each["name"]: out / each["systems"][0] for each in study["images"]}
+        files = (out / "sheets" / "00000.jpg", of_study[min(of_study)])
+        return [np.asarray(Image.open(file), float) for file in files]
+
+    for first, again, other in zip(shown(1), shown(1), shown(2), strict=True):
+        assert np.array_equal(first, again)
+        assert np.abs(first - other).mean() > 2

@@ -17,7 +17,7 @@ from skimage import data
 
 from lightning_colorize.inference import load_model
 from tests.distributed.launchers import free_port
-from tests.painters import paint_on, write_follower, write_photograph
+from tests.painters import paint_across, paint_on, write_follower, write_photograph
 from tests.reports.conftest import DESK, PHONE, browser  # noqa: F401
 
 
@@ -167,6 +167,16 @@ def test_colors_are_painted_on_the_server(browser, painting, tmp_path):  # noqa:
     for by, device in (("mouse", DESK), ("finger", PHONE), ("keyboard", DESK)):
         with _visit(browser, address, **device) as page:
             paint_on(page, photograph, by, draws, tmp_path)
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("size", [(400, 4000), (3941, 400)])
+def test_long_photographs_are_painted_on_the_server(browser, painting, tmp_path, size):  # noqa: F811
+    photograph = write_photograph(tmp_path / "ramp.png", *size)
+    with _visit(browser, painting[0], **DESK) as page:
+        paint_across(page, photograph)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from PIL import Image
 
 from lightning_colorize.metrics import BASELINES
 from lightning_colorize.metrics.spec import NAMES
+from tests.evaluation.stubs import Obeys
 
 METRICS = set(NAMES)
 
@@ -313,4 +314,16 @@ def test_what_a_model_does_not_accept_is_refused_before_work(
     assert command("evaluate", finished_run, "--data", photo_folder, word) == 2
     output = capsys.readouterr()
     assert refused in output.err
+    assert (output.err.count("\n"), output.out) == (1, "")
+
+
+@pytest.mark.parametrize("folder", ["", "blue"])
+def test_labels_that_the_model_does_not_know_are_refused_before_work(
+    command, obeys, photo_folder, tmp_path, folder, capsys, monkeypatch
+):
+    monkeypatch.delattr(Obeys, "predict")  # nothing is colored
+    shutil.copytree(photo_folder / "test", tmp_path / "data" / folder)
+    assert command("evaluate", *obeys, "--data", tmp_path / "data", "--labels") == 2
+    output = capsys.readouterr()
+    assert "no image has a label of" in output.err
     assert (output.err.count("\n"), output.out) == (1, "")

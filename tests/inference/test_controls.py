@@ -103,7 +103,14 @@ def test_the_manifest_and_which_results_are_skipped(colorize, files, tmp_path, c
     for counts in ("1 colorized, 0 skipped", "0 colorized, 1 skipped"):
         capsys.readouterr()
         assert colorize("out", *words, source="in/a.jpg") == before
-        assert counts in capsys.readouterr().out
+        output = capsys.readouterr()
+        assert counts in output.out
+        assert "--overwrite replaces existing results" in output.out
+        if "1 colorized" in counts:
+            assert "1 with fallbacks" in output.err
+    lines = read_lines(tmp_path / "out/manifest.jsonl")
+    expected = [[], ["kept a_1.png: the output exists"], []]
+    assert [line["fallbacks"] for line in lines] == expected
 
 
 def test_a_dry_run_and_a_sheet_of_samples(colorize, tmp_path, capsys):
@@ -160,6 +167,7 @@ def test_a_file_of_controls_is_as_the_options(colorize, files, tmp_path, suffix)
         ("--hints FILES/in/sub --limit 1", "has no image named as one of INPUT, such as wide.png"),
         ("--hints FILES/in", "is inside INPUT"),
         ("image,lable\na.jpg", "table.csv, row 1, of CSV: unknown column lable; the columns are"),
+        ("image,hints\na.jpg,sub/c.png", "in/sub/c.png is inside INPUT and would be colorized"),
         ("image,palette\nd.jpg,red", "in/d.jpg is not an image of INPUT"),
         ("image,palette\na.jpg,red\n./a.jpg", "in/a.jpg is in a row above already"),
         ('{"image": "a.jpg"}\n{"image"', "row 2, of JSON lines, as its name does not end with"),

@@ -16,6 +16,7 @@ from lightning_colorize.inference import Colorizer, Options, load_model
 from lightning_colorize.inference import film as film_module
 from lightning_colorize.inference.film import colorize_film
 from lightning_colorize.inference.motion import ColorFollower, find_motion
+from tests.painters import follower
 
 av = pytest.importorskip("av")
 
@@ -136,6 +137,14 @@ def test_a_pan_flickers_less_than_frame_by_frame(model, tmp_path):
     assert done.flicker < 0.5 * done.flicker_frame_by_frame
     # Not because it is paler.
     assert _ab(followed).norm(dim=1).mean() > 0.8 * _ab(alone).norm(dim=1).mean()
+
+
+def test_all_frames_have_the_same_sample(tmp_path):
+    frames = [np.full((96, 128, 3), 100 + 5 * n, np.uint8) for n in range(4)]
+    source = _write(tmp_path / "in.mp4", frames, sound=False)
+    done = _colorize(follower(draws=True), source, target := tmp_path / "out.mp4")
+    assert done.flicker_frame_by_frame < 0.5
+    assert _ab(_read(target)).std() > 1  # noise
 
 
 @pytest.mark.parametrize("share", [1, 0.15])

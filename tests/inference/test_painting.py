@@ -19,7 +19,14 @@ def request(painted=(), seeds=(0,), at=None, **more):
     image, hints = np.full((48, 64, 4), 128, np.uint8), np.zeros((3, 48, 64), np.int8)
     for row, column in painted:
         hints[:, row : row + 5, column : column + 5] = np.array([*BLUE, 1])[:, None, None]
-    head = {"width": 64, "height": 48, "seeds": list(seeds), "at": at} | more
+    head = {
+        "width": 64,
+        "height": 48,
+        "rows": 48,
+        "columns": 64,
+        "seeds": list(seeds),
+        "at": at,
+    } | more
     return json.dumps(head).encode() + b"\n" + image.tobytes() + hints.tobytes()
 
 
@@ -80,3 +87,12 @@ def test_hints_that_a_model_does_not_accept_are_refused():
     assert answered(Grey())[1].shape == (1, 48, 64, 4)
     with pytest.raises(UsageError, match="accepts no conditions"):
         paint(Grey(), request(painted=[(1, 1)]), 10**6)
+
+
+def test_an_image_may_be_longer_than_any_input_of_a_network():
+    # 20,000 x 4 pixels: the network's input is 5000 x 1.
+    sides = {"width": 20_000, "height": 4, "rows": 2, "columns": 9000}
+    head = json.dumps(sides | {"seeds": [0], "at": None}).encode()
+    hints = np.repeat(np.array([*BLUE, 1], np.int8), 2 * 9000).tobytes()
+    answer = paint(follower(size=48), head + b"\n" + bytes(20_000 * 4 * 4) + hints, 10**6)
+    assert len(answer.partition(b"\n")[2]) == 20_000 * 4 * 4

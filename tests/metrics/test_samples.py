@@ -1,12 +1,19 @@
 """Metrics of samples, by hand and against what they are for known distributions."""
 
+import weakref
+
 import pytest
 import torch
 
 from lightning_colorize.color import to_lab
 from lightning_colorize.metrics import formulas
 from lightning_colorize.metrics.image_pair import ImagePair
-from lightning_colorize.metrics.samples import coverage, energy_score, measure_samples
+from lightning_colorize.metrics.samples import (
+    coverage,
+    difference_map,
+    energy_score,
+    measure_samples,
+)
 from lightning_colorize.metrics.spec import SAMPLED
 
 
@@ -60,6 +67,23 @@ def test_coverage_counts_a_and_b_within_the_range():
     assert coverage(drawn, _colors((0.5, 0), (6, 4))).item() == 3 / 4
     random = torch.randn(9, 1, 2, 100, 100, generator=torch.Generator().manual_seed(1))
     assert coverage(random[:8], random[8]).item() == pytest.approx(7 / 9, abs=0.01)
+
+
+def test_the_map_of_many_samples_does_not_hold_all_pairs(monkeypatch):
+    maps, most = [], []
+
+    def ciede2000(first, second):
+        maps.append(weakref.ref(each := (first[1] - second[1]).norm(dim=1, keepdim=True)))
+        most.append(sum(kept() is not None for kept in maps))
+        return each
+
+    monkeypatch.setattr("lightning_colorize.color.delta_e.ciede2000", ciede2000)
+    L, ab = torch.full((1, 1, 2, 2), 50.0), torch.zeros(1, 2, 2, 2)
+    found = difference_map([ImagePair(L, ab + a, ab) for a in range(9)])
+    # The mean distance of two of 0 to 8, in both a and b.
+    torch.testing.assert_close(found, torch.full((1, 1, 2, 2), 10 / 3 * 2**0.5))
+    assert len(maps) == 36
+    assert max(most) < 4
 
 
 def test_all_metrics_of_samples_have_the_order_of_the_table(photographs):

@@ -83,7 +83,7 @@ class ImageCollector:
         maps = []
         for system in plan.systems:
             try:
-                colored = to_pil_image(system.color_whole(name, rgb, plan.size))
+                colored = to_pil_image(system.color_whole(name, rgb, plan.size, seed=plan.seed))
                 if plan.samples > 1 and system.model.draws:
                     shown = system.difference_map(rgb, plan.samples, plan.seed) / _WHITE
                     maps.append((system.name, to_pil_image(shown.clamp(max=1).cpu())))

@@ -121,7 +121,7 @@ def _write(plan: Plan, chosen: FileImages, index: int, folder: Path) -> dict[str
     rgb = resize_short_side(read, seen_side(height, width, side))
     if plan.truth and is_grey(rgb):
         return None
-    colored = [system.color_whole(name, rgb, plan.size) for system in plan.systems]
+    colored = [s.color_whole(name, rgb, plan.size, seed=plan.seed) for s in plan.systems]
     return {
         "name": decodable(name),
         "category": decodable(plan.found.category_of(name)),

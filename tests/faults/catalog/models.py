@@ -217,7 +217,7 @@ CONDITIONS: Rows = {
         "hints-in-other-units": ("color.hints:hint_channels", swap("1 / SPREAD", "1.0")),
         "hints-cross-lightness": ("color.hints:diffused", swap("_BINS - 1", "0")),
         "unused-palette-colors-have-shares": (
-            "color.palette:palettes_from",
+            "color.palette:_clusters",
             calls("masked_fill", "it"),
         ),
     },

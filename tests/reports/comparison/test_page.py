@@ -61,7 +61,7 @@ def _system(index, size):
         path=Path(f"runs/{index}"),
         kind="best.ckpt",
         run=None,
-        color_whole=lambda name, rgb, _: _image(100 * int(name[5:-7]) + index, size),
+        color_whole=lambda name, rgb, _, **more: _image(100 * int(name[5:-7]) + index, size),
     )
 
 

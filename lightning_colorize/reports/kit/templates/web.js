@@ -38,8 +38,8 @@ function inWorker() {
   });
 }
 
-async function onServer({ image, hints, seeds, at }) {
-  const head = JSON.stringify({ width: image.width, height: image.height, seeds, at });
+async function onServer({ image, hints, rows, columns, seeds, at }) {
+  const head = JSON.stringify({ width: image.width, height: image.height, rows, columns, seeds, at });
   const reply = await fetch(location.href, { method: "POST", body: new Blob([head, "\n", image.data, hints]) });
   if (!reply.ok) throw new Error(`the server answered ${reply.status} ${reply.statusText}`);
   const bytes = new Uint8ClampedArray(await reply.arrayBuffer());
@@ -303,7 +303,7 @@ if (settings.hints) {
   };
   layer.onpointermove = event => {
     const [place, last] = [placeOf(event), painted?.at(-1)];
-    if (!last || Math.hypot(place[0] - last[0], place[1] - last[1]) < 0.015) return;
+    if (!last || Math.hypot((place[0] - last[0]) * photo.rows, (place[1] - last[1]) * photo.columns) < BRUSH - 1) return;
     painted.push(place);
     part("path").append(dot(place));
   };
