@@ -139,3 +139,20 @@ def test_no_condition_is_refused():
     only = ConditionedEncoder(ENCODERS["conv"](), palette=False)
     assert only.conditions == {"hints"}
     assert len(only(torch.rand(1, 1, 8, 8))) == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "match"),
+    [
+        (b'["cat", "dog", "cow"]', "labels is 2"),
+        (b'{"cat": 1}', "damaged"),
+        (b"[1]", "damaged"),
+        (b"cat", "Expecting value"),
+    ],
+)
+def test_class_names_of_a_state_dict_are_checked(names, match):
+    encoder = conditioned()
+    state = encoder.state_dict()
+    state["_extra_state"] = torch.tensor(list(names), dtype=torch.uint8)
+    with pytest.raises(ValueError, match=match):
+        encoder.load_state_dict(state)

@@ -143,8 +143,16 @@ class ConditionedEncoder(Encoder):
         return torch.tensor(list(json.dumps(self.label_names).encode()), dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Set the class names from a state dict."""
-        self.label_names = json.loads(bytes(state.tolist()))
+        """Set the class names from a state dict.
+
+        Raises:
+            ValueError: If they are damaged, or more than the network has room for.
+        """
+        names = json.loads(bytes(state.tolist()))
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("the class names in the state dict are damaged")
+        self.label_names = []
+        self.adopt_labels(names)
 
     def simulate(self, batch: ColorBatch) -> Condition:
         """Return the condition of a training batch; each is dropped for half of the images.
