@@ -96,7 +96,7 @@ class ConditionedEncoder(Encoder):
                     features, self.hints, self.info.reductions, strict=True
                 )
             ]
-        if not self.modulation:
+        if not self.modulation or not condition._replace(hints=None).is_given:
             return features
         vector = self._vector(condition, features[-1])
         modulated = []
