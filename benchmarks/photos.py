@@ -59,6 +59,12 @@ SYSTEMS = (
 # A short budget ends before the experiment's ten epochs of the generator alone.
 OWN_SETTINGS = {"cgan_staged": {"model.generator_epochs": "4", "model.discriminator_epochs": "1"}}
 PHOTOGRAPHS = ROOT / "docs" / "photographs"
+HINTS = {  # from left and top, as shares of the photograph's sides
+    "astronaut": [(0.36, 0.72, "#c8642c")],
+    "people": [(0.16, 0.55, "#c83c3c"), (0.52, 0.6, "#3c5a96"), (0.3, 0.08, "#3c5a28")],
+    "citrus": [(0.3, 0.5, "#dc7828"), (0.55, 0.43, "#aab432")],
+    "valley": [(0.2, 0.75, "#96642d"), (0.62, 0.1, "#5078b4")],
+}
 
 
 def main() -> None:
@@ -290,6 +296,25 @@ def default_model(args: argparse.Namespace) -> None:
         for images in (wide[:half], wide[half:])
     ]
     write_jpeg(torch.cat(columns, dim=2), str(IMAGES / "default_model.jpg"), quality=90)
+    draw_hints(model)
+
+
+def draw_hints(colorizer: Colorizer) -> None:
+    """Draw photographs in columns: grey with the hints, colored without and with them, truth."""
+    columns = []
+    for name, points in HINTS.items():
+        rgb = center_crop(read_image(PHOTOGRAPHS / f"{name}.jpg"), 3 / 2)
+        height, width = rgb.shape[-2:]
+        layer = Image.new("RGBA", (width, height))
+        for x, y, color in points:
+            ImageDraw.Draw(layer).circle((x * width, y * height), height / 32, color)
+        hints = pil_to_tensor(layer)
+        given = torch.where(hints[3:] > 0, hints[:3], grey(rgb))
+        colored = [colorizer.colorize(rgb), colorizer.colorize(rgb, hints=hints)]
+        cells = [_cell(each, 128, upright=True) for each in (given, *colored, rgb)]
+        columns.append(torch.cat(cells, dim=1))
+    image = F.pad(torch.cat(columns, dim=2), (4, 0, 4, 0), value=255)
+    write_jpeg(image, str(IMAGES / "hints.jpg"), quality=90)
 
 
 def center_crop(rgb: Tensor, ratio: float) -> Tensor:
