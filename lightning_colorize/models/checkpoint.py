@@ -210,6 +210,8 @@ def load_network(network: Colorizer, path: Path, own_decoding: bool) -> None:
         raise UsageError(
             f"{file} contains a different network: encoder, decoder and head must be the same"
         ) from None
+    except ValueError as error:  # class names
+        raise UsageError(f"{file}: {error}") from None
     # Some arguments, such as the input range, do not affect the weights. Those of conditions do.
     plain, option = network.encoder.pretrained_part, "--model.encoder"
     try:

@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_colorize.networks.base import TextEncoder
 
 _CACHED = 100_000  # texts
+_SAFE = {"trust_remote_code": False}  # by default, transformers asks whether to run their code
 
 
 class TransformersText(TextEncoder):
@@ -28,8 +29,8 @@ class TransformersText(TextEncoder):
         except ImportError:
             raise ValueError("prompts need the extra `diffusion` (transformers)") from None
         try:
-            config = transformers.AutoConfig.from_pretrained(name)
-            self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(name)
+            config = transformers.AutoConfig.from_pretrained(name, **_SAFE)
+            self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(name, **_SAFE)
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise ValueError(f"text encoder {name}: {reason}") from None
@@ -45,7 +46,7 @@ class TransformersText(TextEncoder):
     @cached_property
     def model(self) -> Any:
         """The text encoder; loaded for the first text, not while a checkpoint is only checked."""
-        loaded = self._class.from_pretrained(self.name, use_safetensors=True)
+        loaded = self._class.from_pretrained(self.name, use_safetensors=True, **_SAFE)
         return loaded.eval().requires_grad_(False)
 
     def __call__(self, texts: Sequence[str]) -> Tensor:

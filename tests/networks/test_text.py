@@ -81,3 +81,13 @@ def test_prompts_from_training_to_colors(text_encoder, tmp_path, monkeypatch):
         assert main(["colorize", str(files[0]), f"{name}.png", *words, *prompt]) == 0
     colored = {(tmp_path / f"{name}.png").read_bytes() for name in ("red", "blue", "none")}
     assert len(colored) == 3
+
+
+def test_code_of_a_text_encoder_never_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    auto_map = {"AutoConfig": "code.Config"}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": auto_map}))
+    (tmp_path / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config: pass")
+    with pytest.raises(ValueError, match="text encoder"):
+        TransformersText(str(tmp_path))
+    assert not (tmp_path / "ran").exists()
