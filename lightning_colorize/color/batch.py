@@ -43,6 +43,15 @@ class Condition(NamedTuple):
         """Return the condition of the mirror images."""
         return self if self.hints is None else self._replace(hints=self.hints.flip(-1))
 
+    def scaled(self, factor: float) -> "Condition":
+        """Return the condition with the colors of hints and palettes multiplied by a factor."""
+        hints, palettes = self.hints, self.palettes
+        if hints is not None:
+            hints = hints * hints.new_tensor([factor, factor, 1]).view(3, 1, 1)
+        if palettes is not None:
+            palettes = palettes * palettes.new_tensor([factor, factor, 1])
+        return self._replace(hints=hints, palettes=palettes)
+
     def joined(self, other: "Condition") -> "Condition":
         """Return the condition of two batches, which have the same kinds of conditions."""
         texts = None

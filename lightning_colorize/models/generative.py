@@ -70,7 +70,8 @@ class GenerativeModel(NetworkModel):
     def predict(self, L: Tensor, condition: Condition) -> Generated:  # type: ignore[override]
         """Return what all samples share."""
         with self._context(L, self.autocast, condition.is_given):
-            return Generated(self.network.encode(self._normalized(L), condition), L.shape[-2:])
+            encoded = self.network.encode(self._normalized(L), self._given(condition))
+            return Generated(encoded, L.shape[-2:])
 
     def views(self, L: Tensor, condition: Condition, flip: bool) -> list[Generated]:  # type: ignore[override]
         """Return what all samples share; with `flip`, the mean of the mirror image contributes."""

@@ -128,7 +128,12 @@ class NetworkModel(Model):
 
     def _predicted(self, network: Colorizer, L: Tensor, condition: Condition) -> Predicted:
         with self._context(L, self.autocast, condition.is_given):
-            return Predicted(network(self._normalized(L), condition), L.shape[-2:])
+            return Predicted(network(self._normalized(L), self._given(condition)), L.shape[-2:])
+
+    def _given(self, condition: Condition) -> Condition:
+        """Return a condition whose colors the model's strength will restore."""
+        strength = self.settings.strength
+        return condition.scaled(1 / strength) if strength not in (0, 1) else condition
 
     def _normalized(self, L: Tensor) -> Tensor:
         return self.scaling.normalize_L(L).to(next(self.network.parameters()).dtype)

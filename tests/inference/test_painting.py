@@ -40,9 +40,11 @@ def ab_of(pixel):
     return to_lab(torch.tensor(pixel[:3], dtype=torch.uint8).view(1, 3, 1, 1))[1].flatten()
 
 
+@pytest.mark.parametrize("strength", [1, 1.4])
 @pytest.mark.parametrize("draws", [False, True])
-def test_the_color_of_a_hint_is_painted_and_offered_at_its_place(draws):
+def test_the_color_of_a_hint_is_painted_and_offered_at_its_place(draws, strength):
     model = follower(draws, size=48)
+    model.settings = model.settings.updated({"strength": strength})
     _, (grey,) = answered(model)
     seeds = [0, 1, 2] if draws else [0]
     candidates, images = answered(model, painted=[(20, 30)], seeds=seeds, at=[22.5 / 48, 32.5 / 64])
