@@ -113,7 +113,7 @@ class HintGate(nn.Module):
         features = self.map(decoded)
         if features.shape[-2:] != hints.shape[-2:]:
             features = F.interpolate(features, hints.shape[-2:], mode="bilinear")
-        logit = self.logit(F.relu(features + self.hint(hints))).float()
+        logit = self.logit(F.relu(features + self.hint(hints.to(features.dtype)))).float()
         ab, confidence = hints[:, 3:5], hints[:, 5:]
         return ab * (SPREAD / AB_SCALE), logit + confidence.clamp(min=_NEVER).log()
 

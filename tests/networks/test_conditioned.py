@@ -102,6 +102,14 @@ def test_takes_a_hint_at_its_place_before_training(head):
     assert ab[:, 28, 28].norm() < ab[:, 4, 8].norm() * 0.9
 
 
+def test_hints_in_pure_bf16():
+    network = colorizer(conditioned()).to(torch.bfloat16)
+    L = torch.linspace(-1, 1, 32, dtype=torch.bfloat16).expand(1, 1, 32, 32)
+    prediction = network(L, Condition(hints=condition(1).hints))
+    ab = network.to_ab(prediction, (32, 32))[0] * AB_SCALE
+    assert ab[:, 4, 8].tolist() == pytest.approx([50, -20], abs=15)
+
+
 def test_hints_fit_a_padded_image():
     network = colorizer(trained(conditioned("unet")))
     L, given = torch.rand(1, 1, 29, 31) * 2 - 1, condition(1)
