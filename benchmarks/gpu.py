@@ -17,6 +17,7 @@ import contextlib
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from gpu_runs import CGAN, RESNET, Setup, System, fit, notebook
 from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.benchmarking.synthetic import write_images
 from lightning_colorize.color import set_tf32
+from lightning_colorize.common.errors import first_line
 from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.training.session import quiet
 
@@ -60,23 +62,30 @@ class Budget:
 
     Attributes:
         skipped: Parts for which none were left.
+        failed: Parts that raised an error, with its first line.
         seconds: What each of the others took.
     """
 
     def __init__(self, minutes: float) -> None:
         self.end = time.monotonic() + 60 * minutes
         self.skipped: list[str] = []
+        self.failed: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
 
     def run(self, name: str, needed: float, work: Callable[[], Any]) -> Any:
-        """Do a part that takes so many seconds at most; None if they are not left."""
+        """Do a part that takes so many seconds at most; None if they are not left, or it fails."""
         if time.monotonic() + needed > self.end:
             self.skipped.append(name)
             print(f"{name}: no time left", flush=True)
             return None
         print(f"{name} ...", end=" ", flush=True)
         start = time.monotonic()
-        found = work()
+        try:
+            found = work()
+        except Exception as error:  # time on a GPU is rare: the other parts are still measured
+            traceback.print_exc()
+            self.failed[name] = first_line(error)
+            return None
         self.seconds[name] = round(time.monotonic() - start, 1)
         print(found, flush=True)
         return found
@@ -217,6 +226,7 @@ def main(argv: list[str] | None = None) -> int:
         "window_seconds": sizes.seconds,
         "parts_seconds": budget.seconds,
         "skipped": budget.skipped,
+        "failed": budget.failed,
         "seconds": round(time.monotonic() - start, 1),
     }
     # What a toy size takes says nothing of a GPU.

@@ -346,14 +346,14 @@ def sweep_seeds(report: dict[str, Any]) -> str:
 
 def gpu(report: dict[str, Any]) -> str:
     """Rates of training, each switch alone and all together; what is to hold, below."""
-    rows, skipped = [], "no time left"
+    rows, absent = [], []
     for system in report["systems"]:
         described = f"{system['name']}, {system['size']} px, batch {system['batch_size']}"
         times = {**system["ratios"], "fp32, eager": 1.0}
         runs = {**system["runs"], "notebook's script": system["notebook"]}
         for name, run in runs.items():
             if run is None:
-                rows.append([f"{described}: {name}", skipped, "-", "-", "-"])
+                absent.append(f"{system['name']}: {name}")
                 continue
             memory, wait = run.get("peak_device_memory"), run.get("data_wait_share")
             rows.append(
@@ -384,6 +384,8 @@ def gpu(report: dict[str, Any]) -> str:
         )
     far = {**(report["colors"] or {}), **(report["resume"] or {})}
     text += "\n" + table(["largest difference", ""], [[n, f"{v:.1e}"] for n, v in far.items()])
+    if absent:
+        text += f"\nNot measured, for lack of time: {', '.join(absent)}.\n"
     return f"{text}\n{report['environment']['accelerator']}.\n"
 
 
@@ -393,7 +395,6 @@ UNTIMED |= {"images_per_second", "protocols"}
 
 # Made on machines that are not always at hand: what makes them, and how long it takes.
 UNMEASURED = {
-    "gpu": "python benchmarks/gpu.py` on a machine with a GPU (8 minutes at most)",
     "systems": "python benchmarks/photos.py systems --data FOLDER --out RUNS` (90 minutes)",
 }
 

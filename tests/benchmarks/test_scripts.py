@@ -176,7 +176,7 @@ def test_gpu_benchmark_at_toy_size(tmp_path, capsys):
     assert torch.backends.cudnn.conv.fp32_precision == before
     report = json.loads(path.read_text())
     assert report["command"].startswith("python benchmarks/gpu.py --toy")
-    assert report["skipped"] == []
+    assert (report["skipped"], report["failed"]) == ([], {})
     fragments = {p.stem for p in (BENCHMARKS.parent / "experiments" / "gpu").glob("*.yaml")}
     for system in report["systems"]:
         assert fragments < set(system["runs"])
