@@ -38,6 +38,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
 from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.color import to_lab, to_rgb
+from lightning_colorize.common.bundled import SAMPLES
 from lightning_colorize.data.decoding.files import read_image
 from lightning_colorize.data.sources import EmbeddedSource
 from lightning_colorize.evaluation import evaluate_batches, find_images
@@ -297,6 +298,7 @@ def default_model(args: argparse.Namespace) -> None:
     ]
     write_jpeg(torch.cat(columns, dim=2), str(IMAGES / "default_model.jpg"), quality=90)
     draw_hints(model)
+    draw_samples(load_model(SAMPLES))
 
 
 def draw_hints(colorizer: Colorizer) -> None:
@@ -315,6 +317,18 @@ def draw_hints(colorizer: Colorizer) -> None:
         columns.append(torch.cat(cells, dim=1))
     image = F.pad(torch.cat(columns, dim=2), (4, 0, 4, 0), value=255)
     write_jpeg(image, str(IMAGES / "hints.jpg"), quality=90)
+
+
+def draw_samples(colorizer: Colorizer) -> None:
+    """Draw photographs in columns: grey, four samples, truth."""
+    columns = []
+    for name in HINTS:
+        rgb = center_crop(read_image(PHOTOGRAPHS / f"{name}.jpg"), 3 / 2)
+        samples = colorizer.colorize(rgb, samples=4, seed=0)
+        cells = [_cell(each, 128, upright=True) for each in (grey(rgb), *samples, rgb)]
+        columns.append(torch.cat(cells, dim=1))
+    image = F.pad(torch.cat(columns, dim=2), (4, 0, 4, 0), value=255)
+    write_jpeg(image, str(IMAGES / "samples.jpg"), quality=90)
 
 
 def center_crop(rgb: Tensor, ratio: float) -> Tensor:

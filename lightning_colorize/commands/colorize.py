@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lightning_colorize.commands.colorize_film import run_film
 from lightning_colorize.commands.options import add_count, add_network_options
 from lightning_colorize.common.arguments import Parser, expanded_path, number, split_name
-from lightning_colorize.common.bundled import DEFAULT_FILE
+from lightning_colorize.common.bundled import BUNDLED, DEFAULT, SAMPLES
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import cores
 from lightning_colorize.common.text import format_time, printable
@@ -49,8 +49,9 @@ def add_arguments(parser: Parser) -> None:
         metavar="[NAME=]CKPT_OR_RUN",
         type=split_name,
         action="append",
-        help="a checkpoint file, a run folder (its best checkpoint), or `default`: the bundled "
-        "model. With NAME=, results are written to OUTPUT/NAME; may be repeated",
+        help="a checkpoint file, a run folder (its best checkpoint), or a bundled model: `default` "
+        "or, with --samples, `default-samples`. With NAME=, results are written to OUTPUT/NAME; "
+        "may be repeated",
     )
     add_network_options(parser, "short side of the network's input in pixels")
     _add_controls(parser)
@@ -221,7 +222,7 @@ def _model_files(args: argparse.Namespace) -> "dict[str, ModelFile]":
     from lightning_colorize.inference.devices import ModelFile
 
     files: dict[str, ModelFile] = {}
-    given = args.checkpoint or [("", DEFAULT_FILE)]
+    given = args.checkpoint or [("", BUNDLED[SAMPLES if (args.samples or 1) > 1 else DEFAULT])]
     for name, path in given:
         # The results of a model without a name could overwrite those in another's folder.
         if len(given) > 1 and (not name or name in files):

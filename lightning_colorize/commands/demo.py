@@ -7,7 +7,7 @@ import tempfile
 
 from lightning_colorize.commands.options import add_count, add_loading_options
 from lightning_colorize.common.arguments import INSTALL, number, split_name
-from lightning_colorize.common.bundled import DEFAULT, DEFAULT_FILE
+from lightning_colorize.common.bundled import BUNDLED, DEFAULT
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import exit_on_sigterm
 
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted; returns 130."""
-    given = args.checkpoint or [(DEFAULT, DEFAULT_FILE)]
+    given = args.checkpoint or [(DEFAULT, BUNDLED[DEFAULT])]
     named = {name or path.stem: path for name, path in given}
     if len(named) < len(given):
         raise UsageError("--checkpoint: two models have the same name; give NAME=CKPT_OR_RUN")

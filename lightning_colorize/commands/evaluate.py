@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.commands.options import add_checkpoint, add_measuring_options, add_samples
 from lightning_colorize.common.arguments import Moved, Parser, number
-from lightning_colorize.common.bundled import DEFAULT_FILE
+from lightning_colorize.common.bundled import BUNDLED
 from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.provenance import versions
 
@@ -200,7 +200,7 @@ def open_measured(
     source = trained.source(args.allow_class) if trained is not None and own else None
     found = find_images(args.data, args.split, source, default)
     lines = []
-    if path == DEFAULT_FILE:
+    if path is not None and path in BUNDLED.values():
         listed = path.with_name("SOURCES.csv.gz")
         lines.append(f"the training images are listed in {listed}; these may be part of them")
     elif trained is None and path is not None and path.suffix in EXPORTED:

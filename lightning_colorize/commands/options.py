@@ -3,7 +3,7 @@
 import argparse
 
 from lightning_colorize.common.arguments import Parser, expanded_path, number
-from lightning_colorize.common.bundled import DEFAULT_FILE
+from lightning_colorize.common.bundled import BUNDLED, DEFAULT
 from lightning_colorize.models.settings import ClassificationSettings, Settings
 
 
@@ -13,9 +13,9 @@ def add_checkpoint(parser: argparse.ArgumentParser, name: str) -> None:
         name,
         metavar="CKPT_OR_RUN",
         type=expanded_path,
-        default=DEFAULT_FILE,
-        help="a checkpoint file, a run folder (its best checkpoint), or `default`: the bundled "
-        "model",
+        default=BUNDLED[DEFAULT],
+        help="a checkpoint file, a run folder (its best checkpoint), or a bundled model: `default` "
+        "or `default-samples`",
     )
 
 

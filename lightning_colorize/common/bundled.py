@@ -1,18 +1,18 @@
-"""Files bundled with the package: YAML files, photographs, and a trained model."""
+"""Files bundled with the package: YAML files, photographs, and trained models."""
 
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
 
-DEFAULT = "default"
-"""Name of the bundled model, accepted in place of a checkpoint."""
+DEFAULT, SAMPLES = "default", "default-samples"
+"""Names of the bundled models, accepted in place of a checkpoint; the second one samples."""
 
-DEFAULT_FILE = _PACKAGE / "weights" / "default.safetensors"
+BUNDLED = {name: _PACKAGE / "weights" / f"{name}.safetensors" for name in (DEFAULT, SAMPLES)}
 
 
-def with_default(path: Path) -> Path:
-    """Resolve `default` to the bundled model, even if a file of that name exists."""
-    return DEFAULT_FILE if path == Path(DEFAULT) else path
+def with_bundled(path: Path) -> Path:
+    """Resolve the name of a bundled model, even if a file of that name exists."""
+    return BUNDLED.get(str(path), path)
 
 
 def bundled(name: str) -> Path:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_colorize.common.arguments import split_name
-from lightning_colorize.common.bundled import with_default
+from lightning_colorize.common.bundled import with_bundled
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.image_set import ConcatImages, FileImages, ImageSet
 from lightning_colorize.data.sources import SourceError
@@ -52,7 +52,7 @@ def open_systems(
 def split_word(word: str) -> tuple[str, Path]:
     """Split `NAME=PATH` into name and path; the name defaults to the path's."""
     name, path = split_name(word)
-    path = with_default(path)
+    path = with_bundled(path)
     if name:
         return name, path
     run = run_of(path)

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
-from lightning_colorize.common.bundled import DEFAULT, with_default
+from lightning_colorize.common.bundled import DEFAULT, with_bundled
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import from_pillow, read_image
 from lightning_colorize.inference.card import card_text
@@ -116,9 +116,9 @@ class Colorizer(
         """Load a model.
 
         Args:
-            name: `default` for the bundled model; a checkpoint, an exported model or a run folder;
-                a folder written by `save_pretrained`; or the name of a model on the Hugging Face
-                Hub, such as `user/model`, which is downloaded.
+            name: `default` or `default-samples`, the bundled models; a checkpoint, an exported
+                model or a run folder; a folder written by `save_pretrained`; or the name of a model
+                on the Hugging Face Hub, such as `user/model`, which is downloaded.
             device: Device of the model; `auto` is the GPU if there is one.
             allow: Same as in `load_model`; not for a model from the Hub.
             options: Options of `hf_hub_download`, such as `revision` and `token`.
@@ -126,7 +126,7 @@ class Colorizer(
         Raises:
             UsageError: If the model does not exist, or is damaged.
         """
-        path = with_default(Path(name))
+        path = with_bundled(Path(name))
         if (path / _WEIGHTS).is_file():
             path /= _WEIGHTS
         if path.exists() or str(name).count("/") != 1:

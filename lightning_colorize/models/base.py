@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_colorize.color import NO_CONDITION, Condition
+from lightning_colorize.common.bundled import SAMPLES
 from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics import Baselines
@@ -141,7 +142,10 @@ class Model(ABC):
     def require_samples(self, n: int) -> None:
         """Raise a UsageError if the model has fewer than n colorings per image."""
         if n > 1 and not self.draws:
-            raise UsageError(f"{self} is deterministic and has one coloring per image, not {n}")
+            raise UsageError(
+                f"{self} is deterministic and has one coloring per image, not {n}; the bundled "
+                f"{SAMPLES} has many"
+            )
 
     def to(self, device: torch.device) -> None:
         """Move the model and its baselines to a device."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from lightning_colorize.common.bundled import with_default
+from lightning_colorize.common.bundled import with_bundled
 from lightning_colorize.common.class_paths import Trust, build, describe, find_class_paths
 from lightning_colorize.common.digest import is_damaged
 from lightning_colorize.common.errors import UsageError
@@ -191,7 +191,7 @@ def load_network(network: Colorizer, path: Path, own_decoding: bool) -> None:
     """
     if checkpoint_skipped():
         return
-    file = checkpoint_of(with_default(path.expanduser()))
+    file = checkpoint_of(with_bundled(path.expanduser()))
     checkpoint = read_checkpoint(file)
     state, given = checkpoint["state_dict"], checkpoint["hyper_parameters"].get("encoder")
     prefix = next((p for p in _NETWORKS if any(name.startswith(p) for name in state)), "")

@@ -13,6 +13,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from lightning_colorize.color import LabScaling
+from lightning_colorize.common.bundled import BUNDLED
 from lightning_colorize.common.class_paths import path_of
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import atomic_file
@@ -86,8 +87,11 @@ class ExportedNetwork(nn.Module, TrainedNetwork):
         return RoutedModel(self.net, self.scaling, self.router, named, self.confidence)
 
 
-def write_exported(file: Path, model: NetworkModel) -> None:
-    """Write all that `read_exported` returns, in half precision; replace an existing file."""
+def write_exported(file: Path, model: NetworkModel, base: str | None = None) -> None:
+    """Write all that `read_exported` returns, in half precision; replace an existing file.
+
+    `base` is the name of a bundled model; weights equal to its own are not written again.
+    """
     name = _ROUTER if isinstance(model, RoutedModel) else _NETWORK
     hyperparameters = {CLASS_PATH: name, **model.hyperparameters()}
     baselines = {} if model.baselines is None else model.baselines.state_dict()
@@ -100,10 +104,13 @@ def write_exported(file: Path, model: NetworkModel) -> None:
         if not value.isfinite().all():
             raise UsageError(f"{name} has weights that are too large for half precision")
         stored[name] = value.cpu().contiguous().clone()  # tied tensors share memory
-    content = json.dumps({"hyper_parameters": hyperparameters, "decoding": decoding})
-    metadata = {_CONTENT: content, _DIGEST: _digest(stored, content)}
+    shared = {} if base is None else _read(BUNDLED[base])[0]
+    described = {"hyper_parameters": hyperparameters, "decoding": decoding, "base": base}
+    content = json.dumps(described)
+    metadata = {_CONTENT: content, _DIGEST: _digest({**shared, **stored}, content)}
+    own = {n: v for n, v in stored.items() if n not in shared or not shared[n].equal(v)}
     with atomic_file(file) as opened:
-        opened.write(save(stored, metadata))
+        opened.write(save(own, metadata))
 
 
 def read_exported(file: Path) -> dict[str, Any]:
@@ -112,13 +119,13 @@ def read_exported(file: Path) -> dict[str, Any]:
     Raises:
         Exception: Of nearly any class, if the file is damaged or not an exported network.
     """
-    with safe_open(file, "pt") as opened:
-        metadata = opened.metadata()
-        stored = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    stored, metadata = _read(file)
     content = metadata[_CONTENT]
+    parsed = json.loads(content)
+    if (base := parsed.get("base")) is not None:
+        stored = _read(BUNDLED[base])[0] | stored
     if metadata[_DIGEST] != _digest(stored, content):
         raise UsageError(f"{file} is damaged: it has changed since it was written")
-    parsed = json.loads(content)
     hyperparameters = parsed["hyper_parameters"]
     if hyperparameters[CLASS_PATH] not in (_NETWORK, _ROUTER):
         raise ValueError("not an exported network")
@@ -136,6 +143,13 @@ def read_exported(file: Path) -> dict[str, Any]:
         "callbacks": {"BaselineMetrics": {"baselines": fitted}} if fitted else {},
         "decoding": parsed["decoding"],
     }
+
+
+def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a file."""
+    with safe_open(file, "pt") as opened:
+        stored = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        return stored, opened.metadata()
 
 
 def _digest(tensors: Mapping[str, Tensor], content: str) -> str:

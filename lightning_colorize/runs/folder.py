@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from lightning_colorize.common.bundled import with_default
+from lightning_colorize.common.bundled import with_bundled
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_atomic
 
@@ -152,9 +152,9 @@ def run_of(path: Path) -> Path | None:
 def checkpoint_of(path: Path) -> Path:
     """Return the checkpoint of an argument: the file itself, or a run folder's best, else last.
 
-    `default` is the bundled model.
+    `default` and `default-samples` are the bundled models.
     """
-    path = with_default(path)
+    path = with_bundled(path)
     try:
         if path.is_file():
             return path

@@ -216,9 +216,14 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         self.averaged = None if decay is None else AveragedNetwork(self.net, decay)
 
     def update_average(self) -> None:
-        """Update the moving average, if any; called after each step of `net`."""
+        """Update the moving average, if any; to be called after each manual step of `net`."""
         if self.averaged is not None:
             self.averaged.update_parameters(self.net)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take a step and update the moving average; with accumulation, not after each batch."""
+        super().optimizer_step(*args, **kwargs)
+        self.update_average()
 
     @property
     def trained_networks(self) -> list[nn.Module]:

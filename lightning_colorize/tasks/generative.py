@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
@@ -176,11 +176,6 @@ class GenerativeTask(ColorizationTask):
         context = encoded.context.repeat(number, 1, 1, 1) * seen
         predicted = net.denoiser(x.to(context.dtype), times, context)
         return F.mse_loss(predicted.float(), target)
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Take a step and update the moving average; with accumulation, not after each batch."""
-        super().optimizer_step(*args, **kwargs)
-        self.update_average()
 
     def to_model(self) -> GenerativeModel:
         """Return the network as a model that samples."""

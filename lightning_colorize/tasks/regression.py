@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
@@ -101,11 +100,6 @@ class RegressionTask(ColorizationTask):
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         self.log_dict({f"train/{name}": term for name, term in terms.items()})
         return loss
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Take a step and update the moving average; with accumulation, not after each batch."""
-        super().optimizer_step(*args, **kwargs)
-        self.update_average()
 
     def validation_loss(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
         """Return the training loss on validation images."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from jsonargparse import Namespace, get_loader
 
-from lightning_colorize.common.bundled import bundled, with_default
+from lightning_colorize.common.bundled import bundled, with_bundled
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.folder import read_config
 
@@ -75,8 +75,8 @@ def _complete_paths(config: Namespace) -> None:
     model = config.model.get("init_args", {})
     paths = [(config.data, "root"), (config.run, "predict_dir")]
     starts = [key for key in _CHECKPOINTS if model.get(key)]
-    # `default` is the bundled model on any machine.
-    paths += [(model, k) for k in starts if with_default(Path(model[k])) == Path(model[k])]
+    # Bundled models have no path: a run can be resumed on any machine.
+    paths += [(model, k) for k in starts if with_bundled(Path(model[k])) == Path(model[k])]
     paths += [(config.get(_ENCODER_ARGUMENTS, {}), "weights")]
     if config.data.source is not None:
         source = config.data.source.get("init_args", {})

@@ -11,12 +11,14 @@ from PIL import Image
 from skimage.color import rgb2lab
 
 from lightning_colorize.cli import main
-from lightning_colorize.common.bundled import with_default
+from lightning_colorize.common.bundled import with_bundled
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference import Colorizer, load_model
+from lightning_colorize.models.exported import read_exported, write_exported
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "docs/photographs"
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-FILE = with_default(Path("default"))
+FILE, SAMPLES = (with_bundled(Path(name)) for name in ("default", "default-samples"))
 
 
 def _ab(path):
@@ -63,8 +65,56 @@ def test_skies_are_blue_foliage_is_green_and_skin_is_like_skin(
     assert _ab(colored / f"{name}.png")[region][..., channel].mean() * sign > 3
 
 
-def test_it_is_small_and_names_its_sources():
-    assert FILE.stat().st_size <= 8e6
+def test_samples_are_colorful_and_differ_and_follow_hints(tmp_path, capsys):
+    words = ["colorize", str(PHOTOGRAPHS / "citrus.jpg"), str(tmp_path), "--samples", "3"]
+    assert main(words) == 0
+    assert "bundled model" in capsys.readouterr().err
+    samples = [_ab(tmp_path / f"citrus_{number}.jpg") for number in (1, 2, 3)]
+    assert all(np.linalg.norm(ab, axis=-1).mean() > 8 for ab in samples)
+    apart = np.linalg.norm(samples[0] - samples[1], axis=-1)
+    assert 3 < apart.mean() < 40
+    # Where a person says the color, there is one.
+    hints = Image.new("RGBA", (480, 320))
+    hints.paste((220, 60, 40, 255), (100, 120, 160, 180))
+    colorizer = Colorizer.from_pretrained("default-samples")
+    painted = colorizer.colorize(PHOTOGRAPHS / "citrus.jpg", samples=2, hints=hints)
+    free = colorizer.colorize(PHOTOGRAPHS / "citrus.jpg", samples=2)
+    apart = [
+        np.linalg.norm(np.subtract(*map(rgb2lab, map(np.asarray, each)))[..., 1:], axis=-1)
+        for each in (painted, free)
+    ]
+    height, width = apart[0].shape
+    place = np.s_[height * 3 // 8 : height // 2, width * 5 // 24 : width // 3]
+    assert apart[0][place].mean() < 0.7 * apart[1][place].mean()
+
+
+def test_samples_are_around_the_colors_of_the_default():
+    """Both models have the same network; the file of samples only adds the denoiser."""
+    one, other = (load_model(file).model.network for file in (FILE, SAMPLES))
+    mine, theirs = one.state_dict(), other.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
+    assert all(name.startswith("denoiser.") for name in theirs.keys() - mine.keys())
+
+
+def test_a_file_that_shares_weights_is_read_back(tmp_path):
+    model = load_model(SAMPLES).model
+    with torch.no_grad():
+        model.network.head.conv.bias[0] += 1
+    write_exported(tmp_path / "whole.safetensors", model)
+    write_exported(tmp_path / "part.safetensors", model, "default")
+    whole, part = (read_exported(tmp_path / f"{n}.safetensors") for n in ("whole", "part"))
+    assert whole["state_dict"].keys() == part["state_dict"].keys()
+    for name, value in whole["state_dict"].items():
+        assert torch.equal(value, part["state_dict"][name])
+    assert (tmp_path / "part.safetensors").stat().st_size < 3e6
+    content = (tmp_path / "part.safetensors").read_bytes()
+    (tmp_path / "part.safetensors").write_bytes(content[:-4] + b"\0\0\0\1")
+    with pytest.raises(UsageError, match="is damaged"):
+        load_model(tmp_path / "part.safetensors")
+
+
+def test_they_are_small_and_name_their_sources():
+    assert FILE.stat().st_size + SAMPLES.stat().st_size <= 12e6
     with gzip.open(FILE.with_name("SOURCES.csv.gz"), "rt") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 9600
