@@ -234,7 +234,7 @@ def main(argv: list[str] | None = None) -> int:
     if path is not None:
         write_report(path, command_of("gpu", argv), report)
     print(f"{report['seconds']:.0f} s in all; written to {path or 'no file'}")
-    return 0
+    return int(bool(budget.failed))
 
 
 if __name__ == "__main__":

@@ -346,14 +346,13 @@ def sweep_seeds(report: dict[str, Any]) -> str:
 
 def gpu(report: dict[str, Any]) -> str:
     """Rates of training, each switch alone and all together; what is to hold, below."""
-    rows, absent = [], []
+    rows = []
     for system in report["systems"]:
         described = f"{system['name']}, {system['size']} px, batch {system['batch_size']}"
         times = {**system["ratios"], "fp32, eager": 1.0}
         runs = {**system["runs"], "notebook's script": system["notebook"]}
         for name, run in runs.items():
             if run is None:
-                absent.append(f"{system['name']}: {name}")
                 continue
             memory, wait = run.get("peak_device_memory"), run.get("data_wait_share")
             rows.append(
@@ -384,8 +383,10 @@ def gpu(report: dict[str, Any]) -> str:
         )
     far = {**(report["colors"] or {}), **(report["resume"] or {})}
     text += "\n" + table(["largest difference", ""], [[n, f"{v:.1e}"] for n, v in far.items()])
-    if absent:
-        text += f"\nNot measured, for lack of time: {', '.join(absent)}.\n"
+    if report["skipped"]:
+        text += f"\nNot measured, for lack of time: {', '.join(report['skipped'])}.\n"
+    for name, reason in report["failed"].items():
+        text += f"\n{name} failed: {reason}\n"
     return f"{text}\n{report['environment']['accelerator']}.\n"
 
 

@@ -193,14 +193,15 @@ def run(args: argparse.Namespace) -> int:
         _require_own(sheet)
     plans = {name: own.part(args.limit, *args.shard) for name, own in plans.items()}
     devices = device_names(args.device, args.devices)
+    if not args.checkpoint and not args.quiet:
+        name = DEFAULT if args.samples is None else SAMPLES
+        print(f"using the bundled model {name}; choose another with --checkpoint", file=sys.stderr)
     # Load all models before using the first. Additional devices load them again.
     loaded = {name: file.load(devices[0]) for name, file in files.items()}
     for model in loaded.values():
         model.require_samples(args.samples or 1)
         for control in dict.fromkeys(job.control for job in plan.jobs):
             control.require_accepted(model)
-    if not args.checkpoint and not args.quiet:
-        print("using the bundled model; choose another with --checkpoint", file=sys.stderr)
     if args.dry_run:
         return max(_estimate(args, plans[name], m, options) for name, m in loaded.items())
     codes = []
@@ -222,7 +223,7 @@ def _model_files(args: argparse.Namespace) -> "dict[str, ModelFile]":
     from lightning_colorize.inference.devices import ModelFile
 
     files: dict[str, ModelFile] = {}
-    given = args.checkpoint or [("", BUNDLED[SAMPLES if (args.samples or 1) > 1 else DEFAULT])]
+    given = args.checkpoint or [("", BUNDLED[DEFAULT if args.samples is None else SAMPLES])]
     for name, path in given:
         # The results of a model without a name could overwrite those in another's folder.
         if len(given) > 1 and (not name or name in files):

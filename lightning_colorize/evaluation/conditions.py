@@ -53,8 +53,7 @@ def measure_conditions(
 ) -> Intervals:
     """Measure a model without conditions, and with those that it accepts; one coloring per image.
 
-    The rows have the metrics of `spec` and `ASKED`; nan for those of other conditions. An image
-    whose object fills it does not count in `changed_outside`.
+    The rows have the metrics of `spec` and `ASKED`; nan for those of other conditions.
 
     Args:
         model: The model.
@@ -165,5 +164,5 @@ def _difference(batch: ColorBatch, ab: Tensor, other: Tensor) -> Tensor:
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Return the weighted mean over an image's pixels; nan without weight: (B,)."""
-    return (values * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3))
+    """Return the weighted mean over an image's pixels; 0 without weight: (B,)."""
+    return (values * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3)).clamp(min=1)

@@ -39,11 +39,11 @@ def metrics_over(values: np.ndarray) -> np.ndarray:
     """Return all metrics over images, for many samples of the images at once.
 
     Maps (rows, columns of `measure`, samples..., images) to (rows, metrics, samples...). More
-    columns are per-image metrics; those of an image that are nan do not count.
+    columns are per-image metrics.
     """
     columns = torch.from_numpy(values).movedim(1, 0)
     metrics = [over_images(metric, columns) for metric in METRICS]
-    return torch.stack([*metrics, *columns[len(COLUMNS) :].nanmean(-1)], dim=1).numpy()
+    return torch.stack([*metrics, *columns[len(COLUMNS) :].mean(-1)], dim=1).numpy()
 
 
 def differences_from_first(

@@ -90,7 +90,8 @@ class ExportedNetwork(nn.Module, TrainedNetwork):
 def write_exported(file: Path, model: NetworkModel, base: str | None = None) -> None:
     """Write all that `read_exported` returns, in half precision; replace an existing file.
 
-    `base` is the name of a bundled model; weights equal to its own are not written again.
+    `base` is the name of a bundled model that has a part of the tensors; those equal to its own are
+    not written again, and the file needs the same version of it.
     """
     name = _ROUTER if isinstance(model, RoutedModel) else _NETWORK
     hyperparameters = {CLASS_PATH: name, **model.hyperparameters()}
@@ -105,10 +106,12 @@ def write_exported(file: Path, model: NetworkModel, base: str | None = None) -> 
             raise UsageError(f"{name} has weights that are too large for half precision")
         stored[name] = value.cpu().contiguous().clone()  # tied tensors share memory
     shared = {} if base is None else _read(BUNDLED[base])[0]
+    if not shared.keys() <= stored.keys():
+        raise ValueError(f"{base} has tensors that the model does not have")
     described = {"hyper_parameters": hyperparameters, "decoding": decoding, "base": base}
     content = json.dumps(described)
-    metadata = {_CONTENT: content, _DIGEST: _digest({**shared, **stored}, content)}
-    own = {n: v for n, v in stored.items() if n not in shared or not shared[n].equal(v)}
+    metadata = {_CONTENT: content, _DIGEST: _digest(stored, content)}
+    own = {n: v for n, v in stored.items() if n not in shared or not _same(v, shared[n])}
     with atomic_file(file) as opened:
         opened.write(save(own, metadata))
 
@@ -123,9 +126,12 @@ def read_exported(file: Path) -> dict[str, Any]:
     content = metadata[_CONTENT]
     parsed = json.loads(content)
     if (base := parsed.get("base")) is not None:
+        if base not in BUNDLED:
+            raise UsageError(f"{file} needs the bundled model {base} of another version")
         stored = _read(BUNDLED[base])[0] | stored
     if metadata[_DIGEST] != _digest(stored, content):
-        raise UsageError(f"{file} is damaged: it has changed since it was written")
+        other = "" if base is None else f", or {base} has"
+        raise UsageError(f"{file} is damaged: it has changed since it was written{other}")
     hyperparameters = parsed["hyper_parameters"]
     if hyperparameters[CLASS_PATH] not in (_NETWORK, _ROUTER):
         raise ValueError("not an exported network")
@@ -150,6 +156,12 @@ def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     with safe_open(file, "pt") as opened:
         stored = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         return stored, opened.metadata()
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors are equal bit by bit: -0 is not 0."""
+    same = one.dtype == other.dtype and one.shape == other.shape
+    return same and one.flatten().view(torch.uint8).equal(other.flatten().view(torch.uint8))
 
 
 def _digest(tensors: Mapping[str, Tensor], content: str) -> str:

@@ -70,9 +70,13 @@ def test_samples_are_colorful_and_differ_and_follow_hints(tmp_path, capsys):
     assert main(words) == 0
     assert "bundled model" in capsys.readouterr().err
     samples = [_ab(tmp_path / f"citrus_{number}.jpg") for number in (1, 2, 3)]
-    assert all(np.linalg.norm(ab, axis=-1).mean() > 8 for ab in samples)
+    assert all(np.linalg.norm(ab, axis=-1).mean() > 5 for ab in samples)
     apart = np.linalg.norm(samples[0] - samples[1], axis=-1)
     assert 3 < apart.mean() < 40
+    one = ["colorize", str(PHOTOGRAPHS / "citrus.jpg"), str(tmp_path / "one"), "--samples", "1"]
+    assert main(one) == 0
+    first = (tmp_path / "citrus_1.jpg").read_bytes()
+    assert (tmp_path / "one/citrus_1.jpg").read_bytes() == first
     # Where a person says the color, there is one.
     hints = Image.new("RGBA", (480, 320))
     hints.paste((220, 60, 40, 255), (100, 120, 160, 180))
@@ -107,6 +111,9 @@ def test_a_file_that_shares_weights_is_read_back(tmp_path):
     for name, value in whole["state_dict"].items():
         assert torch.equal(value, part["state_dict"][name])
     assert (tmp_path / "part.safetensors").stat().st_size < 3e6
+    model.baselines = None  # the base has some
+    with pytest.raises(ValueError, match="default has tensors that the model does not have"):
+        write_exported(tmp_path / "none.safetensors", model, "default")
     content = (tmp_path / "part.safetensors").read_bytes()
     (tmp_path / "part.safetensors").write_bytes(content[:-4] + b"\0\0\0\1")
     with pytest.raises(UsageError, match="is damaged"):
