@@ -313,10 +313,8 @@ def draw_hints(colorizer: Colorizer) -> None:
         hints = pil_to_tensor(layer)
         given = torch.where(hints[3:] > 0, hints[:3], grey(rgb))
         colored = [colorizer.colorize(rgb), colorizer.colorize(rgb, hints=hints)]
-        cells = [_cell(each, 128, upright=True) for each in (given, *colored, rgb)]
-        columns.append(torch.cat(cells, dim=1))
-    image = F.pad(torch.cat(columns, dim=2), (4, 0, 4, 0), value=255)
-    write_jpeg(image, str(IMAGES / "hints.jpg"), quality=90)
+        columns.append([given, *colored, rgb])
+    write_columns(columns, "hints")
 
 
 def draw_samples(colorizer: Colorizer) -> None:
@@ -324,11 +322,15 @@ def draw_samples(colorizer: Colorizer) -> None:
     columns = []
     for name in HINTS:
         rgb = center_crop(read_image(PHOTOGRAPHS / f"{name}.jpg"), 3 / 2)
-        samples = colorizer.colorize(rgb, samples=4, seed=0)
-        cells = [_cell(each, 128, upright=True) for each in (grey(rgb), *samples, rgb)]
-        columns.append(torch.cat(cells, dim=1))
-    image = F.pad(torch.cat(columns, dim=2), (4, 0, 4, 0), value=255)
-    write_jpeg(image, str(IMAGES / "samples.jpg"), quality=90)
+        columns.append([grey(rgb), *colorizer.colorize(rgb, samples=4, seed=0), rgb])
+    write_columns(columns, "samples")
+
+
+def write_columns(columns: list[list[Tensor]], name: str) -> None:
+    """Write an image whose columns show these photographs, from above."""
+    drawn = [torch.cat([_cell(e, 128, upright=True) for e in each], dim=1) for each in columns]
+    image = F.pad(torch.cat(drawn, dim=2), (4, 0, 4, 0), value=255)
+    write_jpeg(image, str(IMAGES / f"{name}.jpg"), quality=90)
 
 
 def center_crop(rgb: Tensor, ratio: float) -> Tensor:

@@ -394,11 +394,6 @@ def gpu(report: dict[str, Any]) -> str:
 UNTIMED = {"criteria", "folders", "found", "metrics", "runs", "seeds", "sweep", "systems"}
 UNTIMED |= {"images_per_second", "protocols"}
 
-# Made on machines that are not always at hand: what makes them, and how long it takes.
-UNMEASURED = {
-    "systems": "python benchmarks/photos.py systems --data FOLDER --out RUNS` (90 minutes)",
-}
-
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "audit": audit,
     "bench": bench,
@@ -438,16 +433,13 @@ def origin(report: dict[str, Any]) -> str:
 
 
 def missing(text: str, results: Path = RESULTS) -> list[str]:
-    """Return the tables that a document names but of which there are no results, and must be."""
+    """Return the tables that a document names but that have no results."""
     names = [match.group(2) for match in _MARKED.finditer(text)]
-    absent = [name for name in names if not (results / f"{name}.json").is_file()]
-    return [name for name in absent if name not in UNMEASURED]
+    return [name for name in names if not (results / f"{name}.json").is_file()]
 
 
 def render(text: str, results: Path = RESULTS) -> str:
     """Return a document with its tables updated; those without results stay as they are.
-
-    But of those that need a machine of their own, it is said how they are made.
 
     Raises:
         ValueError: If it names a table that there is not, or has a marker without its end; or if
@@ -459,8 +451,6 @@ def render(text: str, results: Path = RESULTS) -> str:
         if name not in TABLES:
             raise ValueError(f"there is no table {name}, only {', '.join(TABLES)}")
         path = results / f"{name}.json"
-        if not path.is_file() and name in UNMEASURED:
-            return f"{start}\nNot measured; `{UNMEASURED[name]}.\n\n{end}"
         if not path.is_file():
             return match.group()
         report = json.loads(path.read_text())

@@ -194,7 +194,7 @@ def run(args: argparse.Namespace) -> int:
     plans = {name: own.part(args.limit, *args.shard) for name, own in plans.items()}
     devices = device_names(args.device, args.devices)
     if not args.checkpoint and not args.quiet:
-        name = DEFAULT if args.samples is None else SAMPLES
+        name = files[""].path.stem
         print(f"using the bundled model {name}; choose another with --checkpoint", file=sys.stderr)
     # Load all models before using the first. Additional devices load them again.
     loaded = {name: file.load(devices[0]) for name, file in files.items()}

@@ -108,8 +108,8 @@ def write_exported(file: Path, model: NetworkModel, base: str | None = None) -> 
     shared = {} if base is None else _read(BUNDLED[base])[0]
     if not shared.keys() <= stored.keys():
         raise ValueError(f"{base} has tensors that the model does not have")
-    described = {"hyper_parameters": hyperparameters, "decoding": decoding, "base": base}
-    content = json.dumps(described)
+    parts = {"hyper_parameters": hyperparameters, "decoding": decoding}
+    content = json.dumps(parts if base is None else {**parts, "base": base})
     metadata = {_CONTENT: content, _DIGEST: _digest(stored, content)}
     own = {n: v for n, v in stored.items() if n not in shared or not _same(v, shared[n])}
     with atomic_file(file) as opened:

@@ -55,7 +55,7 @@ def find_runs(root: Path) -> list[Path]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return a run's configuration as nested dictionaries; empty if there is no file."""
+    """Return a run's configuration as nested dictionaries; empty if it was not written."""
     import yaml
 
     path = folder / CONFIG

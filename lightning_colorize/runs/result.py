@@ -56,7 +56,7 @@ class RunResult:
 
     @classmethod
     def read(cls, folder: Path) -> "RunResult | None":
-        """Return the result in a run folder; None if there is no file.
+        """Return the result in a run folder; None if it was not written.
 
         Values of a wrong type are taken as missing.
         """

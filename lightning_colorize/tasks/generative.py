@@ -61,7 +61,7 @@ class GenerativeTask(ColorizationTask):
         guidance: How closely a sample follows the image, in validation and by default.
         optimizer: Built from the trainable parameters.
         scheduler: Built from the optimizer; null for a constant rate.
-        encoder_lr_ratio: The encoder's learning rate as a share of the others'.
+        encoder_lr_ratio: The encoder's learning rate as a share of the decoder's.
         ema_decay: Decay of the moving average, which is used for all but training; null: none.
         channels_last: Use the channels-last memory format: faster on CPUs and tensor cores.
         compile: Compile the network.

@@ -153,6 +153,6 @@ def _require_files(manifest: Path, rows: list[_Row]) -> None:
     if missing:
         others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise SourceError(
-            f"{manifest}, line {missing[0].line}: there is no file "
+            f"{manifest}, line {missing[0].line}: file not found: "
             f"{manifest.parent / missing[0].path}{others}"
         )
