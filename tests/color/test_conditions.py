@@ -1,7 +1,9 @@
 """Hints, their diffusion, and palettes."""
 
+import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from lightning_colorize.color import Condition
 from lightning_colorize.color.hints import (
@@ -39,6 +41,14 @@ def test_overlapping_hints_are_averaged_and_large_ones_fit_small_images():
     assert hints[0, 2].tolist() == [[1.0, 1.0], [1.0, 1.0]]
 
 
+def test_the_largest_hint_is_centered_and_fits_a_narrow_image():
+    (mask,) = hints_from(torch.zeros(1, 2, 20, 21), points((0, 0.5, 0.5, 9)))[:, 2]
+    assert torch.equal(mask.nonzero().amin(0), torch.tensor([6, 6]))
+    assert torch.equal(mask.nonzero().amax(0), torch.tensor([14, 14]))
+    (narrow,) = hints_from(torch.zeros(1, 2, 3, 12), points((0, 0.5, 0.5, 9)))[:, 2]
+    assert narrow.sum(1).tolist() == [3, 3, 3]
+
+
 def test_the_number_of_simulated_hints_is_geometric():
     torch.manual_seed(0)
     drawn = HintPoints.draw(20_000)
@@ -50,6 +60,9 @@ def test_the_number_of_simulated_hints_is_geometric():
     assert drawn.center.min() >= 0
     assert drawn.center.max() <= 1
     assert drawn.center.mean(0).tolist() == pytest.approx([0.5, 0.5], abs=0.01)
+    # A normal distribution of mean 0.5 and standard deviation 0.25.
+    near = ((drawn.center - 0.5).abs() < 0.25).float().mean().item()
+    assert near == pytest.approx(0.683, abs=0.01)
     assert drawn.side.unique().tolist() == list(range(1, 10))
 
 
@@ -88,6 +101,57 @@ def test_colors_spread_within_a_lightness():
         assert torch.equal(diffused(hints, L), spread)
 
 
+def _bilinear(maps, shape):
+    maps = torch.from_numpy(maps)[None]
+    return F.interpolate(maps, tuple(shape), mode="bilinear", align_corners=False)[0].numpy()
+
+
+def _reference(hints, L):
+    """Diffuse cell by cell, as `diffused` describes it."""
+    height, width = (-(-side // 4) for side in L.shape)
+    grid = np.zeros((3, 8, height, width))
+    bins = np.zeros((8, height, width))
+    for y, x in np.ndindex(height, width):
+        cell = (slice(4 * y, 4 * y + 4), slice(4 * x, 4 * x + 4))
+        bins[:, y, x] = np.clip(1 - abs(L[cell].mean() / 100 * 7 - np.arange(8)), 0, None)
+        color = [(hints[i][cell] * hints[2][cell]).mean() for i in (0, 1)]
+        grid[:, :, y, x] = np.outer([*color, hints[2][cell].mean()], bins[:, y, x])
+    levels = [grid]
+    for side in (32, 16, 8, 4, 2, 1):
+        coarse = np.zeros((3, 8, side, side))
+        for y, x in np.ndindex(height, width):
+            coarse[:, :, y * side // height, x * side // width] += grid[:, :, y, x]
+        levels.append(coarse)
+    result = None
+    for level in [levels[-1].sum(1, keepdims=True).repeat(8, 1), *reversed(levels)]:
+        found = np.clip(level[2] * 1e4, 0, 1)
+        mean = level[:2] / np.maximum(level[2], 1e-12)
+        if result is None:
+            result = np.stack([*mean, found])
+            continue
+        result = _bilinear(result.reshape(24, *result.shape[2:]), level.shape[2:])
+        result = result.reshape(3, *level.shape[1:])
+        weights = found, (1 - found)
+        result = np.stack(
+            [
+                weights[0] * own + weights[1] * other
+                for own, other in zip((*mean, 1), (*result[:2], result[2] / 2), strict=True)
+            ]
+        )
+    return _bilinear((result * bins).sum(1), L.shape)
+
+
+@pytest.mark.parametrize("size", [(30, 43), (150, 18)])
+def test_diffusion_equals_its_reference(size):
+    generator = torch.Generator().manual_seed(3)
+    L = 100 * torch.rand(2, 1, *size, generator=generator)
+    L[1] = 30 + L[1] / 5
+    ab = 30 * torch.randn(2, 2, *size, generator=generator)
+    hints = hints_from(ab, HintPoints.uniform(3, 2, 3, seed=1))
+    expected = [_reference(h, each) for h, (each,) in zip(hints.numpy(), L.numpy(), strict=True)]
+    np.testing.assert_allclose(diffused(hints, L).numpy(), expected, atol=1e-3)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (37, 64)])
 def test_nothing_spreads_without_hints(size):
     spread = diffused(torch.zeros(2, 3, *size), torch.rand(2, 1, *size) * 100)
@@ -102,6 +166,10 @@ def test_a_network_gets_hints_with_a_spread_of_about_one():
     expected = torch.tensor([2.5, -1.0, 1.0] * 2)
     torch.testing.assert_close(channels[0, :, 12, 8].float(), expected, atol=0.1, rtol=0)
     assert channels.dtype == torch.bfloat16
+    L = torch.linspace(-1, 1, 256).view(1, 1, 16, 16)
+    hints[0, 0, 8:] = torch.linspace(-50, 50, 16)
+    color = diffused(hints, (L + 1) * 50) / torch.tensor([20, 20, 1]).view(3, 1, 1)
+    torch.testing.assert_close(hint_channels(hints, L)[:, 3:], color)
     assert not channels[0, :3, :8].any()
 
 
@@ -112,6 +180,20 @@ def test_palette_of_known_colors():
     starts = torch.tensor([[0.0, 0.9, 0.5, 0.5, 0.5]])
     (palette,) = palettes_from(ab, torch.tensor([2]), starts)
     assert palette.tolist() == [[60.0, 0.0, 0.25], [0.0, -30.0, 0.75], *[[0.0] * 3] * 3]
+
+
+def test_a_large_image_is_averaged_and_a_single_pixel_is_a_color():
+    stripes = torch.tensor([40.0, -20.0]).repeat(32).expand(1, 2, 64, 64)
+    (palette,) = palettes_from(stripes, torch.tensor([1]), torch.zeros(1, 5))
+    assert palette[0].tolist() == [10.0, 10.0, 1.0]
+    ab = torch.zeros(1, 2, 4, 4)
+    ab[0, 0, 0, 1] = 50.0
+    ab[0, 0, 0, 2] = 30.0  # joins the first: their mean is 40
+    (palette,) = palettes_from(ab, torch.tensor([2]), torch.tensor([[0.07, 0.5, 0, 0, 0]]))
+    assert palette[:2].tolist() == [[40.0, 0.0, 2 / 16], [0.0, 0.0, 14 / 16]]
+    ab[0, 0, 0, 2] = 0.0
+    (palette,) = palettes_from(ab, torch.tensor([2]), torch.tensor([[0.07, 0.5, 0, 0, 0]]))
+    assert palette[:2].tolist() == [[50.0, 0.0, 1 / 16], [0.0, 0.0, 15 / 16]]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -133,7 +215,11 @@ def test_simulated_palettes_describe_their_image():
     torch.testing.assert_close(shares.sum(1), torch.ones(300))
     mean = (palettes[..., :2] * shares[..., None]).sum(1)
     assert (mean - ab.mean((2, 3))).abs().max() < 2
-    assert {1, 2, 3, 4, 5} == set((shares > 0).sum(1).tolist())
+    numbers = (shares > 0).sum(1)
+    assert (torch.bincount(numbers)[1:] / 300).tolist() == pytest.approx([0.2] * 5, abs=0.06)
+    several = numbers > 1
+    equal = ((shares - 1 / numbers[:, None]).abs() < 1e-6).sum(1) == numbers
+    assert equal[several].float().mean().item() == pytest.approx(0.5, abs=0.1)
 
 
 def test_conditions_are_chosen_mirrored_and_joined():
