@@ -115,7 +115,13 @@ def test_another_file_is_refused_and_the_next_one_colored(visit, address, photog
 @pytest.mark.browser
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("address", [("follows",), ("draws",)], ids=str, indirect=True)
+@pytest.mark.parametrize(
+    # Three steps are too few for an estimate, which the test would take for the coloring.
+    "address",
+    [("follows",), ("draws", "--steps", "3")],
+    ids=["follows", "draws"],
+    indirect=True,
+)
 def test_colors_are_painted_in_the_browser(visit, address, tmp_path):
     photograph = write_photograph(tmp_path / "ramp.png", 1300, 1040)
     for by, device in (("mouse", DESK), ("finger", PHONE), ("keyboard", DESK)):
