@@ -193,6 +193,8 @@ def run(args: argparse.Namespace) -> int:
         _require_own(sheet)
     plans = {name: own.part(args.limit, *args.shard) for name, own in plans.items()}
     devices = device_names(args.device, args.devices)
+    if not args.checkpoint:
+        _require_settings(args)
     if not args.checkpoint and not args.quiet:
         name = files[""].path.stem
         print(f"using the bundled model {name}; choose another with --checkpoint", file=sys.stderr)
@@ -234,6 +236,20 @@ def _model_files(args: argparse.Namespace) -> "dict[str, ModelFile]":
             )
         files[name] = ModelFile(path, args.allow_class, args.settings, args.precision, args.size)
     return files
+
+
+def _require_settings(args: argparse.Namespace) -> None:
+    """Refuse a setting that only the other bundled model has, with the option that chooses it."""
+    from lightning_colorize.models.generative import GenerativeSettings
+    from lightning_colorize.models.settings import ClassificationSettings
+
+    of_default, of_samples = (
+        {*settings.names()} for settings in (ClassificationSettings, GenerativeSettings)
+    )
+    plain = args.samples is None
+    for name in (of_samples - of_default if plain else of_default - of_samples) & {*args.settings}:
+        text = f"{SAMPLES}: add --samples N" if plain else f"{DEFAULT}: omit --samples"
+        raise UsageError(f"--{name} is a setting of the bundled {text}")
 
 
 def _options(args: argparse.Namespace) -> "Options":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
 import torch
 from scipy import stats
 from skimage.segmentation import felzenszwalb
@@ -12,14 +13,16 @@ from lightning_colorize.color.hints import HintPoints, diffused, hints_from, opt
 from lightning_colorize.color.palette import palettes_of
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.evaluation.measured import Intervals, Measured, measure
+from lightning_colorize.evaluation.statistics import ratio_intervals
 from lightning_colorize.evaluation.systems import Painted
 from lightning_colorize.metrics.image_pair import ImagePair
 from lightning_colorize.metrics.spec import METRICS, Metric
 from lightning_colorize.models.base import Model, image_seeds
 
+_OUTSIDE = "changed_outside"
 ASKED = (
     Metric("hint_error", "min", "{:.2f}", "ciede2000 from the hints, at the hints"),
-    Metric("changed_outside", "min", "{:.3f}", "share that one hint changes outside its object"),
+    Metric(_OUTSIDE, "min", "{:.3f}", "share that one hint changes outside its object"),
     Metric("changed_inside", None, "{:.3f}", "share that one hint changes inside its object"),
     Metric("palette_distance", "min", "{:.2f}", "distance from the asked palette, in LAB units"),
     Metric("other_distance", None, "{:.2f}", "distance from another image's palette"),
@@ -53,7 +56,8 @@ def measure_conditions(
 ) -> Intervals:
     """Measure a model without conditions, and with those that it accepts; one coloring per image.
 
-    The rows have the metrics of `spec` and `ASKED`; nan for those of other conditions.
+    The rows have the metrics of `spec` and `ASKED`; nan for those of other conditions. An image
+    whose object fills it does not count in `changed_outside`.
 
     Args:
         model: The model.
@@ -98,7 +102,7 @@ def measure_conditions(
                     changed = (_difference(batch, ab[0], before[0]) > _CHANGE).float()
                     inside = find_objects(batch, hints)
                     known["changed_inside"] = _mean(changed, inside)
-                    known["changed_outside"] = _mean(changed, 1 - inside)
+                    known[_OUTSIDE] = _mean(changed, 1 - inside)
                 yield _painted(batch, ab, known)
         for asked in (own, another) if every is not None else ():
             ab = color(batch, Condition(palettes=asked))
@@ -108,7 +112,14 @@ def measure_conditions(
             for code in (right, torch.where(right < 0, right, (right + 1) % len(codes))):
                 yield _painted(batch, color(batch, Condition(code.to(batch.L.device))), {})
 
-    return measure(measured, batches(), paint, failures=False).intervals()
+    measure(measured, batches(), paint, failures=False)
+    found = measured.intervals()
+    assert measured.values is not None
+    outside = measured.values[:, [metric.name for metric in ASKED].index(_OUTSIDE) - len(ASKED)]
+    ends = ratio_intervals(np.nan_to_num(outside), np.isfinite(outside)).T.tolist()
+    for row, values in zip(found.values(), ends, strict=True):
+        row[_OUTSIDE] = dict(zip(("value", "low", "high"), values, strict=True))
+    return found
 
 
 def require_labels(model: Model, labels: Mapping[str, str]) -> None:
@@ -164,5 +175,5 @@ def _difference(batch: ColorBatch, ab: Tensor, other: Tensor) -> Tensor:
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Return the weighted mean over an image's pixels; 0 without weight: (B,)."""
-    return (values * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3)).clamp(min=1)
+    """Return the weighted mean over an image's pixels; nan without weight: (B,)."""
+    return (values * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3))

@@ -68,6 +68,8 @@ CASES = {
     "colorize PHOTOS out --checkpoint PHOTOS/test/030.png": "not a checkpoint",
     "colorize PHOTOS out --shard 3/2": "3/2 is not one of 1/2 to 2/2",
     "colorize PHOTOS out --shard half": "half is not a part such as 2/8",
+    "colorize PHOTOS out --steps 4": "setting of the bundled default-samples: add --samples N",
+    "colorize PHOTOS out --samples 2 --vividness 1": "of the bundled default: omit --samples",
     f"colorize PHOTOS/test/030.png {'x' * 300}": "File name too long",
     "colorize PHOTOS out --checkpoint RUN --checkpoint default": "give each its own NAME=",
     # The results of test/030.png and 030.png could be the same file.

@@ -1,5 +1,7 @@
 """What a model does with hints, palettes and labels, on images of few colors."""
 
+import math
+
 import pytest
 import torch
 
@@ -52,6 +54,10 @@ def test_a_hint_is_obeyed_and_changes_its_object_or_more(floods, share):
         "nothing",
         *(f"hints {count}{by}" for count in (1, 3) for by in ("", ", diffused", ", optimized")),
     ]
+    # An image whose object fills it does not count outside, also in the interval.
+    flat = ColorBatch(L[:, :, :8].repeat(1, 1, 2, 1), ab[:, :, :8].repeat(1, 1, 2, 1), ["one.png"])
+    both = measure_conditions(Obeys(floods), lambda: [image, flat], points=[1])["hints 1"]
+    assert set(both["changed_outside"].values()) == {float(floods)}
     assert _values(rows, "hint_error")["hints 1"] == pytest.approx(0, abs=0.01)
     assert _values(rows, "changed_inside")["hints 1"] == pytest.approx(share)
     assert _values(rows, "changed_outside")["hints 1"] == float(floods)
@@ -67,7 +73,8 @@ def test_a_hint_that_is_ignored_has_the_error_of_grey(batch):
     row = measure_conditions(model, lambda: [batch], points=[1])["hints 1"]
     error = delta_e.ciede2000((batch.L, 0 * batch.ab), (batch.L, batch.ab)).mean().item()
     assert row["hint_error"]["value"] == pytest.approx(error, rel=0.02)
-    assert row["changed_inside"]["value"] == row["changed_outside"]["value"] == 0
+    assert row["changed_inside"]["value"] == 0
+    assert math.isnan(row["changed_outside"]["value"])  # the objects fill the images
 
 
 @pytest.mark.parametrize("sizes", [[3], [2, 1]])

@@ -1,5 +1,6 @@
 """The exported page in a real browser, with a real ONNX Runtime Web."""
 
+import contextlib
 import functools
 import http.server
 import io
@@ -36,6 +37,16 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         """Print no requests."""
 
 
+@contextlib.contextmanager
+def _serve(folder):
+    """A web host of a folder; yields its address."""
+    handler = functools.partial(Quiet, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
 @pytest.fixture(scope="module", params=[("default",)])
 def address(library, tmp_path_factory, request):
     """A web host with the page of a model, exported with more options."""
@@ -48,11 +59,8 @@ def address(library, tmp_path_factory, request):
         patch.setattr(web_page, "read_library", lambda: library)
         words = ("export", str(model), str(folder), "--format", "web", *options)
         assert main(words) == 0
-    handler = functools.partial(Quiet, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+    with _serve(folder) as address:
+        yield address
 
 
 @pytest.fixture
@@ -107,12 +115,95 @@ def test_another_file_is_refused_and_the_next_one_colored(visit, address, photog
 @pytest.mark.browser
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("address", [("follows",), ("draws",)], ids=str, indirect=True)
+@pytest.mark.parametrize(
+    # Three steps are too few for an estimate, which the test would take for the coloring.
+    "address",
+    [("follows",), ("draws", "--steps", "3")],
+    ids=["follows", "draws"],
+    indirect=True,
+)
 def test_colors_are_painted_in_the_browser(visit, address, tmp_path):
     photograph = write_photograph(tmp_path / "ramp.png", 1300, 1040)
     for by, device in (("mouse", DESK), ("finger", PHONE), ("keyboard", DESK)):
         page = visit(address, **device)
         paint_on(page, photograph, by, "Other" in page.inner_text("main"), tmp_path)
+
+
+# Graphs by hand: noise goes to 0 and a to 38 in 8 steps; the hints' sum adds a hundredth.
+RUNTIME = r"""
+export const env = { wasm: {} };
+export class Tensor {
+  constructor(type, data, dims) { Object.assign(this, { type, data, dims, size: data.length }); }
+}
+const tensor = (data, dims) => new Tensor("float32", Float32Array.from(data), dims);
+const sum = data => data.reduce((a, b) => a + b);
+const graphs = {
+  before: () => ({ L: tensor(Array(320).fill(50), [1, 1, 16, 20]) }),
+  encoder: ({ hints: { data } }) => ({
+    context: tensor([0], [1, 1, 1, 1]),
+    ab_mean: tensor([sum(data.slice(0, 320)) / 100, 0], [1, 2, 1, 1]),
+    ab_spread: tensor([1, 1], [1, 2, 1, 1]),
+  }),
+  denoiser: ({ x, time: { data: [t] } }) => ({
+    prediction: tensor(x.data.map(v => 400 * t * t - v / (1 - t)), x.dims),
+  }),
+  after: ({ ab, image }) => ({ colored: { data: Array(image.size).fill(128 + ab.data[0]) } }),
+};
+export const InferenceSession = {
+  create: async url => ({ run: async feeds => graphs[url.match(/(\w+)\.onnx/)[1]](feeds) }),
+};
+"""
+# Appends what is drawn as the coloring, and the samples once they are up to date, to `shown`.
+RECORD = """() => {
+  window.shown = [];
+  const put = CanvasRenderingContext2D.prototype.putImageData;
+  CanvasRenderingContext2D.prototype.putImageData = function (image, ...rest) {
+    if (this.canvas.dataset.part === "colored") shown.push(image.data[0]);
+    this.canvas.value = image.data[0];
+    put.call(this, image, ...rest);
+  };
+  const samples = document.querySelector("[data-part=samples]");
+  new MutationObserver(() => {
+    const values = [...samples.querySelectorAll("canvas")].map(canvas => canvas.value);
+    shown.push(samples.ariaBusy === "true" ? "stale" : values.join());
+  }).observe(samples, { attributes: true });
+}"""
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """The folder of a page whose network is written by hand."""
+    folder = tmp_path_factory.mktemp("quick")
+    settings = {"size": 16, "hints": True, "draws": True, "inputs": ["L", "hints"], "steps": 8}
+    settings |= {"guidance": 1, "variety": 1, "strength": 1, "centers": None}
+    web_page.write_web_page(folder, {"ort.wasm.min.mjs": RUNTIME.encode()}, "a model", settings)
+    return folder
+
+
+@pytest.mark.browser
+def test_painting_shows_an_estimate_first_and_replaces_the_samples(visit, quick, tmp_path):
+    photograph = write_photograph(tmp_path / "ramp.png")
+    with _serve(quick) as address:
+        page = visit(address, **DESK)
+        page.evaluate(RECORD)
+        page.set_input_files("[data-part=file]", photograph)
+        samples = page.locator("[data-part=samples][aria-busy=false] canvas")
+        samples.nth(3).wait_for()
+        # 2 of 8 steps point to 7 * 400 / 64 / 8; the last one ends at 400 / 8 * (7 / 8)**2.
+        assert page.evaluate("shown") == ["stale", 133, 166, "166,166,166,166"]
+        page.locator("[data-part=layer]").click()
+        page.locator("[data-part=probable] button").first.wait_for()
+        page.evaluate("shown.length = 0")
+        page.locator("[data-part=hues] button").first.click()  # a of 50: 25 pixels add 12.5
+        page.wait_for_function("() => shown.at(-1) === '179,179,179,179'")
+        assert page.evaluate("shown") == ["stale", 146, 179, "179,179,179,179"]
+
+
+@pytest.mark.browser
+def test_a_page_opened_as_a_file_names_the_command_that_serves_it(visit, quick):
+    page = visit(quick / "index.html", **DESK)
+    assert "python -m http.server" in page.inner_text("[data-part=status]")
+    assert not page.is_visible("[data-part=drop]")
 
 
 def test_the_library_that_is_fetched_has_one_version(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ let selected = null; // a stroke whose color is chosen
 let cross = [0.5, 0.5];
 let latest = 0; // results of earlier jobs are dropped
 let firstSample = 0;
+let sampled = null; // strokes of the thumbnails
 let queue = Promise.resolve();
 
 const say = text => { part("status").textContent = text; };
@@ -25,6 +26,11 @@ const within = (low, value, high) => Math.min(high, Math.max(low, value));
 const compute = settings.server ? onServer : inWorker();
 
 function inWorker() {
+  if (location.protocol === "file:") {
+    part("drop").hidden = true;
+    say("Browsers do not load the model from a file: run python -m http.server in this folder, then open http://localhost:8000");
+    return null;
+  }
   const worker = new Worker("worker.js", { type: "module" });
   worker.postMessage({ settings });
   worker.onerror = event => {
@@ -32,9 +38,13 @@ function inWorker() {
     part("file").disabled = true;
     say(`This browser cannot run the model: ${event.message || "open the page from a web server"}`);
   };
-  return asked => new Promise((resolve, reject) => {
-    worker.onmessage = ({ data }) => (data.error ? reject(new Error(data.error)) : resolve(data));
-    worker.postMessage(asked);
+  return (asked, show) => new Promise((resolve, reject) => {
+    worker.onmessage = ({ data }) => {
+      if (data.early) show(data.early);
+      else if (data.error) reject(new Error(data.error));
+      else resolve(data);
+    };
+    worker.postMessage({ ...asked, early: Boolean(show) });
   });
 }
 
@@ -49,11 +59,12 @@ async function onServer({ image, hints, rows, columns, seeds, at }) {
   return { ...JSON.parse(new TextDecoder().decode(bytes.subarray(0, start))), images };
 }
 
-// One job after another; null for a job that is no longer needed when its turn comes.
-function ask(image, seeds, at = null, needed = () => true) {
+// One job after another; null for a job that is no longer needed when its turn comes. A worker may
+// `show` an estimate first.
+function ask(image, seeds, at = null, needed = () => true, show = null) {
   const { rows, columns } = photo;
   const hinted = () => ({ image, hints: hintsOf(rows, columns), rows, columns, seeds, at });
-  const result = queue.then(() => (needed() ? compute(hinted()) : null));
+  const result = queue.then(() => (needed() ? compute(hinted(), show) : null));
   queue = result.catch(() => {});
   return result;
 }
@@ -115,20 +126,25 @@ async function open(file) {
   const small = scaled(image, columns, rows);
   image.close();
   photo = { name: file.name.replace(/\.[^.]*$/, ""), full, shown, small, rows, columns };
-  [work, past, selected, firstSample] = [{ strokes: [], seed: 0 }, [], null, 0];
+  [work, past, selected, firstSample, sampled] = [{ strokes: [], seed: 0 }, [], null, 0, null];
+  part("samples").replaceChildren();
   draw(part("given"), shown.data, shown);
   part("compare").style.setProperty("--ratio", width / height);
-  await recolor();
-  if (settings.draws) showSamples();
+  recolor();
 }
 
 async function recolor() {
   const [job, start] = [++latest, performance.now()];
   render();
-  const reply = await ask(photo.shown, [work.seed], null, () => job === latest).catch(fail);
+  const show = image => {
+    if (job !== latest) return;
+    draw(part("colored"), image, photo.shown);
+    part("result").hidden = false;
+  };
+  const reply = await ask(photo.shown, [work.seed], null, () => job === latest, show).catch(fail);
   if (!reply || job !== latest) return;
-  draw(part("colored"), reply.images[0], photo.shown);
-  part("result").hidden = false;
+  show(reply.images[0]);
+  if (settings.draws && sampled !== work.strokes) showSamples();
   say(`${photo.full.width} x ${photo.full.height} pixels in ${((performance.now() - start) / 1000).toFixed(2)} s`);
 }
 
@@ -139,18 +155,20 @@ function change(next) {
 }
 
 async function showSamples() {
-  const { small } = photo;
-  const job = latest;
-  const seeds = [...Array(SAMPLES).keys()].map(i => firstSample + i);
-  const reply = await ask(small, seeds, null, () => job === latest).catch(fail);
-  if (!reply || job !== latest) return;
-  part("samples").replaceChildren(...seeds.map((seed, i) => {
+  const [{ small }, { strokes }, job] = [photo, work, latest];
+  const buttons = [];
+  // One by one, so that what a person paints waits for one at most.
+  for (let seed = firstSample; buttons.length < SAMPLES; seed++) {
+    const reply = await ask(small, [seed], null, () => job === latest).catch(fail);
+    if (!reply || job !== latest) return;
     const button = newButton(`coloring ${seed + 1}`, () => change({ seed }));
     button.append(document.createElement("canvas"));
-    draw(button.firstChild, reply.images[i], small);
+    draw(button.firstChild, reply.images[0], small);
     button.dataset.seed = seed;
-    return button;
-  }));
+    buttons.push(button);
+  }
+  part("samples").replaceChildren(...buttons);
+  sampled = strokes;
   render();
 }
 
@@ -178,6 +196,7 @@ function render() {
   put(part("cross"), cross);
   part("colors").hidden = !selected;
   part("undo").disabled = !past.length;
+  part("samples").ariaBusy = sampled !== work.strokes;
   for (const button of part("samples").children) {
     button.setAttribute("aria-pressed", Number(button.dataset.seed) === work.seed);
   }
@@ -280,7 +299,7 @@ part("other").onchange = ({ target: { value } }) => {
 };
 part("done").onclick = () => { selected = null; render(); };
 part("undo").onclick = undo;
-part("more").onclick = () => { firstSample += SAMPLES; showSamples(); };
+part("more").onclick = () => { [firstSample, sampled] = [firstSample + SAMPLES, null]; render(); showSamples(); };
 for (const kind of ["dragover", "dragleave", "drop"]) {
   part("drop").addEventListener(kind, event => {
     event.preventDefault();

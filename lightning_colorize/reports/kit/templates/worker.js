@@ -6,6 +6,7 @@ ort.env.wasm.wasmPaths = new URL("./", import.meta.url).href;
 ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
 const loading = {};
 let settings, network;
+let seen = {}; // the last image and hints, with what the network's first graph made of them
 const run = async (name, feeds, outputs) => (await loading[name]).run(feeds, outputs);
 const floats = (values, dims) => new ort.Tensor("float32", values, dims);
 
@@ -27,33 +28,40 @@ function start(given) {
   }
 }
 
-async function color({ image: { data, width, height }, hints, rows, columns, seeds, at }) {
+async function color({ image: { data, width, height }, hints, rows, columns, seeds, at, early }) {
   const pixels = width * height;
   const planes = new Uint8Array(3 * pixels);
   for (let i = 0; i < pixels; i++) {
     for (let plane = 0; plane < 3; plane++) planes[plane * pixels + i] = data[4 * i + plane];
   }
   const image = new ort.Tensor("uint8", planes, [1, 3, height, width]);
-  const { L } = await run("before", { image }, ["L"]);
-  const known = {
-    L,
-    hints: padded(hints, rows, columns, L.dims[2], L.dims[3]),
-    palettes: floats(new Float32Array(15), [1, 5, 3]), // none
-    labels: new ort.Tensor("int64", [-1n], [1]), // none
-  };
-  const encoded = await run(network[0], Object.fromEntries(settings.inputs.map(name => [name, known[name]])));
-  const images = [];
-  for (const seed of seeds) {
-    const ab = settings.draws ? await sample(encoded, seed) : encoded.ab;
+  if (!isSame(seen.data, data) || !isSame(seen.hints, hints)) {
+    const { L } = await run("before", { image }, ["L"]);
+    const known = {
+      L,
+      hints: padded(hints, rows, columns, L.dims[2], L.dims[3]),
+      palettes: floats(new Float32Array(15), [1, 5, 3]), // none
+      labels: new ort.Tensor("int64", [-1n], [1]), // none
+    };
+    const feeds = Object.fromEntries(settings.inputs.map(name => [name, known[name]]));
+    seen = { data, hints, encoded: await run(network[0], feeds) };
+  }
+  const { encoded } = seen;
+  const painted = async ab => {
     const { colored } = await run("after", { ab, image });
     const own = data.slice(); // with its alpha
     for (let i = 0; i < pixels; i++) {
       for (let plane = 0; plane < 3; plane++) own[4 * i + plane] = colored.data[plane * pixels + i];
     }
-    images.push(own);
-  }
+    return own;
+  };
+  const show = async ab => early && postMessage({ early: await painted(ab) });
+  const images = [];
+  for (const seed of seeds) images.push(await painted(settings.draws ? await sample(encoded, seed, show) : encoded.ab));
   return { images, candidates: at ? candidates(encoded, at, [rows, columns]) : [] };
 }
+
+const isSame = (one, other) => one?.length === other.length && one.every((value, i) => value === other[i]);
 
 // Hints as the network takes them, padded by reflection as L is.
 function padded(hints, rows, columns, height, width) {
@@ -65,20 +73,22 @@ function padded(hints, rows, columns, height, width) {
   return floats(planes, [1, 3, height, width]);
 }
 
-// Colors at a quarter of the size, from a seed's noise by Euler steps of flow matching.
-async function sample({ context, ab_mean: mean, ab_spread: spread }, seed) {
+// Colors at a quarter of the size, from a seed's noise by Euler steps of flow matching. After a
+// quarter of them, `show` receives the colors to which the last one points.
+async function sample({ context, ab_mean: mean, ab_spread: spread }, seed, show) {
   const { steps, guidance, variety, strength } = settings;
   const without = floats(new Float32Array(context.size), context.dims);
   const x = noise(seed, mean.size);
+  const colors = values => floats(values.map((value, i) => strength * (mean.data[i] + variety * spread.data[i] * value)), mean.dims);
   for (let step = 0; step < steps && variety > 0; step++) {
     const feeds = { x: floats(x, mean.dims), time: floats([step / steps], [1]) };
     const { prediction } = await run(network[1], { ...feeds, context });
     const base = guidance === 1 ? prediction : (await run(network[1], { ...feeds, context: without })).prediction;
-    for (let i = 0; i < x.length; i++) {
-      x[i] += (base.data[i] + guidance * (prediction.data[i] - base.data[i])) / steps;
-    }
+    const change = base.data.map((value, i) => (value + guidance * (prediction.data[i] - value)) / steps);
+    change.forEach((value, i) => { x[i] += value; });
+    if (step + 1 === steps >> 2) await show(colors(x.map((value, i) => value + (steps - step - 1) * change[i])));
   }
-  return floats(x.map((value, i) => strength * (mean.data[i] + variety * spread.data[i] * value)), mean.dims);
+  return colors(x);
 }
 
 // Standard normal numbers: mulberry32, and the transform of Box and Muller.
