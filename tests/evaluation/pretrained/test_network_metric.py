@@ -6,6 +6,7 @@ import torch
 from lightning_colorize.color import to_lab, to_rgb_in_gamut
 from lightning_colorize.evaluation.pretrained import NetworkMetric, PretrainedMetrics, find_metrics
 from lightning_colorize.metrics import colorization_metrics
+from lightning_colorize.networks import skip_weights
 from lightning_colorize.runs.result import RunResult
 
 timm = pytest.importorskip("timm")
@@ -42,6 +43,15 @@ def test_values_are_those_of_the_protocol(files, pairs, name):
     assert measured == pytest.approx(expected.rows["model"].value, rel=1e-4)
     assert measured > 1e-6
     assert not [*metric.parameters(), *metrics.state_dict()]
+
+
+def test_checkpoint_is_usable_without_the_file():
+    with skip_weights():
+        metric = NetworkMetric("lpips_alex", "gone.pt")
+    images = torch.zeros(2, 1, 64, 64), torch.zeros(2, 2, 64, 64), torch.zeros(2, 2, 64, 64)
+    with pytest.warns(UserWarning, match=r"lpips_alex is nan: gone.pt does not exist"):
+        metric.update(*images)
+    assert metric.compute().isnan()
 
 
 def test_run_with_a_pretrained_metric(command, files, tmp_path, capsys):
