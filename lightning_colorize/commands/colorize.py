@@ -49,8 +49,9 @@ def add_arguments(parser: Parser) -> None:
         metavar="[NAME=]CKPT_OR_RUN",
         type=split_name,
         action="append",
-        help="a checkpoint file, a run folder (its best checkpoint), or a bundled model: `default` "
-        "or, with --samples, `default-samples`. With NAME=, results are written to OUTPUT/NAME; "
+        help="a checkpoint file, a run folder (its best checkpoint), a W&B artifact "
+        "(wandb:ENTITY/PROJECT/ARTIFACT:ALIAS), or a bundled model: `default` or, with --samples, "
+        "`default-samples`. With NAME=, results are written to OUTPUT/NAME; "
         "may be repeated",
     )
     add_network_options(parser, "short side of the network's input in pixels")

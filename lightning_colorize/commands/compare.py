@@ -25,8 +25,9 @@ def add_arguments(parser: Parser) -> None:
         "systems",
         metavar="NAME=RUN_OR_CKPT_OR_FOLDER",
         nargs="+",
-        help="a run folder (its best checkpoint), a checkpoint, or a folder of images colorized "
-        "elsewhere; differences are relative to the first; NAME= is optional",
+        help="a run folder (its best checkpoint), a checkpoint, a W&B artifact "
+        "(wandb:ENTITY/PROJECT/ARTIFACT:ALIAS), or a folder of images colorized elsewhere; "
+        "differences are relative to the first; NAME= is optional",
     )
     parser.add_argument(
         "--out", metavar="DIR", type=expanded_path, required=True, help="folder for the page"

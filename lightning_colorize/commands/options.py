@@ -14,8 +14,8 @@ def add_checkpoint(parser: argparse.ArgumentParser, name: str) -> None:
         metavar="CKPT_OR_RUN",
         type=expanded_path,
         default=BUNDLED[DEFAULT],
-        help="a checkpoint file, a run folder (its best checkpoint), or a bundled model: `default` "
-        "or `default-samples`",
+        help="a checkpoint file, a run folder (its best checkpoint), a W&B artifact "
+        "(wandb:ENTITY/PROJECT/ARTIFACT:ALIAS), or a bundled model: `default` or `default-samples`",
     )
 
 

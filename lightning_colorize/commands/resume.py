@@ -5,15 +5,22 @@ from pathlib import Path
 
 from lightning_colorize.common.arguments import expanded_path
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.runs.artifacts import is_artifact
 from lightning_colorize.runs.folder import CONFIG, LAST
 from lightning_colorize.runs.result import RunResult
+from lightning_colorize.runs.resuming import download_run
 
 HELP = "continue an interrupted or killed run in the same folder and W&B run"
+
+_RUN = (
+    "the run folder, or wandb:ENTITY/PROJECT/ARTIFACT:last, which is downloaded to "
+    "runs/EXPERIMENT/NAME first"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("run", metavar="RUN", type=expanded_path, help="the run folder")
+    parser.add_argument("run", metavar="RUN", type=expanded_path, help=_RUN)
     parser.add_argument(
         "overrides",
         metavar="--KEY VALUE",
@@ -26,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Resume in the same folder, W&B run and step; return the exit code."""
     folder: Path = args.run
+    if is_artifact(folder):
+        folder = download_run(folder, Path("runs"))
     if not (folder / CONFIG).is_file():
         raise UsageError(f"{folder} is not a run folder: it has no {CONFIG}")
     if not (folder / LAST).is_file():

@@ -13,6 +13,7 @@ from lightning_colorize.commands.options import add_checkpoint, add_measuring_op
 from lightning_colorize.common.arguments import Parser, expanded_path, number
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
+from lightning_colorize.runs.artifacts import is_artifact
 
 if TYPE_CHECKING:
     from lightning_colorize.evaluation.grid import Grid
@@ -55,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     for name in ("json", "page"):
         if getattr(args, name) is not None:
             require_writable(getattr(args, name), f"--{name}")
+    if args.store is not None and is_artifact(args.checkpoint):
+        raise UsageError(f"--store: {args.checkpoint} cannot be changed; give a checkpoint file")
     from rich.console import Console
 
     from lightning_colorize.common.progress import progress

@@ -12,6 +12,7 @@ from typing import Any
 from lightning_colorize.common.bundled import with_bundled
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_atomic
+from lightning_colorize.runs.artifacts import download, is_artifact
 
 CONFIG = "config.yaml"
 METRICS = "metrics.csv"
@@ -25,6 +26,7 @@ BEST_IMAGES = "images/best"
 TENSORBOARD = "tensorboard"
 WANDB = "wandb"
 WANDB_ID = "wandb/id"
+MLFLOW_ID = "mlflow/id"
 LOCK = ".lock"
 VALIDATIONS = "validations.jsonl"
 STOP = "stop"
@@ -152,8 +154,11 @@ def run_of(path: Path) -> Path | None:
 def checkpoint_of(path: Path) -> Path:
     """Return the checkpoint of an argument: the file itself, or a run folder's best, else last.
 
-    `default` and `default-samples` are the bundled models.
+    `default` and `default-samples` are the bundled models. `wandb:ENTITY/PROJECT/ARTIFACT:ALIAS` is
+    downloaded.
     """
+    if is_artifact(path):
+        return download(path)
     path = with_bundled(path)
     try:
         if path.is_file():

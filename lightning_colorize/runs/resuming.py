@@ -7,7 +7,14 @@ from typing import Any, Literal
 
 from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.runs.folder import flatten, read_config
+from lightning_colorize.runs.artifacts import (
+    ARTIFACT,
+    CHECKPOINT,
+    RUN_KEY,
+    explained_download,
+    find_artifact,
+)
+from lightning_colorize.runs.folder import LAST, WANDB_ID, flatten, read_config
 
 # Settings that locate the run.
 _OF_THE_FOLDER = {"run.root", "run.experiment", "run.name", "run.auto_resume"}
@@ -61,6 +68,30 @@ def refuse_settings_of_checkpoint(folder: Path, config: Mapping[str, Any]) -> No
             "a resumed run keeps its folder, seed, model, optimizer and callbacks: "
             f"{', '.join(options)}; start another run with fit"
         )
+
+
+def download_run(path: Path, root: Path) -> Path:
+    """Download the run folder of an artifact to `root/<experiment>/<run name>`, to be resumed.
+
+    Raises:
+        UsageError: As `download`; or if the artifact is not the last checkpoint of a run, or the
+            folder exists.
+    """
+    with explained_download(path):
+        artifact = find_artifact(path)
+        names = Path(str(artifact.metadata.get(RUN_KEY))).parts
+        if WANDB_ID not in artifact.manifest.entries or len(names) != 2 or {"/", ".."} & {*names}:
+            raise ValueError(f"resume needs an artifact of a run, such as {ARTIFACT}...:last")
+        folder = root.joinpath(*names)
+        if folder.exists():
+            raise ValueError(f"{folder} exists; resume it, or move it away")
+        # Complete files of an interrupted download are not downloaded again.
+        partial = folder.with_name(f".{folder.name}.download")
+        artifact.download(root=str(partial), skip_cache=True)
+        (partial / LAST).parent.mkdir(exist_ok=True)
+        (partial / CHECKPOINT).rename(partial / LAST)
+        partial.rename(folder)
+    return folder
 
 
 def _changes(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from jsonargparse import Namespace, get_loader
 
 from lightning_colorize.common.bundled import bundled, with_bundled
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.runs.artifacts import is_artifact
 from lightning_colorize.runs.folder import read_config
 
 # Missing if the class takes no arguments.
@@ -86,8 +87,12 @@ def _complete_paths(config: Namespace) -> None:
             listed = source.folders if isinstance(source.folders, list) else []
             paths += [(folder, "exclude_list") for folder in listed]
     for part, key in paths:
-        if (path := part.get(key)) is not None and "://" not in str(path):
+        if (path := part.get(key)) is not None and not _is_remote(path):
             part[key] = os.path.abspath(os.path.expanduser(path))
+
+
+def _is_remote(path: Path | str) -> bool:
+    return "://" in str(path) or is_artifact(Path(path))
 
 
 def default_precision(accelerator: str) -> Literal["bf16-mixed", "32-true"]:

@@ -18,11 +18,13 @@ class LoggerOptions:
         wandb: `auto`: online if logged in and the server responds within 5 s, else offline;
             WANDB_MODE overrides it. `online`: do not check the server. `offline`: write to disk,
             for `wandb sync`. `disabled`: no W&B run.
-        project: W&B project.
+        project: W&B project, and MLflow experiment.
         entity: W&B user or team; null: the account's default.
         group: W&B group; null: the name of the sweep, if any.
         tags: W&B tags.
         wandb_id: Id of the W&B run to write to; null: a new one, which `resume` reuses.
+        mlflow: Tracking URI of MLflow, such as http://localhost:5000; null: no MLflow run.
+        log_model: Upload best.ckpt and last.ckpt to W&B and MLflow when the process ends.
         tensorboard: Write TensorBoard events to the run folder.
         csv: Write metrics.csv to the run folder.
     """
@@ -33,6 +35,8 @@ class LoggerOptions:
     group: str | None = None
     tags: list[str] = field(default_factory=list)
     wandb_id: str | None = None
+    mlflow: str | None = None
+    log_model: bool = False
     tensorboard: bool = True
     csv: bool = True
 

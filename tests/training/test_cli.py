@@ -237,8 +237,9 @@ def test_other_errors_keep_their_traceback(failing_step, command, error):
     assert RunResult.read(command.root / "tiny/failing").status == "failed"
 
 
-def test_other_loggers_are_added_to_those_of_the_run(command, capsys, tmp_path):
-    words = ("--trainer.logger+=CSVLogger", f"--trainer.logger.save_dir={tmp_path}")
+@pytest.mark.parametrize("option", ["--trainer.logger", "--trainer.logger+"])
+def test_other_loggers_are_added_to_those_of_the_run(command, capsys, tmp_path, option):
+    words = (f"{option}=CSVLogger", f"--trainer.logger.save_dir={tmp_path}")
     run = command.fit("added", *words, "--trainer.max_epochs", 1)
     assert metric_rows(run)
     assert list(tmp_path.glob("lightning_logs/*/metrics.csv"))

@@ -5,6 +5,14 @@ from lightning_colorize.evaluation.pretrained.metrics import (
     PretrainedMetrics,
     find_metrics,
 )
+from lightning_colorize.evaluation.pretrained.network_metric import NetworkMetric
 from lightning_colorize.evaluation.pretrained.result import PretrainedResult, PretrainedValue
 
-__all__ = ["METRICS", "PretrainedMetrics", "PretrainedResult", "PretrainedValue", "find_metrics"]
+__all__ = [
+    "METRICS",
+    "NetworkMetric",
+    "PretrainedMetrics",
+    "PretrainedResult",
+    "PretrainedValue",
+    "find_metrics",
+]

@@ -42,6 +42,8 @@ class Reduction(NamedTuple):
     # Maps (rows, N, D) and the index of the truth to values by row.
     values: Callable[[Tensor, int], Values]
     method: str
+    # The same without intervals and extrapolations, (rows,), for each validation of a run.
+    plain: Callable[[Tensor, int], np.ndarray]
 
 
 def _frechet(features: Tensor, true: int) -> Values:
@@ -73,21 +75,36 @@ def _mean(values: Tensor, true: int) -> Values:
 
 
 def _cosine(features: Tensor, true: int) -> Values:
-    return _mean(100 * F.cosine_similarity(features, features[true], dim=-1)[..., None], true)
+    return _mean(_cosines(features, true), true)
+
+
+def _cosines(features: Tensor, true: int) -> Tensor:
+    return 100 * F.cosine_similarity(features, features[true], dim=-1)[..., None]
+
+
+def _plain_cosine(features: Tensor, true: int) -> np.ndarray:
+    return _plain_mean(_cosines(features, true), true)
+
+
+def _plain_mean(values: Tensor, true: int) -> np.ndarray:
+    return np.asarray(values[..., 0].double().mean(1))
 
 
 _FRECHET = Reduction(
     _frechet,
     "infinite: a line over 1/N, "
     f"{distances.SIZES} sizes of subsets from N/2 to N, {distances.DRAWS} of each, seed 0",
+    distances.frechet_distances,
 )
 _KERNEL = Reduction(
     _kernel,
     f"{distances.SUBSETS} subsets of {distances.SUBSET_SIZE:,} images with seed 0, or one of all; "
     "infinite: U-statistic, unbiased for pairs of images",
+    distances.kernel_distances,
 )
 _INTERVALS = "mean over images with its 95 % interval, 2,000 bootstrap samples"
-_MEAN, _COSINE = Reduction(_mean, _INTERVALS), Reduction(_cosine, _INTERVALS)
+_MEAN = Reduction(_mean, _INTERVALS, _plain_mean)
+_COSINE = Reduction(_cosine, _INTERVALS, _plain_cosine)
 
 
 @dataclass(frozen=True)
@@ -219,32 +236,39 @@ def find_metrics(words: Sequence[str]) -> list[tuple[PretrainedMetric, Path | No
     return [_find(word) for word in words]
 
 
+def find_row(name: str) -> PretrainedMetric:
+    """Return the metric of a name.
+
+    Raises:
+        ValueError: If there is none; the message has no option.
+    """
+    known = {metric.name: metric for metric in METRICS}
+    if name in known:
+        return known[name]
+    if not name.startswith(TIMM):
+        raise ValueError(
+            f"unknown metric {name}; choose from {', '.join(known)} or {TIMM}TIMM_MODEL=WEIGHTS"
+        )
+    model = name.removeprefix(TIMM)
+    require_model(model)
+    return PretrainedMetric(
+        name,
+        f"Frechet distance of the pooled features of timm's {model}, images resized to its "
+        "size; not FID",
+        partial(networks.TimmFeatures, model),
+        packages=("timm",),
+    )
+
+
 def _find(word: str) -> tuple[PretrainedMetric, Path | None]:
     name, sign, given = word.partition("=")
     file = expanded_path(given) if sign else None
-    known = {metric.name: metric for metric in METRICS}
-    if name in known:
-        metric = known[name]
-    elif name.startswith(TIMM):
-        model = name.removeprefix(TIMM)
-        try:
-            require_model(model)
-        except ValueError as error:
-            raise UsageError(f"--metric {word}: {error}") from None
-        if file is None:
-            raise UsageError(f"--metric {word}: add =WEIGHTS, a file with timm's state dict")
-        metric = PretrainedMetric(
-            name,
-            f"Frechet distance of the pooled features of timm's {model}, images resized to its "
-            "size; not FID",
-            partial(networks.TimmFeatures, model),
-            packages=("timm",),
-        )
-    else:
-        raise UsageError(
-            f"--metric {word}: unknown metric {name}; choose from {', '.join(known)} or "
-            f"{TIMM}TIMM_MODEL=WEIGHTS"
-        )
+    try:
+        metric = find_row(name)
+    except ValueError as error:
+        raise UsageError(f"--metric {word}: {error}") from None
+    if file is None and metric.published is None:
+        raise UsageError(f"--metric {word}: add =WEIGHTS, a file with timm's state dict")
     if file is not None and not file.is_file():
         raise UsageError(f"--metric {word}: {given} does not exist")
     return metric, file

@@ -12,6 +12,7 @@ from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.runs.images import ImageArray
 from lightning_colorize.training.loggers.base import RunLogger
 from lightning_colorize.training.loggers.files import RunFiles
+from lightning_colorize.training.loggers.mlflow_run import MLflowRun
 from lightning_colorize.training.loggers.tensorboard import TensorBoardRun
 from lightning_colorize.training.loggers.wandb_mode import WandbMode, wandb_mode
 from lightning_colorize.training.loggers.wandb_run import WandbRun
@@ -33,6 +34,8 @@ def build_loggers(
     mode = wandb_mode(options.wandb) if is_first_process() else WandbMode("offline")
     if mode.mode != "disabled":
         loggers.append(WandbRun(folder, options, mode))
+    if options.mlflow is not None:
+        loggers.append(MLflowRun(folder, options))
     return loggers
 
 

@@ -5,7 +5,7 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,19 @@ from lightning_colorize.common.errors import first_line
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.metrics.spec import GOALS
-from lightning_colorize.runs.folder import SWEEP, WANDB, WANDB_ID
+from lightning_colorize.runs.artifacts import CHECKPOINT, RUN_KEY
+from lightning_colorize.runs.folder import BEST, CONFIG, LAST, SWEEP, WANDB, WANDB_ID
 from lightning_colorize.runs.images import ImageArray, read_best_images
-from lightning_colorize.training.loggers.base import RunLogger
+from lightning_colorize.training.loggers.base import RUN_FILES, STEP, RunLogger
 from lightning_colorize.training.loggers.wandb_mode import WandbMode
 from lightning_colorize.training.options import LoggerOptions
 
 _log = logging.getLogger(__name__)
 
-_STEP = "trainer/global_step"  # Lightning's name for it
 _LONGEST_TAG = 64  # W&B refuses longer ones
 _INIT_TIMEOUT = 20.0  # seconds; W&B's default is 90
 _FINISH_TIMEOUT = 60.0  # seconds; W&B waits forever by default
+_UPLOAD_TIMEOUT = 600.0  # the same, with checkpoints
 _TEARDOWN_TIMEOUT = 5.0  # seconds; W&B may wait forever
 
 
@@ -57,8 +58,8 @@ class WandbRun(RunLogger, WandbLogger):
         del self._wandb_init["anonymous"]  # W&B warns of any value
         self._folder = folder
         self.mode = mode
-        self._warned = False
         self._closed = False
+        self._log_checkpoints = options.log_model
         self._logged_before = -1
 
     @property
@@ -77,7 +78,7 @@ class WandbRun(RunLogger, WandbLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log metrics; steps that the run logged before a resume are skipped."""
-        with self._guarded():
+        with self.guarded():
             if self._started() and not (step is not None and step < self._logged_before):
                 super().log_metrics(metrics, step)
 
@@ -86,26 +87,33 @@ class WandbRun(RunLogger, WandbLogger):
         self, params: Mapping[str, Any], *args: Any, **kwargs: Any
     ) -> None:
         """Log the configuration."""
-        with self._guarded():
+        with self.guarded():
             if self._started():
                 self.experiment.config.update(dict(params), allow_val_change=True)
 
     @rank_zero_only
     def add_image(self, name: str, image: ImageArray, step: int) -> None:
         """Log an image."""
-        with self._guarded():
+        with self.guarded():
             import wandb
 
             self.log_metrics({name: wandb.Image(image)}, step)
 
     @rank_zero_only
     def close(self, failed: bool) -> None:
-        """Finish the run; entries not sent within a minute stay on disk for `wandb sync`."""
+        """Finish the run; entries not sent within a minute stay on disk for `wandb sync`.
+
+        Checkpoints, if they are to be logged, have ten minutes.
+        """
         if self._experiment is not None and not self._closed:
             self._closed = True
-            with self._guarded():
+            with self.guarded():
                 self._log_best_images()
-            with self._guarded():
+            if self._log_checkpoints:
+                with self.guarded():
+                    self._log_artifact("last", LAST, RUN_FILES)
+                    self._log_artifact("best", BEST, (CONFIG,))
+            with self.guarded():
                 self._experiment.finish(exit_code=int(failed))
 
     def _log_best_images(self) -> None:
@@ -119,6 +127,22 @@ class WandbRun(RunLogger, WandbLogger):
         if rows:
             columns: list[str | int] = ["image", "grey", "prediction", "truth", "ciede2000"]
             self.experiment.log({"val/images": wandb.Table(columns=columns, data=rows)})
+
+    def _log_artifact(self, alias: str, checkpoint: str, others: Sequence[str]) -> None:
+        """Log a checkpoint as Lightning's WandbLogger would, with other files of the run."""
+        import wandb
+
+        if not (self._folder / checkpoint).is_file():
+            return
+        names = {name: name for name in others if name != checkpoint} | {checkpoint: CHECKPOINT}
+        artifact = wandb.Artifact(
+            f"model-{self.version}",
+            type="model",
+            metadata={RUN_KEY: "/".join(self._folder.absolute().parts[-2:])},
+        )
+        for name in (name for name in names if (self._folder / name).is_file()):
+            artifact.add_file(str(self._folder / name), name=names[name], skip_cache=True)
+        self.experiment.log_artifact(artifact, aliases=["latest", alias])
 
     def _started(self) -> bool:
         """Start the run if it has not been tried; return whether there is one."""
@@ -139,7 +163,9 @@ class WandbRun(RunLogger, WandbLogger):
 
             settings = wandb.Settings(console="off", init_timeout=_INIT_TIMEOUT)
             if hasattr(settings, "finish_timeout"):  # not in the oldest W&B that is supported
-                settings.finish_timeout = _FINISH_TIMEOUT
+                settings.finish_timeout = (
+                    _UPLOAD_TIMEOUT if self._log_checkpoints else _FINISH_TIMEOUT
+                )
             self._wandb_init |= {"mode": self.mode.mode, "settings": settings}
             self._set_up(super().experiment)
         except Exception as error:
@@ -153,19 +179,10 @@ class WandbRun(RunLogger, WandbLogger):
     def _set_up(self, run: Any) -> None:
         for split in ("train", "val", "test"):
             for metric, goal in GOALS.items():
-                run.define_metric(f"{split}/{metric}", summary=goal, step_metric=_STEP)
+                run.define_metric(f"{split}/{metric}", summary=goal, step_metric=STEP)
         # The summary of a resumed run has its last step.
-        self._logged_before = int(run.summary.get(_STEP) or -1)
+        self._logged_before = int(run.summary.get(STEP) or -1)
         write_atomic(self._folder / WANDB_ID, f"{run.id}\n")
-
-    @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            if not self._warned:
-                _log.warning("W&B: logging failed, the run continues (%s)", first_line(error))
-            self._warned = True
 
 
 def _run_id(folder: Path, options: LoggerOptions) -> str:

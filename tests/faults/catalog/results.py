@@ -3,6 +3,12 @@
 from faults.planting import Rows, calls, returns, swap
 
 COMMANDS: Rows = {
+    "evaluation/pretrained/test_network_metric.py::test_values_are_those_of_the_protocol": {
+        "network-metric-of-the-truth": (
+            "evaluation.pretrained.network_metric:NetworkMetric.compute",
+            swap("self._metric.reduction.plain(features, 1)[0]", "features[1].mean()"),
+        ),
+    },
     "benchmarks/test_comparison.py": {
         "tolerance-on-one-side": (
             "benchmarks.comparison:Tolerance.accepts",

@@ -75,6 +75,41 @@ RUNS: Rows = {
             calls("is_file", "False"),
         ),
     },
+    "training/loggers/test_wandb_run.py::test_checkpoints_are_artifacts_on_request": {
+        "artifact-best-is-last": (
+            "training.loggers.wandb_run:WandbRun.close",
+            swap("BEST", "LAST"),
+        ),
+        "artifact-unasked": (
+            "training.loggers.wandb_run:WandbRun.close",
+            swap("self._log_checkpoints", "True"),
+        ),
+    },
+    "training/loggers/test_artifacts.py::test_run_is_downloaded_once": {
+        "artifact-overwrites-a-run": ("runs.resuming:download_run", calls("exists", "False")),
+    },
+    "training/loggers/test_artifacts.py::test_artifact_writes_only_below_the_runs": {
+        "artifact-written-anywhere": (
+            "runs.resuming:download_run",
+            swap("{'/', '..'} & {*names}", "False"),
+        ),
+    },
+    "training/loggers/test_mlflow_run.py::test_resumed_run_logs_no_step_twice": {
+        "mlflow-resume-in-a-new-run": (
+            "training.loggers.mlflow_run:MLflowRun.__init__",
+            calls("is_file", "False"),
+        ),
+        "mlflow-steps-twice": (
+            "training.loggers.mlflow_run:MLflowRun.log_metrics",
+            swap("step < self._logged_before", "False"),
+        ),
+    },
+    "training/loggers/test_mlflow_run.py::test_server_that_fails_later_does_not_stop_training": {
+        "mlflow-error-ends-the-run": (
+            "training.loggers.mlflow_run:MLflowRun.log_metrics",
+            calls("guarded", "__import__('contextlib').nullcontext()"),
+        ),
+    },
     "training/test_auto_resume.py": {
         "auto-resume-starts-over": (
             "training.cli:ColorizeCLI._auto_resume",

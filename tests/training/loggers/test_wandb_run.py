@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -153,6 +154,30 @@ def test_failed_table_does_not_keep_the_run_open(logger, run, monkeypatch, caplo
     logger.close(failed=False)
     assert run.exit_code == 0
     assert "division by zero" in warning(caplog)
+
+
+@pytest.mark.parametrize("log_model", [False, True])
+def test_checkpoints_are_artifacts_on_request(tmp_path, run, log_model):
+    folder, logged = tmp_path / "tiny" / "a", []
+    run.log_artifact = lambda artifact, aliases: logged.append((artifact, aliases))
+    logger = make(folder, log_model=log_model, wandb_id="abc")
+    logger.log_metrics({"x": 1.0}, 5)
+    for name in ("config.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(name)
+    logger.close(failed=True)
+    if not log_model:
+        assert not logged
+        return
+    (last, of_last), (best, of_best) = logged
+    assert (of_last, of_best) == (["latest", "last"], ["latest", "best"])
+    assert (last.name, last.type, last.metadata) == ("model-abc", "model", {"run": "tiny/a"})
+    assert last.manifest.entries.keys() == {
+        *("model.ckpt", "checkpoints/best.ckpt", "config.yaml", "wandb/id")
+    }
+    assert best.manifest.entries.keys() == {"model.ckpt", "config.yaml"}
+    for artifact, file in ((last, "checkpoints/last.ckpt"), (best, "checkpoints/best.ckpt")):
+        assert Path(artifact.manifest.entries["model.ckpt"].local_path).read_text() == file
 
 
 def test_trial_of_the_wandb_agent_is_one_run_with_its_parameters(tmp_path, monkeypatch):

@@ -1,0 +1,119 @@
+"""An MLflow run that never stops training."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import MLFlowLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from lightning_colorize.common.arguments import INSTALL
+from lightning_colorize.common.errors import UsageError, first_line
+from lightning_colorize.common.files import write_atomic
+from lightning_colorize.common.processes import is_first_process
+from lightning_colorize.runs.folder import CONFIG, MLFLOW_ID, SWEEP
+from lightning_colorize.runs.images import ImageArray
+from lightning_colorize.training.loggers.base import RUN_FILES, STEP, RunLogger
+from lightning_colorize.training.options import LoggerOptions
+
+# MLflow would try for minutes to reach a server, with each metric.
+_BOUNDS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+
+
+class MLflowRun(RunLogger, MLFlowLogger):
+    """Logs metrics, images and the configuration to an MLflow run, and files at the end.
+
+    The names of metrics are the same as in W&B. The server must respond when a new run starts. If
+    it fails later, one line says so and nothing more is logged. The MLflow run takes the folder's
+    name; a resumed run continues it.
+
+    Raises:
+        UsageError: If MLflow is not installed, or the server does not respond.
+    """
+
+    def __init__(self, folder: Path, options: LoggerOptions) -> None:
+        for name, value in _BOUNDS.items():
+            os.environ.setdefault(name, value)
+        tags = {"group": options.group or os.environ.get(SWEEP), "tags": ",".join(options.tags)}
+        id_file = folder / MLFLOW_ID
+        self._resumed = id_file.is_file()
+        try:
+            super().__init__(
+                experiment_name=options.project,
+                run_name=folder.name,
+                tracking_uri=options.mlflow,
+                tags={name: value for name, value in tags.items() if value},
+                run_id=id_file.read_text(encoding="utf-8").strip() if self._resumed else None,
+            )
+        except ModuleNotFoundError:
+            raise UsageError(
+                f"--run.loggers.mlflow needs MLflow: {INSTALL} 'lightning-colorize[mlflow]'"
+            ) from None
+        self.description = f"MLflow {options.mlflow}"
+        self._folder = folder
+        self._log_checkpoints = options.log_model
+        self._logged_before = -1
+        self._begun = False
+        if is_first_process() and not self._resumed:
+            try:
+                if self._mlflow_client.get_experiment_by_name(options.project) is None:
+                    self._mlflow_client.create_experiment(options.project)
+            except Exception as error:
+                raise UsageError(
+                    f"--run.loggers.mlflow {options.mlflow}: {first_line(error)}"
+                ) from error
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log metrics; steps that the run logged before a resume are skipped."""
+        with self.guarded():
+            if not self._starts() or (step is not None and step < self._logged_before):
+                return
+            more = {} if step is None else {STEP: step}
+            super().log_metrics({**metrics, **more}, step)
+
+    @rank_zero_only
+    def log_hyperparams(  # type: ignore[override]
+        self, params: Mapping[str, Any], *args: Any, **kwargs: Any
+    ) -> None:
+        """Log the configuration: as parameters, which MLflow cannot change, and as a file."""
+        with self.guarded():
+            if self._starts():
+                if not self._resumed:
+                    MLFlowLogger.log_hyperparams(self, dict(params))  # not RunLogger's
+                self.experiment.log_artifact(self.run_id, str(self._folder / CONFIG))
+
+    @rank_zero_only
+    def add_image(self, name: str, image: ImageArray, step: int) -> None:
+        """Log an image."""
+        with self.guarded():
+            if self._starts():
+                self.experiment.log_image(self.run_id, image, key=name, step=step)
+
+    @rank_zero_only
+    def finalize(self, status: str = "success") -> None:
+        """Wait for `close`: Lightning calls this after each fit and test."""
+
+    @rank_zero_only
+    def close(self, failed: bool) -> None:
+        """Log the files of the run, if asked for, and end it."""
+        with self.guarded():
+            if not self._begun or self.warned:
+                return
+            names = RUN_FILES if self._log_checkpoints else ()
+            for file in (self._folder / name for name in names if (self._folder / name).is_file()):
+                parent = file.parent.relative_to(self._folder).as_posix()
+                self.experiment.log_artifact(self.run_id, str(file), parent.strip("."))
+            self.experiment.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")
+
+    def _starts(self) -> bool:
+        """Start the MLflow run, once; return whether it works."""
+        if not self._begun and not self.warned:
+            run = self.experiment.get_run(self.run_id)
+            if self._resumed:
+                self.experiment.update_run(self.run_id, status="RUNNING")
+            self._logged_before = int(run.data.metrics.get(STEP, -1))
+            write_atomic(self._folder / MLFLOW_ID, f"{self.run_id}\n")
+            self._begun = True
+        return not self.warned
