@@ -125,15 +125,17 @@ def _require(args: argparse.Namespace) -> None:
 def _engine(args: argparse.Namespace) -> Literal["local", "wandb"]:
     if args.engine == "local":
         return "local"
-    names = ["storage", "seed"] + (["root"] if args.launcher == "local" else [])
-    given = [f"--{name}" for name in names if getattr(args, name) is not None]
+    given = [f"--{name}" for name in ("storage", "root", "seed") if getattr(args, name) is not None]
     if args.engine == "wandb":
+        if args.launcher == "slurm" and "--root" in given:
+            given.remove("--root")
         if given:
             raise UsageError(
-                f"{given[0]}: W&B stores the study and its agents choose the folders; "
-                "remove it, or add --engine local"
+                f"{given[0]}: W&B stores the study, and on this machine its trials choose their "
+                "folders; remove it, or add --engine local"
             )
         return "wandb"
+    # The nodes of a cluster may not reach W&B's server.
     given += ["--launcher slurm"] if args.launcher == "slurm" else []
     # Imports Lightning.
     from lightning_colorize.training.loggers.wandb_mode import wandb_mode

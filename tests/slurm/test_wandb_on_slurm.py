@@ -23,7 +23,7 @@ from tests.sweeps.conftest import engine  # noqa: F401
 REAL = bool(os.environ.get("LC_REAL_TRIALS"))
 TRIALS = 8
 WORKERS = 3  # two share a node
-EPOCHS = 12 if REAL else 40
+EPOCHS = 16 if REAL else 40
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(3000 if REAL else 600)]
 
@@ -79,6 +79,7 @@ def test_trials_survive_a_killed_job_and_a_drained_node(
     engine,  # noqa: F811
 ):
     monkeypatch.setattr(wandb, "_QUERY_EVERY", 1.0)
+    monkeypatch.setattr(wandb, "_CREATE_TIMEOUT", 120.0)
     # Of an outer launcher: two trials cannot share a port.
     monkeypatch.setenv("MASTER_PORT", "29500")
     monkeypatch.setenv("LOCAL_RANK", "0")
@@ -109,7 +110,7 @@ def test_trials_survive_a_killed_job_and_a_drained_node(
 
     def disturb():
         """Kill one job and drain the node of another one, both in mid-run."""
-        until(lambda: watch() == WORKERS, 600)
+        until(lambda: done.is_set() or watch() == WORKERS, 1200)
         states = cluster("squeue", "--noheader", "--states=R", "--format=%i %N").splitlines()
         jobs = dict(map(str.split, states))
         killed = min(job for job in jobs if jobs[job] == "n1")
