@@ -106,14 +106,12 @@ def _locked(folder: Path) -> Iterator[bool]:
     """Hold the lock of a trial's folder; yields False if another process holds it."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / _LOCK)
     try:
-        lock.acquire(timeout=0)
+        lock = FileLock(folder / _LOCK).acquire(timeout=0)
     except Timeout:
         yield False
         return
     with lock:
-        lock.release()  # `with` acquires it a second time
         yield True
 
 

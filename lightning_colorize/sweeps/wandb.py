@@ -1,4 +1,4 @@
-"""A sweep controlled by Weights & Biases: created there, run by its agents here."""
+"""A sweep controlled by Weights & Biases: created there, run by its agents here or on Slurm."""
 
 import re
 import shlex
