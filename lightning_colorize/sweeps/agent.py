@@ -189,13 +189,11 @@ def run_agent(root: Path, path: str, words: Sequence[str]) -> int:
     # A trial outlives its agent until its checkpoint is written; the job must wait for it.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     with caught_signals(signals.append):
-        _resume_left(root, signals)
-        code = 0 if signals else _run(words, {**os.environ, _FOLDER: str(root)}, signals)
-        while not signals and any(record.code is None for record in records(root)):
-            if _is_canceled(path):
-                break
-            _resume_left(root, signals)
+        goes_on = _resume_left(root, path, signals)
+        code = _run(words, {**os.environ, _FOLDER: str(root)}, signals) if goes_on else 0
+        while goes_on and any(record.code is None for record in records(root)):
             time.sleep(_LOOK_EVERY)
+            goes_on = _resume_left(root, path, signals)
     if signals:
         return 128 + signals[0]
     if code:
@@ -203,18 +201,23 @@ def run_agent(root: Path, path: str, words: Sequence[str]) -> int:
     return 0
 
 
-def _resume_left(root: Path, signals: list[int]) -> None:
-    """Run the trials that have not ended and that no process runs, one after the other."""
+def _resume_left(root: Path, path: str, signals: list[int]) -> bool:
+    """Run the trials that have not ended and that no process runs, one after the other.
+
+    Returns:
+        False after a signal, or if there are such trials of a sweep that was canceled.
+    """
     for record in records(root):
-        if signals:
-            return
-        if record.code is None:
+        if record.code is None and not signals:
             with _locked(root / record.run_id) as is_left:
                 pass
             if is_left:
+                if _is_canceled(path):
+                    return False
                 words = [sys.executable, "-m", "lightning_colorize.sweeps.agent", "resume"]
                 environment = {**os.environ, _FOLDER: str(root), **record.environment}
                 _run([*words, *record.command], environment, signals)
+    return not signals
 
 
 def _run(words: Sequence[str], environment: Mapping[str, str], signals: list[int]) -> int:

@@ -207,6 +207,7 @@ def test_only_on_request_does_wandb_run_on_slurm(
     sweep, command, tmp_path, capsys, monkeypatch, logged_in
 ):
     """By default the local engine does: the nodes may not reach W&B's server."""
+    pytest.importorskip("submitit")
     monkeypatch.chdir(tmp_path)
     words = ("sweep", "run", sweep({"x": {"values": [1, 2]}}), "--dry-run", "--launcher", "slurm")
     words += ("--gpus-per-trial", 2, "--workers", 8, "--root", "else")

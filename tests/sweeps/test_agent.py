@@ -133,12 +133,6 @@ def test_no_trial_is_resumed_after_the_sweep_was_canceled(trials, monkeypatch):
     killed = trials.start_below_agent("--seconds=0.05", "--epochs=200")
     until(trials.validated)
     killed.end()
-    held = trials.root / "first" / "agent.lock"
-
-    def left(root, signals):
-        assert held.exists()
-
-    monkeypatch.setattr(agent, "_resume_left", left)
     monkeypatch.setattr(agent, "_is_canceled", lambda path: path == "e/p/abc")
     assert trials.work("/bin/true") == 0
     assert trials.codes == {"first": None}

@@ -162,6 +162,7 @@ def test_a_signal_ends_the_trials_of_all_agents(stand_in, monkeypatch):
 
 
 def test_an_array_of_agents_is_submitted(stand_in, tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
     cluster, messages = Slurm(tmp_path / "bin", monkeypatch), []
     options = Resources(gpus=2, cpus=4)
     assert launch_wandb(sweep(run_cap=7), tmp_path / "runs", 8, options, messages.append) == 1
@@ -185,6 +186,7 @@ def test_an_array_of_agents_is_submitted(stand_in, tmp_path, monkeypatch):
 
 
 def test_a_refused_array_cancels_the_sweep(stand_in, tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
     cluster = Slurm(tmp_path / "bin", monkeypatch)
     with pytest.raises(UsageError, match="--nodes is chosen for you"):
         launch_wandb(sweep(), tmp_path / "runs", 2, Resources(extra={"nodes": "2"}))
