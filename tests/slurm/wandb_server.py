@@ -197,7 +197,9 @@ class WandbServer:
         run = self.runs[name]
         chunk = body.get("files", {}).get("wandb-history.jsonl", {})
         if chunk:
-            run["history"][chunk["offset"] :] = chunk["content"]
+            first, content = chunk["offset"], chunk["content"]
+            # Not `first:`, because a late chunk would remove what came after it.
+            run["history"][first : first + len(content)] = content
         if summary := body.get("files", {}).get("wandb-summary.json", {}).get("content"):
             run["summary"] = summary[-1]
         if "exitcode" in body:
