@@ -31,7 +31,7 @@ class Queue:
 
     def check(self) -> bool:
         """Report changes; return whether any job is still in the queue."""
-        done = call(["squeue", "--me", "--noheader", "--format=%i|%T|%r|%N"])
+        done = call(["squeue", "--me", "--noheader", "--array", "--format=%i|%T|%r|%N"])
         if done.returncode:
             if self._answers:
                 self._say(f"Slurm does not answer ({reason(done.stderr)}); trying again")

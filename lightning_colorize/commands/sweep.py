@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=("auto", "local", "wandb"),
         default="auto",
-        help="local: Optuna, without an account; wandb: W&B's agents; auto: wandb if logged in and "
-        "no option needs local (default: auto)",
+        help="local: Optuna, without an account; wandb: W&B's agents; auto: wandb if logged in, "
+        "without --launcher slurm and options that need local (default: auto)",
     )
     run_.add_argument(
         "--root", metavar="FOLDER", type=expanded_path, help="folder of the runs (default: runs)"
@@ -105,7 +105,7 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
         "--launcher",
         choices=("local", "slurm"),
         default="local",
-        help="run workers on this machine, or each worker as a Slurm job (default: local)",
+        help="run workers or W&B's agents on this machine, or each as a Slurm job (default: local)",
     )
     slurm = parser.add_argument_group("with --launcher slurm, for each worker")
     add_slurm_options(

@@ -39,7 +39,14 @@ def run(args: argparse.Namespace) -> int:
         print(f"{args.file}: {remark}", file=sys.stderr)
     root = args.root or Path("runs")
     if args.dry_run:
+        if engine == "wandb" and args.launcher == "slurm":
+            asked = resources(args, args.gpus_per_trial)
+            print(wandb.batch_script(sweep, root, args.workers, asked))
+            return 0
         return _dry_run(sweep, root.resolve() / sweep.name, args)
+    if engine == "wandb" and args.launcher == "slurm":
+        asked = resources(args, args.gpus_per_trial)
+        return wandb.launch_wandb(sweep, root, args.workers, asked)
     if engine == "wandb":
         return wandb.run_wandb(sweep, args.workers, args.gpus_per_trial)
     study = create_study(sweep, root, args.storage, args.seed or 0, args.file)
@@ -119,21 +126,24 @@ def _engine(args: argparse.Namespace) -> Literal["local", "wandb"]:
     if args.engine == "local":
         return "local"
     given = [f"--{name}" for name in ("storage", "root", "seed") if getattr(args, name) is not None]
-    given += ["--launcher"] if args.launcher == "slurm" else []
     if args.engine == "wandb":
+        if args.launcher == "slurm" and "--root" in given:
+            given.remove("--root")
         if given:
             raise UsageError(
-                f"{given[0]}: W&B stores the study, and its agents run on this machine; "
-                "remove it, or add --engine local"
+                f"{given[0]}: W&B stores the study, and on this machine its trials choose their "
+                "folders; remove it, or add --engine local"
             )
         return "wandb"
+    # The nodes of a cluster may not reach W&B's server.
+    given += ["--launcher slurm"] if args.launcher == "slurm" else []
     # Imports Lightning.
     from lightning_colorize.training.loggers.wandb_mode import wandb_mode
 
     if wandb_mode("auto").mode != "online":
         return "local"
     if given:
-        print(f"engine    local: W&B does not support {', '.join(given)}", file=sys.stderr)
+        print(f"engine    local because of {', '.join(given)}", file=sys.stderr)
     return "local" if given else "wandb"
 
 

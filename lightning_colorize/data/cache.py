@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import cores
 from lightning_colorize.common.progress import progress
 from lightning_colorize.data.dataset import CorruptImage, Resize, resize
@@ -101,13 +102,27 @@ def bytes_needed(count: int, side: int) -> float:
     return count * 3 * 1.5 * side**2
 
 
-def fits_in_memory(count: int, side: int, taken: float = 0.0, processes: int = 1) -> bool:
-    """Return whether images fit into this process's share of a quarter of the memory.
+def fits_in_memory(
+    count: int, side: int, taken: float = 0.0, processes: int = 1, share: float = _SHARE
+) -> bool:
+    """Return whether images fit into this process's part of a share of the memory, by default 25 %.
 
-    `side` is their short side in pixels. Other images use `taken` bytes of that share. Each of the
+    `side` is their short side in pixels. Other images use `taken` bytes of that part. Each of the
     `processes` on this machine has its own cache.
     """
-    return taken + bytes_needed(count, side) <= _SHARE * machine_memory() / processes
+    return taken + bytes_needed(count, side) <= share * machine_memory() / processes
+
+
+def require_memory(count: int, side: int, taken: float, processes: int) -> None:
+    """Refuse to cache images that do not fit into all of the memory; arguments as above."""
+    if fits_in_memory(count, side, taken, processes, share=1.0):
+        return
+    each = (taken + bytes_needed(count, side)) / 2**30
+    raise UsageError(
+        f"--data.cache: always\naccepted: auto, never: the images need {each:.3g} GiB, in each of "
+        f"{processes} process(es) {processes * each:.3g} GiB, and this machine has "
+        f"{machine_memory() / 2**30:.3g} GiB; or lower --data.size or --trainer.devices"
+    )
 
 
 def machine_memory() -> int:

@@ -16,7 +16,12 @@ from lightning_colorize.color import ColorBatch, RawBatch
 from lightning_colorize.common.compiling import require_compiler
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.augmentation import Augmentation
-from lightning_colorize.data.cache import CachedImages, bytes_needed, fits_in_memory
+from lightning_colorize.data.cache import (
+    CachedImages,
+    bytes_needed,
+    fits_in_memory,
+    require_memory,
+)
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.corrupt import CorruptImages, require_skipped
 from lightning_colorize.data.damage import Damage
@@ -188,7 +193,7 @@ class ColorizationDataModule(LightningDataModule):
 
         Raises:
             SourceError: If the source has no such split, or none of its images can be read.
-            UsageError: If they are to be cached on the device and do not fit.
+            UsageError: If they are to be cached always or on the device, and do not fit.
         """
         if split not in self._images:
             if split not in self._splits:
@@ -321,6 +326,7 @@ class ColorizationDataModule(LightningDataModule):
             self._device_memory = self._device_memory or DeviceMemory(run.strategy.root_device)
             cached: CachedImages = DeviceImages(found, side, self._device_memory, self.resize)
         else:
+            require_memory(len(found), side, self._cached_bytes, run.num_devices)
             cached = CachedImages(found, side, self.resize)
         if not len(cached):
             for _, error in cached.corrupt:

@@ -19,7 +19,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -203,7 +203,7 @@ def launch_workers(
         UsageError: If the jobs cannot be submitted; nothing is submitted then.
         WorkError: If the study's database is unreachable for minutes; the jobs continue.
     """
-    made, command = _job(study.folder, options or Resources())
+    made, command = job(study.folder, options or Resources(), _worker_words(study.folder))
     require_slurm("--launcher slurm")
     made.folder.mkdir(parents=True, exist_ok=True)
     jobs: list[Job[Any]] = []
@@ -222,18 +222,28 @@ def launch_workers(
 
 def batch_script(folder: Path, options: Resources) -> str:
     """Return the batch script of a worker of the sweep; the folder need not exist yet."""
-    made, command = _job(folder, options)
+    made, command = job(folder, options, _worker_words(folder))
     return made._make_submission_file_text(command, "")
 
 
-def _job(folder: Path, options: Resources) -> "tuple[SlurmExecutor, str]":
-    """Return submitit's executor, which writes the batch script, and a worker's command."""
+def _worker_words(folder: Path) -> list[str]:
+    return [sys.executable, "-m", "lightning_colorize.sweeps.worker", folder.name, IN_JOB]
+
+
+def job(
+    folder: Path, options: Resources, words: Sequence[str], array: int | None = None
+) -> "tuple[SlurmExecutor, str]":
+    """Return submitit's executor, which writes the batch script, and the job's command.
+
+    With `array`, it submits an array of so many jobs.
+    """
     made = executor(folder / "slurm", "--launcher slurm")
     asked = parameters(options, _SHORTEST)
     # Only the worker receives the signal, 90 s before the time limit.
     asked["additional_parameters"] |= {"ntasks": 1, "signal": "B:USR2@90"}
     made.update_parameters(job_name=folder.name, **asked)
-    words = [sys.executable, "-m", "lightning_colorize.sweeps.worker", folder.name, IN_JOB]
+    if array is not None:
+        made.parameters |= {"map_count": array, "array_parallelism": array}
     command = f"exec {shlex.join(words)}"
     return made, f"export {_DEVICES}=\n{command}" if options.gpus == 0 else command
 

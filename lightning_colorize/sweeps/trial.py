@@ -21,19 +21,23 @@ from lightning_colorize.runs.result import RUNNING, RunResult
 from lightning_colorize.runs.validations import ValidationReader
 from lightning_colorize.sweeps.spec import VARIABLE, Sweep, SweepMetric
 
+INTERRUPTED = {
+    *(-signal.SIGINT, -signal.SIGTERM),
+    *(128 + signal.SIGINT, 128 + signal.SIGTERM),
+}
+"""Exit codes: -signal if Python did not catch the signal, 128 + signal if it did."""
+
 STUDY = "LIGHTNING_COLORIZE_STUDY"
 """Environment variable with a worker's study: its folder or URL, including the password."""
+
+GRACE = 25.0
+"""Seconds for an interrupted trial to write a checkpoint. A cluster kills 30 s after its signal."""
 
 _OURS = "lightning-colorize"
 _PR_SET_PDEATHSIG = 1
 _END_OF_OUTPUT = 4096
 # Lines below it may list the accepted values.
 _ERROR_LINE = re.compile(r"lightning-colorize[a-z ]*: ")
-# -signal if Python did not catch the signal, 128 + signal if it did.
-_INTERRUPTED = {
-    *(-signal.SIGINT, -signal.SIGTERM),
-    *(128 + signal.SIGINT, 128 + signal.SIGTERM),
-}
 
 
 def unset_variables(sweep: Sweep) -> list[str]:
@@ -251,7 +255,7 @@ class TrialRun:
         if code is None:
             return None
         status = None if result is None else result.status
-        if status == "interrupted" or code in _INTERRUPTED:
+        if status == "interrupted" or code in INTERRUPTED:
             return Outcome("interrupted", reason="interrupted by another program")
         return Outcome("interrupted" if status == RUNNING else "failed", reason=reason)
 

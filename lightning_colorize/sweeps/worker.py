@@ -17,7 +17,14 @@ from lightning_colorize.runs.folder import is_running, request_stop
 from lightning_colorize.sweeps.queue import STALE_AFTER, TakenTrial, TrialQueue
 from lightning_colorize.sweeps.storage import answered
 from lightning_colorize.sweeps.study import Study, open_study
-from lightning_colorize.sweeps.trial import STUDY, Outcome, TrialProcess, TrialRun, expand
+from lightning_colorize.sweeps.trial import (
+    GRACE,
+    STUDY,
+    Outcome,
+    TrialProcess,
+    TrialRun,
+    expand,
+)
 
 # Seconds.
 _CHECK_STOPPED_EVERY = 2.0
@@ -44,8 +51,7 @@ class WorkerOptions:
 
     renew_every: float = 10.0  # between two renewals of the trial's lease
     stale_after: float = STALE_AFTER  # without a renewal; another worker then takes it over
-    # For an interrupted trial to write a checkpoint. A cluster kills 30 s after its signal.
-    grace: float = 25.0
+    grace: float = GRACE  # for an interrupted trial to write a checkpoint
 
 
 @contextmanager
@@ -254,8 +260,17 @@ class TrialRunner:
 def main() -> int:
     """Run a worker of the study in the environment and the sweep named by the first argument."""
     sweep, *more = sys.argv[1:]
+    if IN_JOB not in more:
+        return exit_code(lambda: _work(sweep))
+    for name in _TASK_VARIABLES:
+        os.environ.pop(name, None)
+    return exit_code(lambda: in_job(lambda: _work(sweep)))
+
+
+def exit_code(run: Callable[[], int]) -> int:
+    """Run a process of a sweep; an error becomes one line and an exit code."""
     try:
-        return (_work_in_job if IN_JOB in more else _work)(sweep)
+        return run()
     except (UsageError, WorkError, OSError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
@@ -265,8 +280,8 @@ def _work(sweep: str) -> int:
     return work(answered(lambda: open_study(os.environ[STUDY], sweep)))
 
 
-def _work_in_job(sweep: str) -> int:
-    """Run a worker as a Slurm job: on SIGUSR2, it returns its trial and requeues the job."""
+def in_job(run: Callable[[], int]) -> int:
+    """Run as a Slurm job: SIGUSR2 terminates `run`, like SIGTERM, then the job is requeued."""
     time_is_up = []
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -274,9 +289,7 @@ def _work_in_job(sweep: str) -> int:
         signal.raise_signal(signal.SIGTERM)
 
     signal.signal(signal.SIGUSR2, handle)
-    for name in _TASK_VARIABLES:
-        os.environ.pop(name, None)
-    code = _work(sweep)
+    code = run()
     if time_is_up:
         job = os.environ["SLURM_JOB_ID"]
         done = call(["scontrol", "requeue", job])

@@ -189,7 +189,7 @@ def test_wandb_runs_a_sweep_if_logged_in(sweep, command, tmp_path, capsys, monke
 
 @pytest.mark.parametrize(
     "words",
-    [["--launcher", "slurm"], ["--root", "else"], ["--seed", "4"], ["--storage", "sqlite:///x"]],
+    [["--root", "else"], ["--seed", "4"], ["--storage", "sqlite:///x"]],
 )
 def test_options_of_the_local_engine_select_it(
     sweep, command, tmp_path, capsys, monkeypatch, logged_in, words
@@ -199,8 +199,29 @@ def test_options_of_the_local_engine_select_it(
     assert command("sweep", "run", file, "--engine", "wandb", "--dry-run", *words) == 2
     assert f"{words[0]}: W&B stores the study" in capsys.readouterr().err
     assert command("sweep", "run", file, "--dry-run", *words) == 0
-    assert f"engine    local: W&B does not support {words[0]}" in capsys.readouterr().err
+    assert f"engine    local because of {words[0]}" in capsys.readouterr().err
     assert logged_in == []
+
+
+def test_only_on_request_does_wandb_run_on_slurm(
+    sweep, command, tmp_path, capsys, monkeypatch, logged_in
+):
+    """By default the local engine does: the nodes may not reach W&B's server."""
+    pytest.importorskip("submitit")
+    monkeypatch.chdir(tmp_path)
+    words = ("sweep", "run", sweep({"x": {"values": [1, 2]}}), "--dry-run", "--launcher", "slurm")
+    words += ("--gpus-per-trial", 2, "--workers", 8, "--root", "else")
+    assert command(*words) == 0
+    printed = capsys.readouterr()
+    assert "engine    local because of --root, --launcher slurm" in printed.err
+    assert "sweeps.worker mine --in-job" in printed.out
+    assert command(*words, "--engine", "wandb") == 0
+    script = capsys.readouterr().out
+    assert {"#SBATCH --array=0-7%8", "#SBATCH --gpus-per-node=2"} <= set(script.splitlines())
+    agent = f"sweeps.agent job {tmp_path}/else/mine-ID ENTITY/lightning_colorize/ID "
+    assert f"exec {sys.executable} -m lightning_colorize.{agent}" in script
+    assert script.rstrip().endswith(f"{sys.executable} -m wandb agent ENTITY/lightning_colorize/ID")
+    assert not (tmp_path / "else").exists()
 
 
 @pytest.mark.slow

@@ -156,6 +156,19 @@ def test_memory_is_shared_by_processes_and_splits(
     assert {split for split in images if isinstance(images[split], CachedImages)} == cached
 
 
+def test_a_cache_that_all_processes_together_cannot_hold_is_refused(
+    photo_folder, tmp_path, monkeypatch
+):
+    # In each of two processes there is room for training and validation, in each of three not.
+    room = 2.5 * (bytes_needed(12, 27) + bytes_needed(5, 24))
+    monkeypatch.setattr("lightning_colorize.data.cache.machine_memory", lambda: room)
+    among(2, photo_folder, tmp_path, cache="always").setup("fit")
+    each = room / 2.5 / 2**30
+    numbers = f"{each:.3g} GiB, in each of 3 .* {3 * each:.3g} GiB, .* {room / 2**30:.3g} GiB"
+    with pytest.raises(UsageError, match=numbers):
+        among(3, photo_folder, tmp_path, cache="always").setup("fit")
+
+
 @pytest.mark.parametrize("stage", ["fit", "test"])
 def test_fewer_images_than_processes_is_refused(photo_folder, tmp_path, stage):
     among(3, photo_folder, tmp_path).setup(stage)

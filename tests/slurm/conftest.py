@@ -37,10 +37,12 @@ ReturnToService=2
 SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=2,bf_interval=2
 MaxArraySize=100
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2
+GresTypes=gpu
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2 Gres=gpu:4
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2 Gres=gpu:4
 PartitionName=two Nodes=n1,n2 Default=YES State=UP
 """
+GRES = "NodeName=n[1-2] Name=gpu File={folder}/gpu[0-3]\n"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 
 
@@ -55,6 +57,10 @@ class Cluster:
         (folder / "munge.key").chmod(0o400)
         values = {"host": socket.gethostname().partition(".")[0], "user": getpass.getuser()}
         self.conf.write_text(CONF.format(folder=folder, ports=free_ports(3), **values))
+        # No GPUs, but Slurm allocates them and sets CUDA_VISIBLE_DEVICES.
+        (folder / "gres.conf").write_text(GRES.format(folder=folder))
+        for number in range(4):
+            (folder / f"gpu{number}").symlink_to("/dev/null")
         self._daemons = []
 
     def start(self):

@@ -114,7 +114,7 @@ def test_a_worker_out_of_time_is_requeued(engine, cluster, messages):  # noqa: F
     [
         ({"partition": "nope"}, "[Ii]nvalid partition"),
         ({"cpus": 4}, "Requested node configuration is not available"),
-        ({"gpus": 1}, "Invalid generic resource"),
+        ({"extra": {"gres": "nope:1"}}, "Invalid generic resource"),
     ],
 )
 def test_refused_options_leave_no_job(engine, cluster, options, message):  # noqa: F811

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lightning_colorize.data.cache import bytes_needed
 from lightning_colorize.runs.folder import flatten
 from lightning_colorize.sweeps.spec import read_sweep
 from lightning_colorize.tasks import CGANTask
@@ -49,6 +50,21 @@ def test_a_trial_of_multi_gpu_is_a_ddp_run_that_a_gan_accepts():
     assert parameters["trainer.devices"]["value"] >= 2
     assert parameters["trainer.accelerator"]["value"] == "gpu"
     assert parameters["trainer.strategy"]["value"] == CGANTask.distributed_strategy
+
+
+def test_encoders_x_losses_differ_only_in_how_a_trial_runs():
+    one, two = (
+        read(ROOT / "sweeps" / f"encoders_x_losses{suffix}.yaml") for suffix in ("", "_multi_gpu")
+    )
+    parameters = two["parameters"]
+    changed = {
+        "data.cache": {"value": "auto"},
+        "trainer.accelerator": {"value": "gpu"},
+        "trainer.devices": {"value": 2},
+        "trainer.strategy": {"value": "ddp"},
+    }
+    assert parameters == one["parameters"] | changed
+    assert two | {"name": one["name"], "parameters": one["parameters"]} == one
 
 
 def flat(config):
@@ -136,6 +152,18 @@ def test_none_booleans_and_classes_are_parsed(parser, agent, at_root):
     assert look_up(config, "model.scheduler") is None
     assert look_up(config, "model.encoder.widths") == [4, 8, 8]
     assert look_up(config, "data.crop_scale") is None
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("sweeps/*.yaml")), ids=lambda path: path.stem)
+def test_the_header_states_what_the_cache_needs(path, parser, trials, agent, at_root):
+    sweep = read(path)
+    words = agent(sweep, trials(path)[0]).command
+    data = parser.parse_args(words[words.index("fit") + 1 :]).as_dict()["data"]
+    header = " ".join(path.read_text().partition("\nname: ")[0].replace("#", "").split())
+    assert f"(data.cache: {data['cache']})" in header
+    if path.stem != "quick":
+        bytes_ = bytes_needed(1000, round(1.125 * data["size"]))
+        assert f"{bytes_ / 1e6:.0f} MB per 1,000 images at {data['size']} pixels" in header
 
 
 @every_file

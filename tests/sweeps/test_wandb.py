@@ -8,11 +8,13 @@ import threading
 
 import pytest
 
+from lightning_colorize.cluster.batch import Resources
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps import wandb
 from lightning_colorize.sweeps.spec import parse_sweep
-from lightning_colorize.sweeps.wandb import create_sweep, run_wandb
+from lightning_colorize.sweeps.wandb import create_sweep, launch_wandb, run_wandb
 from tests.conftest import until
+from tests.slurm.stub import Slurm
 
 SOURCE = {
     "method": "grid",
@@ -31,7 +33,9 @@ folder = pathlib.Path(os.environ["STAND_IN"])
 words = sys.argv[1:]
 def note(name, content):
     (folder / name).write_text(json.dumps(content))
-if words[0] == "sweep":
+if "--cancel" in words:
+    note("canceled.json", words)
+elif words[0] == "sweep":
     note("sweep.json", {"words": words[:-1], "file": yaml.safe_load(open(words[-1]))})
     assert sys.stdin.read() == ""
     exec(os.environ.get("ON_SWEEP", ""))
@@ -155,6 +159,43 @@ def test_a_signal_ends_the_trials_of_all_agents(stand_in, monkeypatch):
     # Once to take no further trial, once to end the one that runs.
     assert [len(times) for times in received] == [2, 2]
     assert all(after - before > 0.5 for before, after in received)
+
+
+def test_an_array_of_agents_is_submitted(stand_in, tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
+    cluster, messages = Slurm(tmp_path / "bin", monkeypatch), []
+    options = Resources(gpus=2, cpus=4)
+    assert launch_wandb(sweep(run_cap=7), tmp_path / "runs", 8, options, messages.append) == 1
+    created = json.loads((stand_in / "sweep.json").read_text())["file"]
+    trial = ["${interpreter}", "-m", "lightning_colorize.sweeps.agent", "trial"]
+    assert created == {**SOURCE, "command": [*trial, *SOURCE["command"]], **{"run_cap": 7}} | {
+        "name": "quick"
+    }
+    folder = tmp_path / "runs" / "quick-abc123"
+    script = (cluster.folder / "12.script").read_text()
+    options = ("array=0-7%8", "gpus-per-node=2", "cpus-per-task=4", "requeue", "signal=B:USR2@90")
+    assert {f"#SBATCH --{option}" for option in options} <= set(script.splitlines())
+    assert f"#SBATCH --output={folder}/slurm/%A_%a_0_log.out" in script
+    assert script.rstrip().endswith(
+        f"exec {sys.executable} -m lightning_colorize.sweeps.agent job {folder} me/p/abc123 "
+        f"{sys.executable} -m wandb agent --count 7 me/p/abc123"
+    )
+    assert f"submitted 12; logs in {folder}/slurm" in messages
+    assert f"job 12_7 has ended; its log: {folder}/slurm/12_7_0_log.out" in messages
+    assert messages[-1] == "trials    0 of 0 completed"
+
+
+def test_a_refused_array_cancels_the_sweep(stand_in, tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
+    cluster = Slurm(tmp_path / "bin", monkeypatch)
+    with pytest.raises(UsageError, match="--nodes is chosen for you"):
+        launch_wandb(sweep(), tmp_path / "runs", 2, Resources(extra={"nodes": "2"}))
+    assert not (stand_in / "sweep.json").exists()
+    cluster.enable("refuse 12")
+    with pytest.raises(UsageError, match="Slurm refuses the job: Not today"):
+        launch_wandb(sweep(), tmp_path / "runs", 2, Resources(), lambda line: None)
+    canceled = json.loads((stand_in / "canceled.json").read_text())
+    assert canceled == ["sweep", "--cancel", "me/p/abc123"]
 
 
 @pytest.mark.slow

@@ -83,6 +83,12 @@ SOURCES: Rows = {
     },
 }
 LOADING: Rows = {
+    "data/test_module.py::test_a_cache_that_all_processes_together_cannot_hold_is_refused": {
+        "memory-of-one-process-only": (
+            "data.cache:fits_in_memory",
+            swap("share * machine_memory() / processes", "share * machine_memory()"),
+        ),
+    },
     "data/test_condition.py": {
         "labels-of-unread-images": (
             "data.cache:CachedImages.__init__",

@@ -276,6 +276,26 @@ SWEEPS_AND_REPORTS: Rows = {
             swap("len(trials) >= total", "False"),
         ),
     },
+    "sweeps/test_agent.py::test_a_trial_sees_nothing_of_an_outer_task": {
+        "environment-not-cleaned": (
+            "sweeps.agent:clean_environment",
+            swap("name.startswith(_OUTER)", "False"),
+        ),
+        "port-shared-by-trials": (
+            "sweeps.agent:clean_environment",
+            swap("name in _OUTER_NAMES", "False"),
+        ),
+    },
+    "sweeps/test_agent.py::test_a_job_resumes_the_trial_of_a_killed_one_in_the_same_wandb_run": {
+        "wandb-run-id-not-reused": (
+            "sweeps.agent:_resume_left",
+            swap("record.environment", "{'WANDB_RUN_ID': 'another'}"),
+        ),
+        "killed-job-ends-its-trial": ("sweeps.agent:run_trial", calls("job_ends", "False")),
+    },
+    "sweeps/test_agent.py::test_a_trial_stopped_at_wandb_has_ended": {
+        "trial-stopped-at-wandb-resumes": ("sweeps.agent:run_trial", calls("job_ends", "True")),
+    },
     "sweeps/test_against_sweeps.py": {
         "hyperband-ignores-the-goal": ("metrics.spec:cost", returns("value")),
     },

@@ -1,0 +1,275 @@
+"""W&B's agent as a Slurm job, and its trials, which any job of the sweep can resume.
+
+W&B's agent passes its environment to its trials and forgets a trial when its job is killed.
+Therefore the agent starts each trial through this module, which runs it in a clean environment and
+in a folder named after its W&B run, and records its command there until it has ended. A job first
+resumes the trials that no process runs any more, with the id of their W&B run, then starts W&B's
+agent. After the agent, it waits until all trials have ended, and resumes those of killed jobs.
+
+The folder must be on a file system that all nodes share and that has reliable file locks.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lightning_colorize.common.errors import WorkError
+from lightning_colorize.common.files import write_atomic
+from lightning_colorize.runs.folder import is_running
+
+# The other modules of this package take a second to import, within which a signal would kill a
+# trial that nothing records yet.
+
+TRIAL_COMMAND = ("${interpreter}", "-m", "lightning_colorize.sweeps.agent", "trial")
+"""What precedes the command of a sweep whose agents run on Slurm."""
+
+_FOLDER = "LIGHTNING_COLORIZE_AGENT"  # environment variable: the folder of the sweep's trials
+_RECORD = "agent.json"
+_LOCK = "agent.lock"
+_RUN_ID = "WANDB_RUN_ID"
+# What W&B's agent tells its trial.
+_OF_THE_RUN = (
+    *(_RUN_ID, "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_ENTITY", "WANDB_PROJECT"),
+)
+# By these, Lightning would take the trial for one process of an outer launcher, or connect all
+# trials of a machine to the same port. Without them it chooses a free port per trial.
+_OUTER = ("SLURM_", "SLURMD_", "PMI_", "PMIX_")
+_OUTER_NAMES = {
+    *("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK"),
+    *("LOCAL_RANK", "LOCAL_WORLD_SIZE"),
+}
+
+# Seconds.
+_POLL_EVERY = 0.2
+_LOOK_EVERY = 2.0
+_UNTIL_SIGNALED = 2.0
+_REAP = 30.0  # then the cluster kills
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+def search_path(environment: Mapping[str, str]) -> str:
+    """Return a PATH on which the commands next to this Python come first."""
+    beside = str(Path(sys.executable).parent)
+    return os.pathsep.join([beside, environment.get("PATH", os.defpath)])
+
+
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without the variables of an outer Slurm task or launcher."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name == "SLURM_CONF" or not (name.startswith(_OUTER) or name in _OUTER_NAMES)
+    }
+
+
+@dataclass(frozen=True)
+class Record:
+    """A trial of W&B's agent, as stored in its folder."""
+
+    command: list[str]
+    environment: dict[str, str]  # of the W&B run
+    code: int | None = None  # exit code; None until the trial has ended
+
+    @property
+    def run_id(self) -> str:
+        """The id of the W&B run, which is the name of the folder too."""
+        return self.environment[_RUN_ID]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Record | None":
+        """Return the record of a folder; None if it has none."""
+        path = folder / _RECORD
+        return cls(**json.loads(path.read_text("utf-8"))) if path.is_file() else None
+
+    def write(self, folder: Path) -> None:
+        """Replace the record of a folder."""
+        write_atomic(folder / _RECORD, json.dumps(asdict(self), indent=1) + "\n")
+
+
+def records(root: Path) -> list[Record]:
+    """Return the trials that have started so far."""
+    found = (Record.read(path.parent) for path in sorted(root.glob(f"*/{_RECORD}")))
+    return [record for record in found if record is not None]
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Hold the lock of a trial's folder; yields False if another process holds it."""
+    from filelock import FileLock, Timeout
+
+    try:
+        lock = FileLock(folder / _LOCK).acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    with lock:
+        yield True
+
+
+def run_trial(command: Sequence[str], root: Path, resumed: bool) -> int:
+    """Run a trial in the folder of its W&B run; nothing if it has ended or runs elsewhere.
+
+    The trial is interrupted, and not ended, if its job is: then W&B's agent dies (the parent of
+    this process), or, if it is `resumed`, the job terminates this process. SIGTERM of a live agent
+    is a stop requested at W&B.
+
+    Returns:
+        Its exit code, 0 if there is nothing to do.
+    """
+    parent = os.getppid()
+    signals: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: signals.append(number))
+    # W&B's agent does not end its trials when it is killed.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    wandb = {name: os.environ[name] for name in _OF_THE_RUN if name in os.environ}
+    record = Record(list(command), wandb)
+    folder = root / record.run_id
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def job_ends() -> bool:
+        return os.getppid() != parent or (resumed and bool(signals))
+
+    with _locked(folder) as is_mine:
+        before = Record.read(folder)
+        if not is_mine or (before is not None and before.code is not None):
+            return 0
+        record.write(folder)
+        from lightning_colorize.sweeps.trial import GRACE, INTERRUPTED, TrialProcess, ending
+
+        while is_running(folder):  # its last process writes its checkpoint
+            if signals:
+                return 128 + signals[0]
+            time.sleep(_POLL_EVERY)
+        _say(record, f"{'starts' if before is None else 'resumes'} in {folder}")
+        for name in os.environ.keys() - clean_environment(os.environ).keys():
+            del os.environ[name]
+        process = TrialProcess(command, folder, Path.cwd(), root.name)
+        try:
+            while (code := process.wait(_POLL_EVERY)) is None and not signals:
+                pass
+        finally:
+            process.end(GRACE)
+        code = process.wait(0) if code is None else code
+        assert code is not None
+        if code in INTERRUPTED:
+            # Slurm may signal the trial along with the agent, and the trial may be faster.
+            end = time.monotonic() + _UNTIL_SIGNALED
+            while not job_ends() and time.monotonic() < end:
+                time.sleep(_POLL_EVERY)
+        if code and job_ends():
+            _say(record, "is interrupted; a job of the sweep resumes it")
+            return 128 + signal.SIGTERM
+        Record(record.command, wandb, code).write(folder)
+        _say(record, f"has ended, {ending(code)}")
+        return code if code >= 0 else 128 - code
+
+
+def run_agent(root: Path, path: str, words: Sequence[str]) -> int:
+    """Run W&B's agent, and before and after it the trials of the sweep that no process runs.
+
+    `path` is `ENTITY/PROJECT/ID`, `words` the agent's command. Call it in the main thread.
+
+    Returns:
+        0 if all trials of the sweep have ended or it is canceled at W&B, 130 or 143 after a signal.
+    """
+    from lightning_colorize.sweeps.trial import ending
+    from lightning_colorize.sweeps.worker import caught_signals
+
+    signals: list[int] = []
+    # A trial outlives its agent until its checkpoint is written; the job must wait for it.
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    with caught_signals(signals.append):
+        goes_on = _resume_left(root, path, signals)
+        code = _run(words, {**os.environ, _FOLDER: str(root)}, signals) if goes_on else 0
+        while goes_on and any(record.code is None for record in records(root)):
+            time.sleep(_LOOK_EVERY)
+            goes_on = _resume_left(root, path, signals)
+    if signals:
+        return 128 + signals[0]
+    if code:
+        raise WorkError(f"W&B's agent ended with {ending(code)}")
+    return 0
+
+
+def _resume_left(root: Path, path: str, signals: list[int]) -> bool:
+    """Run the trials that have not ended and that no process runs, one after the other.
+
+    Returns:
+        False after a signal, or if there are such trials of a sweep that was canceled.
+    """
+    for record in records(root):
+        if record.code is None and not signals:
+            with _locked(root / record.run_id) as is_left:
+                pass
+            if is_left:
+                if _is_canceled(path):
+                    return False
+                words = [sys.executable, "-m", "lightning_colorize.sweeps.agent", "resume"]
+                environment = {**os.environ, _FOLDER: str(root), **record.environment}
+                _run([*words, *record.command], environment, signals)
+    return not signals
+
+
+def _run(words: Sequence[str], environment: Mapping[str, str], signals: list[int]) -> int:
+    """Run a process until it ends; after a signal, until its trial has ended too."""
+    from lightning_colorize.sweeps.trial import start_process
+
+    process = start_process(words, {**environment, "PATH": search_path(environment)})
+    while process.poll() is None and not signals:
+        time.sleep(_POLL_EVERY)
+    if signals:
+        process.terminate()
+        process.wait()
+        _reap()
+    return process.wait()
+
+
+def _reap() -> None:
+    """Wait for the orphans of the agent, which are this process's children."""
+    end = time.monotonic() + _REAP
+    while time.monotonic() < end:
+        try:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(_POLL_EVERY)
+        except ChildProcessError:
+            return
+
+
+def _is_canceled(path: str) -> bool:
+    """Return whether the sweep was canceled at W&B, which kills its trials."""
+    # Not in this process: W&B's service would be one of its children.
+    code = "import sys, wandb; print(wandb.Api().sweep(sys.argv[1]).state)"
+    words = [sys.executable, "-c", code, path]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    return done.stdout.strip().upper() == "CANCELED"
+
+
+def _say(record: Record, line: str) -> None:
+    print(f"trial {record.run_id} {line}", flush=True)
+
+
+def main() -> int:
+    """Run a job or, as its descendant, a trial; the first argument says which."""
+    action, *words = sys.argv[1:]
+    if action == "job":
+        from lightning_colorize.sweeps.worker import exit_code, in_job
+
+        folder, path, *agent = words
+        return exit_code(lambda: in_job(lambda: run_agent(Path(folder), path, agent)))
+    # Without the variable, the agent was started by hand.
+    root = Path(os.environ.get(_FOLDER, f"runs/{os.environ['WANDB_SWEEP_ID']}"))
+    return run_trial(words, root.absolute(), resumed=action == "resume")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
