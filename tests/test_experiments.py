@@ -147,7 +147,7 @@ STATED = {
         "model.adversarial_loss.class_path": "lightning_colorize.losses.BCEAdversarial",
     },
     "cgan_faces_landscapes": {
-        "model.l1_weight": 100,
+        "model.loss_weight": 100,
         "model.halve_discriminator_loss": False,
         **{
             f"model.{part}_optimizer.{key}": value

@@ -111,8 +111,8 @@ def test_a_batch_is_one_counted_step(data, options, generator, discriminator):
         ({"gradient_clip_val": float("nan")}, "must be above 0"),
         ({"generator_epochs": -1}, "must not be negative"),
         ({"discriminator_epochs": -1}, "must not be negative"),
-        ({"l1_weight": -1}, "must not be negative"),
-        ({"generator_epochs": 1, "l1_weight": 0}, "would train nothing"),
+        ({"loss_weight": -1}, "must not be negative"),
+        ({"generator_epochs": 1, "loss_weight": 0}, "would train nothing"),
     ],
 )
 def test_invalid_settings_are_refused(options, message):

@@ -55,14 +55,14 @@ def first_batch(task, data, **options):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_losses_by_hand(data, loss, precision):
     adversarial, discriminator, generator = LOSSES[loss]
-    task = make_fixed_gan(loss=adversarial(), l1_weight=7.0)
+    task = make_fixed_gan(loss=adversarial(), loss_weight=7.0)
     if precision == "bf16-mixed":
         # tanh is in fp32, so this color is exact too.
         task.net.head.conv.bias.data.copy_(torch.tensor([0.25, -0.125]))
     a, b = 110 * task.net.head.conv.bias.detach().tanh()
     batch, logged = first_batch(task, data, precision=precision)
     l1 = ((batch.ab[:, 0] - a).abs().mean() + (batch.ab[:, 1] - b).abs().mean()).item() / 220
-    assert logged["train/l1"] == pytest.approx(l1, rel=1e-5)
+    assert logged["train/content"] == pytest.approx(l1, rel=1e-5)
     assert logged["train/d_loss"] == pytest.approx(discriminator, rel=1e-6)
     assert logged["train/g_adversarial"] == pytest.approx(generator, rel=1e-6)
     assert logged["train/loss"] == pytest.approx(generator + 7.0 * l1, rel=1e-5)

@@ -12,6 +12,7 @@ from pytorch_lightning.plugins.io import CheckpointIO, TorchCheckpointIO
 from lightning_colorize.common.digest import append_digest
 from lightning_colorize.common.files import atomic_file
 from lightning_colorize.runs.folder import BEST
+from lightning_colorize.tasks.gan_settings import Stage
 
 SMOOTHED = "smoothed_monitor"
 """The name of the smoothed metric, for callbacks only: it is not logged."""
@@ -95,6 +96,36 @@ class BestCheckpoint(ModelCheckpoint):
         paths = {name: path if state_dict[name] else "" for name in names}
         moved = {"dirpath": self.dirpath, "best_k_models": best}
         super().load_state_dict(state_dict | paths | moved)
+
+
+class KeptCheckpoints(ModelCheckpoint):
+    """Lightning's ModelCheckpoint for weights that are all kept, as `checkpoints/step_N.ckpt`.
+
+    Of a GAN with stages, only while both networks train: NoGAN's result is the checkpoint before
+    the first artifacts (DeOldify).
+
+    Args:
+        folder: The run folder.
+        every_n_steps: Steps between checkpoints.
+    """
+
+    def __init__(self, folder: Path, every_n_steps: int) -> None:
+        super().__init__(
+            dirpath=(folder / BEST).parent,
+            filename="step_{step}",
+            save_top_k=-1,
+            save_weights_only=True,
+            every_n_train_steps=every_n_steps,
+            auto_insert_metric_name=False,
+            enable_version_counter=False,  # a resumed run repeats steps
+        )
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if it is time."""
+        if getattr(pl_module, "stage", Stage.BOTH) is Stage.BOTH:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
 
 class LastCheckpoint(Checkpoint):
