@@ -98,11 +98,11 @@ class BestCheckpoint(ModelCheckpoint):
         super().load_state_dict(state_dict | paths | moved)
 
 
-class KeptCheckpoints(ModelCheckpoint):
-    """Lightning's ModelCheckpoint for weights that are all kept, as `checkpoints/step_N.ckpt`.
+class KeptCheckpoints(Checkpoint):
+    """Keeps weights every few steps as `checkpoints/step_N.ckpt`.
 
     Of a GAN with stages, only while both networks train: NoGAN's result is the checkpoint before
-    the first artifacts (DeOldify).
+    the first artifacts (DeOldify). Lightning's ModelCheckpoint warns under manual optimization.
 
     Args:
         folder: The run folder.
@@ -110,22 +110,19 @@ class KeptCheckpoints(ModelCheckpoint):
     """
 
     def __init__(self, folder: Path, every_n_steps: int) -> None:
-        super().__init__(
-            dirpath=(folder / BEST).parent,
-            filename="step_{step}",
-            save_top_k=-1,
-            save_weights_only=True,
-            every_n_train_steps=every_n_steps,
-            auto_insert_metric_name=False,
-            enable_version_counter=False,  # a resumed run repeats steps
-        )
+        self.folder = (folder / BEST).parent
+        self.every_n_steps = every_n_steps
+        self._saved_step = 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save if it is time."""
-        if getattr(pl_module, "stage", Stage.BOTH) is Stage.BOTH:
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        step = trainer.global_step
+        due = step % self.every_n_steps == 0 and step != self._saved_step
+        if due and getattr(pl_module, "stage", Stage.BOTH) is Stage.BOTH:
+            trainer.save_checkpoint(self.folder / f"step_{step}.ckpt", weights_only=True)
+            self._saved_step = step
 
 
 class LastCheckpoint(Checkpoint):
