@@ -48,7 +48,7 @@ class BareGAN:
         judge.requires_grad_(False)
         with self._autocast():
             loss = adversarial.generator(judge(L, ab_hat))
-            loss = loss + task.l1_weight * task.l1(prediction, batch)
+            loss = loss + task.loss_weight * task.loss(prediction, batch)
         judge.requires_grad_(True)
         self._step(self.generator, loss)
 

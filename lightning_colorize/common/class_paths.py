@@ -10,6 +10,7 @@ import dataclasses
 import inspect
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from itertools import count
@@ -232,7 +233,9 @@ def _hints(cls: type) -> dict[str, Any]:
     for base in reversed(cls.__mro__):
         init = vars(base).get("__init__")
         if inspect.isfunction(init):
-            hints |= get_type_hints(init)
+            # torch's MultiStepLR names a type that it imports for type checkers only.
+            with suppress(NameError):
+                hints |= get_type_hints(init)
     return hints
 
 

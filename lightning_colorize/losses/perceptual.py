@@ -18,8 +18,8 @@ class Perceptual(Loss):
 
     Both images are RGB with the input's lightness, normalized as in the backbone's pretraining.
     VGG16 features are relu1_2, relu2_2, relu3_3 and relu4_3 (Johnson et al. 2016) and relu5_3, each
-    after its pool, because `VGG16Encoder` returns these. The distance follows pix2pixHD (Wang et
-    al. 2018, VGG19), whose level weights are 1/32, 1/16, 1/8, 1/4 and 1.
+    after its pool, because `VGG16Encoder` returns these; its `layers` selects others. The distance
+    follows pix2pixHD (Wang et al. 2018, VGG19), whose level weights are 1/32, 1/16, 1/8, 1/4 and 1.
 
     The backbone is not a submodule: the optimizer, checkpoints and parameter counts do not contain
     it, and it stays in evaluation mode and fp32 (autocast applies). A task loaded from a checkpoint

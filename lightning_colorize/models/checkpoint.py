@@ -32,6 +32,7 @@ _NETWORKS = ("averaged.module.", "net.")
 _WRAPPED = "encoder.encoder."  # of an encoder with conditions
 _INITIAL = ("pretrained", "weights", "frozen", "norm_eval")
 _NO_ARGUMENTS = (CLASS_PATH, UNRECORDED, "_instantiator")
+_RENAMED = {"l1_weight": "loss_weight"}  # of CGANTask
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
@@ -136,7 +137,11 @@ def rebuild_task(
             f"{file} does not record {', '.join(missing)}: pass it to load_from_checkpoint"
         )
     dropped = {*_NO_ARGUMENTS, *overrides}
-    arguments = {name: value for name, value in hyperparameters.items() if name not in dropped}
+    arguments = {
+        _RENAMED.get(name, name): value
+        for name, value in hyperparameters.items()
+        if name not in dropped
+    }
     spec = {"class_path": hyperparameters[CLASS_PATH], "init_args": arguments}
 
     def rebuilt() -> Any:

@@ -7,7 +7,9 @@ from lightning_colorize.networks.decoders.deconv import DeconvDecoder
 from lightning_colorize.networks.decoders.pixel_shuffle import PixelShuffleDecoder
 from lightning_colorize.networks.decoders.unet import UNetDecoder
 from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
+from lightning_colorize.networks.decoders.zhang import ZhangDecoder
 from lightning_colorize.networks.denoiser import Denoiser
+from lightning_colorize.networks.discriminators.critic import CriticDiscriminator
 from lightning_colorize.networks.discriminators.patch import PatchDiscriminator
 from lightning_colorize.networks.encoders.conditioned import ConditionedEncoder
 from lightning_colorize.networks.encoders.conv import ConvEncoder
@@ -19,6 +21,7 @@ from lightning_colorize.networks.encoders.timm_backbone import TimmEncoder
 from lightning_colorize.networks.encoders.unet import UNetEncoder
 from lightning_colorize.networks.encoders.vgg import VGG16Encoder
 from lightning_colorize.networks.encoders.weights import WeightsError, skip_weights
+from lightning_colorize.networks.encoders.zhang import ZhangEncoder
 from lightning_colorize.networks.generative import GenerativeColorizer
 from lightning_colorize.networks.heads import AbHead, ClassificationHead, DeconvHead
 from lightning_colorize.networks.layers import init_normal, parameter_count
@@ -32,6 +35,7 @@ __all__ = [
     "Colorizer",
     "ConditionedEncoder",
     "ConvEncoder",
+    "CriticDiscriminator",
     "Decoder",
     "DeconvDecoder",
     "DeconvHead",
@@ -56,6 +60,8 @@ __all__ = [
     "UpsampleDecoder",
     "VGG16Encoder",
     "WeightsError",
+    "ZhangDecoder",
+    "ZhangEncoder",
     "init_normal",
     "parameter_count",
     "rgb_input",

@@ -115,7 +115,8 @@ class RunRecord:
         result = self.result
         if result is None or not result.batches or result.images_seen is None:
             return None
-        accumulated = self.settings.get("trainer.accumulate_grad_batches")
+        names = ("model.init_args.accumulate_grad_batches", "trainer.accumulate_grad_batches")
+        accumulated = next((v for name in names if (v := self.settings.get(name))), None)
         batches = accumulated if isinstance(accumulated, int | float) and accumulated else 1
         return result.images_seen / result.batches * batches
 

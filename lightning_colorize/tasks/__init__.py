@@ -3,7 +3,7 @@
 from lightning_colorize.tasks.base import ColorizationTask, ColorizedImages
 from lightning_colorize.tasks.cgan import CGANTask
 from lightning_colorize.tasks.generative import GenerativeTask
-from lightning_colorize.tasks.optimization import WarmupCosine
+from lightning_colorize.tasks.optimization import StepMilestones, WarmupCosine
 from lightning_colorize.tasks.regression import RegressionTask
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "ColorizedImages",
     "GenerativeTask",
     "RegressionTask",
+    "StepMilestones",
     "WarmupCosine",
 ]

@@ -12,7 +12,7 @@ from torchmetrics import Metric
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.losses import L1, AdversarialLoss
+from lightning_colorize.losses import L1, AdversarialLoss, Loss
 from lightning_colorize.metrics import batch_metrics
 from lightning_colorize.models.checkpoint import load_network
 from lightning_colorize.networks import (
@@ -48,7 +48,7 @@ class CGANTask(ColorizationTask):
     Each batch runs the generator once and the discriminator three times: on real colors, on
     detached predictions, and after its own step for the generator's loss. Lightning counts one step
     per batch, the generator's if it takes one, else the discriminator's, so `max_steps` and the
-    x-axes of curves count batches.
+    x-axes of curves count batches (accumulated ones with `accumulate_grad_batches`).
 
     Args:
         encoder: The generator's encoder.
@@ -56,7 +56,8 @@ class CGANTask(ColorizationTask):
         adversarial_loss: Loss of both networks.
         decoder: The generator's decoder; built from the encoder's levels.
         head: The generator's head; built from the decoder's channels.
-        l1_weight: Weight of the L1 loss of ab, added to the generator's adversarial loss.
+        loss: The content loss; null: the L1 loss of ab.
+        loss_weight: Its weight, next to the generator's adversarial loss.
         halve_discriminator_loss: Use (real + fake) / 2, as in pix2pix; else real + fake.
         generator_optimizer: Built from the generator's trainable parameters; null: Adam with
             lr 2e-4 and beta1 0.5, as in pix2pix.
@@ -68,9 +69,11 @@ class CGANTask(ColorizationTask):
             1 gives all levels the same rate.
         generator_every_n_batches: Batches per generator step.
         discriminator_every_n_batches: Batches per discriminator step; one of the two must be 1.
-        generator_epochs: Initial epochs that train only the generator, on L1.
+        generator_epochs: Initial epochs that train only the generator, on the content loss.
         discriminator_epochs: Following epochs that train only the discriminator (with
             `generator_epochs`: DeOldify's NoGAN).
+        accumulate_grad_batches: Batches whose gradients are averaged for a step of each network;
+            the Trainer does not support it with two optimizers. An epoch's last batch is a step.
         gradient_clip_val: Maximum gradient norm of each network, above 0; null: no clipping.
         ema_decay: Decay of the generator's moving average, which is validated, tested and used for
             prediction; null: the generator itself.
@@ -82,7 +85,7 @@ class CGANTask(ColorizationTask):
         metrics: Additional metrics by name, for `val/NAME` and `test/NAME`; null: none.
 
     Raises:
-        ValueError: If settings contradict each other.
+        ValueError: If settings contradict each other, or the loss needs another head.
         UsageError: If `generator_checkpoint` does not fit.
     """
 
@@ -97,7 +100,8 @@ class CGANTask(ColorizationTask):
         adversarial_loss: AdversarialLoss,
         decoder: Callable[[FeatureInfo], Decoder] = UNetDecoder,
         head: Callable[[int], Head] = DeconvHead,
-        l1_weight: float = 100.0,
+        loss: Loss | None = None,
+        loss_weight: float = 100.0,
         halve_discriminator_loss: bool = False,
         generator_optimizer: OptimizerFactory | None = None,
         discriminator_optimizer: OptimizerFactory | None = None,
@@ -109,6 +113,7 @@ class CGANTask(ColorizationTask):
         discriminator_every_n_batches: int = 1,
         generator_epochs: int = 0,
         discriminator_epochs: int = 0,
+        accumulate_grad_batches: int = 1,
         gradient_clip_val: float | None = None,
         ema_decay: float | None = 0.999,
         generator_checkpoint: str | None = None,
@@ -121,7 +126,8 @@ class CGANTask(ColorizationTask):
         gan_settings.require_valid(
             (generator_every_n_batches, discriminator_every_n_batches),
             (generator_epochs, discriminator_epochs),
-            l1_weight,
+            loss_weight,
+            accumulate_grad_batches,
             gradient_clip_val,
         )
         self.save_hyperparameters()
@@ -135,8 +141,9 @@ class CGANTask(ColorizationTask):
             self.to(memory_format=torch.channels_last)
         self.average_weights(ema_decay)
         self.adversarial_loss = adversarial_loss
-        self.l1 = L1()
-        self.l1_weight = l1_weight
+        self.loss = loss or L1()
+        self.loss.require_head(self.net.head)
+        self.loss_weight = loss_weight
         self.discriminator_loss_scale = 0.5 if halve_discriminator_loss else 1.0
         self.generator_optimizer = generator_optimizer or _adam
         self.discriminator_optimizer = discriminator_optimizer or _adam
@@ -147,6 +154,8 @@ class CGANTask(ColorizationTask):
         self.discriminator_every_n_batches = discriminator_every_n_batches
         self.generator_epochs = generator_epochs
         self.discriminator_epochs = discriminator_epochs
+        self.accumulate_grad_batches = accumulate_grad_batches
+        self._begins = self._steps = True
         self.gradient_clip_val = gradient_clip_val
 
     @property
@@ -179,6 +188,15 @@ class CGANTask(ColorizationTask):
                 "discriminator; or give it fewer --model.discriminator.layers"
             )
 
+    def setup(self, stage: str) -> None:
+        """Tell the Trainer how many batches a step has, after it has refused to accumulate them."""
+        super().setup(stage)
+        self.trainer.accumulate_grad_batches = self.accumulate_grad_batches
+
+    def teardown(self, stage: str) -> None:
+        """Let the Trainer check its own setting again."""
+        self.trainer.accumulate_grad_batches = 1
+
     def training_step(self, batch: ColorBatch, batch_idx: int) -> dict[str, Tensor]:
         """Step the networks that are due; returns the batch's metrics.
 
@@ -189,6 +207,10 @@ class CGANTask(ColorizationTask):
         steps_g, steps_d = self._due()
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         logs = every > 0 and (self.global_step + 1) % every == 0
+        accumulated = batch_idx % self.accumulate_grad_batches
+        self._begins = accumulated == 0
+        # As in Lightning, the last batch of an epoch is a step.
+        self._steps = accumulated + 1 == self.accumulate_grad_batches or self.trainer.is_last_batch
         with torch.set_grad_enabled(steps_g):
             prediction = self.predict(batch.L, batch.condition)
         L = self.scaling.normalize_L(batch.L)
@@ -200,11 +222,14 @@ class CGANTask(ColorizationTask):
         if steps_g:
             metrics |= self._step_generator(L, ab_hat, prediction, batch, logs)
             self.log("train/loss", metrics["loss"], prog_bar=True, batch_size=len(batch))
+            # As Lightning returns it to callbacks from automatic optimization.
+            metrics["loss"] = metrics["loss"] / self.accumulate_grad_batches
         if logs:
             metrics |= batch_metrics(batch.L, self.scaling.restore_ab(ab_hat), batch.ab)
             others = {f"train/{name}": value for name, value in metrics.items() if name != "loss"}
             self.log_dict(others, batch_size=len(batch))
-        step_schedules(self.trainer, "step", self.lr_scheduler_step)
+        if self._steps:
+            step_schedules(self.trainer, "step", self.lr_scheduler_step)
         return metrics
 
     def _due(self) -> tuple[bool, bool]:
@@ -241,9 +266,11 @@ class CGANTask(ColorizationTask):
     def _step_generator(
         self, L: Tensor, ab_hat: Tensor, prediction: Tensor, batch: ColorBatch, logs: bool
     ) -> dict[str, Tensor]:
-        l1 = self.l1(prediction, batch)
-        loss = self.l1_weight * l1
-        metrics = {"l1": l1.detach()}
+        terms = self.loss.terms(prediction, batch)
+        content = torch.stack([*terms.values()]).sum() if terms else self.loss(prediction, batch)
+        loss = self.loss_weight * content
+        metrics = {name: term.detach() for name, term in terms.items()}
+        metrics["content"] = content.detach()
         if self.stage is Stage.BOTH:
             # The discriminator's gradients are unused here and would take a third of the backward
             # pass.
@@ -253,7 +280,8 @@ class CGANTask(ColorizationTask):
             loss = loss + adversarial
             metrics["g_adversarial"] = adversarial.detach()
         norm = self._step(loss, 0, self.net, counted=True, logs=logs)
-        self.update_average()
+        if self._steps:
+            self.update_average()
         metrics["loss"] = loss.detach()
         return metrics | ({} if norm is None else {"g_grad_norm": norm})
 
@@ -264,11 +292,17 @@ class CGANTask(ColorizationTask):
     def _step(
         self, loss: Tensor, number: int, network: nn.Module, counted: bool, logs: bool
     ) -> Tensor | None:
-        """Step one network; returns its gradient norm before clipping, if logged or clipped."""
+        """Step one network, unless further batches are accumulated.
+
+        Returns its gradient norm before clipping, if logged or clipped.
+        """
         optimizer: LightningOptimizer = self.optimizers()[number]  # type: ignore[index]
-        optimizer.zero_grad()
-        self.manual_backward(loss)
+        if self._begins:
+            optimizer.zero_grad()
+        self.manual_backward(loss / self.accumulate_grad_batches)
         norm = None
+        if not self._steps:
+            return norm
         if logs or self.gradient_clip_val is not None:
             limit = float("inf") if self.gradient_clip_val is None else self.gradient_clip_val
             norm = nn.utils.clip_grad_norm_(network.parameters(), limit)
@@ -281,9 +315,9 @@ class CGANTask(ColorizationTask):
         step_schedules(self.trainer, "epoch", self.lr_scheduler_step)
 
     def validation_loss(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
-        """Return the L1 loss of ab on validation images, unweighted."""
-        l1: Tensor = self.l1(prediction, batch)
-        return l1
+        """Return the content loss on validation images, without `loss_weight`."""
+        loss: Tensor = self.loss(prediction, batch)
+        return loss
 
     def configure_optimizers(self) -> Any:
         """Return both optimizers, the generator's first, and their schedules."""

@@ -30,7 +30,8 @@ def refuse_trainer(
     if trainer["accumulate_grad_batches"] != 1:
         raise UsageError(
             f"--trainer.accumulate_grad_batches: {trainer['accumulate_grad_batches']}\n"
-            "accepted: 1: a GAN steps in every batch; use a larger --data.batch_size"
+            "accepted: 1: Lightning does not accumulate for two optimizers; use "
+            "--model.accumulate_grad_batches N"
         )
     if trainer["precision"] not in _PRECISIONS:
         raise UsageError(
@@ -56,7 +57,8 @@ def refuse_trainer(
 def require_valid(
     every_n_batches: tuple[int, int],
     alone_epochs: tuple[int, int],
-    l1_weight: float,
+    loss_weight: float,
+    accumulate_grad_batches: int,
     gradient_clip_val: float | None,
 ) -> None:
     """Validate the training settings; pairs are (generator, discriminator)."""
@@ -65,12 +67,14 @@ def require_valid(
             "generator_every_n_batches and discriminator_every_n_batches are "
             f"{every_n_batches[0]} and {every_n_batches[1]}: one must be 1"
         )
-    if min(*alone_epochs, l1_weight) < 0:
+    if min(*alone_epochs, loss_weight) < 0:
         raise ValueError(
-            "generator_epochs, discriminator_epochs and l1_weight must not be negative"
+            "generator_epochs, discriminator_epochs and loss_weight must not be negative"
         )
-    if alone_epochs[0] and not l1_weight:
-        raise ValueError("l1_weight is 0, so generator_epochs would train nothing: set it to 0")
+    if alone_epochs[0] and not loss_weight:
+        raise ValueError("loss_weight is 0, so generator_epochs would train nothing: set it to 0")
+    if accumulate_grad_batches < 1:
+        raise ValueError(f"accumulate_grad_batches is {accumulate_grad_batches}: at least 1")
     if gradient_clip_val is not None and not gradient_clip_val > 0:
         raise ValueError(
             f"gradient_clip_val is {gradient_clip_val}: it must be above 0, or null (no limit)"

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, ReduceLROnPlateau
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.networks import Encoder
@@ -132,7 +132,7 @@ def keep_encoder_rate(optimizer: Optimizer) -> None:
 
 
 def with_schedule(optimizer: Optimizer, factory: SchedulerFactory | None) -> OptimizerLRScheduler:
-    """Return the value of `configure_optimizers`; WarmupCosine steps every batch."""
+    """Return the value of `configure_optimizers`; some schedules step every batch."""
     if factory is None:
         return optimizer
     scheduler = factory(optimizer)
@@ -156,7 +156,11 @@ def step_schedules(trainer: Trainer, interval: Interval, step: Callable[[Any, No
 
 
 def _interval(scheduler: LRScheduler | ReduceLROnPlateau) -> Interval:
-    return "step" if isinstance(scheduler, WarmupCosine) else "epoch"
+    return "step" if isinstance(scheduler, WarmupCosine | StepMilestones) else "epoch"
+
+
+class StepMilestones(MultiStepLR):
+    """torch's MultiStepLR, whose milestones are optimizer steps instead of epochs."""
 
 
 class WarmupCosine(LRScheduler):

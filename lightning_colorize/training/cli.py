@@ -34,6 +34,7 @@ from lightning_colorize.training.callbacks.baselines import BaselineMetrics
 from lightning_colorize.training.callbacks.checkpoints import (
     AtomicCheckpointIO,
     BestCheckpoint,
+    KeptCheckpoints,
     LastCheckpoint,
     SmoothedMonitor,
     with_atomic_checkpoints,
@@ -286,6 +287,7 @@ class ColorizeCLI(LightningCLI):
         if options.predict_dir is not None:
             callbacks.append(PredictFolder(Path(options.predict_dir), self.datamodule.size))
         last = LastCheckpoint(self.folder / LAST, options.save_every_n_steps)
+        kept = options.keep_every_n_steps
         self.stop = GracefulStop(last)
         throughput = Throughput()
         flat = flatten(self.config.as_dict())
@@ -299,6 +301,7 @@ class ColorizeCLI(LightningCLI):
             ResultWriter(self.folder, baselines, throughput, self.best, options.test),
             FinalValidation(),
             self.best,
+            *([] if kept is None else [KeptCheckpoints(self.folder, kept)]),
             last,
             self.stop,
         ]

@@ -58,6 +58,8 @@ class RunOptions:
         patience: Stop after this many validations without an improvement; null: never.
         save_every_n_steps: Optimizer steps between updates of last.ckpt, in addition to the update
             after each epoch.
+        keep_every_n_steps: Optimizer steps between weights that are kept as
+            `checkpoints/step_N.ckpt`, of a GAN only while both networks train; null: none.
         test: Evaluate the best checkpoint on the test split at the end.
         grid_images: Validation images shown as grey, prediction, truth; 0 for none.
         grid_every_n_epochs: Epochs between image grids.
@@ -75,6 +77,7 @@ class RunOptions:
     smoothing: int = 1
     patience: int | None = None
     save_every_n_steps: int = 500
+    keep_every_n_steps: int | None = None
     test: bool = True
     grid_images: int = 8
     grid_every_n_epochs: int = 1
@@ -85,7 +88,8 @@ class RunOptions:
     def __post_init__(self) -> None:
         """Validate numbers and names."""
         least = {"save_every_n_steps": 1, "grid_every_n_epochs": 1, "grid_images": 0}
-        for name, smallest in (least | {"patience": 1, "smoothing": 1}).items():
+        least |= {"patience": 1, "smoothing": 1, "keep_every_n_steps": 1}
+        for name, smallest in least.items():
             value = getattr(self, name)
             if value is not None and value < smallest:
                 raise UsageError(f"--run.{name}: {value}\naccepted: {smallest} or more")

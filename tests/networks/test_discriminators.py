@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_colorize.networks import PatchDiscriminator, parameter_count
+from lightning_colorize.color import to_rgb
+from lightning_colorize.networks import CriticDiscriminator, PatchDiscriminator, parameter_count
 
 FIELDS = {1: 16, 2: 34, 3: 70, 4: 142, 5: 286}
 
@@ -98,3 +99,53 @@ def test_weights_start_as_published(norm):
             assert not parameter.any()
         else:
             assert parameter.std().item() == pytest.approx(0.02, rel=0.15)
+
+
+@pytest.mark.parametrize(("width", "published"), [(64, 5_919_617), (256, 94_555_649)])
+def test_parameter_count_of_the_published_critics(width, published):
+    """DDColor's and DeOldify's."""
+    conv = lambda before, after, side: side**2 * before * after + after  # noqa: E731
+    by_hand, channels = conv(3, width, 4), width
+    for _ in range(3):
+        by_hand += conv(channels, channels, 3) + conv(channels, 2 * channels, 4)
+        channels *= 2
+    by_hand += conv(channels, channels, 3) + 16 * channels  # the last without a bias
+    attention = 2 * width
+    by_hand += 2 * attention * (attention // 8) + attention**2 + 1
+    with torch.device("meta"):
+        assert parameter_count(CriticDiscriminator(width=width)) == (by_hand, 0)
+    assert by_hand == published
+
+
+def test_the_critic_sees_rgb_and_bounds_each_layer():
+    torch.manual_seed(0)
+    critic = CriticDiscriminator(layers=2, width=8)
+    seen = []
+    critic.blocks.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    L, ab = image(critic.smallest)
+    ab.requires_grad_()
+    logit = critic(L, ab)
+    assert logit.shape == (1, 1, 1, 1)
+    torch.testing.assert_close(seen[0], to_rgb((L + 1) * 50, ab * 110, clip=False))
+    logit.sum().backward()
+    assert ab.grad.isfinite().all()
+    assert ab.grad.any()
+    for _ in range(30):
+        critic(L, ab)
+    for module in convolutions(critic):
+        assert torch.linalg.matrix_norm(module.weight.flatten(1), 2) < 1.05
+    with pytest.raises(RuntimeError):
+        critic(*image(critic.smallest - 1))
+    with pytest.raises(ValueError, match="the least are 2 and 4"):
+        CriticDiscriminator(layers=1)
+
+
+def test_attention_of_the_critic_starts_at_zero():
+    torch.manual_seed(0)
+    critic = CriticDiscriminator(layers=2, width=8).eval()
+    inputs = image(32)
+    before = critic(*inputs)
+    gamma = next(p for name, p in critic.named_parameters() if name.endswith("gamma"))
+    assert gamma == 0
+    gamma.data.fill_(1.0)
+    assert not torch.allclose(critic(*inputs), before)

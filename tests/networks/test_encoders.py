@@ -19,6 +19,7 @@ from lightning_colorize.networks import (
     UNetEncoder,
     VGG16Encoder,
     WeightsError,
+    ZhangEncoder,
     parameter_count,
 )
 from lightning_colorize.networks.encoders import pretrained, weights
@@ -40,6 +41,8 @@ CASES = {
     "mobilenet_v2 to /16": (MobileNetV2Encoder, {"levels": 4}, (16, 24, 32, 96), R[:4], 541_952),
     "regnet_x_400mf": (RegNetEncoder, {}, (32, 32, 64, 160, 400), R, 5_094_400),
     "vgg16": (VGG16Encoder, {}, (64, 128, 256, 512, 512), R, 14_714_688),
+    "zhang": (ZhangEncoder, {}, (64, 128, 256, 512), (1, 2, 4, 8), 28_877_376),
+    "zhang 2016": (ZhangEncoder, {"strided": True}, (64, 128, 512), R[:3], 28_877_376),
     "test_convnext": (TimmEncoder, {}, (24, 32, 48, 64), R[1:], 206_232),
     "test_resnet": (TimmEncoder, {"levels": [1, 3]}, (32, 192), (4, 16), 104_560),
     "convnext_atto": (TimmEncoder, {}, (40, 80, 160, 320), R[1:], 3_372_600),
@@ -332,3 +335,24 @@ def test_every_depthwise_convolution_of_stride_2_stays_in_fp32():
     convs = [m for m in modules if isinstance(m, nn.Conv2d) and m.stride == (2, 2)]
     assert {m.groups for m in convs} == {1}
     assert sum(isinstance(m, Float32DepthwiseConv2d) for m in modules) == 4
+
+
+def test_any_layers_of_vgg16_with_batch_norms():
+    """Also those whose output the next layer would overwrite."""
+    torch.manual_seed(0)
+    layers = [0, 8, 13, 24]
+    encoder = VGG16Encoder(batch_norm=True, layers=layers).eval()
+    assert encoder.info == ((64, 128, 128, 512), (1, 2, 4, 8))
+    reference = get_model("vgg16_bn", num_classes=1).features[:25].eval()
+    values = list(encoder.state_dict().values())
+    reference.load_state_dict(dict(zip(reference.state_dict(), values, strict=True)))
+    seen = []
+    for layer in layers:
+        reference[layer].register_forward_hook(lambda *given: seen.append(given[2].clone()))
+    rgb = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        reference(normalize(rgb, pretrained.IMAGENET_MEAN, pretrained.IMAGENET_STD))
+        for ours, theirs in zip(encoder(rgb * 2 - 1), seen, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match=r"layers are \[3, 2\]; they must ascend"):
+        VGG16Encoder(layers=[3, 2])

@@ -30,14 +30,14 @@ STILL = partial(SGD, lr=0.0)
 PLAIN = partial(SGD, lr=1.0)
 
 
-def make_gan(*, discriminator=None, loss=None, **options):
+def make_gan(*, discriminator=None, loss=None, content=None, **options):
     """Return a GAN for 32 pixels with the same first weights each time; no average by default."""
     torch.manual_seed(0)
     return CGANTask(
         UNetEncoder(32, depth=3, width=4),
         discriminator or PatchDiscriminator(layers=1, width=4),
         loss or BCEAdversarial(),
-        **{"ema_decay": None, **options},
+        **{"ema_decay": None, "loss": content, **options},
     )
 
 

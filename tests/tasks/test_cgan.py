@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lightning_colorize.networks import DeconvHead
+from lightning_colorize.tasks import StepMilestones
 from tests.tasks.conftest import STILL, changed, make_gan, train
 
 
@@ -60,6 +61,33 @@ def test_gradients_do_not_accumulate(one_batch):
         assert later == pytest.approx([first] * 2, rel=1e-5)
 
 
+def test_accumulated_gradients_are_the_mean_of_the_batches(one_batch):
+    still = {"generator_optimizer": STILL, "discriminator_optimizer": STILL}
+    alone = train(make_gan(**still), one_batch, max_steps=1).logged[-1]
+    history = train(
+        make_gan(**still, accumulate_grad_batches=3), one_batch, max_steps=2, max_epochs=2
+    )
+    for last in (2, 5):
+        for name in ("train/d_grad_norm", "train/g_grad_norm"):
+            assert history.logged[last][name] == pytest.approx(alone[name], rel=1e-5)
+
+
+def test_accumulated_batches_are_one_counted_step(data):
+    task = make_gan(accumulate_grad_batches=2, ema_decay=0.9, generator_scheduler=HALVED)
+    history = train(task, data, max_epochs=2)
+    # Three batches an epoch, of which the last is a step.
+    for network in ("generator", "discriminator"):
+        assert history.batches_of(network) == [1, 2, 4, 5]
+    assert history.trainer.global_step == 4
+    assert task.averaged.n_averaged == 4
+    rates = [step.rate for step in history.steps if step.network == "generator"]
+    assert rates == pytest.approx([2e-4, 2e-4, 1e-4, 5e-5])
+    train_again = history.trainer
+    train_again.fit_loop.max_epochs = 3
+    train_again.fit(task, data)  # Lightning refuses a Trainer that accumulates
+    assert train_again.global_step == 6
+
+
 def test_the_generators_step_leaves_no_gradient_in_the_discriminator(data):
     task = make_gan()
     gradients = []
@@ -76,6 +104,7 @@ def test_the_generators_step_leaves_no_gradient_in_the_discriminator(data):
     assert all(p.requires_grad for p in task.discriminator.parameters())
 
 
+HALVED = partial(StepMilestones, milestones=[2, 3], gamma=0.5)
 EVERY = list(range(8))
 EVEN = [0, 2, 4, 6]
 
@@ -107,12 +136,13 @@ def test_a_batch_is_one_counted_step(data, options, generator, discriminator):
     ("options", "message"),
     [
         ({"generator_every_n_batches": 2, "discriminator_every_n_batches": 3}, "one must be 1"),
+        ({"accumulate_grad_batches": 0}, "at least 1"),
         ({"gradient_clip_val": 0}, "must be above 0"),
         ({"gradient_clip_val": float("nan")}, "must be above 0"),
         ({"generator_epochs": -1}, "must not be negative"),
         ({"discriminator_epochs": -1}, "must not be negative"),
-        ({"l1_weight": -1}, "must not be negative"),
-        ({"generator_epochs": 1, "l1_weight": 0}, "would train nothing"),
+        ({"loss_weight": -1}, "must not be negative"),
+        ({"generator_epochs": 1, "loss_weight": 0}, "would train nothing"),
     ],
 )
 def test_invalid_settings_are_refused(options, message):

@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_colorize.losses import LSGAN, BCEAdversarial, Hinge
+from lightning_colorize.losses import (
+    L1,
+    LSGAN,
+    MSE,
+    BCEAdversarial,
+    CrossEntropy,
+    Hinge,
+    WeightedSum,
+)
 from lightning_colorize.networks import Discriminator
 from tests.tasks.conftest import STILL, make_gan, paint, train
 
@@ -55,17 +63,35 @@ def first_batch(task, data, **options):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_losses_by_hand(data, loss, precision):
     adversarial, discriminator, generator = LOSSES[loss]
-    task = make_fixed_gan(loss=adversarial(), l1_weight=7.0)
+    task = make_fixed_gan(loss=adversarial(), loss_weight=7.0)
     if precision == "bf16-mixed":
         # tanh is in fp32, so this color is exact too.
         task.net.head.conv.bias.data.copy_(torch.tensor([0.25, -0.125]))
     a, b = 110 * task.net.head.conv.bias.detach().tanh()
     batch, logged = first_batch(task, data, precision=precision)
     l1 = ((batch.ab[:, 0] - a).abs().mean() + (batch.ab[:, 1] - b).abs().mean()).item() / 220
-    assert logged["train/l1"] == pytest.approx(l1, rel=1e-5)
+    assert logged["train/content"] == pytest.approx(l1, rel=1e-5)
     assert logged["train/d_loss"] == pytest.approx(discriminator, rel=1e-6)
     assert logged["train/g_adversarial"] == pytest.approx(generator, rel=1e-6)
     assert logged["train/loss"] == pytest.approx(generator + 7.0 * l1, rel=1e-5)
+
+
+def test_any_content_loss(data):
+    loss = WeightedSum({"l1": L1(), "mse": MSE()}, {"l1": 2.0, "mse": 3.0})
+    task = make_fixed_gan(loss_weight=0.5, content=loss)
+    batch, logged = first_batch(task, data)
+    error = (batch.ab - torch.tensor([30.0, -20.0]).view(1, 2, 1, 1)) / 110
+    l1, mse = 2 * error.abs().mean().item(), 3 * error.square().mean().item()
+    assert logged["train/l1"] == pytest.approx(l1, rel=1e-4)
+    assert logged["train/mse"] == pytest.approx(mse, rel=1e-4)
+    assert logged["train/content"] == pytest.approx(l1 + mse, rel=1e-4)
+    expected = LOSSES["cross-entropy"][2] + 0.5 * (l1 + mse)
+    assert logged["train/loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_content_loss_that_needs_another_head_is_refused():
+    with pytest.raises(ValueError, match="CrossEntropy needs a ClassificationHead"):
+        make_gan(content=CrossEntropy())
 
 
 def test_halved_discriminator_loss(data):

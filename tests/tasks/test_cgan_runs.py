@@ -48,6 +48,20 @@ def test_steps_are_batches_over_all_stages(staged_run):
     assert_counted(staged_run, 9)
 
 
+def test_weights_are_kept_while_both_networks_train(gan_command):
+    run = gan_command.fit("kept", *STAGED, "--run.keep_every_n_steps", 2)
+    kept = run / "checkpoints/step_8.ckpt"
+    assert sorted((run / "checkpoints").glob("step_*")) == [kept]
+    assert CGANTask.load_from_checkpoint(kept).loss_weight == 100
+    checkpoint = torch.load(kept, weights_only=True)
+    assert "optimizer_states" not in checkpoint
+    # Before any loss was accepted, its weight had another name.
+    del checkpoint["hyper_parameters"]["loss_weight"]
+    checkpoint["hyper_parameters"]["l1_weight"] = 7.0
+    torch.save(checkpoint, run / "old.ckpt")
+    assert CGANTask.load_from_checkpoint(run / "old.ckpt").loss_weight == 7.0
+
+
 # Resume.
 
 STATEFUL = [
@@ -61,6 +75,7 @@ CASES = {
     "stages": [],
     "dropout": ["--model.encoder.depth", 5],
     "spectral": ["--model.discriminator.norm", "spectral"],
+    "accumulated": ["--model.accumulate_grad_batches", 2],
     "skips": ["--model.generator_every_n_batches", 2, "--model.gradient_clip_val", 1],
     "plateau": [
         *("--model.generator_scheduler", "torch.optim.lr_scheduler.ReduceLROnPlateau"),
@@ -110,7 +125,7 @@ def test_resume_is_bit_exact_in_each_stage(gan_command, stop_in, case):
 
 REFUSED = {
     "clipping": (["--trainer.gradient_clip_val", 1], "--model.gradient_clip_val NORM"),
-    "accumulating": (["--trainer.accumulate_grad_batches", 2], "a larger --data.batch_size"),
+    "accumulating": (["--trainer.accumulate_grad_batches", 2], "--model.accumulate_grad_batches N"),
     "fp16": (["--trainer.precision", "16-mixed"], "bf16-mixed, 32-true, 64-true"),
     "plain ddp": (["--trainer.strategy", "ddp"], "auto, ddp_find_unused_parameters_true"),
     "no epoch for both": (

@@ -38,7 +38,7 @@ def test_each_stage_updates_its_own_networks(staged):
 
 def test_each_stage_logs_its_own_metrics(staged):
     _, history, _ = staged
-    generator = {"train/loss", "train/l1", "train/g_grad_norm"}
+    generator = {"train/loss", "train/content", "train/g_grad_norm"}
     discriminator = {
         *("train/d_loss", "train/d_real", "train/d_fake"),
         *("train/d_accuracy", "train/d_grad_norm"),
@@ -48,7 +48,7 @@ def test_each_stage_logs_its_own_metrics(staged):
     for batch, names in enumerate([generator] * 3 + [discriminator] * 3 + [both] * 3):
         assert set(history.logged[batch]) == names | metrics
     for logged in history.logged[:3]:
-        assert logged["train/loss"] == pytest.approx(100 * logged["train/l1"], rel=1e-6)
+        assert logged["train/loss"] == pytest.approx(100 * logged["train/content"], rel=1e-6)
 
 
 def test_discriminator_stage_needs_no_gradient_of_the_generator(data):

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from lightning_colorize.networks.base import Decoder, FeatureInfo
 from lightning_colorize.networks.decoders.context import head_count
-from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
+from lightning_colorize.networks.decoders.upsample import Mode, UpsampleDecoder
 from lightning_colorize.networks.layers import Norm
 
 _SCALES = 3
@@ -34,6 +34,7 @@ class ColorQueryDecoder(Decoder):
         norm: Normalization after each of these convolutions.
         separable: Use depthwise and pointwise convolutions instead of full ones.
         out_reduction: Stop at this reduction; the head interpolates the rest.
+        mode: How the pixel decoder doubles the size; DDColor: blurred_pixel_shuffle.
 
     Raises:
         ValueError: If `widths`, `convs` or `out_reduction` do not fit the encoder.
@@ -50,6 +51,7 @@ class ColorQueryDecoder(Decoder):
         norm: Norm = "batch",
         separable: bool = False,
         out_reduction: int = 4,
+        mode: Mode = "bilinear",
     ) -> None:
         super().__init__()
         self.pixels = UpsampleDecoder(
@@ -60,6 +62,7 @@ class ColorQueryDecoder(Decoder):
             norm=norm,
             separable=separable,
             out_reduction=out_reduction,
+            mode=mode,
         )
         coarse = self.pixels.map_channels[:-1][:_SCALES]
         self.scales = nn.ModuleList([nn.Conv2d(channels, width, 1) for channels in coarse])

@@ -12,6 +12,7 @@ from pytorch_lightning.plugins.io import CheckpointIO, TorchCheckpointIO
 from lightning_colorize.common.digest import append_digest
 from lightning_colorize.common.files import atomic_file
 from lightning_colorize.runs.folder import BEST
+from lightning_colorize.tasks.gan_settings import Stage
 
 SMOOTHED = "smoothed_monitor"
 """The name of the smoothed metric, for callbacks only: it is not logged."""
@@ -95,6 +96,33 @@ class BestCheckpoint(ModelCheckpoint):
         paths = {name: path if state_dict[name] else "" for name in names}
         moved = {"dirpath": self.dirpath, "best_k_models": best}
         super().load_state_dict(state_dict | paths | moved)
+
+
+class KeptCheckpoints(Checkpoint):
+    """Keeps weights every few steps as `checkpoints/step_N.ckpt`.
+
+    Of a GAN with stages, only while both networks train: NoGAN's result is the checkpoint before
+    the first artifacts (DeOldify). Lightning's ModelCheckpoint warns under manual optimization.
+
+    Args:
+        folder: The run folder.
+        every_n_steps: Steps between checkpoints.
+    """
+
+    def __init__(self, folder: Path, every_n_steps: int) -> None:
+        self.folder = (folder / BEST).parent
+        self.every_n_steps = every_n_steps
+        self._saved_step = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if it is time."""
+        step = trainer.global_step
+        due = step % self.every_n_steps == 0 and step != self._saved_step
+        if due and getattr(pl_module, "stage", Stage.BOTH) is Stage.BOTH:
+            trainer.save_checkpoint(self.folder / f"step_{step}.ckpt", weights_only=True)
+            self._saved_step = step
 
 
 class LastCheckpoint(Checkpoint):

@@ -102,12 +102,12 @@ class GANHealth(Callback):
         if colorfulness > _SATURATED:
             wrong["saturated"] = (
                 f"colors diverge: {colorfulness:.3g} times as colorful as the truth; "
-                "raise l1_weight or lower the learning rates"
+                "raise loss_weight or lower the learning rates"
             )
         if colorfulness > _PALE and diversity < _TINTED:
             wrong["tinted"] = (
                 f"all images have one tint: their colors vary {diversity:.2g} times as much as "
-                "the true ones; raise l1_weight, or train the generator alone first "
+                "the true ones; raise loss_weight, or train the generator alone first "
                 "(generator_epochs)"
             )
         return wrong

@@ -155,6 +155,38 @@ TASKS: Rows = {
             returns("None"),
         ),
     },
+    "tasks/test_cgan_losses.py": {
+        "content-loss-without-its-weight": (
+            "tasks.cgan:CGANTask._step_generator",
+            swap("self.loss_weight * content", "content"),
+        ),
+        "content-loss-is-always-l1": (
+            "tasks.cgan:CGANTask.__init__",
+            swap("loss or L1()", "L1()"),
+        ),
+    },
+    "tasks/test_cgan.py::test_accumulated_gradients_are_the_mean_of_the_batches": {
+        "accumulated-gradients-are-summed": (
+            "tasks.cgan:CGANTask._step",
+            swap("loss / self.accumulate_grad_batches", "loss"),
+        ),
+        "accumulated-gradients-are-dropped": (
+            "tasks.cgan:CGANTask._step",
+            swap("self._begins", "True"),
+        ),
+    },
+    "tasks/test_cgan.py::test_accumulated_batches_are_one_counted_step": {
+        "the-end-of-an-epoch-is-no-step": (
+            "tasks.cgan:CGANTask.training_step",
+            swap("self.trainer.is_last_batch", "False"),
+        ),
+    },
+    "networks/test_zhang.py": {
+        "no-dilation": (
+            "networks.encoders.zhang:ZhangEncoder.__init__",
+            swap("(2, 2, 1)", "(1, 1, 1)"),
+        ),
+    },
     "tasks/test_cgan.py": {
         "discriminator-trains-the-generator": (
             "tasks.cgan:CGANTask._step_discriminator",

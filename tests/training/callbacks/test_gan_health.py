@@ -130,7 +130,7 @@ class Blind(UNetEncoder):
 
 STOP = {"--run.health": "stop"}
 NEAR_CHANCE = {"--model.adversarial_loss": "Hinge", "--model.discriminator.norm": "spectral"}
-WITHOUT_L1 = {"--model.l1_weight": "0"}
+WITHOUT_L1 = {"--model.loss_weight": "0"}
 REAL_FITS = {
     "healthy": (STOP, None),
     "healthy, near chance": (STOP | NEAR_CHANCE, None),
