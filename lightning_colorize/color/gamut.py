@@ -27,11 +27,14 @@ def fit_gamut(L: Tensor, ab: Tensor) -> Tensor:
         ab: (B, 2, H, W) in LAB units, fp32; colors inside sRGB are unchanged.
     """
     L, ab = L.float(), ab.float()
-    places = _places_outside(to_linear_rgb(L, ab))
+    linear = to_linear_rgb(L, ab)
+    whole = torch.compiler.is_compiling()  # the sizes in a graph cannot depend on values
+    places = torch.arange(L.numel(), device=L.device) if whole else _places_outside(linear)
     if not len(places):
         return ab
     _, colors = _fit_pixels(L, ab, places)
-    return _replace(ab.clone(), places, colors)
+    fitted = _replace(ab.clone(), places, colors)
+    return torch.where(_excess(linear) > 0, fitted, ab) if whole else fitted
 
 
 def to_rgb_in_gamut(L: Tensor, ab: Tensor) -> Tensor:

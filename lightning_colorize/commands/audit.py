@@ -35,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="report images with a short side below N pixels as tiny (default: 64)",
     )
     parser.add_argument(
+        "--min-colorfulness",
+        metavar="X",
+        type=number(float, 0),
+        help="report images with a colorfulness below X as pale, with a histogram; BigColor and "
+        "DDColor train without those below 15 (default: pale images are not reported)",
+    )
+    parser.add_argument(
         "--exclude-to",
         metavar="FILE",
         type=expanded_path,
@@ -63,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     source = default_source(root) if args.source is None else _source(args.source)
     splits = source.splits(root)
     start = time.perf_counter()
-    found = audit(splits, args.min_side)
+    found = audit(splits, args.min_side, args.min_colorfulness)
     excluded = exclusion_list(found)
     seconds = time.perf_counter() - start
     if args.json is not None:

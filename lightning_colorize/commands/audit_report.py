@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _EXAMPLES = 2
 _LEAKS = 10
+_EDGES = np.arange(0, 65, 5)  # of the bars of colorfulness; the last one is open-ended
+_WIDEST = 40  # characters of a bar
 
 
 def print_report(found: "Audit", seconds: float, excluded: int, listed_in: Path | None) -> None:
@@ -35,9 +38,32 @@ def print_report(found: "Audit", seconds: float, excluded: int, listed_in: Path 
         shown = ", ".join(examples[:_EXAMPLES])
         table.add_row(kind, f"{len(examples):,}", f"{len(examples) / total:.2%}", Text(shown))
     print_plain(console, table)
+    if found.min_colorfulness is not None:
+        print_plain(console, _histogram(found))
     lines = [*_leak_lines(found), _conclusion(found, seconds, excluded, listed_in)]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _histogram(found: "Audit") -> Table:
+    """Return the number of images by colorfulness."""
+    table = Table(box=SIMPLE, pad_edge=False)
+    for name in ("colorfulness", "images", "share"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    counts = _counts(found)
+    for start, count in zip(_EDGES, counts, strict=True):
+        name = f"{start} to {start + 5}" if start < _EDGES[-1] else f"{start} or more"
+        bar = "#" * round(_WIDEST * count / max(*counts, 1))
+        table.add_row(name, f"{count:,}", f"{count / max(sum(counts), 1):.1%}", bar)
+    return table
+
+
+def _counts(found: "Audit") -> list[int]:
+    """Return the number of readable images from each edge to the next."""
+    values = found.features["colorfulness"][found.features["bytes"] > 0]
+    counts: list[int] = np.histogram(values, [*_EDGES, np.inf])[0].tolist()
+    return counts
 
 
 def _rows(found: "Audit") -> dict[str, Sequence[str]]:
@@ -51,12 +77,16 @@ def _rows(found: "Audit") -> dict[str, Sequence[str]]:
             same = features["digest"][index] in seen
             seen.add(features["digest"][index])
             (copies if same else near).append(f"{name(index)} of {name(group.representative)}")
+    pale = {}
+    if found.min_colorfulness is not None:
+        pale = {f"pale (below {found.min_colorfulness:g})": [*map(name, found.pale)]}
     return {
         "broken": [
             f"{name(index)} ({printable(error.reason)})" for index, error in found.broken.items()
         ],
         "damaged JPEG": [name(index) for index in found.damaged],
         "near-grey": [name(index) for index in found.near_grey],
+        **pale,
         f"tiny (below {found.min_side} px)": [name(index) for index in found.tiny],
         "CMYK": [name(index) for index in found.cmyk],
         "copies": copies,
@@ -113,9 +143,12 @@ def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict
         "seconds": seconds,
         "images_per_second": len(features) / seconds,
         "min_side": found.min_side,
+        "min_colorfulness": found.min_colorfulness,
+        "colorfulness": dict(zip(map(str, _EDGES), _counts(found), strict=True)),
         "broken": broken,
         "damaged": named(found.damaged),
         "near_grey": named(found.near_grey, chroma="chroma"),
+        "pale": named(found.pale, colorfulness="colorfulness"),
         "tiny": named(found.tiny, width="width", height="height"),
         "cmyk": named(found.cmyk, has_profile="has_profile"),
         "duplicates": [

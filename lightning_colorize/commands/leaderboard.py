@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from lightning_colorize.evaluation import metrics_table, print_plain
-    from lightning_colorize.evaluation.protocol_result import SYSTEM, ProtocolResult
+    from lightning_colorize.evaluation.protocol_result import COLUMNS, SYSTEM, ProtocolResult
     from lightning_colorize.reports.leaderboard import (
         MARKDOWN,
         PAGE,
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         }
         for i, name in enumerate(names)
     }
-    print_plain(Console(), metrics_table(rows))
+    print_plain(Console(), metrics_table(rows, metrics=COLUMNS))
     print(ordered[0].protocol)
     for name in (PAGE, MARKDOWN):
         print(args.out / name)

@@ -27,8 +27,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "protocol",
         metavar="NAME",
-        help="native, crop256, stretch256, val5k-crop256, hints10 or the path of a YAML file; "
-        "results of the same protocol are comparable",
+        help="native, crop256, stretch256, hints10, a published one such as val5k-crop256 or "
+        "val50k, or the path of a YAML file; results of the same protocol are comparable",
     )
     add_checkpoint(parser, "system")
     parser.add_argument(
@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from lightning_colorize.evaluation.pretrained import PretrainedMetrics, find_metrics
     from lightning_colorize.evaluation.protocol import ProtocolImages, read_protocol
     from lightning_colorize.evaluation.protocol_result import (
+        COLUMNS,
         LONGEST_NAME,
         ProtocolResult,
         measure_protocol,
@@ -122,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
         git_commit=git_commit(),
     )
     shown = {row: {k: v.value for k, v in metrics.items()} for row, metrics in rows.items()}
-    print_plain(Console(), metrics_table(shown))
+    print_plain(Console(), metrics_table(shown, metrics=COLUMNS))
     unavailable = _print_pretrained(Console(), extra)
     print(f"{result.protocol}, in {time.perf_counter() - start:.1f} s")
     for broken in images.broken:

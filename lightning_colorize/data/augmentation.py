@@ -1,13 +1,17 @@
 """Augmentation of training images on the device. Kornia draws the parameters on the CPU."""
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_colorize.color import to_lab, to_unit
+from lightning_colorize.color import fit_gamut, to_lab, to_unit
 from lightning_colorize.data.damage import Damage
+
+# Of color jitter: the largest hue rotation in degrees and the largest chroma factor.
+_HUE, _CHROMA = 10.0, 1.25
 
 
 class Draw(NamedTuple):
@@ -18,10 +22,13 @@ class Draw(NamedTuple):
             `grid_sample`'s -1..1 from edge to edge. None: no geometric change.
         grey: (B, 5), fp32: whether the grey is jittered (1 or 0), weights of red, green and blue,
             gamma. None: no jitter.
+        color: (B, 2), fp32: a vector (x, y) whose length multiplies the chroma and whose angle is
+            added to the hue; (1, 0) changes nothing. None: no jitter.
     """
 
     affine: Tensor | None
     grey: Tensor | None
+    color: Tensor | None
 
     def to(self, device: torch.device) -> "Draw":
         """Return the parameters on a device."""
@@ -30,21 +37,25 @@ class Draw(NamedTuple):
 
 
 class Augmentation(nn.Module):
-    """Random flip, rotation and crop, then grey jitter.
+    """Random flip, rotation and crop, then jitter of color and grey.
 
     A real black-and-white photograph is not the L of a color photograph: film has its own spectral
     sensitivity (orthochromatic film hardly records red) and prints have their own tone curve. Grey
     jitter draws both at random for L and leaves the true colors as they are. `damage` is for L too,
     after the conversion; the caller applies it.
 
+    Color jitter changes the true colors and leaves L as it is: a hue rotation of up to 10 degrees
+    to either side and a chroma factor of 0.8 to 1.25 for the whole image. Chroma outside sRGB is
+    reduced as in `fit_gamut`.
+
     Parameters are drawn on the CPU, so a seed gives the same images on every device. The geometry
     is one interpolation, without matrix products (which TF32 would round), and a compiler can fuse
     it with the LAB conversion.
 
-    `size` is in pixels; `flip` and `grey_jitter` are probabilities. `scale` is the range of the
-    crop's area as a share of the image's (None resizes without a crop), `ratio` of its width over
-    height. `rotation` is the largest angle in degrees, to either side; reflection fills the
-    corners.
+    `size` is in pixels; `flip`, `grey_jitter` and `color_jitter` are probabilities. `scale` is the
+    range of the crop's area as a share of the image's (None resizes without a crop), `ratio` of its
+    width over height. `rotation` is the largest angle in degrees, to either side; reflection fills
+    the corners.
     """
 
     def __init__(
@@ -56,6 +67,7 @@ class Augmentation(nn.Module):
         rotation: float = 0.0,
         grey_jitter: float = 0.0,
         damage: Damage | None = None,
+        color_jitter: float = 0.0,
     ) -> None:
         from kornia import augmentation as K  # takes most of a second: not for help texts
 
@@ -65,6 +77,7 @@ class Augmentation(nn.Module):
         self.rotation = K.RandomAffine(degrees=rotation, p=1.0) if rotation else None
         self.crop = K.RandomResizedCrop((size, size), scale, ratio) if scale else None
         self.grey_jitter = grey_jitter
+        self.color_jitter = color_jitter
         self.damage = damage or Damage()
 
     def forward(self, rgb: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
@@ -75,13 +88,18 @@ class Augmentation(nn.Module):
         """
         moved = self.geometry(rgb, draw.affine)
         L, ab = to_lab(moved)
+        if draw.color is not None:
+            ab = _recolored(L, ab, draw.color)
         return (L if draw.grey is None else _jittered(moved, L, draw.grey)), ab
 
     def draw(self, shape: torch.Size) -> Draw:
         """Draw parameters for a batch of (B, 3, H, W) from torch's CPU generator."""
         moves = self.flip or self.rotation or self.crop
-        affine = self._draw_affine(shape) if moves else None
-        return Draw(affine, _draw_grey(shape[0], self.grey_jitter) if self.grey_jitter else None)
+        return Draw(
+            self._draw_affine(shape) if moves else None,
+            _draw_grey(shape[0], self.grey_jitter) if self.grey_jitter else None,
+            _draw_color(shape[0], self.color_jitter) if self.color_jitter else None,
+        )
 
     def geometry(self, rgb: Tensor, affine: Tensor | None) -> Tensor:
         """Flip, rotate and crop (B, 3, H, W), uint8 in 0..255 or floating point in 0..1.
@@ -147,6 +165,20 @@ def _draw_grey(count: int, share: float) -> Tensor:
     weights = torch.distributions.Dirichlet(torch.full((3,), 2.0)).sample((count,))
     gamma = torch.empty(count).uniform_(-0.35, 0.35).exp()
     return torch.cat([drawn.float()[:, None], weights, gamma[:, None]], dim=1)
+
+
+def _draw_color(count: int, share: float) -> Tensor:
+    """Draw `Draw.color`; a share of the images is jittered."""
+    drawn = torch.rand(count) < share
+    hue, chroma = torch.empty(2, count).uniform_(-1.0, 1.0) * drawn
+    return torch.view_as_real(torch.polar(_CHROMA**chroma, math.radians(_HUE) * hue))
+
+
+def _recolored(L: Tensor, ab: Tensor, draw: Tensor) -> Tensor:
+    """Return ab, (B, 2, H, W), in gamut, turned and scaled by (B, 2), as in `Draw.color`."""
+    x, y = draw[:, :, None, None].unbind(dim=1)
+    a, b = ab.unbind(dim=1)
+    return fit_gamut(L, torch.stack([x * a - y * b, y * a + x * b], dim=1))
 
 
 def _jittered(rgb: Tensor, L: Tensor, draw: Tensor) -> Tensor:

@@ -65,6 +65,8 @@ class ColorizationDataModule(LightningDataModule):
         crop_ratio: Training: range of the random crop's width over height.
         rotation: Training: largest rotation to either side in degrees.
         grey_jitter: Training: probability of a random grey conversion, as if by another film.
+        color_jitter: Training: probability of true colors with another hue (10 degrees at most)
+            and chroma (a factor of 0.8 to 1.25); the lightness stays as it is.
         blur: Training: probability of a blurred grey image; the true colors stay as they are.
         grain: Training: probability of film grain in the grey image.
         jpeg: Training: probability of JPEG compression of the grey image.
@@ -102,6 +104,7 @@ class ColorizationDataModule(LightningDataModule):
         blur: float = 0.0,
         grain: float = 0.0,
         jpeg: float = 0.0,
+        color_jitter: float = 0.0,
         cache: Cache = "auto",
         decode: Decode = "cpu",
         num_workers: int | None = None,
@@ -115,7 +118,8 @@ class ColorizationDataModule(LightningDataModule):
         _require("batch_size", batch_size, "at least 1", batch_size >= 1)
         _require("num_workers", num_workers, "at least 0", num_workers is None or num_workers >= 0)
         shares = {"flip": flip, "grey_jitter": grey_jitter, "blur": blur, "grain": grain}
-        for name, share in (shares | {"jpeg": jpeg, "max_broken_share": max_broken_share}).items():
+        shares |= {"jpeg": jpeg, "color_jitter": color_jitter, "max_broken_share": max_broken_share}
+        for name, share in shares.items():
             _require(name, share, "from 0 to 1", 0 <= share <= 1)
         _require("rotation", rotation, "from 0 to 180 degrees", 0 <= rotation <= 180)
         _require_range("crop_ratio", crop_ratio)
@@ -129,7 +133,7 @@ class ColorizationDataModule(LightningDataModule):
         self.batch_size = batch_size
         damage = Damage(blur, grain, jpeg)
         self.augmentation = Augmentation(
-            size, flip, crop_scale, crop_ratio, rotation, grey_jitter, damage
+            size, flip, crop_scale, crop_ratio, rotation, grey_jitter, damage, color_jitter
         )
         self.compiles = compile
         self.max_broken_share = max_broken_share

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
@@ -31,9 +31,10 @@ class Protocol(BaseModel):
     Attributes:
         name: The name of its file.
         size: Side of the square in pixels; None for images at their own size.
-        shape: `crop` resizes the short side and takes the center, `stretch` resizes both sides,
-            `native` does neither.
-        resampling: Resampling of 8-bit RGB, antialiased.
+        shape: `crop` resizes the short side and takes the center, `square` takes the center and
+            resizes it, `stretch` resizes both sides, `native` does neither.
+        resampling: Resampling of 8-bit RGB.
+        antialias: Whether reduced images are smoothed; bilinear without it is `cv2.resize`.
         files: File names with a placeholder for the number, `image_{:04d}.jpg`; None for all
             images.
         count: Required number of images; None for any number.
@@ -45,8 +46,9 @@ class Protocol(BaseModel):
 
     name: str = Field(exclude=True)
     size: Annotated[int, Field(ge=16, le=4096)] | None
-    shape: Literal["crop", "stretch", "native"]
+    shape: Literal["crop", "square", "stretch", "native"]
     resampling: Literal["bilinear", "bicubic", "lanczos", "none"] = "bicubic"
+    antialias: bool = True
     files: str | None = None
     count: Annotated[int, Field(ge=1)] | None = None
     colorfulness: FiniteFloat | None = None
@@ -61,20 +63,34 @@ class Protocol(BaseModel):
             )
         if self.files is not None and self.count is None:
             raise ValueError("files needs count")
+        if not self.antialias and self.resampling != "bilinear":
+            raise ValueError("antialias false needs resampling bilinear")
         try:
             (self.files or "").format(1)
         except (IndexError, KeyError, ValueError):
             raise ValueError("files needs one placeholder for the number, such as {:04d}") from None
         return self
 
+    def settings(self) -> dict[str, Any]:
+        """Return the settings that the digest covers."""
+        settings = self.model_dump()
+        for name in ("hint_points", "antialias"):  # digests from before these settings stay valid
+            if settings[name] == type(self).model_fields[name].default:
+                del settings[name]
+        return settings
+
     def prepare(self, rgb: Tensor) -> Tensor:
         """Prepare an image for comparison; (3, H, W), uint8, before and after."""
         if self.size is None or self.resampling == "none":
             return rgb
         mode, side = InterpolationMode(self.resampling), self.size
-        size = [side, side] if self.shape == "stretch" else [side]
+        size = [side] if self.shape == "crop" else [side, side]
+        if self.shape == "square":
+            rgb = crop_square(rgb, min(rgb.shape[1:]))
         if self.resampling == "lanczos":  # torchvision supports it for Pillow images only
             resized = TF.pil_to_tensor(TF.resize(TF.to_pil_image(rgb), size, mode))
+        elif not self.antialias:  # in fp32: torch rounds uint8 after each of the two directions
+            resized = TF.resize(rgb.float(), size, mode, antialias=False).round().byte()
         else:
             resized = TF.resize(rgb, size, mode, antialias=True)
         return crop_square(resized, side)
@@ -123,7 +139,7 @@ class MeasuredImages(BaseModel):
     """The measured images of a protocol."""
 
     name: str
-    settings: dict[str, str | int | float | None]
+    settings: dict[str, str | bool | int | float | None]
     images: Annotated[int, Field(ge=1)]
     # SHA-256 of the settings and the contents of all images; their names do not count.
     sha256: Sha256
@@ -168,9 +184,7 @@ class ProtocolImages:
 
     def measured(self) -> MeasuredImages:
         """Return the protocol and its images for a result, after all images were read."""
-        settings = self.protocol.model_dump()
-        if not self.protocol.hint_points:  # the digests of these protocols are older
-            del settings["hint_points"]
+        settings = self.protocol.settings()
         contents = sorted(line.partition(" ")[0] for line in self.lines)
         text = json.dumps([settings, contents], sort_keys=True)
         return MeasuredImages(

@@ -30,8 +30,16 @@ from lightning_colorize.models.whole import add_colors, colorize_image
 SYSTEM, KEPT, TRUTH = "system", "system with the true L", "truth"
 """Rows of a result, before the baselines."""
 
-ABSOLUTE = "colorfulness_absolute"
-"""Colorfulness by the formula with absolute differences."""
+ABSOLUTE, DELTA = "colorfulness_absolute", "delta_colorfulness"
+
+COLUMNS = (
+    *(metric for metric in spec.METRICS if metric.name != "mae_ab"),
+    spec.Metric(ABSOLUTE, None, "{:.1f}", "colorfulness from absolute differences"),
+    # `ΔCF` of DDColor's Table 1, which agrees with the difference of the means, not with the mean
+    # of the images' differences.
+    spec.Metric(DELTA, "min", "{:.2f}", f"difference of the mean {ABSOLUTE} from the truth's"),
+)
+"""The metrics of a result."""
 
 LONGEST_NAME = 200
 """Maximum length of a system's name."""
@@ -127,7 +135,7 @@ def measure_protocol(
         FloatingPointError: If the system predicts colors that are not finite.
     """
     protocol = images.protocol
-    view = View(protocol.prepare, finished=True, crops=protocol.shape == "crop")
+    view = View(protocol.prepare, finished=True, crops=protocol.shape in ("crop", "square"))
     plain = baseline_models(system.model.baselines)
     spread = ["diffused"] if protocol.hint_points else []
     names = (SYSTEM, KEPT, TRUTH, *plain, *spread)
@@ -171,10 +179,10 @@ def measure_protocol(
         )
     change = sum(changes) / len(changes)
     rows = intervals(result.values)
-    for row, interval in zip(
-        rows, mean_intervals(torch.stack(absolute, dim=1).double().numpy()), strict=True
-    ):
-        row[ABSOLUTE] = interval
+    colorful = torch.stack(absolute, dim=1).double().numpy()
+    differences = mean_intervals(colorful - colorful[names.index(TRUTH)])
+    for row, interval, delta in zip(rows, mean_intervals(colorful), differences, strict=True):
+        row[ABSOLUTE], row[DELTA] = interval, _size(delta)
     named = dict(zip(names, rows, strict=True))
     extra = pretrained.compute(names, names.index(TRUTH))
     if change <= _ROUNDING:
@@ -182,6 +190,17 @@ def measure_protocol(
         for each in extra:
             each.rows.pop(KEPT, None)
     return {row: _defined(metrics) for row, metrics in named.items()}, extra, change
+
+
+def _size(difference: dict[str, float]) -> dict[str, float]:
+    """Return the absolute value of a difference, with its interval."""
+    value, low, high = (abs(difference[name]) for name in ("value", "low", "high"))
+    includes_zero = difference["low"] <= 0 <= difference["high"]
+    return {
+        "value": value,
+        "low": 0.0 if includes_zero else min(low, high),
+        "high": max(low, high),
+    }
 
 
 def _defined(metrics: dict[str, dict[str, float]]) -> dict[str, Value]:

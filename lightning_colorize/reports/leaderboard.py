@@ -4,28 +4,28 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import yaml
+
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.evaluation.pretrained import PretrainedResult, PretrainedValue
+from lightning_colorize.evaluation.protocol import MeasuredImages, read_protocol
 from lightning_colorize.evaluation.protocol_result import (
-    ABSOLUTE,
+    COLUMNS,
     KEPT,
     SYSTEM,
     TRUTH,
     ProtocolResult,
     Value,
 )
-from lightning_colorize.metrics.spec import GREY, METRICS, Metric, cost
+from lightning_colorize.metrics.spec import GREY, Metric, cost
 from lightning_colorize.models.settings import describe_values
 from lightning_colorize.reports.kit.html import render
 from lightning_colorize.reports.kit.table import Cell, Column, Table, make_row
 
 PAGE, MARKDOWN = "index.html", "leaderboard.md"
 
-_ABSOLUTE = Metric(ABSOLUTE, None, "{:.1f}", "colorfulness from absolute differences")
-COLUMNS = (*(metric for metric in METRICS if metric.name != "mae_ab"), _ABSOLUTE)
-"""The metrics of the leaderboard."""
-
+_PUBLISHED = "Published, not measured here"
 _ABOUT = ("settings", "SHA-256", "trained on", "version")
 
 
@@ -49,6 +49,20 @@ def require_one_protocol(results: Mapping[Path, ProtocolResult]) -> None:
         raise UsageError(
             f"{first_file} ({one.name}) and {file} ({other.name}) cannot be in one table: {reason}"
         )
+
+
+def published(measured: MeasuredImages) -> Table | None:
+    """Return the published results of a protocol and their source; None if it has none."""
+    content = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))
+    for name, systems in content["protocols"].items():
+        if read_protocol(name).settings() == measured.settings:
+            rows = [
+                make_row(system, *(Cell(f"{value:.2f}", value=value) for value in values))
+                for system, values in systems.items()
+            ]
+            columns = [Column("system", text=True), *map(Column, content["columns"])]
+            return Table(content["source"], columns, rows, sortable=True)
+    return None
 
 
 def sorted_results(results: Sequence[ProtocolResult], by: Metric) -> list[ProtocolResult]:
@@ -94,22 +108,36 @@ def write_leaderboard(folder: Path, results: Sequence[ProtocolResult]) -> None:
             foot,
             sortable=True,
         ),
+        "published": (listed := published(protocol)),
     }
     write_atomic(folder / PAGE, render("leaderboard.html.jinja", "kit.css", "kit.js", page=page))
     labels = [*(metric.name for metric in COLUMNS), *(each.label for each in further.values())]
+    texts = [[_with_notes(cell) for cell in row.cells] for row in (*rows, *foot)]
     lines = [
         f"# {_markdown(str(page['title']))}",
         "",
         f"{_markdown(str(page['lead']))}.",
         "",
-        f"| {' | '.join(map(_markdown, ['system', *labels, *_ABOUT]))} |",
-        f"| --- |{' ---: |' * len(labels)}{' --- |' * len(_ABOUT)}",
+        *_markdown_table(["system", *labels, *_ABOUT], texts, len(labels)),
     ]
-    for each in (*rows, *foot):
-        texts = (" ".join([cell.text, *(f"({n})" for n in cell.notes)]) for cell in each.cells)
-        lines.append(f"| {' | '.join(map(_markdown, texts))} |")
+    if listed is not None:
+        heads = [column.name for column in listed.columns]
+        texts = [[cell.text for cell in row.cells] for row in listed.rows]
+        lines += ["", f"{_PUBLISHED}: {_markdown(listed.label)}.", ""]
+        lines += _markdown_table(heads, texts, len(heads) - 1)
     lines += ["", *(_markdown(f"{each.label}: {each.title}") + "." for each in further.values())]
     write_atomic(folder / MARKDOWN, "\n".join(lines) + "\n")
+
+
+def _with_notes(cell: Cell) -> str:
+    return " ".join([cell.text, *(f"({note})" for note in cell.notes)])
+
+
+def _markdown_table(heads: list[str], rows: list[list[str]], numbers: int) -> list[str]:
+    """Return lines of a table: a column of names, columns of numbers, and columns of text."""
+    rule = f"| --- |{' ---: |' * numbers}{' --- |' * (len(heads) - 1 - numbers)}"
+    head, *others = (f"| {' | '.join(map(_markdown, row))} |" for row in (heads, *rows))
+    return [head, rule, *others]
 
 
 def _markdown(text: str) -> str:

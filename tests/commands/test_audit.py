@@ -78,6 +78,27 @@ def test_leaks_are_exit_1_and_resolved_by_the_exclusion_list(leaking, tmp_path, 
     assert "more than one split" not in out
 
 
+def test_pale_images_have_a_histogram_and_are_listed(clean, tmp_path, capsys):
+    folder = shutil.copytree(clean, tmp_path / "photos")
+    tint = np.random.default_rng(0).integers(0, 256, (80, 80, 1), dtype=np.uint8) // 2
+    Image.fromarray(tint + np.array([0, 0, 24], np.uint8)).save(folder / "train" / "pale.png")
+    (folder / "train" / "broken.jpg").write_bytes(b"no image")
+    listed, report = tmp_path / "out.txt", tmp_path / "report.json"
+    words = ["audit", str(folder), "--min-colorfulness", "15", "--exclude-to", str(listed)]
+    assert main([*words, "--json", str(report)]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["pale", "(below", "15)", "1", "11.11%", "train/pale.png"] in lines
+    bars = {words[0]: words for words in lines if words[1:2] == ["to"]}
+    assert bars["5"][3:5] == ["1", "12.5%"]  # of the readable images
+    assert bars["0"][3:] == ["0", "0.0%"]
+    assert "train/pale.png" in listed.read_text()
+    content = json.loads(report.read_text())
+    assert content["pale"][0]["colorfulness"] == pytest.approx(0.3 * 24, abs=0.01)
+    assert content["colorfulness"]["5"] == 1
+    assert sum(content["colorfulness"].values()) == 8
+    assert main(["audit", str(folder), "--min-colorfulness", "-1"]) == 2
+
+
 def test_findings_without_leaks_are_exit_0(clean, tmp_path, capsys):
     folder = shutil.copytree(clean, tmp_path / "photos")
     shutil.copy(folder / "train" / "0.jpg", folder / "train" / "copy.jpg")

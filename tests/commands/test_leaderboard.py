@@ -1,8 +1,12 @@
 import json
+from pathlib import Path
 
 import pytest
+import yaml
 
+from lightning_colorize.evaluation.protocol import read_protocol
 from lightning_colorize.evaluation.protocol_result import SYSTEM, TRUTH
+from lightning_colorize.reports import leaderboard as leaderboard_page
 
 _METRICS = ("psnr", "ssim", "ciede2000", "colorfulness_ratio", "colorfulness_absolute")
 
@@ -77,6 +81,42 @@ def test_a_name_is_text_everywhere(leaderboard):
     assert "<script>alert" not in page
     (row,) = (line for line in lines if "alert" in line)
     assert row.startswith(r"| &lt;script>alert(1)&lt;/script> \| x \# y |")
+
+
+def test_published_results_are_shown_for_their_protocol_and_marked(leaderboard):
+    settings = read_protocol("val5k-stretch256").settings()
+    result = _result("one", name="mine", settings=settings, images=5000)
+    result["rows"][TRUTH]["colorfulness_absolute"]["value"] = 38.3
+    _, lines, page = leaderboard(result)
+    (start,) = (i for i, line in enumerate(lines) if "Published, not measured here" in line)
+    assert "DDColor, ICCV 2023 (arXiv 2212.11613v5), Table 1" in lines[start]
+    assert lines[start + 2] == "| system | FID | CF | ΔCF | PSNR |"
+    assert "| DDColor-large | 3.92 | 38.26 | 0.05 | 23.85 |" in lines[start:]
+    assert not any("DDColor-large" in line for line in lines[:start])
+    assert "Published, not measured here" in page
+    assert page.index(">one<") < page.index("Table 1") < page.index(">DDColor-large<")
+
+
+def test_published_results_are_not_shown_for_another_resizing(leaderboard):
+    settings = read_protocol("val5k-stretch256").settings() | {"antialias": True}
+    result = _result("one", settings=settings, images=5000)
+    result["rows"][TRUTH]["colorfulness_absolute"]["value"] = 38.3
+    _, lines, page = leaderboard(result)
+    assert ">one<" in page
+    assert "not measured here" not in page + "".join(lines)
+
+
+def test_published_colorfulness_agrees_with_one_truth_and_the_docs_have_every_row():
+    folder = Path(leaderboard_page.__file__).parent
+    content = yaml.safe_load((folder / "published.yaml").read_text())
+    page = (Path(__file__).parents[2] / "docs/how-to/protocols.md").read_text()
+    assert content["source"] in page
+    for protocol, systems in content["protocols"].items():
+        truth = read_protocol(protocol).colorfulness
+        for system, (fid, cf, delta, psnr) in systems.items():
+            assert abs(cf - truth) == pytest.approx(delta, abs=0.011)
+            row = f"| `{protocol}` | {system} | {fid:.2f} | {cf:.2f} | {delta:.2f} | {psnr:.2f} |"
+            assert row in page
 
 
 SMALLER = {"size": 128, "shape": "crop", "resampling": "bicubic"}

@@ -42,6 +42,11 @@ def test_a_result_has_rows_intervals_and_its_provenance(
     assert psnr[SYSTEM]["low"] < psnr[SYSTEM]["value"] < psnr[SYSTEM]["high"] < 100
     assert result["rows"][TRUTH]["ciede2000"]["value"] < 1e-3
     assert result["rows"]["grey"]["colorfulness"]["value"] < 1
+    true = result["rows"][TRUTH]["colorfulness_absolute"]["value"]
+    for metrics in result["rows"].values():  # of the means, as DDColor publishes it
+        delta, own = metrics["delta_colorfulness"], metrics["colorfulness_absolute"]["value"]
+        assert delta["value"] == pytest.approx(abs(own - true))
+        assert 0 <= delta["low"] <= delta["value"] <= delta["high"]
     assert result["changes_lightness"] < 0.3
     assert (result["protocol"]["name"], result["protocol"]["images"]) == ("small", 3)
     assert len(result["sha256"]) == 64
@@ -63,6 +68,27 @@ def test_the_images_that_colorize_writes_have_the_figures_of_their_network(
     assert images["protocol"] == network["protocol"]
     for name, metric in network["rows"][SYSTEM].items():
         assert images["rows"][SYSTEM][name]["value"] == pytest.approx(metric["value"], abs=1e-4)
+
+
+def test_one_prediction_has_other_figures_by_each_protocol(command, photographs, tmp_path):
+    out = tmp_path / "colored"
+    assert command("colorize", photographs, out, "--checkpoint", "default") == 0
+    psnr, hashes = {}, set()
+    for name, settings in {
+        "native": "size: null\nshape: native\nresampling: none",
+        "crop": "size: 40\nshape: crop",
+        "square": "size: 40\nshape: square\nresampling: bilinear",
+        "opencv": "size: 40\nshape: stretch\nresampling: bilinear\nantialias: false",
+    }.items():
+        (tmp_path / f"{name}.yaml").write_text(settings)
+        file, protocol = tmp_path / f"{name}.json", tmp_path / f"{name}.yaml"
+        code, result = _measure(command, out, photographs, file, protocol=protocol)
+        assert code == 0
+        assert result["rows"][TRUTH]["psnr"]["value"] == 100
+        psnr[name] = round(result["rows"][SYSTEM]["psnr"]["value"], 3)
+        hashes.add(result["protocol"]["sha256"])
+    assert len({*psnr.values()}) == len(hashes) == 4
+    assert max(psnr.values()) - min(psnr.values()) < 3
 
 
 def test_a_system_that_changes_lightness_is_measured_both_ways(

@@ -3,10 +3,11 @@ import torch
 from kornia import augmentation as K
 from torch.nn import functional as F
 
-from lightning_colorize.color import RawBatch, to_lab
+from lightning_colorize.color import RawBatch, to_lab, to_rgb
 from lightning_colorize.data.augmentation import Augmentation
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.dataset import resize_short_side
+from lightning_colorize.networks import ConditionedEncoder, ConvEncoder
 
 
 def smooth(count=4, size=24, seed=0):
@@ -65,6 +66,37 @@ def test_grey_jitter_preserves_black_and_white_and_may_swap_red_and_blue():
     rgb[:, 0, :, 0], rgb[:, 2, :, 1] = 255, 255
     L = jittered(rgb).L
     assert 0.3 < float((L[..., 0] > L[..., 1]).float().mean()) < 0.7
+
+
+def recolored(rgb, share=1.0):
+    torch.manual_seed(0)
+    return to_color_batch(raw(rgb), none(rgb.shape[-1], color_jitter=share))
+
+
+def test_color_jitter_turns_and_scales_the_color_of_an_image_by_a_little_and_leaves_L():
+    rgb = 110 + smooth(300) // 8  # muted: far inside sRGB
+    L, ab = to_lab(rgb / 255)
+    batch = recolored(rgb)
+    torch.testing.assert_close(batch.L, L)
+    before, after = (torch.complex(*each.unbind(1)) for each in (ab, batch.ab))
+    change = (after / before)[ab.norm(dim=1) > 2].reshape(-1)
+    assert 1 / 1.25 - 1e-3 <= change.abs().min() < 0.85
+    assert 1.2 < change.abs().max() <= 1.25 + 1e-3
+    assert 9 < change.angle().rad2deg().abs().max() <= 10.01
+    of_image = [(after / before)[i][ab[i].norm(dim=0) > 2] for i in range(20)]
+    assert max((each - each.mean()).abs().max() for each in of_image) < 1e-3  # one of each image
+    some = (recolored(rgb, 0.25).ab - ab).abs().amax(dim=(1, 2, 3)) > 0.01
+    assert some.float().mean() == pytest.approx(0.25, abs=0.08)
+
+
+def test_color_jitter_stays_in_sRGB_and_is_what_the_hints_reveal():
+    batch = recolored(smooth(1000))  # saturated
+    rgb = to_rgb(batch.L, batch.ab, clip=False)
+    assert -1e-3 < rgb.min() < rgb.max() < 1 + 1e-3
+    hints = ConditionedEncoder(ConvEncoder(widths=[4, 8])).simulate(batch).hints
+    whole = hints[:, 2].flatten(1).all(1)  # one of 200 images is revealed
+    assert whole.any()
+    torch.testing.assert_close(hints[whole, :2], batch.ab[whole])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage.transform import resize
+from torchvision import transforms
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.image_set import FileImages
@@ -34,6 +37,36 @@ def test_a_crop_keeps_shapes_and_a_stretch_keeps_the_whole_image(resampling):
     assert crop.dtype == stretch.dtype == torch.uint8
     assert crop[0, :, 3:].max() == 0
     assert stretch[0, :, :6].min() > 240
+
+
+def _photograph(height, width):
+    generator = np.random.default_rng(0)
+    coarse = generator.integers(0, 256, (3, height // 3, width // 3), dtype=np.uint8)
+    image = Image.fromarray(coarse.transpose(1, 2, 0)).resize((width, height))
+    return image, torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+@pytest.mark.parametrize("shape", [(90, 121), (130, 83)], ids=str)
+def test_a_square_is_as_in_the_code_of_CT2(shape):
+    """segm/data/coco.py, with Pillow."""
+    image, rgb = _photograph(*shape)
+    steps = [transforms.CenterCrop(min(shape)), transforms.Resize(32)]
+    expected = np.array(transforms.Compose(steps)(image)).transpose(2, 0, 1).astype(int)
+    actual = _protocol(shape="square", resampling="bilinear").prepare(rgb).numpy()
+    assert np.abs(actual - expected).max() <= 1
+    cropped = _protocol(resampling="bilinear").prepare(rgb).numpy()
+    assert np.abs(cropped - expected).mean() > 0.2  # resized first: half a pixel apart
+
+
+def test_bilinear_without_antialias_is_what_the_code_of_DDColor_does():
+    """cv2.resize in fp32, which equals scikit-image's without smoothing."""
+    _, rgb = _photograph(90, 121)
+    settings = {"shape": "stretch", "resampling": "bilinear", "antialias": False}
+    order = {"order": 1, "mode": "edge", "anti_aliasing": False, "preserve_range": True}
+    expected = resize(rgb.numpy().transpose(1, 2, 0), (32, 32), **order).transpose(2, 0, 1)
+    assert np.abs(_protocol(**settings).prepare(rgb).numpy() - expected).max() <= 0.501
+    smoothed = _protocol(**settings | {"antialias": True}).prepare(rgb).numpy()
+    assert np.abs(smoothed - expected).mean() > 5
 
 
 def test_native_images_are_not_touched():
@@ -85,8 +118,26 @@ def test_two_files_of_one_name_are_refused(folder):
 
 
 @pytest.mark.parametrize("name", ["native", "crop256", "stretch256", "val5k-crop256", "hints10"])
-def test_the_protocols_of_the_package_are_read(name):
-    assert read_protocol(name).name == name
+def test_the_digests_of_these_protocols_stay_valid(name):
+    """Published results contain them: settings that came later count only if they are used."""
+    names = {"size", "shape", "resampling", "files", "count", "colorfulness"}
+    names |= {"hint_points"} if name == "hints10" else set()
+    assert read_protocol(name).settings().keys() == names
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("val50k", r"needs ILSVRC2012_val_00000001.JPEG in .*; 50,000 of 50,000 images are miss"),
+        ("val5k-stretch256", r"ILSVRC2012_val_00000001.JPEG in .*; 5,000 of 5,000 images are miss"),
+        ("val5k-crop256-bilinear", r"ILSVRC2012_val_00000001.JPEG in .*; 5,000 of 5,000 images"),
+        ("ade20k-stretch256", r"needs ADE_val_00000001.jpg in .*; 2,000 of 2,000 images are miss"),
+        ("coco-stuff-stretch256", r"has 5,000 images; .* has 1$"),
+    ],
+)
+def test_a_published_protocol_refuses_other_images_with_its_count(folder, name, reason):
+    with pytest.raises(UsageError, match=reason):
+        read_protocol(name).choose(folder, FileImages(folder, ["a.png"]))
 
 
 @pytest.mark.parametrize(
@@ -96,6 +147,7 @@ def test_the_protocols_of_the_package_are_read(name):
         ("size: 64\nshape: crop\nfilter: box", "filter: Extra"),
         ("size: null\nshape: crop", "shape native needs size null"),
         ("size: 64\nshape: crop\nfiles: a", "files needs count"),
+        ("size: 64\nshape: crop\nresampling: lanczos\nantialias: false", "antialias false needs"),
         ("- 1", "has no keys"),
         ("size: 64\nshape: crop\nname: x", "name is not a key"),
         ("size: 64\nshape: crop\n1: 2", "1: Keys should be strings"),

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
-from lightning_colorize.color import to_lab
+from lightning_colorize.color import colorfulness, to_lab, to_unit
 from lightning_colorize.data.dataset import limit_length, resize_short_side
 from lightning_colorize.data.decoding.files import (
     LIMITS,
@@ -46,6 +46,7 @@ FEATURES = np.dtype(
         ("cmyk", np.bool_),
         ("has_profile", np.bool_),
         ("chroma", np.float32),  # as returned by `grey_chroma`
+        ("colorfulness", np.float32),  # from absolute differences, as BigColor's code measures it
         ("thumbnail", np.uint8, (SIDE, SIDE)),  # as returned by `thumbnail`
         ("border", np.float16, 4),  # as returned by `border`
     ]
@@ -69,6 +70,7 @@ def audit_image(data: bytes, path: Path) -> np.ndarray:
     features["height"], features["width"] = header.height, header.width
     features["cmyk"], features["has_profile"] = header.mode == "CMYK", header.has_profile
     features["chroma"] = grey_chroma(rgb)
+    features["colorfulness"] = colorfulness(to_unit(rgb[None]), absolute=True).item()
     grey = TF.rgb_to_grayscale(rgb)
     features["thumbnail"] = thumbnail(grey)
     features["border"] = border(grey[0].numpy())

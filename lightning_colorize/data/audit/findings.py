@@ -32,8 +32,9 @@ class Audit:
 
     `parts` are in the order train, val, test, and `images` are one split after the other. `splits`
     has the split index of each image, (N,), uint8, and `features` is (N,) of `FEATURES`. Images
-    whose short side is below `min_side` pixels are tiny. Leaking `groups` come first; `pairs`
-    are leaking pairs whose images belong to different groups.
+    whose short side is below `min_side` pixels are tiny; `pale` images have a colorfulness below
+    `min_colorfulness`, none if it is None. Leaking `groups` come first; `pairs` are leaking pairs
+    whose images belong to different groups.
     """
 
     parts: Splits
@@ -42,8 +43,10 @@ class Audit:
     features: np.ndarray
     broken: dict[int, ImageError]
     min_side: int
+    min_colorfulness: float | None
     damaged: np.ndarray
     near_grey: np.ndarray
+    pale: np.ndarray
     tiny: np.ndarray
     cmyk: np.ndarray
     cmyk_without_profile: np.ndarray
@@ -60,7 +63,7 @@ class Audit:
         return tuple(self.parts)[int(self.splits[index])]
 
 
-def audit(splits: Splits, min_side: int) -> Audit:
+def audit(splits: Splits, min_side: int, min_colorfulness: float | None = None) -> Audit:
     """Read every image once, compute its features, and compare them."""
     parts = {name: splits[name] for name in SPLIT_NAMES if name in splits}
     images = ConcatImages(list(parts.values()))
@@ -78,9 +81,10 @@ def audit(splits: Splits, min_side: int) -> Audit:
     indices = np.repeat(indices, [len(part) for part in parts.values()])
     whole = features["bytes"] > 0
     near_grey = whole & (features["chroma"] < NEAR_GREY)
+    pale = whole & (features["colorfulness"] < (min_colorfulness or 0.0))
     tiny = whole & (np.minimum(features["height"], features["width"]) < min_side)
     undefined = features["cmyk"] & ~features["has_profile"]
-    faulty = near_grey | tiny | undefined | features["damaged"]
+    faulty = near_grey | pale | tiny | undefined | features["damaged"]
     groups, pairs = find_duplicates(features, indices, faulty)
     return Audit(
         parts,
@@ -89,8 +93,10 @@ def audit(splits: Splits, min_side: int) -> Audit:
         features,
         broken,
         min_side,
+        min_colorfulness,
         damaged=np.flatnonzero(features["damaged"]),
         near_grey=np.flatnonzero(near_grey),
+        pale=np.flatnonzero(pale),
         tiny=np.flatnonzero(tiny),
         cmyk=np.flatnonzero(features["cmyk"]),
         cmyk_without_profile=np.flatnonzero(undefined),
@@ -102,8 +108,8 @@ def audit(splits: Splits, min_side: int) -> Audit:
 def exclusion_list(found: Audit) -> dict[int, str]:
     """Return the indices of the images to leave out, each with the reason.
 
-    These are broken, tiny and near-grey images, CMYK images without a profile, and all copies but
-    the representative of each group.
+    These are broken, tiny, near-grey and pale images, CMYK images without a profile, and all copies
+    but the representative of each group.
     """
     excluded: dict[int, str] = {}
     for index, reason in _faults(found):
@@ -128,6 +134,8 @@ def _faults(found: Audit) -> Iterator[tuple[int, str]]:
         yield index, "CMYK without a profile: its colors are undefined"
     for index in map(int, found.near_grey):
         yield index, f"near-grey: 95 % of it below chroma {features['chroma'][index]:.1f}"
+    for index in map(int, found.pale):
+        yield index, f"pale: colorfulness {features['colorfulness'][index]:.2f}"
     for group in found.groups:
         other = group.representative
         for index in map(int, group.copies):

@@ -42,8 +42,29 @@ def names(result, indices):
     return [result.images.name(int(index)).removeprefix("train/") for index in indices]
 
 
-def audited(root, min_side=64):
-    return audit(FolderSource().splits(root), min_side)
+def audited(root, min_side=64, min_colorfulness=None):
+    return audit(FolderSource().splits(root), min_side, min_colorfulness)
+
+
+def test_pale_images_are_excluded_below_a_colorfulness(tmp_path, photographs):
+    """As BigColor's code measures it: with absolute differences, which signed ones exceed."""
+    pale = (0.25 * photographs[0] + 0.75 * photographs[0].mean(-1, keepdims=True)).astype(np.uint8)
+    red, green, blue = pale.reshape(-1, 3).T.astype(float)
+    opponents = np.abs([red - green, (red + green) / 2 - blue])
+    expected = np.linalg.norm(opponents.std(1)) + 0.3 * np.linalg.norm(opponents.mean(1))
+    save(pale, tmp_path / "train" / "pale.png")
+    save(photographs[1], tmp_path / "train" / "colorful.png")
+    result = audited(tmp_path)
+    assert not len(result.pale)
+    by_name = dict(zip(names(result, range(2)), result.features["colorfulness"], strict=True))
+    assert by_name["pale.png"] == pytest.approx(expected, abs=0.01)
+    assert expected < by_name["colorful.png"]
+    result = audited(tmp_path, min_colorfulness=expected + 0.1)
+    assert names(result, result.pale) == ["pale.png"]
+    excluded = exclusion_list(result)
+    assert names(result, excluded) == ["pale.png"]
+    assert next(iter(excluded.values())) == f"pale: colorfulness {expected:.2f}"
+    assert not len(audited(tmp_path, min_colorfulness=expected - 0.1).pale)
 
 
 def test_faults_are_found_and_excluded_once(folder, photographs):

@@ -80,6 +80,14 @@ SOURCES: Rows = {
             "data.audit.findings:_faults",
             swap("found.broken.items()", "()"),
         ),
+        "pale-images-not-excluded": (
+            "data.audit.findings:_faults",
+            swap("found.pale", "()"),
+        ),
+        "pale-by-signed-differences": (
+            "data.audit.features:audit_image",
+            calls("colorfulness", "colorfulness(it)"),
+        ),
     },
 }
 LOADING: Rows = {
@@ -124,6 +132,17 @@ LOADING: Rows = {
         "any-share-of-broken-images-allowed": (
             "data.corrupt:CorruptImages.add",
             swap("found > max(1, self.max_share * self.total)", "False"),
+        ),
+    },
+    "data/test_augmentation.py": {
+        "recolored-outside-srgb": (
+            "data.augmentation:_recolored",
+            swap("fit_gamut", "(lambda L, ab: ab)"),
+        ),
+        "hue-not-turned": ("data.augmentation:_recolored", swap("y * a + x * b", "x * b")),
+        "color-jitter-never-drawn": (
+            "data.augmentation:_draw_color",
+            returns("torch.eye(2)[[0] * count]"),
         ),
     },
     "data/test_module.py::test_training_augments_and_evaluation_does_not": {

@@ -177,11 +177,30 @@ COMMANDS: Rows = {
             "evaluation.protocol:Protocol.prepare",
             swap("crop_square(resized, side)", "crop_square(resized, side, 0.0)"),
         ),
+        "protocol-square-resized-first": (
+            "evaluation.protocol:Protocol.prepare",
+            swap("[side] if self.shape == 'crop' else [side, side]", "[side]"),
+        ),
+        "protocol-always-smoothed": (
+            "evaluation.protocol:Protocol.prepare",
+            swap("not self.antialias", "False"),
+        ),
+        "protocol-older-digests-lost": (
+            "evaluation.protocol:Protocol.settings",
+            returns("self.model_dump()"),
+        ),
     },
     "commands/test_protocol.py": {
         "lightness-taken-as-kept": (
             "evaluation.protocol_result:measure_protocol",
             swap("change <= _ROUNDING", "True"),
+        ),
+        "delta-colorfulness-of-images": (
+            "evaluation.protocol_result:measure_protocol",
+            swap(
+                "colorful - colorful[names.index(TRUTH)]",
+                "abs(colorful - colorful[names.index(TRUTH)])",
+            ),
         ),
         "calibration-of-other-images": (
             "evaluation.protocol_result:ProtocolResult.problem",
@@ -193,6 +212,10 @@ COMMANDS: Rows = {
         "protocols-mixed": (
             "reports.leaderboard:require_one_protocol",
             swap("one.model_copy(update={'name': other.name}) == other", "True"),
+        ),
+        "published-for-another-resizing": (
+            "reports.leaderboard:published",
+            swap("read_protocol(name).settings() == measured.settings", "True"),
         ),
         "networks-in-one-column": (
             "evaluation.pretrained.result:PretrainedResult.network",
