@@ -280,7 +280,7 @@ SWEEPS_AND_REPORTS: Rows = {
     "data/decoding/test_files.py::test_heic_is_read_with_its_extra": {
         "hint-installs-from-an-index": (
             "common.arguments:install",
-            returns("f'pip install lightning-colorize[{extra}]'"),
+            returns("f'uv add lightning-colorize[{extra}]'"),
         ),
     },
     "sweeps/test_queue.py": {
