@@ -183,7 +183,9 @@ def network(experiment: str) -> str:
     """Return the figure and the layers of an experiment's networks, as `describe` does."""
     from lightning_colorize.common.bundled import bundled
     from lightning_colorize.reports import architecture
+    from lightning_colorize.training.session import quiet
 
+    quiet()
     blocks = []
     file = bundled("experiments") / f"{experiment}.yaml"
     networks, size = architecture.open_networks(file)
@@ -191,7 +193,7 @@ def network(experiment: str) -> str:
         layers = architecture.layers_of(each, size)
         rows = [[cell(text) for text in layer.row] for layer in layers]
         blocks += [
-            architecture.draw(layers, f"{experiment}: {name}") if name == "net" else "",
+            f"<div>{architecture.draw(layers, experiment)}</div>" if name == "net" else "",
             f"`{name}`: {architecture.total(each, layers, size)}.",
             table([*architecture.COLUMNS], rows),
         ]

@@ -247,5 +247,5 @@ def draw(layers: Sequence[Layer], title: str) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" '
         f'style="max-width: {1.5 * width:.0f}px; background: white" font-size="8" '
         f'font-family="sans-serif" text-anchor="middle" role="img"><title>{escape(title)}</title>'
-        f"{''.join(parts)}</svg>\n"
+        f"{''.join(parts)}</svg>"
     )
