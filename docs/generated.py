@@ -176,6 +176,30 @@ def pretrained() -> str:
     return table(["name", "full name", "method"], rows)
 
 
+# Networks
+
+
+def network(experiment: str) -> str:
+    """Return the figure and the layers of an experiment's networks, as `describe` does."""
+    from lightning_colorize.common.bundled import bundled
+    from lightning_colorize.reports import architecture
+    from lightning_colorize.training.session import quiet
+
+    quiet()
+    blocks = []
+    file = bundled("experiments") / f"{experiment}.yaml"
+    networks, size = architecture.open_networks(file)
+    for name, each in networks.items():
+        layers = architecture.layers_of(each, size)
+        rows = [[cell(text) for text in layer.row] for layer in layers]
+        blocks += [
+            f"<div>{architecture.draw(layers, experiment)}</div>" if name == "net" else "",
+            f"`{name}`: {architecture.total(each, layers, size)}.",
+            table([*architecture.COLUMNS], rows),
+        ]
+    return "\n\n".join(filter(None, blocks))
+
+
 # Python
 
 
@@ -211,6 +235,7 @@ GENERATORS: dict[str, Callable[..., str]] = {
     "commands": commands,
     "keys": keys,
     "metrics": metrics,
+    "network": network,
     "pretrained": pretrained,
     "python": python,
 }

@@ -27,6 +27,7 @@ COMMANDS = (
     "compare",
     "protocol",
     "leaderboard",
+    "describe",
     "export",
     "router",
     "study",

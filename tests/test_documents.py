@@ -206,6 +206,61 @@ def test_python_examples_run(path, monkeypatch, tmp_path):
     assert doctest.DocTestRunner().run(test).failed == 0
 
 
+NEEDS = {
+    "apptainer": "Apptainer",
+    "aws": "the client of AWS and a bucket",
+    "docker": "a container engine",
+    "mutmut": "minutes to hours of mutants",
+    "pip": "an index of packages",
+    "pre-commit": "a clone with its hooks",
+    "sbatch": "a Slurm cluster",
+    "uv": "an index of packages",
+    "wandb": "an account of W&B",
+}
+"""Programs in the shell blocks of the documents that no test runs, and what they need."""
+
+
+def kind_of_line(line):
+    """Return how a line of a shell block is covered, or the program that is not."""
+    words = shlex.split(line, comments=True)
+    while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+        del words[0]
+    if words[:2] == ["uv", "run"]:
+        options = {"--group": 2, "--extra": 2, "--with": 2, "--no-sync": 1}
+        words = words[2:]
+        while words and words[0] in options:
+            words = words[options[words[0]] :]
+    if not words or words[0] in ("export", "cp"):
+        return "shell"
+    if words[0] in NEEDS:
+        return f"needs {NEEDS[words[0]]}"
+    if "lightning-colorize" in words or "lightning_colorize" in words:
+        return "parsed"
+    scripts = {*(ROOT / ".ci/run").read_text().split(), ".ci/run", "http.server"}
+    file = words[0] if not words[0].endswith("python") else words[1 + (words[1] == "-m")]
+    known = (ROOT / file).is_file() or (ROOT / file.replace(".", "/")).is_dir() or file in scripts
+    return "a file or a command of .ci/run" if known else f"not covered: {line}"
+
+
+def test_every_line_of_a_shell_block_is_parsed_or_named_with_what_it_needs():
+    kinds = {}
+    for path in DOCUMENTS:
+        for block in code_blocks(path.read_text(), "(?:bash|sh|shell|console)"):
+            for line in re.sub(r"\s*\\\n\s*", " ", block).splitlines():
+                for part in re.split(r" && ", line):
+                    kinds.setdefault(kind_of_line(part), []).append(name_of(path))
+    assert not [kind for kind in kinds if kind.startswith("not covered")]
+    assert len(kinds["parsed"]) > 100
+    assert {kind.removeprefix("needs ") for kind in kinds} >= {*NEEDS.values()}
+
+
+def test_the_pages_of_published_systems_draw_their_networks():
+    for path in ROOT.glob("experiments/*.yaml"):
+        if re.search(r"# (source|pix2pix)\b", path.read_text()):
+            page = (DOCS / f"experiments/{path.stem}.md").read_text()
+            assert f"<!-- generated: network {path.stem} -->" in page
+
+
 def shell_commands(text):
     """Return the words of each `lightning-colorize` command in the bash blocks of a page."""
     commands = []
@@ -326,6 +381,7 @@ def test_image_contains_the_files_of_the_package():
 
 FORBIDDEN = {
     "an absolute path of a machine": r"(?<![\w.])/(?:root|work|mnt|Users)/\w|/home/[a-z]\w*/",
+    "the package by name from an index": r"pip install '?lightning[-_]colorize",
     "a registry's address": r"pypi\.org|pythonhosted|download\.pytorch\.org/whl|index-url\b",
 }
 

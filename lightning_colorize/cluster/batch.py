@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.cluster.queue import reason
-from lightning_colorize.common.arguments import INSTALL
+from lightning_colorize.common.arguments import install
 from lightning_colorize.common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -79,9 +79,7 @@ def executor(folder: Path, needed_by: str) -> "SlurmExecutor":
     try:
         from submitit import SlurmExecutor
     except ImportError:
-        raise UsageError(
-            f"{needed_by} needs submitit: {INSTALL} '.[cluster]' in the clone"
-        ) from None
+        raise UsageError(f"{needed_by} needs submitit: {install('cluster')}") from None
 
     class Executor(SlurmExecutor):
         @classmethod

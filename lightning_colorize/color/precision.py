@@ -81,5 +81,7 @@ def full_precision(tensor: Tensor) -> Iterator[None]:
     Enter it outside of compiled functions: a graph cannot switch TF32. Gradients are computed
     later, with the precision set at that time.
     """
-    with _NO_TF32, torch.autocast(tensor.device.type, enabled=False):
+    # Tensors on `meta` have no values, and no autocast.
+    device = "cpu" if tensor.is_meta else tensor.device.type
+    with _NO_TF32, torch.autocast(device, enabled=False):
         yield

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_colorize.common.arguments import INSTALL, expanded_path, host_names, number
+from lightning_colorize.common.arguments import expanded_path, host_names, install, number
 from lightning_colorize.common.errors import UsageError, first_line
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _serve_study(url: str, port: int) -> None:
         import optuna_dashboard  # type: ignore[import-untyped]
     except ImportError:
         raise UsageError(
-            f"dashboard --study needs optuna-dashboard: {INSTALL} '.[cluster]' in the clone"
+            f"dashboard --study needs optuna-dashboard: {install('cluster')}"
         ) from None
     from werkzeug.serving import make_server
 

@@ -6,7 +6,7 @@ import socket
 import tempfile
 
 from lightning_colorize.commands.options import add_count, add_loading_options
-from lightning_colorize.common.arguments import INSTALL, number, split_name
+from lightning_colorize.common.arguments import install, number, split_name
 from lightning_colorize.common.bundled import BUNDLED, DEFAULT
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import exit_on_sigterm
@@ -61,9 +61,7 @@ def run(args: argparse.Namespace) -> int:
                 serve,
             )
         except ImportError as error:
-            raise UsageError(
-                f"the page needs {error.name}: {INSTALL} 'lightning-colorize[demo]'"
-            ) from None
+            raise UsageError(f"the page needs {error.name}: {install('demo')}") from None
         models = {
             name: load_model(path, args.allow_class, args.device) for name, path in named.items()
         }

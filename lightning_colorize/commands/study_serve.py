@@ -6,7 +6,7 @@ import socket
 from contextlib import closing, suppress
 from pathlib import Path
 
-from lightning_colorize.common.arguments import INSTALL, host_names
+from lightning_colorize.common.arguments import host_names, install
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.processes import exit_on_sigterm
@@ -26,9 +26,7 @@ def serve(args: argparse.Namespace) -> int:
     try:
         from lightning_colorize.reports.perception.server import CONSENT, StudyServer
     except ImportError as error:
-        raise UsageError(
-            f"the server needs {error.name}: {INSTALL} 'lightning-colorize[study]'"
-        ) from None
+        raise UsageError(f"the server needs {error.name}: {install('study')}") from None
     with closing(
         AnswerStore.serving(args.answers, read_page(args.page), consent, CONSENT)
     ) as store:

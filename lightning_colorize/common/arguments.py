@@ -17,10 +17,14 @@ PROGRAM = "lightning-colorize"
 COMMAND = f"uv run {PROGRAM}" if "UV_RUN_RECURSION_DEPTH" in os.environ else PROGRAM
 """The command in hints, to be copied: `uv run` sets the variable for what it runs."""
 
-INSTALL = "uv pip install" if COMMAND != PROGRAM else "pip install"
-"""How hints install an extra: the environment of `uv` has no pip."""
-
 _N = TypeVar("_N", int, float)
+
+_INSTALL = "uv pip install" if COMMAND != PROGRAM else "pip install"  # the one of `uv` has no pip
+
+
+def install(extra: str) -> str:
+    """Return how hints install an extra; the package is on no index."""
+    return f"{_INSTALL} '.[{extra}]' in the clone"
 
 
 class Parser(argparse.ArgumentParser):

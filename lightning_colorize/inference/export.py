@@ -23,7 +23,7 @@ from lightning_colorize.color import (
     to_rgb_in_gamut,
 )
 from lightning_colorize.color.delta_e import ciede2000
-from lightning_colorize.common.arguments import INSTALL
+from lightning_colorize.common.arguments import install
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import atomic_file
 from lightning_colorize.inference.painting import page_settings
@@ -271,9 +271,7 @@ def export_graph(
                     converted = _image_onnx(graph) if image else _network_onnx(graph)
                     written = _serialize(converted, content | own)
             except ImportError as error:
-                raise UsageError(
-                    f"ONNX files need {error.name}: {INSTALL} 'lightning-colorize[onnx]'"
-                ) from None
+                raise UsageError(f"ONNX files need {error.name}: {install('onnx')}") from None
             except Exception as error:  # from torch's tracer, the converters, or any network
                 raise _refusal(model, error) from error
             trial.write_bytes(written)

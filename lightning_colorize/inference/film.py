@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lightning_colorize.color import to_lightness
-from lightning_colorize.common.arguments import INSTALL
+from lightning_colorize.common.arguments import install
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.files import atomic_file, remove_leftovers
 from lightning_colorize.common.memory import require_out_of_memory
@@ -307,5 +307,5 @@ def _import_av() -> Any:
     try:
         import av
     except ImportError:
-        raise UsageError(f"films need PyAV: {INSTALL} 'lightning-colorize[film]'") from None
+        raise UsageError(f"films need PyAV: {install('film')}") from None
     return av

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
 from lightning_colorize.color import to_unit
-from lightning_colorize.common.arguments import INSTALL
+from lightning_colorize.common.arguments import install
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.common.files import files_below
 from lightning_colorize.models.graph import Run
@@ -39,9 +39,7 @@ def run_pipeline(
         import diffusers
         import transformers  # noqa: F401  # needed by nearly all pipelines
     except ImportError as error:
-        raise UsageError(
-            f"{folder} needs {error.name}: {INSTALL} 'lightning-colorize[diffusion]'"
-        ) from None
+        raise UsageError(f"{folder} needs {error.name}: {install('diffusion')}") from None
     try:
         _require_known_classes(folder)
         with _quiet():

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_colorize.color import Condition
 from lightning_colorize.color.palette import LARGEST as LARGEST_PALETTE
-from lightning_colorize.common.arguments import INSTALL
+from lightning_colorize.common.arguments import install
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.common.memory import is_out_of_memory
 from lightning_colorize.models.base import LARGEST, Model
@@ -139,9 +139,7 @@ def run_onnx(file: Path, network: bool = False) -> tuple[Run, str | None]:
         # Not the path: the digest does not cover external weights.
         content = _network_of(file.read_bytes()) if network else file.read_bytes()
     except ImportError as error:
-        raise UsageError(
-            f"{file} needs {error.name}: {INSTALL} 'lightning-colorize[onnx]'"
-        ) from None
+        raise UsageError(f"{file} needs {error.name}: {install('onnx')}") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -12,8 +12,9 @@ from torch.overrides import TorchFunctionMode
 
 from lightning_colorize.color import AbBins, Condition, LabScaling
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.models.base import Model
+from lightning_colorize.models.base import Model, View
 from lightning_colorize.models.settings import ClassificationSettings, Settings
+from lightning_colorize.models.whole import network_input, predict
 from lightning_colorize.networks import ClassificationHead, Colorizer, parameter_count
 
 _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
@@ -61,6 +62,7 @@ class NetworkModel(Model):
         if not self.label_names:
             self.conditions -= {"label"}
         head = network.head
+        self.keeps_lightness = head.keep_lightness or self.draws
         if isinstance(head, ClassificationHead):
             # The fewest digits that are the same in float32: `colors` writes them back.
             names = ("vividness", "temperature")
@@ -98,6 +100,20 @@ class NetworkModel(Model):
             head.set_decoding(settings.vividness, settings.temperature)
         ab = self.network.to_ab(prediction.values, prediction.size)
         return self.scaling.restore_ab(ab).unsqueeze(0)
+
+    def paint(self, name: str, truth: Tensor, view: View) -> Tensor:
+        """Return the RGB that an `RgbHead` predicts, enlarged from the network's size.
+
+        The settings do not change it.
+        """
+        seen = network_input(truth, self.size)
+        (predicted,) = predict(self, [seen], flip=False).views
+        height, width = seen.shape[-2:]
+        rgb = predicted.values[..., :height, :width]
+        if not rgb.isfinite().all():
+            raise FloatingPointError("the network predicts colors that are not finite")
+        rgb = F.interpolate(rgb, truth.shape[-2:], mode="bilinear", align_corners=False)
+        return (rgb[0] * 255).round().byte().cpu()
 
     @property
     def bins(self) -> AbBins | None:

@@ -23,7 +23,7 @@ from lightning_colorize.networks.encoders.vgg import VGG16Encoder
 from lightning_colorize.networks.encoders.weights import WeightsError, skip_weights
 from lightning_colorize.networks.encoders.zhang import ZhangEncoder
 from lightning_colorize.networks.generative import GenerativeColorizer
-from lightning_colorize.networks.heads import AbHead, ClassificationHead, DeconvHead
+from lightning_colorize.networks.heads import AbHead, ClassificationHead, DeconvHead, RgbHead
 from lightning_colorize.networks.layers import init_normal, parameter_count
 from lightning_colorize.networks.objectives import Diffusion, FlowMatching
 from lightning_colorize.networks.text import TransformersText
@@ -53,6 +53,7 @@ __all__ = [
     "PretrainedEncoder",
     "RegNetEncoder",
     "ResNetEncoder",
+    "RgbHead",
     "TimmEncoder",
     "TransformersText",
     "UNetDecoder",

@@ -133,9 +133,11 @@ class Head(nn.Module, ABC):
 
     Attributes:
         reduction: Input pixels per pixel of the prediction.
+        keep_lightness: Whether the head's images keep the given L.
     """
 
     reduction: int = 1
+    keep_lightness: bool = True
 
     @abstractmethod
     def forward(self, decoded: Tensor, size: tuple[int, int]) -> Tensor:
@@ -150,8 +152,13 @@ class Head(nn.Module, ABC):
         """
 
     @abstractmethod
-    def target(self, ab: Tensor) -> Tensor:
-        """Return true ab, (B, 2, H, W) in [-1, 1], in the format that this head's losses need."""
+    def target(self, ab: Tensor, L: Tensor | None = None) -> Tensor:
+        """Return the truth in the format that this head's losses need.
+
+        Args:
+            ab: The true colors, (B, 2, H, W) in [-1, 1].
+            L: The lightness, (B, 1, H, W) in [-1, 1], which only a head of whole images needs.
+        """
 
     @abstractmethod
     def to_ab(self, prediction: Tensor) -> Tensor:

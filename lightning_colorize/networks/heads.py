@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_colorize.color import AB_SCALE, AbBins
+from lightning_colorize.color import AB_SCALE, AbBins, to_lab, to_rgb
 from lightning_colorize.networks.base import Head
 from lightning_colorize.networks.colorizer import pad_input, round_up
 from lightning_colorize.networks.layers import init_normal
@@ -45,7 +45,7 @@ class RegressionHead(Head):
             ab = torch.tanh(ab)
         return self.target(ab)
 
-    def target(self, ab: Tensor) -> Tensor:
+    def target(self, ab: Tensor, L: Tensor | None = None) -> Tensor:
         """Map ab in [-1, 1] to the target's range: (B, 2, H, W)."""
         return (ab + 1) / 2 if self.target_range == "0..1" else ab
 
@@ -110,6 +110,55 @@ class DeconvHead(RegressionHead):
         return super().forward(F.relu(decoded), size)
 
 
+class RgbHead(Head):
+    """Regression of sRGB, (B, 3, H, W) in [0, 1], by one convolution and a sigmoid.
+
+    Losses compare all three channels, so the network also learns the lightness that it was given.
+    `colorize`, `evaluate`, and the metrics of a run take only the colors and keep the L of the
+    image.
+
+    Args:
+        in_channels: Channels of the decoder's map.
+        keep_lightness: Also keep the L of the image in `compare` and `protocol`; otherwise these
+            measure the RGB as predicted.
+    """
+
+    def __init__(self, in_channels: int, keep_lightness: bool = False) -> None:
+        super().__init__()
+        self.keep_lightness = keep_lightness
+        self.conv = nn.Conv2d(in_channels, 3, 3, padding=1)
+        nn.init.normal_(self.conv.weight, std=1e-3)
+        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+
+    def forward(self, decoded: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return predicted RGB in [0, 1], fp32 even under autocast: (B, 3, H, W) at `size`."""
+        rgb: Tensor = self.conv(decoded)
+        if rgb.dtype in (torch.bfloat16, torch.float16):
+            rgb = rgb.float()  # LAB of dark colors needs finer steps
+        if rgb.shape[-2:] != size:
+            rgb = F.interpolate(rgb, size=size, mode="bilinear", align_corners=False)
+        return rgb.sigmoid()
+
+    def target(self, ab: Tensor, L: Tensor | None = None) -> Tensor:
+        """Return the true RGB in [0, 1]: (B, 3, H, W)."""
+        assert L is not None
+        return to_rgb((L + 1) * 50, ab * AB_SCALE)
+
+    def to_ab(self, prediction: Tensor) -> Tensor:
+        """Return the colors of predicted RGB, without its lightness: (B, 2, H, W) in [-1, 1]."""
+        return to_lab(prediction)[1] / AB_SCALE
+
+    def mix(self, prediction: Tensor, ab: Tensor, logit: Tensor) -> Tensor:
+        """Return the mean of predicted and given colors, at the predicted lightness."""
+        L, predicted = to_lab(prediction)
+        return to_rgb(L, torch.lerp(predicted, ab * AB_SCALE, logit.sigmoid()))
+
+    def moments(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the predicted ab as the mean, and one standard deviation for all pixels."""
+        mean = self.to_ab(prediction)
+        return mean, torch.full_like(mean, _SPREAD / AB_SCALE)
+
+
 class ClassificationHead(Head):
     """A distribution over 313 bins of ab, at a quarter of the size (Zhang et al. 2016).
 
@@ -168,7 +217,7 @@ class ClassificationHead(Head):
         logits: Tensor = self.conv(decoded)
         return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
-    def target(self, ab: Tensor) -> Tensor:
+    def target(self, ab: Tensor, L: Tensor | None = None) -> Tensor:
         """Return soft codes of true ab in [-1, 1], weighted by the nearest bin's weight.
 
         Returns:

@@ -19,7 +19,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
-from lightning_colorize.common.arguments import INSTALL
+from lightning_colorize.common.arguments import install
 from lightning_colorize.common.errors import UsageError, WorkError
 
 if TYPE_CHECKING:
@@ -102,9 +102,7 @@ def _open_database(given: str, create: bool) -> OpenStorage:
             # Another process may have created the tables at the same moment.
             database = connect()
     except ImportError:
-        raise UsageError(
-            f"PostgreSQL needs a driver: {INSTALL} '.[cluster]' in the clone"
-        ) from None
+        raise UsageError(f"PostgreSQL needs a driver: {install('cluster')}") from None
     except (SQLAlchemyError, OptunaError) as error:
         raise UsageError(
             f"{shown} contains no study, or is not usable: {database_message(error)}"

@@ -320,7 +320,8 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
 
         In training, it also has the simulated conditions that the encoder accepts.
         """
-        target = self.net.head.target(self.scaling.normalize_ab(batch.ab))
+        L = self.scaling.normalize_L(batch.L)
+        target = self.net.head.target(self.scaling.normalize_ab(batch.ab), L)
         decode = partial(self.decode, size=batch.L.shape[-2:])
         condition = self.net.encoder.simulate(batch) if self.training else NO_CONDITION
         return replace(batch, target=target, decode=decode, condition=condition)

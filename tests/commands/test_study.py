@@ -149,7 +149,7 @@ def test_a_missing_web_server_names_the_extra(command, tmp_path, capsys, monkeyp
     monkeypatch.delitem(sys.modules, StudyServer.__module__)
     write_page(tmp_path / "page", images=2)
     assert command("study", "serve", tmp_path / "page", "--answers", tmp_path / "a.sqlite") == 2
-    message = "the server needs uvicorn: pip install 'lightning-colorize[study]'"
+    message = "the server needs uvicorn: pip install '.[study]' in the clone"
     assert message in capsys.readouterr().err
 
 

@@ -195,10 +195,10 @@ def test_eight_bits_are_small_and_close(model, files, photo_folder, tmp_path, mo
 
 def test_a_missing_library_is_one_line(model, files, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UsageError, match=r"pip install 'lightning-colorize\[onnx\]'"):
+    with pytest.raises(UsageError, match=r"pip install '\.\[onnx\]'"):
         load_model(files / "network.onnx")
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(UsageError, match=r"pip install 'lightning-colorize\[onnx\]'"):
+    with pytest.raises(UsageError, match=r"pip install '\.\[onnx\]'"):
         export_graph(model.model, tmp_path / "new.onnx")
 
 

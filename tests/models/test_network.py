@@ -1,14 +1,16 @@
 """Our networks: one image alone is computed by the kernels of a batch, where they are the same."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from lightning_colorize.color import NO_CONDITION
-from lightning_colorize.losses import L1, CrossEntropy
-from lightning_colorize.networks import ClassificationHead, ConvEncoder, UpsampleDecoder
+from lightning_colorize.color import NO_CONDITION, ColorBatch, to_lab, to_lightness
+from lightning_colorize.evaluation.systems import System, square_view
+from lightning_colorize.losses import L1, MSE, CrossEntropy
+from lightning_colorize.networks import ClassificationHead, ConvEncoder, RgbHead, UpsampleDecoder
 from lightning_colorize.tasks import RegressionTask
 
 L = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 100
@@ -21,6 +23,31 @@ def test_coloring_leaves_the_decoding_of_a_network_as_it_is():
     model = task.to_model()
     model.colors(model.predict(L, NO_CONDITION), model.settings)
     assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_rgb_is_compared_as_predicted_unless_the_lightness_is_kept(keep):
+    torch.manual_seed(0)
+    head = partial(RgbHead, keep_lightness=keep)
+    task = RegressionTask(ConvEncoder([8, 8]), MSE(), head=head)
+    nn.init.normal_(task.net.head.conv.weight)
+    model = task.eval().to_model()
+    model.size = 24
+    rgb = (torch.rand(1, 3, 24, 24) * 255).byte()
+    lightness, ab = to_lab(rgb)
+    system, batch = System("a", Path(), model), ColorBatch(lightness, ab, ["x"])
+    with torch.inference_mode():
+        predicted = model.predict(lightness, NO_CONDITION).values
+        assert system.load(batch, square_view(24)) == []
+        painted = system.paint(batch)
+        whole = system.color_whole("x", rgb[0].repeat_interleave(2, 1), 24)
+    expected = lightness if keep else to_lightness(predicted)
+    torch.testing.assert_close(painted.L, expected, atol=0.5, rtol=0)
+    torch.testing.assert_close(painted.ab[0], to_lab(predicted)[1], atol=1.5, rtol=0)
+    assert whole.shape == (3, 48, 24)
+    # In training, the loss compares RGB.
+    target = task.with_target(batch).target
+    torch.testing.assert_close(target * 255, rgb.float(), atol=0.1, rtol=0)
 
 
 def _model(norm="batch"):

@@ -248,7 +248,7 @@ _WRONG_PIPELINES = [
     ({"call": {"prompt": "a" * 10**6}}, "more than 1,000,000 bytes"),
     ({"sha256": "0" * 64}, "sha256 mismatch: a has [0-9a-f]{64}"),
     ({"sha256": None}, "no sha256: a has [0-9a-f]{64}"),
-    ({}, r"a needs diffusers: pip install 'lightning-colorize\[diffusion\]'"),
+    ({}, r"a needs diffusers: pip install '\.\[diffusion\]'"),
 ]
 
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from lightning_colorize.color import AB_SCALE
-from lightning_colorize.networks import AbHead, ClassificationHead, DeconvHead
+from lightning_colorize.color import AB_SCALE, to_lab
+from lightning_colorize.networks import AbHead, ClassificationHead, DeconvHead, RgbHead
 from lightning_colorize.networks.colorizer import pad_input
 
 
@@ -165,3 +165,27 @@ def test_predictions_are_mixed_with_given_colors_by_their_odds():
     head.bins.weights.copy_(torch.rand(len(head.bins)) + 0.5)
     always, _ = head.bins.moments(head.mix(logits, ab, odds[2]))
     torch.testing.assert_close(always, ab * AB_SCALE, atol=1, rtol=0)
+
+
+def test_rgb_is_the_target_and_its_colors_are_the_ab():
+    head, rgb = RgbHead(4), torch.rand(2, 3, 6, 5)
+    L, ab = to_lab(rgb)
+    torch.testing.assert_close(head.target(ab / AB_SCALE, L / 50 - 1), rgb, atol=1e-5, rtol=0)
+    torch.testing.assert_close(head.to_ab(rgb) * AB_SCALE, ab)
+    with torch.autocast("cpu", torch.bfloat16):
+        prediction = head(torch.randn(1, 4, 5, 6) * 1e4, (10, 12))
+    assert prediction.shape == (1, 3, 10, 12)
+    assert prediction.dtype == torch.float32
+    assert prediction.min() >= 0
+    assert prediction.max() <= 1
+
+
+def test_given_colors_are_mixed_into_rgb_at_its_lightness():
+    head, rgb = RgbHead(4), torch.tensor([0.5, 0.4, 0.6]).view(1, 3, 1, 1)
+    (L, ab), given = to_lab(rgb), torch.tensor([0.1, 0.1]).view(1, 2, 1, 1)
+    mixed = to_lab(head.mix(rgb, given, torch.zeros(1, 1, 1, 1)))
+    torch.testing.assert_close(mixed[0], L, atol=1e-3, rtol=0)
+    torch.testing.assert_close(mixed[1], (ab + given * AB_SCALE) / 2, atol=1e-2, rtol=0)
+    mean, spread = head.moments(rgb)
+    torch.testing.assert_close(mean * AB_SCALE, ab)
+    assert (spread * AB_SCALE == 12).all()

@@ -24,7 +24,7 @@ from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from lightning_colorize.common.arguments import INSTALL
+from lightning_colorize.common.arguments import install
 from lightning_colorize.common.text import printable
 from lightning_colorize.data.decoding.jpeg import (
     bytes_written,
@@ -257,7 +257,7 @@ def _open_heic(data: bytes, limits: Limits) -> Image.Image:
     try:
         import pillow_heif  # an extra, and slow to import
     except ImportError:
-        raise ValueError(f"HEIC needs {INSTALL} lightning-colorize[heif]") from None
+        raise ValueError(f"HEIC needs {install('heif')}") from None
     pillow_heif.register_heif_opener()
     image = Image.open(BytesIO(data), formats=("HEIF",))
     _require_few(image.width * image.height, data, limits)

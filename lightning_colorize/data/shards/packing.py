@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_colorize.common.arguments import INSTALL
+from lightning_colorize.common.arguments import install
 from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.files import write_atomic
@@ -47,7 +47,7 @@ def pack(plan: PackPlan, target: Path, workers: int) -> PackSummary:
     try:  # before the workers are forked: it takes seconds
         importlib.import_module("litdata")
     except ImportError:
-        raise UsageError(f"pack needs litdata: {INSTALL} '.[shards]' in the clone") from None
+        raise UsageError(f"pack needs litdata: {install('shards')}") from None
     try:
         with _locked(plan, target):
             shards, reused = _write_shards(_ShardTasks(plan, target), workers)

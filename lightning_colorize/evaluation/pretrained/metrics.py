@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torchvision.models import AlexNet_Weights, Inception_V3_Weights, VGG16_Weights
 
 from lightning_colorize.color import full_precision
-from lightning_colorize.common.arguments import INSTALL, expanded_path
+from lightning_colorize.common.arguments import expanded_path, install
 from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.common.errors import UsageError, first_line
 from lightning_colorize.evaluation.pretrained import distances, networks
@@ -285,7 +285,7 @@ def _open(metric: PretrainedMetric, file: Path | None, device: torch.device) -> 
         return _Features(network.eval().requires_grad_(False).to(device), sha256_of(path))
     except ImportError as error:
         raise UsageError(
-            f"--metric {metric.name} needs {error.name}: {INSTALL} 'lightning-colorize[metrics]'"
+            f"--metric {metric.name} needs {error.name}: {install('metrics')}"
         ) from None
     except Exception as error:  # each library raises its own errors for a failed download
         # Join the lines: the first line of load_state_dict's error does not say what is missing.

@@ -126,6 +126,18 @@ NETWORKS: Rows = {
             ),
         ),
     },
+    "networks/test_heads.py": {
+        "rgb-target-of-one-lightness": (
+            "networks.heads:RgbHead.target",
+            swap("(L + 1) * 50", "0 * L + 50"),
+        ),
+    },
+    "models/test_network.py": {
+        "rgb-compared-with-the-lightness-of-the-image": (
+            "models.network:NetworkModel.__init__",
+            swap("head.keep_lightness or self.draws", "True"),
+        ),
+    },
     "networks/test_discriminators.py": {
         "patchgan-does-not-see-lightness": (
             "networks.discriminators.patch:PatchDiscriminator.forward",

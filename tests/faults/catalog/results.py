@@ -292,6 +292,26 @@ COMMANDS: Rows = {
     },
 }
 SWEEPS_AND_REPORTS: Rows = {
+    "reports/test_architecture.py": {
+        "flops-listed-as-macs": (
+            "reports.architecture:_Watch._after",
+            swap("(self.counter.get_total_flops() - flops) // 2", "self.counter.get_total_flops()"),
+        ),
+        "skips-of-unused-levels-drawn": (
+            "reports.architecture:_Watch.find_skips",
+            swap("gradient is not None", "True"),
+        ),
+        "layers-that-are-not-called-listed-as-called": (
+            "reports.architecture:_Watch._after",
+            swap("not is_block", "True"),
+        ),
+    },
+    "data/decoding/test_files.py::test_heic_is_read_with_its_extra": {
+        "hint-installs-from-an-index": (
+            "common.arguments:install",
+            returns("f'uv add lightning-colorize[{extra}]'"),
+        ),
+    },
     "sweeps/test_queue.py": {
         "stale-lease-never-taken-over": ("sweeps.queue:TrialQueue._is_stale", returns("False")),
         "trials-beyond-the-cap": (
