@@ -8,7 +8,7 @@ from typing import Any
 from pytorch_lightning.loggers import MLFlowLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lightning_colorize.common.arguments import INSTALL
+from lightning_colorize.common.arguments import install
 from lightning_colorize.common.errors import UsageError, first_line
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
@@ -48,7 +48,7 @@ class MLflowRun(RunLogger, MLFlowLogger):
             )
         except ModuleNotFoundError:
             raise UsageError(
-                f"--run.loggers.mlflow needs MLflow: {INSTALL} 'lightning-colorize[mlflow]'"
+                f"--run.loggers.mlflow needs MLflow: {install('mlflow')}"
             ) from None
         self.description = f"MLflow {options.mlflow}"
         self._folder = folder
