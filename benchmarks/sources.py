@@ -1,6 +1,6 @@
 """The same JPEGs from a folder, a Hugging Face dataset, WebDataset tars and shards, per core.
 
-    python benchmarks/sources.py --data FOLDER [--images 300] [--size 160] [--pairs 15] [--json FILE]
+    python benchmarks/sources.py --data FOLDER [--images 300] [--size 160] [--pairs 15]
 
 The training images of a folder are packed, and the packed JPEGs are written in the other forms.
 The data module's own loader reads them without workers, on one thread, by turns. Times are CPU
@@ -8,7 +8,7 @@ times of the process, which other processes hardly affect.
 """
 
 import argparse
-import io
+import sys
 import tarfile
 import tempfile
 from pathlib import Path
@@ -96,6 +96,7 @@ def compare(data: Path, folder: Path, images: int, size: int, pairs: int) -> dic
 
 def main(argv: list[str] | None = None) -> None:
     """Measure, print, write."""
+    argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="image folder")
     parser.add_argument("--images", type=int, default=300, help="number of images (default: 300)")
@@ -103,6 +104,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--pairs", type=int, default=15, help="rounds (default: 15)")
     parser.add_argument("--json", type=Path, default=RESULT, help="(default: benchmarks/results)")
     args = parser.parse_args(argv)
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         row = compare(args.data, Path(folder), args.images, args.size, args.pairs)
@@ -110,6 +112,9 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{name:<14}{way['images_per_second']['median']:8.1f} images/s a core")
     for name, times in row["ratio"].items():
         print(f"{name:<22}{times['median']:.3f} ({times['low']:.3f} to {times['high']:.3f})")
+    report = {"size": args.size, "pairs": args.pairs, "rows": [row]}
+    write_report(args.json, command_of("sources", argv), report)
+    torch.set_num_threads(threads)
 
 
 if __name__ == "__main__":
