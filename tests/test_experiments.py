@@ -442,6 +442,16 @@ def lay_out(name, images, folder):
     if name == "shards":
         assert main(["pack", str(images), str(folder / "shards"), "--workers", "1"]) == 0
         return folder / "shards"
+    if name == "huggingface":
+        import datasets
+
+        rows = [{"image": {"bytes": file.read_bytes(), "path": file.name}} for file in files]
+        features = datasets.Features(image=datasets.Image())
+        datasets.Dataset.from_list(rows, features).save_to_disk(folder / "rows")
+        return folder / "rows"
+    if name == "webdataset":
+        shutil.make_archive(folder / "images", "tar", images)
+        return folder / "images.tar"
     if name == "manifest":
         rows = [f"{file},{'val' if i % 4 == 0 else 'train'}" for i, file in enumerate(files)]
         (folder / "list.csv").write_text("\n".join(["path,split", *rows]))

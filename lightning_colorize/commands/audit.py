@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from lightning_colorize.data.sources import default_source, parse_root
 
     root = parse_root(args.folder)
-    if isinstance(root, Path) and not root.exists():
+    if args.source is None and isinstance(root, Path) and not root.exists():
         raise UsageError(f"{root} does not exist: give an image folder")
     source = default_source(root) if args.source is None else _source(args.source)
     splits = source.splits(root)

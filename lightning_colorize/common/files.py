@@ -33,6 +33,12 @@ def require_writable(path: Path, option: str) -> None:
         raise UsageError(f"{option} {path} cannot be written: {error.strerror}") from None
 
 
+def cache_folder(name: str) -> Path:
+    """Return the package's folder of that name in the user's cache."""
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return (Path(caches) / "lightning-colorize" / name).expanduser()
+
+
 @contextmanager
 def atomic_file(
     path: Path, temporary: Path | None = None, *, sync: bool = True

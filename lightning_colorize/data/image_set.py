@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from lightning_colorize.data.decoding.files import read_bytes, read_image
+from lightning_colorize.data.decoding.files import decode_image, read_bytes, read_image
 from lightning_colorize.data.order import AnyOrder
 
 
@@ -167,6 +167,45 @@ class FileImages(ImageSet):
     def encoded(self, index: int) -> bytes | None:
         """Return the file's bytes."""
         return read_bytes(self.root / self.names[index])
+
+
+class EncodedImages(ImageSet):
+    """Image files in a container, such as the rows of a table or the members of archives.
+
+    Args:
+        names: Name of each image.
+        rows: Its row in the container, (N,), int64.
+        fetch: Returns the encoded file of a row, or raises an ImageError with the given name. It is
+            sent to worker processes.
+        notes: Labels and texts.
+    """
+
+    def __init__(
+        self,
+        names: Iterable[str],
+        rows: np.ndarray,
+        fetch: Callable[[int, str], bytes],
+        notes: Notes = _NO_NOTES,
+    ) -> None:
+        self.names = NameList(names)
+        self.rows = rows
+        self.fetch = fetch
+        self.notes = notes
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, index: int) -> str:
+        """Return the image's name."""
+        return self.names[index]
+
+    def read(self, index: int, min_side: int | None = None) -> Tensor:
+        """Return the image: (3, H, W), uint8, sRGB."""
+        return decode_image(self.encoded(index), Path(self.names[index]), min_side)
+
+    def encoded(self, index: int) -> bytes:
+        """Return the encoded file."""
+        return self.fetch(int(self.rows[index]), self.names[index])
 
 
 class ConcatImages(ImageSet):

@@ -3,15 +3,18 @@
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits, parse_root
 from lightning_colorize.data.sources.embedded import EmbeddedSource
 from lightning_colorize.data.sources.folder import FolderSource
+from lightning_colorize.data.sources.huggingface import HuggingFaceSource
 from lightning_colorize.data.sources.imagenet import ImageNetSource
 from lightning_colorize.data.sources.manifest import ManifestSource
 from lightning_colorize.data.sources.mixture import MixtureFolder, MixtureSource
 from lightning_colorize.data.sources.oxford_pet import OxfordPetSource
 from lightning_colorize.data.sources.shards import ShardSource, is_pack
+from lightning_colorize.data.sources.webdataset import WebDatasetSource
 
 __all__ = [
     "EmbeddedSource",
     "FolderSource",
+    "HuggingFaceSource",
     "ImageNetSource",
     "ManifestSource",
     "MixtureFolder",
@@ -22,6 +25,7 @@ __all__ = [
     "Source",
     "SourceError",
     "Splits",
+    "WebDatasetSource",
     "default_source",
     "is_pack",
     "parse_root",

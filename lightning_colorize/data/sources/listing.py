@@ -101,6 +101,10 @@ def _nothing_found(folder: Path, files: list[str]) -> str:
             f"{folder} holds shards without a pack.json: let lightning-colorize pack finish, or "
             "name the image folder"
         )
+    readers = {".tar": "webdataset", ".arrow": "huggingface", ".parquet": "huggingface"}
+    for suffix in readers.keys() & others.keys():
+        fragment = f"experiments/source/{readers[suffix]}.yaml"
+        return f"{folder} holds no image but {suffix} files: pass --data.source {fragment}"
     count = others.total()
     suffixes = ", ".join(suffix for suffix, _ in others.most_common(5))
     return f"{folder} holds {count} file{'s' * (count > 1)}, none of them an image ({suffixes})"

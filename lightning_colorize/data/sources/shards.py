@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.files import require_writable
+from lightning_colorize.common.files import cache_folder, require_writable
 from lightning_colorize.data.image_set import NameList, Notes
 from lightning_colorize.data.shards.check import CheckedShards
 from lightning_colorize.data.shards.image_set import ShardImages
@@ -90,10 +90,9 @@ class ShardSource(Source):
 
     def _store(self, root: Root | None) -> Store:
         if isinstance(root, str):
-            caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-            cache = self.cache_dir or Path(caches) / "lightning-colorize" / "shards"
-            require_writable(cache.expanduser() / "new", "cache_dir:")
-            return RemoteStore(root, cache.expanduser(), self.max_cache_bytes, self.storage_options)
+            cache = (self.cache_dir or cache_folder("shards")).expanduser()
+            require_writable(cache / "new", "cache_dir:")
+            return RemoteStore(root, cache, self.max_cache_bytes, self.storage_options)
         return FolderStore(require_folder(root, "ShardSource"))
 
     def _require_cache_size(self, pack: Pack) -> None:

@@ -11,12 +11,14 @@ from lightning_colorize.data.name_list import name_with_reason, read_name_list
 from lightning_colorize.data.sources import (
     EmbeddedSource,
     FolderSource,
+    HuggingFaceSource,
     ImageNetSource,
     ManifestSource,
     MixtureSource,
     OxfordPetSource,
     ShardSource,
     SourceError,
+    WebDatasetSource,
     default_source,
     parse_root,
 )
@@ -48,6 +50,7 @@ def test_default_source(tmp_path):
         (FolderSource, {}, "empty", "is empty"),
         (FolderSource, {}, "text", r"holds 2 files, none of them an image \(.txt\)"),
         (FolderSource, {}, "packing", "shards without a pack.json"),
+        (FolderSource, {}, "tars", "holds no image but .tar files: pass .*/webdataset.yaml"),
         (FolderSource, {}, "text/a.txt", "is a file"),
         (FolderSource, {}, "list.csv", "ManifestSource"),
         (ImageNetSource, {"max_val": 0}, "", "max_val is 0"),
@@ -68,6 +71,10 @@ def test_default_source(tmp_path):
         (MixtureSource, {"folders": {"a/b": 1, "a": 1}}, "", "a includes .*: name one of them"),
         (MixtureSource, {"folders": {"a": 1, "./a": 1}}, "", "a includes .*: name one of them"),
         (OxfordPetSource, {}, None, r"pass --data\.root"),
+        (HuggingFaceSource, {}, None, r"needs a folder of save_to_disk .* pass --data\.root"),
+        (HuggingFaceSource, {}, "s3://bucket/x", "not s3://bucket/x"),
+        (WebDatasetSource, {}, None, r"pass --data\.root"),
+        (WebDatasetSource, {}, "teapot://x", r"teapot://x: .*teapot"),
         (ShardSource, {"window": 0}, "", "window is 0: it must be at least 1"),
         *((source, {}, "s3://bucket/x", "not s3://bucket/x: pack them with") for source in LOCAL),
         (MixtureSource, {"folders": {"a": 1}}, "s3://bucket/x", "not s3://bucket/x: pack them"),
@@ -76,6 +83,7 @@ def test_default_source(tmp_path):
 )
 def test_wrong_roots_and_settings_are_one_line(tmp_path, source, options, root, message):
     touch(tmp_path, "list.csv", "text/a.txt", "text/b.txt", "packing/train/chunk-0-0.bin")
+    touch(tmp_path, "tars/a.tar")
     touch(tmp_path, "flat/train/1.JPEG", "alone/train/n1/1.JPEG", "a/1.jpg", "a/b/1.jpg")
     (tmp_path / "empty").mkdir()
     Image.new("RGB", (9, 9), (200, 100, 255)).save(tmp_path / "image.png")

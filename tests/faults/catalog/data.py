@@ -44,6 +44,42 @@ SOURCES: Rows = {
             swap("float(written or 1)", "1.0"),
         ),
     },
+    "data/sources/test_containers.py::test_a_single_split_is_divided_as_a_folder": {
+        "container-rows-not-mapped": (
+            "data.image_set:EncodedImages.encoded",
+            returns("self.fetch(index, self.names[index])"),
+        ),
+    },
+    "data/sources/test_containers.py::test_labels_and_texts": {
+        "no-class-is-the-last-class": (
+            "data.sources.huggingface:_cells",
+            swap("v is None or v < 0", "v is None"),
+        ),
+    },
+    "data/sources/test_containers.py::test_batches_equal_those_of_the_folder": {
+        "tar-of-its-neighbor": (
+            "data.sources.webdataset:_Members.__call__",
+            calls("searchsorted", "np.searchsorted(self.ends, row)"),
+        ),
+    },
+    "data/sources/test_containers.py::test_an_index_is_kept_for_the_same_tar_only": {
+        "index-of-a-replaced-tar": (
+            "data.sources.webdataset:_read_index",
+            calls("ukey", "None"),
+        ),
+    },
+    "data/sources/test_containers.py::test_damaged_tars_are_refused": {
+        "cut-tar-accepted": (
+            "data.sources.webdataset:_index_of",
+            swap("file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE)", "False"),
+        ),
+    },
+    "data/sources/test_containers.py::test_tars_at_urls": {
+        "unreachable-tar-skipped": (
+            "data.sources.webdataset:_Members.__call__",
+            swap("advice = 'resume the run when it can be read'", "advice = None"),
+        ),
+    },
     "data/shards/test_check.py": {
         "sha256-not-checked": ("data.shards.check:CheckedShards._is_intact", returns("True")),
     },

@@ -1,0 +1,93 @@
+"""Splits the images of containers: tables and archives, which may have splits of their own."""
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lightning_colorize.common.processes import is_first_process
+from lightning_colorize.common.text import printable
+from lightning_colorize.data.image_set import EncodedImages, Notes
+from lightning_colorize.data.sources.base import Root, SourceError, Splits
+from lightning_colorize.data.sources.listing import listed_names
+from lightning_colorize.data.splits import DEFAULT_SHARES, SPLIT_NAMES, split_names, split_of
+
+
+class Part(NamedTuple):
+    """One split of a container: names, notes and files of its rows; see `EncodedImages`."""
+
+    names: list[str]
+    notes: Notes
+    fetch: Callable[[int, str], bytes]
+
+
+def unique_names(names: Iterable[tuple[str, str]]) -> list[str]:
+    """Return each second name, behind the first one if it has occurred before."""
+    seen: dict[str, None] = {}
+    for place, name in names:
+        while name in seen:
+            name = f"{place}/{name}"
+        seen[name] = None
+    return list(seen)
+
+
+def split_parts(
+    parts: Mapping[str, Part],
+    shares: Mapping[str, float] | None,
+    exclude_list: Path | None,
+    root: Root,
+) -> Splits:
+    """Return the images of each split.
+
+    A single part is split by a hash of the names. Several parts are the splits, and their names
+    begin with the split's; without "val", a tenth of "train" becomes the validation split.
+
+    Raises:
+        SourceError: If several parts have no known name or are split again with `shares`, or if
+            `exclude_list` names other images.
+    """
+    several = len(parts) > 1
+    if several:
+        parts = _recognized(parts, root)
+        if shares is not None:
+            raise SourceError(
+                f"{root} is already split, into {', '.join(parts)}: leave out splits (null)"
+            )
+    names = {
+        own: [f"{own}/{name}" for name in part.names] if several else part.names
+        for own, part in parts.items()
+    }
+    excluded = listed_names(exclude_list, [name for own in names.values() for name in own], root)
+    splits: Splits = {}
+    for own, part in parts.items():
+        rows = {name: row for row, name in enumerate(names[own]) if name not in excluded}
+        chosen = {own: list(rows)}
+        if not several:
+            chosen = split_names(list(rows), shares or DEFAULT_SHARES)
+        elif own == "train" and "val" not in parts:
+            chosen = split_names(list(rows), {"train": 0.9, "val": 0.1})
+        for split, selected in chosen.items():
+            if selected:
+                at = np.array([rows[name] for name in selected])
+                splits[split] = EncodedImages(selected, at, part.fetch, part.notes.take(at))
+    return {split: splits[split] for split in SPLIT_NAMES if split in splits}
+
+
+def _recognized(parts: Mapping[str, Part], root: Root) -> dict[str, Part]:
+    """Return the parts by split; a message names the others."""
+    found: dict[str, Part] = {}
+    others: list[str] = []
+    for name, part in parts.items():
+        split = split_of(name)
+        if split is None or split in found:
+            others.append(f"{name or 'others'} ({len(part.names):,})")
+        else:
+            found[split] = part
+    listed = printable(", ".join(others))
+    if not found:
+        raise SourceError(f"{root} has the splits {listed}, none of them train, val or test")
+    if others and is_first_process():
+        print(f"{root}: images not used: {listed}", file=sys.stderr)
+    return found

@@ -1,0 +1,404 @@
+"""The same images as a folder, a Hugging Face dataset, WebDataset tars and LitData shards."""
+
+import io
+import json
+import shutil
+import tarfile
+from pathlib import Path
+from unittest import mock
+
+import datasets
+import pytest
+import torch
+import yaml
+
+from lightning_colorize.cli import main
+from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.data.sources import (
+    FolderSource,
+    HuggingFaceSource,
+    ShardSource,
+    SourceError,
+    WebDatasetSource,
+)
+from tests.conftest import make_image
+from tests.data.conftest import assert_same
+from tests.data.sources.conftest import names_of
+
+CLASSES = ["cat", "dog"]
+FEATURES = datasets.Features(
+    image=datasets.Image(), label=datasets.ClassLabel(names=CLASSES), text=datasets.Value("string")
+)
+
+
+@pytest.fixture(autouse=True)
+def own_caches(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+
+
+def rows_of(folder, first=0):
+    """Return the rows of a dataset: file, class and text of each image."""
+    files = sorted(folder.iterdir())
+    return [
+        {
+            "image": {"bytes": file.read_bytes(), "path": file.name},
+            "label": (first + row) % 3 - 1,  # -1: none
+            "text": f"image {file.stem}" if row else None,
+        }
+        for row, file in enumerate(files)
+    ]
+
+
+def write_tar(path, members):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, content in members:
+            header = tarfile.TarInfo(name)
+            header.size = len(content)
+            tar.addfile(header, io.BytesIO(content))
+
+
+def members_of(row):
+    file = row["image"]["path"]
+    key = Path(file).stem
+    label = "" if row["label"] < 0 else CLASSES[row["label"]]
+    yield f"{key}.json", json.dumps({"caption": row["text"], "label": label}).encode()
+    yield file, row["image"]["bytes"]
+    yield f"{key}.cls", label.encode()
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Square JPEGs: 12 for training, 5 for validation, 3 for the test."""
+    folder = tmp_path_factory.mktemp("same") / "photos"
+    for split, count, first in (("train", 12, 0), ("val", 5, 20), ("test", 3, 30)):
+        (folder / split).mkdir(parents=True)
+        for number in range(first, first + count):
+            image = make_image(number, 40, 40)
+            image.save(folder / split / f"{number:03d}.jpg", quality=95)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def forms(photos, tmp_path_factory):
+    """The source and the root of each form."""
+    root = tmp_path_factory.mktemp("forms")
+    rows = {part.name: rows_of(part) for part in photos.iterdir()}
+    parts = {
+        "validation" if split == "val" else split: datasets.Dataset.from_list(own, FEATURES)
+        for split, own in rows.items()
+    }
+    datasets.DatasetDict(parts).save_to_disk(root / "saved")
+    for split, part in parts.items():
+        part.to_parquet(root / "parquet" / f"{split}-00000-of-00001.parquet")
+    for split, own in rows.items():
+        for number in range(0, len(own), 5):
+            members = [m for row in own[number : number + 5] for m in members_of(row)]
+            write_tar(root / "tars" / f"set-{split}-{number // 5:03d}.tar", members)
+    pack = ["--size", "40", "--encoding", "uint8", "--images-per-shard", "4", "--workers", "1"]
+    assert main(["pack", str(photos), str(root / "shards"), *pack]) == 0
+    notes = {"label": "label", "text": "text"}
+    return {
+        "folder": (FolderSource(), photos),
+        "saved": (HuggingFaceSource(**notes), root / "saved"),
+        "parquet": (HuggingFaceSource(**notes), root / "parquet"),
+        "tars": (WebDatasetSource(label="cls", text="json.caption"), root / "tars"),
+        "shards": (ShardSource(), root / "shards"),
+    }
+
+
+def module(form, workers=0, **options):
+    source, root = form
+    settings = {"size": 32, "batch_size": 4, "cache": "never", "seed": 3, **options}
+    data = ColorizationDataModule(str(root), source, num_workers=workers, **settings)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def epochs(data):
+    return [b for split in ("train", "val", "train", "test") for b in data.loader(split)]
+
+
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        ("saved", {}),
+        ("saved", {"workers": 2}),
+        ("saved", {"cache": "always"}),
+        ("parquet", {}),
+        ("tars", {}),
+        ("tars", {"workers": 2}),
+        ("tars", {"cache": "always"}),
+        ("tars", {"decode": "device"}),
+    ],
+)
+def test_batches_equal_those_of_the_folder(forms, form, options):
+    expected = epochs(module(forms["folder"], **{**options, "workers": 0}))
+    assert len(expected) == 3 + 2 + 3 + 1
+    assert_same(epochs(module(forms[form], **options)), expected)
+
+
+def test_shards_have_the_same_images_in_their_own_order(forms):
+    batches = {form: epochs(module(forms[form])) for form in ("folder", "shards")}
+    pixels = [
+        {name: rgb for batch in own for name, rgb in zip(batch.names, batch.rgb, strict=True)}
+        for own in batches.values()
+    ]
+    assert len(pixels[0]) == 20
+    assert pixels[0].keys() == pixels[1].keys()
+    assert all(torch.equal(rgb, pixels[1][name]) for name, rgb in pixels[0].items())
+
+
+@pytest.mark.parametrize("form", ["folder", "saved", "parquet", "tars", "shards"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resume_in_mid_epoch_is_exact(forms, form, workers):
+    data = module(forms[form], workers)
+    loader = data.train_dataloader()
+    list(loader)
+    iterator = iter(loader)
+    next(iterator)
+    state = data.state_dict()
+    expected = [*iterator, *loader]
+    resumed = module(forms[form])  # another number of workers
+    resumed.load_state_dict(state)
+    loader = resumed.train_dataloader()
+    assert_same([*loader, *loader], expected)
+
+
+@pytest.mark.parametrize("form", ["saved", "parquet", "tars"])
+def test_labels_and_texts(forms, photos, form):
+    data = module(forms[form])
+    assert data.label_names == CLASSES
+    for split in ("train", "val", "test"):
+        rows = {f"{split}/{row['image']['path']}": row for row in rows_of(photos / split)}
+        for batch in data.loader(split):
+            own = [rows[name] for name in batch.names]
+            assert batch.condition.labels.tolist() == [row["label"] for row in own]
+            assert batch.condition.texts == [row["text"] or "" for row in own]
+
+
+@pytest.mark.parametrize("rows", [20, 19])
+def test_a_single_split_is_divided_as_a_folder(photos, tmp_path, rows):
+    own = [row for part in sorted(photos.iterdir()) for row in rows_of(part)][:rows]
+    for number, row in enumerate(own):
+        row["image"]["path"] = f"{number}.jpg"
+        (tmp_path / "flat").mkdir(exist_ok=True)
+        (tmp_path / "flat" / f"{number}.jpg").write_bytes(row["image"]["bytes"])
+    own.sort(key=lambda row: row["image"]["path"])
+    datasets.Dataset.from_list(own, FEATURES).save_to_disk(tmp_path / "rows")
+    write_tar(tmp_path / "a.tar", [member for row in own for member in members_of(row)])
+    expected = names_of(FolderSource().splits(tmp_path / "flat"))
+    assert sum(map(len, expected.values())) == rows
+    listed = tmp_path / "out.txt"
+    listed.write_text("3.jpg")
+    for source, root in ((HuggingFaceSource, "rows"), (WebDatasetSource, "a.tar")):
+        splits = source().splits(tmp_path / root)
+        assert names_of(splits) == expected
+        for images in splits.values():
+            files = [(tmp_path / "flat" / name).read_bytes() for name in images.names]
+            assert [images.encoded(index) for index in range(len(images))] == files
+        counts = source(splits={"train": 9, "test": 2}).splits(tmp_path / root)
+        assert {split: len(images) for split, images in counts.items()} == {"train": 9, "test": 2}
+        left = source(exclude_list=listed).splits(tmp_path / root)
+        assert sum(map(len, left.values())) == rows - 1
+        assert "3.jpg" not in [name for names in names_of(left).values() for name in names]
+
+
+def test_names_that_occur_twice(tmp_path):
+    image = {"bytes": b"1", "path": "a.jpg"}
+    rows = [{"image": image}, {"image": {**image, "path": None}}, {"image": image}]
+    features = datasets.Features(image=datasets.Image())
+    datasets.Dataset.from_list(rows, features).save_to_disk(tmp_path / "rows")
+    (images,) = HuggingFaceSource(splits={"train": 1}).splits(tmp_path / "rows").values()
+    assert [*images.names] == ["a.jpg", "00000001", "00000002/a.jpg"]
+    for tar in ("0.tar", "0/x.tar", "1.tar", "1/x.tar"):
+        write_tar(tmp_path / tar, [("n1/a.b.jpg", b""), ("./n1/a.jpg", tar.encode())])
+    (images,) = WebDatasetSource(splits={"train": 1}).splits(tmp_path).values()
+    # A key ends at the first dot: a.b.jpg is not an image but a member of a.
+    assert [*images.names] == [
+        "n1/a.jpg",
+        "x.tar/n1/a.jpg",
+        "1.tar/n1/a.jpg",
+        "x.tar/x.tar/n1/a.jpg",
+    ]
+    assert [images.encoded(i).decode() for i in range(4)] == [
+        "0.tar",
+        "0/x.tar",
+        "1.tar",
+        "1/x.tar",
+    ]
+
+
+def test_tars_at_urls(forms):
+    import fsspec
+
+    system = fsspec.filesystem("memory")
+    source, root = forms["tars"]
+    system.put(f"{root}/", "/bucket/set/", recursive=True)
+    expected = epochs(module(forms["tars"]))
+    for url in ("bucket/set", "bucket/*/*.tar", "bucket/set/set-{train,val,test}-*.tar"):
+        assert_same(epochs(module((source, f"memory://{url}"))), expected)
+    missing = "memory://bucket/set/set-{train,val}-{000..002}.tar"
+    with pytest.raises(SourceError, match=r"^/bucket/set/set-val-001.tar cannot be read"):
+        source.splits(missing)
+    splits = source.splits("memory://bucket/set/set-{train,val}-000.tar")
+    assert {split: len(images) for split, images in splits.items()} == {"train": 5, "val": 5}
+    system.rm("/bucket", recursive=True)
+    with pytest.raises(ImageError, match=r"set-train-000.tar: ") as caught:
+        splits["train"].read(0)
+    assert caught.value.advice == "resume the run when it can be read"  # it is not skipped
+
+
+def test_an_index_is_kept_for_the_same_tar_only(tmp_path):
+    write_tar(tmp_path / "a.tar", [("1.jpg", b"one"), ("1.cls", b"x")])
+    source = WebDatasetSource(splits={"train": 1})
+    with mock.patch.object(tarfile, "open", wraps=tarfile.open) as opened:
+        for _ in range(3):
+            assert [*source.splits(tmp_path)["train"].names] == ["1.jpg"]
+        assert opened.call_count == 1
+    labelled = WebDatasetSource(label="cls", splits={"train": 1})
+    assert [*labelled.splits(tmp_path)["train"].notes.labels] == ["x"]
+    write_tar(tmp_path / "a.tar", [("2.jpg", b"three")])
+    images = source.splits(tmp_path)["train"]
+    assert [*images.names] == ["2.jpg"]
+    assert images.encoded(0) == b"three"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: b"", "empty file"),
+        (lambda data: b"no tar" * 99, "invalid header|truncated"),
+        (lambda data: data[: 5 * 512 + 99], "unexpected end of data|damaged or truncated"),
+        (lambda data: data[: 6 * 512], "damaged or truncated at byte 3,072"),
+        (lambda data: data[:1024] + b"x" * 512 + data[1536:], "damaged or truncated at byte 1,024"),
+    ],
+)
+def test_damaged_tars_are_refused(tmp_path, damage, message):
+    tar = tmp_path / "a.tar"
+    write_tar(tar, [(f"{number}.jpg", b"image") for number in range(4)])
+    tar.write_bytes(damage(tar.read_bytes()))
+    with pytest.raises(SourceError, match=rf"^\S*a\.tar cannot be read as a tar: ({message})$"):
+        WebDatasetSource().splits(tar)
+
+
+IMAGE = ("a.jpg", b"")
+
+
+@pytest.mark.parametrize(
+    ("options", "members", "message"),
+    [
+        ({}, [("a.txt", b""), ("b.cls", b"")], "no image in the tars, only cls, txt"),
+        ({"image": "input.png"}, [IMAGE], r"no image \.input\.png in the tars, only jpg"),
+        ({"label": "cls"}, [IMAGE], r"no label \.cls in the tars, only jpg"),
+        ({"text": "json.a"}, [IMAGE, ("a.json", b"{}")], r"no text \.json\.a in the tars, only j"),
+        ({"text": "json.a"}, [IMAGE, ("a.json", b"[]")], r"a\.json: .*'list'"),
+        ({"text": "json.a"}, [IMAGE, ("a.json", b"{")], r"a\.json: Expecting"),
+        ({"text": "txt"}, [IMAGE, ("a.txt", b"\xff")], r"a\.txt: 'utf-8' codec"),
+        ({}, [IMAGE, ("a.png", b"")], "a has jpg and png: choose with source.image"),
+        ({"splits": {"train": 2}}, [IMAGE], "2 images are asked for"),
+    ],
+)
+def test_members_that_do_not_fit_are_one_line(tmp_path, options, members, message):
+    write_tar(tmp_path / "a.tar", members)
+    with pytest.raises(UsageError, match=f"^[^\n]*{message}[^\n]*$"):
+        WebDatasetSource(**options).splits(tmp_path)
+    with pytest.raises(SourceError, match="matches no tar"):
+        WebDatasetSource().splits(tmp_path / "gone-*.tar")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image": "picture"}, "has no column picture, only image, label, texts"),
+        ({"label": "class"}, "has no column class, only image, label, texts"),
+        ({"image": "label"}, r"column label has no images, but Value\('int64'\)"),
+        ({"text": "texts"}, r"column texts needs one value per image, not List"),
+        ({"splits": {"train": 3}}, "3 images are asked for"),
+    ],
+)
+def test_columns_that_do_not_fit_are_one_line(tmp_path, options, message):
+    row = {"image": {"bytes": b"", "path": None}, "label": 1, "texts": ["a", "b"]}
+    features = {"image": datasets.Image(), "label": datasets.Value("int64")}
+    features["texts"] = datasets.List(datasets.Value("string"))
+    datasets.Dataset.from_list([row], datasets.Features(features)).save_to_disk(tmp_path / "rows")
+    with pytest.raises(UsageError, match=f"^[^\n]*{message}[^\n]*$"):
+        HuggingFaceSource(**options).splits(tmp_path / "rows")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "rows is not a folder: HuggingFaceSource needs a folder of save_to_disk"),
+        ({"a.txtx": b""}, "rows: no Hugging Face dataset: No (supported) data files found"),
+        ({"train.parquet": b"none"}, "rows: no Hugging Face dataset: Parquet"),
+        ({"state.json": b"{}"}, "rows: no Hugging Face dataset: "),
+    ],
+)
+def test_folders_without_a_dataset_are_one_line(tmp_path, files, message):
+    for name, content in files.items():
+        (tmp_path / "rows").mkdir(exist_ok=True)
+        (tmp_path / "rows" / name).write_bytes(content)
+    with pytest.raises(SourceError) as caught:
+        HuggingFaceSource().splits(tmp_path / "rows")
+    assert str(caught.value).startswith(f"{tmp_path}/{message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_splits_are_named(forms, tmp_path, capsys):
+    parts = {name: datasets.load_from_disk(str(forms["saved"][1] / "test")) for name in "ab"}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "none")
+    with pytest.raises(SourceError, match=r"has the splits a \(3\), b \(3\), none of them train"):
+        HuggingFaceSource().splits(tmp_path / "none")
+    datasets.DatasetDict(train=parts["a"], extra=parts["b"]).save_to_disk(tmp_path / "some")
+    assert names_of(HuggingFaceSource().splits(tmp_path / "some")).keys() == {"train", "val"}
+    assert capsys.readouterr().err.endswith("some: images not used: extra (3)\n")
+    with pytest.raises(SourceError, match="is already split, into train: leave out splits"):
+        HuggingFaceSource(splits={"train": 1}).splits(tmp_path / "some")
+
+
+@pytest.mark.parametrize("form", ["saved", "tars"])
+def test_audit_finds_a_leak(forms, photos, tmp_path, capsys, form):
+    copied = tmp_path / "photos"
+    shutil.copytree(photos, copied)
+    shutil.copy(copied / "train" / "000.jpg", copied / "val" / "copy.jpg")
+    (copied / "train" / "broken.jpg").write_bytes(b"no image")
+    rows = {part.name: rows_of(part) for part in copied.iterdir()}
+    parts = {split: datasets.Dataset.from_list(own, FEATURES) for split, own in rows.items()}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
+    for split, own in rows.items():
+        members = [member for row in own for member in members_of(row)]
+        write_tar(tmp_path / "tars" / f"{split}.tar", members)
+    class_name = type(forms[form][0]).__name__
+    source = {"class_path": f"lightning_colorize.data.sources.{class_name}"}
+    (tmp_path / "source.yaml").write_text(yaml.safe_dump(source))
+    root = tmp_path / "saved" if form == "saved" else tmp_path / "tars" / "{train,val,test}.tar"
+    words = ["audit", str(root), "--source", str(tmp_path / "source.yaml"), "--min-side", "8"]
+    assert main([*words, "--exclude-to", str(tmp_path / "out.txt")]) == 1
+    assert "train/000.jpg" in capsys.readouterr().out
+    listed = (tmp_path / "out.txt").read_text()
+    assert "train/broken.jpg" in listed
+    assert "val/copy.jpg" in listed or "train/000.jpg" in listed
+    source["init_args"] = {"exclude_list": str(tmp_path / "out.txt")}
+    (tmp_path / "source.yaml").write_text(yaml.safe_dump(source))
+    assert main(words) == 0
+
+
+def test_broken_images_are_replaced_and_listed(photos, tmp_path):
+    rows = rows_of(photos / "train")
+    rows[3]["image"]["bytes"] = b"no image"
+    rows[5]["image"] = None
+    parts = {"train": rows, "validation": rows_of(photos / "val")}
+    parts = {split: datasets.Dataset.from_list(own, FEATURES) for split, own in parts.items()}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "rows")
+    data = module((HuggingFaceSource(), tmp_path / "rows"), max_broken_share=0.2)
+    names = [name for batch in data.loader("train") for name in batch.names]
+    assert len(names) == 12
+    assert len({*names}) == 10
+    data = module((HuggingFaceSource(), tmp_path / "rows"), max_broken_share=0.05)
+    with pytest.raises(WorkError, match="2 or more of 17 images cannot be read"):
+        list(data.loader("train"))
