@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lightning_colorize.common.arguments import INSTALL
+from lightning_colorize.common.arguments import install
 from lightning_colorize.data.decoding.files import ImageError, read_bytes
 from lightning_colorize.data.image_set import NameList, Notes
 from lightning_colorize.data.shards.store import one_line
@@ -71,7 +71,7 @@ class HuggingFaceSource(Source):
             import datasets  # an extra, and slow to import
         except ImportError:
             raise SourceError(
-                f"HuggingFaceSource needs datasets: {INSTALL} '.[huggingface]' in the clone"
+                f"HuggingFaceSource needs datasets: {install('huggingface')}"
             ) from None
         try:
             if any((path / file).is_file() for file in ("dataset_dict.json", "state.json")):

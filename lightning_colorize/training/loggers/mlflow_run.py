@@ -47,9 +47,7 @@ class MLflowRun(RunLogger, MLFlowLogger):
                 run_id=id_file.read_text(encoding="utf-8").strip() if self._resumed else None,
             )
         except ModuleNotFoundError:
-            raise UsageError(
-                f"--run.loggers.mlflow needs MLflow: {install('mlflow')}"
-            ) from None
+            raise UsageError(f"--run.loggers.mlflow needs MLflow: {install('mlflow')}") from None
         self.description = f"MLflow {options.mlflow}"
         self._folder = folder
         self._log_checkpoints = options.log_model
