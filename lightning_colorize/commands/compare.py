@@ -133,7 +133,7 @@ def _plan(args: argparse.Namespace) -> "Plan":
         if stored != model.settings:
             print(f"{system.name}: {model.settings}; its own are {stored}", file=sys.stderr)
     every = find_truth(args.data, args.split, systems, args.allow_class)
-    found, missing = choose_images(args.data, every, systems, args.max_images, args.seed)
+    found, missing = choose_images(every, systems, args.max_images, args.seed)
     truth = not args.no_truth and not colorless(found.images)
     if args.study and not truth and len(systems) < 2:
         raise UsageError("--study needs true colors or two systems")

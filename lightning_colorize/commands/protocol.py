@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--{option} has no effect on {path}, whose images are already colorized")
     found = find_truth(args.data, args.split, [system], args.allow_class)
     found = replace(found, images=protocol.choose(args.data, found.images))
-    _, missing = choose_images(args.data, found, [system], None, 0)
+    _, missing = choose_images(found, [system], None, 0)
     if lost := missing.get(name):
         raise UsageError(
             f"{path} lacks {lost[0]}; a protocol needs all {len(found.images):,} images"

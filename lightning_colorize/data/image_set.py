@@ -208,6 +208,31 @@ class EncodedImages(ImageSet):
         return self.fetch(int(self.rows[index]), self.names[index])
 
 
+class ChosenImages(ImageSet):
+    """Some images of a set, by their indices."""
+
+    def __init__(self, images: ImageSet, indices: Sequence[int]) -> None:
+        self.images = images
+        self.indices = list(indices)
+        self.side = images.side
+        self.notes = images.notes.take(self.indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def name(self, index: int) -> str:
+        """Return the name of an image in the whole set."""
+        return self.images.name(self.indices[index])
+
+    def read(self, index: int, min_side: int | None = None) -> Tensor:
+        """Return the image: (3, H, W), uint8, sRGB."""
+        return self.images.read(self.indices[index], min_side)
+
+    def encoded(self, index: int) -> bytes | None:
+        """Return the encoded file from the whole set."""
+        return self.images.encoded(self.indices[index])
+
+
 class ConcatImages(ImageSet):
     """Concatenation of several image sets, none of them empty, with distinct names.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_colorize.common.arguments import split_name
 from lightning_colorize.common.bundled import with_bundled
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.image_set import ConcatImages, FileImages, ImageSet
+from lightning_colorize.data.image_set import ChosenImages, ImageSet
 from lightning_colorize.data.sources import SourceError
 from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.data.splits import random_subset
@@ -90,7 +90,6 @@ def find_truth(
 
 
 def choose_images(
-    data: Path,
     found: EvaluationImages,
     systems: Sequence[System],
     most: int | None,
@@ -115,17 +114,9 @@ def choose_images(
     common = [name for name in names if name not in lost]
     if not common:
         raise UsageError("no image is common to all systems")
-    chosen = common if most is None else random_subset(common, most, seed)
-    return replace(found, images=_only(found.images, set(chosen), data)), missing
-
-
-def _only(images: ImageSet, names: set[str], data: Path) -> ImageSet:
-    if isinstance(images, ConcatImages):
-        parts = [_only(part, names, data) for part in images.parts]
-        return ConcatImages([part for part in parts if len(part)])
-    own = [name for name in map(images.name, range(len(images))) if name in names]
-    root, prefix = getattr(images, "root", data), getattr(images, "prefix", "")
-    return FileImages(root, (name.removeprefix(prefix) for name in own), prefix=prefix)
+    chosen = {*(common if most is None else random_subset(common, most, seed))}
+    indices = [i for i, name in enumerate(names) if name in chosen]
+    return replace(found, images=ChosenImages(found.images, indices)), missing
 
 
 def trained_on(

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_colorize.data.image_set import ConcatImages, ImageSet, NameList
+from lightning_colorize.data.image_set import ChosenImages, ConcatImages, ImageSet, NameList, Notes
 
 
 class ConstantImages(ImageSet):
@@ -53,6 +53,16 @@ def test_concat_is_one_set_after_the_other():
     assert images.weights is None
     with pytest.raises(IndexError):
         images.name(6)
+
+
+def test_chosen_images_keep_their_names_and_notes():
+    whole = ConcatImages([ConstantImages("a", 2), ConstantImages("b", 3)])
+    whole.notes = Notes(NameList("vwxyz"))
+    images = ChosenImages(whole, [1, 4])
+    assert [images.name(i) for i in range(len(images))] == ["a/1", "b/2"]
+    assert [int(images.read(i, min_side=9).max()) for i in range(2)] == [1, 2]
+    assert list(images.notes.labels) == ["w", "z"]
+    assert images.encoded(0) is None
 
 
 def test_concat_weights_draw_each_part_by_its_share():

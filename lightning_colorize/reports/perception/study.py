@@ -19,7 +19,7 @@ from lightning_colorize.common.progress import progress
 from lightning_colorize.common.text import decodable
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import ImageError
-from lightning_colorize.data.image_set import FileImages
+from lightning_colorize.data.image_set import ChosenImages
 from lightning_colorize.data.splits import random_subset
 from lightning_colorize.evaluation.choice import is_grey
 from lightning_colorize.models.whole import seen_side
@@ -48,8 +48,9 @@ def write_study(plan: Plan) -> None:
         for old in folder.glob(f"{'[0-9a-f]' * 2 * _DIGEST}.jpg"):
             old.unlink()
     names = [plan.found.images.name(i) for i in range(len(plan.found.images))]
-    names = balanced_subset(names, plan.found.category_of, _COUNT, plan.seed)
-    chosen = FileImages(plan.data, names)
+    some = {*balanced_subset(names, plan.found.category_of, _COUNT, plan.seed)}
+    indices = [i for i, name in enumerate(names) if name in some]
+    chosen = ChosenImages(plan.found.images, indices)
     images = []
     for index in progress(range(len(chosen)), len(chosen), "coloring for the study"):
         try:
@@ -112,7 +113,7 @@ def wrong_colors(rgb: Tensor, seed: int) -> Tensor:
     return (to_rgb_in_gamut(L, ab)[0] * 255).round().to(torch.uint8)
 
 
-def _write(plan: Plan, chosen: FileImages, index: int, folder: Path) -> dict[str, Any] | None:
+def _write(plan: Plan, chosen: ChosenImages, index: int, folder: Path) -> dict[str, Any] | None:
     """Write the files of one image; None for a grey photograph, which is easily recognized."""
     name = chosen.name(index)
     read = chosen.read(index, _SIDE)

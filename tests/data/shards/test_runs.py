@@ -1,5 +1,7 @@
 """Training over shards by the command."""
 
+import json
+
 import pytest
 
 from tests.conftest import write_images
@@ -39,3 +41,9 @@ def test_evaluate_reads_shards(command, shards, finished_run, tmp_path, capsys):
     for words, images in (([], "2 test images of"), (["--split", "val"], "4 val images of")):
         assert command("evaluate", finished_run, "--data", shards, *words) == 0
         assert images in capsys.readouterr().out
+
+
+def test_compare_reads_shards(command, shards, finished_run, tmp_path):
+    words = ("compare", finished_run, "--data", shards, "--size", 24, "--split", "val")
+    assert command(*words, "--out", tmp_path / "out", "--json", tmp_path / "found.json") == 0
+    assert json.loads((tmp_path / "found.json").read_text())["images"] == 4
