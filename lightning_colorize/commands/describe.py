@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.table import Table
 
     from lightning_colorize.evaluation import print_plain
+    from lightning_colorize.networks import Discriminator
     from lightning_colorize.reports.architecture import (
         COLUMNS,
         draw,
@@ -56,6 +57,9 @@ def run(args: argparse.Namespace) -> int:
     quiet()
     networks, size = open_networks(file)
     size = args.size or size
+    least = max((n.smallest for n in networks.values() if isinstance(n, Discriminator)), default=1)
+    if size < least:
+        raise UsageError(f"--size: {size}\naccepted: {least} or more with this discriminator")
     for name, network in networks.items():
         layers = layers_of(network, size)
         table = Table(box=SIMPLE, pad_edge=False)

@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         settings = {"size": size, **model.settings.values()}
     elif args.settings or args.size is not None:
         option = next(iter(args.settings), "size")
-        raise UsageError(f"--{option} has no effect on {path}, whose images are already colorized")
+        raise UsageError(f"--{option} has no effect on {path}, which returns whole images")
     found = find_truth(args.data, args.split, [system], args.allow_class)
     found = replace(found, images=protocol.choose(args.data, found.images))
     _, missing = choose_images(found, [system], None, 0)

@@ -137,8 +137,9 @@ def rebuild_task(
             f"{file} does not record {', '.join(missing)}: pass it to load_from_checkpoint"
         )
     dropped = {*_NO_ARGUMENTS, *overrides}
+    renamed = _RENAMED if hyperparameters[CLASS_PATH].endswith(".CGANTask") else {}
     arguments = {
-        _RENAMED.get(name, name): value
+        renamed.get(name, name): value
         for name, value in hyperparameters.items()
         if name not in dropped
     }

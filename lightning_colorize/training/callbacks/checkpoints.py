@@ -114,6 +114,10 @@ class KeptCheckpoints(Checkpoint):
         self.every_n_steps = every_n_steps
         self._saved_step = 0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the weights of the resumed step as they are."""
+        self._saved_step = trainer.global_step
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

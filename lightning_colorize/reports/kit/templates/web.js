@@ -18,6 +18,7 @@ let cross = [0.5, 0.5];
 let latest = 0; // results of earlier jobs are dropped
 let firstSample = 0;
 let sampled = null; // strokes of the thumbnails
+let sampling = 0; // a later request for thumbnails replaces an earlier one
 let queue = Promise.resolve();
 
 const say = text => { part("status").textContent = text; };
@@ -155,12 +156,13 @@ function change(next) {
 }
 
 async function showSamples() {
-  const [{ small }, { strokes }, job] = [photo, work, latest];
+  const [{ small }, { strokes }, job, turn] = [photo, work, latest, ++sampling];
+  const needed = () => job === latest && turn === sampling;
   const buttons = [];
   // One by one, so that what a person paints waits for one at most.
   for (let seed = firstSample; buttons.length < SAMPLES; seed++) {
-    const reply = await ask(small, [seed], null, () => job === latest).catch(fail);
-    if (!reply || job !== latest) return;
+    const reply = await ask(small, [seed], null, needed).catch(fail);
+    if (!reply || !needed()) return;
     const button = newButton(`coloring ${seed + 1}`, () => change({ seed }));
     button.append(document.createElement("canvas"));
     draw(button.firstChild, reply.images[0], small);
