@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = 2
 _LEAKS = 10
-_EDGES = np.arange(0, 65, 5)  # of the bars of colorfulness; the last one is open-ended
+_EDGES = np.arange(0, 65, 5)  # histogram bins; the last one is open-ended
 _WIDEST = 40  # characters of a bar
 
 

@@ -119,9 +119,9 @@ def require_memory(count: int, side: int, taken: float, processes: int) -> None:
         return
     each = (taken + bytes_needed(count, side)) / 2**30
     raise UsageError(
-        f"--data.cache: always\naccepted: auto, never: the images need {each:.3g} GiB, in each of "
-        f"{processes} process(es) {processes * each:.3g} GiB, and this machine has "
-        f"{machine_memory() / 2**30:.3g} GiB; or lower --data.size or --trainer.devices"
+        f"--data.cache always needs {each:.3g} GiB per process, {processes * each:.3g} GiB in "
+        f"total, and this machine has {machine_memory() / 2**30:.3g} GiB: use auto or never, or "
+        "lower --data.size or --trainer.devices"
     )
 
 

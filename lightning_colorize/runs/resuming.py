@@ -74,8 +74,8 @@ def download_run(path: Path, root: Path) -> Path:
     """Download the run folder of an artifact to `root/<experiment>/<run name>`, to be resumed.
 
     Raises:
-        UsageError: As `download`; or if the artifact is not the last checkpoint of a run, or the
-            folder exists.
+        UsageError: Same as in `download`; also if the artifact is not the last checkpoint of a run,
+            or the folder exists.
     """
     with explained_download(path):
         artifact = find_artifact(path)

@@ -29,24 +29,16 @@ from lightning_colorize.runs.folder import is_running
 # trial that nothing records yet.
 
 TRIAL_COMMAND = ("${interpreter}", "-m", "lightning_colorize.sweeps.agent", "trial")
-"""What precedes the command of a sweep whose agents run on Slurm."""
+"""Prefix of the trial command of a sweep whose agents run on Slurm."""
 
 _FOLDER = "LIGHTNING_COLORIZE_AGENT"  # environment variable: the folder of the sweep's trials
 _RECORD = "agent.json"
 _LOCK = "agent.lock"
 _RUN_ID = "WANDB_RUN_ID"
-# What W&B's agent tells its trial.
-_OF_THE_RUN = (
+# Set by W&B's agent for its trial.
+_RUN_VARIABLES = (
     *(_RUN_ID, "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_ENTITY", "WANDB_PROJECT"),
 )
-# By these, Lightning would take the trial for one process of an outer launcher, or connect all
-# trials of a machine to the same port. Without them it chooses a free port per trial.
-_OUTER = ("SLURM_", "SLURMD_", "PMI_", "PMIX_")
-_OUTER_NAMES = {
-    *("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK"),
-    *("LOCAL_RANK", "LOCAL_WORLD_SIZE"),
-}
-
 # Seconds.
 _POLL_EVERY = 0.2
 _LOOK_EVERY = 2.0
@@ -60,15 +52,6 @@ def search_path(environment: Mapping[str, str]) -> str:
     """Return a PATH on which the commands next to this Python come first."""
     beside = str(Path(sys.executable).parent)
     return os.pathsep.join([beside, environment.get("PATH", os.defpath)])
-
-
-def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without the variables of an outer Slurm task or launcher."""
-    return {
-        name: value
-        for name, value in environment.items()
-        if name == "SLURM_CONF" or not (name.startswith(_OUTER) or name in _OUTER_NAMES)
-    }
 
 
 @dataclass(frozen=True)
@@ -131,7 +114,7 @@ def run_trial(command: Sequence[str], root: Path, resumed: bool) -> int:
         signal.signal(number, lambda number, frame: signals.append(number))
     # W&B's agent does not end its trials when it is killed.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    wandb = {name: os.environ[name] for name in _OF_THE_RUN if name in os.environ}
+    wandb = {name: os.environ[name] for name in _RUN_VARIABLES if name in os.environ}
     record = Record(list(command), wandb)
     folder = root / record.run_id
     folder.mkdir(parents=True, exist_ok=True)
@@ -144,16 +127,27 @@ def run_trial(command: Sequence[str], root: Path, resumed: bool) -> int:
         if not is_mine or (before is not None and before.code is not None):
             return 0
         record.write(folder)
-        from lightning_colorize.sweeps.trial import GRACE, INTERRUPTED, TrialProcess, ending
+        from lightning_colorize.sweeps.trial import (
+            GRACE,
+            INTERRUPTED,
+            NOT_STARTED,
+            TrialProcess,
+            clean,
+            ending,
+        )
 
         while is_running(folder):  # its last process writes its checkpoint
             if signals:
                 return 128 + signals[0]
             time.sleep(_POLL_EVERY)
         _say(record, f"{'starts' if before is None else 'resumes'} in {folder}")
-        for name in os.environ.keys() - clean_environment(os.environ).keys():
-            del os.environ[name]
-        process = TrialProcess(command, folder, Path.cwd(), root.name)
+        clean(os.environ)
+        try:
+            process = TrialProcess(command, folder, Path.cwd(), root.name)
+        except OSError as error:
+            Record(record.command, wandb, NOT_STARTED).write(folder)
+            _say(record, f"cannot be started: {error}")
+            return NOT_STARTED
         try:
             while (code := process.wait(_POLL_EVERY)) is None and not signals:
                 pass

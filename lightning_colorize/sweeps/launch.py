@@ -241,6 +241,8 @@ def job(
     asked = parameters(options, _SHORTEST)
     # Only the worker receives the signal, 90 s before the time limit.
     asked["additional_parameters"] |= {"ntasks": 1, "signal": "B:USR2@90"}
+    if array is not None:  # a person may submit its script again, from another folder
+        asked["additional_parameters"]["chdir"] = str(Path.cwd())
     made.update_parameters(job_name=folder.name, **asked)
     if array is not None:
         made.parameters |= {"map_count": array, "array_parallelism": array}

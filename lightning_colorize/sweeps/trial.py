@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +33,29 @@ STUDY = "LIGHTNING_COLORIZE_STUDY"
 GRACE = 25.0
 """Seconds for an interrupted trial to write a checkpoint. A cluster kills 30 s after its signal."""
 
+NOT_STARTED = 127
+"""Exit code of a shell for a program that cannot be started."""
+
 _OURS = "lightning-colorize"
 _PR_SET_PDEATHSIG = 1
 _END_OF_OUTPUT = 4096
 # Lines below it may list the accepted values.
 _ERROR_LINE = re.compile(r"lightning-colorize[a-z ]*: ")
+
+# By these, Lightning would take the trial for one process of an outer launcher, or connect all
+# trials of a machine to the same port. Without them it chooses a free port per trial.
+_OUTER = ("SLURM_", "SLURMD_", "PMI_", "PMIX_")
+_OUTER_NAMES = {
+    *("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK"),
+    *("LOCAL_RANK", "LOCAL_WORLD_SIZE"),
+}
+
+
+def clean(environment: MutableMapping[str, str], *kept: str) -> None:
+    """Remove the variables of an outer Slurm task or launcher, except for those to be kept."""
+    for name in [*environment]:
+        if name not in ("SLURM_CONF", *kept) and (name.startswith(_OUTER) or name in _OUTER_NAMES):
+            del environment[name]
 
 
 def unset_variables(sweep: Sweep) -> list[str]:

@@ -17,6 +17,7 @@ import yaml
 from lightning_colorize.cluster.batch import Resources, submission
 from lightning_colorize.cluster.queue import Queue, require_slurm
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import require_writable
 from lightning_colorize.runs.folder import OUTPUT
 from lightning_colorize.sweeps.agent import TRIAL_COMMAND, records, search_path
 from lightning_colorize.sweeps.launch import environments, job
@@ -88,7 +89,9 @@ def launch_wandb(
         UsageError: If W&B refuses the sweep, or Slurm the jobs; the sweep is then canceled.
     """
     require_slurm("--launcher slurm")
-    batch_script(sweep, root, workers, options)  # options that it refuses leave no sweep at W&B
+    # What is refused here leaves no sweep at W&B.
+    require_writable(root / "new", "--root")
+    batch_script(sweep, root, workers, options)
     path = create_sweep(sweep, say, TRIAL_COMMAND)
     folder = root.resolve() / f"{sweep.name}-{path.rpartition('/')[2]}"
     made, command = _array(sweep, folder, path, workers, options)

@@ -23,6 +23,7 @@ from lightning_colorize.sweeps.trial import (
     Outcome,
     TrialProcess,
     TrialRun,
+    clean,
     expand,
 )
 
@@ -35,10 +36,6 @@ _PATIENCE_ONCE_SIGNALED = 10.0
 
 IN_JOB = "--in-job"
 """Argument of a worker that is a Slurm job."""
-
-# Lightning would wait for one task per device (SLURM_NTASKS), which nobody starts, and both
-# processes of a trial would assume rank 0 (SLURM_PROCID).
-_TASK_VARIABLES = ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
 
 _MOST_FAILURES = 5  # in a row; same as W&B's agent
 _NO_PROGRAM = (errno.ENOENT, errno.EACCES, errno.ENOEXEC)
@@ -262,8 +259,7 @@ def main() -> int:
     sweep, *more = sys.argv[1:]
     if IN_JOB not in more:
         return exit_code(lambda: _work(sweep))
-    for name in _TASK_VARIABLES:
-        os.environ.pop(name, None)
+    clean(os.environ, "SLURM_JOB_ID")
     return exit_code(lambda: in_job(lambda: _work(sweep)))
 
 

@@ -164,7 +164,7 @@ def test_a_cache_that_all_processes_together_cannot_hold_is_refused(
     monkeypatch.setattr("lightning_colorize.data.cache.machine_memory", lambda: room)
     among(2, photo_folder, tmp_path, cache="always").setup("fit")
     each = room / 2.5 / 2**30
-    numbers = f"{each:.3g} GiB, in each of 3 .* {3 * each:.3g} GiB, .* {room / 2**30:.3g} GiB"
+    numbers = f"{each:.3g} GiB .* {3 * each:.3g} GiB .* {room / 2**30:.3g} GiB"
     with pytest.raises(UsageError, match=numbers):
         among(3, photo_folder, tmp_path, cache="always").setup("fit")
 

@@ -83,6 +83,12 @@ def test_a_trial_sees_nothing_of_an_outer_task(trials):
     assert trials.codes == {"first": 0, "second": 1}
 
 
+def test_a_trial_that_cannot_be_started_has_ended(trials, monkeypatch):
+    monkeypatch.setattr(trials, "command", lambda *words: ["./none"])
+    assert trials.start().wait(30) == 127
+    assert trials.codes == {"first": 127}
+
+
 def test_a_trial_is_in_one_process_and_ends_once(trials):
     first = trials.start("--seconds=0.05", "--epochs=20")
     until(trials.validated)

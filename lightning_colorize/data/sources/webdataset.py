@@ -7,6 +7,7 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from glob import escape
 from hashlib import sha256
 from os.path import abspath, basename, commonpath, dirname, relpath
 from pathlib import Path
@@ -24,13 +25,17 @@ from lightning_colorize.data.sources.base import Root, Source, SourceError, Spli
 from lightning_colorize.data.sources.containers import Part, split_parts, unique_names
 from lightning_colorize.data.splits import split_of
 
+_SHOWN = 10  # extensions in an error message
+_FIELD = "json."
+
 
 class WebDatasetSource(Source):
     """WebDataset tars: local, or at any URL that fsspec supports.
 
     The root is a folder of tars, a pattern such as `shards/*.tar`, or a list such as
     `s3://bucket/{train,val}-{000..009}.tar`. The headers of all tars are read once, and the index
-    is cached; images are then read one by one by their offset.
+    is cached; images are then read one by one by their offset. Through a URL, the first start reads
+    the tars completely.
 
     Members with the same path up to the first dot of the file name belong together: an image, its
     class, its text. If names of tars or of their folders contain train, val (or validation) or test
@@ -58,9 +63,11 @@ class WebDatasetSource(Source):
         splits: dict[str, float] | None = None,
         storage_options: dict[str, Any] | None = None,
     ) -> None:
-        self.image = image
-        self.label = label
-        self.text = text
+        # As in the index; the name of a field keeps its case.
+        self.image = None if image is None else image.lower()
+        self.label, self.text = (
+            own if own is None or own.startswith(_FIELD) else own.lower() for own in (label, text)
+        )
         self.exclude_list = exclude_list
         self.shares = splits
         self.storage_options = storage_options or {}
@@ -83,7 +90,8 @@ class WebDatasetSource(Source):
             read = partial(_read_index, system, image=self.image, columns=(self.label, self.text))
             indices = threads.map(read, paths)
             found = list(progress(indices, len(paths), "reading tars"))
-        extensions = ", ".join(sorted({own for index in found for own in index.extensions}))
+        every = sorted({own for index in found for own in index.extensions})
+        extensions = ", ".join(every[:_SHOWN]) + (", ..." if len(every) > _SHOWN else "")
         for option, column in (("image", 0), ("label", 3), ("text", 4)):
             wanted = getattr(self, option)
             if not any(image[column] for index in found for image in index.images) and (
@@ -101,13 +109,13 @@ class WebDatasetSource(Source):
     def _tars(self, root: Root) -> tuple[Any, list[str]]:
         from fsspec.core import get_fs_token_paths  # type: ignore[import-untyped]
 
-        pattern = root.rstrip("/") if isinstance(root, str) else abspath(root)
-        if not pattern.endswith(".tar"):
-            pattern += "/**/*.tar"
+        if isinstance(root, Path) and root.is_dir():
+            patterns = [f"{escape(abspath(root))}/**/*.tar"]
+        else:
+            pattern = root.rstrip("/") if isinstance(root, str) else abspath(root)
+            patterns = expand_braces(pattern if pattern.endswith(".tar") else f"{pattern}/**/*.tar")
         try:
-            system, _, paths = get_fs_token_paths(
-                expand_braces(pattern), storage_options=self.storage_options
-            )
+            system, _, paths = get_fs_token_paths(patterns, storage_options=self.storage_options)
         except Exception as error:  # file systems raise classes of their own
             raise SourceError(f"{root}: {one_line(error)}") from error
         if not paths:
@@ -174,7 +182,10 @@ def _read_index(
     """
 
     def read() -> _Index:
-        stamp = repr((path, system.ukey(path), system.size(path), image, columns))
+        info = system.info(path)
+        # fsspec's `ukey` of a URL is the URL, whatever the file is.
+        changed = [info.get(name) for name in ("ETag", "LastModified", "mtime")]
+        stamp = repr((path, system.ukey(path), info["size"], changed, image, columns))
         cached = cache_folder("tars") / f"{sha256(stamp.encode()).hexdigest()}.json"
         with suppress(OSError, ValueError):
             images, extensions = json.loads(cached.read_bytes())
@@ -227,14 +238,14 @@ def _note(tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], column: str
     """Return the content of a member, or of a field in its JSON; "" if there is none."""
     if column is None:
         return ""
-    as_json = column.startswith("json.")
+    as_json = column.startswith(_FIELD)
     member = members.get("json" if as_json else column)
     file = None if member is None else tar.extractfile(member)
     if member is None or file is None:
         return ""
     try:
         text = file.read().decode()
-        value = json.loads(text).get(column.removeprefix("json.")) if as_json else text
+        value = json.loads(text).get(column.removeprefix(_FIELD)) if as_json else text
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{member.name}: {error}") from error
     return "" if value is None else str(value).strip()
@@ -257,8 +268,11 @@ class _Members:
         path = self.paths[int(np.searchsorted(self.ends, row, side="right"))]
         start, size = self.places[row].tolist()
 
+        from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
+
         def cat() -> bytes:
-            if "file" in self.system.protocol:  # ten times as fast as fsspec's own reading
+            # Ten times as fast as fsspec's own reading.
+            if isinstance(self.system, LocalFileSystem):
                 with open(path, "rb", buffering=0) as file:
                     file.seek(start)
                     return file.read(size)

@@ -27,7 +27,10 @@ def frechet_distances(features: Tensor, true: int) -> np.ndarray:
     With factors C = F^T F, the last trace is the sum of the singular values of F1 F2^T. This way,
     the cost depends on the smaller of N and D, and the distance of a set from itself is 0;
     torchmetrics computes the eigenvalues of a DxD matrix for any N.
+    nan for a single image, which has no covariance.
     """
+    if features.shape[1] < 2:
+        return np.full(len(features), np.nan)
     features = features.double()
     means = features.mean(1)
     factors = [_factor(row - mean) for row, mean in zip(features, means, strict=True)]

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pytorch_lightning.loggers import MLFlowLogger
 from pytorch_lightning.utilities import rank_zero_only
@@ -18,7 +19,9 @@ from lightning_colorize.training.loggers.base import RUN_FILES, STEP, RunLogger
 from lightning_colorize.training.options import LoggerOptions
 
 # MLflow would try for minutes to reach a server, with each metric.
-_BOUNDS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+_TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+_BOUNDS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", _TIMEOUT: "10"}
+_UPLOAD_TIMEOUT = 600  # seconds, for each file
 
 
 class MLflowRun(RunLogger, MLFlowLogger):
@@ -33,6 +36,11 @@ class MLflowRun(RunLogger, MLFlowLogger):
     """
 
     def __init__(self, folder: Path, options: LoggerOptions) -> None:
+        if "@" in urlsplit(options.mlflow or "").netloc:  # it would be stored with the run
+            raise UsageError(
+                "--run.loggers.mlflow: remove the password; set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD"
+            )
         for name, value in _BOUNDS.items():
             os.environ.setdefault(name, value)
         tags = {"group": options.group or os.environ.get(SWEEP), "tags": ",".join(options.tags)}
@@ -55,8 +63,7 @@ class MLflowRun(RunLogger, MLFlowLogger):
         self._begun = False
         if is_first_process() and not self._resumed:
             try:
-                if self._mlflow_client.get_experiment_by_name(options.project) is None:
-                    self._mlflow_client.create_experiment(options.project)
+                _require_experiment(self._mlflow_client, options.project)
             except Exception as error:
                 raise UsageError(
                     f"--run.loggers.mlflow {options.mlflow}: {first_line(error)}"
@@ -96,13 +103,15 @@ class MLflowRun(RunLogger, MLFlowLogger):
     @rank_zero_only
     def close(self, failed: bool) -> None:
         """Log the files of the run, if asked for, and end it."""
+        if not self._begun:
+            return
         with self.guarded():
-            if not self._begun or self.warned:
-                return
-            names = RUN_FILES if self._log_checkpoints else ()
+            os.environ[_TIMEOUT] = str(_UPLOAD_TIMEOUT)
+            names = RUN_FILES if self._log_checkpoints and not self.warned else ()
             for file in (self._folder / name for name in names if (self._folder / name).is_file()):
                 parent = file.parent.relative_to(self._folder).as_posix()
                 self.experiment.log_artifact(self.run_id, str(file), parent.strip("."))
+        with self.guarded():
             self.experiment.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")
 
     def _starts(self) -> bool:
@@ -115,3 +124,13 @@ class MLflowRun(RunLogger, MLFlowLogger):
             write_atomic(self._folder / MLFLOW_ID, f"{self.run_id}\n")
             self._begun = True
         return not self.warned
+
+
+def _require_experiment(client: Any, name: str) -> None:
+    """Create an experiment unless it exists; another run may create it at the same time."""
+    if client.get_experiment_by_name(name) is None:
+        try:
+            client.create_experiment(name)
+        except Exception:
+            if client.get_experiment_by_name(name) is None:
+                raise

@@ -247,10 +247,22 @@ def test_tars_at_urls(forms):
         source.splits(missing)
     splits = source.splits("memory://bucket/set/set-{train,val}-000.tar")
     assert {split: len(images) for split, images in splits.items()} == {"train": 5, "val": 5}
+    cached = source.splits("filecache::memory://bucket/set/set-train-000.tar")["train"]
+    same = [*splits["train"].names].index(cached.name(0))
+    assert cached.encoded(0) == splits["train"].encoded(same)
     system.rm("/bucket", recursive=True)
     with pytest.raises(ImageError, match=r"set-train-000.tar: ") as caught:
         splits["train"].read(0)
     assert caught.value.advice == "resume the run when it can be read"  # it is not skipped
+
+
+def test_a_folder_may_have_any_name_and_extensions_any_case(tmp_path):
+    (tmp_path / "of{a}[1]").mkdir()
+    write_tar(tmp_path / "of{a}[1]/a.tar", [("1.JPG", b"one"), ("1.Cls", b"x")])
+    (images,) = (
+        WebDatasetSource("JPG", "CLS", splits={"train": 1}).splits(tmp_path / "of{a}[1]").values()
+    )
+    assert ([*images.names], [*images.notes.labels]) == (["1.JPG"], ["x"])
 
 
 def test_an_index_is_kept_for_the_same_tar_only(tmp_path):

@@ -53,7 +53,8 @@ def test_extrapolation_is_nearer_to_the_distance_of_the_gaussians():
     assert extrapolated < plain / 2
 
 
-def test_two_images_are_too_few_to_extrapolate():
+def test_two_images_are_too_few_to_extrapolate_and_one_has_no_distance():
+    assert np.isnan(distances.frechet_distances(_features(1, 4), 0)).all()
     assert np.isnan(distances.infinite_frechet_distances(_features(2, 4), 0)).all()
 
 

@@ -321,11 +321,11 @@ SWEEPS_AND_REPORTS: Rows = {
     },
     "sweeps/test_agent.py::test_a_trial_sees_nothing_of_an_outer_task": {
         "environment-not-cleaned": (
-            "sweeps.agent:clean_environment",
+            "sweeps.trial:clean",
             swap("name.startswith(_OUTER)", "False"),
         ),
         "port-shared-by-trials": (
-            "sweeps.agent:clean_environment",
+            "sweeps.trial:clean",
             swap("name in _OUTER_NAMES", "False"),
         ),
     },

@@ -177,6 +177,11 @@ def test_resumed_run_logs_no_step_twice(tmp_path, monkeypatch):
     ]
 
 
+def test_a_password_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="MLFLOW_TRACKING_PASSWORD"):
+        MLflowRun(tmp_path, LoggerOptions(mlflow="https://me:secret@127.0.0.1"))
+
+
 def test_server_that_does_not_respond_refuses_a_new_run(tmp_path):
     options = LoggerOptions("disabled", mlflow="http://127.0.0.1:9")
     with pytest.raises(UsageError, match=r"--run.loggers.mlflow http://127.0.0.1:9: .*"):
