@@ -248,7 +248,7 @@ def test_tars_at_urls(forms):
     splits = source.splits("memory://bucket/set/set-{train,val}-000.tar")
     assert {split: len(images) for split, images in splits.items()} == {"train": 5, "val": 5}
     cached = source.splits("filecache::memory://bucket/set/set-train-000.tar")["train"]
-    same = [*splits["train"].names].index(cached.name(0))
+    same = [*splits["train"].names].index(f"train/{cached.name(0)}")
     assert cached.encoded(0) == splits["train"].encoded(same)
     system.rm("/bucket", recursive=True)
     with pytest.raises(ImageError, match=r"set-train-000.tar: ") as caught:
