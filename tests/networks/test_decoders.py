@@ -59,7 +59,7 @@ CASES = {
     "context": partial(UpsampleDecoder, **SMALL, **CONTEXT, bottom=[24]),
     "queries": partial(ColorQueryDecoder, **SMALL, queries=5, width=16, rounds=1),
     "unet": partial(UNetDecoder, norm="instance"),
-    "zhang": ZhangDecoder,
+    "zhang": partial(ZhangDecoder),
 }
 
 
