@@ -115,6 +115,10 @@ class ImageSet(ABC):
         """
         return None
 
+    def file(self, index: int) -> tuple[Path, str] | None:
+        """Return the folder and the relative name of the image's own file, if it has one."""
+        return None
+
     @contextmanager
     def expecting(self, coming: Callable[[], np.ndarray]) -> Iterator[Callable[[int], None]]:
         """Announce which images are read within the context, so that they can be prefetched.
@@ -167,6 +171,10 @@ class FileImages(ImageSet):
     def encoded(self, index: int) -> bytes | None:
         """Return the file's bytes."""
         return read_bytes(self.root / self.names[index])
+
+    def file(self, index: int) -> tuple[Path, str]:
+        """Return the folder and the file's name."""
+        return self.root, self.names[index]
 
 
 class EncodedImages(ImageSet):
@@ -232,6 +240,10 @@ class ChosenImages(ImageSet):
         """Return the encoded file from the whole set."""
         return self.images.encoded(self.indices[index])
 
+    def file(self, index: int) -> tuple[Path, str] | None:
+        """Return the file of the whole set."""
+        return self.images.file(self.indices[index])
+
 
 class ConcatImages(ImageSet):
     """Concatenation of several image sets, none of them empty, with distinct names.
@@ -268,6 +280,11 @@ class ConcatImages(ImageSet):
         """Return the encoded file from its own set."""
         part, own = self._find(index)
         return part.encoded(own)
+
+    def file(self, index: int) -> tuple[Path, str] | None:
+        """Return the file of its own set."""
+        part, own = self._find(index)
+        return part.file(own)
 
     def _find(self, index: int) -> tuple[ImageSet, int]:
         index = range(len(self))[index]

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,7 @@ from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.decoding.files import ImageError
-from lightning_colorize.data.image_set import ConcatImages, FileImages, ImageSet
+from lightning_colorize.data.image_set import ConcatImages, ImageSet
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.sources import (
     FolderSource,
@@ -150,10 +150,6 @@ def count_trained(images: ImageSet, trained: TrainingData, allow: Sequence[str])
 
 def _files(images: ImageSet) -> Iterator[str]:
     """Yield the files of a set; sets without files, such as regions in memory, yield none."""
-    if isinstance(images, ConcatImages):
-        for part in images.parts:
-            yield from _files(part)
-    elif isinstance(images, FileImages):
-        folder = os.path.realpath(images.root)
-        for name in images.names:
-            yield os.path.normpath(os.path.join(folder, name))
+    folder_of = lru_cache(os.path.realpath)
+    for folder, name in filter(None, map(images.file, range(len(images)))):
+        yield os.path.normpath(os.path.join(folder_of(folder), name))
