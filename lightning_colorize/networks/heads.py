@@ -35,12 +35,8 @@ class RegressionHead(Head):
 
     def forward(self, decoded: Tensor, size: tuple[int, int]) -> Tensor:
         """Return predicted ab in the target's range: (B, 2, H, W) at `size`."""
-        ab: Tensor = self.conv(decoded)
-        if ab.dtype in (torch.bfloat16, torch.float16):
-            # Near 0.5, a bf16 step is almost one unit of ab, so 0..1 would be coarser than -1..1.
-            ab = ab.float()
-        if ab.shape[-2:] != size:
-            ab = F.interpolate(ab, size=size, mode="bilinear", align_corners=False)
+        # Near 0.5, a bf16 step is almost one unit of ab, so 0..1 would be coarser than -1..1.
+        ab = _at_size(_without_half(self.conv(decoded)), size)
         if self.activation == "tanh":
             ab = torch.tanh(ab)
         return self.target(ab)
@@ -132,12 +128,8 @@ class RgbHead(Head):
 
     def forward(self, decoded: Tensor, size: tuple[int, int]) -> Tensor:
         """Return predicted RGB in [0, 1], fp32 even under autocast: (B, 3, H, W) at `size`."""
-        rgb: Tensor = self.conv(decoded)
-        if rgb.dtype in (torch.bfloat16, torch.float16):
-            rgb = rgb.float()  # LAB of dark colors needs finer steps
-        if rgb.shape[-2:] != size:
-            rgb = F.interpolate(rgb, size=size, mode="bilinear", align_corners=False)
-        return rgb.sigmoid()
+        # LAB of dark colors needs finer steps than those of bf16.
+        return _at_size(_without_half(self.conv(decoded)), size).sigmoid()
 
     def target(self, ab: Tensor, L: Tensor | None = None) -> Tensor:
         """Return the true RGB in [0, 1]: (B, 3, H, W)."""
@@ -214,8 +206,7 @@ class ClassificationHead(Head):
             decoded = F.adaptive_avg_pool2d(decoded, small)
         elif decoded.shape[-2:] != small:
             decoded = F.interpolate(decoded, small, mode="bilinear", align_corners=False)
-        logits: Tensor = self.conv(decoded)
-        return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+        return _without_half(self.conv(decoded))
 
     def target(self, ab: Tensor, L: Tensor | None = None) -> Tensor:
         """Return soft codes of true ab in [-1, 1], weighted by the nearest bin's weight.
@@ -242,3 +233,15 @@ class ClassificationHead(Head):
         """Return mean and standard deviation of the bins, without the weights of rare colors."""
         mean, spread = self.bins.moments(prediction)
         return mean / AB_SCALE, spread / AB_SCALE
+
+
+def _without_half(x: Tensor) -> Tensor:
+    """Return a map of 16-bit numbers in fp32; others as they are."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def _at_size(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return a map resized to a height and width."""
+    if x.shape[-2:] == size:
+        return x
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
