@@ -16,8 +16,8 @@ from lightning_colorize.sweeps import wandb
 from lightning_colorize.sweeps.agent import records
 from lightning_colorize.sweeps.spec import parse_sweep
 from tests.conftest import read_lines, until
-from tests.slurm.wandb_server import WandbServer
 from tests.sweeps.conftest import engine  # noqa: F401
+from tests.wandb_server import WandbServer
 
 # Real trials of `fit` take half a minute of two cores each: by hand, LC_REAL_TRIALS=1.
 REAL = bool(os.environ.get("LC_REAL_TRIALS"))

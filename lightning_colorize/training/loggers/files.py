@@ -80,7 +80,7 @@ class MetricsFile:
         self._columns = self._first
         self._last_row_at = 0
         if path.is_file():
-            for row in _read_rows(path):
+            for row in read_rows(path):
                 step = int(row["step"])
                 if resume_step is None or step < resume_step:
                     self._rows[step] = row
@@ -118,7 +118,7 @@ class MetricsFile:
         return text.getvalue()
 
 
-def _read_rows(path: Path) -> list[dict[Any, Any]]:
+def read_rows(path: Path) -> list[dict[Any, Any]]:
     """Return the rows of a file as text by name, without empty cells and damaged rows."""
     text = path.read_text(encoding="utf-8", errors="replace")
     # A line without its end was being written when the process or the machine went down.

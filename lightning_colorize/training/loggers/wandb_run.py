@@ -19,9 +19,10 @@ from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.metrics.spec import GOALS
 from lightning_colorize.runs.artifacts import CHECKPOINT, RUN_KEY
-from lightning_colorize.runs.folder import BEST, CONFIG, LAST, SWEEP, WANDB, WANDB_ID
+from lightning_colorize.runs.folder import BEST, CONFIG, LAST, METRICS, SWEEP, WANDB, WANDB_ID
 from lightning_colorize.runs.images import ImageArray, read_best_images
 from lightning_colorize.training.loggers.base import RUN_FILES, STEP, RunLogger
+from lightning_colorize.training.loggers.files import read_rows
 from lightning_colorize.training.loggers.wandb_mode import WandbMode
 from lightning_colorize.training.options import LoggerOptions
 
@@ -183,6 +184,17 @@ class WandbRun(RunLogger, WandbLogger):
         # The summary of a resumed run has its last step.
         self._logged_before = int(run.summary.get(STEP) or -1)
         write_atomic(self._folder / WANDB_ID, f"{run.id}\n")
+        if run.resumed and (self._folder / METRICS).is_file():
+            self._log_unsent()
+
+    def _log_unsent(self) -> None:
+        """Log the steps of metrics.csv that a killed process did not send."""
+        for row in read_rows(self._folder / METRICS):
+            values = {name: float(value) for name, value in row.items()}
+            step = int(values.pop("step"))
+            if step > self._logged_before:
+                super().log_metrics(values, step)
+                self._logged_before = step
 
 
 def _run_id(folder: Path, options: LoggerOptions) -> str:

@@ -12,7 +12,7 @@ from lightning_colorize.runs.folder import checkpoint_of
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.runs.resuming import download_run
 from tests.conftest import metric_rows
-from tests.training.loggers.wandb_server import serving
+from tests.wandb_server import WandbServer
 
 wandb = pytest.importorskip("wandb")
 
@@ -37,7 +37,7 @@ def test_run_is_evaluated_and_resumed_from_its_artifacts(
     command, log_in, monkeypatch, tmp_path, capsys
 ):
     (tmp_path / "elsewhere").mkdir()
-    with serving() as server:
+    with WandbServer() as server:
         log_in(server.url)
         online = ("--run.loggers.wandb", "online", "--run.loggers.wandb_id", "abc")
         more = ("--run.loggers.log_model", "true", "--trainer.max_epochs", 1)
@@ -49,7 +49,7 @@ def test_run_is_evaluated_and_resumed_from_its_artifacts(
         assert server.find("model-abc:latest") == by_alias["best"]
 
         monkeypatch.chdir(tmp_path)
-        best, last = "wandb:me/color/model-abc:best", "wandb:me/color/model-abc:last"
+        best, last = "wandb:lab/color/model-abc:best", "wandb:lab/color/model-abc:last"
         assert command("evaluate", best, "--data", command.photos, "--json", "numbers.json") == 0
         evaluated = json.loads(Path("numbers.json").read_text())["metrics"]["model"]["psnr"]
         assert evaluated == pytest.approx(RunResult.read(run).metrics["test/psnr"], rel=1e-4)
@@ -64,9 +64,9 @@ def test_run_is_evaluated_and_resumed_from_its_artifacts(
         assert metric_rows(moved) == metric_rows(run)
         capsys.readouterr()
         for artifact, fault in (
-            ("me/color/model-abc:last", "runs/tiny/a exists"),
-            ("me/color/model-abc:best", "resume needs an artifact of a run"),
-            ("me/color/model-abc:v9", "'model-abc:v9' not found in 'me/color'"),
+            ("lab/color/model-abc:last", "runs/tiny/a exists"),
+            ("lab/color/model-abc:best", "resume needs an artifact of a run"),
+            ("lab/color/model-abc:v9", "'model-abc:v9' not found in 'lab/color'"),
         ):
             assert command("resume", f"wandb:{artifact}") == 2
             err = capsys.readouterr().err
@@ -78,8 +78,8 @@ def test_run_is_evaluated_and_resumed_from_its_artifacts(
     ("name", "key", "fault"),
     [
         ("wandb:model-abc:best", "", "give wandb:ENTITY/PROJECT/ARTIFACT:ALIAS"),
-        ("wandb:me/color/model-abc:best", "", "wandb login"),
-        ("wandb:me/color/model-abc:best", "0" * 40, "127.0.0.1:9"),
+        ("wandb:lab/color/model-abc:best", "", "wandb login"),
+        ("wandb:lab/color/model-abc:best", "0" * 40, "127.0.0.1:9"),
     ],
 )
 def test_artifact_that_cannot_be_downloaded(log_in, monkeypatch, name, key, fault):
@@ -108,18 +108,18 @@ def stored(monkeypatch):
 
 def test_run_is_downloaded_once(stored, tmp_path):
     stored("tiny/a")
-    folder = download_run(Path("wandb:me/color/x:last"), tmp_path)
+    folder = download_run(Path("wandb:lab/color/x:last"), tmp_path)
     assert folder == tmp_path / "tiny" / "a"
     names = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "wandb/id")
     assert [(folder / name).read_text() for name in names] == [names[0], "model.ckpt", names[2]]
     assert not list(folder.parent.glob(".*"))
     with pytest.raises(UsageError, match="exists; resume it, or move it away"):
-        download_run(Path("wandb:me/color/x:last"), tmp_path)
+        download_run(Path("wandb:lab/color/x:last"), tmp_path)
 
 
 @pytest.mark.parametrize("run", [None, "a", "../a", "/a", "a/b/c"])
 def test_artifact_writes_only_below_the_runs(stored, tmp_path, run):
     stored(run)
     with pytest.raises(UsageError, match="resume needs an artifact of a run"):
-        download_run(Path("wandb:me/color/x:last"), tmp_path / "runs")
+        download_run(Path("wandb:lab/color/x:last"), tmp_path / "runs")
     assert not list(tmp_path.iterdir())

@@ -28,6 +28,7 @@ class Run:
     """The used part of a W&B run, which has logged up to step 4."""
 
     id = "abc"
+    resumed = True
     summary = {"trainer/global_step": 4}  # noqa: RUF012
 
     def __init__(self):
@@ -206,6 +207,20 @@ def test_steps_are_not_logged_twice(logger, run):
     assert [row.get("trainer/global_step") for row in run.rows] == [4, 5, 6, None]
     logger.close(failed=True)
     assert run.exit_code == 1
+
+
+def test_what_a_killed_process_did_not_send_is_logged_from_its_file(logger, run, tmp_path):
+    file = tmp_path / "runs" / "experiment" / "name" / "metrics.csv"
+    file.write_text("step,epoch,val/psnr\n4,1,20\n6,,\n8,2,21.5\n9,3,")
+    for step in range(7, 10):
+        logger.log_metrics({"x": step}, step)
+    rows = [{key.rpartition("/")[2]: value for key, value in row.items()} for row in run.rows]
+    assert rows == [
+        {"global_step": 6},
+        {"global_step": 8, "epoch": 2, "psnr": 21.5},
+        {"global_step": 8, "x": 8},
+        {"global_step": 9, "x": 9},
+    ]
 
 
 def test_online_run_that_cannot_start_is_saved_offline(tmp_path, monkeypatch, caplog):

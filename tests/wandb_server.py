@@ -1,9 +1,11 @@
-"""A stub of W&B's server on the loopback address, for W&B's own agent and SDK.
+"""A stub of W&B's server on the loopback address, for W&B's own agent and client.
 
 Each answer says which function of wandb 0.31 reads it. GraphQL documents are told apart by the name
 of their operation; those of the SDK's service are compiled into `wandb/bin/wandb-core`.
 """
 
+import base64
+import hashlib
 import itertools
 import json
 import re
@@ -16,67 +18,51 @@ import yaml
 ENTITY = "lab"
 
 
-class WandbServer:
+class WandbServer(ThreadingHTTPServer):
     """The server, with one sweep; its grid is handed out once, whatever becomes of the runs."""
 
     def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
         self.sweep = {}  # config, state
         self.agents = []  # host of each
         self.handed = {}  # arguments of each run, by id
         self.runs = {}  # what was logged to each run, by id
+        self.artifacts = {}  # by id
+        self.blobs = {}  # uploaded files, by path
         self.unknown = Counter()  # operations without an answer
         self._lock = threading.Lock()
         self._grid = iter(())
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                length = int(self.headers.get("Content-Length", 0))
-                self._reply(server.answer(self.path, self.rfile.read(length)))
-
-            do_PUT = do_GET = do_HEAD = do_POST
-
-            def _reply(self, content):
-                body = json.dumps(content).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
 
     def __enter__(self):
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
         return self
 
     def __exit__(self, *_):
-        self._http.shutdown()
-        self._http.server_close()
+        self.shutdown()
+        self.server_close()
 
-    def answer(self, path, body):
+    def answer(self, command, path, body):
         """Return the content of a response."""
         with self._lock:
             if path == "/graphql":
                 request = json.loads(body)
                 name = re.search(r"(?:query|mutation)\s+(\w+)", request["query"])[1]
-                return {"data": self._graphql(name, request.get("variables") or {})}
+                data = self._graphql(name, request.get("variables") or {})
+                return json.dumps({"data": data}).encode()
             if path.endswith("/file_stream"):
-                return self._file_stream(path.split("/")[-2], json.loads(body))
-            return {}  # uploads, telemetry, and `HEAD /` of our own check
+                self._file_stream(path.split("/")[-2], json.loads(body))
+                return b'{"limits": {}}'
+            if command == "PUT":
+                self.blobs[path.lstrip("/")] = body
+            # Else telemetry, and `HEAD /` of our own check.
+            return self.blobs.get(path.lstrip("/"), b"{}") if command == "GET" else b"{}"
 
     def _graphql(self, name, variables):
         operation = getattr(self, name, None)
         if operation is None:
             self.unknown[name] += 1
-            return {}
+            return {"project": None, "viewer": None}
         return operation(**variables)
 
     def Viewer(self):
@@ -113,7 +99,8 @@ class WandbServer:
 
     def _project(self):
         entity = {"id": "e", "name": ENTITY}
-        return {"id": "p", "name": self.sweep["project"], "entity": entity}
+        name = self.sweep.get("project", "color")
+        return {"id": "p", "internalId": "p", "name": name, "entity": entity}
 
     def SweepWithRuns(self, **_):
         """`_sweep_with_runs`: the agent takes its command from the configuration."""
@@ -185,12 +172,80 @@ class WandbServer:
 
     def CreateRunFiles(self, run, files, **_):
         """`uploader` of wandb-core: where to PUT each file."""
-        return {
-            "createRunFiles": {
-                **{"runID": run, "uploadHeaders": []},
-                "files": [{"name": name, "uploadUrl": f"{self.url}/upload"} for name in files],
-            }
-        }
+        nodes = [self._upload(f"{run}/{name}", name=name) for name in files]
+        return {"createRunFiles": {"runID": run, "uploadHeaders": [], "files": nodes}}
+
+    def _upload(self, path, **fields):
+        fields |= {"displayName": path, "uploadHeaders": []}
+        return fields | {"uploadUrl": f"{self.url}/{path}"}
+
+    def CreateArtifact(self, input):
+        """`artifactsaver` of wandb-core, as the three below."""
+        key = f"artifact{len(self.artifacts)}"
+        self.artifacts[key] = {"files": {}, "index": len(self.artifacts)} | input
+        artifact = {"id": key, "state": "PENDING"}
+        artifact |= {"artifactSequence": {"id": "s", "latestArtifact": None}}
+        return {"createArtifact": {"artifact": artifact}}
+
+    def CreateArtifactManifest(self, artifactID, name, **_):
+        file = self._upload(f"{artifactID}/manifest", id="f", name=name)
+        return {"createArtifactManifest": {"artifactManifest": {"id": "m", "file": file}}}
+
+    def CreateArtifactFiles(self, input):
+        edges = []
+        for spec in input["artifactFiles"]:
+            path = f"{spec['artifactID']}/files/{spec['name']}"
+            self.artifacts[spec["artifactID"]]["files"][spec["name"]] = path
+            node = self._upload(path, id=path, name=spec["name"], storagePath=path)
+            node |= {"uploadMultipartUrls": None, "artifact": {"id": spec["artifactID"]}}
+            edges.append({"node": node})
+        return {"createArtifactFiles": {"files": {"edges": edges}}}
+
+    def CommitArtifact(self, artifactID):
+        return {"commitArtifact": {"artifact": {"id": artifactID, "digest": "d"}}}
+
+    def ArtifactMembershipByName(self, name, **_):
+        """`Artifact._from_name` of wandb.sdk.artifacts, as the two below its methods."""
+        if (found := self.find(name)) is None:
+            return {"project": {"artifactCollectionMembership": None}}
+        key, kept = found
+        source = {"__typename": "ArtifactSequence", "name": name.partition(":")[0]}
+        source["project"] = self._project()
+        artifact = {"__typename": "Artifact", "id": key, "artifactSequence": source}
+        artifact |= {"versionIndex": kept["index"], "artifactType": {"name": "model"}}
+        artifact |= {"metadata": kept["metadata"], "digest": kept["digest"], "size": 1}
+        artifact |= {"state": "COMMITTED", "fileCount": 1, "commitHash": "c", "tags": []}
+        artifact |= dict.fromkeys(("description", "historyStep"))
+        artifact |= {"ttlIsInherited": False, "ttlDurationSeconds": 0, "updatedAt": None}
+        artifact |= {"createdAt": "2026-01-01", "digestAlgorithm": "MANIFEST_MD5"}
+        member = {"__typename": "ArtifactCollectionMembership", "id": key, "aliases": []}
+        member |= {"versionIndex": kept["index"], "createdAt": "2026-01-01"}
+        member |= {"artifactCollection": source, "artifact": artifact}
+        return {"project": {"artifactCollectionMembership": member}}
+
+    def FetchArtifactManifest(self, id, **_):
+        file = {"__typename": "File", "directUrl": f"{self.url}/{id}/manifest"}
+        return {"artifact": {"currentManifest": {"file": file}}}
+
+    def GetArtifactMembershipFileUrls(self, collection, alias, **_):
+        _, kept = self.find(f"{collection}:{alias}")
+        nodes = [
+            {"__typename": "File", "name": name, "directUrl": f"{self.url}/{path}"}
+            for name, path in kept["files"].items()
+        ]
+        page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+        files = {"pageInfo": page, "edges": [{"node": node} for node in nodes]}
+        membership = {"__typename": "ArtifactSequence", "artifactMembership": {"files": files}}
+        return {"project": {"artifactCollection": membership}}
+
+    def find(self, name):
+        """Return id and content of the newest artifact with a name and alias or version."""
+        collection, _, alias = name.partition(":")
+        for key, kept in reversed(self.artifacts.items()):
+            aliases = {each["alias"] for each in kept["aliases"]} | {f"v{kept['index']}"}
+            if kept["artifactCollectionName"] == collection and alias in aliases:
+                return key, kept
+        return None
 
     def _file_stream(self, name, body):
         """`filestream` of wandb-core: history at an offset, summary, at last the exit code."""
@@ -204,4 +259,21 @@ class WandbServer:
             run["summary"] = summary[-1]
         if "exitcode" in body:
             run["exits"].append(body["exitcode"])
-        return {"limits": {}}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        out = self.server.answer(self.command, self.path, body)
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(out)))
+        self.send_header("ETag", base64.b64encode(hashlib.md5(body).digest()).decode())
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(out)
+
+    do_POST = do_PUT = do_HEAD = do_GET
