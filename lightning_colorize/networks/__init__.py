@@ -15,6 +15,7 @@ from lightning_colorize.networks.encoders.conditioned import ConditionedEncoder
 from lightning_colorize.networks.encoders.conv import ConvEncoder
 from lightning_colorize.networks.encoders.mobilenet import MobileNetV2Encoder
 from lightning_colorize.networks.encoders.pretrained import PretrainedEncoder, rgb_input
+from lightning_colorize.networks.encoders.pyramid import PyramidEncoder
 from lightning_colorize.networks.encoders.regnet import RegNetEncoder
 from lightning_colorize.networks.encoders.resnet import ResNetEncoder
 from lightning_colorize.networks.encoders.timm_backbone import TimmEncoder
@@ -51,6 +52,7 @@ __all__ = [
     "PatchDiscriminator",
     "PixelShuffleDecoder",
     "PretrainedEncoder",
+    "PyramidEncoder",
     "RegNetEncoder",
     "ResNetEncoder",
     "RgbHead",

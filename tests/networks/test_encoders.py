@@ -13,6 +13,7 @@ from torchvision.transforms.functional import normalize
 from lightning_colorize.networks import (
     ConvEncoder,
     MobileNetV2Encoder,
+    PyramidEncoder,
     RegNetEncoder,
     ResNetEncoder,
     TimmEncoder,
@@ -29,6 +30,7 @@ R = (2, 4, 8, 16, 32)
 MOBILE = (MobileNetV2Encoder, {"normalization": "half"})
 SWIN = {"strict_img_size": False, "depths": (1, 1, 1, 1), "embed_dim": 12}  # maps of (B, H, W, C)
 VIT = {"levels": [2], "model_args": {"dynamic_img_size": True}}
+PADDED = {**VIT, "model_args": {"dynamic_img_size": True, "dynamic_img_pad": True}}
 
 # class, arguments, channels, reductions, parameters
 CASES = {
@@ -54,11 +56,14 @@ CASES = {
         *(TimmEncoder, {"model_args": SWIN}, (12, 24, 48, 96), R[1:], 181_917),
     ),
     "test_vit": (TimmEncoder, VIT, (64,), (16,), 148_160),
+    "test_vit pyramid": (PyramidEncoder, {"width": 8}, (8,) * 4, R[1:], 170_576),
 }
 
 
 def build(name, **arguments):
     cls, own, *_ = CASES[name]
+    if cls is PyramidEncoder:
+        return cls(TimmEncoder("test_vit", **PADDED), **own)
     return cls(**{"name": name} if cls is TimmEncoder else {}, **own, **arguments)
 
 
@@ -72,7 +77,11 @@ def test_contract(name):
     assert parameter_count(encoder) == (parameters, 0)
     assert encoder.weights_from == "random"
 
-    sizes = [(64, 96)] if name.startswith(("swin", "test_vit")) else [(97, 131), (64, 96)]
+    sizes = (
+        [(64, 96)]
+        if name in ("swin_tiny_patch4_window7_224", "test_vit")
+        else [(97, 131), (64, 96)]
+    )
     for size in sizes:
         L = torch.rand(2, 1, *size) * 2 - 1
         features = encoder(L)
@@ -231,8 +240,13 @@ def test_wrong_use_of_timm_is_one_line(arguments, message):
 # Normalization, freezing, batch norms.
 
 
+def timm_resnet(levels, normalization="imagenet"):
+    return TimmEncoder("test_resnet", [levels], normalization=normalization)
+
+
 @pytest.mark.parametrize(
-    ("cls", "normalization"), [(ResNetEncoder, "0..1"), (MobileNetV2Encoder, "half")]
+    ("cls", "normalization"),
+    [(ResNetEncoder, "0..1"), (MobileNetV2Encoder, "half"), (timm_resnet, "half")],
 )
 def test_normalization(cls, normalization):
     encoder, imagenet = cls(levels=1, normalization=normalization).eval(), cls(levels=1).eval()
@@ -242,6 +256,11 @@ def test_normalization(cls, normalization):
     with torch.no_grad():
         features = encoder(x * 2 - 1 if normalization == "0..1" else x)
         torch.testing.assert_close(features[0], imagenet(L)[0])
+
+
+def test_pyramid_needs_a_level_at_16():
+    with pytest.raises(ValueError, match=r"/16, not only \(1, 2\)"):
+        PyramidEncoder(ConvEncoder([4, 6]))
 
 
 def test_random_vgg_keeps_the_variance():

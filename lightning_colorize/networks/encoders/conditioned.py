@@ -78,7 +78,7 @@ class ConditionedEncoder(Encoder):
     @property
     def pretrained_part(self) -> Encoder:
         """The encoder without conditions."""
-        return self.encoder
+        return self.encoder.pretrained_part
 
     def forward(self, L: Tensor, condition: Condition = NO_CONDITION) -> list[Tensor]:
         """Return one map per level, finest first: (B, channels[i], ~H/r[i], ~W/r[i]).

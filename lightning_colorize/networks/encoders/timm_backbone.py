@@ -3,17 +3,21 @@
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from lightning_colorize.networks.base import FeatureInfo
 from lightning_colorize.networks.encoders.pretrained import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     PretrainedEncoder,
     input_channels,
     normalize_input,
 )
 from lightning_colorize.networks.encoders.weights import State, bounded_hub, load_weights
+
+_RANGES = {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "half": ((0.5,), (0.5,))}
 
 
 class TimmEncoder(PretrainedEncoder):
@@ -26,6 +30,8 @@ class TimmEncoder(PretrainedEncoder):
         model_args: Additional arguments of `timm.create_model`. Models for a fixed image size need
             one that lifts this restriction: `{dynamic_img_size: true}` (ViT), `{strict_img_size:
             false}` (Swin).
+        normalization: Input range of the weights: `imagenet` (ImageNet's mean and standard
+            deviation) or `half` (RGB / 127.5 - 1, TensorFlow's); null: as timm's own.
         pretrained: Download timm's weights.
         weights: File with a state dict in timm's format, with any number of classes, also as
             `.safetensors`, instead of a download.
@@ -42,6 +48,7 @@ class TimmEncoder(PretrainedEncoder):
         name: str,
         levels: list[int] | None = None,
         model_args: dict[str, Any] | None = None,
+        normalization: Literal["imagenet", "half"] | None = None,
         pretrained: bool = False,
         weights: Path | None = None,
         frozen: bool = False,
@@ -78,8 +85,10 @@ class TimmEncoder(PretrainedEncoder):
                 f"timm's {name} only takes images of {published['input_size'][1:]}; lift this with "
                 "model_args: {dynamic_img_size: true} (ViT) or {strict_img_size: false} (Swin)"
             )
-        self.mean: tuple[float, ...] = tuple(published["mean"])
-        self.std: tuple[float, ...] = tuple(published["std"])
+        own = tuple(published["mean"]), tuple(published["std"])
+        self.mean: tuple[float, ...]
+        self.std: tuple[float, ...]
+        self.mean, self.std = own if normalization is None else _RANGES[normalization]
         info = self.backbone.feature_info
         self.info = FeatureInfo(tuple(info.channels()), tuple(info.reduction()))
         if any(fine >= coarse for fine, coarse in pairwise(self.info.reductions)):

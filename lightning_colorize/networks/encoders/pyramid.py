@@ -1,0 +1,74 @@
+"""A feature pyramid from the single map of a plain vision transformer."""
+
+from torch import Tensor, nn
+from torchvision.models.convnext import LayerNorm2d
+
+from lightning_colorize.networks.base import Encoder, FeatureInfo
+
+
+class PyramidEncoder(Encoder):
+    """Levels at /4, /8, /16 and /32 from an encoder's map at /16, as ViTDet (Li et al. 2022).
+
+    Transposed convolutions double the map's size, a max pool halves it; a 1x1 and a 3x3 convolution
+    with layer norms follow. These layers learn at the decoder's rate.
+
+    Args:
+        encoder: The encoder; of its levels, only the one at /16 is used.
+        width: Channels of each level.
+
+    Raises:
+        ValueError: If the encoder has no level at /16.
+    """
+
+    def __init__(self, encoder: Encoder, width: int = 96) -> None:
+        super().__init__()
+        if 16 not in encoder.info.reductions:
+            raise ValueError(
+                f"PyramidEncoder needs a level at /16, not only {encoder.info.reductions}"
+            )
+        self.backbone = encoder  # another name than that of an encoder with conditions
+        self.weights_from = encoder.weights_from
+        self.level = encoder.info.reductions.index(16)
+        channels = encoder.info.channels[self.level]
+        half, quarter = channels // 2, channels // 4
+        self.stages = nn.ModuleList(
+            [
+                nn.Sequential(
+                    nn.ConvTranspose2d(channels, half, 2, stride=2),
+                    LayerNorm2d(half),
+                    nn.GELU(),
+                    nn.ConvTranspose2d(half, quarter, 2, stride=2),
+                    *_project(quarter, width),
+                ),
+                nn.Sequential(
+                    nn.ConvTranspose2d(channels, half, 2, stride=2), *_project(half, width)
+                ),
+                nn.Sequential(*_project(channels, width)),
+                nn.Sequential(nn.MaxPool2d(2, ceil_mode=True), *_project(channels, width)),
+            ]
+        )
+        self.info = FeatureInfo((width,) * 4, (4, 8, 16, 32))
+
+    @property
+    def pretrained_part(self) -> Encoder:
+        """The encoder without the pyramid."""
+        return self.backbone.pretrained_part
+
+    def forward(self, L: Tensor) -> list[Tensor]:
+        """Return four maps, finest first, for L: (B, 1, H, W) in [-1, 1]."""
+        features = self.backbone(L)[self.level]
+        height, width = L.shape[-2:]
+        # A padded map at /16 covers more than the image, below and at the right.
+        return [
+            stage(features)[..., : -(-height // reduction), : -(-width // reduction)]
+            for stage, reduction in zip(self.stages, self.info.reductions, strict=True)
+        ]
+
+
+def _project(channels: int, width: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(channels, width, 1, bias=False),
+        LayerNorm2d(width),
+        nn.Conv2d(width, width, 3, padding=1, bias=False),
+        LayerNorm2d(width),
+    ]
