@@ -27,8 +27,9 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "protocol",
         metavar="NAME",
-        help="native, crop256, stretch256, hints10, a published one such as val5k-crop256 or "
-        "val50k, or the path of a YAML file; results of the same protocol are comparable",
+        help="native, crop256, stretch256, hints10, old-photos, a published one such as "
+        "val5k-crop256 or val50k, or the path of a YAML file; results of the same protocol are "
+        "comparable",
     )
     add_checkpoint(parser, "system")
     parser.add_argument(
@@ -82,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
     system = open_system(name, path, args.data, args.allow_class, device)
     model, settings = system.model, {}
     require_conditions(model, {"hints"} if protocol.hint_points else set())
+    if protocol.damaged and not model.keeps_lightness:
+        raise UsageError(f"{protocol.name} only measures networks; {path} returns whole images")
     size = args.size or model.size
     if model.keeps_lightness:
         model.settings = model.settings.updated(args.settings)

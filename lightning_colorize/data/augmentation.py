@@ -1,13 +1,14 @@
 """Augmentation of training images on the device. Kornia draws the parameters on the CPU."""
 
 import math
+import zlib
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_colorize.color import fit_gamut, to_lab, to_unit
+from lightning_colorize.color import fit_gamut, to_lab, to_rgb, to_unit
 from lightning_colorize.data.damage import Damage
 
 # Of color jitter: the largest hue rotation in degrees and the largest chroma factor.
@@ -156,6 +157,21 @@ class Augmentation(nn.Module):
         affine = matrix[:, :2] * (2.0 / sides[:, None])
         affine[:, :, 2] += 1.0 / sides - 1.0
         return affine.float()
+
+
+def old_copy(rgb: Tensor) -> Tensor:
+    """Return a grey copy of an image, as from an old photograph: (3, H, W), uint8, as given.
+
+    It has the response of a random film and is an aged print; one in two is blurred, grainy, or
+    compressed. Equal images have equal copies.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(zlib.crc32(rgb.cpu().numpy().tobytes()))
+        unit = to_unit(rgb[None].cpu())
+        L = _jittered(unit, to_lab(unit)[0], _draw_grey(1, 1.0))
+        L = Damage(blur=0.5, grain=0.5, jpeg=0.5, aging=1.0)(L)
+    grey = to_rgb(L, torch.zeros_like(L).expand(-1, 2, -1, -1))
+    return (grey[0] * 255).round().byte()
 
 
 def _draw_grey(count: int, share: float) -> Tensor:

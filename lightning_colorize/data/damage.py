@@ -1,4 +1,4 @@
-"""Damage of grey images: blur, grain and JPEG, as old photographs and their scans have."""
+"""Damage of grey images, as old photographs and their scans have."""
 
 import math
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from lightning_colorize.color import full_precision
 
 _WIDEST = 0.015  # sigma of a blur, as a share of the size
+_SCRATCHES = 8  # at most, on an aged print
 
 # The luminance table at a quality of 50 (JPEG standard, annex K).
 _QUANTIZATION = (
@@ -29,16 +30,20 @@ _QUANTIZATION = (
 # rounds differentiably (up to twice as far from libjpeg), RandomGaussianNoise has one deviation for
 # all images, and RandomGaussianBlur needs its sigma before the size is known. The blur is kornia's.
 class Damage:
-    """Blur, grain and JPEG at random, in this order: lens, film, file.
+    """Blur, grain, aging and JPEG at random, in this order: lens, film, print, file.
 
     Numbers are drawn from torch's CPU generator, so a seed gives the same images on every device.
     The arguments are the probabilities of a Gaussian blur with a sigma of 0.5% to 1.5% of the size,
-    of noise with a standard deviation of 2 to 8, and of a compression with a quality of 20 to 90.
+    of noise with a standard deviation of 2 to 8, of an aged print as `aged` makes it, and of a
+    compression with a quality of 20 to 90.
     """
 
-    def __init__(self, blur: float = 0.0, grain: float = 0.0, jpeg: float = 0.0) -> None:
+    def __init__(
+        self, blur: float = 0.0, grain: float = 0.0, jpeg: float = 0.0, aging: float = 0.0
+    ) -> None:
         self.blur = blur
         self.grain = grain
+        self.aging = aging
         self.jpeg = jpeg
 
     def __call__(self, L: Tensor) -> Tensor:
@@ -46,6 +51,7 @@ class Damage:
         size = min(L.shape[-2:])
         L = _changed(L, self.blur, (0.005 * size, _WIDEST * size), blurred)
         L = _changed(L, self.grain, (2.0, 8.0), grainy)
+        L = _changed(L, self.aging, (0.3, 1.0), aged)
         return _changed(L, self.jpeg, (20.0, 90.0), jpeg_compressed)
 
 
@@ -82,6 +88,29 @@ def grainy(L: Tensor, deviation: Tensor) -> Tensor:
     """Return images with normal noise, in [0, 100]; the deviation is (N, 1, 1, 1), on the CPU."""
     noise = deviation * torch.randn(L.shape)
     return (L + noise.to(L.device, non_blocking=True)).clamp(0.0, 100.0)
+
+
+def aged(L: Tensor, amount: Tensor) -> Tensor:
+    """Return images as aged prints: halation, scratches, and the contrast of faded paper.
+
+    L is (N, 1, H, W) in [0, 100]; `amount`, (N, 1, 1, 1), on the CPU, is the strength, 0 to 1.
+    Light above 75 spreads by 1.5% of the size. Up to eight thin, nearly vertical scratches are dark
+    or bright. Black rises by up to 30, white falls by up to 20.
+    """
+    size = min(L.shape[-2:])
+    strength = amount.to(L.device)
+    numbers = torch.rand(6, len(L), _SCRATCHES + 1, 1, 1).to(L.device, non_blocking=True)
+    black, white = 30.0 * strength * numbers[0, :, :1], 100.0 - 20.0 * strength * numbers[1, :, :1]
+    glow = blurred((L - 75.0).clamp(min=0.0), torch.full_like(amount, _WIDEST * size))
+    L = L + 2.0 * strength * glow
+    y = torch.linspace(0.0, 1.0, L.shape[-2], device=L.device)[:, None]
+    x = torch.linspace(0.0, 1.0, L.shape[-1], device=L.device)
+    place, slope, middle, length, tone, there = numbers[:, :, 1:]
+    distance = (x - place - 0.1 * (slope - 0.5) * (y - 0.5)).abs() * L.shape[-1]
+    lines = (1.0 - distance).clamp(min=0.0) * ((y - middle).abs() < length / 2)
+    lines = lines * (there < strength) * torch.where(tone < 0.5, -60.0, 60.0)
+    L = (L + lines.sum(1, keepdim=True)).clamp(0.0, 100.0)
+    return black + (white - black) * L / 100.0
 
 
 def jpeg_compressed(L: Tensor, quality: Tensor) -> Tensor:

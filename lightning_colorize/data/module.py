@@ -70,6 +70,7 @@ class ColorizationDataModule(LightningDataModule):
         blur: Training: probability of a blurred grey image; the true colors stay as they are.
         grain: Training: probability of film grain in the grey image.
         jpeg: Training: probability of JPEG compression of the grey image.
+        aging: Training: probability of halation, scratches and faded contrast of the grey image.
         cache: Cache decoded images in memory: always, never, if they fit and are read more than
             once (auto), or in the device's memory (device).
         decode: Where JPEGs that are not cached are decoded: on the CPU or on the device.
@@ -104,6 +105,7 @@ class ColorizationDataModule(LightningDataModule):
         blur: float = 0.0,
         grain: float = 0.0,
         jpeg: float = 0.0,
+        aging: float = 0.0,
         color_jitter: float = 0.0,
         cache: Cache = "auto",
         decode: Decode = "cpu",
@@ -118,7 +120,8 @@ class ColorizationDataModule(LightningDataModule):
         _require("batch_size", batch_size, "at least 1", batch_size >= 1)
         _require("num_workers", num_workers, "at least 0", num_workers is None or num_workers >= 0)
         shares = {"flip": flip, "grey_jitter": grey_jitter, "blur": blur, "grain": grain}
-        shares |= {"jpeg": jpeg, "color_jitter": color_jitter, "max_broken_share": max_broken_share}
+        shares |= {"jpeg": jpeg, "aging": aging, "color_jitter": color_jitter}
+        shares["max_broken_share"] = max_broken_share
         for name, share in shares.items():
             _require(name, share, "from 0 to 1", 0 <= share <= 1)
         _require("rotation", rotation, "from 0 to 180 degrees", 0 <= rotation <= 180)
@@ -131,7 +134,7 @@ class ColorizationDataModule(LightningDataModule):
         self.source = source or default_source(self.root)
         self.size = size
         self.batch_size = batch_size
-        damage = Damage(blur, grain, jpeg)
+        damage = Damage(blur, grain, jpeg, aging)
         self.augmentation = Augmentation(
             size, flip, crop_scale, crop_ratio, rotation, grey_jitter, damage, color_jitter
         )

@@ -40,6 +40,7 @@ class Protocol(BaseModel):
         count: Required number of images; None for any number.
         colorfulness: Published value for the true images, by `colorfulness(absolute=True)`.
         hint_points: Number of points of the true colors that are given as hints.
+        damaged: Whether networks see a copy as of an old photograph, by `old_copy`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,6 +54,7 @@ class Protocol(BaseModel):
     count: Annotated[int, Field(ge=1)] | None = None
     colorfulness: FiniteFloat | None = None
     hint_points: Annotated[int, Field(ge=0)] = 0
+    damaged: bool = False
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -74,7 +76,8 @@ class Protocol(BaseModel):
     def settings(self) -> dict[str, Any]:
         """Return the settings that the digest covers."""
         settings = self.model_dump()
-        for name in ("hint_points", "antialias"):  # digests from before these settings stay valid
+        # Digests from before these settings stay valid.
+        for name in ("hint_points", "antialias", "damaged"):
             if settings[name] == type(self).model_fields[name].default:
                 del settings[name]
         return settings

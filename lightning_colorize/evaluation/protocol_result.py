@@ -9,11 +9,12 @@ import torch
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError, field_validator
 from torch import Tensor
 
-from lightning_colorize.color import ColorBatch, colorfulness, to_lab, to_unit
+from lightning_colorize.color import ColorBatch, colorfulness, to_lab, to_lightness, to_unit
 from lightning_colorize.color.hints import diffused
 from lightning_colorize.common.described import Sha256, first_problem
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.progress import progress
+from lightning_colorize.data.augmentation import old_copy
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.evaluation.conditions import reveal
 from lightning_colorize.evaluation.measured import Measured, measure
@@ -139,17 +140,18 @@ def measure_protocol(
     plain = baseline_models(system.model.baselines)
     spread = ["diffused"] if protocol.hint_points else []
     names = (SYSTEM, KEPT, TRUTH, *plain, *spread)
-    colored: dict[str, tuple[Tensor, Tensor]] = {}
+    colored: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
     absolute, changes = [], []
 
     def batches() -> Iterator[ColorBatch]:
         for name, truth in progress(images, len(images), "evaluating"):
+            seen = old_copy(truth) if protocol.damaged else truth
             try:
                 if spread:
-                    rgb = colorize_image(system.model, truth, size, protocol.control(truth))
+                    rgb = colorize_image(system.model, seen, size, protocol.control(truth))
                 else:
-                    rgb = system.color_whole(name, truth, size, view)
-                colored[name] = truth, rgb.to(device)
+                    rgb = system.color_whole(name, seen, size, view)
+                colored[name] = truth, to_lightness(seen[None].to(device)), rgb.to(device)
             except ImageError as error:
                 images.drop(ImageError(Path(name), f"{system.name}: {error.reason}"))
                 continue
@@ -157,10 +159,10 @@ def measure_protocol(
 
     def paint(batch: ColorBatch) -> list[Painted]:
         (name,) = batch.names
-        truth, rgb_hat = colored.pop(name)
+        truth, L_seen, rgb_hat = colored.pop(name)
         L_hat, ab_hat = to_lab(rgb_hat[None])
         changes.append(float((L_hat - batch.L).abs().mean()))
-        flat = [ab_hat, *(each.color(batch.L)[0] for each in plain.values())]
+        flat = [ab_hat, *(each.color(L_seen)[0] for each in plain.values())]
         if spread:
             hints = reveal(batch.L, batch.ab, protocol.hint_points)
             flat.append(diffused(hints, batch.L)[:, :2])

@@ -260,3 +260,24 @@ def test_hints_are_given_to_a_model_that_accepts_them(
     assert psnr[1][SYSTEM] != pytest.approx(psnr[0][SYSTEM], abs=0.1)
     assert command("protocol", protocol, finished_run, "--data", photographs) == 2
     assert capsys.readouterr().err.endswith("accepts no conditions, not hints\n")
+
+
+def test_networks_see_damaged_copies_but_colors_are_compared_with_the_clean_image(
+    command, photographs, finished_run, tmp_path, capsys
+):
+    results = {}
+    for damaged in ("false", "true"):
+        protocol = tmp_path / "old.yaml"
+        protocol.write_text(f"size: 32\nshape: crop\ndamaged: {damaged}\n")
+        words = (finished_run, photographs, tmp_path / "a.json")
+        code, results[damaged] = _measure(command, *words, protocol=protocol)
+        assert code == 0
+    clean, old = results["false"], results["true"]
+    assert clean["changes_lightness"] < 0.3 < 3 < old["changes_lightness"]
+    for row in (TRUTH, "grey"):
+        assert old["rows"][row]["psnr"] == clean["rows"][row]["psnr"]
+    psnr = {row: metrics["psnr"]["value"] for row, metrics in old["rows"].items()}
+    assert psnr[SYSTEM] < psnr[KEPT]
+    assert psnr[KEPT] != clean["rows"][SYSTEM]["psnr"]["value"]
+    assert command("protocol", protocol, photographs, "--data", photographs) == 2
+    assert "old only measures networks" in capsys.readouterr().err

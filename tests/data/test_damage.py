@@ -7,11 +7,11 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from lightning_colorize.color import RawBatch
+from lightning_colorize.color import RawBatch, to_lightness, to_unit
 from lightning_colorize.data import damage
-from lightning_colorize.data.augmentation import Augmentation
+from lightning_colorize.data.augmentation import Augmentation, old_copy
 from lightning_colorize.data.convert import to_color_batch
-from lightning_colorize.data.damage import Damage, blurred, grainy, jpeg_compressed
+from lightning_colorize.data.damage import Damage, aged, blurred, grainy, jpeg_compressed
 
 
 def lightness(count=2, size=32, seed=0):
@@ -70,7 +70,30 @@ def test_grain_has_its_deviation_and_stays_in_range():
     assert grain[2].min() == 0
 
 
-ALL = {"blur": 1.0, "grain": 1.0, "jpeg": 1.0}
+def test_aged_print_is_faded_and_scratched():
+    torch.manual_seed(0)
+    grey = torch.full((50, 1, 64, 64), 50.0)
+    torch.testing.assert_close(aged(grey, number(*[0.0] * 50)), grey)
+    out = aged(grey, number(*[1.0] * 50))
+    paper = out.flatten(1).median(1).values
+    assert 40 <= paper.min() < 45
+    assert 55 < paper.max() <= 65
+    scratched = (out - paper.view(-1, 1, 1, 1)).abs() > 1
+    assert 0.02 < scratched.float().mean() < 0.2
+    columns = scratched.any(2).flatten(1).sum(1)
+    assert 8 < columns.float().mean() < 40  # eight lines, a few columns each
+    assert (columns[:25] != columns[25:]).any()
+
+
+def test_bright_light_spreads_on_an_aged_print():
+    L = torch.full((20, 1, 64, 64), 20.0)
+    L[..., 32:] = 100
+    torch.manual_seed(0)
+    near, far = aged(L, number(*[1.0] * 20))[..., [31, 8]].mean((0, 1, 2))
+    assert near - far > 5
+
+
+ALL = {"blur": 1.0, "grain": 1.0, "aging": 1.0, "jpeg": 1.0}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -83,12 +106,12 @@ def test_each_option_is_a_probability(name):
     assert (Damage(**{name: 1.0})(L) != L).flatten(1).any(1).all()
 
 
-def test_order_is_lens_film_file(monkeypatch):
+def test_order_is_lens_film_print_file(monkeypatch):
     order = []
-    for name in ("blurred", "grainy", "jpeg_compressed"):
+    for name in ("blurred", "grainy", "aged", "jpeg_compressed"):
         monkeypatch.setattr(damage, name, lambda L, x, name=name: order.append(name) or L)
     Damage(**ALL)(lightness())
-    assert order == ["blurred", "grainy", "jpeg_compressed"]
+    assert order == ["blurred", "grainy", "aged", "jpeg_compressed"]
 
 
 def batch(compiled=False, **options):
@@ -137,3 +160,17 @@ def test_damage_does_not_start_the_compiler_again(monkeypatch):
     expected = batch(**options)
     torch.testing.assert_close(batch(compiled=True, **options).L, expected.L, atol=0.05, rtol=0)
     convert._compiled.cache_clear()
+
+
+def test_old_copy_is_grey_and_depends_on_the_image_alone():
+    first, second = torch.randint(256, (2, 3, 40, 48), dtype=torch.uint8)
+    state = torch.get_rng_state()
+    copy = old_copy(first)
+    torch.rand(1)
+    assert torch.equal(old_copy(first), copy)
+    torch.set_rng_state(state)
+    assert copy.shape == first.shape
+    assert (copy.float().amax(0) - copy.float().amin(0)).max() <= 1
+    assert not torch.equal(old_copy(second), copy)
+    L, old = to_lightness(to_unit(first[None])), to_lightness(to_unit(copy[None]))
+    assert (L - old).abs().mean() > 3
