@@ -2,6 +2,7 @@
 
 from lightning_colorize.tasks.base import ColorizationTask, ColorizedImages
 from lightning_colorize.tasks.cgan import CGANTask
+from lightning_colorize.tasks.distillation import Distillation
 from lightning_colorize.tasks.generative import GenerativeTask
 from lightning_colorize.tasks.optimization import StepMilestones, WarmupCosine
 from lightning_colorize.tasks.regression import RegressionTask
@@ -10,6 +11,7 @@ __all__ = [
     "CGANTask",
     "ColorizationTask",
     "ColorizedImages",
+    "Distillation",
     "GenerativeTask",
     "RegressionTask",
     "StepMilestones",

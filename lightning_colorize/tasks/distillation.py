@@ -1,0 +1,63 @@
+"""A loss that compares a classification with that of a trained network."""
+
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_colorize.color import ColorBatch
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.losses import Loss
+from lightning_colorize.models.load import load_model
+from lightning_colorize.models.network import NetworkModel
+from lightning_colorize.networks import ClassificationHead
+from lightning_colorize.networks.encoders.weights import weights_skipped
+
+
+class Distillation(Loss):
+    """`CrossEntropy` as expected if the true colors were drawn from a teacher's distribution.
+
+    A small network learns what a large one considers possible, not only the one true color (Hinton
+    et al. 2015). Combine it with `CrossEntropy` in a `WeightedSum`.
+
+    The teacher is not a submodule: the optimizer and checkpoints do not contain it. A task loaded
+    from a checkpoint loads it when the loss is first computed.
+
+    Args:
+        teacher: A run folder or checkpoint of a network with a `ClassificationHead`, or `default`.
+
+    Raises:
+        UsageError: If it cannot be loaded, or has another head.
+    """
+
+    head = ClassificationHead
+
+    def __init__(self, teacher: str) -> None:
+        super().__init__()
+        self.path = teacher
+        if not weights_skipped():  # else a run with a wrong path would only fail in its first step
+            _ = self.teacher
+
+    @cached_property
+    def teacher(self) -> NetworkModel:
+        """The teacher, loaded when first used."""
+        model = load_model(Path(self.path))
+        if not isinstance(model, NetworkModel) or model.bins is None or model.draws:
+            raise UsageError(f"{self.path} cannot be a teacher: it has no ClassificationHead")
+        model.network.requires_grad_(False)
+        return model
+
+    def forward(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
+        """Return the mean over images and pixels of (B, 313, H / 4, W / 4)."""
+        with torch.inference_mode(False):  # validation may be first, and training comes later
+            teacher = self.teacher
+            if teacher.device != prediction.device:
+                teacher.device = prediction.device
+        assert teacher.bins is not None
+        with torch.no_grad():
+            logits = teacher.network(teacher.scaling.normalize_L(batch.L))
+            codes = teacher.bins.shares(logits) * teacher.bins.weights.view(1, -1, 1, 1)
+        log_shares = F.log_softmax(prediction.movedim(1, -1), dim=-1, dtype=torch.float32)
+        return -(codes.movedim(1, -1) * log_shares).sum(-1).mean()
