@@ -416,3 +416,31 @@ def test_audit_benchmark(tmp_path):
     assert [report["found"][kind] for kind in kinds] == [3, 3, 3, 3]
     assert [sorted(group) for group in report["groups"]] == [[photo.name, "mirrored.jpg"]]
     assert report["peak_memory"] > 50e6
+
+
+def test_probe_explains_what_features_know(tmp_path, capsys):
+    from probe import Cells, fit
+
+    torch.manual_seed(0)
+    features, hidden = torch.randn(600, 12), torch.randn(600, 2)
+    colors = features[:, :2] * 3 + hidden * 3 + 20  # half of the variance
+    splits = [Cells(features[i : i + 200], colors[i : i + 200]) for i in (0, 200, 400)]
+    found = fit(*splits)
+    assert found["r2"] == pytest.approx(0.5, abs=0.1)
+    assert found["correlation"] == pytest.approx(0.5**0.5, abs=0.07)
+    unknown = fit(*(Cells(torch.randn(200, 12), split.colors) for split in splits))
+    assert unknown["r2"] < 0.05
+
+    encoder = tmp_path / "small.yaml"
+    encoder.write_text(
+        "class_path: lightning_colorize.networks.ConvEncoder\ninit_args: {widths: [2, 3, 4]}\n"
+    )
+    (tmp_path / "photos").mkdir()
+    write_images(tmp_path / "photos", 40, 60, 40)
+    words = ("--data", str(tmp_path / "photos"), "--size", "32", "--encoder", str(encoder))
+    out = tmp_path / "probe.json"
+    import_module("probe").main([*words, "--images", "32", "--json", str(out)])
+    (row,) = json.loads(out.read_text())["rows"]
+    assert (row["encoder"], row["size"], row["features"]) == ("small", 32, 2 * (3 + 4))
+    assert row["images_per_second"] > 0
+    assert row["r2"] < 1
