@@ -1,5 +1,6 @@
 """Backbones from timm."""
 
+import logging
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,9 @@ from lightning_colorize.networks.encoders.pretrained import (
     normalize_input,
 )
 from lightning_colorize.networks.encoders.weights import State, bounded_hub, load_weights
+
+# It says that a pyramid does not take the weights of the classifier.
+logging.getLogger("timm.models._builder").setLevel(logging.ERROR)
 
 _RANGES = {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "half": ((0.5,), (0.5,))}
 
