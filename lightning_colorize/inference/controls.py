@@ -64,6 +64,8 @@ def _find_hints(hints: Path, plan: JobPlan) -> dict[Path, Path]:
     """Return the hints of each image."""
     if len(plan.jobs) == 1 and hints.is_file():
         return {plan.jobs[0].source: hints}
+    if not hints.exists():
+        raise UsageError(f"--hints {hints} does not exist")
     if not hints.is_dir():
         raise UsageError(f"--hints {hints} is not a folder; for one image, give a file or a folder")
     # PNG if there are several of the same name.

@@ -164,6 +164,7 @@ def test_a_file_of_controls_is_as_the_options(colorize, files, tmp_path, suffix)
         ("--prompt x", "accepts hints, label, palette, not prompt"),
         ("image,label\na.jpg,cat\nb.png,cow", "has no label cow; its labels are cat, dog"),
         ("--hints FILES/hints/a.png", "is not a folder; for one image, give a file or a folder"),
+        ("--hints FILES/nowhere", "does not exist"),
         ("--hints FILES/in/sub --limit 1", "has no image named as one of INPUT, such as wide.png"),
         ("--hints FILES/in", "is inside INPUT"),
         ("image,lable\na.jpg", "table.csv, row 1, of CSV: unknown column lable; the columns are"),
