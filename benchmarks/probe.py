@@ -3,10 +3,10 @@
     python benchmarks/probe.py --data GENERAL --encoder experiments/encoder/mobilenet_v2.yaml ...
 
 Ridge regression predicts the mean ab of 4x4 cells from frozen features of grey images: the two
-coarsest levels, averaged over each cell, and their means over the image. The penalty is chosen on
-the validation images, R2 and correlation are those of the test images. The encoders take each batch
-in turn, which is timed. `FILE=WEIGHTS` reads the weights from a file instead of downloading them.
-Results go to benchmarks/results/probe.json.
+coarsest levels (of a ViT, the only one), averaged over each cell, and their means over the image.
+The penalty is chosen on the validation images, R2 and correlation are those of the test images. The
+encoders take each batch in turn, which is timed. `FILE=WEIGHTS` reads the weights from a file
+instead of downloading them. Results go to benchmarks/results/probe.json.
 """
 
 import argparse
@@ -73,12 +73,12 @@ def read_encoder(word: str) -> tuple[str, Encoder]:
     """Return name and encoder of a configuration file, with weights from a file after `=`."""
     file, _, weights = word.partition("=")
     spec = part = yaml.safe_load(Path(file).read_text())
-    while "encoder" in part["init_args"]:  # of a pyramid
+    while "encoder" in part.setdefault("init_args", {}):  # of a pyramid
         part = part["init_args"]["encoder"]
     if weights:
         part["init_args"] |= {"pretrained": False, "weights": weights}
     encoder: Encoder = build(spec, Encoder, Trust())
-    return Path(file).stem, encoder.pretrained_part.eval()
+    return Path(weights or file).stem, encoder.pretrained_part.eval()
 
 
 @torch.inference_mode()

@@ -84,7 +84,9 @@ def run(args: argparse.Namespace) -> int:
     model, settings = system.model, {}
     require_conditions(model, {"hints"} if protocol.hint_points else set())
     if protocol.damaged and not model.keeps_lightness:
-        raise UsageError(f"{protocol.name} only measures networks; {path} returns whole images")
+        raise UsageError(
+            f"{protocol.name} needs a model that keeps the lightness; {path} returns whole images"
+        )
     size = args.size or model.size
     if model.keeps_lightness:
         model.settings = model.settings.updated(args.settings)

@@ -160,13 +160,14 @@ class Augmentation(nn.Module):
 
 
 def old_copy(rgb: Tensor) -> Tensor:
-    """Return a grey copy of an image, as from an old photograph: (3, H, W), uint8, as given.
+    """Return a grey copy of an image that looks like an old photograph, (3, H, W), uint8.
 
-    It has the response of a random film and is an aged print; one in two is blurred, grainy, or
-    compressed. Equal images have equal copies.
+    It has the response of a random film and is an aged print; with a probability of 1/2 each, it is
+    blurred, grainy, and compressed. Equal images have equal copies. Results of protocols depend on
+    every number here.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(zlib.crc32(rgb.cpu().numpy().tobytes()))
+        torch.default_generator.manual_seed(zlib.crc32(rgb.cpu().numpy().tobytes()))
         unit = to_unit(rgb[None].cpu())
         L = _jittered(unit, to_lab(unit)[0], _draw_grey(1, 1.0))
         L = Damage(blur=0.5, grain=0.5, jpeg=0.5, aging=1.0)(L)

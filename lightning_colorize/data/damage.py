@@ -99,18 +99,17 @@ def aged(L: Tensor, amount: Tensor) -> Tensor:
     """
     size = min(L.shape[-2:])
     strength = amount.to(L.device)
-    numbers = torch.rand(6, len(L), _SCRATCHES + 1, 1, 1).to(L.device, non_blocking=True)
-    black, white = 30.0 * strength * numbers[0, :, :1], 100.0 - 20.0 * strength * numbers[1, :, :1]
+    numbers = torch.rand(_SCRATCHES + 1, 6, len(L), 1, 1, 1).to(L.device, non_blocking=True)
     glow = blurred((L - 75.0).clamp(min=0.0), torch.full_like(amount, _WIDEST * size))
     L = L + 2.0 * strength * glow
     y = torch.linspace(0.0, 1.0, L.shape[-2], device=L.device)[:, None]
     x = torch.linspace(0.0, 1.0, L.shape[-1], device=L.device)
-    place, slope, middle, length, tone, there = numbers[:, :, 1:]
-    distance = (x - place - 0.1 * (slope - 0.5) * (y - 0.5)).abs() * L.shape[-1]
-    lines = (1.0 - distance).clamp(min=0.0) * ((y - middle).abs() < length / 2)
-    lines = lines * (there < strength) * torch.where(tone < 0.5, -60.0, 60.0)
-    L = (L + lines.sum(1, keepdim=True)).clamp(0.0, 100.0)
-    return black + (white - black) * L / 100.0
+    for place, slope, middle, length, tone, there in numbers[1:]:
+        distance = (x - place - 0.1 * (slope - 0.5) * (y - 0.5)).abs() * L.shape[-1]
+        line = (1.0 - distance).clamp(min=0.0) * ((y - middle).abs() < length / 2)
+        L = L + line * (there < strength) * torch.where(tone < 0.5, -60.0, 60.0)
+    black, white = 30.0 * strength * numbers[0, 0], 100.0 - 20.0 * strength * numbers[0, 1]
+    return black + (white - black) * L.clamp(0.0, 100.0) / 100.0
 
 
 def jpeg_compressed(L: Tensor, quality: Tensor) -> Tensor:

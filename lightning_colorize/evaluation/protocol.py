@@ -40,7 +40,7 @@ class Protocol(BaseModel):
         count: Required number of images; None for any number.
         colorfulness: Published value for the true images, by `colorfulness(absolute=True)`.
         hint_points: Number of points of the true colors that are given as hints.
-        damaged: Whether networks see a copy as of an old photograph, by `old_copy`.
+        damaged: Whether a system sees the image's `old_copy`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.losses.base import Loss
-from lightning_colorize.networks import AbHead
+from lightning_colorize.networks import AbHead, Head
 
 
 class WeightedSum(Loss):
@@ -29,6 +29,12 @@ class WeightedSum(Loss):
         self.losses = nn.ModuleDict(cast(Mapping[str, nn.Module], losses))
         self.head = next((x.head for x in losses.values() if x.head is not AbHead), AbHead)
         self.weights = {name: weights.get(name, 1.0) for name in losses}
+
+    def require_head(self, head: Head) -> None:
+        """Check that each loss supports the head."""
+        super().require_head(head)
+        for loss in self.losses.values():
+            cast(Loss, loss).require_head(head)
 
     def terms(self, prediction: Tensor, batch: ColorBatch) -> dict[str, Tensor]:
         """Return each loss times its weight, by name."""

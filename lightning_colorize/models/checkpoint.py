@@ -219,22 +219,26 @@ def load_network(network: Colorizer, path: Path, own_decoding: bool) -> None:
     except ValueError as error:  # class names
         raise UsageError(f"{file}: {error}") from None
     # Some arguments, such as the input range, do not affect the weights. Those of conditions do.
-    plain, option = network.encoder.pretrained_part, "--model.encoder"
     try:
-        ours = without_weights(describe(plain))["init_args"]
+        ours, depth = _innermost(describe(network.encoder))
     except TypeError:  # an argument that cannot be described
         return
-    theirs = without_weights(given)["init_args"] if isinstance(given, dict) else {}
-    while isinstance(theirs.get("encoder"), dict):
-        theirs = theirs["encoder"]["init_args"]
-    if plain is not network.encoder:
-        option += ".encoder"
+    theirs, _ = _innermost(given) if isinstance(given, dict) else ({}, 0)
+    option = "--model.encoder" + ".encoder" * depth
     for name in ours.keys() & theirs.keys():
         if ours[name] != theirs[name]:
             raise UsageError(
                 f"{file} has an encoder with {name} {theirs[name]}, here it is {ours[name]}: give "
                 f"{option}.{name} {theirs[name]}"
             )
+
+
+def _innermost(encoder: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+    """Return the arguments of the innermost of nested encoders, and how deep it is."""
+    arguments, depth = without_weights(encoder)["init_args"], 0
+    while isinstance(arguments.get("encoder"), dict):
+        arguments, depth = arguments["encoder"]["init_args"], depth + 1
+    return arguments, depth
 
 
 def _without_conditions(weights: dict[str, Any]) -> dict[str, Any]:

@@ -7,26 +7,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_colorize.color import ColorBatch
+from lightning_colorize.color import AbBins, ColorBatch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import Loss
 from lightning_colorize.models.load import load_model
 from lightning_colorize.models.network import NetworkModel
-from lightning_colorize.networks import ClassificationHead
-from lightning_colorize.networks.encoders.weights import weights_skipped
+from lightning_colorize.networks import ClassificationHead, Head
+from lightning_colorize.networks.encoders.weights import checkpoint_skipped
 
 
 class Distillation(Loss):
-    """`CrossEntropy` as expected if the true colors were drawn from a teacher's distribution.
+    """Cross-entropy between a `ClassificationHead`'s bins and a teacher's distribution.
 
     A small network learns what a large one considers possible, not only the one true color (Hinton
-    et al. 2015). Combine it with `CrossEntropy` in a `WeightedSum`.
+    et al. 2015). Each bin has the student's weight, as in `CrossEntropy`, so the two agree in a
+    `WeightedSum`.
 
     The teacher is not a submodule: the optimizer and checkpoints do not contain it. A task loaded
-    from a checkpoint loads it when the loss is first computed.
+    from a checkpoint loads it when the loss is first computed, also in validation.
 
     Args:
-        teacher: A run folder or checkpoint of a network with a `ClassificationHead`, or `default`.
+        teacher: A checkpoint of a network with a `ClassificationHead`, a run folder, or `default`.
 
     Raises:
         UsageError: If it cannot be loaded, or has another head.
@@ -37,13 +38,20 @@ class Distillation(Loss):
     def __init__(self, teacher: str) -> None:
         super().__init__()
         self.path = teacher
-        if not weights_skipped():  # else a run with a wrong path would only fail in its first step
+        self._bins: list[AbBins] = []  # the student's; a list hides them from checkpoints
+        if not checkpoint_skipped():  # else a run with a wrong path would fail in its first step
             _ = self.teacher
+
+    def require_head(self, head: Head) -> None:
+        """Check that the head is a `ClassificationHead`, and use its weights of the bins."""
+        super().require_head(head)
+        assert isinstance(head, ClassificationHead)
+        self._bins = [head.bins]
 
     @cached_property
     def teacher(self) -> NetworkModel:
         """The teacher, loaded when first used."""
-        model = load_model(Path(self.path))
+        model = load_model(Path(self.path).expanduser())
         if not isinstance(model, NetworkModel) or model.bins is None or model.draws:
             raise UsageError(f"{self.path} cannot be a teacher: it has no ClassificationHead")
         model.network.requires_grad_(False)
@@ -58,6 +66,6 @@ class Distillation(Loss):
         assert teacher.bins is not None
         with torch.no_grad():
             logits = teacher.network(teacher.scaling.normalize_L(batch.L))
-            codes = teacher.bins.shares(logits) * teacher.bins.weights.view(1, -1, 1, 1)
+            codes = teacher.bins.shares(logits) * self._bins[0].weights.view(1, -1, 1, 1)
         log_shares = F.log_softmax(prediction.movedim(1, -1), dim=-1, dtype=torch.float32)
         return -(codes.movedim(1, -1) * log_shares).sum(-1).mean()

@@ -95,7 +95,8 @@ def parameters_by_level(encoder: Encoder) -> list[list[nn.Parameter]]:
     A parameter belongs to the finest level that depends on it, as determined by autograd on a small
     image. A parameter on which no level depends belongs to the coarsest.
     """
-    parameters = [p for p in encoder.pretrained_part.parameters() if p.requires_grad]
+    encoder = encoder.pretrained_part
+    parameters = [p for p in encoder.parameters() if p.requires_grad]
     side = max(64, 2 * encoder.info.reductions[-1])
     training = encoder.training
     encoder.eval()  # batch norms keep their statistics, dropout is off

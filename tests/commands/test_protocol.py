@@ -279,5 +279,8 @@ def test_networks_see_damaged_copies_but_colors_are_compared_with_the_clean_imag
     psnr = {row: metrics["psnr"]["value"] for row, metrics in old["rows"].items()}
     assert psnr[SYSTEM] < psnr[KEPT]
     assert psnr[KEPT] != clean["rows"][SYSTEM]["psnr"]["value"]
+    for row in ("mean", "lut"):  # from the copy's lightness
+        differs = old["rows"][row]["psnr"] != clean["rows"][row]["psnr"]
+        assert differs == (row == "lut")
     assert command("protocol", protocol, photographs, "--data", photographs) == 2
-    assert "old only measures networks" in capsys.readouterr().err
+    assert "old needs a model that keeps the lightness" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from torchvision.models import get_model
 from torchvision.transforms.functional import normalize
 
 from lightning_colorize.networks import (
+    ConditionedEncoder,
     ConvEncoder,
     MobileNetV2Encoder,
     PyramidEncoder,
@@ -258,9 +259,12 @@ def test_normalization(cls, normalization):
         torch.testing.assert_close(features[0], imagenet(L)[0])
 
 
-def test_pyramid_needs_a_level_at_16():
-    with pytest.raises(ValueError, match=r"/16, not only \(1, 2\)"):
-        PyramidEncoder(ConvEncoder([4, 6]))
+@pytest.mark.parametrize(
+    "encoder", [ConvEncoder([4, 6]), ConditionedEncoder(TimmEncoder("test_vit", **VIT))]
+)
+def test_pyramid_needs_a_plain_encoder_to_16(encoder):
+    with pytest.raises(ValueError, match="without conditions whose coarsest level is /16"):
+        PyramidEncoder(encoder)
 
 
 def test_random_vgg_keeps_the_variance():

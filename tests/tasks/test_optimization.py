@@ -8,7 +8,13 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import MSE
-from lightning_colorize.networks import ConvEncoder, ResNetEncoder, TimmEncoder, UNetEncoder
+from lightning_colorize.networks import (
+    ConvEncoder,
+    PyramidEncoder,
+    ResNetEncoder,
+    TimmEncoder,
+    UNetEncoder,
+)
 from lightning_colorize.tasks import RegressionTask, WarmupCosine
 from lightning_colorize.tasks.optimization import (
     EncoderRates,
@@ -47,6 +53,13 @@ def test_each_parameter_is_of_the_finest_level_that_depends_on_it(name):
                 p.add_(0.3 * torch.rand_like(p))
             equal = [torch.equal(a, b) for a, b in zip(before, encoder(L), strict=True)]
             assert equal[: index + 1] == [True] * index + [False]
+
+
+def test_levels_of_a_pyramid_are_those_of_its_encoder():
+    vit = {"levels": [2], "model_args": {"dynamic_img_size": True}}
+    encoder = PyramidEncoder(TimmEncoder("test_vit", **vit))
+    (level,) = parameters_by_level(encoder)
+    assert {id(p) for p in level} == {id(p) for p in encoder.backbone.parameters()}
 
 
 def test_levels_of_an_encoder_leave_it_as_it_was():

@@ -13,23 +13,24 @@ class PyramidEncoder(Encoder):
     with layer norms follow. These layers learn at the decoder's rate.
 
     Args:
-        encoder: The encoder; of its levels, only the one at /16 is used.
+        encoder: An encoder whose coarsest level, the only one that is used, is at /16.
         width: Channels of each level.
 
     Raises:
-        ValueError: If the encoder has no level at /16.
+        ValueError: If the encoder's coarsest level is not at /16, or it takes conditions.
     """
 
     def __init__(self, encoder: Encoder, width: int = 96) -> None:
         super().__init__()
-        if 16 not in encoder.info.reductions:
+        if encoder.info.reductions[-1] != 16 or encoder.conditions:
             raise ValueError(
-                f"PyramidEncoder needs a level at /16, not only {encoder.info.reductions}"
+                "PyramidEncoder needs an encoder without conditions whose coarsest level is /16, "
+                f"not {encoder.info.reductions[-1]}"
             )
-        self.backbone = encoder  # another name than that of an encoder with conditions
+        # Not `encoder`: checkpoints of encoders with conditions are known by this name.
+        self.backbone = encoder
         self.weights_from = encoder.weights_from
-        self.level = encoder.info.reductions.index(16)
-        channels = encoder.info.channels[self.level]
+        channels = encoder.info.channels[-1]
         half, quarter = channels // 2, channels // 4
         self.stages = nn.ModuleList(
             [
@@ -56,12 +57,12 @@ class PyramidEncoder(Encoder):
 
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return four maps, finest first, for L: (B, 1, H, W) in [-1, 1]."""
-        features = self.backbone(L)[self.level]
+        features = self.backbone(L)[-1]
         height, width = L.shape[-2:]
         # A padded map at /16 covers more than the image, below and at the right.
         return [
-            stage(features)[..., : -(-height // reduction), : -(-width // reduction)]
-            for stage, reduction in zip(self.stages, self.info.reductions, strict=True)
+            stage(features)[..., : (height + r - 1) // r, : (width + r - 1) // r]
+            for stage, r in zip(self.stages, self.info.reductions, strict=True)
         ]
 
 

@@ -1,6 +1,5 @@
 """Backbones from timm."""
 
-import logging
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
@@ -18,9 +17,6 @@ from lightning_colorize.networks.encoders.pretrained import (
 )
 from lightning_colorize.networks.encoders.weights import State, bounded_hub, load_weights
 
-# It says that a pyramid does not take the weights of the classifier.
-logging.getLogger("timm.models._builder").setLevel(logging.ERROR)
-
 _RANGES = {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "half": ((0.5,), (0.5,))}
 
 
@@ -35,7 +31,7 @@ class TimmEncoder(PretrainedEncoder):
             one that lifts this restriction: `{dynamic_img_size: true}` (ViT), `{strict_img_size:
             false}` (Swin).
         normalization: Input range of the weights: `imagenet` (ImageNet's mean and standard
-            deviation) or `half` (RGB / 127.5 - 1, TensorFlow's); null: as timm's own.
+            deviation) or `half` (RGB / 127.5 - 1, TensorFlow's); null: timm's own.
         pretrained: Download timm's weights.
         weights: File with a state dict in timm's format, with any number of classes, also as
             `.safetensors`, instead of a download.

@@ -33,7 +33,7 @@ def build_loggers(
     # Only rank 0 has a W&B run; the other ranks need no check.
     mode = wandb_mode(options.wandb) if is_first_process() else WandbMode("offline")
     if mode.mode != "disabled":
-        loggers.append(WandbRun(folder, options, mode))
+        loggers.append(WandbRun(folder, options, mode, resume_step))
     if options.mlflow is not None:
         loggers.append(MLflowRun(folder, options))
     return loggers

@@ -44,7 +44,13 @@ class WandbRun(RunLogger, WandbLogger):
     tagged with the sweep's name.
     """
 
-    def __init__(self, folder: Path, options: LoggerOptions, mode: WandbMode) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        options: LoggerOptions,
+        mode: WandbMode,
+        resume_step: int | None = None,
+    ) -> None:
         sweep = os.environ.get(SWEEP)
         super().__init__(
             name=folder.name,
@@ -62,6 +68,7 @@ class WandbRun(RunLogger, WandbLogger):
         self._closed = False
         self._log_checkpoints = options.log_model
         self._logged_before = -1
+        self._resume_step = resume_step
 
     @property
     def description(self) -> str:  # type: ignore[override]
@@ -184,15 +191,16 @@ class WandbRun(RunLogger, WandbLogger):
         # The summary of a resumed run has its last step.
         self._logged_before = int(run.summary.get(STEP) or -1)
         write_atomic(self._folder / WANDB_ID, f"{run.id}\n")
-        if run.resumed and (self._folder / METRICS).is_file():
-            self._log_unsent()
+        if run.resumed and self._resume_step is not None and (self._folder / METRICS).is_file():
+            with self.guarded():
+                self._log_unsent(self._resume_step)
 
-    def _log_unsent(self) -> None:
-        """Log the steps of metrics.csv that a killed process did not send."""
+    def _log_unsent(self, resume_step: int) -> None:
+        """Log the steps before `resume_step` that a killed process logged but did not send."""
         for row in read_rows(self._folder / METRICS):
             values = {name: float(value) for name, value in row.items()}
             step = int(values.pop("step"))
-            if step > self._logged_before:
+            if values and self._logged_before < step < resume_step:
                 super().log_metrics(values, step)
                 self._logged_before = step
 

@@ -43,9 +43,9 @@ class Run:
         self.exit_code = exit_code
 
 
-def make(folder, mode="offline", **options):
+def make(folder, mode="offline", resume_step=None, **options):
     folder.mkdir(parents=True, exist_ok=True)
-    return WandbRun(folder, LoggerOptions(**options), WandbMode(mode))
+    return WandbRun(folder, LoggerOptions(**options), WandbMode(mode), resume_step)
 
 
 @pytest.fixture
@@ -209,18 +209,18 @@ def test_steps_are_not_logged_twice(logger, run):
     assert run.exit_code == 1
 
 
-def test_what_a_killed_process_did_not_send_is_logged_from_its_file(logger, run, tmp_path):
-    file = tmp_path / "runs" / "experiment" / "name" / "metrics.csv"
-    file.write_text("step,epoch,val/psnr\n4,1,20\n6,,\n8,2,21.5\n9,3,")
-    for step in range(7, 10):
+@pytest.mark.parametrize("resumed", [True, False])
+def test_what_a_killed_process_did_not_send_is_logged_from_its_file(run, tmp_path, resumed):
+    run.resumed = resumed
+    rows = "4,1,20", "6,,", "7,2,21.5", "8,3,x", "9,4,22", "10,5,23"
+    (tmp_path / "metrics.csv").write_text("\n".join(["step,epoch,val/psnr", *rows, "11,6"]))
+    logger = make(tmp_path, resume_step=10)
+    for step in range(9, 12):
         logger.log_metrics({"x": step}, step)
     rows = [{key.rpartition("/")[2]: value for key, value in row.items()} for row in run.rows]
-    assert rows == [
-        {"global_step": 6},
-        {"global_step": 8, "epoch": 2, "psnr": 21.5},
-        {"global_step": 8, "x": 8},
-        {"global_step": 9, "x": 9},
-    ]
+    trained = [{"global_step": step, "x": step} for step in range(9, 12)]
+    assert rows == [{"global_step": 7, "epoch": 2, "psnr": 21.5}] * resumed + trained
+    logger.close(failed=False)
 
 
 def test_online_run_that_cannot_start_is_saved_offline(tmp_path, monkeypatch, caplog):
