@@ -32,7 +32,6 @@ _NETWORKS = ("averaged.module.", "net.")
 _WRAPPED = "encoder.encoder."  # of an encoder with conditions
 _INITIAL = ("pretrained", "weights", "frozen", "norm_eval")
 _NO_ARGUMENTS = (CLASS_PATH, UNRECORDED, "_instantiator")
-_RENAMED = {"l1_weight": "loss_weight"}  # of CGANTask
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
@@ -137,12 +136,7 @@ def rebuild_task(
             f"{file} does not record {', '.join(missing)}: pass it to load_from_checkpoint"
         )
     dropped = {*_NO_ARGUMENTS, *overrides}
-    renamed = _RENAMED if hyperparameters[CLASS_PATH].endswith(".CGANTask") else {}
-    arguments = {
-        renamed.get(name, name): value
-        for name, value in hyperparameters.items()
-        if name not in dropped
-    }
+    arguments = {name: value for name, value in hyperparameters.items() if name not in dropped}
     spec = {"class_path": hyperparameters[CLASS_PATH], "init_args": arguments}
 
     def rebuilt() -> Any:
