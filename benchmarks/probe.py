@@ -1,12 +1,12 @@
 """What do the features of a pretrained encoder know about color?
 
-    python benchmarks/probe.py --data GENERAL --encoder experiments/encoder/mobilenet_v2.yaml ...
+    python benchmarks/probe.py --data GENERAL
 
 Ridge regression predicts the mean ab of 4x4 cells from frozen features of grey images: the two
 coarsest levels (of a ViT, the only one), averaged over each cell, and their means over the image.
 The penalty is chosen on the validation images, R2 and correlation are those of the test images. The
-encoders take each batch in turn, which is timed. `FILE=WEIGHTS` reads the weights from a file
-instead of downloading them. Results go to benchmarks/results/probe.json.
+encoders of benchmarks/probe.yaml take each batch in turn, which is timed. Results go to
+benchmarks/results/probe.json.
 """
 
 import argparse
@@ -29,9 +29,10 @@ from lightning_colorize.data.module import ColorizationDataModule, Split
 from lightning_colorize.networks import Encoder
 
 RESULT = Path(__file__).parent / "results" / "probe.json"
+ENCODERS = Path(__file__).with_suffix(".yaml")
 CELLS = 4
 LEVELS = 2
-PENALTIES = tuple(10.0**power for power in range(-5, 1))
+PENALTIES = tuple(10.0**power for power in range(-2, 3))
 BATCH = 32
 
 
@@ -46,17 +47,18 @@ def main(words: Sequence[str] | None = None) -> None:
     """Measure and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", required=True)
-    parser.add_argument("--encoder", nargs="+", required=True, metavar="FILE[=WEIGHTS]")
+    parser.add_argument("--encoders", type=Path, default=ENCODERS, help="a YAML file, by name")
     parser.add_argument("--size", type=int, nargs="+", default=[128, 192])
     parser.add_argument("--images", type=int, default=2500, help="training images")
     parser.add_argument("--json", type=Path, default=RESULT)
     args = parser.parse_args(words)
+    described = yaml.safe_load(args.encoders.read_text())
+    encoders = {name: build(spec, Encoder, Trust()).eval() for name, spec in described.items()}
     rows = []
     for size in args.size:
         data = ColorizationDataModule(args.data, size=size, batch_size=BATCH, num_workers=0)
         data.setup("fit")
         data.setup("test")
-        encoders = dict(map(read_encoder, args.encoder))
         train, rates = cells(encoders, data, "train", args.images)
         val, _ = cells(encoders, data, "val")
         test, _ = cells(encoders, data, "test")
@@ -66,19 +68,7 @@ def main(words: Sequence[str] | None = None) -> None:
             row["images_per_second"] = rates[name]
             rows.append(row)
             print(row, flush=True)
-    write_report(args.json, command_of("probe", words or sys.argv[1:]), {"rows": rows})
-
-
-def read_encoder(word: str) -> tuple[str, Encoder]:
-    """Return name and encoder of a configuration file, with weights from a file after `=`."""
-    file, _, weights = word.partition("=")
-    spec = part = yaml.safe_load(Path(file).read_text())
-    while "encoder" in part.setdefault("init_args", {}):  # of a pyramid
-        part = part["init_args"]["encoder"]
-    if weights:
-        part["init_args"] |= {"pretrained": False, "weights": weights}
-    encoder: Encoder = build(spec, Encoder, Trust())
-    return Path(weights or file).stem, encoder.pretrained_part.eval()
+    write_report(args.json, command_of("probe", words or sys.argv[1:]), {"encoders": rows})
 
 
 @torch.inference_mode()

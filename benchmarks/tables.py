@@ -101,6 +101,31 @@ def shards(report: dict[str, Any]) -> str:
     return table(head, rows)
 
 
+def sources(report: dict[str, Any]) -> str:
+    """Images per second of a core from each source, and the ratio to the folder's."""
+    (row,) = report["rows"]
+    rows = []
+    for name, way in row["ways"].items():
+        ratio = row["ratio"].get(f"{name}/folder")
+        rate = f"{way['images_per_second']['median']:.0f}"
+        rows.append([name, rate, spread(ratio, 2) if ratio else "-"])
+    return table([f"source, to {report['size']} px", "images/s a core", "ratio"], rows)
+
+
+def probe(report: dict[str, Any]) -> str:
+    """What the features of each encoder know of color, by size."""
+    rows = [
+        [
+            f"{row['encoder']}, {row['size']} px",
+            *(f"{row[name]:.3f}" for name in ("r2", "correlation")),
+            f"{row['images_per_second']:.0f}",
+            f"{row['features']:,}",
+        ]
+        for row in report["encoders"]
+    ]
+    return table(["encoder", "R2", "correlation", "images/s", "features"], rows)
+
+
 def fit_overhead(report: dict[str, Any]) -> str:
     """Milliseconds of a step, and the ratio."""
     milliseconds = report["milliseconds_per_step"]
@@ -392,7 +417,7 @@ def gpu(report: dict[str, Any]) -> str:
 
 # What reports hold that are no medians of times.
 UNTIMED = {"criteria", "folders", "found", "metrics", "runs", "seeds", "sweep", "systems"}
-UNTIMED |= {"images_per_second", "protocols"}
+UNTIMED |= {"encoders", "images_per_second", "protocols"}
 
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "audit": audit,
@@ -412,9 +437,11 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "hyperband": hyperband,
     "loader": loader,
     "photos_cpu": photos_cpu,
+    "probe": probe,
     "shards": shards,
     "specialists": specialists,
     "protocols": protocols,
+    "sources": sources,
     "sweep": sweep,
     "sweep_seeds": sweep_seeds,
     "systems": systems,

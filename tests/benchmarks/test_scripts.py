@@ -341,6 +341,11 @@ def test_every_table_of_the_documents_can_be_reproduced():
         used = set(re.findall(r"\bdata/([\w.]+)", " ".join(plan.commands)))
         if "benchmarks/sweeps/" in " ".join(plan.commands):
             used |= {"mobilenet_v2_f16.pt"}  # in one of the files there
+        for file in re.findall(r"\bbenchmarks/(\w+)\.py", " ".join(plan.commands)):
+            if (BENCHMARKS / f"{file}.yaml").is_file():
+                used |= set(
+                    re.findall(r"\bdata/([\w.]+)", (BENCHMARKS / f"{file}.yaml").read_text())
+                )
         assert used == set(plan.data) <= set(known), name
         assert all((CLONE / image).is_file() for image in plan.images)
         unmatched: set[str] = set()
@@ -431,16 +436,15 @@ def test_probe_explains_what_features_know(tmp_path, capsys):
     unknown = fit(*(Cells(torch.randn(200, 12), split.colors) for split in splits))
     assert unknown["r2"] < 0.05
 
-    encoder = tmp_path / "small.yaml"
-    encoder.write_text(
-        "class_path: lightning_colorize.networks.ConvEncoder\ninit_args: {widths: [2, 3, 4]}\n"
-    )
+    encoders = tmp_path / "encoders.yaml"
+    conv = "lightning_colorize.networks.ConvEncoder"
+    encoders.write_text(f"small: {{class_path: {conv}, init_args: {{widths: [2, 3, 4]}}}}\n")
     (tmp_path / "photos").mkdir()
     write_images(tmp_path / "photos", 40, 60, 40)
-    words = ("--data", str(tmp_path / "photos"), "--size", "32", "--encoder", str(encoder))
+    words = ("--data", str(tmp_path / "photos"), "--size", "32", "--encoders", str(encoders))
     out = tmp_path / "probe.json"
     import_module("probe").main([*words, "--images", "32", "--json", str(out)])
-    (row,) = json.loads(out.read_text())["rows"]
+    (row,) = json.loads(out.read_text())["encoders"]
     assert (row["encoder"], row["size"], row["features"]) == ("small", 32, 2 * (3 + 4))
     assert row["images_per_second"] > 0
     assert row["r2"] < 1
