@@ -170,6 +170,14 @@ LOADING: Rows = {
             swap("found > max(1, self.max_share * self.total)", "False"),
         ),
     },
+    "data/test_damage.py": {
+        "scratches-missing": ("data.damage:aged", swap("there < strength", "there < 0")),
+        "paper-not-faded": ("data.damage:aged", swap("30.0", "0.0")),
+        "copies-differ-each-time": (
+            "data.augmentation:old_copy",
+            calls("manual_seed", "None"),
+        ),
+    },
     "data/test_augmentation.py": {
         "recolored-outside-srgb": (
             "data.augmentation:_recolored",

@@ -87,7 +87,31 @@ NETWORKS: Rows = {
             calls("abs", "torch.zeros(1, dtype=torch.int64)"),
         ),
     },
+    "tasks/test_distillation.py": {
+        "teacher-rebalances": (
+            "tasks.distillation:Distillation.forward",
+            swap("self._bins[0].weights", "teacher.bins.weights"),
+        ),
+        "teacher-not-checked-early": (
+            "tasks.distillation:Distillation.__init__",
+            calls("checkpoint_skipped", "True"),
+        ),
+    },
+    "tasks/test_optimization.py::test_levels_of_a_pyramid_are_those_of_its_encoder": {
+        "levels-of-a-pyramid": (
+            "tasks.optimization:parameters_by_level",
+            swap("encoder = encoder.pretrained_part", "pass"),
+        ),
+    },
     "networks/test_encoders.py": {
+        "input-range-ignored": (
+            "networks.encoders.timm_backbone:TimmEncoder.__init__",
+            swap("normalization is None", "True"),
+        ),
+        "padded-pyramid": (
+            "networks.encoders.pyramid:PyramidEncoder.forward",
+            swap("(height + r - 1) // r", "None"),
+        ),
         "first-conv-averaged-over-rgb": (
             "networks.encoders.pretrained:fit_channels",
             swap("conv.weight.data.sum", "conv.weight.data.mean"),

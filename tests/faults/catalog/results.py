@@ -191,6 +191,10 @@ COMMANDS: Rows = {
         ),
     },
     "commands/test_protocol.py": {
+        "baselines-see-the-clean-image": (
+            "evaluation.protocol_result:measure_protocol",
+            swap("each.color(L_seen)", "each.color(batch.L)"),
+        ),
         "lightness-taken-as-kept": (
             "evaluation.protocol_result:measure_protocol",
             swap("change <= _ROUNDING", "True"),

@@ -75,6 +75,16 @@ RUNS: Rows = {
             calls("is_file", "False"),
         ),
     },
+    "training/loggers/test_wandb_run.py::test_unsent_steps_are_logged_from_the_file": {
+        "unsent-steps-lost": (
+            "training.loggers.wandb_run:WandbRun._set_up",
+            swap("self._log_unsent(self._resume_step)", "pass"),
+        ),
+        "steps-beyond-the-checkpoint-sent": (
+            "training.loggers.wandb_run:WandbRun._log_unsent",
+            swap("self._logged_before < step < resume_step", "self._logged_before < step"),
+        ),
+    },
     "training/loggers/test_wandb_run.py::test_checkpoints_are_artifacts_on_request": {
         "artifact-best-is-last": (
             "training.loggers.wandb_run:WandbRun.close",

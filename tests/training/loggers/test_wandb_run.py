@@ -210,16 +210,19 @@ def test_steps_are_not_logged_twice(logger, run):
 
 
 @pytest.mark.parametrize("resumed", [True, False])
-def test_what_a_killed_process_did_not_send_is_logged_from_its_file(run, tmp_path, resumed):
+def test_unsent_steps_are_logged_from_the_file(run, tmp_path, resumed):
     run.resumed = resumed
-    rows = "4,1,20", "6,,", "7,2,21.5", "8,3,x", "9,4,22", "10,5,23"
-    (tmp_path / "metrics.csv").write_text("\n".join(["step,epoch,val/psnr", *rows, "11,6"]))
+    # One that was sent, an empty one, two unsent ones, one that is trained again, a damaged one.
+    rows = "4,1,20", "6,,", "7,2,21.5", "8,3,22", "10,5,23", "9,4,x"
+    (tmp_path / "metrics.csv").write_text("\n".join(["step,epoch,val/psnr", *rows, ""]))
     logger = make(tmp_path, resume_step=10)
     for step in range(9, 12):
         logger.log_metrics({"x": step}, step)
     rows = [{key.rpartition("/")[2]: value for key, value in row.items()} for row in run.rows]
     trained = [{"global_step": step, "x": step} for step in range(9, 12)]
-    assert rows == [{"global_step": 7, "epoch": 2, "psnr": 21.5}] * resumed + trained
+    unsent = [(7, 2, 21.5), (8, 3, 22)] if resumed else []
+    names = ("global_step", "epoch", "psnr")
+    assert rows == [dict(zip(names, values, strict=True)) for values in unsent] + trained
     logger.close(failed=False)
 
 
