@@ -116,15 +116,15 @@ def fit(train: Cells, val: Cells, test: Cells) -> dict[str, Any]:
     def standardized(split: Cells) -> Tensor:
         return (split.features - mean).div(std).double()
 
-    x = standardized(train)
+    x, x_val, x_test = map(standardized, (train, val, test))
     gram, moments = x.T @ x / len(x), x.T @ (train.colors.double() - center) / len(x)
     best: dict[str, Any] = {"val_r2": -torch.inf}
     for penalty in PENALTIES:
         weight = torch.linalg.solve(gram + penalty * torch.eye(len(gram)).double(), moments)
-        r2 = score(standardized(val) @ weight + center, val.colors)["r2"]
+        r2 = score(x_val @ weight + center, val.colors)["r2"]
         if r2 > best["val_r2"]:
             best = {"val_r2": r2, "penalty": penalty}
-            best |= score(standardized(test) @ weight + center, test.colors)
+            best |= score(x_test @ weight + center, test.colors)
     return best
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_colorize.color import AbBins, ColorBatch
+from lightning_colorize.color import NO_CONDITION, AbBins, ColorBatch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import Loss
 from lightning_colorize.models.load import load_model
@@ -63,9 +63,8 @@ class Distillation(Loss):
             teacher = self.teacher
             if teacher.device != prediction.device:
                 teacher.device = prediction.device
-        assert teacher.bins is not None
         with torch.no_grad():
-            logits = teacher.network(teacher.scaling.normalize_L(batch.L))
-            codes = teacher.bins.shares(logits) * self._bins[0].weights.view(1, -1, 1, 1)
+            shares = teacher.shares(teacher.predict(batch.L, NO_CONDITION))
+            codes = shares * self._bins[0].weights.view(1, -1, 1, 1)
         log_shares = F.log_softmax(prediction.movedim(1, -1), dim=-1, dtype=torch.float32)
         return -(codes.movedim(1, -1) * log_shares).sum(-1).mean()
