@@ -34,6 +34,7 @@ from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 import yaml
 from common import command_of
 from matplotlib.axes import Axes
@@ -239,8 +240,6 @@ def train(recipe: Recipe, seed: int, args: argparse.Namespace) -> Path:
         "trainer.max_time": "null",
         "trainer.max_epochs": -1,
         "trainer.check_val_every_n_epoch": 5,
-        "model.encoder.weights": args.weights.resolve(),
-        "model.encoder.normalization": args.normalization,
         "run.root": args.out,
         "run.experiment": args.what,
         "run.name": run.name,
@@ -255,6 +254,9 @@ def train(recipe: Recipe, seed: int, args: argparse.Namespace) -> Path:
         "trainer.max_steps": steps(recipe, args),
         **recipe.settings,
     }
+    if args.weights.is_file():  # of MobileNetV2; recipes with other encoders name their own
+        given["model.encoder.weights"] = args.weights.resolve()
+        given["model.encoder.normalization"] = args.normalization
     if "perceptual" in recipe.name:
         backbone = "model.loss.losses.perceptual.backbone"
         given[f"{backbone}.weights"] = args.weights.resolve()
@@ -315,7 +317,7 @@ def measure_speed(args: argparse.Namespace) -> None:
 
 def measure(run: Path, data: Path, finalist: bool) -> dict[str, Any]:
     """Return what a run cost, and each metric with its 95 % interval by decoding and baseline."""
-    model = load_model(run / LAST)
+    model = load_model(run / LAST, device="cuda" if torch.cuda.is_available() else "cpu")
     dial = DIAL if "vividness" in model.decoding else ()
     own = parse_grid(dial, model.model)
     settings = {" ".join(f"{v:g}" for v in s.values()) or "network": s for s in own}

@@ -25,11 +25,14 @@ class Draw(NamedTuple):
             gamma. None: no jitter.
         color: (B, 2), fp32: a vector (x, y) whose length multiplies the chroma and whose angle is
             added to the hue; (1, 0) changes nothing. None: no jitter.
+        own: (B,), fp32: each image's share of itself, the rest is the previous image of the batch.
+            None: no mixup.
     """
 
     affine: Tensor | None
     grey: Tensor | None
     color: Tensor | None
+    own: Tensor | None
 
     def to(self, device: torch.device) -> "Draw":
         """Return the parameters on a device."""
@@ -49,11 +52,14 @@ class Augmentation(nn.Module):
     to either side and a chroma factor of 0.8 to 1.25 for the whole image. Chroma outside sRGB is
     reduced as in `fit_gamut`.
 
+    Mixup (Zhang et al. 2018) blends L and ab of two images of the batch, as in a double exposure:
+    the network cannot memorize either. The first one's share is 1/2 to 1.
+
     Parameters are drawn on the CPU, so a seed gives the same images on every device. The geometry
     is one interpolation, without matrix products (which TF32 would round), and a compiler can fuse
     it with the LAB conversion.
 
-    `size` is in pixels; `flip`, `grey_jitter` and `color_jitter` are probabilities. `scale` is the
+    `size` is in pixels; `flip`, the jitters and `mixup` are probabilities. `scale` is the
     range of the crop's area as a share of the image's (None resizes without a crop), `ratio` of its
     width over height. `rotation` is the largest angle in degrees, to either side; reflection fills
     the corners.
@@ -69,6 +75,7 @@ class Augmentation(nn.Module):
         grey_jitter: float = 0.0,
         damage: Damage | None = None,
         color_jitter: float = 0.0,
+        mixup: float = 0.0,
     ) -> None:
         from kornia import augmentation as K  # takes most of a second: not for help texts
 
@@ -79,6 +86,7 @@ class Augmentation(nn.Module):
         self.crop = K.RandomResizedCrop((size, size), scale, ratio) if scale else None
         self.grey_jitter = grey_jitter
         self.color_jitter = color_jitter
+        self.mixup = mixup
         self.damage = damage or Damage()
 
     def forward(self, rgb: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
@@ -91,7 +99,12 @@ class Augmentation(nn.Module):
         L, ab = to_lab(moved)
         if draw.color is not None:
             ab = _recolored(L, ab, draw.color)
-        return (L if draw.grey is None else _jittered(moved, L, draw.grey)), ab
+        if draw.grey is not None:
+            L = _jittered(moved, L, draw.grey)
+        if draw.own is not None:
+            own = draw.own[:, None, None, None]
+            L, ab = (x.roll(1, dims=0).lerp(x, own) for x in (L, ab))
+        return L, ab
 
     def draw(self, shape: torch.Size) -> Draw:
         """Draw parameters for a batch of (B, 3, H, W) from torch's CPU generator."""
@@ -100,6 +113,7 @@ class Augmentation(nn.Module):
             self._draw_affine(shape) if moves else None,
             _draw_grey(shape[0], self.grey_jitter) if self.grey_jitter else None,
             _draw_color(shape[0], self.color_jitter) if self.color_jitter else None,
+            _draw_own(shape[0], self.mixup) if self.mixup else None,
         )
 
     def geometry(self, rgb: Tensor, affine: Tensor | None) -> Tensor:
@@ -189,6 +203,11 @@ def _draw_color(count: int, share: float) -> Tensor:
     drawn = torch.rand(count) < share
     hue, chroma = torch.empty(2, count).uniform_(-1.0, 1.0) * drawn
     return torch.view_as_real(torch.polar(_CHROMA**chroma, math.radians(_HUE) * hue))
+
+
+def _draw_own(count: int, share: float) -> Tensor:
+    """Draw `Draw.own`; a share of the images is mixed."""
+    return torch.where(torch.rand(count) < share, torch.empty(count).uniform_(0.5, 1.0), 1.0)
 
 
 def _recolored(L: Tensor, ab: Tensor, draw: Tensor) -> Tensor:

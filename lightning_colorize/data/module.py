@@ -67,6 +67,7 @@ class ColorizationDataModule(LightningDataModule):
         grey_jitter: Training: probability of a random grey conversion, as if by another film.
         color_jitter: Training: probability of true colors with another hue (10 degrees at most)
             and chroma (a factor of 0.8 to 1.25); the lightness stays as it is.
+        mixup: Training: probability of blending an image and its colors with another one.
         blur: Training: probability of a blurred grey image; the true colors stay as they are.
         grain: Training: probability of film grain in the grey image.
         jpeg: Training: probability of JPEG compression of the grey image.
@@ -107,6 +108,7 @@ class ColorizationDataModule(LightningDataModule):
         jpeg: float = 0.0,
         aging: float = 0.0,
         color_jitter: float = 0.0,
+        mixup: float = 0.0,
         cache: Cache = "auto",
         decode: Decode = "cpu",
         num_workers: int | None = None,
@@ -120,7 +122,7 @@ class ColorizationDataModule(LightningDataModule):
         _require("batch_size", batch_size, "at least 1", batch_size >= 1)
         _require("num_workers", num_workers, "at least 0", num_workers is None or num_workers >= 0)
         shares = {"flip": flip, "grey_jitter": grey_jitter, "blur": blur, "grain": grain}
-        shares |= {"jpeg": jpeg, "aging": aging, "color_jitter": color_jitter}
+        shares |= {"jpeg": jpeg, "aging": aging, "color_jitter": color_jitter, "mixup": mixup}
         shares["max_broken_share"] = max_broken_share
         for name, share in shares.items():
             _require(name, share, "from 0 to 1", 0 <= share <= 1)
@@ -136,7 +138,7 @@ class ColorizationDataModule(LightningDataModule):
         self.batch_size = batch_size
         damage = Damage(blur, grain, jpeg, aging)
         self.augmentation = Augmentation(
-            size, flip, crop_scale, crop_ratio, rotation, grey_jitter, damage, color_jitter
+            size, flip, crop_scale, crop_ratio, rotation, grey_jitter, damage, color_jitter, mixup
         )
         self.compiles = compile
         self.max_broken_share = max_broken_share

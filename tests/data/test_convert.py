@@ -14,7 +14,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, size=(3, 3, 16, 16), dtype=np
 BATCH = RawBatch(torch.from_numpy(PIXELS), ["a", "b", "c"])
 
 
-ALL = Augmentation(12, 0.5, (0.6, 1.0), rotation=5.0, grey_jitter=0.5, color_jitter=0.5)
+ALL = Augmentation(12, 0.5, (0.6, 1.0), rotation=5.0, grey_jitter=0.5, color_jitter=0.5, mixup=0.5)
 RESIZED = Augmentation(12, scale=None)
 
 # The eager backend only checks that there is one graph; inductor compiles it.

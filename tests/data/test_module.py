@@ -226,6 +226,7 @@ def test_fast_dev_run_reads_only_its_batches(photo_folder, tmp_path, monkeypatch
         ("flip", float("nan"), "from 0 to 1", 1),
         ("grey_jitter", -0.1, "from 0 to 1", 1.0),
         ("color_jitter", 2, "from 0 to 1", 1.0),
+        ("mixup", 1.5, "from 0 to 1", 1),
         ("blur", 1.1, "from 0 to 1", 1.0),
         ("grain", -1, "from 0 to 1", 1),
         ("jpeg", float("nan"), "from 0 to 1", 0.5),

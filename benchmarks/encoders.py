@@ -1,0 +1,107 @@
+"""Which pretrained encoder learns colors best, fine-tuned with the same decoder and loss?
+
+    python benchmarks/encoders.py speed --data GENERAL --weights FOLDER --out RUNS
+    python benchmarks/encoders.py train --data GENERAL --weights FOLDER --out RUNS --seeds 1 2
+
+Each encoder of FOLDER is trained by the recipe and the decoder of default_model at 128 px, with as many images as
+the others (`--images`), and with as many as two CPU cores see in `--minutes`, by the rates that
+`speed` has measured. A GPU, if there is one, trains them; the number of images is the same. Run
+`train` again to continue; several may share RUNS, each with its own --only or --seeds. Results go
+to benchmarks/results/encoders.json.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from colors import BATCH, EXPERIMENTS, MEASURED, Recipe, collect, measure, train
+from common import command_of
+
+from lightning_colorize.benchmarking.environment import write_report
+from lightning_colorize.common.files import write_json
+from lightning_colorize.runs.result import RunResult
+
+RESULTS = Path(__file__).parent / "results"
+REPORT = RESULTS / "encoders.json"
+SPEEDS = RESULTS / "encoders_speed.json"
+
+# The fragment, the file of its weights, and where the fragment has it.
+ENCODERS = {
+    "MobileNetV2": ("mobilenet_v2", "mobilenet_v2_f16.pt", "model.encoder"),
+    "MobileNetEdgeTPU": ("timm_edgetpu", "mobilenet_edgetpu_100_f16.pt", "model.encoder"),
+    "ViT-Tiny": ("timm_vit_tiny", "vit_tiny_patch16_224_f16.pt", "model.encoder.encoder"),
+    "DenseNet-169": ("timm_densenet169", "densenet169_f16.pt", "model.encoder"),
+}
+
+
+def main() -> None:
+    """Measure speeds, or train and measure."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("what", choices=("speed", "train"))
+    parser.add_argument("--data", type=Path, required=True, help="folder with train, val, test")
+    parser.add_argument("--weights", type=Path, required=True, help="folder of the encoders")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--images", type=int, default=64_000, help="of a training with equal ones")
+    parser.add_argument("--minutes", type=float, default=15, help="of one with equal time")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--only", nargs="+", choices=list(ENCODERS), default=list(ENCODERS))
+    parser.add_argument("--precision", default="bf16-mixed")
+    args = parser.parse_args()
+    args.size = 128
+    if args.what == "speed":
+        rates = {name: _speed(args, name) for name in args.only}
+        write_report(SPEEDS, command_of("encoders", sys.argv[1:]), {"images_per_second": rates})
+        return
+    rates = json.loads(SPEEDS.read_text())["images_per_second"]
+    budgets = {
+        name: {"images": args.images, "time": round(60 * args.minutes * rate)}
+        for name, rate in rates.items()
+    }
+    for seed, budget, name in itertools.product(args.seeds, ("images", "time"), args.only):
+        recipe = f"{name}, equal {budget}"
+        run = args.out / args.what / f"{recipe}-{seed}"
+        if not (run / MEASURED).is_file():
+            print(f"{recipe}, seed {seed}", flush=True)
+            steps = {"trainer.max_steps": budgets[name][budget] // BATCH}
+            train(_recipe(args, recipe, name, steps), seed, args)
+            write_json(run / MEASURED, measure(run, args.data, finalist=False))
+    names = [f"{name}, equal {budget}" for budget in ("images", "time") for name in ENCODERS]
+    earlier = json.loads(REPORT.read_text()) if REPORT.is_file() else {}
+    report = collect(args.out / args.what, names, earlier)
+    write_report(REPORT, command_of("encoders", sys.argv[1:]), report)
+
+
+def _recipe(args: argparse.Namespace, name: str, encoder: str, budget: dict[str, Any]) -> Recipe:
+    fragment, file, place = ENCODERS[encoder]
+    settings = {
+        "model.encoder": EXPERIMENTS / "encoder" / f"{fragment}.yaml",
+        f"{place}.pretrained": "false",
+        f"{place}.weights": (args.weights / file).resolve(),
+        "trainer.precision": args.precision,
+    }
+    if encoder == "MobileNetV2":
+        settings[f"{place}.normalization"] = "half"
+    if torch.cuda.is_available():
+        settings |= {"data.cache": "device", "model.fused": "true"}
+    return Recipe(name, "default_model", settings | budget)
+
+
+def _speed(args: argparse.Namespace, name: str) -> float:
+    """Return the images per second of a training of 45 seconds."""
+    budget = {
+        "trainer.max_time": "00:00:00:45",
+        "trainer.check_val_every_n_epoch": 10**6,
+        "data.source.max_images": 16 * BATCH,
+    }
+    run = train(_recipe(args, name, name, budget), 0, args)
+    result = RunResult.read(run)
+    assert result is not None and result.steady_images_per_second is not None
+    return result.steady_images_per_second
+
+
+if __name__ == "__main__":
+    main()
