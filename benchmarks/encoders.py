@@ -3,11 +3,12 @@
     python benchmarks/encoders.py speed --data GENERAL --weights FOLDER --out RUNS
     python benchmarks/encoders.py train --data GENERAL --weights FOLDER --out RUNS --seeds 1 2
 
-Each encoder of FOLDER is trained by the recipe and the decoder of default_model at 128 px, with as many images as
-the others (`--images`), and with as many as two CPU cores see in `--minutes`, by the rates that
-`speed` has measured. A GPU, if there is one, trains them; the number of images is the same. Run
-`train` again to continue; several may share RUNS, each with its own --only or --seeds. Results go
-to benchmarks/results/encoders.json.
+Each encoder of FOLDER is trained by the recipe and the decoder of default_model at 128 px on
+`--images` images: with the encoder's learning rate of 0.3 of the decoder's, and with 0.03 and
+`norm_levels`; the latter also with as many images as two CPU cores see in `--minutes`, by the rates
+that `speed` has measured. A GPU, if there is one, trains them; the number of images is the same.
+Run `train` again to continue; several may share RUNS, each with its own --only or --seeds. Results
+go to benchmarks/results/encoders.json, where they replace those of the same training and seed.
 """
 
 import argparse
@@ -37,6 +38,13 @@ ENCODERS = {
     "DenseNet-169": ("timm_densenet169", "densenet169_f16.pt", "model.encoder"),
 }
 
+SLOW = {"model.encoder_lr_ratio": 0.03, "model.decoder.norm_levels": "true"}
+TRAININGS: dict[str, dict[str, Any]] = {
+    "rate 0.3": {},
+    "rate 0.03": SLOW,
+    "rate 0.03, equal time": SLOW,
+}
+
 
 def main() -> None:
     """Measure speeds, or train and measure."""
@@ -45,8 +53,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with train, val, test")
     parser.add_argument("--weights", type=Path, required=True, help="folder of the encoders")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--images", type=int, default=64_000, help="of a training with equal ones")
-    parser.add_argument("--minutes", type=float, default=15, help="of one with equal time")
+    parser.add_argument("--images", type=int, default=48_000, help="of a training")
+    parser.add_argument("--minutes", type=float, default=20, help="of one with equal time")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--only", nargs="+", choices=list(ENCODERS), default=list(ENCODERS))
     parser.add_argument("--precision", default="bf16-mixed")
@@ -57,25 +65,25 @@ def main() -> None:
         write_report(SPEEDS, command_of("encoders", sys.argv[1:]), {"images_per_second": rates})
         return
     rates = json.loads(SPEEDS.read_text())["images_per_second"]
-    budgets = {
-        name: {"images": args.images, "time": round(60 * args.minutes * rate)}
-        for name, rate in rates.items()
-    }
-    for seed, budget, name in itertools.product(args.seeds, ("images", "time"), args.only):
-        recipe = f"{name}, equal {budget}"
+    for seed, (training, settings), encoder in itertools.product(
+        args.seeds, TRAININGS.items(), args.only
+    ):
+        timed = round(60 * args.minutes * rates[encoder])
+        images = timed if "time" in training else args.images
+        recipe = f"{encoder}, {training}"
         run = args.out / args.what / f"{recipe}-{seed}"
         if not (run / MEASURED).is_file():
             print(f"{recipe}, seed {seed}", flush=True)
-            steps = {"trainer.max_steps": budgets[name][budget] // BATCH}
-            train(_recipe(args, recipe, name, steps), seed, args)
+            budget = {"trainer.max_steps": images // BATCH}
+            train(_recipe(args, recipe, encoder, settings | budget), seed, args)
             write_json(run / MEASURED, measure(run, args.data, finalist=False))
-    names = [f"{name}, equal {budget}" for budget in ("images", "time") for name in ENCODERS]
     earlier = json.loads(REPORT.read_text()) if REPORT.is_file() else {}
+    names = [f"{encoder}, {training}" for training in TRAININGS for encoder in ENCODERS]
     report = collect(args.out / args.what, names, earlier)
     write_report(REPORT, command_of("encoders", sys.argv[1:]), report)
 
 
-def _recipe(args: argparse.Namespace, name: str, encoder: str, budget: dict[str, Any]) -> Recipe:
+def _recipe(args: argparse.Namespace, name: str, encoder: str, own: dict[str, Any]) -> Recipe:
     fragment, file, place = ENCODERS[encoder]
     settings = {
         "model.encoder": EXPERIMENTS / "encoder" / f"{fragment}.yaml",
@@ -87,7 +95,7 @@ def _recipe(args: argparse.Namespace, name: str, encoder: str, budget: dict[str,
         settings[f"{place}.normalization"] = "half"
     if torch.cuda.is_available():
         settings |= {"data.cache": "device", "model.fused": "true"}
-    return Recipe(name, "default_model", settings | budget)
+    return Recipe(name, "default_model", settings | own)
 
 
 def _speed(args: argparse.Namespace, name: str) -> float:
@@ -99,7 +107,8 @@ def _speed(args: argparse.Namespace, name: str) -> float:
     }
     run = train(_recipe(args, name, name, budget), 0, args)
     result = RunResult.read(run)
-    assert result is not None and result.steady_images_per_second is not None
+    assert result is not None
+    assert result.steady_images_per_second is not None
     return result.steady_images_per_second
 
 

@@ -412,7 +412,7 @@ def gpu(report: dict[str, Any]) -> str:
         text += f"\nNot measured, for lack of time: {', '.join(report['skipped'])}.\n"
     for name, reason in report["failed"].items():
         text += f"\n{name} failed: {reason}\n"
-    return f"{text}\n{report['environment']['accelerator']}.\n"
+    return text
 
 
 # What reports hold that are no medians of times.
@@ -430,6 +430,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "colors_recipes": colors,
     "colors_speed": colors_speed,
     "default_model": default_model,
+    "encoders": colors,
     "fit_overhead": fit_overhead,
     "gan_step": fit_overhead,
     "gans": gans,
@@ -453,8 +454,10 @@ def origin(report: dict[str, Any]) -> str:
     where = report["environment"]
     timed = "" if report.keys() & UNTIMED else " Median (range)."
     commit = where["git_commit"][:10] if where["git_commit"] else "before the first"
+    device = f"{where['accelerator']}, " if where["accelerator"] else ""
     return (
-        f"\n`{report['command']}`, commit {commit}, {where['cpu_count']} cores of {where['cpu']}, "
+        f"\n`{report['command']}`, commit {commit}, {device}"
+        f"{where['cpu_count']} cores of {where['cpu']}, "
         f"torch {where['versions']['torch']}.{timed}\n"
     )
 

@@ -282,6 +282,15 @@ def test_dropout_of_whole_channels_of_the_coarsest_map_in_training():
     assert torch.equal(seen[1], dropping.bottom(levels[-1]))
 
 
+def test_normed_levels_count_alike_whatever_their_scale():
+    torch.manual_seed(0)
+    levels = levels_of(32, 32)
+    scaled = [level * 100.0**number for number, level in enumerate(levels)]
+    plain, normed = (UpsampleDecoder(INFO, skips=True, norm_levels=norm) for norm in (False, True))
+    assert not torch.allclose(plain(levels), plain(scaled), atol=0.1)
+    torch.testing.assert_close(normed(levels), normed(scaled), atol=1e-3, rtol=0)
+
+
 # Self-attention, gated skips, global context.
 
 

@@ -66,6 +66,8 @@ class UpsampleDecoder(Decoder):
         attention: Self-attention over the map at this reduction (16: at /16); null for none.
         global_context: Fuse the coarsest level with its mean over the image.
         channel_dropout: Dropout probability of the coarsest map's channels.
+        norm_levels: Batch norm for each encoder level before the decoder, as in fastai's
+            DynamicUnet. DenseNet's channels, for example, differ in scale by a factor of thousand.
 
     Attributes:
         map_channels: Channels of the maps that `maps` returns.
@@ -88,8 +90,11 @@ class UpsampleDecoder(Decoder):
         attention: int | None = None,
         global_context: bool = False,
         channel_dropout: float = 0.0,
+        norm_levels: bool = False,
     ) -> None:
         super().__init__()
+        norms = (nn.BatchNorm2d(width) if norm_levels else nn.Identity() for width in info.channels)
+        self.norms = nn.ModuleList(norms)
         coarsest = info.reductions[-1]
         count = _steps(coarsest, out_reduction)
         if widths is None:
@@ -144,6 +149,7 @@ class UpsampleDecoder(Decoder):
 
     def maps(self, features: list[Tensor]) -> list[Tensor]:
         """Return the maps before the first step and after each, coarsest first."""
+        features = [norm(level) for norm, level in zip(self.norms, features, strict=True)]
         maps: list[Tensor] = [self.dropout(self.bottom(features[-1]))]
         for step, level in zip(self.steps, self.levels, strict=True):
             maps.append(step(maps[-1], None if level is None else features[level]))
