@@ -254,7 +254,7 @@ def train(recipe: Recipe, seed: int, args: argparse.Namespace) -> Path:
         "trainer.max_steps": steps(recipe, args),
         **recipe.settings,
     }
-    if args.weights.is_file():  # of MobileNetV2; recipes with other encoders name their own
+    if args.weights is not None:
         given["model.encoder.weights"] = args.weights.resolve()
         given["model.encoder.normalization"] = args.normalization
     if "perceptual" in recipe.name:

@@ -4,11 +4,12 @@
     python benchmarks/encoders.py train --data GENERAL --weights FOLDER --out RUNS --seeds 1 2
 
 Each encoder of FOLDER is trained by the recipe and the decoder of default_model at 128 px on
-`--images` images: with the encoder's learning rate of 0.3 of the decoder's, and with 0.03 and
-`norm_levels`; the latter also with as many images as two CPU cores see in `--minutes`, by the rates
-that `speed` has measured. A GPU, if there is one, trains them; the number of images is the same.
-Run `train` again to continue; several may share RUNS, each with its own --only or --seeds. Results
-go to benchmarks/results/encoders.json, where they replace those of the same training and seed.
+`--images` images: with the encoder's learning rate of 0.3 of the decoder's; with `norm_levels` and
+a frozen encoder; with `norm_levels` and 0.03; and the last also with as many images as two CPU
+cores see in `--minutes`, by the rates that `speed` has measured. A GPU, if there is one, trains
+them; the number of images is the same. Run `train` again to continue; several may share RUNS, each
+with its own --only, --trainings or --seeds. Results go to benchmarks/results/encoders.json, where
+they replace those of the same training and seed.
 """
 
 import argparse
@@ -38,11 +39,13 @@ ENCODERS = {
     "DenseNet-169": ("timm_densenet169", "densenet169_f16.pt", "model.encoder"),
 }
 
-SLOW = {"model.encoder_lr_ratio": 0.03, "model.decoder.norm_levels": "true"}
+NORMED = {"model.decoder.norm_levels": "true"}
+SLOW = NORMED | {"model.encoder_lr_ratio": 0.03}
 TRAININGS: dict[str, dict[str, Any]] = {
     "rate 0.3": {},
-    "rate 0.03": SLOW,
-    "rate 0.03, equal time": SLOW,
+    "norm_levels, frozen": NORMED,
+    "norm_levels, rate 0.03": SLOW,
+    "norm_levels, rate 0.03, equal time": SLOW,
 }
 
 
@@ -51,23 +54,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("what", choices=("speed", "train"))
     parser.add_argument("--data", type=Path, required=True, help="folder with train, val, test")
-    parser.add_argument("--weights", type=Path, required=True, help="folder of the encoders")
+    parser.add_argument("--weights", dest="folder", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--images", type=int, default=48_000, help="of a training")
     parser.add_argument("--minutes", type=float, default=20, help="of one with equal time")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--only", nargs="+", choices=list(ENCODERS), default=list(ENCODERS))
+    parser.add_argument("--trainings", nargs="+", choices=list(TRAININGS), default=list(TRAININGS))
+    parser.add_argument("--json", type=Path, default=REPORT)
     parser.add_argument("--precision", default="bf16-mixed")
     args = parser.parse_args()
     args.size = 128
+    args.weights = None  # of all recipes: each names its own
     if args.what == "speed":
         rates = {name: _speed(args, name) for name in args.only}
         write_report(SPEEDS, command_of("encoders", sys.argv[1:]), {"images_per_second": rates})
         return
     rates = json.loads(SPEEDS.read_text())["images_per_second"]
-    for seed, (training, settings), encoder in itertools.product(
-        args.seeds, TRAININGS.items(), args.only
-    ):
+    for seed, training, encoder in itertools.product(args.seeds, args.trainings, args.only):
         timed = round(60 * args.minutes * rates[encoder])
         images = timed if "time" in training else args.images
         recipe = f"{encoder}, {training}"
@@ -75,12 +79,12 @@ def main() -> None:
         if not (run / MEASURED).is_file():
             print(f"{recipe}, seed {seed}", flush=True)
             budget = {"trainer.max_steps": images // BATCH}
-            train(_recipe(args, recipe, encoder, settings | budget), seed, args)
+            train(_recipe(args, recipe, encoder, TRAININGS[training] | budget), seed, args)
             write_json(run / MEASURED, measure(run, args.data, finalist=False))
-    earlier = json.loads(REPORT.read_text()) if REPORT.is_file() else {}
+    earlier = json.loads(args.json.read_text()) if args.json.is_file() else {}
     names = [f"{encoder}, {training}" for training in TRAININGS for encoder in ENCODERS]
     report = collect(args.out / args.what, names, earlier)
-    write_report(REPORT, command_of("encoders", sys.argv[1:]), report)
+    write_report(args.json, command_of("encoders", sys.argv[1:]), report)
 
 
 def _recipe(args: argparse.Namespace, name: str, encoder: str, own: dict[str, Any]) -> Recipe:
@@ -88,11 +92,13 @@ def _recipe(args: argparse.Namespace, name: str, encoder: str, own: dict[str, An
     settings = {
         "model.encoder": EXPERIMENTS / "encoder" / f"{fragment}.yaml",
         f"{place}.pretrained": "false",
-        f"{place}.weights": (args.weights / file).resolve(),
+        f"{place}.weights": (args.folder / file).resolve(),
         "trainer.precision": args.precision,
     }
     if encoder == "MobileNetV2":
         settings[f"{place}.normalization"] = "half"
+    if "frozen" in name:
+        settings[f"{place}.frozen"] = "true"
     if torch.cuda.is_available():
         settings |= {"data.cache": "device", "model.fused": "true"}
     return Recipe(name, "default_model", settings | own)
@@ -105,7 +111,7 @@ def _speed(args: argparse.Namespace, name: str) -> float:
         "trainer.check_val_every_n_epoch": 10**6,
         "data.source.max_images": 16 * BATCH,
     }
-    run = train(_recipe(args, name, name, budget), 0, args)
+    run = train(_recipe(args, name, name, SLOW | budget), 0, args)
     result = RunResult.read(run)
     assert result is not None
     assert result.steady_images_per_second is not None

@@ -431,6 +431,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "colors_speed": colors_speed,
     "default_model": default_model,
     "encoders": colors,
+    "encoders_normed": colors,
     "fit_overhead": fit_overhead,
     "gan_step": fit_overhead,
     "gans": gans,

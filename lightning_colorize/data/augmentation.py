@@ -25,7 +25,7 @@ class Draw(NamedTuple):
             gamma. None: no jitter.
         color: (B, 2), fp32: a vector (x, y) whose length multiplies the chroma and whose angle is
             added to the hue; (1, 0) changes nothing. None: no jitter.
-        own: (B,), fp32: each image's share of itself, the rest is the previous image of the batch.
+        own: (B,), fp32: each image's own weight; the rest is the previous image's of the batch.
             None: no mixup.
     """
 
@@ -52,8 +52,9 @@ class Augmentation(nn.Module):
     to either side and a chroma factor of 0.8 to 1.25 for the whole image. Chroma outside sRGB is
     reduced as in `fit_gamut`.
 
-    Mixup (Zhang et al. 2018) blends L and ab of two images of the batch, as in a double exposure:
-    the network cannot memorize either. The first one's share is 1/2 to 1.
+    Mixup (Hongyi Zhang et al. 2018) replaces L and ab of an image by a weighted mean with those of
+    another one of the batch, so that the network can memorize neither. The image's own weight is
+    1/2 to 1, and its label stays. Some colors are slightly outside sRGB.
 
     Parameters are drawn on the CPU, so a seed gives the same images on every device. The geometry
     is one interpolation, without matrix products (which TF32 would round), and a compiler can fuse

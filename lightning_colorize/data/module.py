@@ -67,7 +67,7 @@ class ColorizationDataModule(LightningDataModule):
         grey_jitter: Training: probability of a random grey conversion, as if by another film.
         color_jitter: Training: probability of true colors with another hue (10 degrees at most)
             and chroma (a factor of 0.8 to 1.25); the lightness stays as it is.
-        mixup: Training: probability of blending an image and its colors with another one.
+        mixup: Training: probability of mixing an image and its colors with another of the batch.
         blur: Training: probability of a blurred grey image; the true colors stay as they are.
         grain: Training: probability of film grain in the grey image.
         jpeg: Training: probability of JPEG compression of the grey image.

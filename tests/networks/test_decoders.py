@@ -282,13 +282,20 @@ def test_dropout_of_whole_channels_of_the_coarsest_map_in_training():
     assert torch.equal(seen[1], dropping.bottom(levels[-1]))
 
 
-def test_normed_levels_count_alike_whatever_their_scale():
+def test_normed_levels_count_alike_whatever_the_scale_of_their_channels():
     torch.manual_seed(0)
     levels = levels_of(32, 32)
-    scaled = [level * 100.0**number for number, level in enumerate(levels)]
+    scaled = [x * torch.logspace(0, 2, x.shape[1])[:, None, None] for x in levels]
     plain, normed = (UpsampleDecoder(INFO, skips=True, norm_levels=norm) for norm in (False, True))
     assert not torch.allclose(plain(levels), plain(scaled), atol=0.1)
     torch.testing.assert_close(normed(levels), normed(scaled), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("skips", [False, True, "gated"])
+def test_every_parameter_of_normed_levels_is_trained(skips):  # else DDP stops
+    decoder = UpsampleDecoder(INFO, skips=skips, out_reduction=4, norm_levels=True)
+    decoder(levels_of(32, 32)).square().sum().backward()
+    assert all(p.grad is not None for p in decoder.parameters())
 
 
 # Self-attention, gated skips, global context.

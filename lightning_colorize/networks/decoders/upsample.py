@@ -21,17 +21,23 @@ class DecoderStep(nn.Module):
     """Upsampling by 2, concatenation with the encoder's level of the new size, convolutions."""
 
     def __init__(
-        self, upsampling: nn.Module, blocks: nn.Module, gate: SkipGate | None = None
+        self,
+        upsampling: nn.Module,
+        blocks: nn.Module,
+        gate: SkipGate | None = None,
+        norm: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.upsampling = upsampling
         self.blocks = blocks
         self.gate = gate
+        self.norm = norm or nn.Identity()
 
     def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
         """Return (B, width, 2h, 2w), or at the skip's size, for x: (B, C, h, w)."""
         x = self.upsampling(x)
         if skip is not None:
+            skip = self.norm(skip)
             # The encoder rounds odd sizes down: 131 pixels are 65 at /2, then 130.
             if x.shape[-2:] != skip.shape[-2:]:
                 x = F.interpolate(x, size=skip.shape[-2:], mode="nearest")
@@ -66,8 +72,8 @@ class UpsampleDecoder(Decoder):
         attention: Self-attention over the map at this reduction (16: at /16); null for none.
         global_context: Fuse the coarsest level with its mean over the image.
         channel_dropout: Dropout probability of the coarsest map's channels.
-        norm_levels: Batch norm for each encoder level before the decoder, as in fastai's
-            DynamicUnet. DenseNet's channels, for example, differ in scale by a factor of thousand.
+        norm_levels: Batch norm of the coarsest level and of those that are concatenated, as in
+            fastai's DynamicUnet: some encoders' channels differ in scale by a factor of 100.
 
     Attributes:
         map_channels: Channels of the maps that `maps` returns.
@@ -93,8 +99,6 @@ class UpsampleDecoder(Decoder):
         norm_levels: bool = False,
     ) -> None:
         super().__init__()
-        norms = (nn.BatchNorm2d(width) if norm_levels else nn.Identity() for width in info.channels)
-        self.norms = nn.ModuleList(norms)
         coarsest = info.reductions[-1]
         count = _steps(coarsest, out_reduction)
         if widths is None:
@@ -112,7 +116,9 @@ class UpsampleDecoder(Decoder):
             raise ValueError(f"attention is {attention}; the decoder has maps at {maps}")
         by_reduction = {r: i for i, r in enumerate(info.reductions)}
         channels = info.channels[-1]
-        blocks: list[nn.Module] = [GlobalContext(channels)] if global_context else []
+        blocks: list[nn.Module] = [nn.BatchNorm2d(channels)] if norm_levels else []
+        if global_context:
+            blocks.append(GlobalContext(channels))
         for width in bottom or []:
             blocks.append(ConvBlock(channels, width, norm, separable))
             channels = width
@@ -127,8 +133,9 @@ class UpsampleDecoder(Decoder):
             doubling = _doubling(mode, channels, width, norm)
             channels = channels if isinstance(doubling, nn.Upsample) else width
             level = by_reduction.get(reductions[step + 1]) if skips else None
-            gate = None
+            gate = level_norm = None
             if level is not None:
+                level_norm = nn.BatchNorm2d(info.channels[level]) if norm_levels else None
                 gate = SkipGate(info.channels[level], channels) if skips == "gated" else None
                 channels += info.channels[level]
             self.levels.append(level)
@@ -138,7 +145,7 @@ class UpsampleDecoder(Decoder):
                 channels = width
             if attention == reductions[step + 1]:
                 blocks.append(SelfAttention(channels))
-            steps.append(DecoderStep(doubling, nn.Sequential(*blocks), gate))
+            steps.append(DecoderStep(doubling, nn.Sequential(*blocks), gate, level_norm))
             self.map_channels.append(channels)
         self.steps = nn.ModuleList(steps)
         self.out_channels = channels
@@ -149,7 +156,6 @@ class UpsampleDecoder(Decoder):
 
     def maps(self, features: list[Tensor]) -> list[Tensor]:
         """Return the maps before the first step and after each, coarsest first."""
-        features = [norm(level) for norm, level in zip(self.norms, features, strict=True)]
         maps: list[Tensor] = [self.dropout(self.bottom(features[-1]))]
         for step, level in zip(self.steps, self.levels, strict=True):
             maps.append(step(maps[-1], None if level is None else features[level]))

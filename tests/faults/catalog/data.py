@@ -183,6 +183,10 @@ LOADING: Rows = {
             "data.augmentation:_recolored",
             swap("fit_gamut", "(lambda L, ab: ab)"),
         ),
+        "mixup-of-L-only": (
+            "data.augmentation:Augmentation.forward",
+            swap("L, ab = (x.roll", "L, _ = (x.roll"),
+        ),
         "hue-not-turned": ("data.augmentation:_recolored", swap("y * a + x * b", "x * b")),
         "color-jitter-never-drawn": (
             "data.augmentation:_draw_color",

@@ -128,6 +128,10 @@ NETWORKS: Rows = {
         ),
     },
     "networks/test_decoders.py": {
+        "concatenated-level-not-normed": (
+            "networks.decoders.upsample:DecoderStep.forward",
+            swap("self.norm(skip)", "skip"),
+        ),
         "icnr-repeats-wrong-channels": (
             "networks.decoders.upsample:PixelShuffleBlock.__init__",
             swap("one.repeat_interleave(4, dim=0)", "one.repeat(4, 1, 1, 1)"),
