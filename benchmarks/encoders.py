@@ -1,11 +1,11 @@
 """Which pretrained encoder learns colors best, fine-tuned with the same decoder and loss?
 
-    python benchmarks/encoders.py speed --data GENERAL --weights FOLDER --out RUNS
-    python benchmarks/encoders.py train --data GENERAL --weights FOLDER --out RUNS --seeds 1 2
+    python benchmarks/encoders.py speed --data GENERAL --out RUNS
+    python benchmarks/encoders.py train --data GENERAL --out RUNS --seeds 1 2
 
-Each encoder of FOLDER is trained by the recipe and the decoder of default_model at 128 px on
-`--images` images: with the encoder's learning rate of 0.3 of the decoder's; with `norm_levels` and
-a frozen encoder; with `norm_levels` and 0.03; and the last also with as many images as two CPU
+Each encoder of encoders.yaml is trained by the recipe and the decoder of default_model at 128 px
+on `--images` images: with the encoder's learning rate of 0.3 of the decoder's; with `norm_levels`
+and a frozen encoder; with `norm_levels` and 0.03; and the last also with as many images as two CPU
 cores see in `--minutes`, by the rates that `speed` has measured. A GPU, if there is one, trains
 them; the number of images is the same. Run `train` again to continue; several may share RUNS, each
 with its own --only, --trainings or --seeds. Results go to benchmarks/results/encoders.json, where
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from colors import BATCH, EXPERIMENTS, MEASURED, Recipe, collect, measure, train
 from common import command_of
 
@@ -31,14 +32,9 @@ RESULTS = Path(__file__).parent / "results"
 REPORT = RESULTS / "encoders.json"
 SPEEDS = RESULTS / "encoders_speed.json"
 
-# The fragment, the file of its weights, and where the fragment has it.
-ENCODERS = {
-    "MobileNetV2": ("mobilenet_v2", "mobilenet_v2_f16.pt", "model.encoder"),
-    "MobileNetEdgeTPU": ("timm_edgetpu", "mobilenet_edgetpu_100_f16.pt", "model.encoder"),
-    "ViT-Tiny": ("timm_vit_tiny", "vit_tiny_patch16_224_f16.pt", "model.encoder.encoder"),
-    "DenseNet-169": ("timm_densenet169", "densenet169_f16.pt", "model.encoder"),
-}
-
+ENCODERS: dict[str, dict[str, str]] = yaml.safe_load(
+    Path(__file__).with_suffix(".yaml").read_text()
+)
 NORMED = {"model.decoder.norm_levels": "true"}
 SLOW = NORMED | {"model.encoder_lr_ratio": 0.03}
 TRAININGS: dict[str, dict[str, Any]] = {
@@ -54,7 +50,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("what", choices=("speed", "train"))
     parser.add_argument("--data", type=Path, required=True, help="folder with train, val, test")
-    parser.add_argument("--weights", dest="folder", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--images", type=int, default=48_000, help="of a training")
     parser.add_argument("--minutes", type=float, default=20, help="of one with equal time")
@@ -88,17 +83,11 @@ def main() -> None:
 
 
 def _recipe(args: argparse.Namespace, name: str, encoder: str, own: dict[str, Any]) -> Recipe:
-    fragment, file, place = ENCODERS[encoder]
-    settings = {
-        "model.encoder": EXPERIMENTS / "encoder" / f"{fragment}.yaml",
-        f"{place}.pretrained": "false",
-        f"{place}.weights": (args.folder / file).resolve(),
-        "trainer.precision": args.precision,
-    }
-    if encoder == "MobileNetV2":
-        settings[f"{place}.normalization"] = "half"
+    settings: dict[str, Any] = dict(ENCODERS[encoder])
+    settings["model.encoder"] = EXPERIMENTS / "encoder" / f"{settings['model.encoder']}.yaml"
+    settings["trainer.precision"] = args.precision
     if "frozen" in name:
-        settings[f"{place}.frozen"] = "true"
+        settings |= {k.replace("weights", "frozen"): "true" for k in settings if "weights" in k}
     if torch.cuda.is_available():
         settings |= {"data.cache": "device", "model.fused": "true"}
     return Recipe(name, "default_model", settings | own)
