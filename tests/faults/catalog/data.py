@@ -183,9 +183,9 @@ LOADING: Rows = {
             "data.augmentation:_recolored",
             swap("fit_gamut", "(lambda L, ab: ab)"),
         ),
-        "mixup-of-L-only": (
+        "mixed-with-itself": (
             "data.augmentation:Augmentation.forward",
-            swap("L, ab = (x.roll", "L, _ = (x.roll"),
+            swap("x.roll(1, dims=0)", "x"),
         ),
         "hue-not-turned": ("data.augmentation:_recolored", swap("y * a + x * b", "x * b")),
         "color-jitter-never-drawn": (
