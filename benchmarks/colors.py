@@ -34,7 +34,6 @@ from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 import yaml
 from common import command_of
 from matplotlib.axes import Axes
@@ -46,6 +45,7 @@ from lightning_colorize.evaluation import find_images
 from lightning_colorize.evaluation.grid import Grid, Setting, evaluate_grid, parse_grid
 from lightning_colorize.evaluation.statistics import intervals
 from lightning_colorize.inference import Colorizer, load_model
+from lightning_colorize.models.load import choose_device
 from lightning_colorize.runs.folder import LAST
 from lightning_colorize.runs.result import RunResult
 
@@ -293,21 +293,12 @@ def steps(recipe: Recipe, args: argparse.Namespace) -> int:
 
 def measure_speed(args: argparse.Namespace) -> None:
     """Measure the images per second of each recipe in training, and add them to the results."""
-    short = {
-        "data.source.max_images": 16 * BATCH,
-        "trainer.max_time": "00:00:00:45",
-        "trainer.check_val_every_n_epoch": 10**6,
-    }
     speeds = {}
     for recipe in RECIPES:
-        settings = recipe.settings | short
+        settings = recipe.settings
         if recipe is GAN:
-            settings |= {"model.generator_epochs": 0, "model.discriminator_epochs": 0}
-        # The size as the seed gives each size a run of its own.
-        run = train(Recipe(recipe.name, recipe.experiment, settings), args.size, args)
-        result = RunResult.read(run)
-        assert result is not None
-        speeds[recipe.name] = result.steady_images_per_second
+            settings = settings | {"model.generator_epochs": 0, "model.discriminator_epochs": 0}
+        speeds[recipe.name] = speed(Recipe(recipe.name, recipe.experiment, settings), args)
     earlier = json.loads(SPEEDS.read_text())["images_per_second"] if SPEEDS.is_file() else {}
     sizes = earlier | {str(args.size): speeds}
     command = re.sub(r" --size[ =]\S+", "", command_of("colors", sys.argv[1:]))
@@ -315,9 +306,23 @@ def measure_speed(args: argparse.Namespace) -> None:
     write_report(SPEEDS, commands, {"images_per_second": sizes})
 
 
+def speed(recipe: Recipe, args: argparse.Namespace) -> float | None:
+    """Return the images per second of a training of 45 seconds."""
+    short = {
+        "data.source.max_images": 16 * BATCH,
+        "trainer.max_time": "00:00:00:45",
+        "trainer.check_val_every_n_epoch": 10**6,
+    }
+    # The size as the seed gives each size a run of its own.
+    run = train(Recipe(recipe.name, recipe.experiment, recipe.settings | short), args.size, args)
+    result = RunResult.read(run)
+    assert result is not None
+    return result.steady_images_per_second
+
+
 def measure(run: Path, data: Path, finalist: bool) -> dict[str, Any]:
     """Return what a run cost, and each metric with its 95 % interval by decoding and baseline."""
-    model = load_model(run / LAST, device="cuda" if torch.cuda.is_available() else "cpu")
+    model = load_model(run / LAST, device=choose_device("auto"))
     dial = DIAL if "vividness" in model.decoding else ()
     own = parse_grid(dial, model.model)
     settings = {" ".join(f"{v:g}" for v in s.values()) or "network": s for s in own}

@@ -21,12 +21,11 @@ from typing import Any
 
 import torch
 import yaml
-from colors import BATCH, EXPERIMENTS, MEASURED, Recipe, collect, measure, train
+from colors import BATCH, EXPERIMENTS, MEASURED, Recipe, collect, measure, speed, train
 from common import command_of
 
 from lightning_colorize.benchmarking.environment import write_report
 from lightning_colorize.common.files import write_json
-from lightning_colorize.runs.result import RunResult
 
 RESULTS = Path(__file__).parent / "results"
 REPORT = RESULTS / "encoders.json"
@@ -62,7 +61,7 @@ def main() -> None:
     args.size = 128
     args.weights = None  # of all recipes: each names its own
     if args.what == "speed":
-        rates = {name: _speed(args, name) for name in args.only}
+        rates = {name: speed(_recipe(args, name, name, SLOW), args) for name in args.only}
         write_report(SPEEDS, command_of("encoders", sys.argv[1:]), {"images_per_second": rates})
         return
     rates = json.loads(SPEEDS.read_text())["images_per_second"]
@@ -91,20 +90,6 @@ def _recipe(args: argparse.Namespace, name: str, encoder: str, own: dict[str, An
     if torch.cuda.is_available():
         settings |= {"data.cache": "device", "model.fused": "true"}
     return Recipe(name, "default_model", settings | own)
-
-
-def _speed(args: argparse.Namespace, name: str) -> float:
-    """Return the images per second of a training of 45 seconds."""
-    budget = {
-        "trainer.max_time": "00:00:00:45",
-        "trainer.check_val_every_n_epoch": 10**6,
-        "data.source.max_images": 16 * BATCH,
-    }
-    run = train(_recipe(args, name, name, SLOW | budget), 0, args)
-    result = RunResult.read(run)
-    assert result is not None
-    assert result.steady_images_per_second is not None
-    return result.steady_images_per_second
 
 
 if __name__ == "__main__":
