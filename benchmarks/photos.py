@@ -12,7 +12,8 @@ again to continue: systems in the result are skipped, an interrupted training is
 `compare` measures existing runs (benchmarks/results/photos_cpu.json).
 `quickstart` draws the test image and the validation regions of the quickstart. `gans` measures
 systems over seeds (benchmarks/results/gans.json). `default` measures the model of the package on
-the test splits of folders (benchmarks/results/default_model.json), and draws docs/photographs/.
+the test splits of folders (benchmarks/results/default_model.json), and draws docs/photographs/
+and docs/historic/.
 Images go to docs/images/ and show photographs in the public domain, never images of FOLDER.
 """
 
@@ -60,6 +61,7 @@ SYSTEMS = (
 # A short budget ends before the experiment's ten epochs of the generator alone.
 OWN_SETTINGS = {"cgan_staged": {"model.generator_epochs": "4", "model.discriminator_epochs": "1"}}
 PHOTOGRAPHS = ROOT / "docs" / "photographs"
+HISTORIC = ROOT / "docs" / "historic"
 HINTS = {  # from left and top, as shares of the photograph's sides
     "astronaut": [(0.36, 0.72, "#c8642c")],
     "people": [(0.16, 0.55, "#c83c3c"), (0.52, 0.6, "#3c5a96"), (0.3, 0.08, "#3c5a28")],
@@ -298,6 +300,7 @@ def default_model(args: argparse.Namespace) -> None:
     ]
     write_jpeg(torch.cat(columns, dim=2), str(IMAGES / "default_model.jpg"), quality=90)
     draw_hints(model)
+    draw_historic(model)
     draw_samples(load_model(SAMPLES))
 
 
@@ -324,6 +327,13 @@ def draw_samples(colorizer: Colorizer) -> None:
         rgb = center_crop(read_image(PHOTOGRAPHS / f"{name}.jpg"), 3 / 2)
         columns.append([grey(rgb), *colorizer.colorize(rgb, samples=4, seed=0), rgb])
     write_columns(columns, "samples")
+
+
+def draw_historic(colorizer: Colorizer) -> None:
+    """Draw historic photographs in columns of two, each in grey and in color."""
+    crops = (center_crop(read_image(file), 4 / 3) for file in sorted(HISTORIC.glob("*.jpg")))
+    cells = [cell for rgb in crops for cell in (grey(rgb), colorizer.colorize(rgb))]
+    write_columns([cells[start : start + 4] for start in range(0, len(cells), 4)], "historic")
 
 
 def write_columns(columns: list[list[Tensor]], name: str) -> None:
