@@ -44,7 +44,10 @@ COMMANDS = (
 RENAMED = {"reproduce": "python benchmarks/reproduce.py"}
 """Replacements for removed commands."""
 
-_OF_THE_DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+_OF_THE_DISK = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    errno.ENAMETOOLONG,
+)
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 

@@ -4,7 +4,7 @@ import argparse
 
 from lightning_colorize.common.arguments import Parser, expanded_path, number
 from lightning_colorize.common.bundled import BUNDLED, DEFAULT
-from lightning_colorize.models.settings import ClassificationSettings, Settings
+from lightning_colorize.models.settings import LARGEST, ClassificationSettings, Settings
 
 
 def add_checkpoint(parser: argparse.ArgumentParser, name: str) -> None:
@@ -40,7 +40,8 @@ def add_network_options(parser: Parser, size_help: str) -> None:
     Models with other settings accept these as options too, such as `--noise 0.5`; the parsed
     `settings` contains the given ones.
     """
-    add_count(parser, "--size", f"{size_help} (default: the checkpoint's)")
+    text = f"{size_help} (default: the checkpoint's)"
+    parser.add_argument("--size", metavar="N", type=number(int, 1, LARGEST), help=text)
     for name in ClassificationSettings.names():
         common = name in Settings.model_fields
         _add_setting(parser, name, "" if common else "; for networks with a ClassificationHead")

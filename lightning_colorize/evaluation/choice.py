@@ -25,6 +25,7 @@ from lightning_colorize.evaluation.systems import System
 from lightning_colorize.metrics import BASELINES
 from lightning_colorize.models.folder import FolderModel
 from lightning_colorize.models.load import load_model
+from lightning_colorize.runs.artifacts import is_artifact
 from lightning_colorize.runs.folder import CHECKPOINTS, CONFIG, is_run, run_of
 
 _RESERVED = (*BASELINES, "truth", "broken")
@@ -41,7 +42,7 @@ def open_systems(
             raise UsageError(f"two systems are named {name}; give each its own NAME=")
         if name in _RESERVED:
             raise UsageError(f"{name} is a reserved name of the page; choose another NAME")
-        if not path.exists():
+        if not (path.exists() or is_artifact(path)):
             raise UsageError(
                 f"{path} does not exist; give NAME= and a run folder, a checkpoint, "
                 "or a folder of images colorized elsewhere"
@@ -65,7 +66,7 @@ def open_system(
     name: str, path: Path, data: Path, allow: Sequence[str], device: torch.device
 ) -> System:
     """Open a checkpoint, a run folder, or a folder of images colorized elsewhere."""
-    if path.is_file() or is_run(path):
+    if path.is_file() or is_run(path) or is_artifact(path):
         return System(name, path, load_model(path, allow, device))
     try:
         files = list_images(path)

@@ -23,7 +23,7 @@ from lightning_colorize.metrics import Baselines
 from lightning_colorize.models import load
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.control import Control, palette_of, parse_palette
-from lightning_colorize.models.exported import write_exported
+from lightning_colorize.models.exported import SUFFIX, write_exported
 from lightning_colorize.models.load import require_size
 from lightning_colorize.models.whole import (
     BatchPrediction,
@@ -158,7 +158,7 @@ class Colorizer(
         """
         return card_text(name, self.model, rows or {})
 
-    def export(self, file: Path) -> None:
+    def export(self, file: Path | str) -> None:
         """Write the network, its baselines and its settings to a file, in half precision.
 
         `load_model` reads it. The file contains neither the optimizer nor the loss, so training
@@ -168,11 +168,13 @@ class Colorizer(
             file: The file to write or replace, with the suffix `.safetensors`.
 
         Raises:
-            UsageError: If a weight is too large for half precision, the size is too large for any
-                network, or the model is not a lightning-colorize network.
+            UsageError: If the suffix is another one, a weight is too large for half precision, the
+                size is too large for any network, or the model is not a lightning-colorize network.
         """
+        if Path(file).suffix != SUFFIX:
+            raise UsageError(f"{file}: give a name that ends with {SUFFIX}")
         require_size(self.size)
-        write_exported(file, self.model.exportable())
+        write_exported(Path(file), self.model.exportable())
 
     def predict(self, L: Tensor) -> Tensor:
         """Return ab for grey images, as a step of another pipeline.
@@ -289,9 +291,7 @@ class Colorizer(
         require_size(size)
         if batch_size < 1:
             raise UsageError(f"batch_size must be at least 1, not {batch_size}")
-        count = 1 if samples is None else samples
-        if count < 1:
-            raise UsageError(f"samples must be at least 1, not {samples}")
+        count = _count(samples)
         common, left, painted = _common(**asked), iter(images), chain(hints, repeat(None))
         while given := list(islice(left, batch_size)):
             read = [_to_tensor(image) for image in given]
@@ -332,13 +332,20 @@ class Prediction:
                 effect.
 
         Raises:
-            UsageError: If the model has no such setting, or a value is out of range.
+            UsageError: If the model has no such setting, or a value or `samples` is out of range.
         """
         model = self.whole.model
-        count, generators = samples or 1, model.generators(self.whole.inputs, seed)
+        count, generators = _count(samples), model.generators(self.whole.inputs, seed)
         (ab,) = self.whole.colors(model.settings.updated(settings), count, generators)
         colored = [add_colors(self.rgb, sample[None]) for sample in ab]
         return colored[0] if samples is None else colored
+
+
+def _count(samples: int | None) -> int:
+    """Return the number of colorings."""
+    if samples is not None and samples < 1:
+        raise UsageError(f"samples must be at least 1, not {samples}")
+    return samples or 1
 
 
 def _to_hints(hints: Any) -> Path | Tensor | None:

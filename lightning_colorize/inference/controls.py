@@ -107,6 +107,8 @@ def _read_rows(file: Path) -> dict[str, dict[str, Any]]:
     except (ValueError, csv.Error) as error:
         kind = "CSV" if is_csv else "JSON lines, as its name does not end with .csv"
         raise UsageError(f"{file}, row {number}, of {kind}: {first_line(error)}") from None
+    if not found:
+        raise UsageError(f"--controls {file} has no rows")
     return found
 
 

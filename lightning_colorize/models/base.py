@@ -20,9 +20,6 @@ from lightning_colorize.models.settings import Settings
 if TYPE_CHECKING:
     from lightning_colorize.models.network import NetworkModel
 
-LARGEST = 2**14
-"""Largest side of an input in pixels."""
-
 
 @dataclass(frozen=True)
 class View:

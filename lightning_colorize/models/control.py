@@ -64,7 +64,8 @@ class Control:
         """Return the control for an upright image of this size, with its hints read from the file.
 
         Raises:
-            UsageError: If the hints cannot be read, are opaque, or have another aspect ratio.
+            UsageError: If the hints cannot be read, are opaque or without a painted pixel, or have
+                another aspect ratio.
         """
         if self.hints is None:
             return self
@@ -77,6 +78,8 @@ class Control:
                 raise UsageError(f"the hints {error}") from None
             if photograph.alpha is None:
                 raise UsageError(f"{name} are opaque; paint on a transparent layer")
+            if not (photograph.alpha >= _OPAQUE).any():
+                raise UsageError(f"{name} are empty: no pixel is at least half opaque")
             hints = torch.cat([photograph.rgb, photograph.alpha])
         rows, columns = hints.shape[-2:]
         if abs(columns * height / (rows * width) - 1) > _STRETCHED:

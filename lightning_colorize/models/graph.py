@@ -14,8 +14,9 @@ from lightning_colorize.color.palette import LARGEST as LARGEST_PALETTE
 from lightning_colorize.common.arguments import install
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.common.memory import is_out_of_memory
-from lightning_colorize.models.base import LARGEST, Model
+from lightning_colorize.models.base import Model
 from lightning_colorize.models.exported import ONNX
+from lightning_colorize.models.settings import LARGEST
 from lightning_colorize.networks.colorizer import pad_input
 
 CONTENT = "lightning_colorize"

@@ -19,7 +19,7 @@ from lightning_colorize.common.class_paths import (
 from lightning_colorize.common.errors import UsageError, first_line
 from lightning_colorize.data.sources import Source
 from lightning_colorize.metrics import Baselines
-from lightning_colorize.models.base import LARGEST, Model, TrainedNetwork
+from lightning_colorize.models.base import Model, TrainedNetwork
 from lightning_colorize.models.checkpoint import (
     DECODING,
     describe_parts,
@@ -31,6 +31,7 @@ from lightning_colorize.models.exported import ONNX, PROGRAM
 from lightning_colorize.models.graph import read_graph
 from lightning_colorize.models.network import NetworkModel
 from lightning_colorize.models.program import SUFFIXES, read_program
+from lightning_colorize.models.settings import LARGEST
 from lightning_colorize.runs.folder import checkpoint_of, run_of
 from lightning_colorize.runs.record import RunRecord
 

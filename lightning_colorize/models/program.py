@@ -26,11 +26,12 @@ from lightning_colorize.common.digest import sha256_of, sha256_of_files
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.common.files import files_below
 from lightning_colorize.data.decoding.files import ImageError, read_bytes, read_header, read_image
-from lightning_colorize.models.base import LARGEST, Model, View
+from lightning_colorize.models.base import Model, View
 from lightning_colorize.models.diffusion import INDEX, run_pipeline
 from lightning_colorize.models.exported import ONNX, PROGRAM
 from lightning_colorize.models.folder import is_same_shape, prepare_like
 from lightning_colorize.models.graph import Run, run_onnx, run_program
+from lightning_colorize.models.settings import LARGEST
 from lightning_colorize.models.whole import without_color
 from lightning_colorize.networks.colorizer import pad_input, round_up
 

@@ -14,6 +14,9 @@ from pydantic.fields import FieldInfo
 from lightning_colorize.common.described import first_problem
 from lightning_colorize.common.errors import UsageError
 
+LARGEST = 2**14
+"""Largest side of an input in pixels."""
+
 
 class Settings(BaseModel):
     """The settings that all models have.

@@ -27,7 +27,7 @@ def write_sheet(file: Path, jobs: Mapping[str, Sequence[Job]]) -> int:
     spaced selection is shown. Without any, no file is written.
     """
     first, *_ = jobs.values()
-    steps = range(0, len(first), -(-len(first) // _MOST))
+    steps = range(0, len(first), max(1, -(-len(first) // _MOST)))
     tiles, labels = [], []
     shown = 0
     for index in steps:

@@ -254,6 +254,8 @@ def test_a_sheet_replaces_only_sheets(colorize, images, tmp_path):
     stamp = sheet.stat().st_mtime_ns
     assert "1 colorized, 1 skipped" in colorize(*words)[1]
     assert sheet.stat().st_mtime_ns > stamp
+    # A part without images draws none.
+    assert "no sheet" in colorize(images, tmp_path / "none", "--sheet", "--shard", "9/9")[2]
     # Nor is it the place of a result.
     (images / "a.jpg").rename(images / "sheet.jpg")
     assert colorize(*words, "--overwrite")[0] == 2

@@ -51,6 +51,7 @@ def files(tmp_path_factory):
         make_image(number, 60 + 40 * (name == "wide.jpg"), 45).save(folder / "in" / name)
     for name, size in (("a.png", (121, 90)), ("sub/c.webp", (40, 30)), ("wide.png", (60, 45))):
         _painted(*size).save(folder / "hints" / name, lossless=True)
+    Image.new("RGBA", (60, 45)).save(folder / "empty.png")
     return folder
 
 
@@ -170,6 +171,7 @@ def test_a_file_of_controls_is_as_the_options(colorize, files, tmp_path, suffix)
         ("image,lable\na.jpg", "table.csv, row 1, of CSV: unknown column lable; the columns are"),
         ("image,hints\na.jpg,sub/c.png", "in/sub/c.png is inside INPUT and would be colorized"),
         ("image,palette\nd.jpg,red", "in/d.jpg is not an image of INPUT"),
+        ("image,palette", "table.csv has no rows"),
         ("image,palette\na.jpg,red\n./a.jpg", "in/a.jpg is in a row above already"),
         ('{"image": "a.jpg"}\n{"image"', "row 2, of JSON lines, as its name does not end with"),
     ],
@@ -255,6 +257,7 @@ def test_all_forms_of_what_is_asked_are_the_same(colorizer, files, monkeypatch, 
     [
         ({"hints": "in/b.png"}, UsageError, "the hints in/b.png are opaque"),
         ({"hints": Image.fromarray(IMAGE)}, TypeError, "hints are a file"),
+        ({"hints": "empty.png"}, UsageError, "no pixel is at least half opaque"),
         ({"hints": HINTS[:20]}, UsageError, "the hints have another aspect ratio"),
         ({"samples": 0}, UsageError, "samples must be at least 1, not 0"),
     ],
@@ -263,3 +266,6 @@ def test_wrong_arguments_are_named(colorizer, files, monkeypatch, asked, error, 
     monkeypatch.chdir(files)
     with pytest.raises(error, match=message):
         colorizer.colorize(IMAGE, **asked)
+    if "samples" in asked:
+        with pytest.raises(error, match=message):
+            colorizer.prepare(IMAGE).colorize(**asked)

@@ -89,6 +89,8 @@ def test_weights_beyond_half_precision_are_refused(classified_run, tmp_path):
     model.model.network.head.conv = wide
     with pytest.raises(UsageError, match="too large for half precision"):
         model.export(tmp_path / "large.safetensors")
+    with pytest.raises(UsageError, match=r"give a name that ends with \.safetensors"):
+        model.export(str(tmp_path / "large.bin"))
     assert not list(tmp_path.iterdir())
 
 

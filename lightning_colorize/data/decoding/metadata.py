@@ -115,6 +115,11 @@ def _read_exif(image: Image.Image) -> tuple[Image.Exif, bool]:
         kept = {t: v for t, v in values.items() if not isinstance(v, str) or v.isascii()}
         if kept:
             new[ifd] = kept
+            try:
+                new.tobytes()
+            except Exception:  # a value of another type than its tag raises nearly any class
+                del new[ifd]
+                partial = True
         partial |= len(kept) < len(values)
     return new, partial
 

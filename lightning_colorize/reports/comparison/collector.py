@@ -24,6 +24,7 @@ GALLERY = 500
 """Maximum number of images for a gallery in the page."""
 
 _TILE = 128  # smallest short side of a sheet's tile, in pixels
+_LONGEST = 8192  # side of a tile up to which it is enlarged: a JPEG has at most 65,500 pixels
 _MAX_COLUMNS, _MAX_WIDTH = 6, 2400
 _GAP = 8
 _LINE = 17
@@ -161,9 +162,10 @@ def draw_sheet(
 ) -> Image.Image:
     """Return a sheet of labeled images of one size, in rows of at most six or of `columns`.
 
-    Small images are enlarged by a whole number. A label is the two lines below an image.
+    Small images that are not too long are enlarged by a whole number. A label is the two lines
+    below an image.
     """
-    factor = max(1, -(-_TILE // min(images[0].size)))
+    factor = max(1, min(-(-_TILE // min(images[0].size)), _LONGEST // max(images[0].size)))
     width, height = (factor * length for length in images[0].size)
     if columns is None:
         rows = -(-len(images) // max(1, min(_MAX_COLUMNS, _MAX_WIDTH // (width + _GAP))))

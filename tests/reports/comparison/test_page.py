@@ -184,6 +184,11 @@ def test_ten_systems_and_five_hundred_images_fit_into_25_megabytes(tmp_path):
     assert total < 25 * MEGABYTE
 
 
+def test_a_sheet_of_very_long_images_is_a_jpeg(tmp_path):
+    images = [Image.new("RGB", (1, 600))] * 2
+    draw_sheet(images, [("grey", ""), ("a", "")], "a.jpg").save(tmp_path / "sheet.jpg")
+
+
 @pytest.mark.parametrize(("count", "size"), [(3, (64, 64)), (12, (96, 64)), (12, (600, 200))])
 def test_a_sheet_shows_all_images_whole_and_in_order(count, size):
     colors = [(20 * i, 255 - 20 * i, 128) for i in range(count)]
