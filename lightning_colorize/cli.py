@@ -44,7 +44,7 @@ COMMANDS = (
 RENAMED = {"reproduce": "python benchmarks/reproduce.py"}
 """Replacements for removed commands."""
 
-_OF_THE_DISK = (
+_OF_THE_FILE_SYSTEM = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
     errno.ENAMETOOLONG,
 )
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
-        if error.errno not in _OF_THE_DISK:
+        if error.errno not in _OF_THE_FILE_SYSTEM:
             raise
         print(printable(f"{PROGRAM}: {error}"), file=sys.stderr)
         return FAILED

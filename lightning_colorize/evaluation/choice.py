@@ -44,7 +44,7 @@ def open_systems(
             raise UsageError(f"{name} is a reserved name of the page; choose another NAME")
         if not (path.exists() or is_artifact(path)):
             raise UsageError(
-                f"{path} does not exist; give NAME= and a run folder, a checkpoint, "
+                f"{path} does not exist; give NAME= and a run folder, a checkpoint, a W&B artifact "
                 "or a folder of images colorized elsewhere"
             )
     return [open_system(name, path, data, allow, device) for name, path in named]
@@ -54,8 +54,8 @@ def split_word(word: str) -> tuple[str, Path]:
     """Split `NAME=PATH` into name and path; the name defaults to the path's."""
     name, path = split_name(word)
     path = with_bundled(path)
-    if name:
-        return name, path
+    if name or is_artifact(path):
+        return name or path.name, path
     run = run_of(path)
     if run is not None:
         return run.resolve().name, path

@@ -78,9 +78,9 @@ class Control:
                 raise UsageError(f"the hints {error}") from None
             if photograph.alpha is None:
                 raise UsageError(f"{name} are opaque; paint on a transparent layer")
-            if not (photograph.alpha >= _OPAQUE).any():
-                raise UsageError(f"{name} are empty: no pixel is at least half opaque")
             hints = torch.cat([photograph.rgb, photograph.alpha])
+        if hints.dtype == torch.uint8 and not (hints[3] >= _OPAQUE).any():
+            raise UsageError(f"{name} are empty: no pixel is at least half opaque")
         rows, columns = hints.shape[-2:]
         if abs(columns * height / (rows * width) - 1) > _STRETCHED:
             sizes = f"{columns} x {rows} pixels, not {width} x {height}"

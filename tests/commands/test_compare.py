@@ -85,10 +85,12 @@ def test_a_run_on_a_list_is_compared_on_its_split_with_its_settings(
     assert "a: strength 0.5, flip 0; its own are strength 1, flip 0\n" in capsys.readouterr().err
 
 
-def test_a_run_does_not_differ_from_itself(compare, finished_run, recwarn):
-    code, numbers, out = compare(f"a={finished_run}", f"b={finished_run}/checkpoints/best.ckpt")
+def test_a_run_does_not_differ_from_itself(compare, finished_run, recwarn, monkeypatch):
+    best = finished_run / "checkpoints/best.ckpt"
+    monkeypatch.setattr("lightning_colorize.runs.folder.download", lambda _: best)
+    code, numbers, out = compare(f"a={finished_run}", "wandb:lab/color/b:v1.5")
     assert code == 0
-    for row in ("a", "b"):
+    for row in ("a", "b:v1.5"):
         assert set(numbers["differences"][row]) == METRICS
         for difference in numbers["differences"][row].values():
             assert difference == {"value": 0, "low": 0, "high": 0, "images_needed": None}

@@ -156,12 +156,15 @@ def test_metadata_is_kept_or_named(loaded, tmp_path, source, suffix, lost):
 
 def test_a_place_of_the_wrong_type_is_dropped_alone(loaded, tmp_path):
     exif, place = Image.Exif(), ExifTags.GPS.GPSAltitudeRef.to_bytes(2)
-    exif[ExifTags.Base.Copyright], exif[ExifTags.IFD.GPSInfo] = "me", {place[1]: b"\0"}
+    exif[ExifTags.Base.Copyright] = "me"
+    exif[ExifTags.IFD.GPSInfo] = {place[1]: b"\0", ExifTags.GPS.GPSDateStamp: "1901"}
     block = exif.tobytes().replace(place + b"\0\x01", place + b"\0\x02")  # text, not a byte
     Image.fromarray(_pixels()).save(tmp_path / "a.jpg", exif=block)
     (record,) = _colorize(loaded, (tmp_path / "a.jpg", tmp_path / "b.jpg"))
     assert (record.status, record.fallbacks) == ("ok", ["part of EXIF dropped"])
-    assert _read(tmp_path / "b.jpg").metadata.exif[ExifTags.Base.Copyright] == b"me"
+    kept = _read(tmp_path / "b.jpg").metadata.exif
+    assert kept[ExifTags.Base.Copyright] == b"me"
+    assert kept[ExifTags.IFD.GPSInfo] == {ExifTags.GPS.GPSDateStamp: "1901"}
 
 
 def test_exif_leaves_room_for_the_name_of_the_model(loaded, tmp_path):

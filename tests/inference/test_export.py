@@ -27,7 +27,7 @@ def exported(classified_run, tmp_path):
     model = load_model(classified_run)
     model.set_decoding(vividness=0.25, strength=1.2, flip=True)
     file = tmp_path / "small.safetensors"
-    model.export(file)
+    model.export(str(file))
     return model, file
 
 

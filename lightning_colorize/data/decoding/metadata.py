@@ -3,6 +3,7 @@
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from PIL import ExifTags, Image, TiffImagePlugin
 
@@ -111,17 +112,24 @@ def _read_exif(image: Image.Image) -> tuple[Image.Exif, bool]:
             values.pop(place, None)
         if Base.ColorSpace in values:
             values[Base.ColorSpace] = 1  # sRGB
-        # Pillow would write text beyond ASCII as question marks.
-        kept = {t: v for t, v in values.items() if not isinstance(v, str) or v.isascii()}
+        kept = {tag: value for tag, value in values.items() if _can_write(ifd, tag, value)}
         if kept:
             new[ifd] = kept
-            try:
-                new.tobytes()
-            except Exception:  # a value of another type than its tag raises nearly any class
-                del new[ifd]
-                partial = True
         partial |= len(kept) < len(values)
     return new, partial
+
+
+def _can_write(ifd: int, tag: int, value: Any) -> bool:
+    """Return whether Pillow writes this value as it is."""
+    if isinstance(value, str) and not value.isascii():  # as question marks
+        return False
+    block = Image.Exif()
+    block[ifd] = {tag: value}
+    try:
+        block.tobytes()
+    except Exception:  # another type than the tag's raises nearly any class
+        return False
+    return True
 
 
 def _in_tiff(exif: Image.Exif) -> tuple[Image.Exif, bool]:

@@ -24,7 +24,7 @@ GALLERY = 500
 """Maximum number of images for a gallery in the page."""
 
 _TILE = 128  # smallest short side of a sheet's tile, in pixels
-_LONGEST = 8192  # side of a tile up to which it is enlarged: a JPEG has at most 65,500 pixels
+_LONGEST = 8192  # longest side to which it is enlarged: no side of a JPEG has more than 65,500
 _MAX_COLUMNS, _MAX_WIDTH = 6, 2400
 _GAP = 8
 _LINE = 17
