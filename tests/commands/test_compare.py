@@ -85,12 +85,10 @@ def test_a_run_on_a_list_is_compared_on_its_split_with_its_settings(
     assert "a: strength 0.5, flip 0; its own are strength 1, flip 0\n" in capsys.readouterr().err
 
 
-def test_a_run_does_not_differ_from_itself(compare, finished_run, recwarn, monkeypatch):
-    best = finished_run / "checkpoints/best.ckpt"
-    monkeypatch.setattr("lightning_colorize.runs.folder.download", lambda _: best)
-    code, numbers, out = compare(f"a={finished_run}", "wandb:lab/color/b:v1.5")
+def test_a_run_does_not_differ_from_itself(compare, finished_run, recwarn):
+    code, numbers, out = compare(f"a={finished_run}", f"b={finished_run}/checkpoints/best.ckpt")
     assert code == 0
-    for row in ("a", "b:v1.5"):
+    for row in ("a", "b"):
         assert set(numbers["differences"][row]) == METRICS
         for difference in numbers["differences"][row].values():
             assert difference == {"value": 0, "low": 0, "high": 0, "images_needed": None}
@@ -100,6 +98,14 @@ def test_a_run_does_not_differ_from_itself(compare, finished_run, recwarn, monke
     html = (out / "index.html").read_text()
     assert "nan" not in content(html).lower()
     assert 'id="differ"' not in html
+
+
+def test_artifacts_are_systems_with_their_whole_names(compare, finished_run, monkeypatch):
+    best = finished_run / "checkpoints/best.ckpt"
+    monkeypatch.setattr("lightning_colorize.runs.folder.download", lambda _: best)
+    code, numbers, _ = compare("wandb:lab/color/model:v1.5", "wandb:lab/color/model:v1.6")
+    assert code == 0
+    assert {"model:v1.5", "model:v1.6"} <= set(numbers["per_image"])
 
 
 def test_comparison_with_images_colored_elsewhere(compare, finished_run, colored_elsewhere):
