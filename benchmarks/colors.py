@@ -74,6 +74,14 @@ def _loss(name: str) -> Recipe:
     return Recipe(name, settings={"model.loss": EXPERIMENTS / "loss" / f"{name}.yaml"})
 
 
+# What default_model was when these trainings were made: another network, fine-tuned faster.
+FIRST_MODEL: dict[str, Any] = {
+    "model.encoder": EXPERIMENTS / "encoder" / "mobilenet_v2.yaml",
+    "model.encoder_lr_ratio": 0.3,
+    "model.decoder.widths": "[160,128,128]",
+    "model.decoder.norm_levels": "false",
+    "data.aging": 0,
+}
 # photos_cpu's network as the generator of a GAN, trained alone in the first 15 epochs.
 GAN = Recipe(
     "gan",
@@ -110,7 +118,7 @@ RECIPES = (
     CROSS_ENTROPY,
     Recipe("attention", "attention"),
     COLOR_QUERIES,
-    Recipe("default_model", "default_model"),
+    Recipe("default_model", "default_model", FIRST_MODEL),
     COMBINED,
     GAN,
 )
@@ -191,7 +199,7 @@ def training_parser(
 
 def curve(args: argparse.Namespace) -> Iterator[Recipe]:
     """Yield trainings on an eighth to all of the images, and on more; equal steps."""
-    equal = {
+    equal = FIRST_MODEL | {
         "trainer.max_steps": args.steps,
         "trainer.check_val_every_n_epoch": "null",
         "trainer.val_check_interval": args.steps // 4,

@@ -3,10 +3,10 @@
     python benchmarks/encoders.py speed --data GENERAL --out RUNS
     python benchmarks/encoders.py train --data GENERAL --out RUNS --seeds 1 2
 
-Each encoder of encoders.yaml is trained by the recipe and the decoder of default_model at 128 px
-on `--images` images: with the encoder's learning rate of 0.3 of the decoder's; with `norm_levels`
-and a frozen encoder; with `norm_levels` and 0.03; and the last also with as many images as two CPU
-cores see in `--minutes`, by the rates that `speed` has measured. A GPU, if there is one, trains
+Each encoder of encoders.yaml is trained by the recipe and the decoder of colors.FIRST_MODEL at 128
+px on `--images` images: with the encoder's learning rate of 0.3 of the decoder's; with
+`norm_levels` and a frozen encoder; with `norm_levels` and 0.03; and the last also with as many
+images as two CPU cores see in `--minutes`, by the rates that `speed` has measured. A GPU, if there is one, trains
 them; the number of images is the same. Run `train` again to continue; several may share RUNS, each
 with its own --only, --trainings or --seeds. Results go to benchmarks/results/encoders.json, where
 they replace those of the same training and seed.
@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 import yaml
-from colors import BATCH, EXPERIMENTS, MEASURED, Recipe, collect, measure, speed, train
+from colors import BATCH, EXPERIMENTS, FIRST_MODEL, MEASURED, Recipe, collect, measure, speed, train
 from common import command_of
 
 from lightning_colorize.benchmarking.environment import write_report
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def _recipe(args: argparse.Namespace, name: str, encoder: str, own: dict[str, Any]) -> Recipe:
-    settings: dict[str, Any] = dict(ENCODERS[encoder])
+    settings: dict[str, Any] = FIRST_MODEL | ENCODERS[encoder]
     settings["model.encoder"] = EXPERIMENTS / "encoder" / f"{settings['model.encoder']}.yaml"
     settings["trainer.precision"] = args.precision
     if "frozen" in name:

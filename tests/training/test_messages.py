@@ -71,7 +71,7 @@ ON_THE_COMMAND_LINE = {
         "accepted: CGANTask, GenerativeTask, RegressionTask",
     ),
     "experiment on other folders": (
-        f"--config {EXPERIMENTS}/default_model.yaml --data.root . --model.encoder.pretrained false",
+        f"--config {EXPERIMENTS}/default_model.yaml --data.root . --model.encoder.frozen false",
         "train/aquarium does not exist: folders must name an existing folder; for another",
     ),
     "wrong seed": ("--seed_everything x", "--seed_everything: 'x'", "accepted: int"),
