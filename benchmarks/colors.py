@@ -74,7 +74,7 @@ def _loss(name: str) -> Recipe:
     return Recipe(name, settings={"model.loss": EXPERIMENTS / "loss" / f"{name}.yaml"})
 
 
-# What default_model was when these trainings were made: another network, fine-tuned faster.
+# What default_model was when these trainings were made: another network, a higher encoder rate.
 FIRST_MODEL: dict[str, Any] = {
     "model.encoder": EXPERIMENTS / "encoder" / "mobilenet_v2.yaml",
     "model.encoder_lr_ratio": 0.3,

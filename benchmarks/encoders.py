@@ -3,13 +3,13 @@
     python benchmarks/encoders.py speed --data GENERAL --out RUNS
     python benchmarks/encoders.py train --data GENERAL --out RUNS --seeds 1 2
 
-Each encoder of encoders.yaml is trained by the recipe and the decoder of colors.FIRST_MODEL at 128
-px on `--images` images: with the encoder's learning rate of 0.3 of the decoder's; with
+Each encoder of encoders.yaml is trained by the recipe and the decoder of colors.FIRST_MODEL on
+`--images` images of 128 px: with the encoder's learning rate of 0.3 of the decoder's; with
 `norm_levels` and a frozen encoder; with `norm_levels` and 0.03; and the last also with as many
-images as two CPU cores see in `--minutes`, by the rates that `speed` has measured. A GPU, if there is one, trains
-them; the number of images is the same. Run `train` again to continue; several may share RUNS, each
-with its own --only, --trainings or --seeds. Results go to benchmarks/results/encoders.json, where
-they replace those of the same training and seed.
+images as two CPU cores see in `--minutes`, by the rates that `speed` has measured. A GPU, if there
+is one, trains them; the number of images is the same. Run `train` again to continue; several may
+share RUNS, each with its own --only, --trainings or --seeds. Results go to
+benchmarks/results/encoders.json, where they replace those of the same training and seed.
 """
 
 import argparse
