@@ -62,7 +62,7 @@ def test_a_photograph_is_colored_without_lightning(tmp_path):
 import sys
 from lightning_colorize.cli import main
 assert main({words}) == 0
-heavy = {{"pytorch_lightning", "torchmetrics", "kornia", "scipy", "wandb"}}
+heavy = {{"pytorch_lightning", "torchmetrics", "kornia", "scipy"}}
 print(sorted(heavy & set(sys.modules)))
 """
     done = run_python(code)

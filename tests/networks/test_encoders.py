@@ -238,6 +238,17 @@ def test_wrong_use_of_timm_is_one_line(arguments, message):
     assert "\n" not in str(caught.value)
 
 
+def test_padding_as_tensorflow_is_timms():
+    """It is constant here, so that graphs for any size can be exported."""
+    encoder = TimmEncoder("mobilenet_edgetpu_100", model_args={"pad_type": "same"}).eval()
+    own = timm.create_model(
+        "mobilenet_edgetpu_100", pad_type="same", in_chans=1, features_only=True
+    ).eval()
+    own.load_state_dict(encoder.backbone.state_dict())
+    L = torch.rand(1, 1, 64, 96)
+    assert all(map(torch.equal, encoder.backbone(L), own(L)))
+
+
 # Normalization, freezing, batch norms.
 
 

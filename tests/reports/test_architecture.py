@@ -85,8 +85,9 @@ def test_nothing_is_lost_or_counted_twice():
 @pytest.mark.parametrize("name", ["flow", "hints"])
 def test_all_parameters_of_an_experiment_are_listed(name):
     networks, size = open_networks(Path(f"experiments/{name}.yaml"))
-    parameters, _ = parameter_count(networks["net"])
+    trained, frozen = parameter_count(networks["net"])
+    parameters = trained + frozen
     layers = layers_of(networks["net"], size)
     assert sum(layer.parameters for layer in layers) == parameters
-    assert f"{parameters:,} parameters, 0 of them" in total(networks["net"], layers, size)
+    assert f"{parameters:,} parameters, {frozen:,} of them" in total(networks["net"], layers, size)
     assert "encoder" in draw(layers, name)

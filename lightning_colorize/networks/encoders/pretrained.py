@@ -75,7 +75,7 @@ class PretrainedEncoder(Encoder):
         if frozen and not loads and not weights_skipped():
             raise WeightsError(
                 "frozen: true without weights would freeze random numbers; "
-                "set pretrained: true, weights: PATH or frozen: false, or give --model.checkpoint"
+                "set pretrained: true or weights: PATH, frozen: false, or give --model.checkpoint"
             )
         self.frozen = frozen
         self._initial = (pretrained, weights)

@@ -3,9 +3,10 @@
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lightning_colorize.networks.base import FeatureInfo
 from lightning_colorize.networks.encoders.pretrained import (
@@ -79,6 +80,7 @@ class TimmEncoder(PretrainedEncoder):
                 **features,
                 **arguments,
             )
+        _make_padding_constant(self.backbone)
         published = self.backbone.pretrained_cfg
         if published["fixed_input_size"] and not model_args:
             raise ValueError(
@@ -104,6 +106,28 @@ class TimmEncoder(PretrainedEncoder):
         if str(getattr(self.backbone, "output_fmt", "NCHW")).endswith("NHWC"):
             features = [feature.permute(0, 3, 1, 2) for feature in features]
         return features
+
+
+class _SameConv2d(nn.Conv2d):
+    """timm's `Conv2dSame` (TensorFlow's padding) for sizes that are multiples of the stride.
+
+    Networks pad images to such sizes. Padding that depends on the size takes forever to export.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        sides = zip(self.kernel_size, self.stride, self.dilation, strict=True)
+        total = [max(dilation * (kernel - 1) + 1 - stride, 0) for kernel, stride, dilation in sides]
+        before = [pad // 2 for pad in total]
+        pads = (before[1], total[1] - before[1], before[0], total[0] - before[0])
+        return super().forward(F.pad(input, pads))
+
+
+def _make_padding_constant(backbone: nn.Module) -> None:
+    from timm.layers.conv2d_same import Conv2dSame
+
+    for module in backbone.modules():
+        if isinstance(module, Conv2dSame):
+            cast(Any, module).__class__ = _SameConv2d
 
 
 def require_model(name: str) -> None:
