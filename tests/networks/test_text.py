@@ -71,7 +71,7 @@ def test_prompts_from_training_to_colors(text_encoder, tmp_path, monkeypatch):
     files = sorted(tmp_path.glob("*.png"))
     rows = [f"{f.name},{'val' if i < 2 else 'train'},a red car" for i, f in enumerate(files)]
     (tmp_path / "list.csv").write_text("\n".join(["path,split,text", *rows]))
-    words = ["--data.root", "list.csv", "--data.size", "32", "--data.batch_size", "2"]
+    words = ["--data.root", "list.csv", "--data.size", "64", "--data.batch_size", "2"]
     words += ["--model.encoder.text.name", str(text_encoder), "--run.name", "a"]
     words += ["--trainer.max_epochs", "2", "--trainer.accelerator", "cpu"]
     assert main(["fit", "--config", str(FLOW_TEXT), *words]) == 0
