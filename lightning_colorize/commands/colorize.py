@@ -203,6 +203,8 @@ def run(args: argparse.Namespace) -> int:
     loaded = {name: file.load(devices[0]) for name, file in files.items()}
     for model in loaded.values():
         model.require_samples(args.samples or 1)
+        if args.seed and not model.draws:
+            raise UsageError(f"--seed is for samples, and {model} is deterministic: omit it")
         for control in dict.fromkeys(job.control for job in plan.jobs):
             control.require_accepted(model)
     if args.dry_run:

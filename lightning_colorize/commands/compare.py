@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     if report.rows:
         print_metrics(Console(), report.rows, None, report.columns)
     else:
-        print("the images are grey, so there are no metrics")
+        print("without true colors there are no metrics")
     print(plan.found.describe(len(report.measured.names), plan.data, plan.size))
     for page in (INDEX, ERRORS, *([STUDY] if plan.study else [])):
         print(plan.out / page)
