@@ -196,17 +196,17 @@ def run(args: argparse.Namespace) -> int:
     devices = device_names(args.device, args.devices)
     if not args.checkpoint:
         _require_settings(args)
-    if not args.checkpoint and not args.quiet:
-        name = files[""].path.stem
-        print(f"using the bundled model {name}; choose another with --checkpoint", file=sys.stderr)
     # Load all models before using the first. Additional devices load them again.
     loaded = {name: file.load(devices[0]) for name, file in files.items()}
     for model in loaded.values():
         model.require_samples(args.samples or 1)
         if args.seed and not model.draws:
-            raise UsageError(f"--seed is for samples, and {model} is deterministic: omit it")
+            raise UsageError("--seed is for models that sample: add --samples N, or omit it")
         for control in dict.fromkeys(job.control for job in plan.jobs):
             control.require_accepted(model)
+    if not args.checkpoint and not args.quiet:
+        name = files[""].path.stem
+        print(f"using the bundled model {name}; choose another with --checkpoint", file=sys.stderr)
     if args.dry_run:
         return max(_estimate(args, plans[name], m, options) for name, m in loaded.items())
     codes = []
@@ -311,7 +311,8 @@ def _report(args: argparse.Namespace, plan: "JobPlan", records: "Iterable[Record
     else:
         done = f"{count['ok']} colorized, {count['skipped']} skipped, {count['failed']} failed"
         hint = "; --overwrite replaces existing results" if existing else ""
-        print(f"{done} -> {result}{hint}")
+        more = f" to {plan.jobs[0].targets[-1].name}" if single and (args.samples or 1) > 1 else ""
+        print(f"{done} -> {result}{more}{hint}")
     return 1 if failures else 0
 
 

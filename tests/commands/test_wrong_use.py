@@ -70,7 +70,7 @@ CASES = {
     "colorize PHOTOS out --shard half": "half is not a part such as 2/8",
     "colorize PHOTOS out --steps 4": "setting of the bundled default-samples: add --samples N",
     "colorize PHOTOS out --samples 2 --vividness 1": "of the bundled default: omit --samples",
-    "colorize PHOTOS out --seed 3": "--seed is for samples, and default is deterministic",
+    "colorize PHOTOS out --seed 3": "--seed is for models that sample",
     f"colorize PHOTOS/test/030.png {'x' * 300}": "File name too long",
     "colorize PHOTOS out --checkpoint RUN --checkpoint default": "give each its own NAME=",
     # The results of test/030.png and 030.png could be the same file.

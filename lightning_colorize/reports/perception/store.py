@@ -61,7 +61,7 @@ class AnswerStore:
         """Open an existing file."""
         self._lock = Lock()
         if not path.is_file():
-            raise UsageError(f"there is no file {path}; study serve --answers {path} creates it")
+            raise UsageError(f"{path} does not exist; study serve --answers {path} creates it")
         # Transactions are explicit; the lock keeps threads apart.
         self._connection = sqlite3.connect(
             path, timeout=30, isolation_level=None, check_same_thread=False
