@@ -305,14 +305,14 @@ def _report(args: argparse.Namespace, plan: "JobPlan", records: "Iterable[Record
             _print_to_stderr(f"{fallbacks} with fallbacks; see {plan.folder / MANIFEST}")
         _print_failures(failures, _SHOWN_FAILURES)
     single = len(plan.jobs) == 1 and args.input[0].is_file()
-    result = plan.jobs[0].targets[0] if single else plan.folder or args.output
+    results = plan.jobs[0].targets if single else [plan.folder or args.output]
     if args.json:
-        print(json.dumps({**count, "output": str(result), "failures": failures}))
+        print(json.dumps({**count, "output": str(results[0]), "failures": failures}))
     else:
         done = f"{count['ok']} colorized, {count['skipped']} skipped, {count['failed']} failed"
         hint = "; --overwrite replaces existing results" if existing else ""
-        more = f" to {plan.jobs[0].targets[-1].name}" if single and (args.samples or 1) > 1 else ""
-        print(f"{done} -> {result}{more}{hint}")
+        last = f" to {results[-1].name}" if results[1:] else ""
+        print(f"{done} -> {results[0]}{last}{hint}")
     return 1 if failures else 0
 
 

@@ -200,6 +200,7 @@ def test_devices(monkeypatch):
         choose_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("auto").type == "cuda"
+    assert choose_device("cpu").type == "cpu"
     with pytest.raises(UsageError, match="gpu is not a device"):
         choose_device("gpu")
 
