@@ -2,12 +2,12 @@
 
     python benchmarks/gpu.py [--data FOLDER] [--minutes 8] [--seconds 4] [--json FILE] [--toy]
 
-Trains ResNet-34 at 224 px and pix2pix's cGAN at 256 px by `fit`, fp32 and eager, with each switch
-alone and with all of them, and beside it the usual notebook's script: Pillow and scikit-image in
-the loader's workers, fp32. Then decoding on the device beside the CPU's cores, color and compiled
-augmentation against the CPU, and a run that is stopped and resumed. Rates are of a run's steady
-state, as its result.json says them. What matters most comes first; a part for which no time is left
-is listed as such. Without --data it makes JPEGs of 500 x 375 and of 12 megapixels.
+Trains ResNet-34 at 224 px and pix2pix's cGAN at 256 px by `fit`, fp32 and eager, with its defaults,
+with all switches and with each alone, and beside it the usual notebook's script: Pillow and
+scikit-image in the loader's workers, fp32. Then decoding on the device beside the CPU's cores,
+color and compiled augmentation against the CPU, and a run that is stopped and resumed. Rates are of
+a run's steady state, as its result.json says them. What matters most comes first; a part for which
+no time is left is listed as such. Without --data it makes JPEGs of 500 x 375 and of 12 megapixels.
 
 --toy runs all of it at toy size, on whatever device there is; only the compiler is left out.
 """
@@ -40,8 +40,10 @@ RESULT = Path(__file__).parent / "results" / "gpu.json"
 
 # Rows that are compared with the others, and the switches that each stand alone.
 FILES = "fp32, eager, from files"
+DEFAULT = "default"  # precision and TF32 as `fit` chooses them
 MAIN = {
     "fp32, eager": ["--data.cache", "always"],
+    DEFAULT: ["--trainer.precision", "null", "--data.cache", "always"],
     "all": ["all"],
     "all, from files": ["all", "--data.cache", "never"],
     FILES: ["--data.cache", "never"],
@@ -123,7 +125,7 @@ def measure(setup: Setup, sizes: Sizes, budget: Budget) -> dict[str, Any]:
             name: budget.run(
                 f"{system.name}: {name}",
                 compiling if "all" in name else plain,
-                partial(fit, system, setup, words, sizes.seconds),
+                partial(fit, system, setup, words, sizes.seconds, defaults=name == DEFAULT),
             )
             for name, words in MAIN.items()
         }
@@ -131,12 +133,6 @@ def measure(setup: Setup, sizes: Sizes, budget: Budget) -> dict[str, Any]:
             f"{system.name}: notebook", plain, partial(notebook, system, setup, sizes.seconds)
         )
         report["systems"].append(system.described() | {"runs": runs, "notebook": script})
-    report["decoding"] = budget.run(
-        "decoding", 3 * plain, lambda: check_decoding(setup, sizes.seconds)
-    )
-    report["resume"] = budget.run(
-        "resume", compiling, lambda: check_resume(sizes.systems[0], setup)
-    )
     for system, found in zip(sizes.systems, report["systems"], strict=True):
         for name, words in SWITCHES.items():
             found["runs"][name] = budget.run(
@@ -144,6 +140,12 @@ def measure(setup: Setup, sizes: Sizes, budget: Budget) -> dict[str, Any]:
                 compiling if name == "compile" else plain,
                 partial(fit, system, setup, words, sizes.seconds),
             )
+    report["decoding"] = budget.run(
+        "decoding", 3 * plain, lambda: check_decoding(setup, sizes.seconds)
+    )
+    report["resume"] = budget.run(
+        "resume", compiling, lambda: check_resume(sizes.systems[0], setup)
+    )
     for found in report["systems"]:
         found["ratios"] = ratios(found["runs"], found["notebook"])
     return report
@@ -160,7 +162,9 @@ def ratios(runs: dict[str, Any], script: dict[str, Any] | None) -> dict[str, flo
     theirs = None if script is None else script["images_per_second"]
     found = {name: ratio(name, files if name == "decode" else eager) for name in SWITCHES}
     return found | {
+        DEFAULT: ratio(DEFAULT, eager),
         "all": ratio("all", eager),
+        "default / notebook": ratio(DEFAULT, theirs),
         "all / notebook": ratio("all", theirs),
         "all, from files / notebook": ratio("all, from files", theirs),
     }

@@ -1,8 +1,10 @@
 """Training for benchmarks/gpu.py: by `fit`, and by the script of the usual notebook."""
 
+import contextlib
 import copy
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -159,13 +161,35 @@ class StopAfter(Callback):
             trainer.should_stop = True
 
 
-def fit(system: System, setup: Setup, words: list[str], seconds: float) -> dict[str, Any]:
-    """Train for some seconds; returns rate, share of time waited for data, and memory."""
+@contextlib.contextmanager
+def torch_defaults() -> Iterator[None]:
+    """TF32 for convolutions, as torch has it; elsewhere in this script it is a switch."""
+    conv: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before, conv.fp32_precision = conv.fp32_precision, "tf32"
+    try:
+        yield
+    finally:
+        conv.fp32_precision = before
+
+
+def fit(
+    system: System, setup: Setup, words: list[str], seconds: float, defaults: bool = False
+) -> dict[str, Any]:
+    """Train for some seconds; returns rate, share of time waited for data, and memory.
+
+    Args:
+        system: What is trained.
+        setup: Where.
+        words: Names of fragments of experiments/gpu/, and settings.
+        seconds: Measured ones.
+        defaults: Whether TF32 is as torch has it, and not off.
+    """
     torch.compiler.reset()
     if setup.device.type == "cuda":
         torch.cuda.empty_cache()
     arguments = [*system.arguments(setup, words), "--trainer.limit_val_batches", "0"]
-    with session(arguments, PROGRAM) as cli:
+    products = torch_defaults() if defaults else contextlib.nullcontext()
+    with products, session(arguments, PROGRAM) as cli:
         callbacks: list[Callback] = cli.trainer.callbacks
         kept = [one for one in callbacks if not isinstance(one, _BETWEEN_EPOCHS)]
         cli.trainer.callbacks = [*kept, StopAfter(seconds)]
@@ -198,25 +222,22 @@ def notebook(system: System, setup: Setup, seconds: float) -> dict[str, Any]:
         pin_memory=setup.device.type == "cuda",
         persistent_workers=True,
     )
-    # torch's default.
-    conv: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    before, conv.fp32_precision = conv.fp32_precision, "tf32"
     images, batches, start = 0, 0, time.perf_counter()
-    while images == 0 or time.perf_counter() - start < seconds:
-        for L, ab in loader:
-            on_device = (part.to(setup.device, non_blocking=True) for part in (L, ab))
-            training.step(ColorBatch(*on_device, names=[]))
-            batches += 1
-            if batches <= WARM_UP + 1:
-                synchronize(setup.device)
-                start = time.perf_counter()
-                continue
-            images += len(L)
-            if time.perf_counter() - start >= seconds:
-                break
-    synchronize(setup.device)
-    elapsed = time.perf_counter() - start
-    conv.fp32_precision = before
+    with torch_defaults():
+        while images == 0 or time.perf_counter() - start < seconds:
+            for L, ab in loader:
+                on_device = (part.to(setup.device, non_blocking=True) for part in (L, ab))
+                training.step(ColorBatch(*on_device, names=[]))
+                batches += 1
+                if batches <= WARM_UP + 1:
+                    synchronize(setup.device)
+                    start = time.perf_counter()
+                    continue
+                images += len(L)
+                if time.perf_counter() - start >= seconds:
+                    break
+        synchronize(setup.device)
+        elapsed = time.perf_counter() - start
     return {
         "images_per_second": images / elapsed,
         "workers": setup.workers,

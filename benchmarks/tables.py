@@ -389,8 +389,8 @@ def gpu(report: dict[str, Any]) -> str:
                     "-" if memory is None else f"{memory / 2**30:.1f} GiB",
                 ]
             )
-        for name in ("all / notebook", "all, from files / notebook"):
-            if times[name]:
+        for name in ("default / notebook", "all / notebook", "all, from files / notebook"):
+            if times.get(name):
                 rows.append([f"{described}: {name}", "-", f"{times[name]:.2f}", "-", "-"])
     text = table(["training", "images/s", "times", "waits for data", "memory"], rows)
     if report["decoding"] is not None:
