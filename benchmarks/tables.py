@@ -101,17 +101,6 @@ def shards(report: dict[str, Any]) -> str:
     return table(head, rows)
 
 
-def sources(report: dict[str, Any]) -> str:
-    """Images per second of a core from each source, and the ratio to the folder's."""
-    (row,) = report["rows"]
-    rows = []
-    for name, way in row["ways"].items():
-        ratio = row["ratio"].get(f"{name}/folder")
-        rate = f"{way['images_per_second']['median']:.0f}"
-        rows.append([name, rate, spread(ratio, 2) if ratio else "-"])
-    return table([f"source, to {report['size']} px", "images/s a core", "ratio"], rows)
-
-
 def probe(report: dict[str, Any]) -> str:
     """What the features of each encoder know of color, by size."""
     rows = [
@@ -209,39 +198,6 @@ def systems(report: dict[str, Any]) -> str:
     )
 
 
-def colors(report: dict[str, Any]) -> str:
-    """Metrics of trainings over seeds, those of one seed with their interval over the images."""
-    columns = {"psnr": 2, "ciede2000": 2, "colorfulness_ratio": 2, "ab_corr": 2}
-    shown = {"network": "", "faithful": ", faithful", "vivid": ", vivid"}
-    shown |= {f"{v} 0.38": f", vividness {v}" for v in ("0", "0.5", "1")}
-    rows = []
-    for name, runs in report["runs"].items():
-        for decoding in next(iter(runs.values()))["decodings"]:
-            if decoding not in shown:
-                continue
-            cells = []
-            for column, digits in columns.items():
-                measured = [run["decodings"][decoding][column] for run in runs.values()]
-                if len(measured) == 1:
-                    cells.append(with_interval(measured[0], digits))
-                else:
-                    cells.append(mean_range([each["value"] for each in measured], digits))
-            seen = sum(run["images_seen"] for run in runs.values()) / len(runs)
-            rows.append([f"{name}{shown[decoding]}", *cells, f"{seen:,.0f}"])
-    for name, metrics in report["baselines"].items():
-        cells = [f"{metrics[c]['value']:.{digits}f}" for c, digits in columns.items()]
-        rows.append([name, *cells, "-"])
-    return table(["", *columns, "images seen"], rows)
-
-
-def colors_speed(report: dict[str, Any]) -> str:
-    """Training images per second of each recipe, by size."""
-    speeds = report["images_per_second"]
-    names = next(iter(speeds.values()))
-    rows = [[name, *(f"{own[name]:.0f}" for own in speeds.values())] for name in names]
-    return table(["images/s", *(f"{size} px" for size in speeds)], rows)
-
-
 def colorize(report: dict[str, Any]) -> str:
     """Images per second of `colorize`, of a plain loop and of each stage alone."""
     columns = ["colorize", "plain", "read", "predict", "write"]
@@ -258,17 +214,6 @@ def colorize(report: dict[str, Any]) -> str:
     return table(["images/s", *columns, *ratios], rows) + f"\nMost memory: {memory}.\n"
 
 
-def choice(report: dict[str, Any]) -> str:
-    """Which epoch each criterion chooses, and its metrics on the test images, over seeds."""
-    columns = {"epoch": 0, "psnr": 2, "ciede2000": 2, "colorfulness_ratio": 2, "ab_corr": 2}
-    columns["missed"] = 2
-    rows = [
-        [name, *(mean_range(values[column], digits) for column, digits in columns.items())]
-        for name, values in report["criteria"].items()
-    ]
-    return table(["criterion, validations averaged", *columns], rows)
-
-
 def default_model(report: dict[str, Any]) -> str:
     """Metrics of the model of the package with several decodings, by folder."""
     columns = {"psnr": 2, "ciede2000": 2, "colorfulness_ratio": 2, "ab_corr": 2}
@@ -280,93 +225,6 @@ def default_model(report: dict[str, Any]) -> str:
         ]
         text += table([f"{folder}, {measured['images']} test images", *columns], rows) + "\n"
     return text + f"At {report['size']} px, 95 % intervals over the images.\n"
-
-
-def protocols(report: dict[str, Any]) -> str:
-    """The model of the package, the truth and the baselines by protocol."""
-    columns = {"psnr": 2, "ssim": 4, "ciede2000": 2, "colorfulness": 1, "colorfulness_absolute": 1}
-    text = ""
-    for name, result in report["protocols"].items():
-        protocol = result["protocol"]
-        rows = [
-            [
-                result["system"] if row == "system" else row,
-                *(with_interval(metrics[column], digits) for column, digits in columns.items()),
-            ]
-            for row, metrics in result["rows"].items()
-        ]
-        heading = f"{name}, {protocol['images']} images ({protocol['sha256'][:8]})"
-        text += table([heading, *columns], rows) + "\n"
-    return text
-
-
-def specialists(report: dict[str, Any]) -> str:
-    """Metrics of one network by category, and the differences of specialists from it."""
-    columns = {"psnr": 2, "ciede2000": 2, "colorfulness_ratio": 2, "ab_corr": 2}
-    rows = []
-    for folder, measured in report["folders"].items():
-        named = {"one network": measured["metrics"], **measured["differences"]}
-        for name, metrics in named.items():
-            sign = "" if name == "one network" else "+"
-            cells = [with_interval(metrics[column], d, sign) for column, d in columns.items()]
-            rows.append([f"{folder} ({measured['images']}): {name}", *cells])
-    return table(["test images", *columns], rows)
-
-
-def hyperband(report: dict[str, Any]) -> str:
-    """What each rule spends of the grid's validations, and what it misses."""
-    rows = [
-        [
-            f"min_iter: {rule['min_iter']}, eta: {rule['eta']:g}",
-            *(
-                spread({n: 100 * v for n, v in rule[name].items()}, 0)
-                for name in ("spent", "regret")
-            ),
-        ]
-        for rule in report["rules"]
-    ]
-    return table(["hyperband", "% of the validations", "% of the gap missed"], rows)
-
-
-def sweep(report: dict[str, Any]) -> str:
-    """The trials of a sweep, best first: what was tried, and what it came to."""
-    columns = {"psnr": 2, "ciede2000": 2, "colorfulness_ratio": 3, "ab_corr": 3}
-    rows = [
-        [
-            ", ".join(row["what"]),
-            *(f"{row['metrics'][f'val/{c}']:.{digits}f}" for c, digits in columns.items()),
-        ]
-        for row in report["rows"]
-    ]
-    rows += [
-        [name, *(f"{metrics[f'val/{c}']:.{digits}f}" for c, digits in columns.items())]
-        for name, metrics in report["baselines"].items()
-    ]
-    return table(["", *(f"val/{column}" for column in columns)], rows)
-
-
-def sweep_seeds(report: dict[str, Any]) -> str:
-    """Configurations over seeds; a difference is clear where its interval leaves 0 out."""
-    columns = {"psnr": 2, "ciede2000": 2, "colorfulness_ratio": 3, "ab_corr": 3}
-    rows = []
-    for number, row in enumerate(report["rows"]):
-        cells = []
-        for column, digits in columns.items():
-            mean, low, high = (
-                f"{row['metrics'][column][n]:.{digits}f}" for n in ("mean", "low", "high")
-            )
-            cells.append(f"{mean} ({low} to {high})")
-        for column in ("psnr", "ciede2000"):
-            value, low, high = (
-                f"{row['difference'][column][n]:+.3f}" for n in ("value", "low", "high")
-            )
-            cells.append(f"{value} ({low} to {high})" if number else "-")
-        rows.append([row["name"], *cells])
-    for name, metrics in report["baselines"].items():
-        rows.append(
-            [name, *(f"{metrics[c]:.{digits}f}" for c, digits in columns.items()), "-", "-"]
-        )
-    return table(["", *columns, "psnr, difference", "ciede2000, difference"], rows)
 
 
 def gpu(report: dict[str, Any]) -> str:
@@ -422,30 +280,16 @@ UNTIMED |= {"encoders", "images_per_second", "protocols"}
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "audit": audit,
     "bench": bench,
-    "choice": choice,
     "colorize": colorize,
-    "colors_curve": colors,
-    "colors_finalists": colors,
-    "colors_measures": colors,
-    "colors_recipes": colors,
-    "colors_speed": colors_speed,
     "default_model": default_model,
-    "encoders": colors,
-    "encoders_normed": colors,
     "fit_overhead": fit_overhead,
     "gan_step": fit_overhead,
     "gans": gans,
     "gpu": gpu,
-    "hyperband": hyperband,
     "loader": loader,
     "photos_cpu": photos_cpu,
     "probe": probe,
     "shards": shards,
-    "specialists": specialists,
-    "protocols": protocols,
-    "sources": sources,
-    "sweep": sweep,
-    "sweep_seeds": sweep_seeds,
     "systems": systems,
 }
 

@@ -42,18 +42,6 @@ TINY_RUN = {
 }
 
 
-REQUIRED = set(filter(None, os.environ.get("LC_REQUIRE", "").split(",")))
-
-
-def pytest_configure(config):
-    """Refuse unknown markers in LC_REQUIRE, which would require no test."""
-    markers = {line.partition(":")[0] for line in config.getini("markers")}
-    if unknown := REQUIRED - markers:
-        raise pytest.UsageError(
-            f"LC_REQUIRE names {sorted(unknown)}, markers are {sorted(markers)}"
-        )
-
-
 def pytest_collection_modifyitems(items):
     """Begin with the modules that take longest, or one worker runs the last of them alone.
 
@@ -67,16 +55,6 @@ def pytest_collection_modifyitems(items):
         known = [seconds.get(marker.name, 0) for marker in item.iter_markers()]
         modules[item.path] += max(known, default=0) if limit is None else limit.args[0] // 10
     items.sort(key=lambda item: -modules[item.path])
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    """Turn a skip into a failure where LC_REQUIRE names one of the test's markers."""
-    report = yield
-    if report.skipped and REQUIRED & {marker.name for marker in item.iter_markers()}:
-        report.outcome = "failed"
-        report.longrepr = f"skipped, but LC_REQUIRE requires it: {report.longrepr}"
-    return report
 
 
 @pytest.fixture(scope="session", autouse=True)

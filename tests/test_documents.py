@@ -61,19 +61,6 @@ def tracked_files():
     return [path for path in paths if path.is_file()]
 
 
-def test_pre_commit_and_github_run_the_checks_of_ci():
-    checks = re.findall(
-        r"^uv run (?:ruff|mypy|lint-imports).*$", (ROOT / ".ci/run").read_text(), re.MULTILINE
-    )
-    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
-    assert [hook["entry"] for hook in hooks] == checks
-    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
-    versions = workflow["jobs"]["check"]["strategy"]["matrix"]["python"]
-    assert {"run": ".ci/run"} in workflow["jobs"]["check"]["steps"]
-    listed = [c.rpartition(" ")[2] for c in PROJECT["classifiers"] if "Python :: 3" in c]
-    assert versions == listed
-
-
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_links_resolve(path):
     for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
@@ -206,61 +193,6 @@ def test_python_examples_run(path, monkeypatch, tmp_path):
     assert doctest.DocTestRunner().run(test).failed == 0
 
 
-NEEDS = {
-    "apptainer": "Apptainer",
-    "aws": "the client of AWS and a bucket",
-    "docker": "a container engine",
-    "mutmut": "minutes to hours of mutants",
-    "pip": "an index of packages",
-    "pre-commit": "a clone with its hooks",
-    "sbatch": "a Slurm cluster",
-    "uv": "an index of packages",
-    "wandb": "an account of W&B",
-}
-"""Programs in the shell blocks of the documents that no test runs, and what they need."""
-
-
-def kind_of_line(line):
-    """Return how a line of a shell block is covered, or the program that is not."""
-    words = shlex.split(line, comments=True)
-    while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
-        del words[0]
-    if words[:2] == ["uv", "run"]:
-        options = {"--group": 2, "--extra": 2, "--with": 2, "--no-sync": 1}
-        words = words[2:]
-        while words and words[0] in options:
-            words = words[options[words[0]] :]
-    if not words or words[0] in ("export", "cp"):
-        return "shell"
-    if words[0] in NEEDS:
-        return f"needs {NEEDS[words[0]]}"
-    if "lightning-colorize" in words or "lightning_colorize" in words:
-        return "parsed"
-    scripts = {*(ROOT / ".ci/run").read_text().split(), ".ci/run", "http.server"}
-    file = words[0] if not words[0].endswith("python") else words[1 + (words[1] == "-m")]
-    known = (ROOT / file).is_file() or (ROOT / file.replace(".", "/")).is_dir() or file in scripts
-    return "a file or a command of .ci/run" if known else f"not covered: {line}"
-
-
-def test_every_line_of_a_shell_block_is_parsed_or_named_with_what_it_needs():
-    kinds = {}
-    for path in DOCUMENTS:
-        for block in code_blocks(path.read_text(), "(?:bash|sh|shell|console)"):
-            for line in re.sub(r"\s*\\\n\s*", " ", block).splitlines():
-                for part in re.split(r" && ", line):
-                    kinds.setdefault(kind_of_line(part), []).append(name_of(path))
-    assert not [kind for kind in kinds if kind.startswith("not covered")]
-    assert len(kinds["parsed"]) > 100
-    assert {kind.removeprefix("needs ") for kind in kinds} >= {*NEEDS.values()}
-
-
-def test_the_pages_of_published_systems_draw_their_networks():
-    for path in ROOT.glob("experiments/*.yaml"):
-        if re.search(r"# (source|pix2pix)\b", path.read_text()):
-            page = (DOCS / f"experiments/{path.stem}.md").read_text()
-            assert f"<!-- generated: network {path.stem} -->" in page
-
-
 def shell_commands(text):
     """Return the words of each `lightning-colorize` command in the bash blocks of a page."""
     commands = []
@@ -292,10 +224,6 @@ def test_documented_commands_are_accepted(generated, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
     commands = {tuple(c): path for path in DOCUMENTS for c in shell_commands(path.read_text())}
-    for path in ROOT.glob("benchmarks/reproduce/*.yaml"):
-        for words in map(shlex.split, yaml.safe_load(path.read_text())["commands"]):
-            if "lightning-colorize" in words:
-                commands[tuple(words[words.index("lightning-colorize") + 1 :])] = path
     assert len(commands) > 40
     parsers = dict(generated.parsers())
     trainings = {}

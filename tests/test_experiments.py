@@ -289,16 +289,6 @@ def test_command_line_reaches_into_fragments(parser):
     assert loss["weights"] == {"l1": 3.0, "mse": 1.0}
 
 
-def test_configurations_with_former_names_of_decoders_parse(parser):
-    words = ["--model.decoder", "PixelShuffleDecoder", "--model.decoder.blur", "true"]
-    words += ["--model.decoder.attention", "4", "--model.decoder.skips", "gated"]
-    config = parse(parser, "--config", EXPERIMENTS / "resnet18_deconv.yaml", *words)
-    settings = config["model"]["init_args"]["decoder"]["init_args"]
-    assert (settings["blur"], settings["attention"], settings["skips"]) == (True, 4, "gated")
-    assert settings["widths"] == [64, 32, 32]
-    assert "mode" not in settings
-
-
 def test_fragments_are_found_next_to_the_experiment_and_saved_resolved(parser, tmp_path):
     (tmp_path / "loss").mkdir()
     (tmp_path / "loss" / "mine.yaml").write_text(

@@ -83,69 +83,6 @@ def test_imports_nothing_heavy(modules, heavy):
     assert done.stdout == "[]\n", done.stderr
 
 
-# What a library must leave alone: Pillow's limits, loggers, warning filters, the YAML loader, ...
-SNAPSHOT = """
-def snapshot():
-    import atexit, gc, locale, logging, os, random, signal, socket, sys, threading, warnings
-    import jsonargparse._loaders_dumpers, multiprocessing, numpy, torch
-    from PIL import Image, ImageFile
-    loggers = {name: logging.getLogger(name) for name in logging.root.manager.loggerDict}
-    ours = [name for name in loggers if name.startswith("lightning_colorize")]
-    loggers = {"": logging.root} | {n: x for n, x in loggers.items() if n not in ours}
-    backends = torch.backends
-    return {
-        "Pillow": (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, sorted(Image.OPEN)),
-        "loggers": {n: (x.level, x.disabled, x.propagate, x.handlers) for n, x in loggers.items()},
-        "warnings": list(warnings.filters),
-        "jsonargparse": dict(jsonargparse._loaders_dumpers.loaders),
-        "environment": dict(os.environ),
-        "signals": {s: signal.getsignal(s) for s in signal.valid_signals() - {9, 19}},
-        "hooks": (sys.excepthook, threading.excepthook, sys.displayhook, atexit._ncallbacks()),
-        "process": (multiprocessing.get_start_method(allow_none=True), gc.isenabled(),
-                    gc.get_threshold(), socket.getdefaulttimeout(), sys.getrecursionlimit(),
-                    locale.setlocale(locale.LC_ALL), os.getcwd()),
-        "numpy": (numpy.geterr(), numpy.get_printoptions()),
-        "random": (random.getstate(), numpy.random.get_state()[1].tolist(), torch.initial_seed()),
-        "torch": (torch.get_num_threads(), torch.get_num_interop_threads(), torch.is_grad_enabled(),
-                  torch.get_default_dtype(), torch.are_deterministic_algorithms_enabled(),
-                  backends.cuda.matmul.fp32_precision, backends.cudnn.conv.fp32_precision,
-                  backends.cudnn.benchmark, torch.get_float32_matmul_precision(),
-                  torch.multiprocessing.get_sharing_strategy()),
-    }
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_imports_change_nothing_global():
-    """Libraries change their own state: they are imported first, in the order of our imports."""
-    everything = """
-import importlib, pkgutil, sys, lightning_colorize
-for module in pkgutil.walk_packages(lightning_colorize.__path__, "lightning_colorize."):
-    if not module.name.endswith("__main__"):
-        importlib.import_module(module.name)
-"""
-    done = run_python(
-        everything + "print([n for n in sys.modules if 'lightning_colorize' not in n])"
-    )
-    assert done.returncode == 0, done.stderr
-    code = f"""
-import importlib
-from contextlib import suppress
-for name in {done.stdout.strip()}:
-    with suppress(Exception):
-        importlib.import_module(name)
-{SNAPSHOT}
-before = snapshot()
-{everything}
-after = snapshot()
-changed = {{name: (before[name], after[name]) for name in before if before[name] != after[name]}}
-assert not changed, changed
-"""
-    done = run_python(code)
-    assert done.returncode == 0, done.stderr
-
-
 def test_reading_restores_pillows_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     Image.new("RGB", (20, 20)).save(tmp_path / "large.png")

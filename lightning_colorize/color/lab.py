@@ -8,7 +8,7 @@ Accelerators convert through kornia. Its color matrices are convolutions there, 
 `full_precision`. Two cases have their own implementation, which differs by less than 0.001 LAB
 units:
 
-- On a CPU kornia takes two to four times as long to LAB (`benchmarks/lab.py`), in `torch.where`
+- On a CPU kornia takes two to four times as long to LAB, in `torch.where`
   and `torch.pow`. Here the two branches of each curve are clamped and added, and powers are
   exp2(log2(x) * exponent).
 - A compiled or exported graph cannot switch TF32 off for kornia's convolution. Here the matrices

@@ -5,7 +5,7 @@ JPEG is then decoded by torchvision; a JPEG at least twice as large as needed by
 scaling (to a half, a quarter or an eighth of the size); everything else by Pillow.
 
 Read and resized to a short side of 256, a JPEG takes half of the time of Pillow's `open`, `convert`
-and `resize`, and one of 12 megapixels a fifth (`python benchmarks/decode.py`).
+and `resize`, and one of 12 megapixels a fifth.
 
 To add a format that Pillow reads, add its suffixes to `IMAGE_SUFFIXES` and its name to `_FORMATS`.
 """
