@@ -14,8 +14,8 @@ project = "lightning_colorize"
 author = "The lightning_colorize authors"
 copyright = author
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build", "notebooks"]
 default_role = "code"
 nitpicky = False
 smartquotes = False
@@ -26,7 +26,6 @@ html_show_sphinx = False
 html_show_copyright = False
 
 myst_heading_anchors = 4
-nb_execution_mode = "off"
 
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"

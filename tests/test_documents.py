@@ -4,6 +4,7 @@ import argparse
 import doctest
 import importlib
 import inspect
+import json
 import re
 import shlex
 import subprocess
@@ -244,12 +245,13 @@ def test_documented_commands_are_accepted(generated, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_notebook_runs(tmp_path):
-    nbclient = pytest.importorskip("nbclient")
-    nbformat = pytest.importorskip("nbformat")
-    notebook = nbformat.read(DOCS / "notebooks/folder_to_comparison.ipynb", as_version=4)
-    resources = {"metadata": {"path": str(tmp_path)}}
-    nbclient.NotebookClient(notebook, timeout=240, resources=resources).execute()
+def test_notebook_runs(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    notebook = json.loads((DOCS / "notebooks/folder_to_comparison.ipynb").read_text())
+    names = {"__name__": "notebook"}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
     assert (tmp_path / "comparison/index.html").is_file()
 
 
