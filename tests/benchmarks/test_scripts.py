@@ -62,7 +62,7 @@ def test_generated_images_have_camera_like_size(tmp_path):
 
 
 TOY = {
-    "loader": ["--quick", "--pairs", "3", "--size", "128"],
+    "loader": ["--quick", "--pairs", "3", "--size", "192"],
     "shards": ["--quick", "--pairs", "3", "--size", "64"],
     "fit_overhead": ["--quick", "--pairs", "3", "--batch-size", "4"],
     "gan_step": [
