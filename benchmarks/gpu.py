@@ -29,7 +29,7 @@ from common import command_of
 from gpu_checks import check_colors, check_decoding, check_resume
 from gpu_runs import CGAN, RESNET, Setup, System, fit, notebook
 
-from lightning_colorize.benchmarking.environment import write_report
+from lightning_colorize.benchmarking.environment import environment, write_report
 from lightning_colorize.benchmarking.synthetic import write_images
 from lightning_colorize.color import set_tf32
 from lightning_colorize.common.errors import first_line
@@ -210,6 +210,7 @@ def main(argv: list[str] | None = None) -> int:
     sizes = TOY if args.toy else FULL
     if args.seconds is not None:
         sizes = sizes._replace(seconds=args.seconds)
+    environment()  # raises now, not after all measurements, if the package is not installed
     budget = Budget(args.minutes)
     quiet()
     start = time.monotonic()
