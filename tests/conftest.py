@@ -205,7 +205,7 @@ def at_batch(monkeypatch):
     """Return a function that calls another in the n-th batch of the next run, once."""
     from pytorch_lightning import Callback
 
-    from lightning_colorize.training import cli as training
+    from lightning_colorize.training.callbacks import build
 
     planned = {}
 
@@ -217,7 +217,7 @@ def at_batch(monkeypatch):
         planned.clear()
         planned[number] = act
 
-    monkeypatch.setattr(training, "progress_callbacks", lambda: [AtBatch()])
+    monkeypatch.setattr(build, "progress_callback", AtBatch)
     return plan
 
 

@@ -75,6 +75,26 @@ class GenerativeColorizer(Colorizer):
         self.objective = objective
         self.residual = residual
 
+    def objective_loss(
+        self, encoded: Encoded, ab: Tensor, repeats: int, dropped: float = 0.0
+    ) -> Tensor:
+        """Return the loss of the denoiser; random numbers are from torch's CPU generator.
+
+        Args:
+            encoded: The images.
+            ab: Their true colors, (B, 2, H, W) in [-1, 1].
+            repeats: Times and noises per image.
+            dropped: Share of the images that the denoiser does not see.
+        """
+        residual = encoded.residual(ab).repeat(repeats, 1, 1, 1)
+        times = self.objective.times(len(residual)).to(residual.device)
+        noise = torch.randn(residual.shape).to(residual.device)
+        seen = (torch.rand(len(residual), 1, 1, 1) >= dropped).to(residual.device)
+        x, target = self.objective.noised(residual, noise, times)
+        context = encoded.context.repeat(repeats, 1, 1, 1) * seen
+        predicted = self.denoiser(x.to(context.dtype), times, context)
+        return F.mse_loss(predicted.float(), target)
+
     @property
     def multiple(self) -> int:
         """Height and width are padded to a multiple of this number."""

@@ -68,9 +68,9 @@ def open_networks(file: Path) -> tuple[dict[str, nn.Module], int]:
         UsageError: If `fit` would not accept the file.
     """
     from lightning_colorize.training.cli import ParsedCLI  # slow import
-    from lightning_colorize.training.messages import explained
+    from lightning_colorize.training.errors import usage_errors
 
-    with explained(f"{file}: "), skip_weights():
+    with usage_errors(f"{file}: "), skip_weights():
         cli = ParsedCLI(["--config", str(file)], "lightning-colorize fit")
         built = cli.parser.instantiate(cli.config)
     parts = built.model.named_children()

@@ -9,7 +9,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics.spec import GREY
 from lightning_colorize.runs.folder import CONFIG, flatten, is_running, read_config
 from lightning_colorize.runs.result import RUNNING, RunResult
-from lightning_colorize.runs.validations import Validation, ValidationReader
+from lightning_colorize.runs.validation_log import Validation, ValidationReader
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import os
 import sys
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_json
@@ -56,24 +56,15 @@ class RunResult:
 
     @classmethod
     def read(cls, folder: Path) -> "RunResult | None":
-        """Return the result in a run folder; None if it was not written.
-
-        Values of a wrong type are taken as missing.
-        """
+        """Return the result in a run folder; None if it was not written."""
         path = folder / RESULT
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**{f.name: content[f.name] for f in fields(cls) if f.name in content})
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise UsageError(f"{path} cannot be read ({error.strerror})") from None
-        except ValueError as error:
-            raise UsageError(f"{path} is not JSON ({error})") from None
-        if not isinstance(content, dict):
-            raise UsageError(f"{path} is not a JSON object")
-        if not isinstance(content.get("status"), str):
-            raise UsageError(f"{path} has no status")
-        return cls(**{f.name: _read(f.type, content.get(f.name)) for f in fields(cls)})
+        except (OSError, ValueError, TypeError) as error:
+            raise UsageError(f"{path} cannot be read ({error})") from None
 
     @staticmethod
     def stamp(folder: Path) -> tuple[int, int] | None:
@@ -94,17 +85,3 @@ def finite_number(value: Any) -> float | None:
     # A comparison, as float() of a large int overflows; nan is not less than anything.
     is_finite = isinstance(value, int | float) and abs(value) <= sys.float_info.max
     return float(value) if is_finite else None
-
-
-def _read(kind: Any, value: Any) -> Any:
-    """Return a value of the file as its field's type; empty or None if it has another type."""
-    if get_origin(kind) is dict:
-        _, inner = get_args(kind)
-        return {n: _read(inner, v) for n, v in value.items()} if isinstance(value, dict) else {}
-    if kind is str:
-        return str(value)
-    expected, _ = get_args(kind)
-    if expected in (int, float):
-        number = finite_number(value)
-        return round(number) if number is not None and expected is int else number
-    return value if isinstance(value, expected) else None

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.errors import UsageError
@@ -19,26 +19,23 @@ from lightning_colorize.runs.folder import LAST, WANDB_ID, flatten, read_config
 # Settings that locate the run.
 _OF_THE_FOLDER = {"run.root", "run.experiment", "run.name", "run.auto_resume"}
 
-Rule = Literal["takes effect", "resets the best", "refused"]
-
-RULES: dict[str, Rule] = {
-    # How the network is computed, where a loss's network is read, and what is measured.
+# How the network is computed, where a loss's network is read, and what is measured.
+_OF_THE_MODEL = re.compile(
     r"model\.init_args\.(compile|channels_last|encoder\.init_args\.size"
-    r"|loss\..*backbone\.init_args\.weights|metrics(\..*)?)": "takes effect",
-    # The checkpoint contains it, or an epoch would have two orders, or it would do nothing.
-    r"(model|seed_everything|data\.seed|trainer\.(callbacks|fast_dev_run)"
-    r"|run\.(root|experiment|name|auto_resume))(\..*)?": "refused",
-    # Validations before and after do not compare.
-    r"data\.(size|resize)|run\.(monitor|mode|smoothing)"
-    r"|trainer\.(limit_val_batches|overfit_batches)": "resets the best",
-    r".*": "takes effect",
-}
-"""What a changed setting does to a resumed run: the first pattern that fits its name counts."""
+    r"|loss\..*backbone\.init_args\.weights|metrics(\..*)?)"
+)
+# The checkpoint contains it, an epoch would have two orders, validations would not compare, or it
+# would do nothing.
+_KEPT = re.compile(
+    r"(model|seed_everything|data\.(seed|size|resize)|trainer\.(callbacks|fast_dev_run"
+    r"|limit_val_batches|overfit_batches)|run\.(root|experiment|name|auto_resume|monitor|mode"
+    r"|smoothing))(\..*)?"
+)
 
 
-def rule_of(name: str) -> Rule:
-    """Return the rule of a setting, given with dotted names: `data.size`."""
-    return next(rule for pattern, rule in RULES.items() if re.fullmatch(pattern, name))
+def is_kept(name: str) -> bool:
+    """Return whether a resumed run keeps a setting, given with dotted names: `data.size`."""
+    return bool(_KEPT.fullmatch(name)) and not _OF_THE_MODEL.fullmatch(name)
 
 
 class RunEnded(Exception):
@@ -62,10 +59,10 @@ def refuse_other_settings(folder: Path, config: Mapping[str, Any]) -> None:
 def refuse_settings_of_checkpoint(folder: Path, config: Mapping[str, Any]) -> None:
     """Refuse to change settings that a resumed run keeps."""
     changes = _changes(folder, config)
-    options = [option for name, option in changes.items() if rule_of(name) == "refused"]
+    options = [option for name, option in changes.items() if is_kept(name)]
     if options:
         raise UsageError(
-            "a resumed run keeps its folder, seed, model, optimizer and callbacks: "
+            "a resumed run keeps its folder, seed, model, optimizer, validation and callbacks: "
             f"{', '.join(options)}; start another run with fit"
         )
 

@@ -18,7 +18,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics.spec import cost
 from lightning_colorize.runs.folder import OUTPUT, SWEEP, TRIAL, is_stop_requested, read_stop_reason
 from lightning_colorize.runs.result import RUNNING, RunResult
-from lightning_colorize.runs.validations import ValidationReader
+from lightning_colorize.runs.validation_log import ValidationReader
 from lightning_colorize.sweeps.spec import VARIABLE, Sweep, SweepMetric
 
 INTERRUPTED = {

@@ -1,7 +1,7 @@
 """The base of all tasks: validation, test and prediction."""
 
 import inspect
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,9 +10,8 @@ from typing import Any, NamedTuple, Self, cast
 
 import torch
 from pytorch_lightning import LightningModule
-from pytorch_lightning.plugins.precision import Precision
 from pytorch_lightning.trainer.states import TrainerFn
-from pytorch_lightning.utilities import GradClipAlgorithmType, rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -29,6 +28,7 @@ from lightning_colorize.color import (
 from lightning_colorize.common.class_paths import Trust, arguments_of, describe, path_of
 from lightning_colorize.common.compiling import require_compiler
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.losses import Loss
 from lightning_colorize.metrics import colorization_metrics, spec
 from lightning_colorize.models.base import TrainedNetwork
 from lightning_colorize.models.checkpoint import (
@@ -73,6 +73,7 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
     Attributes:
         metric_rows: Name, direction and format of all metrics.
         net: The network, which maps L in [-1, 1] to a prediction.
+        loss: The loss of predictions, in training and as `val/loss`.
         averaged: The moving average of `net`, used outside of training; None if disabled.
         scaling: Conversion between LAB units and the network's range; saved in the checkpoint.
         distributed_strategy: Lightning's strategy for several devices.
@@ -80,6 +81,7 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
     """
 
     net: Colorizer
+    loss: Loss
     averaged: AveragedNetwork | None
     distributed_strategy: str = "ddp"
     optimizer_names: tuple[str, ...] = ("",)
@@ -208,11 +210,7 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         return cast(Colorizer, self.averaged.module)
 
     def average_weights(self, decay: float | None) -> None:
-        """Start averaging `net`, unless the decay is None.
-
-        Raises:
-            ValueError: If the decay is not in [0, 1).
-        """
+        """Start averaging `net`, unless the decay is None; a ValueError if it is not in [0, 1)."""
         self.averaged = None if decay is None else AveragedNetwork(self.net, decay)
 
     def update_average(self) -> None:
@@ -253,9 +251,9 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         scaled here. `check` refuses 16-mixed; bf16-mixed scales nothing.
         """
         if gradient_clip_val and self.fused:
-            algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
-            plugin = self.trainer.precision_plugin
-            Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
+            by_value = gradient_clip_algorithm == "value"
+            clip = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_
+            clip([p for g in optimizer.param_groups for p in g["params"]], gradient_clip_val)
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
@@ -330,9 +328,14 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         """Return the metrics that validation logs, which a run can monitor."""
         return ["val/loss", *map(str, self.val_metrics.keys())]
 
-    @abstractmethod
-    def validation_loss(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
-        """Return the loss that is logged as `val/loss`."""
+    def loss_and_terms(
+        self, prediction: Tensor, batch: ColorBatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss, and the weighted terms by name that it is the sum of, if any."""
+        terms = self.loss.terms(prediction, batch)
+        if terms:
+            return torch.stack([*terms.values()]).sum(), terms
+        return self.loss(prediction, batch), {}
 
     def on_validation_start(self) -> None:
         """Broadcast the buffers of rank 0: each process has its own batch norm statistics.
@@ -346,7 +349,7 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
     def validation_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
         """Update the loss and return the predicted ab."""
         prediction = self.predict(batch.L)
-        loss = self.validation_loss(prediction, self.with_target(batch))
+        loss = self.loss(prediction, self.with_target(batch))
         self.val_loss.update(loss, len(batch))
         return self.decode(prediction, batch.L.shape[-2:])
 

@@ -29,11 +29,9 @@ from lightning_colorize.tasks import gan_settings
 from lightning_colorize.tasks.base import ColorizationTask
 from lightning_colorize.tasks.gan_settings import Stage
 from lightning_colorize.tasks.optimization import (
-    EncoderRates,
+    Optimization,
     OptimizerFactory,
     SchedulerFactory,
-    build_optimizer,
-    make_optimizer,
     step_schedules,
 )
 
@@ -67,7 +65,8 @@ class CGANTask(ColorizationTask):
         encoder_lr_ratio: The encoder's learning rate as a share of the decoder's.
         encoder_lr_decay: Factor of the learning rate from each encoder level to the next finer one;
             1 gives all levels the same rate.
-        generator_every_n_batches: Batches per generator step.
+        generator_every_n_batches: Batches per generator step: 1 for every step, or a multiple of
+            `accumulate_grad_batches`.
         discriminator_every_n_batches: Batches per discriminator step; one of the two must be 1.
         generator_epochs: Initial epochs that train only the generator, on the content loss.
         discriminator_epochs: Following epochs that train only the discriminator (with
@@ -145,11 +144,13 @@ class CGANTask(ColorizationTask):
         self.loss.require_head(self.net.head)
         self.loss_weight = loss_weight
         self.discriminator_loss_scale = 0.5 if halve_discriminator_loss else 1.0
-        self.generator_optimizer = generator_optimizer or _adam
-        self.discriminator_optimizer = discriminator_optimizer or _adam
-        self.generator_scheduler = generator_scheduler
-        self.discriminator_scheduler = discriminator_scheduler
-        self.encoder_rates = EncoderRates(encoder_lr_ratio, encoder_lr_decay)
+        self.optimizations = (
+            Optimization(
+                *(generator_optimizer or _adam, generator_scheduler),
+                *(encoder_lr_ratio, encoder_lr_decay, fused),
+            ),
+            Optimization(discriminator_optimizer or _adam, discriminator_scheduler, fused=fused),
+        )
         self.generator_every_n_batches = generator_every_n_batches
         self.discriminator_every_n_batches = discriminator_every_n_batches
         self.generator_epochs = generator_epochs
@@ -179,9 +180,7 @@ class CGANTask(ColorizationTask):
 
     def check(self, trainer: Mapping[str, Any], size: int) -> None:
         """Refuse settings that manual optimization or the discriminator do not support."""
-        gan_settings.refuse_trainer(
-            trainer, self.distributed_strategy, self.generator_epochs, self.discriminator_epochs
-        )
+        gan_settings.refuse_trainer(trainer, self.generator_epochs + self.discriminator_epochs)
         if size < self.discriminator.smallest:
             raise UsageError(
                 f"--data.size: {size}\naccepted: {self.discriminator.smallest} or more with this "
@@ -236,11 +235,12 @@ class CGANTask(ColorizationTask):
         """Return whether the generator and the discriminator take a step in this batch."""
         if self.stage is not Stage.BOTH:
             return self.stage is Stage.GENERATOR, self.stage is Stage.DISCRIMINATOR
-        batch = self.global_step
-        return (
-            batch % self.generator_every_n_batches == 0,
-            batch % self.discriminator_every_n_batches == 0,
+        every = (self.generator_every_n_batches, self.discriminator_every_n_batches)
+        generator, discriminator = (
+            self.global_step % max(1, batches // self.accumulate_grad_batches) == 0
+            for batches in every
         )
+        return generator, discriminator
 
     def _step_discriminator(
         self, L: Tensor, ab: Tensor, ab_hat: Tensor, counted: bool, logs: bool
@@ -266,8 +266,7 @@ class CGANTask(ColorizationTask):
     def _step_generator(
         self, L: Tensor, ab_hat: Tensor, prediction: Tensor, batch: ColorBatch, logs: bool
     ) -> dict[str, Tensor]:
-        terms = self.loss.terms(prediction, batch)
-        content = torch.stack([*terms.values()]).sum() if terms else self.loss(prediction, batch)
+        content, terms = self.loss_and_terms(prediction, batch)
         loss = self.loss_weight * content
         metrics = {name: term.detach() for name, term in terms.items()}
         metrics["content"] = content.detach()
@@ -314,24 +313,11 @@ class CGANTask(ColorizationTask):
         """Step the per-epoch schedules."""
         step_schedules(self.trainer, "epoch", self.lr_scheduler_step)
 
-    def validation_loss(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
-        """Return the content loss on validation images, without `loss_weight`."""
-        loss: Tensor = self.loss(prediction, batch)
-        return loss
-
     def configure_optimizers(self) -> Any:
         """Return both optimizers, the generator's first, and their schedules."""
-        generator = build_optimizer(
-            self.generator_optimizer, self.net.encoder, self.net, self.encoder_rates, self.fused
-        )
-        discriminator = make_optimizer(
-            self.discriminator_optimizer, self.discriminator.parameters(), self.fused
-        )
-        return [generator, discriminator], [
-            factory(optimizer)
-            for factory, optimizer in (
-                (self.generator_scheduler, generator),
-                (self.discriminator_scheduler, discriminator),
-            )
-            if factory is not None
+        pairs = [
+            settings.build(network)
+            for settings, network in zip(self.optimizations, self.trained_networks, strict=True)
         ]
+        schedules = [schedule for _, schedule in pairs if schedule is not None]
+        return [optimizer for optimizer, _ in pairs], schedules

@@ -7,7 +7,6 @@ from typing import cast
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import AdamW
 from torchmetrics import MeanMetric, Metric
 
@@ -19,16 +18,14 @@ from lightning_colorize.models.generative import GenerativeModel, GenerativeSett
 from lightning_colorize.networks import Colorizer, Decoder, Encoder, FeatureInfo, Head
 from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.networks.denoiser import Denoiser
-from lightning_colorize.networks.generative import Encoded, GenerativeColorizer
+from lightning_colorize.networks.generative import GenerativeColorizer
 from lightning_colorize.networks.objectives import FlowMatching, Objective
 from lightning_colorize.tasks.base import ColorizationTask
 from lightning_colorize.tasks.optimization import (
-    EncoderRates,
+    Optimization,
     OptimizerFactory,
     SchedulerFactory,
-    build_optimizer,
     run_progress,
-    with_schedule,
 )
 
 _SCORES = ("energy", "coarse_energy")
@@ -130,9 +127,7 @@ class GenerativeTask(ColorizationTask):
         self.joint = joint
         self.repeats = repeats
         self.image_dropout = image_dropout
-        self.optimizer = optimizer
-        self.scheduler = scheduler
-        self.encoder_rates = EncoderRates(encoder_lr_ratio)
+        self.optimization = Optimization(optimizer, scheduler, encoder_lr_ratio, fused=fused)
         # In the checkpoint: a run resumed within an epoch continues with the epoch's networks.
         self.register_buffer("trains_mean", torch.tensor(joint == 1))
 
@@ -154,7 +149,8 @@ class GenerativeTask(ColorizationTask):
             part.train(trains_mean)
         normalized = self.scaling.normalize_L(batch.L).to(self.dtype)
         encoded = self.net.encode(normalized, batch.condition, trains_mean)
-        loss = self._objective_loss(self.net, encoded, batch, self.image_dropout)
+        ab = self.scaling.normalize_ab(batch.ab)
+        loss = self.net.objective_loss(encoded, ab, self.repeats, self.image_dropout)
         self.log("train/objective", loss, batch_size=len(batch))
         if trains_mean:
             mean = self.loss(encoded.prediction, batch)
@@ -162,20 +158,6 @@ class GenerativeTask(ColorizationTask):
             loss = loss + mean
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         return loss
-
-    def _objective_loss(
-        self, net: GenerativeColorizer, encoded: Encoded, batch: ColorBatch, dropped: float
-    ) -> Tensor:
-        """Return the loss of the denoiser; random numbers are from torch's CPU generator."""
-        objective, number = net.objective, self.repeats
-        residual = encoded.residual(self.scaling.normalize_ab(batch.ab)).repeat(number, 1, 1, 1)
-        times = objective.times(len(residual)).to(residual.device)
-        noise = torch.randn(residual.shape).to(residual.device)
-        seen = (torch.rand(len(residual), 1, 1, 1) >= dropped).to(residual.device)
-        x, target = objective.noised(residual, noise, times)
-        context = encoded.context.repeat(number, 1, 1, 1) * seen
-        predicted = net.denoiser(x.to(context.dtype), times, context)
-        return F.mse_loss(predicted.float(), target)
 
     def to_model(self) -> GenerativeModel:
         """Return the network as a model that samples."""
@@ -195,7 +177,8 @@ class GenerativeTask(ColorizationTask):
         prediction = model.predict(batch.L, NO_CONDITION)
         with torch.random.fork_rng(devices=[]):  # the same times and noise in each validation
             torch.manual_seed(batch_idx)
-            loss = self._objective_loss(model.network, prediction.encoded, batch, 0.0)
+            ab = self.scaling.normalize_ab(batch.ab)
+            loss = model.network.objective_loss(prediction.encoded, ab, self.repeats)
         self.val_loss.update(loss, len(batch))
         samples = model.colors(prediction, model.settings, _SAMPLES, model.generators(batch.L))
         for mean, score in zip(self.val_scores, energy_scores(samples, batch.ab), strict=True):
@@ -213,14 +196,6 @@ class GenerativeTask(ColorizationTask):
         """Return the metrics that validation logs, which a run can monitor."""
         return [*super().metric_names(), *(f"val/{name}" for name in _SCORES)]
 
-    def validation_loss(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
-        """Return the loss of the mean's network."""
-        loss: Tensor = self.loss(prediction, batch)
-        return loss
-
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and its schedule."""
-        optimizer = build_optimizer(
-            self.optimizer, self.net.encoder, self.net, self.encoder_rates, self.fused
-        )
-        return with_schedule(optimizer, self.scheduler)
+        return self.optimization.configure(self.net)

@@ -19,74 +19,97 @@ from lightning_colorize.networks import Encoder
 OptimizerFactory = Callable[[Iterable], Optimizer]  # type: ignore[type-arg]
 """Builds an optimizer from parameters or parameter groups; in YAML `class_path` and `init_args`."""
 
-SchedulerFactory = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
+Scheduler = LRScheduler | ReduceLROnPlateau
+
+SchedulerFactory = Callable[[Optimizer], Scheduler]
 """Builds a schedule from an optimizer; in YAML `class_path` and `init_args`."""
 
 Interval = Literal["step", "epoch"]
 """The unit of a schedule."""
 
 
-def make_optimizer(factory: OptimizerFactory, parameters: Iterable[Any], fused: bool) -> Optimizer:
-    """Return an optimizer; a UsageError if it does not support `fused`."""
-    if not fused:
-        return factory(parameters)
-    make: Any = factory
-    try:
-        optimizer: Optimizer = make(parameters, fused=True)
-    except (TypeError, RuntimeError) as error:
-        raise UsageError(
-            f"--model.fused: true\naccepted: false: this optimizer does not support it here "
-            f"({error}); torch's Adam, AdamW and SGD do"
-        ) from error
-    return optimizer
-
-
 @dataclass(frozen=True)
-class EncoderRates:
-    """The learning rates of an encoder, as shares of the decoder's.
+class Optimization:
+    """How a network is optimized: the settings that all tasks share.
 
     Args:
-        ratio: Rate of the coarsest level as a share of the decoder's; 0.1 is usual for a pretrained
-            encoder.
-        decay: Factor from each level to the next finer one, whose features are more general; 1
-            gives all levels the same rate.
+        optimizer: Built from the trainable parameters.
+        scheduler: Built from the optimizer; None for a constant rate.
+        encoder_lr_ratio: Rate of the encoder's coarsest level as a share of the decoder's; 0.1 is
+            usual for a pretrained encoder.
+        encoder_lr_decay: Factor from each level to the next finer one, whose features are more
+            general; 1 gives all levels the same rate.
+        fused: Run the optimizer step in one kernel.
 
     Raises:
         ValueError: If the decay is not above 0 and at most 1.
     """
 
-    ratio: float = 1.0
-    decay: float = 1.0
+    optimizer: OptimizerFactory
+    scheduler: SchedulerFactory | None = None
+    encoder_lr_ratio: float = 1.0
+    encoder_lr_decay: float = 1.0
+    fused: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.decay <= 1:
-            raise ValueError(f"encoder_lr_decay must be above 0 and at most 1, not {self.decay}")
+        decay = self.encoder_lr_decay
+        if not 0 < decay <= 1:
+            raise ValueError(f"encoder_lr_decay must be above 0 and at most 1, not {decay}")
 
+    def configure(self, network: nn.Module) -> OptimizerLRScheduler:
+        """Return the value of `configure_optimizers`; some schedules step every batch."""
+        optimizer, scheduler = self.build(network)
+        if scheduler is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {
+                "scheduler": scheduler,
+                "interval": _interval(scheduler),
+                # Lightning would look for a metric after each epoch, validated or not: the task
+                # steps ReduceLROnPlateau after validations.
+                "reduce_on_plateau": False,
+            },
+        }
 
-def build_optimizer(
-    factory: OptimizerFactory,
-    encoder: Encoder,
-    rest: nn.Module,
-    rates: EncoderRates = EncoderRates(),
-    fused: bool = False,
-) -> Optimizer:
-    """Return an optimizer of all trainable parameters of `rest`, which may contain the encoder."""
-    slow = [p for p in encoder.pretrained_part.parameters() if p.requires_grad]
-    known = {id(p) for p in encoder.pretrained_part.parameters()}
-    fast = [p for p in rest.parameters() if p.requires_grad and id(p) not in known]
-    if rates == EncoderRates() or not slow:
-        return make_optimizer(factory, slow + fast, fused)
-    levels = [slow] if rates.decay == 1.0 else parameters_by_level(encoder)
-    shares = [rates.ratio * rates.decay**finer for finer in reversed(range(len(levels)))]
-    # The learning-rate finder reads the shares.
-    groups = [
-        {"params": parameters, "lr_share": share}
-        for parameters, share in zip([*levels, fast], [*shares, 1.0], strict=True)
-    ]
-    optimizer = make_optimizer(factory, [group for group in groups if group["params"]], fused)
-    for group in optimizer.param_groups:
-        group["lr"] *= group["lr_share"]
-    return optimizer
+    def build(self, network: nn.Module) -> tuple[Optimizer, Scheduler | None]:
+        """Return the optimizer of a network's trainable parameters, and its schedule."""
+        encoder: Encoder | None = getattr(network, "encoder", None)
+        optimizer = self._optimizer(network, encoder)
+        return optimizer, None if self.scheduler is None else self.scheduler(optimizer)
+
+    def _optimizer(self, network: nn.Module, encoder: Encoder | None) -> Optimizer:
+        part = [] if encoder is None else list(encoder.pretrained_part.parameters())
+        known = {id(p) for p in part}
+        slow = [p for p in part if p.requires_grad]
+        fast = [p for p in network.parameters() if p.requires_grad and id(p) not in known]
+        ratio, decay = self.encoder_lr_ratio, self.encoder_lr_decay
+        if encoder is None or not slow or ratio == decay == 1:
+            return self._make(slow + fast)
+        levels = [slow] if decay == 1 else parameters_by_level(encoder)
+        shares = [ratio * decay**finer for finer in reversed(range(len(levels)))]
+        # The learning-rate finder reads the shares.
+        groups = [
+            {"params": parameters, "lr_share": share}
+            for parameters, share in zip([*levels, fast], [*shares, 1.0], strict=True)
+        ]
+        optimizer = self._make([group for group in groups if group["params"]])
+        for group in optimizer.param_groups:
+            group["lr"] *= group["lr_share"]
+        return optimizer
+
+    def _make(self, parameters: Iterable[Any]) -> Optimizer:
+        make: Any = self.optimizer
+        try:
+            made: Optimizer = make(parameters, **({"fused": True} if self.fused else {}))
+        except (TypeError, RuntimeError) as error:
+            if not self.fused:
+                raise
+            raise UsageError(
+                f"--model.fused: true\naccepted: false: this optimizer does not support it here "
+                f"({error}); torch's Adam, AdamW and SGD do"
+            ) from error
+        return made
 
 
 def parameters_by_level(encoder: Encoder) -> list[list[nn.Parameter]]:
@@ -132,23 +155,6 @@ def keep_encoder_rate(optimizer: Optimizer) -> None:
     optimizer.register_step_post_hook(restore)
 
 
-def with_schedule(optimizer: Optimizer, factory: SchedulerFactory | None) -> OptimizerLRScheduler:
-    """Return the value of `configure_optimizers`; some schedules step every batch."""
-    if factory is None:
-        return optimizer
-    scheduler = factory(optimizer)
-    return {
-        "optimizer": optimizer,
-        "lr_scheduler": {
-            "scheduler": scheduler,
-            "interval": _interval(scheduler),
-            # Lightning would look for a metric after each epoch, validated or not: the task steps
-            # ReduceLROnPlateau after validations.
-            "reduce_on_plateau": False,
-        },
-    }
-
-
 def step_schedules(trainer: Trainer, interval: Interval, step: Callable[[Any, None], None]) -> None:
     """Step schedules under manual optimization, where Lightning does not."""
     for config in trainer.lr_scheduler_configs:
@@ -156,7 +162,7 @@ def step_schedules(trainer: Trainer, interval: Interval, step: Callable[[Any, No
             step(config.scheduler, None)
 
 
-def _interval(scheduler: LRScheduler | ReduceLROnPlateau) -> Interval:
+def _interval(scheduler: Scheduler) -> Interval:
     return "step" if isinstance(scheduler, WarmupCosine | StepMilestones) else "epoch"
 
 

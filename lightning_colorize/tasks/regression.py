@@ -12,21 +12,13 @@ from torchmetrics import Metric
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.losses import Loss
 from lightning_colorize.models.checkpoint import load_network
-from lightning_colorize.networks import (
-    Colorizer,
-    Decoder,
-    Encoder,
-    FeatureInfo,
-    Head,
-)
+from lightning_colorize.networks import Colorizer, Decoder, Encoder, FeatureInfo, Head
 from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.tasks.base import ColorizationTask
 from lightning_colorize.tasks.optimization import (
-    EncoderRates,
+    Optimization,
     OptimizerFactory,
     SchedulerFactory,
-    build_optimizer,
-    with_schedule,
 )
 
 
@@ -87,28 +79,19 @@ class RegressionTask(ColorizationTask):
             self.net.to(memory_format=torch.channels_last)
         self.average_weights(ema_decay)
         self.loss = loss
-        self.optimizer = optimizer
-        self.scheduler = scheduler
-        self.encoder_rates = EncoderRates(encoder_lr_ratio, encoder_lr_decay)
+        self.optimization = Optimization(
+            optimizer, scheduler, encoder_lr_ratio, encoder_lr_decay, fused
+        )
 
     def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
         """Return the loss."""
         batch = self.with_target(batch)
         prediction = self.predict(batch.L, batch.condition)
-        terms = self.loss.terms(prediction, batch)
-        loss = torch.stack([*terms.values()]).sum() if terms else self.loss(prediction, batch)
+        loss, terms = self.loss_and_terms(prediction, batch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         self.log_dict({f"train/{name}": term for name, term in terms.items()})
         return loss
 
-    def validation_loss(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
-        """Return the training loss on validation images."""
-        loss: Tensor = self.loss(prediction, batch)
-        return loss
-
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and its schedule."""
-        optimizer = build_optimizer(
-            self.optimizer, self.net.encoder, self.net, self.encoder_rates, self.fused
-        )
-        return with_schedule(optimizer, self.scheduler)
+        return self.optimization.configure(self.net)

@@ -15,11 +15,11 @@ def check_words(lines: Sequence[list[str]], prefix: str = "") -> list[Any]:
     # Importing Lightning takes seconds; callers check first what needs no import.
     from lightning_colorize.data.module import ColorizationDataModule
     from lightning_colorize.training.cli import ParsedCLI
-    from lightning_colorize.training.messages import explained
+    from lightning_colorize.training.errors import usage_errors
     from lightning_colorize.training.session import quiet
 
     quiet()
-    with explained(prefix):
+    with usage_errors(prefix):
         parser = ParsedCLI(lines[0], "lightning-colorize fit").parser
         configs = [parser.parse_args(words) for words in lines]
         for config in configs:
@@ -36,11 +36,11 @@ def name_run(words: list[str]) -> "ColorizeCLI":
         RunEnded: If the run has already ended.
     """
     from lightning_colorize.training.cli import NamedCLI
-    from lightning_colorize.training.messages import explained
+    from lightning_colorize.training.errors import usage_errors
     from lightning_colorize.training.session import quiet
 
     quiet()
-    with explained():
+    with usage_errors():
         cli = NamedCLI(words, "lightning-colorize fit")
         _require_folder(cli.config.data)
     return cli

@@ -8,15 +8,13 @@ from typing import Any
 
 import yaml
 from jsonargparse import set_loader
-from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import LearningRateMonitor
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.metrics.spec import Goal
 from lightning_colorize.models.checkpoint import read_intact
 from lightning_colorize.networks import skip_weights
 from lightning_colorize.runs.folder import BEST, CONFIG, LAST, flatten
@@ -26,46 +24,24 @@ from lightning_colorize.runs.resuming import (
     RunEnded,
     refuse_other_settings,
     refuse_settings_of_checkpoint,
-    rule_of,
 )
 from lightning_colorize.tasks import ColorizationTask
-from lightning_colorize.training.callbacks.banner import Banner
-from lightning_colorize.training.callbacks.baselines import BaselineMetrics
+from lightning_colorize.training.callbacks.build import build_callbacks
 from lightning_colorize.training.callbacks.checkpoints import (
-    AtomicCheckpointIO,
     BestCheckpoint,
-    KeptCheckpoints,
-    LastCheckpoint,
-    SmoothedMonitor,
     with_atomic_checkpoints,
 )
-from lightning_colorize.training.callbacks.finite import FiniteTraining
-from lightning_colorize.training.callbacks.gan_health import GANHealth
-from lightning_colorize.training.callbacks.grids import ImageGrids
 from lightning_colorize.training.callbacks.interrupt import GracefulStop
-from lightning_colorize.training.callbacks.predict_folder import PredictFolder
-from lightning_colorize.training.callbacks.progress import progress_callbacks
-from lightning_colorize.training.callbacks.result import ResultWriter
-from lightning_colorize.training.callbacks.throughput import Throughput
-from lightning_colorize.training.callbacks.validations import (
-    EarlyStop,
-    FinalValidation,
-    Validations,
-    forget_early_stop,
-)
 from lightning_colorize.training.config import (
     base_config,
     complete,
     config_paths,
     load_setting,
-    refuse_binary,
     starts_from_checkpoint,
 )
 from lightning_colorize.training.launchers import (
-    SharedFolder,
     refuse_other_processes,
     refuse_restarts_by_one_store,
-    refuse_sync_batchnorm,
     trains_in_parallel,
     with_slurm,
 )
@@ -101,7 +77,6 @@ class ColorizeCLI(LightningCLI):
         self._resume_step: int | None = None
         self.is_run = scratch is None
         self.folder = resumed or scratch or Path()
-        refuse_binary(words)
         # A mode of our own: all parsers of the process share the mode named "yaml".
         set_loader(_PARSER_MODE, load_setting, exceptions=(yaml.YAMLError,))
         super().__init__(
@@ -133,10 +108,8 @@ class ColorizeCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add `--run.*`, and move the Trainer's options to the end of the help."""
+        """Add `--run.*`."""
         parser.add_argument("--run", type=RunOptions, default=RunOptions())
-        groups: list[Any] = parser._action_groups  # type: ignore[assignment]
-        groups.sort(key=lambda group: group is (parser.groups or {}).get("trainer"))
 
     def before_instantiate_classes(self) -> None:
         """Determine the run folder and complete the configuration before it is saved."""
@@ -154,41 +127,16 @@ class ColorizeCLI(LightningCLI):
         if self.resumed:
             refuse_settings_of_checkpoint(self.folder, self._settings())
         elif is_new and options.auto_resume:
-            self._auto_resume()
-
-    def _auto_resume(self) -> None:
-        """Resume the run if it has a checkpoint, as `resume` would."""
-        refuse_other_settings(self.folder, self._settings())
-        result = RunResult.read(self.folder)
-        if result is not None and result.ended:
-            raise RunEnded(f"{self.folder} is {result.status.replace('_', ' ')}")
-        self.resumed = (self.folder / LAST).is_file()
+            refuse_other_settings(self.folder, self._settings())
+            result = RunResult.read(self.folder)
+            if result is not None and result.ended:
+                raise RunEnded(f"{self.folder} is {result.status.replace('_', ' ')}")
+            self.resumed = (self.folder / LAST).is_file()
 
     def _settings(self) -> dict[str, Any]:
         text = self.parser.dump(self.config, skip_unset=False, format="yaml")
         settings: dict[str, Any] = yaml.safe_load(text)
         return settings
-
-    def _choose_checkpoint(self) -> None:
-        """Resume from the last checkpoint, or from the best one if that is damaged."""
-        self.resume_from, checkpoint = read_intact(self.folder, LAST, BEST)
-        self._resume_step = int(checkpoint["global_step"])
-        epochs, begun = self.config_init.trainer.max_epochs, int(checkpoint.get("epoch", 0)) + 1
-        result = RunResult.read(self.folder)
-        if epochs is not None and -1 < epochs < begun:
-            whole = "" if result is None else f" ({result.epochs} whole)"
-            raise UsageError(
-                f"--trainer.max_epochs {epochs}: the run has begun epoch {begun}{whole}; "
-                f"give {begun + 1}"
-            )
-        if not is_first_process():
-            return
-        if self.config_init.run.auto_resume:
-            print(f"resuming {self.folder} from step {self._resume_step:,}")
-        if result is not None and result.ended and forget_early_stop(checkpoint):
-            # The result will say `running`: a process killed before its first checkpoint must leave
-            # one that trains on.
-            AtomicCheckpointIO().save_checkpoint(checkpoint, self.resume_from)
 
     def instantiate_classes(self) -> None:
         """Build the classes, without pretrained weights if a checkpoint follows."""
@@ -203,32 +151,17 @@ class ColorizeCLI(LightningCLI):
         if trains_in_parallel(config):
             config.strategy = self.model.distributed_strategy
         self.model.check(config, self.datamodule.size)
-        baselines = BaselineMetrics()
-        callbacks: list[Callback] = [Banner(), baselines]
-        if config.enable_progress_bar is not False:
-            callbacks += progress_callbacks()
+        saves = self.is_run and not config.fast_dev_run
+        has_logger = saves and config.logger is not False
+        callbacks = build_callbacks(self, saves, has_logger)
+        if saves:
+            self._prepare_folder()
+        if has_logger:
+            options = self.config_init.run.loggers
+            ours = build_loggers(self.folder, options, self._resume_step)
+            config.logger = [*ours, *_listed(config.logger)]
         # Lightning would add a progress bar off a terminal, too.
         config.enable_progress_bar = config.enable_progress_bar is not False and sys.stdout.isatty()
-        if self.is_run and not config.fast_dev_run:
-            callbacks += self._writing_callbacks(baselines)
-            if is_first_process():
-                # Without data, no folder is created.
-                self.datamodule.prepare_data()
-                self.datamodule.setup()
-                try:
-                    self.folder.mkdir(parents=True, exist_ok=True)
-                except OSError as error:
-                    fault = f"{self.folder} cannot be created: {error.strerror}"
-                    raise UsageError(f"{fault}; give another --run.root") from error
-                self.claim(self.folder)
-                begin(self.folder, self.resumed, self.config_init.run.auto_resume)
-            if self.resumed:
-                self._choose_checkpoint()
-            if config.logger is not False:
-                options = self.config_init.run.loggers
-                ours = build_loggers(self.folder, options, self._resume_step)
-                config.logger = [*ours, *_listed(config.logger)]
-                callbacks.insert(2, LearningRateMonitor())
         # Ours first: they run while averaged weights are still in place after a validation.
         config.callbacks = [*callbacks, *_listed(config.callbacks)]
         trainer: Trainer = super().instantiate_trainer(
@@ -237,74 +170,32 @@ class ColorizeCLI(LightningCLI):
             **kwargs,
         )
         refuse_other_processes(trainer)
-        if config.sync_batchnorm:
-            refuse_sync_batchnorm(trainer)
         return trainer
 
-    def _mode(self) -> Goal:
-        """Return whether the monitored metric is maximized; refuse an unknown one."""
-        options, names = self.config_init.run, self.model.metric_names()
-        monitor = options.monitor
-        if monitor is None:
-            if options.patience is None:
-                return "max"  # nothing is compared
+    def _prepare_folder(self) -> None:
+        """Create and claim the run folder, and choose the checkpoint to resume from."""
+        if is_first_process():
+            # Without data, no folder is created.
+            self.datamodule.prepare_data()
+            self.datamodule.setup()
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                fault = f"{self.folder} cannot be created: {error.strerror}"
+                raise UsageError(f"{fault}; give another --run.root") from error
+            self.claim(self.folder)
+            begin(self.folder, self.resumed, self.config_init.run.auto_resume)
+        if not self.resumed:
+            return
+        self.resume_from, checkpoint = read_intact(self.folder, LAST, BEST)
+        self._resume_step = int(checkpoint["global_step"])
+        epochs, begun = self.config_init.trainer.max_epochs, int(checkpoint.get("epoch", 0)) + 1
+        if epochs is not None and -1 < epochs < begun:
             raise UsageError(
-                f"--run.patience: {options.patience}\n"
-                "accepted: null if --run.monitor is null: early stopping needs a metric"
+                f"--trainer.max_epochs {epochs}: the run has begun epoch {begun}; give {begun + 1}"
             )
-        if monitor not in names:
-            raise UsageError(
-                f"--run.monitor: '{monitor}' is not a metric of validations\n"
-                f"accepted: {', '.join(names)}"
-            )
-        # The loss has no row.
-        goals = {f"val/{metric.name}": metric.goal for metric in self.model.metric_rows}
-        goal: Goal | None = goals.get(monitor, "min")
-        mode: Goal | None = options.mode or goal
-        if mode is None or goal not in (None, mode):
-            raise UsageError(
-                f"--run.mode: {options.mode or 'null'}\n"
-                f"accepted: {goal or 'max, min'} for --run.monitor {monitor}"
-            )
-        return mode
-
-    def _writing_callbacks(self, baselines: BaselineMetrics) -> list[Callback]:
-        """Return the callbacks that write to the run folder or stop the run early."""
-        options: RunOptions = self.config_init.run
-        mode = self._mode()
-        callbacks: list[Callback] = []
-        smoothed = options.monitor is not None and options.smoothing > 1
-        self.best = BestCheckpoint(self.folder, options.monitor, mode, smoothed)
-        if options.monitor is not None and smoothed:
-            callbacks.append(SmoothedMonitor(options.monitor, options.smoothing))
-        if self.best.monitor is not None:
-            callbacks.append(EarlyStop(self.best.monitor, mode, options.patience))
-        if "discriminator" in self.model.optimizer_names and options.health != "off":
-            callbacks.append(GANHealth(stop=options.health == "stop"))
-        if options.grid_images:
-            grids = ImageGrids(self.best, options.grid_images, options.grid_every_n_epochs)
-            callbacks.append(grids)
-        if options.predict_dir is not None:
-            callbacks.append(PredictFolder(Path(options.predict_dir), self.datamodule.size))
-        last = LastCheckpoint(self.folder / LAST, options.save_every_n_steps)
-        kept = options.keep_every_n_steps
-        self.stop = GracefulStop(last)
-        throughput = Throughput()
-        flat = flatten(self.config.as_dict())
-        settings = {key: flat[key] for key in flat if rule_of(key) == "resets the best"}
-        return [
-            SharedFolder(self.folder, self.resumed),
-            FiniteTraining(),  # before those that make images of predictions
-            *callbacks,
-            throughput,
-            Validations(self.folder, settings),
-            ResultWriter(self.folder, baselines, throughput, self.best, options.test),
-            FinalValidation(),
-            self.best,
-            *([] if kept is None else [KeptCheckpoints(self.folder, kept)]),
-            last,
-            self.stop,
-        ]
+        if is_first_process() and self.config_init.run.auto_resume:
+            print(f"resuming {self.folder} from step {self._resume_step:,}")
 
 
 def _listed(given: Any) -> list[Any]:

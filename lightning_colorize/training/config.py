@@ -8,7 +8,6 @@ import torch
 from jsonargparse import Namespace, get_loader
 
 from lightning_colorize.common.bundled import bundled, with_bundled
-from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.artifacts import is_artifact
 from lightning_colorize.runs.folder import read_config
 
@@ -26,17 +25,6 @@ def config_paths(words: list[str]) -> list[Path]:
         if word in ("--config", "-c") or word.startswith("--config=")
     ]
     return [Path(path).expanduser() for path in paths]
-
-
-def refuse_binary(words: list[str]) -> None:
-    """Refuse configuration files that are not text, which no parser explains."""
-    for path in config_paths(words):
-        try:
-            path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise UsageError(f"--config: {str(path)!r} is not a text file") from None
-        except OSError:
-            continue  # explained by the parser
 
 
 def base_config(words: list[str]) -> Path:
@@ -87,12 +75,9 @@ def _complete_paths(config: Namespace) -> None:
             listed = source.folders if isinstance(source.folders, list) else []
             paths += [(folder, "exclude_list") for folder in listed]
     for part, key in paths:
-        if (path := part.get(key)) is not None and not _is_remote(path):
+        path = part.get(key)
+        if path is not None and "://" not in str(path) and not is_artifact(Path(path)):
             part[key] = os.path.abspath(os.path.expanduser(path))
-
-
-def _is_remote(path: Path | str) -> bool:
-    return "://" in str(path) or is_artifact(Path(path))
 
 
 def default_precision(accelerator: str) -> Literal["bf16-mixed", "32-true"]:

@@ -66,10 +66,13 @@ def refuse_other_processes(trainer: Trainer) -> None:
     Lightning would start separate runs, or wait forever for the missing processes: its own check,
     `validate_settings`, is only called where it starts processes itself.
     """
-    environment = trainer._accelerator_connector.cluster_environment
-    if not isinstance(environment, (SLURMEnvironment, TorchElasticEnvironment)):
+    if TorchElasticEnvironment.detect():
+        started = TorchElasticEnvironment().world_size()
+    elif SLURMEnvironment.detect():
+        started = SLURMEnvironment().world_size()
+    else:
         return
-    nodes, devices, started = trainer.num_nodes, trainer.num_devices, environment.world_size()
+    nodes, devices = trainer.num_nodes, trainer.num_devices
     if started != nodes * devices:
         raise UsageError(
             f"processes started: {started}, but --trainer.num_nodes {nodes} with --trainer.devices "
@@ -93,15 +96,6 @@ def refuse_restarts_by_one_store() -> None:
         )
 
 
-def refuse_sync_batchnorm(trainer: Trainer) -> None:
-    """Refuse synchronized batch norm on CPUs, where PyTorch fails in the first step."""
-    if trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
-        raise UsageError(
-            "--trainer.sync_batchnorm: true\naccepted: false; PyTorch does not support it on CPUs, "
-            "use group norm instead"
-        )
-
-
 class SharedFolder(Callback):
     """Refuses to train on several nodes that do not share the run folder.
 
@@ -109,18 +103,14 @@ class SharedFolder(Callback):
     resume from different weights.
     """
 
-    def __init__(self, folder: Path, resumed: bool) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.resumed = resumed
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Compare, before Lightning loads a checkpoint."""
         if trainer.num_nodes == 1 or stage != "fit":
             return
-        decide = trainer.strategy.reduce_boolean_decision
-        seen = decide((self.folder / LOCK).is_file())
-        same = decide(self.resumed) == decide(self.resumed, all=False)
-        if not (seen and same):
+        if not trainer.strategy.reduce_boolean_decision((self.folder / LOCK).is_file()):
             raise UsageError(
                 f"not all nodes see {self.folder}: --run.root must be a shared folder with the "
                 "same path on all nodes"

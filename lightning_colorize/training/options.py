@@ -93,15 +93,16 @@ class RunOptions:
             value = getattr(self, name)
             if value is not None and value < smallest:
                 raise UsageError(f"--run.{name}: {value}\naccepted: {smallest} or more")
+        if self.monitor is None and self.patience is not None:
+            raise UsageError(
+                f"--run.patience: {self.patience}\n"
+                "accepted: null if --run.monitor is null: early stopping needs a metric"
+            )
         for name in ("name", "experiment"):
-            value = getattr(self, name)
-            if value is not None and not _is_folder_name(value):
+            value = getattr(self, name) or "default"
+            one = Path(value).name == value and value != ".." and value.isprintable()
+            if not one or len(value.encode()) > _LONGEST_NAME:
                 raise UsageError(
                     f"--run.{name}: {value!r}\n"
                     "accepted: the name of one folder, printable, at most 255 bytes"
                 )
-
-
-def _is_folder_name(text: str) -> bool:
-    is_one = Path(text).name == text and text != ".."
-    return is_one and text.isprintable() and len(text.encode()) <= _LONGEST_NAME

@@ -4,7 +4,6 @@ import errno
 import logging
 import shutil
 import signal
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,20 +18,18 @@ from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-define
 from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.common.memory import is_out_of_memory
-from lightning_colorize.models.checkpoint import read_intact
 from lightning_colorize.networks import WeightsError
-from lightning_colorize.runs.folder import BEST, CONFIG, LAST, LOCK, TENSORBOARD, WANDB, lock
+from lightning_colorize.runs.folder import CONFIG, LOCK, TENSORBOARD, WANDB, lock
 from lightning_colorize.training.callbacks.finite import TrainingDiverged
 from lightning_colorize.training.callbacks.interrupt import RunInterrupted
 from lightning_colorize.training.cli import ColorizeCLI
+from lightning_colorize.training.errors import one_line, usage_errors
 from lightning_colorize.training.loggers.build import close_loggers
-from lightning_colorize.training.messages import explain, explained
 
 _NOISE = (
     r".*The `srun` command is available on your system but is not used.*",
     r".*LightningCLI's args parameter.*",
     r".*does not have many workers.*",
-    r".*The number of training batches .* is smaller than the logging interval.*",
     r".*callbacks used to create the checkpoint need to be provided.*",
     r".*Checkpoint directory .* exists and is not empty.*",
     r".*Using a .* checkpoint without.*",
@@ -68,12 +65,9 @@ def session(
             locks.enter_context(lock(folder))
             locks.callback(_remove_unused, folder)
 
-        with explained():
+        with usage_errors():
             cli = ColorizeCLI(words, program, resumed, scratch, claim)
-        connector = cli.trainer._checkpoint_connector
-        for step in ("_restore_modules_and_callbacks", "restore_training_state"):
-            setattr(connector, step, _restoring()(getattr(connector, step)))
-        with _exit_codes(cli), _explained_disk_errors(cli.folder), ExitStack() as closing:
+        with _exit_codes(cli), ExitStack() as closing:
             # W&B shows whether the run failed.
             closing.push(lambda kind, *_: close_loggers(cli.trainer.loggers, failed=bool(kind)))
             yield cli
@@ -97,7 +91,7 @@ def _exit_codes(cli: ColorizeCLI) -> Iterator[None]:
         if cli.trainer.state.status == TrainerStatus.INTERRUPTED:
             raise SystemExit(128 + signal.SIGINT) from None
         raise
-    except (UsageError, WorkError, OSError):
+    except (UsageError, WorkError):
         raise
     except Exception as error:
         if (explanation := _explanation(error, cli)) is None:
@@ -115,92 +109,36 @@ def _remove_unused(folder: Path) -> None:
         folder.rmdir()
 
 
-class _NotRestoredError(Exception):
-    """Lightning failed to restore a checkpoint, for the reason that is this error's cause."""
-
-
-@contextmanager
-def _restoring() -> Iterator[None]:
-    """Convert an error of restoring a checkpoint: load_state_dict raises nearly any class."""
-    try:
-        yield
-    except OSError:
-        raise  # of the disk
-    except Exception as error:
-        raise _NotRestoredError from error
-
-
 def _explanation(error: Exception, cli: ColorizeCLI) -> Exception | None:
     """Return the one-line error that replaces a user's error; None for a bug."""
-    cause = error.__cause__ if isinstance(error, _NotRestoredError) else error
-    assert isinstance(cause, Exception)
-    if isinstance(cause, (MisconfigurationException, WeightsError)):
-        # Lightning checks some settings only when it uses them, such as the monitored metric; a
-        # resumed run reads a perceptual loss's weights in its first step.
-        return UsageError(explain(cause))
-    if isinstance(cause, (UsageError, WorkError)):
-        return cause
+    if isinstance(error, (MisconfigurationException, WeightsError)):
+        # Lightning checks some settings only when it uses them; a resumed run reads a perceptual
+        # loss's weights in its first step.
+        return UsageError(one_line(error))
+    if isinstance(error, OSError):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+        if not full and str(cli.folder) not in str(error.filename):
+            return None
+        return WorkError(
+            f"{cli.folder} cannot be written to: {error.strerror}; then run {COMMAND} resume "
+            f"{cli.folder}, or start over if it has no checkpoint yet"
+        )
     # gloo raises mere RuntimeErrors.
-    is_lost = isinstance(cause, torch.distributed.DistError) or "gloo" in str(cause).lower()
+    is_lost = isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower()
     if cli.trainer.world_size > 1 and is_lost:
         return WorkError(
-            f"another process of the run ended or is unreachable ({first_line(cause)}); "
+            f"another process of the run ended or is unreachable ({first_line(error)}); "
             f"to continue: {COMMAND} resume {cli.folder}"
         )
-    if is_out_of_memory(cause):
+    if is_out_of_memory(error):
         size = cli.datamodule.batch_size
         return WorkError(
             f"out of memory at batch size {size}: try --data.batch_size {max(1, size // 2)}"
         )
-    from torch._dynamo.exc import TorchDynamoException
-
-    if isinstance(cause, TorchDynamoException):
-        return WorkError(
-            f"torch.compile failed ({first_line(cause)}); set --model.compile false and "
-            "--data.compile false"
-        )
-    if cause is not error:
+    if cli.resume_from is not None and not cli.stop.began:
+        # What a checkpoint holds makes Lightning raise nearly any class.
         return UsageError(
-            f"{cli.resume_from} does not fit the run's settings, or is damaged "
-            f"({' '.join(str(cause).split())[:200]}): start another run with fit"
+            f"{cli.resume_from} does not fit the run's settings, or is damaged ({one_line(error)}):"
+            " start another run with fit"
         )
     return None
-
-
-@contextmanager
-def _explained_disk_errors(folder: Path) -> Iterator[None]:
-    """Turn the error of a write to a full or read-only run folder into one line."""
-
-    def hook(args: threading.ExceptHookArgs) -> None:
-        # TensorBoard writes in a thread, and raises the error again in its next call.
-        if not (isinstance(args.exc_value, OSError) and _is_disk_error(args.exc_value, folder)):
-            former(args)
-
-    former, threading.excepthook = threading.excepthook, hook
-    try:
-        yield
-    except (OSError, RuntimeError) as raised:
-        # On a full disk, torch.save fails twice.
-        error = raised if isinstance(raised, OSError) else raised.__context__
-        if not isinstance(error, OSError) or not _is_disk_error(error, folder):
-            raise
-        fault = f"{folder} cannot be written to: {error.strerror}"
-        if not (folder / LAST).is_file():
-            raise WorkError(f"{fault}; there is no checkpoint yet: start over with fit") from None
-        try:
-            _, checkpoint = read_intact(folder, LAST, BEST)
-        except UsageError as damaged:
-            raise WorkError(f"{fault}; {damaged}") from None
-        raise WorkError(
-            f"{fault}; the checkpoint of step {checkpoint['global_step']} is intact: free space "
-            f"or make it writable, then run {COMMAND} resume {folder}"
-        ) from None
-    finally:
-        threading.excepthook = former
-
-
-def _is_disk_error(error: OSError, folder: Path) -> bool:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        return True
-    kinds = (PermissionError, FileNotFoundError)  # the folder may have been removed
-    return isinstance(error, kinds) and str(folder) in str(error.filename)

@@ -10,10 +10,10 @@ from torch.optim import SGD
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import MSE
-from lightning_colorize.networks import ConvEncoder, DeconvHead, UNetDecoder, UNetEncoder
+from lightning_colorize.networks import ConvEncoder
 from lightning_colorize.tasks import RegressionTask
 from lightning_colorize.tasks.average import AveragedNetwork
-from tests.tasks.conftest import changed, make_gan, make_trainer, paint, state, train
+from tests.tasks.conftest import changed, make_gan, make_trainer, paint, state
 
 # 2 / 11 and 3 / 12 are less than 0.9.
 DECAYS = [0.0, 2 / 11, 3 / 12]
@@ -88,22 +88,6 @@ def test_invalid_decays_are_refused(network, decay):
 FAST = partial(SGD, lr=0.01)
 
 
-def test_no_average_without_a_decay(data):
-    task = make_gan(ema_decay=None)
-    train(task, data, max_steps=1)
-    assert task.averaged is None
-    assert not [name for name in task.state_dict() if name.startswith("averaged")]
-    assert task.eval().inference_net is task.net
-
-
-def test_average_is_in_no_optimizer():
-    task = make_gan(ema_decay=0.9, encoder_lr_ratio=0.1)
-    assert not any(p.requires_grad for p in task.averaged.parameters())
-    averaged = {id(p) for p in task.averaged.parameters()}
-    for optimizer in task.configure_optimizers()[0]:
-        assert not averaged & {id(p) for group in optimizer.param_groups for p in group["params"]}
-
-
 def mse_of(color, data, split):
     """Return the mean squared error of one constant color over a split's images."""
     ab = torch.cat([batch.ab for batch in data.color_batches(split)])
@@ -161,19 +145,6 @@ def test_each_step_of_the_network_updates_the_average_once(data, make, steps, ac
         expected |= {n: value.double() for n, value in averaged.items() if ".running_" in n}
     assert_is(task.averaged.module, expected)
     assert changed(state(task.net), averaged)
-
-
-def test_a_saved_average_is_loaded_and_initializes_a_generator(data, tmp_path):
-    head = DeconvHead
-    task = RegressionTask(UNetEncoder(32, depth=3, width=4), MSE(), UNetDecoder, head, FAST)
-    task.average_weights(0.9)
-    paint(task.net, 30.0, 10.0)
-    paint(task.averaged.module, 0.0, -20.0)
-    trainer = make_trainer()
-    trainer.strategy.connect(task)
-    trainer.save_checkpoint(tmp_path / "x.ckpt")
-    gan = make_gan(generator_checkpoint=str(tmp_path / "x.ckpt"))
-    assert not changed(state(gan.net), state(task.averaged.module))
 
 
 def test_a_precision_in_which_the_average_would_stand_still_is_refused():

@@ -10,25 +10,6 @@ from lightning_colorize.tasks import StepMilestones
 from tests.tasks.conftest import STILL, changed, make_gan, train
 
 
-def test_calls_of_each_network_in_a_batch(data):
-    task = make_gan(ema_decay=0.9)
-    predicted, judged, averaged = [], [], []
-    task.net.register_forward_hook(lambda _, __, ab: predicted.append(ab))
-    task.discriminator.register_forward_hook(lambda _, inputs, __: judged.append(inputs))
-    task.averaged.register_forward_hook(lambda *_: averaged.append(1))
-    task.averaged.module.register_forward_hook(lambda *_: averaged.append(1))
-    history = train(task, data, max_steps=2)
-    assert (len(predicted), len(judged), len(averaged)) == (2, 6, 0)
-    for number, (batch, ab_hat) in enumerate(zip(history.batches, predicted, strict=True)):
-        real, fake, live = judged[3 * number : 3 * number + 3]
-        for L, _ in (real, fake, live):
-            torch.testing.assert_close(L, batch.L / 50 - 1)
-        torch.testing.assert_close(real[1], batch.ab / 110)
-        assert torch.equal(fake[1], ab_hat)
-        assert torch.equal(live[1], ab_hat)
-        assert [ab.requires_grad for _, ab in (real, fake, live)] == [False, False, True]
-
-
 def test_discriminator_input_does_not_depend_on_the_target_range(data):
     task = make_gan(head=partial(DeconvHead, target_range="0..1"))
     predicted, judged = [], []
@@ -88,6 +69,17 @@ def test_accumulated_batches_are_one_counted_step(data):
     assert train_again.global_step == 6
 
 
+@pytest.mark.parametrize(
+    ("every", "generator"), [(1, [1, 3, 5, 7]), (2, [1, 3, 5, 7]), (4, [1, 5]), (8, [1])]
+)
+def test_accumulated_batches_count_as_batches(one_batch, every, generator):
+    one_batch.batch_size = 1  # twelve batches an epoch
+    task = make_gan(accumulate_grad_batches=2, generator_every_n_batches=every)
+    history = train(task, one_batch, max_steps=4)
+    assert history.batches_of("generator") == generator
+    assert history.batches_of("discriminator") == [1, 3, 5, 7]
+
+
 def test_the_generators_step_leaves_no_gradient_in_the_discriminator(data):
     task = make_gan()
     gradients = []
@@ -137,6 +129,7 @@ def test_a_batch_is_one_counted_step(data, options, generator, discriminator):
     [
         ({"generator_every_n_batches": 2, "discriminator_every_n_batches": 3}, "one must be 1"),
         ({"accumulate_grad_batches": 0}, "at least 1"),
+        ({"accumulate_grad_batches": 2, "generator_every_n_batches": 3}, "must be a multiple of"),
         ({"gradient_clip_val": 0}, "must be above 0"),
         ({"gradient_clip_val": float("nan")}, "must be above 0"),
         ({"generator_epochs": -1}, "must not be negative"),

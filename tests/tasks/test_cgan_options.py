@@ -73,14 +73,6 @@ def test_schedules_are_stepped(data, generator, discriminator, expected):
         assert rates == pytest.approx([0.01 * share for share in shares])
 
 
-def test_default_optimizers_are_the_published_ones():
-    generator, discriminator = make_gan().configure_optimizers()[0]
-    for optimizer in (generator, discriminator):
-        assert type(optimizer) is torch.optim.Adam
-        assert optimizer.defaults["lr"] == 2e-4
-        assert optimizer.defaults["betas"] == (0.5, 0.999)
-
-
 def test_channels_last_is_only_a_layout(data):
     task = make_gan(channels_last=True, ema_decay=0.9)
     for network in (task.net, task.discriminator, task.averaged.module):

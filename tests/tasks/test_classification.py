@@ -2,16 +2,10 @@
 
 import pytest
 import torch
-from pytorch_lightning import Trainer
-from torch.utils.data import DataLoader
 
 from lightning_colorize.color import AbBins
-from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data import ColorizationDataModule
 from lightning_colorize.inference import load_model
-from lightning_colorize.losses import CrossEntropy
-from lightning_colorize.networks import ConvEncoder
-from lightning_colorize.tasks import RegressionTask
 from tests.conftest import Commands
 
 CLASSES = ("--model.loss", "lightning_colorize.losses.CrossEntropy")
@@ -63,10 +57,3 @@ def test_what_does_not_fit_is_refused_before_the_run(command, words, message, ca
     assert command("fit", *command.words("refused", *CLASSES, *words)) == 2
     assert message in capsys.readouterr().err
     assert not (command.root / "tiny/refused").exists()
-
-
-def test_other_data_must_be_counted_first():
-    task = RegressionTask(ConvEncoder([4, 8]), CrossEntropy())
-    trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", max_steps=1)
-    with pytest.raises(UsageError, match="counts the colors of the training images"):
-        trainer.fit(task, DataLoader([0]))

@@ -72,12 +72,6 @@ def test_trained_networks_are_compiled(make, compiled, data):
         assert torch.equal(task.state_dict()[name], value), name
 
 
-def test_validation_alone_compiles_nothing(compiled, data):
-    task = make_regression(compile=True)
-    make_trainer().validate(task, data, verbose=False)
-    assert compiled == []
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", COMMANDS)
 def test_compiled_training_equals_eager_and_resumes_exactly(

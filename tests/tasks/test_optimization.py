@@ -10,18 +10,15 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import MSE
 from lightning_colorize.networks import (
     ConvEncoder,
-    PyramidEncoder,
     ResNetEncoder,
     TimmEncoder,
     UNetEncoder,
 )
 from lightning_colorize.tasks import RegressionTask, WarmupCosine
 from lightning_colorize.tasks.optimization import (
-    EncoderRates,
-    build_optimizer,
+    Optimization,
     keep_encoder_rate,
     parameters_by_level,
-    with_schedule,
 )
 from tests.tasks.conftest import make_gan, make_trainer
 
@@ -55,33 +52,14 @@ def test_each_parameter_is_of_the_finest_level_that_depends_on_it(name):
             assert equal[: index + 1] == [True] * index + [False]
 
 
-def test_levels_of_a_pyramid_are_those_of_its_encoder():
-    vit = {"levels": [2], "model_args": {"dynamic_img_size": True}}
-    encoder = PyramidEncoder(TimmEncoder("test_vit", **vit))
-    (level,) = parameters_by_level(encoder)
-    assert {id(p) for p in level} == {id(p) for p in encoder.backbone.parameters()}
-
-
-def test_levels_of_an_encoder_leave_it_as_it_was():
-    encoder = ConvEncoder(widths=[4, 8])
-    before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    parameters_by_level(encoder)
-    assert encoder.training
-    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
-    assert all(p.grad is None for p in encoder.parameters())
-
-
 def rates_of(optimizer):
     return {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
 
 
-@pytest.mark.parametrize(
-    ("rates", "expected"),
-    [(EncoderRates(0.5), (1.0, 1.0, 1.0)), (EncoderRates(0.5, decay=0.1), (0.01, 0.1, 1.0))],
-)
-def test_the_encoder_and_its_finer_levels_have_lower_rates(rates, expected):
+@pytest.mark.parametrize(("decay", "expected"), [(1.0, (1.0, 1.0, 1.0)), (0.1, (0.01, 0.1, 1.0))])
+def test_the_encoder_and_its_finer_levels_have_lower_rates(decay, expected):
     net = nn.ModuleDict({"encoder": ConvEncoder(widths=[4, 8, 8]), "decoder": nn.Linear(3, 1)})
-    optimizer = build_optimizer(partial(SGD, lr=2.0), net["encoder"], net, rates)
+    optimizer, _ = Optimization(partial(SGD, lr=2.0), None, 0.5, decay).build(net)
     by_parameter = rates_of(optimizer)
     stages = zip(net["encoder"].stages, expected, strict=True)
     for module, rate in [*stages, (net["decoder"], 2.0)]:
@@ -98,7 +76,7 @@ def test_frozen_levels_are_left_out(frozen, decay, rates):
     encoder = ConvEncoder(widths=[4, 8, 8])
     encoder.stages[:frozen].requires_grad_(False)
     net = nn.ModuleDict({"encoder": encoder, "decoder": nn.Linear(3, 1)})
-    optimizer = build_optimizer(partial(SGD, lr=1.0), encoder, net, EncoderRates(decay=decay))
+    optimizer, _ = Optimization(partial(SGD, lr=1.0), encoder_lr_decay=decay).build(net)
     assert [g["lr"] for g in optimizer.param_groups] == rates
     assert rates_of(optimizer).keys() == {id(p) for p in net.parameters() if p.requires_grad}
 
@@ -123,9 +101,7 @@ def test_training_decays_the_rates_of_levels(data, task):
 
 def test_a_rate_finder_keeps_the_shares_of_levels():
     net = nn.ModuleDict({"encoder": ConvEncoder(widths=[4, 8]), "decoder": nn.Linear(3, 1)})
-    optimizer = build_optimizer(
-        partial(SGD, lr=1.0), net["encoder"], net, EncoderRates(0.5, decay=0.1)
-    )
+    optimizer, _ = Optimization(partial(SGD, lr=1.0), None, 0.5, 0.1).build(net)
     keep_encoder_rate(optimizer)
     before = {p: p.detach().clone() for p in net.parameters()}
     for rate in (0.1, 0.3):  # as the finder sets them
@@ -140,12 +116,12 @@ def test_a_rate_finder_keeps_the_shares_of_levels():
 
 
 def test_interval_of_each_schedule():
-    optimizer = SGD(nn.Linear(2, 1).parameters(), lr=1.0)
-    assert with_schedule(optimizer, None) is optimizer
+    network, optimizer = nn.Linear(2, 1), partial(SGD, lr=1.0)
+    assert isinstance(Optimization(optimizer).configure(network), SGD)
     intervals = {}
     for factory in (WarmupCosine, partial(StepLR, step_size=3), ReduceLROnPlateau):
-        configured = with_schedule(optimizer, factory)
-        assert configured["optimizer"] is optimizer
+        configured = Optimization(optimizer, factory).configure(network)
+        assert isinstance(configured["optimizer"], SGD)
         scheduler = configured["lr_scheduler"]
         intervals[type(scheduler["scheduler"])] = scheduler["interval"]
     assert intervals == {WarmupCosine: "step", StepLR: "epoch", ReduceLROnPlateau: "epoch"}
@@ -212,11 +188,3 @@ def test_optimizer_without_fused_implementation_is_refused(data):
     assert option == "--model.fused: true"
     assert accepted.startswith("accepted: false: this optimizer does not support it here (")
     assert "fused" in accepted
-
-
-def test_clipping_scaled_gradients_of_fused_optimizers_is_refused():
-    trainer = {"precision": "16-mixed", "gradient_clip_val": 1.0}
-    with pytest.raises(UsageError, match="bf16-mixed"):
-        regression(fused=True).check(trainer, 32)
-    regression(fused=True).check(trainer | {"gradient_clip_val": None}, 32)
-    regression().check(trainer, 32)

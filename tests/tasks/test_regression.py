@@ -51,12 +51,6 @@ def test_weighted_terms_are_logged_and_add_up():
     assert loss.item() == pytest.approx(total.item(), rel=1e-6)
 
 
-def test_channels_last_is_only_a_layout():
-    usual, last = make_task().eval(), make_task(channels_last=True).eval()
-    assert last.net.encoder.stages[1][1][0].weight.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(usual(make_batch().L), last(make_batch().L))
-
-
 class FixedAb(RegressionTask):
     """Predicts the same ab in any precision: linear functions of L."""
 
@@ -95,28 +89,11 @@ def test_validation_loss_is_a_mean_over_images_not_batches(data, make):
     batches = list(data.color_batches("val"))
     with torch.no_grad():
         losses = [
-            task.validation_loss(task.predict(batch.L), task.with_target(batch)).item()
-            for batch in batches
+            task.loss(task.predict(batch.L), task.with_target(batch)).item() for batch in batches
         ]
     assert [len(batch) for batch in batches] == [4, 1]
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)
     assert metrics["val/loss"] == pytest.approx((4 * losses[0] + losses[1]) / 5, rel=1e-5)
-
-
-def test_validation_loss_leaves_no_batch_out():
-    loss = make_task().val_loss
-    loss.update(torch.tensor(torch.nan), 2)
-    loss.update(torch.tensor(1.0), 2)
-    assert loss.compute().isnan()
-
-
-def test_validations_are_independent(data):
-    task, fresh = make_task(), make_task()
-    make_trainer().validate(task, data, verbose=False)
-    for one in (task, fresh):
-        one.net.head.conv.weight.data.mul_(1000)
-    second, first = (make_trainer().validate(one, data, verbose=False)[0] for one in (task, fresh))
-    assert second == first
 
 
 def test_training_learns_a_constant_color():

@@ -44,20 +44,6 @@ def test_linear_warmup_and_cosine_decay(progress, factor):
     assert make().factor(progress) == pytest.approx(factor)
 
 
-def test_schedule_without_warmup_starts_at_the_full_rate():
-    assert make(warmup=0.0).factor(0.0) == 1.0
-    assert make(warmup=1.0).factor(1.0) == 1.0
-
-
-def test_parameter_groups_keep_their_ratio():
-    schedule = make(rates=(0.1, 1.0))
-    for step in range(21):
-        schedule.follow(fake_trainer(step, max_steps=20))
-        slow, fast = rates(schedule)
-        assert slow == pytest.approx(fast / 10)
-        assert fast == pytest.approx(schedule.factor(step / 20))
-
-
 @pytest.mark.parametrize(
     ("trainer", "progress"),
     [

@@ -5,7 +5,6 @@ import shutil
 import pytest
 import torch
 
-from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference import load_model
 from lightning_colorize.runs.result import RunResult
 from tests.conftest import Commands
@@ -46,20 +45,6 @@ def test_generator_starts_from_a_regression(regression_run, file):
         assert loaded.keys() == trained.keys()
         assert all(torch.equal(loaded[name], value) for name, value in trained.items())
     assert not torch.equal(make_gan().net.head.conv.weight, trained["head.conv.weight"])
-
-
-def test_another_network_is_refused_in_one_line(gan_command, finished_run, capsys):
-    words = gan_command.words("other", "--model.generator_checkpoint", finished_run)
-    assert gan_command("fit", *words) == 2
-    err = capsys.readouterr().err.strip()
-    assert err.count("\n") == 0
-    assert "best.ckpt contains a different network: encoder" in err
-    assert not (gan_command.root / "tiny" / "other").exists()
-
-
-def test_missing_checkpoint_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="nothing"):
-        make_gan(generator_checkpoint=str(tmp_path / "nothing"))
 
 
 def test_resuming_and_loading_do_not_need_the_file(

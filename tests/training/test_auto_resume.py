@@ -42,15 +42,6 @@ def test_changed_settings_are_refused_by_name(command, stopped, error_of):
     assert (run / "config.yaml").read_bytes() == before
 
 
-def test_equal_settings_from_yaml_and_the_command_line(command, stop_in, tmp_path):
-    config = tmp_path / "devices.yaml"
-    config.write_text("trainer: {devices: 1}\n")
-    stop_in(2, signal.SIGUSR1)
-    words = command.words("typed", *AUTO)
-    assert command("fit", "--config", config, *words) == 138
-    assert command("fit", "--config", config, *words, "--trainer.devices", "1") == 0
-
-
 def test_saved_configuration_does_not_auto_resume(command):
     assert command("fit", *command.words("saved", *AUTO, *QUICK)) == 0
     run = command.root / "tiny" / "saved"

@@ -6,11 +6,8 @@ import sys
 
 import pytest
 
-from lightning_colorize.commands import sweep_checks
-from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.folder import read_config
 from lightning_colorize.runs.result import RunResult
-from lightning_colorize.sweeps.spec import read_sweep
 
 MODULE = """
 from pathlib import Path
@@ -176,23 +173,6 @@ def test_a_custom_metric_is_measured_by_every_command(command, module, tmp_path,
     assert numbers["differences"]["images"]["error"]["value"] == pytest.approx(difference, rel=1e-4)
     page = (tmp_path / "page/index.html").read_text()
     assert "a metric of the configuration; lower is better" in page
-
-
-def test_a_sweep_can_have_a_custom_metric(command, module, tmp_path):
-    def check(metric):
-        words = command.words("trial", "--model.metrics", json.dumps(OWN_METRIC))
-        sweep = {
-            "method": "grid",
-            "metric": {"name": metric, "goal": "minimize"},
-            "command": ["lightning-colorize", "fit", *words, "${args}"],
-            "parameters": {"data.flip": {"values": [0.0, 0.5]}},
-        }
-        (tmp_path / "sweep.yaml").write_text(json.dumps(sweep))
-        sweep_checks.check(read_sweep(tmp_path / "sweep.yaml"), tmp_path / "sweep.yaml")
-
-    check("val/error")
-    with pytest.raises(UsageError, match=r"accepted: .*test/error"):
-        check("val/errors")
 
 
 def test_custom_metric_with_a_known_name_is_refused(command, module, capsys):

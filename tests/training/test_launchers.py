@@ -8,7 +8,6 @@ from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEn
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.training.launchers import (
-    SharedFolder,
     refuse_restarts_by_one_store,
     trains_in_parallel,
     with_slurm,
@@ -76,20 +75,6 @@ def test_more_processes_than_the_trainer_expects(launched_by, command, error_of,
     assert not list(command.root.glob("*/*"))
 
 
-def test_one_slurm_task_trains_as_a_single_process(launched_by, command):
-    launched_by(ONE)
-    run = command.fit("one", "--trainer.max_epochs", 1, "--run.grid_images", 0)
-    assert not list(run.glob("hpc_ckpt*"))
-
-
-def test_sync_batchnorm_on_cpus_is_refused(command, capsys):
-    words = command.words("synced", "--config", "experiments/trainer/sync_batchnorm.yaml")
-    assert command("fit", *words, "--trainer.devices", 2) == 2
-    err = capsys.readouterr().err
-    assert "--trainer.sync_batchnorm: true\naccepted: false; PyTorch does not support it" in err
-    assert not list(command.root.glob("*/*"))
-
-
 @pytest.mark.parametrize(
     ("variables", "refused"),
     [
@@ -115,31 +100,3 @@ def test_lightning_chooses_ddp_for_several_processes(launched_by, devices, nodes
     config = SimpleNamespace(accelerator="cpu", devices=devices, num_nodes=nodes, plugins=[])
     config.strategy = "auto"
     assert trains_in_parallel(config) == parallel
-
-
-def trainer_of(others, nodes=2):
-    """A trainer of two processes; `others`: whether the other sees the folder, and resumes."""
-    answers = iter([others[0], others[1], others[1]])
-
-    def decide(mine, all=True):
-        both = (mine, next(answers))
-        return (both[0] and both[1]) if all else (both[0] or both[1])
-
-    return SimpleNamespace(
-        num_nodes=nodes, strategy=SimpleNamespace(reduce_boolean_decision=decide)
-    )
-
-
-@pytest.mark.parametrize("resumed", [False, True])
-def test_folder_and_checkpoint_must_be_seen_by_all_nodes(tmp_path, resumed):
-    callback = SharedFolder(tmp_path, resumed)
-    with pytest.raises(UsageError, match=r"--run\.root must be a shared folder"):
-        callback.setup(trainer_of((True, resumed)), None, "fit")
-    (tmp_path / ".lock").touch()
-    callback.setup(trainer_of((True, resumed)), None, "fit")
-    for others in ((False, resumed), (True, not resumed)):
-        with pytest.raises(UsageError, match="not all nodes see"):
-            callback.setup(trainer_of(others), None, "fit")
-        # Neither a single node nor the test stage is checked.
-        callback.setup(trainer_of(others, nodes=1), None, "fit")
-        callback.setup(trainer_of(others), None, "test")

@@ -6,9 +6,9 @@ from lightning_colorize.training.callbacks.checkpoints import BestCheckpoint, La
 from lightning_colorize.training.callbacks.gan_health import GANHealth
 from lightning_colorize.training.callbacks.grids import ImageGrids
 from lightning_colorize.training.callbacks.predict_folder import PredictFolder
+from lightning_colorize.training.callbacks.stopping import FinalValidation
 from lightning_colorize.training.callbacks.tf32 import TF32
 from lightning_colorize.training.callbacks.throughput import Throughput
-from lightning_colorize.training.callbacks.validations import FinalValidation
 
 __all__ = [
     "TF32",

@@ -4,7 +4,6 @@ import textwrap
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.text import Text
@@ -26,23 +25,8 @@ class Banner(Callback):
         if not trainer.is_global_zero:
             return
         for name, value in banner_rows(trainer, pl_module):
-            _print_row(name, value)
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Warn of training curves with a single point, at the last step."""
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        steps = trainer.estimated_stepping_batches
-        if trainer.is_global_zero and trainer.loggers and 1 < every >= steps:
-            _print_row(
-                "curves",
-                f"a single point of the training: one step in {every} is logged, and the run has "
-                f"{steps}; lower --trainer.log_every_n_steps",
-            )
-
-
-def _print_row(name: str, value: str) -> None:
-    # No wrapping: users copy paths from here.
-    Console().print(Text.assemble((f"{name:<10}", "bold"), value), soft_wrap=True)
+            # No wrapping: users copy paths from here.
+            Console().print(Text.assemble((f"{name:<10}", "bold"), value), soft_wrap=True)
 
 
 def banner_rows(trainer: Trainer, pl_module: LightningModule) -> list[tuple[str, str]]:
@@ -50,17 +34,15 @@ def banner_rows(trainer: Trainer, pl_module: LightningModule) -> list[tuple[str,
     net: Any = pl_module.net
     datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
     trainable, frozen = parameter_count(net)
-    device = pl_module.device.type
     processes = trainer.world_size
     accumulated = trainer.accumulate_grad_batches
-    precision = f"{trainer.precision}{_slow(trainer, device)}"
     effective = datamodule.batch_size * processes * accumulated
     counts = ", ".join(f"{n:,} {split}" for split, n in datamodule.counts().items())
     batch = f"{effective}"
     if effective != datamodule.batch_size:
         batch += f" = {datamodule.batch_size} x {processes} processes x {accumulated} accumulated"
     return [
-        ("device", f"{device} x {processes}, precision {precision}"),
+        ("device", f"{pl_module.device.type} x {processes}, precision {trainer.precision}"),
         ("network", f"{trainable:,} parameters trainable, {frozen:,} frozen"),
         ("encoder", f"{type(net.encoder).__name__}, weights: {net.encoder.weights_from}"),
         ("images", f"{counts}; {datamodule.size} px"),
@@ -85,14 +67,6 @@ def condition_rows(datamodule: Any) -> list[tuple[str, str]]:
     if texts := {s: sum(map(bool, own.texts)) for s, own in notes.items() if own.texts}:
         rows.append(("texts", ", ".join(f"{count:,} {split}" for split, count in texts.items())))
     return rows
-
-
-def _slow(trainer: Trainer, device: str) -> str:
-    """Return a note if this CPU emulates the precision: a step then takes several times as long."""
-    if device != "cpu" or "bf16" not in str(trainer.precision):
-        return ""
-    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "" if native else ", which this CPU emulates: --trainer.precision 32-true is faster"
 
 
 def _rates(trainer: Trainer, pl_module: LightningModule) -> str:

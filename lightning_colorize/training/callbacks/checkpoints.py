@@ -1,10 +1,10 @@
 """best.ckpt, the weights of the best epoch, and last.ckpt, from which a run resumes exactly."""
 
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning_fabric.utilities.types import _PATH
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.plugins.io import CheckpointIO, TorchCheckpointIO
@@ -19,12 +19,7 @@ SMOOTHED = "smoothed_monitor"
 
 
 class SmoothedMonitor(Callback):
-    """Averages the monitored metric over the last validations; before callbacks that compare it.
-
-    Args:
-        monitor: The metric.
-        count: The number of validations.
-    """
+    """Averages the monitored metric over the last `count` validations, before it is compared."""
 
     def __init__(self, monitor: str, count: int) -> None:
         self.monitor = monitor
@@ -98,35 +93,30 @@ class BestCheckpoint(ModelCheckpoint):
         super().load_state_dict(state_dict | paths | moved)
 
 
-class KeptCheckpoints(Checkpoint):
+class KeptCheckpoints(ModelCheckpoint):
     """Keeps weights every few steps as `checkpoints/step_N.ckpt`.
 
     Of a GAN with stages, only while both networks train: NoGAN's result is the checkpoint before
-    the first artifacts (DeOldify). Lightning's ModelCheckpoint warns under manual optimization.
-
-    Args:
-        folder: The run folder.
-        every_n_steps: Steps between checkpoints.
+    the first artifacts (DeOldify).
     """
 
     def __init__(self, folder: Path, every_n_steps: int) -> None:
-        self.folder = (folder / BEST).parent
-        self.every_n_steps = every_n_steps
-        self._saved_step = 0
+        super().__init__(
+            dirpath=(folder / BEST).parent,
+            filename="step_{step}",
+            auto_insert_metric_name=False,
+            every_n_train_steps=every_n_steps,
+            save_top_k=-1,
+            save_weights_only=True,
+            enable_version_counter=False,
+        )
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the weights of the resumed step as they are."""
-        self._saved_step = trainer.global_step
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """Save if it is time."""
-        step = trainer.global_step
-        due = step % self.every_n_steps == 0 and step != self._saved_step
-        if due and getattr(pl_module, "stage", Stage.BOTH) is Stage.BOTH:
-            trainer.save_checkpoint(self.folder / f"step_{step}.ckpt", weights_only=True)
-            self._saved_step = step
+        if getattr(pl_module, "stage", Stage.BOTH) is Stage.BOTH:
+            # Lightning warns that a GAN's weights are saved after the step, as they should be.
+            with warnings.catch_warnings(action="ignore"):
+                super().on_train_batch_end(trainer, pl_module, *args)
 
 
 class LastCheckpoint(Checkpoint):
@@ -167,22 +157,12 @@ class LastCheckpoint(Checkpoint):
         """Save if it is time."""
         due = trainer.global_step - self._saved_step >= self.every_n_steps
         if due and resumable(trainer, batch_idx):
-            self.save_batch(trainer)
+            self.save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save; the epoch has ended, even if some of its batches were not trained."""
         loader: Any = trainer.train_dataloader
         loader.end_epoch()
-        self.save(trainer)
-
-    def save_batch(self, trainer: Trainer) -> None:
-        """Write the file at the end of a batch whose metrics are not logged yet.
-
-        Lightning logs them after `on_train_batch_end`. If the process were killed in between, the
-        resumed run would never log them; so they are logged first. Lightning then logs them again:
-        `metrics.csv` keeps one row, and TensorBoard draws one point.
-        """
-        trainer._logger_connector.update_train_step_metrics()
         self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
@@ -216,17 +196,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
         """Write a checkpoint; if that fails, the previous one stays."""
         if "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         target = Path(path)
-        # One name, so that what a killed process leaves is overwritten.
-        with atomic_file(target, target.with_name(f".{target.name}.tmp")) as file:
-            torch.save(checkpoint, file)
-            append_digest(file)
+        try:
+            # One name, so that what a killed process leaves is overwritten.
+            with atomic_file(target, target.with_name(f".{target.name}.tmp")) as file:
+                torch.save(checkpoint, file)
+                append_digest(file)
+        except RuntimeError as error:  # torch cannot close an archive on a full disk
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 def with_atomic_checkpoints(plugins: Any) -> list[Any]:

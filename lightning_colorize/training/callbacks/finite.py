@@ -1,13 +1,12 @@
 """Ends a run that diverges."""
 
-import math
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.common.errors import WorkError
 from lightning_colorize.models.checkpoint import first_not_finite, optimizer_states
 
 _EVERY = 50  # losses per check, which waits for the device
@@ -26,33 +25,22 @@ class FiniteTraining(Callback):
     """
 
     def __init__(self) -> None:
-        self._losses: list[tuple[int, Tensor]] = []
+        self._losses: list[Tensor] = []
+        self._steps: list[int] = []
         self._last = "none"
         self._diverged: str | None = None
         self._predicted: list[Tensor] = []
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a network that could not be saved.
-
-        Raises:
-            UsageError: If something in its state is not finite.
-        """
-        if (name := first_not_finite(pl_module.state_dict())) is not None:
-            raise UsageError(
-                f"{name} is not finite before the training; a buffer that must be so, such as a "
-                "mask, needs register_buffer(..., persistent=False)"
-            )
-
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any
     ) -> None:
         """Keep the loss; check if it is time."""
-        loss = (outputs or {}).get("loss")
-        if loss is None:  # a step of the discriminator alone
-            return
-        self._losses.append((trainer.global_step, loss))
-        if len(self._losses) == _EVERY:
-            self._check(trainer)
+        if "loss" in (outputs or {}):  # not in a step of the discriminator alone
+            # Lightning divides it by the number of accumulated batches.
+            self._losses.append(outputs["loss"] * trainer.accumulate_grad_batches)
+            self._steps.append(trainer.global_step)
+            if len(self._losses) == _EVERY:
+                self._check(trainer)
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any
@@ -75,28 +63,23 @@ class FiniteTraining(Callback):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Check the weights and the state of the optimizers."""
-        name = first_not_finite(checkpoint["state_dict"]) or first_not_finite(
-            optimizer_states(checkpoint)
-        )
+        name = first_not_finite(checkpoint["state_dict"] | optimizer_states(checkpoint))
         self._check(trainer, None if name is None else f"{name} is")
 
     def _check(self, trainer: Trainer, what: str | None = None) -> None:
         """End the run if something, or each of many losses, is not finite in any process."""
-        steps = [step for step, _ in self._losses]
-        tensors = [tensor for _, tensor in self._losses]
-        values = torch.stack(tensors).flatten().tolist() if tensors else []
-        self._losses = []
-        for step, value in zip(steps, values, strict=True):
-            if math.isfinite(value):
-                # Lightning divides it by the number of accumulated batches.
-                loss = value * trainer.accumulate_grad_batches
-                self._last, self._diverged = f"{loss:.4g} at step {step}", None
+        values = torch.stack(self._losses).float() if self._losses else torch.empty(0)
+        finite = values.isfinite()
+        for step, value, is_finite in zip(self._steps, values.tolist(), finite, strict=True):
+            if is_finite:
+                self._last, self._diverged = f"{value:.4g} at step {step}", None
             else:
                 self._diverged = self._diverged or f"the loss is {value} at step {step}"
+        self._losses, self._steps = [], []
         fault = None
         if what is not None:
             fault = self._diverged or f"{what} not finite after step {trainer.global_step}"
-        elif len(values) == _EVERY and not any(map(math.isfinite, values)):
+        elif len(values) == _EVERY and not finite.any():
             fault = self._diverged
         if trainer.strategy.reduce_boolean_decision(fault is not None, all=False):
             raise TrainingDiverged(

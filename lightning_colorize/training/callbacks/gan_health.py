@@ -1,5 +1,6 @@
 """Detects a collapse of GAN training within some hundred batches."""
 
+import math
 import sys
 
 import torch
@@ -15,7 +16,20 @@ _WINNING = 0.98  # largest mean accuracy of the discriminator, which leaves a us
 _SATURATED = 2.0  # largest colorfulness, relative to the true colors
 _TINTED = 0.15  # smallest diversity of colors that are not pale, relative to the true colors
 _PALE = 0.3  # colorfulness below which colors count as pale
-_VALUES = {"d_loss", "d_accuracy", "colorfulness_ratio", "diversity"}
+_VALUES = ("d_loss", "d_accuracy", "colorfulness_ratio", "diversity")
+_OF_COLORS = {"saturated", "tinted"}
+
+WARNINGS = {
+    "collapsed": "the discriminator has collapsed: its loss is worse than guessing; lower its "
+    "learning rate",
+    "winning": "the discriminator always wins; lower its learning rate, or train the generator "
+    "more often (discriminator_every_n_batches)",
+    "saturated": "colors diverge: they are too colorful; raise loss_weight or lower the learning "
+    "rates",
+    "tinted": "all images have one tint; raise loss_weight, or train the generator alone first "
+    "(generator_epochs)",
+}
+"""What is wrong and what to do, by the kind of failure."""
 
 
 class GANHealth(Callback):
@@ -29,13 +43,13 @@ class GANHealth(Callback):
         stop: End the run at the first warning.
 
     Attributes:
-        warnings: The warnings so far, by kind.
+        warnings: The kinds of failures so far.
         stopped: Whether the run was stopped.
     """
 
     def __init__(self, stop: bool = False) -> None:
         self.stop = stop
-        self.warnings: dict[str, str] = {}
+        self.warnings: set[str] = set()
         self.stopped = False
         self._batches = 0
         self._values: dict[str, list[Tensor]] = {}
@@ -46,68 +60,47 @@ class GANHealth(Callback):
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: dict[str, Tensor],  # type: ignore[override]
-        batch: object,
-        batch_idx: int,
+        *_: object,
     ) -> None:
         """Record the batch; check a window that is complete."""
         assert isinstance(pl_module, CGANTask)
         if pl_module.stage is not Stage.BOTH:
             return
-        for name in _VALUES & outputs.keys():
+        for name in outputs.keys() & {*_VALUES}:
             self._values.setdefault(name, []).append(outputs[name])
         self._batches += 1
         if self._batches % _WINDOW == 0:
-            self._check(trainer, pl_module)
+            self._check(trainer, pl_module.chance_loss)
             self._values = {}
 
-    def _check(self, trainer: Trainer, task: CGANTask) -> None:
+    def _check(self, trainer: Trainer, chance_loss: float) -> None:
         # Of all processes, which then agree.
         means = {
             name: float(trainer.strategy.all_gather(torch.stack(values).float()).nanmean())
             for name, values in self._values.items()
         }
-        wrong = self._discriminator(means, task.chance_loss)
+        found = _failures(means, chance_loss)
+        new = {kind for kind in found if kind not in _OF_COLORS or kind in self._previous}
         if "diversity" in means:
-            colors = self._colors(means)
-            wrong |= {kind: text for kind, text in colors.items() if kind in self._previous}
-            self._previous = set(colors)
-        new = {kind: text for kind, text in wrong.items() if kind not in self.warnings}
+            self._previous = found
+        new -= self.warnings
         self.warnings |= new
         if trainer.is_global_zero:
-            for text in new.values():
-                print(f"Health, batch {trainer.global_step}: {text}", file=sys.stderr, flush=True)
+            values = ", ".join(f"{name} {value:.3g}" for name, value in sorted(means.items()))
+            for kind in sorted(new):
+                line = f"Health, batch {trainer.global_step}: {WARNINGS[kind]} ({values})"
+                print(line, file=sys.stderr, flush=True)
         if self.stop and new:
             trainer.should_stop = self.stopped = True
 
-    def _discriminator(self, means: dict[str, float], chance: float) -> dict[str, str]:
-        if not means.keys() >= {"d_loss", "d_accuracy"}:
-            return {}  # it took no step in this window
-        wrong = {}
-        loss, accuracy = means["d_loss"], means["d_accuracy"]
-        if not loss <= _COLLAPSED * chance:
-            wrong["collapsed"] = (
-                f"the discriminator has collapsed: its loss, {loss:.3g}, is worse than guessing "
-                f"({chance:.3g}); lower its learning rate"
-            )
-        if accuracy > _WINNING:
-            wrong["winning"] = (
-                f"the discriminator always wins, with an accuracy of {accuracy:.1%}; lower its "
-                "learning rate, or train the generator more often (discriminator_every_n_batches)"
-            )
-        return wrong
 
-    def _colors(self, means: dict[str, float]) -> dict[str, str]:
-        wrong = {}
-        colorfulness, diversity = means["colorfulness_ratio"], means["diversity"]
-        if colorfulness > _SATURATED:
-            wrong["saturated"] = (
-                f"colors diverge: {colorfulness:.3g} times as colorful as the truth; "
-                "raise loss_weight or lower the learning rates"
-            )
-        if colorfulness > _PALE and diversity < _TINTED:
-            wrong["tinted"] = (
-                f"all images have one tint: their colors vary {diversity:.2g} times as much as "
-                "the true ones; raise loss_weight, or train the generator alone first "
-                "(generator_epochs)"
-            )
-        return wrong
+def _failures(means: dict[str, float], chance_loss: float) -> set[str]:
+    """Return the kinds of failures in a window; a value is missing if it was not measured."""
+    d_loss, accuracy, colorfulness, diversity = (means.get(name, math.nan) for name in _VALUES)
+    failures = {
+        "collapsed": "d_loss" in means and not d_loss <= _COLLAPSED * chance_loss,
+        "winning": accuracy > _WINNING,
+        "saturated": colorfulness > _SATURATED,
+        "tinted": colorfulness > _PALE and diversity < _TINTED,
+    }
+    return {kind for kind, is_found in failures.items() if is_found}

@@ -42,6 +42,7 @@ class GracefulStop(Checkpoint):
     time all GPUs wait for the slowest.
 
     Attributes:
+        began: Whether the training has begun in this process.
         received: The received signal, if any.
     """
 
@@ -49,10 +50,12 @@ class GracefulStop(Checkpoint):
         self.last = last
         self._unsynchronized = 0
         self._saved = False
+        self.began = False
         self.received: signal.Signals | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the handlers, after Lightning has set its own; it restores all at the end."""
+        self.began = True
         for number in _SIGNALS:
             signal.signal(number, self._handle)
 
@@ -82,7 +85,7 @@ class GracefulStop(Checkpoint):
             return
         self._unsynchronized = 0
         if self._is_signaled(trainer):
-            self.last.save_batch(trainer)
+            self.last.save(trainer)
             self._saved = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -8,7 +8,6 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, read_image
 from lightning_colorize.data.sources.listing import list_images
@@ -22,13 +21,10 @@ _LONGEST_KEY = 200  # bytes; with prefix and step, file names stay below 255
 
 
 class PredictFolder(Callback):
-    """Colors the images of a folder after each validation, on rank 0.
+    """Colors the first images of a folder after each validation, on rank 0.
 
-    A run with a test also colors them with its best weights.
-
-    Args:
-        folder: Grey or color images.
-        size: Pixels of the short side of the network's input.
+    A run with a test also colors them with its best weights. `size`: pixels of the short side of
+    the network's input.
 
     Raises:
         UsageError: If the folder has no readable image.
@@ -37,17 +33,17 @@ class PredictFolder(Callback):
     def __init__(self, folder: Path, size: int) -> None:
         self.size = size
         self.images: dict[str, torch.Tensor] = {}
-        names = list_images(folder)
-        if len(names) > _MOST and is_first_process():
-            print(f"{folder}: coloring the first {_MOST} of {len(names)} images during training")
-        for index, name in enumerate(names[:_MOST]):
+        for index, name in enumerate(list_images(folder)[:_MOST]):
+            # TensorBoard and file systems differ in the names that they accept.
+            plain = re.sub(r"[^\w.-]+", "_", str(Path(name).with_suffix(""))).encode()
+            key = f"{index:02d}_{plain[-_LONGEST_KEY:].decode(errors='ignore')}"
             try:
                 rgb = read_image(folder / name, _SHOWN_SIDE)
-                if min(rgb.shape[1:]) > _SHOWN_SIDE:
-                    rgb = resize_short_side(rgb, _SHOWN_SIDE)
-                self.images[_key(index, name)] = rgb
             except ImageError as error:
                 print(f"Not colored during training: {error}")
+                continue
+            small = min(rgb.shape[1:]) <= _SHOWN_SIDE
+            self.images[key] = rgb if small else resize_short_side(rgb, _SHOWN_SIDE)
         if not self.images:
             raise UsageError(f"{folder} has no readable image (run.predict_dir)")
 
@@ -61,23 +57,12 @@ class PredictFolder(Callback):
         self._color(trainer, pl_module, "predict_best")
 
     def _color(self, trainer: Trainer, pl_module: LightningModule, kind: str) -> None:
-        if not trainer.is_global_zero:
-            return
-        model = cast(ColorizationTask, pl_module).to_model()
-        for name, rgb in self.images.items():
-            try:
-                colored = colorize_image(model, rgb, self.size)
-            except FloatingPointError as error:
-                print(f"Not colored during training: {name}: {error}")
-                continue
-            log_images(trainer.loggers, f"{kind}/{name}", colored, trainer.global_step)
-
-
-def _key(index: int, name: str) -> str:
-    """Return the name to log an image under, without suffix; the index makes it unique.
-
-    It has letters, digits, `_`, `.` and `-` only: loggers and file systems differ in the names that
-    they accept, and TensorBoard fails on names that are not UTF-8.
-    """
-    plain = re.sub(r"[^\w.-]+", "_", str(Path(name).with_suffix("")))
-    return f"{index:02d}_{plain.encode()[-_LONGEST_KEY:].decode(errors='ignore')}"
+        if trainer.is_global_zero:
+            model = cast(ColorizationTask, pl_module).to_model()
+            for name, rgb in self.images.items():
+                try:
+                    colored = colorize_image(model, rgb, self.size)
+                except FloatingPointError as error:
+                    print(f"Not colored during training: {name}: {error}")
+                    continue
+                log_images(trainer.loggers, f"{kind}/{name}", colored, trainer.global_step)

@@ -13,9 +13,9 @@ from lightning_colorize.training.callbacks.result import epoch_loss
 _SHOWN = ("train/loss", "val/loss", *(f"val/{m.name}" for m in METRICS if m.headline))
 
 
-def progress_callbacks() -> list[Callback]:
+def progress_callback() -> Callback:
     """Return a live progress bar on a terminal, plain log lines otherwise."""
-    return [ProgressBar()] if sys.stdout.isatty() else [LineProgress()]
+    return ProgressBar() if sys.stdout.isatty() else LineProgress()
 
 
 class ProgressBar(RichProgressBar):
@@ -36,35 +36,28 @@ class LineProgress(Callback):
         """Start the clock."""
         self._clock.restart()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """Print if it is time."""
-        if trainer.is_global_zero and self._clock.is_due():
-            _print_epoch(trainer, f"batch {batch_idx + 1}/{trainer.num_training_batches}")
+        self._print(trainer, f"batch {args[2] + 1}/{trainer.num_training_batches}")
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *args: Any
     ) -> None:
         """Print if it is time."""
-        if trainer.is_global_zero and self._clock.is_due():
-            batch_idx, batches = args[2], sum(map(int, trainer.num_val_batches))
-            _print_epoch(trainer, f"validating, batch {batch_idx + 1}/{batches}")
+        self._print(trainer, f"validating, batch {args[2] + 1}/{sum(trainer.num_val_batches)}")
 
     def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """Print if it is time."""
-        if trainer.is_global_zero and self._clock.is_due():
-            batch_idx, batches = args[2], sum(map(int, trainer.num_test_batches))
-            print(f"testing, batch {batch_idx + 1}/{batches}", flush=True)
+        self._print(trainer, f"testing, batch {args[2] + 1}/{sum(trainer.num_test_batches)}")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the validation metrics."""
-        if trainer.is_global_zero and not trainer.sanity_checking:
+        if not trainer.sanity_checking:
+            self._print(trainer, "validated", now=True)
+
+    def _print(self, trainer: Trainer, position: str, now: bool = False) -> None:
+        if trainer.is_global_zero and (self._clock.is_due() or now):
             self._clock.restart()
-            _print_epoch(trainer, "validated")
-
-
-def _print_epoch(trainer: Trainer, position: str) -> None:
-    metrics: dict[str, Any] = {**trainer.callback_metrics, **epoch_loss(trainer)}
-    values = ", ".join(f"{n} {float(metrics[n]):.4g}" for n in _SHOWN if n in metrics)
-    print(f"epoch {trainer.current_epoch + 1}, {position}: {values}", flush=True)
+            metrics: dict[str, Any] = {**trainer.callback_metrics, **epoch_loss(trainer)}
+            values = ", ".join(f"{n} {float(metrics[n]):.4g}" for n in _SHOWN if n in metrics)
+            print(f"epoch {trainer.current_epoch + 1}, {position}: {values}", flush=True)

@@ -16,29 +16,21 @@ from lightning_colorize.training.callbacks.baselines import BaselineMetrics
 from lightning_colorize.training.callbacks.checkpoints import BestCheckpoint
 from lightning_colorize.training.callbacks.gan_health import GANHealth
 from lightning_colorize.training.callbacks.interrupt import RunInterrupted
+from lightning_colorize.training.callbacks.stopping import EarlyStop
 from lightning_colorize.training.callbacks.throughput import Throughput
-from lightning_colorize.training.callbacks.validations import EarlyStop, Validations
+from lightning_colorize.training.callbacks.validation_log import ValidationLog
 
 # Seconds of training between two updates of the file.
 _UPDATE_EVERY = 10.0
-_COUNTS = ("epochs", "batches", "images", "seconds", "device_seconds", "restarts")
-_SAVED = ("metrics", "losses", *_COUNTS)
+_SAVED = ("metrics", "losses", "epochs", "batches", "images", "seconds", "device_seconds")
 
 
 class ResultWriter(Callback):
     """Writes `result.json`, and counts batches, images and time over all restarts.
 
     The file is written every few seconds, after each validation and at the end, so that a killed
-    run has one too (status `running`). A run with a test ends only after the test. Batches,
-    images and seconds count what the weights were trained on; device hours also count work that a
-    kill lost.
-
-    Args:
-        folder: The run folder.
-        baselines: Measures the baselines.
-        throughput: Measures the throughput.
-        best: Chooses the best epoch, whose validation metrics are written.
-        test: Whether a test follows, if the data has a test split.
+    run has one too (status `running`). With `test`, a run whose data has a test split ends only
+    after its test. Device hours also count work that a kill lost.
     """
 
     def __init__(
@@ -87,7 +79,6 @@ class ResultWriter(Callback):
         self.batches += 1
         self.images += len(batch) * trainer.world_size
         if self._since is not None and time.monotonic() - self._since > _UPDATE_EVERY:
-            self._stop_clock()
             self.write(trainer, pl_module, RUNNING)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -106,15 +97,14 @@ class ResultWriter(Callback):
             return
         if self.best.is_best(trainer):
             self.metrics = _logged(trainer, "val/") | epoch_loss(trainer)
-        self._stop_clock()
         self.write(trainer, pl_module, RUNNING)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the outcome, even if a resumed run had nothing left to train."""
-        self._stop_clock(last=True)
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         untested = self.test and datamodule.has("test")
         self.write(trainer, pl_module, "interrupted" if untested else _ended(trainer))
+        self._since = None
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write that the run continues, even if nothing was left to train."""
@@ -129,32 +119,28 @@ class ResultWriter(Callback):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Write that the run did not finish, unless it failed before training started."""
-        if not self._begun:
-            return
-        self._stop_clock(last=True)
-        stopped = isinstance(exception, (RunInterrupted, KeyboardInterrupt))
-        self.write(trainer, pl_module, "interrupted" if stopped else "failed")
+        if self._begun:
+            stopped = isinstance(exception, (RunInterrupted, KeyboardInterrupt))
+            self.write(trainer, pl_module, "interrupted" if stopped else "failed")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts so far."""
-        self._stop_clock()
+        self._read_clock()
         self.losses[0] = float(self.losses[0])
-        return {name: getattr(self, name) for name in _SAVED}
+        return {name: getattr(self, name) for name in (*_SAVED, "restarts")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the counts of the resumed run."""
-        self.metrics = {name: float(value) for name, value in state_dict["metrics"].items()}
-        total, images = state_dict["losses"]
-        self.losses = [float(total), int(images)]
-        for name in _COUNTS:
-            setattr(self, name, 0 + state_dict[name])  # fails for anything but a number
+        for name in _SAVED:
+            setattr(self, name, state_dict[name])
         # The file may be newer than the checkpoint: restarts and time that a kill lost.
         written = RunResult.read(self.folder) or RunResult("interrupted")
-        self.restarts = max(self.restarts, written.restarts or 0) + 1
+        self.restarts = max(state_dict["restarts"], written.restarts or 0) + 1
         self.device_seconds = max(self.device_seconds, (written.device_hours or 0) * 3600)
 
     def write(self, trainer: Trainer, pl_module: LightningModule, status: str) -> None:
         """Write `result.json`, in the first process."""
+        self._read_clock()
         if not trainer.is_global_zero:
             return
         self.metrics |= _logged(trainer, "test/")
@@ -162,7 +148,7 @@ class ResultWriter(Callback):
         trainable, frozen = parameter_count(cast(ColorizationTask, pl_module).net)
         RunResult(
             status=status,
-            stop_requested=any(isinstance(each, Validations) for each in _stopped_by(trainer)),
+            stop_requested=any(isinstance(each, ValidationLog) for each in _stopped_by(trainer)),
             metrics=dict(self.metrics),
             baselines={name: dict(row) for name, row in self.baselines.table.items()},
             best_checkpoint=BEST if (self.folder / BEST).is_file() else None,
@@ -182,13 +168,12 @@ class ResultWriter(Callback):
             restarts=self.restarts,
         ).write(self.folder)
 
-    def _stop_clock(self, last: bool = False) -> None:
-        if self._since is None:
-            return
-        now = time.monotonic()
-        self.seconds += now - self._since
-        self.device_seconds += (now - self._since) * self._devices
-        self._since = None if last else now
+    def _read_clock(self) -> None:
+        if self._since is not None:
+            now = time.monotonic()
+            self.seconds += now - self._since
+            self.device_seconds += (now - self._since) * self._devices
+            self._since = now
 
 
 def epoch_loss(trainer: Trainer) -> dict[str, float]:
@@ -207,7 +192,7 @@ def _ended(trainer: Trainer) -> str:
 def _stopped_by(trainer: Trainer) -> list[Callback]:
     """Return the callbacks that ended the run early."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    kinds = (EarlyStop, GANHealth, Validations)
+    kinds = (EarlyStop, GANHealth, ValidationLog)
     return [callback for callback in callbacks if isinstance(callback, kinds) and callback.stopped]
 
 

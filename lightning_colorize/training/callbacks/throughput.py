@@ -25,13 +25,7 @@ WARM_UP = 3
 
 @dataclass
 class Totals:
-    """Sums over the steady state of a run.
-
-    Attributes:
-        images: Images of all processes.
-        seconds: Wall time of one process.
-        waited: Seconds spent waiting for data, in the process that waited longest.
-    """
+    """Sums over the steady state of a run: images of all processes; seconds of this one."""
 
     images: int = 0
     seconds: float = 0.0
@@ -42,8 +36,8 @@ class Throughput(Callback):
     """Logs the throughput as often as metrics are logged, and sums it up over the run.
 
     Logs `throughput/images_per_second` and `throughput/data_wait` (share of the time, 0 to 1) since
-    they were last logged, and on GPUs `throughput/peak_memory` (GiB). With several
-    processes, the longest wait counts: the other processes wait for it.
+    they were last logged, and on GPUs `throughput/peak_memory` (GiB); with several processes, wait
+    and memory are rank 0's.
 
     Attributes:
         totals: The sums so far.
@@ -55,7 +49,6 @@ class Throughput(Callback):
         self.memory = 0
         self._logged = Totals()
         self._logged_step = 0
-        self._reduced = 0.0
         self._device = torch.device("cpu")
         self._loader: Any = None
         self._batches = 0
@@ -82,26 +75,22 @@ class Throughput(Callback):
     ) -> None:
         """Add the step to the sums; log if it is time."""
         self._batches += 1
-        warm = self._batches > WARM_UP
-        if warm:
-            if self._since is None:
-                self._since = self._loader.asked
-            self.totals.images += len(batch) * trainer.world_size
-        else:
+        if self._batches <= WARM_UP:
             self._synchronize()
             self._waited = self._loader.waited
+            return
+        if self._since is None:
+            self._since = self._loader.asked
+        self.totals.images += len(batch) * trainer.world_size
         step, every = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if warm and every and step % every == 0 and step > self._logged_step:
+        if every and step % every == 0 and step > self._logged_step:
             self._log(trainer, step)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock until the next training batch."""
         self._pause()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock until the next training batch."""
-        self._pause()
-        self._reduce(trainer)
+    on_train_epoch_end = on_validation_start
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sums; the clock stops while the checkpoint is written."""
@@ -111,8 +100,7 @@ class Throughput(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the sums of the resumed run."""
         self.totals = Totals(**{name: 0 + value for name, value in state_dict["totals"].items()})
-        self.memory = 0 + state_dict["memory"]
-        self._reduced = self.totals.waited
+        self.memory = state_dict["memory"]
 
     def result(self) -> dict[str, Any]:
         """Return the fields of `RunResult` for the throughput."""
@@ -125,7 +113,6 @@ class Throughput(Callback):
 
     def _log(self, trainer: Trainer, step: int) -> None:
         self._read()
-        self._reduce(trainer)
         window = Totals(*map(sub, astuple(self.totals), astuple(self._logged)))
         self._logged = replace(self.totals)
         self._logged_step = step
@@ -158,13 +145,3 @@ class Throughput(Callback):
     def _synchronize(self) -> None:
         if self._device.type != "cpu":
             torch.accelerator.synchronize(self._device)
-
-    def _reduce(self, trainer: Trainer) -> None:
-        """Share the longest wait and the highest memory among all processes."""
-        if trainer.world_size > 1:
-            own = [self.totals.waited - self._reduced, float(self.memory)]
-            most = torch.tensor(own, dtype=torch.float64, device=self._device)
-            waited, memory = trainer.strategy.reduce(most, reduce_op="max").tolist()
-            self.totals.waited = self._reduced + waited
-            self.memory = int(memory)
-        self._reduced = self.totals.waited

@@ -2,27 +2,21 @@
 
 import logging
 from argparse import Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_colorize.common.errors import first_line
-from lightning_colorize.runs.folder import (
-    BEST,
-    CONFIG,
-    LAST,
-    METRICS,
-    MLFLOW_ID,
-    RESULT,
-    THROUGHPUT,
-    VALIDATIONS,
-    WANDB_ID,
-)
+from lightning_colorize.runs import folder
 from lightning_colorize.runs.images import ImageArray
 
-RUN_FILES = (CONFIG, RESULT, METRICS, THROUGHPUT, VALIDATIONS, WANDB_ID, MLFLOW_ID, BEST, LAST)
+RUN_FILES = (
+    *(folder.CONFIG, folder.RESULT, folder.METRICS, folder.THROUGHPUT, folder.VALIDATIONS),
+    *(folder.WANDB_ID, folder.MLFLOW_ID, folder.BEST, folder.LAST),
+)
 """Files of a run folder from which `resume` continues on another machine."""
 
 STEP = "trainer/global_step"
@@ -51,13 +45,19 @@ class RunLogger(Logger):
         Lightning calls `finalize` after each fit and test, which is too early.
         """
 
-    @contextmanager
-    def guarded(self) -> Iterator[None]:
-        """Turn the errors of a server into one warning, so that training continues."""
+
+def guarded(log: Callable[..., None]) -> Callable[..., None]:
+    """Call a logger's method on rank 0; turn errors of its server into one warning for all."""
+
+    @rank_zero_only
+    @wraps(log)
+    def call(logger: RunLogger, *args: Any, **kwargs: Any) -> None:
         try:
-            yield
+            log(logger, *args, **kwargs)
         except Exception as error:
-            if not self.warned:
-                name = self.description.partition(" ")[0]
+            if not logger.warned:
+                name = logger.description.partition(" ")[0]
                 _log.warning("%s: logging failed, the run continues (%s)", name, first_line(error))
-            self.warned = True
+            logger.warned = True
+
+    return call

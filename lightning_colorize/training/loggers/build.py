@@ -1,6 +1,6 @@
 """Builds the loggers of a run, and logs images to all of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +41,7 @@ def build_loggers(
 
 def describe_loggers(loggers: Sequence[Logger]) -> str:
     """Return the loggers and their modes in one line, for the banner."""
-    names = [
-        each.description if isinstance(each, RunLogger) else type(each).__name__ for each in loggers
-    ]
+    names = [getattr(each, "description", type(each).__name__) for each in loggers]
     return ", ".join(filter(None, names)) or "none"
 
 
@@ -57,8 +55,9 @@ def log_images(loggers: Sequence[Logger], name: str, image: Tensor, step: int) -
         TypeError: If the image is not uint8.
     """
     pixels = as_image(image)
-    for logger in _ours(loggers):
-        logger.add_image(name, pixels, step)
+    for logger in loggers:
+        if isinstance(logger, RunLogger):
+            logger.add_image(name, pixels, step)
 
 
 def as_image(image: Tensor) -> ImageArray:
@@ -74,9 +73,6 @@ def as_image(image: Tensor) -> ImageArray:
 
 def close_loggers(loggers: Sequence[Logger], *, failed: bool = False) -> None:
     """Write pending entries and finish the W&B run, after the last fit or test."""
-    for logger in _ours(loggers):
-        logger.close(failed)
-
-
-def _ours(loggers: Sequence[Logger]) -> Iterator[RunLogger]:
-    return (logger for logger in loggers if isinstance(logger, RunLogger))
+    for logger in loggers:
+        if isinstance(logger, RunLogger):
+            logger.close(failed)

@@ -24,7 +24,7 @@ class RunFiles(RunLogger):
     metrics.
     """
 
-    version = ""  # a run folder is one version
+    name = version = ""  # a run folder is one version
 
     def __init__(self, folder: Path, csv: bool = True, resume_step: int | None = None) -> None:
         super().__init__()
@@ -32,16 +32,6 @@ class RunFiles(RunLogger):
         self._folder = folder
         self._resume_step = resume_step
         self._files: dict[str, MetricsFile] = {}
-
-    @property
-    def name(self) -> str:
-        """The run's name."""
-        return self._folder.name
-
-    @property
-    def save_dir(self) -> str:
-        """The run folder."""
-        return str(self._folder)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -76,46 +66,36 @@ class MetricsFile:
         self.path = path
         # The first columns, which are always present.
         self._first = ["step"] if path.name == THROUGHPUT else ["step", "epoch"]
-        self._rows: dict[int, dict[str, Any]] = {}
-        self._columns = self._first
-        self._last_row_at = 0
-        if path.is_file():
-            for row in read_rows(path):
-                step = int(row["step"])
-                if resume_step is None or step < resume_step:
-                    self._rows[step] = row
+        self._columns: list[str] = []
+        rows = read_rows(path) if path.is_file() else []
+        self._rows = {
+            int(row["step"]): row
+            for row in rows
+            if resume_step is None or int(row["step"]) < resume_step
+        }
+        if rows:
             self._write_all()
 
     def update(self, step: int | None, metrics: Mapping[str, Any]) -> None:
         """Add metrics to the row of a step; without a step, to the last row."""
         last = max(self._rows, default=-1)
         step = max(last, 0) if step is None else step
-        row = self._rows.setdefault(step, {"step": step})
-        row |= metrics
-        if step < last or not row.keys() <= set(self._columns) or not self._last_row_at:
-            self._write_all()
+        row = {"step": step, **self._rows.get(step, {}), **metrics}
+        self._rows[step] = row
+        if step > last and row.keys() <= set(self._columns):
+            with self.path.open("a", encoding="utf-8") as file:
+                csv.DictWriter(file, self._columns, lineterminator="\n").writerow(row)
         else:
-            self._write_last(row, is_new=step > last)
+            self._write_all()
 
     def _write_all(self) -> None:
         names = {name for row in self._rows.values() for name in row}
         self._columns = [*self._first, *sorted(names - set(self._first))]
-        rows = [self._line(self._rows[step]) for step in sorted(self._rows)]
-        text = self._line(dict(zip(self._columns, self._columns, strict=True))) + "".join(rows)
-        write_atomic(self.path, text)
-        self._last_row_at = len(text.encode()) - len(rows[-1].encode()) if rows else 0
-
-    def _write_last(self, row: dict[str, Any], *, is_new: bool) -> None:
-        with self.path.open("r+b") as file:
-            self._last_row_at = file.seek(0, io.SEEK_END) if is_new else self._last_row_at
-            file.seek(self._last_row_at)
-            file.write(self._line(row).encode())
-            file.truncate()
-
-    def _line(self, row: dict[str, Any]) -> str:
         text = io.StringIO()
-        csv.DictWriter(text, self._columns, lineterminator="\n").writerow(row)
-        return text.getvalue()
+        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows[step] for step in sorted(self._rows))
+        write_atomic(self.path, text.getvalue())
 
 
 def read_rows(path: Path) -> list[dict[Any, Any]]:
@@ -123,9 +103,8 @@ def read_rows(path: Path) -> list[dict[Any, Any]]:
     text = path.read_text(encoding="utf-8", errors="replace")
     # A line without its end was being written when the process or the machine went down.
     whole = io.StringIO(text[: text.rfind("\n") + 1])
-    names = next(csv.reader(whole), [])
     rows = []
-    for line in csv.DictReader(whole, names, quoting=csv.QUOTE_NONE):
+    for line in csv.DictReader(whole, quoting=csv.QUOTE_NONE):
         row: dict[Any, Any] = {name: value for name, value in line.items() if value}
         # Surplus cells have no name; a power loss leaves NULs.
         is_whole = None not in row and "\0" not in "".join(row.values())

@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pytorch_lightning.loggers import MLFlowLogger
-from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_colorize.common.arguments import install
 from lightning_colorize.common.errors import UsageError, first_line
@@ -15,7 +14,7 @@ from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.runs.folder import CONFIG, MLFLOW_ID, SWEEP
 from lightning_colorize.runs.images import ImageArray
-from lightning_colorize.training.loggers.base import RUN_FILES, STEP, RunLogger
+from lightning_colorize.training.loggers.base import RUN_FILES, STEP, RunLogger, guarded
 from lightning_colorize.training.options import LoggerOptions
 
 # MLflow would try for minutes to reach a server, with each metric.
@@ -62,57 +61,51 @@ class MLflowRun(RunLogger, MLFlowLogger):
         self._logged_before = -1
         self._begun = False
         if is_first_process() and not self._resumed:
+            import mlflow
+
             try:
-                _require_experiment(self._mlflow_client, options.project)
+                mlflow.set_tracking_uri(options.mlflow)
+                mlflow.set_experiment(options.project)  # creates it, unless another run does
             except Exception as error:
                 raise UsageError(
                     f"--run.loggers.mlflow {options.mlflow}: {first_line(error)}"
                 ) from error
 
-    @rank_zero_only
+    @guarded
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log metrics; steps that the run logged before a resume are skipped."""
-        with self.guarded():
-            if not self._starts() or (step is not None and step < self._logged_before):
-                return
+        if self._starts() and (step is None or step >= self._logged_before):
             more = {} if step is None else {STEP: step}
             super().log_metrics({**metrics, **more}, step)
 
-    @rank_zero_only
-    def log_hyperparams(  # type: ignore[override]
-        self, params: Mapping[str, Any], *args: Any, **kwargs: Any
-    ) -> None:
+    @guarded
+    def log_hyperparams(self, params: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
         """Log the configuration: as parameters, which MLflow cannot change, and as a file."""
-        with self.guarded():
-            if self._starts():
-                if not self._resumed:
-                    MLFlowLogger.log_hyperparams(self, dict(params))  # not RunLogger's
-                self.experiment.log_artifact(self.run_id, str(self._folder / CONFIG))
+        if self._starts():
+            if not self._resumed:
+                MLFlowLogger.log_hyperparams(self, dict(params))  # not RunLogger's
+            self.experiment.log_artifact(self.run_id, str(self._folder / CONFIG))
 
-    @rank_zero_only
+    @guarded
     def add_image(self, name: str, image: ImageArray, step: int) -> None:
         """Log an image."""
-        with self.guarded():
-            if self._starts():
-                self.experiment.log_image(self.run_id, image, key=name, step=step)
+        if self._starts():
+            self.experiment.log_image(self.run_id, image, key=name, step=step)
 
-    @rank_zero_only
     def finalize(self, status: str = "success") -> None:
         """Wait for `close`: Lightning calls this after each fit and test."""
 
-    @rank_zero_only
+    @guarded
     def close(self, failed: bool) -> None:
         """Log the files of the run, if asked for, and end it."""
         if not self._begun:
             return
-        with self.guarded():
-            os.environ[_TIMEOUT] = str(_UPLOAD_TIMEOUT)
-            names = RUN_FILES if self._log_checkpoints and not self.warned else ()
-            for file in (self._folder / name for name in names if (self._folder / name).is_file()):
-                parent = file.parent.relative_to(self._folder).as_posix()
-                self.experiment.log_artifact(self.run_id, str(file), parent.strip("."))
-        with self.guarded():
-            self.experiment.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")
+        os.environ[_TIMEOUT] = str(_UPLOAD_TIMEOUT)
+        names = RUN_FILES if self._log_checkpoints and not self.warned else ()
+        for file in (self._folder / name for name in names if (self._folder / name).is_file()):
+            parent = file.parent.relative_to(self._folder).as_posix()
+            self.experiment.log_artifact(self.run_id, str(file), parent.strip("."))
+        self.experiment.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")
 
     def _starts(self) -> bool:
         """Start the MLflow run, once; return whether it works."""
@@ -124,13 +117,3 @@ class MLflowRun(RunLogger, MLFlowLogger):
             write_atomic(self._folder / MLFLOW_ID, f"{self.run_id}\n")
             self._begun = True
         return not self.warned
-
-
-def _require_experiment(client: Any, name: str) -> None:
-    """Create an experiment unless it exists; another run may create it at the same time."""
-    if client.get_experiment_by_name(name) is None:
-        try:
-            client.create_experiment(name)
-        except Exception:
-            if client.get_experiment_by_name(name) is None:
-                raise

@@ -34,8 +34,7 @@ class TensorBoardRun(RunLogger, TensorBoardLogger):
     ) -> None:
         """Log the configuration to the TEXT page, one line per name, and to the HPARAMS page.
 
-        Lightning's logger would put the hyperparameters into a folder of their own, which
-        TensorBoard lists as another run.
+        Lightning's logger shows hyperparameters only with metrics, which it would log as well.
         """
         from torch.utils.tensorboard.summary import hparams
 
@@ -52,7 +51,7 @@ class TensorBoardRun(RunLogger, TensorBoardLogger):
         # Without the experiment's summary: TensorBoard would use a single run's summary for all,
         # and hide arguments that only other runs have.
         _, start, _ = hparams(shown, {})  # type: ignore[no-untyped-call]
-        self.experiment._get_file_writer().add_summary(start)
+        self.experiment.file_writer.add_summary(start)
 
     @rank_zero_only
     def add_image(self, name: str, image: ImageArray, step: int) -> None:

@@ -1,6 +1,5 @@
 """A Weights & Biases run that never prompts, never blocks for long and never stops training."""
 
-import contextlib
 import logging
 import os
 import secrets
@@ -21,7 +20,7 @@ from lightning_colorize.metrics.spec import GOALS
 from lightning_colorize.runs.artifacts import CHECKPOINT, RUN_KEY
 from lightning_colorize.runs.folder import BEST, CONFIG, LAST, METRICS, SWEEP, WANDB, WANDB_ID
 from lightning_colorize.runs.images import ImageArray, read_best_images
-from lightning_colorize.training.loggers.base import RUN_FILES, STEP, RunLogger
+from lightning_colorize.training.loggers.base import RUN_FILES, STEP, RunLogger, guarded
 from lightning_colorize.training.loggers.files import read_rows
 from lightning_colorize.training.loggers.wandb_mode import WandbMode
 from lightning_colorize.training.options import LoggerOptions
@@ -51,22 +50,16 @@ class WandbRun(RunLogger, WandbLogger):
         mode: WandbMode,
         resume_step: int | None = None,
     ) -> None:
-        sweep = os.environ.get(SWEEP)
-        super().__init__(
-            name=folder.name,
-            save_dir=folder,
-            id=_run_id(folder, options),
-            project=options.project,
-            entity=options.entity,
-            group=options.group or sweep,
-            tags=[*options.tags, *([sweep[:_LONGEST_TAG]] if sweep else [])],
-            mode=mode.mode,
-        )
-        del self._wandb_init["anonymous"]  # W&B warns of any value
-        self._folder = folder
+        key = options.wandb_id or os.environ.get("WANDB_RUN_ID")
+        if key is None and (file := folder / WANDB_ID).is_file():
+            key = file.read_text(encoding="utf-8").strip()
+        key = key or secrets.token_hex(4)
+        super().__init__(name=folder.name, save_dir=folder, id=key, project=options.project)
         self.mode = mode
+        self._folder = folder
+        self._options = options
+        self._run: Any = None
         self._closed = False
-        self._log_checkpoints = options.log_model
         self._logged_before = -1
         self._resume_step = resume_step
 
@@ -80,32 +73,26 @@ class WandbRun(RunLogger, WandbLogger):
     def experiment(self) -> Any:
         """The `wandb.Run`; a dummy on other ranks and without W&B."""
         if is_first_process() and self._started():
-            return self._experiment
+            return self._run
         return DummyLogger().experiment
 
-    @rank_zero_only
+    @guarded
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log metrics; steps that the run logged before a resume are skipped."""
-        with self.guarded():
-            if self._started() and not (step is not None and step < self._logged_before):
-                super().log_metrics(metrics, step)
+        if self._started() and (step is None or step >= self._logged_before):
+            super().log_metrics(metrics, step)
 
-    @rank_zero_only
-    def log_hyperparams(  # type: ignore[override]
-        self, params: Mapping[str, Any], *args: Any, **kwargs: Any
-    ) -> None:
+    @guarded
+    def log_hyperparams(self, params: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
         """Log the configuration."""
-        with self.guarded():
-            if self._started():
-                self.experiment.config.update(dict(params), allow_val_change=True)
+        self.experiment.config.update(dict(params), allow_val_change=True)
 
-    @rank_zero_only
+    @guarded
     def add_image(self, name: str, image: ImageArray, step: int) -> None:
         """Log an image."""
-        with self.guarded():
-            import wandb
+        import wandb
 
-            self.log_metrics({name: wandb.Image(image)}, step)
+        self.log_metrics({name: wandb.Image(image)}, step)
 
     @rank_zero_only
     def close(self, failed: bool) -> None:
@@ -113,17 +100,19 @@ class WandbRun(RunLogger, WandbLogger):
 
         Checkpoints, if they are to be logged, have ten minutes.
         """
-        if self._experiment is not None and not self._closed:
+        if self._run is not None and not self._closed:
             self._closed = True
-            with self.guarded():
-                self._log_best_images()
-            if self._log_checkpoints:
-                with self.guarded():
-                    self._log_artifact("last", LAST, RUN_FILES)
-                    self._log_artifact("best", BEST, (CONFIG,))
-            with self.guarded():
-                self._experiment.finish(exit_code=int(failed))
+            self._log_best_images()
+            if self._options.log_model:
+                self._log_artifact("last", LAST, RUN_FILES)
+                self._log_artifact("best", BEST, (CONFIG,))
+            self._finish(failed)
 
+    @guarded
+    def _finish(self, failed: bool) -> None:
+        self._run.finish(exit_code=int(failed))
+
+    @guarded
     def _log_best_images(self) -> None:
         """Log the images of the best epoch as a table, which W&B joins between runs by name."""
         import wandb
@@ -134,8 +123,9 @@ class WandbRun(RunLogger, WandbLogger):
             rows.append([image.name, *parts, image.ciede2000])
         if rows:
             columns: list[str | int] = ["image", "grey", "prediction", "truth", "ciede2000"]
-            self.experiment.log({"val/images": wandb.Table(columns=columns, data=rows)})
+            self._run.log({"val/images": wandb.Table(columns=columns, data=rows)})
 
+    @guarded
     def _log_artifact(self, alias: str, checkpoint: str, others: Sequence[str]) -> None:
         """Log a checkpoint as Lightning's WandbLogger would, with other files of the run."""
         import wandb
@@ -150,41 +140,49 @@ class WandbRun(RunLogger, WandbLogger):
         )
         for name in (name for name in names if (self._folder / name).is_file()):
             artifact.add_file(str(self._folder / name), name=names[name], skip_cache=True)
-        self.experiment.log_artifact(artifact, aliases=["latest", alias])
+        self._run.log_artifact(artifact, aliases=["latest", alias])
 
     def _started(self) -> bool:
         """Start the run if it has not been tried; return whether there is one."""
-        while self._experiment is None and self.mode.mode != "disabled":
-            self._start()
-        return self._experiment is not None
+        while self._run is None and self.mode.mode != "disabled":
+            try:
+                self._start()
+            except Exception as error:
+                self._run = None
+                _teardown()
+                self.mode = self.mode.fallback(first_line(error))
+                offline = self.mode.mode == "offline"
+                state = "the run is offline" if offline else "the run continues without it"
+                _log.warning("W&B: %s (%s)", state, self.mode.reason)
+        return self._run is not None
 
     def _start(self) -> None:
-        """Start the run in its mode; if that fails, continue in the next best one."""
         # W&B's own messages would break the progress bar; the banner has what matters.
         os.environ.setdefault("WANDB_SILENT", "true")
         # Images of tables are staged here until they are sent, not in the user's home.
         os.environ.setdefault("WANDB_DATA_DIR", str(self._folder.absolute() / WANDB))
         # W&B's telemetry logs line by line that its server is unreachable.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-        try:
-            import wandb
+        import wandb
 
-            settings = wandb.Settings(console="off", init_timeout=_INIT_TIMEOUT)
-            if hasattr(settings, "finish_timeout"):  # not in the oldest W&B that is supported
-                settings.finish_timeout = (
-                    _UPLOAD_TIMEOUT if self._log_checkpoints else _FINISH_TIMEOUT
-                )
-            self._wandb_init |= {"mode": self.mode.mode, "settings": settings}
-            self._set_up(super().experiment)
-        except Exception as error:
-            self._experiment = None
-            _teardown()
-            self.mode = self.mode.fallback(first_line(error))
-            offline = self.mode.mode == "offline"
-            state = "the run is offline" if offline else "the run continues without it"
-            _log.warning("W&B: %s (%s)", state, self.mode.reason)
-
-    def _set_up(self, run: Any) -> None:
+        options, sweep = self._options, os.environ.get(SWEEP)
+        settings = wandb.Settings(console="off", init_timeout=_INIT_TIMEOUT)
+        if hasattr(settings, "finish_timeout"):  # not in the oldest W&B
+            settings.finish_timeout = _UPLOAD_TIMEOUT if options.log_model else _FINISH_TIMEOUT
+        run = self._run = wandb.init(
+            dir=self._folder,
+            name=self._folder.name,
+            id=self.version,
+            resume="allow",
+            project=options.project,
+            entity=options.entity,
+            group=options.group or sweep,
+            tags=[*options.tags, *([sweep[:_LONGEST_TAG]] if sweep else [])],
+            mode=self.mode.mode,
+            settings=settings,
+        )
+        run.define_metric(STEP)
+        run.define_metric("*", step_metric=STEP, step_sync=True)
         for split in ("train", "val", "test"):
             for metric, goal in GOALS.items():
                 run.define_metric(f"{split}/{metric}", summary=goal, step_metric=STEP)
@@ -192,9 +190,9 @@ class WandbRun(RunLogger, WandbLogger):
         self._logged_before = int(run.summary.get(STEP) or -1)
         write_atomic(self._folder / WANDB_ID, f"{run.id}\n")
         if run.resumed and self._resume_step is not None and (self._folder / METRICS).is_file():
-            with self.guarded():
-                self._log_unsent(self._resume_step)
+            self._log_unsent(self._resume_step)
 
+    @guarded
     def _log_unsent(self, resume_step: int) -> None:
         """Log the steps before `resume_step` that a killed process logged but did not send."""
         for row in read_rows(self._folder / METRICS):
@@ -205,26 +203,13 @@ class WandbRun(RunLogger, WandbLogger):
                 self._logged_before = step
 
 
-def _run_id(folder: Path, options: LoggerOptions) -> str:
-    """Return the given id, else the sweep's, else the id in this folder, else a new one."""
-    if chosen := options.wandb_id or os.environ.get("WANDB_RUN_ID"):
-        return chosen
-    path = folder / WANDB_ID
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else secrets.token_hex(4)
-
-
 def _teardown() -> None:
     """Stop W&B's service, which holds the id of the run that failed to start.
 
     In a thread, because W&B waits forever if the service has exited by itself.
     """
+    import wandb
 
-    def stop() -> None:
-        with contextlib.suppress(Exception):
-            import wandb
-
-            wandb.teardown()
-
-    thread = threading.Thread(target=stop, daemon=True)
+    thread = threading.Thread(target=wandb.teardown, daemon=True)
     thread.start()
     thread.join(_TEARDOWN_TIMEOUT)

@@ -1,7 +1,6 @@
 from functools import partial
 from types import SimpleNamespace
 
-import pytest
 import torch
 from torch import nn
 from torch.optim import SGD, Adam
@@ -45,23 +44,6 @@ def test_banner_rows():
     }
 
 
-@pytest.mark.parametrize("native", [True, False])
-def test_emulated_bf16_is_named(native, monkeypatch):
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
-    trainer, module = make_run()
-    trainer.precision = "bf16-mixed"
-    device = dict(banner_rows(trainer, module))["device"]
-    assert ("--trainer.precision 32-true" in device) == (not native)
-
-
-@pytest.mark.parametrize(
-    ("processes", "accumulated", "batch"),
-    [(2, 1, "8 = 4 x 2 processes x 1 accumulated"), (2, 3, "24 = 4 x 2 processes x 3 accumulated")],
-)
-def test_effective_batch_size(processes, accumulated, batch):
-    assert dict(banner_rows(*make_run(processes, accumulated)))["batch"] == batch
-
-
 def test_rates_are_those_after_the_warmup():
     trainer, module = make_run(processes=8)
     encoder, rest = nn.Linear(1, 1), nn.Linear(1, 1)
@@ -95,11 +77,3 @@ def test_only_rank_zero_prints_and_does_not_wrap_paths(capsys, monkeypatch):
     out = capsys.readouterr().out
     assert f"run       /data/[old]/{'long/' * 30}"[:-1] in out
     assert "\x1b" not in out
-
-
-@pytest.mark.parametrize(("every", "announced"), [(1, False), (5, False), (6, True), (50, True)])
-def test_training_curves_of_a_single_point_are_announced(capsys, every, announced):
-    steps = {"log_every_n_steps": every, "estimated_stepping_batches": 6}
-    Banner().on_train_start(fake_trainer(loggers=["one"], **steps), None)
-    message = f"one step in {every} is logged, and the run has 6; lower"
-    assert (message in capsys.readouterr().out) == announced

@@ -40,11 +40,6 @@ def test_baselines_are_fitted_on_training_images_and_saved(finished_run, photo_f
     loaded.on_fit_start(None, None)  # fitted already: does not read the training images
 
 
-def test_baselines_do_not_depend_on_the_number_of_epochs(command, finished_run):
-    run = command.fit("short", "--trainer.max_epochs", 1, "--seed_everything", 1)
-    assert RunResult.read(run).baselines == RunResult.read(finished_run).baselines
-
-
 def test_few_images_are_enough(tmp_path, command):
     folder = tmp_path / "photos"
     for split in ("train", "val"):

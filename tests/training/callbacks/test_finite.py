@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import L1
 from lightning_colorize.models.checkpoint import first_not_finite
 from lightning_colorize.runs.folder import BEST, LAST
@@ -81,20 +80,6 @@ def test_training_that_recovers_goes_on(finite, callback, trainer):
     callback.on_save_checkpoint(trainer, None, {"state_dict": {}})
     train(callback, trainer, None, *[2] * 100)
     callback.on_validation_epoch_end(trainer, None)
-
-
-def test_a_network_that_could_not_be_saved_is_refused(callback, trainer):
-    class Masked(torch.nn.Module):
-        def __init__(self, persistent):
-            super().__init__()
-            self.register_buffer("mask", torch.tensor(-torch.inf), persistent=persistent)
-
-        def get_extra_state(self):
-            return {"version": 2}
-
-    with pytest.raises(UsageError, match="mask is not finite before the training"):
-        callback.on_train_start(trainer, Masked(persistent=True))
-    callback.on_train_start(trainer, Masked(persistent=False))
 
 
 def test_the_loss_is_checked_between_validations(callback, trainer):

@@ -126,33 +126,6 @@ def test_images_are_spread_over_the_split_without_corrupt_ones(logged, tmp_path)
         assert (grid[:, top : top + 6, 2 + 3 * width :] == 255).all()
 
 
-@pytest.mark.parametrize(
-    ("mode", "monitor", "expected"),
-    [("max", "val/psnr", [0, 1, 3]), ("min", "val/psnr", [0, 2]), ("max", None, [0, 1, 2, 3])],
-)
-def test_grids_of_the_best_epoch_are_not_deleted(monkeypatch, tmp_path, mode, monitor, expected):
-    logged = []
-    monkeypatch.setattr(
-        "lightning_colorize.training.callbacks.grids.write_best_images",
-        lambda folder, best: logged.append((len(scores_so_far) - 1, best)),
-    )
-    best = BestCheckpoint(tmp_path, monitor, mode)
-    grids = ImageGrids(best, count=2, every_n_epochs=100)
-    scores_so_far = []
-    for score in (20.0, 21.0, 19.0, 22.0):
-        scores_so_far.append(score)
-        metrics = {"val/psnr": torch.tensor(score)}
-        trainer = trainer_of(2, callback_metrics=metrics, max_epochs=-1)
-        grids.on_validation_epoch_end(trainer, Tint())
-        grids.on_validation_end(trainer, Tint())
-        # ModelCheckpoint updates these after the callback.
-        better = max(scores_so_far) if mode == "max" else min(scores_so_far)
-        best.best_k_models = {"best.ckpt": torch.tensor(better)}
-        best.kth_best_model_path = "best.ckpt"
-    assert [epoch for epoch, _ in logged] == expected
-    assert all([image.name for image in best] == ["0.jpg", "1.jpg"] for _, best in logged)
-
-
 def test_the_best_images_are_on_disk_with_names_and_differences(finished_run):
     images = read_best_images(finished_run)
     assert len(images) == 2

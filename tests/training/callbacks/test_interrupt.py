@@ -36,7 +36,7 @@ def trainer(validates_every, accumulate):
 )
 def test_signal_to_one_rank_reaches_all_soon(validates_every, accumulate, limit):
     saved = []
-    stop = GracefulStop(SimpleNamespace(save_batch=saved.append))
+    stop = GracefulStop(SimpleNamespace(save=saved.append))
     process = trainer(validates_every, accumulate)
     for batch in range(100):  # no signal
         stop.on_train_batch_end(process, None, None, None, batch)

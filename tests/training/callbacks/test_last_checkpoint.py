@@ -29,23 +29,6 @@ def test_batches_after_which_a_run_resumes_exactly(options, expected):
     assert [b for b in range(10) if resumable(trainer_at(b, **options), b)] == expected
 
 
-def test_checkpoint_is_written_at_the_first_resumable_batch(tmp_path):
-    last = LastCheckpoint(tmp_path / "last.ckpt", every_n_steps=3)
-    saved, connector = [], SimpleNamespace(update_train_step_metrics=lambda: None)
-    last.on_train_start(fake_trainer(), None)
-    for batch in range(10):
-        trainer = trainer_at(
-            batch,
-            val_check_batch=3,
-            global_step=batch + 1,
-            _logger_connector=connector,
-            save_checkpoint=lambda path, step=batch + 1: saved.append((path.name, step)),
-        )
-        last.on_train_batch_end(trainer, None, None, None, batch)
-    # Due at 3, but a validation follows: written at 4; due at 7, written there; 10 is the epoch's.
-    assert saved == [("last.ckpt", 4), ("last.ckpt", 7)]
-
-
 def test_checkpoint_of_an_epoch_is_saved_after_the_loader_ends_it(tmp_path):
     calls = []
     loader = SimpleNamespace(end_epoch=lambda: calls.append("ended"))

@@ -5,7 +5,7 @@ from PIL import Image
 from skimage.color import rgb2lab
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.training.callbacks import PredictFolder, predict_folder
+from lightning_colorize.training.callbacks import PredictFolder
 from lightning_colorize.training.loggers.build import close_loggers, log_images
 from lightning_colorize.training.loggers.files import RunFiles
 from lightning_colorize.training.loggers.tensorboard import TensorBoardRun
@@ -46,14 +46,6 @@ def test_folder_without_images_is_refused(folder):
         PredictFolder(folder, 32)
 
 
-def test_limit(folder, capsys, monkeypatch):
-    monkeypatch.setattr(predict_folder, "_MOST", 1)
-    assert list(PredictFolder(folder, 32).images) == ["00_a"]
-    assert (
-        capsys.readouterr().out == f"{folder}: coloring the first 1 of 3 images during training\n"
-    )
-
-
 def test_unusual_names_are_logged(folder, tmp_path):
     names = ["a.jpg", "x y.png", "x_y.png", "a/b.png", "a_b.png", "best_a.png", "b" * 240 + ".png"]
     for name in [*names, "\udce9\n.png"]:
@@ -67,8 +59,3 @@ def test_unusual_names_are_logged(folder, tmp_path):
             log_images(loggers, f"{kind}/{name}", torch.zeros(3, 2, 2, dtype=torch.uint8), 0)
     close_loggers(loggers)
     assert len(list((tmp_path / "images").iterdir())) == 2 * len(images)
-
-
-def test_large_images_are_shown_smaller(folder):
-    Image.new("RGB", (800, 600), "red").save(folder / "a.png")
-    assert PredictFolder(folder, 32).images["00_a"].shape == (3, 256, 341)

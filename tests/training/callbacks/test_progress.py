@@ -6,7 +6,7 @@ import torch
 from lightning_colorize.training.callbacks.progress import (
     LineProgress,
     ProgressBar,
-    progress_callbacks,
+    progress_callback,
 )
 from lightning_colorize.training.callbacks.result import ResultWriter
 from tests.training.callbacks.conftest import fake_trainer
@@ -26,9 +26,9 @@ def trainer():
 
 def test_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    assert [type(callback) for callback in progress_callbacks()] == [ProgressBar]
+    assert isinstance(progress_callback(), ProgressBar)
     monkeypatch.setattr("sys.stdout.isatty", lambda: False)
-    assert [type(callback) for callback in progress_callbacks()] == [LineProgress]
+    assert isinstance(progress_callback(), LineProgress)
 
 
 def test_progress_lines_every_30_s_and_after_each_validation(monkeypatch, trainer, capsys):

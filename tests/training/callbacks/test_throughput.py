@@ -91,34 +91,6 @@ def test_validations_checkpoints_and_epoch_ends_are_excluded(run):
     assert result["steady_images_per_second"] == round(4 / (WAIT + WORK + HOOKS), 2)
 
 
-def test_rates_are_logged_every_n_steps(run):
-    # Every second of 10 batches: of 4, 6, 8 and 10, the first three being the warm-up.
-    run.batches(3)
-    run.batches(2, wait=WORK, work=WAIT)
-    run.validate()
-    run.batches(2, wait=0.0, work=4.0)
-    assert [step for step, _ in run.logged] == [3, 5, 7, 9]
-    assert run.logged[1][1] == {
-        # The hooks after the batch count in the next interval.
-        "throughput/images_per_second": 2 * 4 / (2 * (WAIT + WORK + HOOKS)),
-        "throughput/data_wait": WAIT / (WAIT + WORK + HOOKS),
-    }
-    assert run.logged[2][1]["throughput/data_wait"] == WORK / (WAIT + WORK + HOOKS)
-    last = run.logged[3][1]
-    assert last["throughput/data_wait"] == 0
-    assert last["throughput/images_per_second"] == 8 / (8 + 2 * HOOKS)
-
-
-def test_accumulated_batches_are_logged_once(run):
-    run.batches(1)
-    run.trainer.global_step -= 1  # no optimizer step
-    run.batches(1)
-    assert [step for step, _ in run.logged] == [3]
-    run.trainer.log_every_n_steps = 0  # never
-    run.batches(9)
-    assert len(run.logged) == 1
-
-
 def test_sums_continue_from_the_checkpoint(monkeypatch, run):
     run.batches(4)
     state = run.throughput.state_dict()
@@ -136,36 +108,6 @@ def test_sums_continue_from_the_checkpoint(monkeypatch, run):
     assert resumed.totals.waited == pytest.approx(9 * WAIT)
     # What was logged before is not logged again.
     assert second.logged[0][1]["throughput/images_per_second"] == pytest.approx(4 / (WAIT + WORK))
-
-
-def test_longest_wait_of_all_ranks_counts(monkeypatch):
-    others = iter([[4.0, 0.0], [0.0, 0.0]])
-
-    def reduce(mine, reduce_op):
-        assert reduce_op == "max"
-        return torch.maximum(mine, torch.tensor(next(others), dtype=mine.dtype))
-
-    run = Run(monkeypatch, Throughput(), every=5, processes=2, others=reduce)
-    run.batches(throughput.WARM_UP)
-    run.batches(2)
-    assert run.throughput.totals.waited == 4.0
-    assert run.logged[0][1]["throughput/data_wait"] == 4.0 / (2 * (WAIT + WORK) + HOOKS)
-    assert run.logged[0][1]["throughput/images_per_second"] == 16 / (2 * (WAIT + WORK) + HOOKS)
-    run.batches(1)
-    run.throughput.on_train_epoch_end(run.trainer, run.task)
-    assert run.throughput.totals.waited == 4.0 + WAIT
-
-
-def test_device_is_synchronized_only_when_logging(monkeypatch):
-    waits = []
-    monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: waits.append(device))
-    run = Run(monkeypatch, Throughput(), every=10, device="mps")
-    run.batches(throughput.WARM_UP)
-    waits.clear()
-    run.batches(16)  # up to the 19th, past the 10th
-    assert len(waits) == 1
-    run.validate()
-    assert len(waits) == 2
 
 
 def test_peak_memory_of_training(monkeypatch):

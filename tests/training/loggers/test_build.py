@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pytorch_lightning.loggers.logger import DummyLogger
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
@@ -14,14 +13,11 @@ from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import backend_context as hparams_context
 
 from lightning_colorize.runs.folder import flatten
-from lightning_colorize.training.loggers import build
 from lightning_colorize.training.loggers.build import (
     build_loggers,
     close_loggers,
-    describe_loggers,
     log_images,
 )
-from lightning_colorize.training.loggers.wandb_mode import WandbMode
 from lightning_colorize.training.options import LoggerOptions
 
 _LOCAL = LoggerOptions(wandb="disabled")
@@ -100,28 +96,6 @@ def test_tensorboard_hparams_of_several_runs(tmp_path):
         *("model.encoder.widths", "model.encoder.skip", "seed_everything"),
     }
     assert {info.name.tag for info in experiment.metric_infos} == {"val/psnr"}
-
-
-def test_disabled_loggers_write_nothing(tmp_path):
-    loggers = build_loggers(tmp_path, LoggerOptions("disabled", tensorboard=False, csv=False))
-    for logger in loggers:
-        logger.log_metrics({"val/psnr": 21.5}, 3)
-    _log_image(loggers, "grid", 0)
-    assert [file.name for file in tmp_path.iterdir()] == ["images"]
-    assert describe_loggers(loggers) == "none"
-
-
-def test_foreign_loggers_are_skipped():
-    _log_image([DummyLogger()], "grid", 0)
-    close_loggers([DummyLogger()])
-    assert describe_loggers([DummyLogger()]) == "DummyLogger"
-
-
-def test_the_mode_of_wandb_is_described(tmp_path, monkeypatch):
-    mode = WandbMode("offline", "127.0.0.1 does not respond")
-    monkeypatch.setattr(build, "wandb_mode", lambda asked: mode)
-    description = describe_loggers(build_loggers(tmp_path, LoggerOptions()))
-    assert description == "CSV, TensorBoard, W&B offline (127.0.0.1 does not respond)"
 
 
 def test_tensorboard_drops_repeated_steps(tmp_path):

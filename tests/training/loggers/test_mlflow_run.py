@@ -1,24 +1,16 @@
-import json
+"""MLflow's client and its store of files; a server that does not respond."""
+
 import logging
-import os
-import re
-import socket
-import struct
-import subprocess
-import sys
-from collections import defaultdict
 
 import numpy as np
 import pytest
-import requests
-from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.training.loggers.build import build_loggers, close_loggers
 from lightning_colorize.training.loggers.mlflow_run import MLflowRun
 from lightning_colorize.training.options import LoggerOptions
-from tests.conftest import metric_rows, until
+from tests.conftest import metric_rows
 
 mlflow = pytest.importorskip("mlflow", reason="extra mlflow")
 
@@ -30,105 +22,34 @@ def bounded(monkeypatch):
     """No telemetry, and no attempts that take minutes."""
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
 
 
 @pytest.fixture
-def tracking_server(tmp_path):
-    """The URL of an MLflow server, a process of its own."""
-    pytest.importorskip("flask", reason="the server of MLflow")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ("--host", "127.0.0.1", "--port", port, "--workers", 1)
-    words += ("--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db")
-    words += ("--artifacts-destination", tmp_path / "artifacts")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", *map(str, words)],
-        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-
-    def responds():
-        try:
-            return requests.get(f"{url}/health", timeout=1).ok
-        except requests.RequestException:
-            return False
-
-    try:
-        until(responds, 200)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
+def store(tmp_path):
+    return (tmp_path / "store").as_uri()
 
 
-def of_tensorboard(run):
-    events = EventAccumulator(str(run / "tensorboard"), {"scalars": 0}).Reload()
-    return {
-        name: [(event.step, event.value) for event in events.Scalars(name)]
-        for name in events.Tags()["scalars"]
-    }
-
-
-def of_mlflow(url, run):
-    client = mlflow.MlflowClient(url)
+def curves_of_mlflow(client, run):
     key = (run / "mlflow/id").read_text().strip()
     return {
-        name: [(m.step, m.value) for m in client.get_metric_history(key, name)]
+        name: sorted((m.step, m.value) for m in client.get_metric_history(key, name))
         for name in client.get_run(key).data.metrics
+        if name != STEP
     }
 
 
-def of_wandb(run):
-    """Return the metrics in the file that `wandb sync` uploads: blocks as in LevelDB's log."""
-    from wandb.proto import wandb_internal_pb2
-
-    (file,) = run.glob("wandb/offline-run-*/*.wandb")
-    content, at, data, curves = file.read_bytes(), 7, b"", defaultdict(list)
-    while at + 7 <= len(content):
-        if (left := 32768 - at % 32768) < 7:
-            at += left
-            continue
-        _, length, kind = struct.unpack("<IHB", content[at : at + 7])
-        data += content[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind not in (1, 4):  # whole, or the last part
-            continue
-        history = wandb_internal_pb2.Record.FromString(data).history
-        # An image has several keys below its own.
-        items = [item for item in history.item if len(item.nested_key) == 1]
-        row = {item.nested_key[0]: json.loads(item.value_json) for item in items}
-        for name, value in row.items():
-            if isinstance(value, int | float) and not name.startswith("_"):
-                curves[name].append((row[STEP], value))
-        data = b""
-    return curves
-
-
-def without(curves, *names):
-    return {name: sorted(curve) for name, curve in curves.items() if name not in names}
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_the_same_run_in_wandb_mlflow_and_tensorboard(command, tracking_server):
-    words = ("--run.loggers.wandb", "offline", "--run.loggers.mlflow", tracking_server)
-    words += ("--run.loggers.log_model", "true")
+def test_a_run_and_its_resume_have_the_curves_of_tensorboard(command, store):
+    words = ("--run.loggers.mlflow", store, "--run.loggers.log_model", "true")
     run = command.fit("a", *words)
-    tensorboard = without(of_tensorboard(run))
-    in_mlflow, in_wandb = of_mlflow(tracking_server, run), of_wandb(run)
-    assert {"val/psnr", "train/loss", "test/psnr", "epoch"} <= tensorboard.keys()
-    for curves in (in_mlflow, in_wandb):
-        assert STEP in curves
-        curves = without(curves, STEP)
-        assert curves.keys() == tensorboard.keys()
-        for name, curve in curves.items():
-            np.testing.assert_allclose(curve, tensorboard[name], rtol=1e-6, err_msg=name)
+    client = mlflow.MlflowClient(store)
+    events = EventAccumulator(str(run / "tensorboard"), {"scalars": 0}).Reload()
+    curves = curves_of_mlflow(client, run)
+    assert {"val/psnr", "train/loss", "test/psnr", "epoch"} <= curves.keys()
+    for name, curve in curves.items():
+        expected = [(event.step, event.value) for event in events.Scalars(name)]
+        np.testing.assert_allclose(curve, expected, rtol=1e-6, err_msg=name)
 
-    client = mlflow.MlflowClient(tracking_server)
     (experiment,) = client.search_experiments(filter_string="name = 'lightning_colorize'")
     (logged,) = client.search_runs([experiment.experiment_id])
     assert (logged.info.run_name, logged.info.status) == ("a", "FINISHED")
@@ -139,21 +60,15 @@ def test_the_same_run_in_wandb_mlflow_and_tensorboard(command, tracking_server):
 
     assert {"config.yaml", "result.json", "images"} <= {*stored()}
     assert stored("checkpoints") == ["checkpoints/best.ckpt", "checkpoints/last.ckpt"]
-    (image,) = (p for p in stored("images") if re.match(r".*grid.step.6.*\.png", p))
-    pixels = Image.open(client.download_artifacts(logged.info.run_id, image))
-    last = max((run / "images").glob("val_grid_*.png"))
-    assert np.array_equal(np.asarray(pixels), np.asarray(Image.open(last)))
+    assert any("grid" in path for path in stored("images"))
 
     assert command("resume", run, "--trainer.max_epochs", 3) == 0
-    resumed = without(of_mlflow(tracking_server, run))
-    assert [step for step, _ in resumed["val/psnr"]] == [
-        int(row["step"]) for row in metric_rows(run) if row["val/psnr"]
-    ]
+    steps = [int(row["step"]) for row in metric_rows(run) if row["val/psnr"]]
+    assert [step for step, _ in curves_of_mlflow(client, run)["val/psnr"]] == steps
 
 
-def test_resumed_run_logs_no_step_twice(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    options = LoggerOptions(mlflow=(tmp_path / "store").as_uri(), tags=["a"], group="g")
+def test_resumed_run_logs_no_step_twice(tmp_path, store):
+    options = LoggerOptions(mlflow=store, tags=["a"], group="g")
     (tmp_path / "config.yaml").write_text("a: 1")
     for steps, lr, failed in ((range(4), 0.1, True), (range(2, 6), 0.2, False)):
         logger = MLflowRun(tmp_path, options)
@@ -166,11 +81,8 @@ def test_resumed_run_logs_no_step_twice(tmp_path, monkeypatch):
         close_loggers([logger], failed=failed)
         run = client.get_run(logger.run_id)
         assert run.info.status == ("FAILED" if failed else "FINISHED")
-    assert (run.data.params, run.data.tags["group"], run.data.tags["tags"]) == (
-        {"lr": "0.1"},
-        "g",
-        "a",
-    )
+    tags = run.data.tags
+    assert (run.data.params, tags["group"], tags["tags"]) == ({"lr": "0.1"}, "g", "a")
     history = client.get_metric_history(logger.run_id, "val/psnr")
     assert [(each.step, each.value) for each in history] == [
         *((0, 10), (1, 11), (2, 12), (3, 13), (3, 3), (4, 4), (5, 5))

@@ -148,15 +148,6 @@ def test_the_best_epochs_images_are_a_table(logger):
             assert np.array_equal(pixels, images[index].row[:, 4 * column : 4 * column + 4])
 
 
-def test_failed_table_does_not_keep_the_run_open(logger, run, monkeypatch, caplog):
-    write_best_images(logger._folder, [BestImage("a", _IMAGE, 1.0)])
-    logger.log_metrics({"x": 1.0}, 5)
-    monkeypatch.setattr(wandb, "Table", lambda **_: 1 / 0)
-    logger.close(failed=False)
-    assert run.exit_code == 0
-    assert "division by zero" in warning(caplog)
-
-
 @pytest.mark.parametrize("log_model", [False, True])
 def test_checkpoints_are_artifacts_on_request(tmp_path, run, log_model):
     folder, logged = tmp_path / "tiny" / "a", []
@@ -179,25 +170,6 @@ def test_checkpoints_are_artifacts_on_request(tmp_path, run, log_model):
     assert best.manifest.entries.keys() == {"model.ckpt", "config.yaml"}
     for artifact, file in ((last, "checkpoints/last.ckpt"), (best, "checkpoints/best.ckpt")):
         assert Path(artifact.manifest.entries["model.ckpt"].local_path).read_text() == file
-
-
-def test_trial_of_the_wandb_agent_is_one_run_with_its_parameters(tmp_path, monkeypatch):
-    """The agent sets these variables; the run's configuration has the parameters already."""
-    wandb.teardown()  # the environment is read once, at W&B's first use
-    parameters = {"model.loss": "experiments/loss/l1.yaml", "seed_everything": 3}
-    file = tmp_path / "parameters.yaml"
-    file.write_text(json.dumps({name: {"value": value} for name, value in parameters.items()}))
-    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
-    monkeypatch.setenv("WANDB_RUN_ID", "trial1")
-    monkeypatch.setenv("WANDB_SWEEP_PARAM_PATH", str(file))
-    logger = make(tmp_path)
-    logger.log_hyperparams({"seed_everything": 3, "model.lr": 0.1})
-    run = logger.experiment
-    assert (run.id, run.sweep_id) == ("trial1", "sweep1")
-    assert dict(run.config) == parameters | {"model.lr": 0.1}
-    logger.close(failed=False)
-    wandb.teardown()
-    assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 1
 
 
 def test_steps_are_not_logged_twice(logger, run):

@@ -1,10 +1,9 @@
-"""The last validation of a run, and early stopping."""
+"""Early stopping, and the last validation of a run."""
 
 import json
 import shutil
 
 import pytest
-import torch
 
 from lightning_colorize.runs.result import RunResult
 from tests.conftest import metric_rows
@@ -30,54 +29,10 @@ def test_a_stopped_run_resumes_with_the_patience_of_its_settings(command):
     assert trained(run) == ("finished", 6)
 
 
-def test_a_run_stopped_by_a_callback_of_lightning_resumes_with_its_patience(command):
-    words = {"+": "EarlyStopping", ".monitor": "val/psnr", ".mode": "max", ".patience": 2}
-    options = [f"--trainer.callbacks{name}={value}" for name, value in words.items()]
-    run = command.fit("own", *NO_PROGRESS, "--trainer.max_epochs", 9, *options)
-    assert command("resume", run, "--trainer.max_epochs", 20) == 0
-    assert RunResult.read(run).epochs == 3 + 2
-
-
 def test_a_patience_given_at_resume_counts_from_the_best(command):
     run = command.fit("late", *NO_PROGRESS, "--trainer.max_epochs", 3)
     assert command("resume", run, "--trainer.max_epochs", 9, "--run.patience", 3) == 0
     assert trained(run) == ("stopped_early", 4)
-
-
-@pytest.mark.parametrize(
-    ("words", "changes"),
-    [
-        ((), ""),
-        (("--data.batch_size", 6), ""),
-        (("--data.size", 24), "data.size 24 (the run has 32)"),
-        (("--data.resize", "stretch"), "data.resize stretch (the run has crop)"),
-        (("--run.monitor", "val/ssim"), "run.monitor val/ssim (the run has val/psnr)"),
-        (("--run.mode", "max"), "run.mode max (the run has null)"),
-        (("--run.smoothing", 2), "run.smoothing 2 (the run has 1)"),
-        (("--trainer.limit_val_batches", 0.5), "trainer.limit_val_batches 0.5 (the run has null)"),
-        (("--trainer.overfit_batches", 2), "trainer.overfit_batches 2 (the run has 0.0)"),
-        ("more images", "validation images 6, names"),
-    ],
-)
-def test_the_best_is_reset_where_validations_do_not_compare(
-    command, photo_folder, tmp_path, capsys, words, changes
-):
-    photos = shutil.copytree(photo_folder, tmp_path / "photos")
-    run = command.fit("run", *NO_PROGRESS, "--data.root", photos, "--trainer.max_epochs", 1)
-    if words == "more images":
-        shutil.copy(photos / "train" / "001.jpg", photos / "val" / "new.jpg")
-        words = ()
-    if changes:
-        assert command("resume", run, *words, "--trainer.max_steps", 3) == 2
-        assert f"nothing is left to train with {changes}" in capsys.readouterr().err
-    # Otherwise the second epoch, with the same weights, is not better than the first.
-    assert command("resume", run, *words, "--trainer.max_epochs", 2) == 0
-    best = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
-    assert (best["global_step"] > 3) == bool(changes)
-    assert ("the best checkpoint is reset" in capsys.readouterr().out) == bool(changes)
-    result, row = RunResult.read(run), [row for row in metric_rows(run) if row["val/psnr"]][-1]
-    assert result.best_metric == pytest.approx(float(row[result.monitor]))
-    assert "val/psnr" in result.baselines["lut"]
 
 
 def test_a_stopped_run_that_was_killed_in_its_test_only_repeats_the_test(command):
@@ -88,30 +43,6 @@ def test_a_stopped_run_that_was_killed_in_its_test_only_repeats_the_test(command
     assert command("resume", run) == 0
     assert trained(run) == ("stopped_early", 2)
     assert "test/psnr" in RunResult.read(run).metrics
-
-
-def test_status_of_a_run_that_is_stopped_in_its_first_epoch(command):
-    run = command.fit(
-        *("first", *NO_PROGRESS, "--trainer.max_epochs", 9, "--run.patience", 1),
-        *("--trainer.val_check_interval", 1),
-    )
-    result = RunResult.read(run)
-    assert (result.status, result.batches) == ("stopped_early", 2)
-
-
-def test_a_restarted_run_that_is_killed_at_once_trains_on(command, at_batch):
-    run = command.fit("early", *NO_PROGRESS, "--trainer.max_epochs", 9, "--run.patience", 1)
-    steps = RunResult.read(run).batches
-    longer = ("--trainer.max_epochs", 20, "--run.patience", 3)
-
-    def die():
-        raise RuntimeError("killed")
-
-    at_batch(steps + 1, die)
-    with pytest.raises(RuntimeError, match="killed"):
-        command("resume", run, *longer)
-    assert command("resume", run, *longer) == 0
-    assert trained(run) == ("stopped_early", 5)
 
 
 def test_a_metric_that_is_never_defined_has_patience(command, photo_folder, tmp_path):

@@ -1,0 +1,73 @@
+"""Early stopping, and the validation at the end of a run."""
+
+import sys
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
+from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
+
+from lightning_colorize.metrics.spec import Goal
+
+
+class EarlyStop(EarlyStopping):
+    """Lightning's EarlyStopping, for runs that are resumed.
+
+    A resumed run takes its patience from its settings, not from the checkpoint. A metric that is
+    nan, because the validation images do not define it, does not count as an improvement.
+
+    Args:
+        monitor: The metric.
+        mode: Whether it is maximized.
+        patience: Validations without an improvement; None: any number. They are counted, for a
+            run that is resumed with a patience.
+        restart: Whether a run that was stopped trains on. Otherwise it was killed in its test,
+            which is repeated.
+    """
+
+    def __init__(
+        self, monitor: str, mode: Goal, patience: int | None, restart: bool = False
+    ) -> None:
+        super().__init__(
+            monitor,
+            mode=mode,
+            patience=patience or sys.maxsize,
+            check_finite=False,
+            check_on_train_epoch_end=False,  # an interrupted epoch is not validated
+        )
+        self.restart = restart
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run was stopped; `stopped_epoch` is 0 in the first epoch, too."""
+        return self.stopping_reason != EarlyStoppingReason.NOT_STOPPED
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the best score and the count."""
+        own = {"patience": self.patience}
+        own["best_score"] = torch.as_tensor(state_dict["best_score"]).reshape(())
+        super().load_state_dict(state_dict | own)
+        if self.restart and self.stopped:
+            self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
+            self.wait_count = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End a run that was stopped."""
+        trainer.should_stop = trainer.should_stop or self.stopped
+
+
+class FinalValidation(Checkpoint):
+    """Ends a run with a validation, regardless of its interval in epochs, batches or time.
+
+    Otherwise Lightning may skip it, and best.ckpt could not contain the last weights. (Lightning
+    calls a `Checkpoint` after all other callbacks, such as the timer of `max_time`.)
+    """
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Validate after the last batch of the run."""
+        is_last_epoch = trainer.current_epoch + 1 == trainer.max_epochs
+        if trainer.global_step == trainer.max_steps or (is_last_epoch and trainer.is_last_batch):
+            trainer.should_stop = True  # Lightning validates before it stops
+        if trainer.should_stop and trainer.check_val_every_n_epoch is not None:
+            trainer.check_val_every_n_epoch = 1

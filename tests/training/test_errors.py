@@ -1,0 +1,89 @@
+"""Bad input to `fit` is exit code 2 and a short message that names the key."""
+
+from pathlib import Path
+
+import pytest
+
+from lightning_colorize.cli import main
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.training.errors import usage_errors
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+MODEL = b"""\
+model:
+  class_path: lightning_colorize.tasks.RegressionTask
+  init_args:
+    encoder: {class_path: lightning_colorize.networks.ConvEncoder}
+"""
+
+# Arguments after the experiment, and a part of the message.
+ON_THE_COMMAND_LINE = [
+    ("--dta.size 3", "--dta.size"),
+    ("--run.loggers.projekt x", "run.loggers.projekt"),
+    ("--data.size null", "\"data.size\": Expected a <class 'int'>"),
+    ("--data.size", "--data.size: expected one argument"),
+    ("--trainer.precision bf17-mixed", "'bf16-mixed'"),
+    ("--model.encoder ResNetEncodr", "ResNetEncodr"),
+    ("--model Regression", "Regression"),
+    ("--model pytorch_lightning.demos.boring_classes.BoringModel", "subclass of ColorizationTask"),
+    ("--model.optimizer torch.optim.Adamm", "has no attribute 'Adamm'"),
+    ("--model.loss no.such.Thing", "No module named 'no'"),
+    ("--model.encoder.widhts [8]", "Option 'widhts' is not accepted"),
+    ("--model.optimiser.lr 0.1", "optimiser.lr"),
+    ("--model.loss WeightedSum", "arguments are required: losses"),
+    ("--model.loss experiments/loss/hubr.yaml", "hubr.yaml"),
+    # Constructors, of Lightning and ours.
+    ("--trainer.max_time soon", "DD:HH:MM:SS"),
+    ("--trainer.devices many", "devices"),
+    ("--model.decoder.widths [8,8]", "there are 3 steps"),
+]
+IN_A_FILE = [
+    (b"model: [unclosed\n  a: b: c\n", "line 1, column 8"),
+    (b"\xff\xd8\xff", "utf-8"),
+    (b"dta:\n  size: 64\n", "dta.size"),
+    (MODEL.replace(b"ConvEncoder", b"ResNet99"), "has no attribute 'ResNet99'"),
+    (MODEL, "arguments are required: loss"),
+    (b"data: {size: 64}\n", "arguments are required: model"),
+]
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys):
+    """Return a function that calls `fit` with arguments that it must refuse."""
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+
+    def call(words, part):
+        assert main(["fit", "--run.root", str(tmp_path / "runs"), *words]) == 2
+        err = capsys.readouterr().err
+        assert part in err
+        assert err.startswith("lightning-colorize: ")
+        assert err.count("\n") <= 2
+        assert len(err) < 800
+        assert not (tmp_path / "runs").exists()
+
+    return call
+
+
+@pytest.mark.parametrize(("words", "part"), ON_THE_COMMAND_LINE)
+def test_refused_on_the_command_line(refused, words, part):
+    refused(["--config", str(EXPERIMENTS / "quickstart.yaml"), *words.split()], part)
+
+
+@pytest.mark.parametrize(("text", "part"), IN_A_FILE)
+def test_refused_in_a_file(refused, tmp_path, text, part):
+    (tmp_path / "a.yaml").write_bytes(text)
+    refused([f"--config={tmp_path}/a.yaml"], part)
+
+
+def test_missing_config(refused):
+    refused(["--config", "no/my.yaml"], "my.yaml")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, TypeError])
+def test_programming_errors_keep_their_traceback(error):
+    with pytest.raises(error), usage_errors():
+        raise error("shapes do not fit")
+    # As jsonargparse raises an error of the constructor of a class.
+    with pytest.raises(ValueError, match="Does not validate") as caught, usage_errors():
+        raise ValueError("Does not validate against any of the Union subtypes") from error("a bug")
+    assert not isinstance(caught.value, UsageError)
