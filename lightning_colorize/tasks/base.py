@@ -63,7 +63,6 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
     """Base of the LightningModules: it implements evaluation, subclasses implement training.
 
     Validation and test steps return the predicted ab, (B, 2, H, W) in LAB units, for callbacks.
-    Metrics are updated after the step, outside autocast.
 
     Args:
         compile: Compile the trained networks during their first batches.
@@ -267,22 +266,18 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         Raises:
             UsageError: If the task does not support a setting.
         """
-        if self.fused and trainer["precision"] == "16-mixed" and trainer["gradient_clip_val"]:
+        precision = trainer["precision"]
+        if self.fused and precision == "16-mixed" and trainer["gradient_clip_val"]:
             raise UsageError(
                 "--model.fused: true\naccepted: false with --trainer.precision 16-mixed and "
                 "--trainer.gradient_clip_val; or --trainer.precision bf16-mixed"
             )
-        reason = ""
-        if isinstance(self.net, GenerativeColorizer):
-            reason = "a GenerativeTask: pure 16 bits round the noise and steps of its samples"
-        elif self.averaged is not None:
-            reason = "--model.ema_decay: pure 16 bits round updates of the moving average to zero"
-        elif isinstance(self.net.head, ClassificationHead):
-            reason = "a ClassificationHead: pure 16 bits round the shares of its bins"
-        if reason and trainer["precision"] in ("bf16-true", "16-true"):
+        exact = isinstance(self.net, GenerativeColorizer) or self.averaged is not None
+        exact = exact or isinstance(self.net.head, ClassificationHead)
+        if exact and precision in ("bf16-true", "16-true"):
             raise UsageError(
-                f"--trainer.precision: {trainer['precision']}\naccepted: bf16-mixed, 16-mixed, "
-                f"32-true with {reason}"
+                f"--trainer.precision: {precision}\naccepted: bf16-mixed, 16-mixed, 32-true: pure "
+                "16 bits round moving averages, shares of bins and steps of samples"
             )
 
     def to_model(self) -> NetworkModel:

@@ -43,7 +43,7 @@ def _cause(error: BaseException) -> BaseException:
     names the wrong argument of a task.
     """
     if isinstance(error, ArgumentError):
-        chain = [error]
+        chain: list[BaseException] = [error]
         while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None:
             chain.append(inner)
         return [each for each in chain if isinstance(each, ArgumentError)][:2][-1]

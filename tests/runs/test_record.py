@@ -43,8 +43,6 @@ def test_a_broken_result_is_named(tmp_path, text):
     assert (record.result, record.status, record.metrics) == (None, "unreadable", {})
 
 
-
-
 def test_status_follows_the_files_and_the_lock(tmp_path):
     assert RunRecord(tmp_path).status == "killed"
     with lock(tmp_path):

@@ -8,7 +8,6 @@ from pytorch_lightning import Callback
 from torch import nn
 from torch.optim import SGD
 
-from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import MSE
 from lightning_colorize.networks import ConvEncoder
 from lightning_colorize.tasks import RegressionTask
@@ -66,17 +65,6 @@ def test_three_updates_by_hand(network):
         *_, expected = averages(states)
         assert_is(averaged.module, expected)
     assert int(averaged.n_averaged) == 3
-
-
-@pytest.mark.parametrize(("decay", "effective"), [(0.9, 0.9), (0.0, 0.0), (0.9999, 1001 / 1010)])
-def test_decay_after_warm_up(network, decay, effective):
-    averaged = AveragedNetwork(network, decay)
-    averaged.n_averaged.fill_(1000)
-    before = state(averaged.module)
-    randomize(network, 1)
-    averaged.update_parameters(network)
-    *_, expected = averages([before, state(network)], decay=effective)
-    assert_is(averaged.module, expected)
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0])
@@ -145,11 +133,3 @@ def test_each_step_of_the_network_updates_the_average_once(data, make, steps, ac
         expected |= {n: value.double() for n, value in averaged.items() if ".running_" in n}
     assert_is(task.averaged.module, expected)
     assert changed(state(task.net), averaged)
-
-
-def test_a_precision_in_which_the_average_would_stand_still_is_refused():
-    trainer = {"precision": "bf16-true", "gradient_clip_val": None}
-    make_cnn().check(trainer, 32)
-    with pytest.raises(UsageError, match="moving average"):
-        make_cnn(ema_decay=0.9).check(trainer, 32)
-    make_cnn(ema_decay=0.9).check(trainer | {"precision": "bf16-mixed"}, 32)

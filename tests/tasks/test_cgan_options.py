@@ -81,12 +81,3 @@ def test_channels_last_is_only_a_layout(data):
         assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
     usual = train(make_gan(ema_decay=0.9), data, max_steps=1).logged[0]
     assert train(task, data, max_steps=1).logged[0] == pytest.approx(usual, rel=1e-4, abs=1e-5)
-
-
-@pytest.mark.parametrize(("every", "logs"), [(3, [False, False, True]), (0, [False] * 3)])
-def test_batch_metrics_are_logged_every_n_steps(data, every, logs):
-    logged = train(make_gan(), data, max_steps=3, log_every_n_steps=every).logged
-    assert all("train/loss" in names for names in logged)
-    assert [len(names) > 1 for names in logged] == logs
-    metrics = {"train/colorfulness_ratio", "train/ab_corr", "train/diversity"}
-    assert [metrics <= set(names) for names in logged] == logs

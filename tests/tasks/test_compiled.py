@@ -93,22 +93,3 @@ def test_compiled_training_equals_eager_and_resumes_exactly(
         assert torch.equal(states[2][name], value), name
         torch.testing.assert_close(value, states[0][name], atol=1e-4, rtol=1e-3, msg=name)
     torch.compiler.reset()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "experiment", ["resnet34_upsample", "cnn_unet", "photos_cpu", "vgg16_upsample", "cgan_pix2pix"]
-)
-def test_networks_compile_without_graph_breaks(experiment, parser):
-    """A graph break loses part of the speedup without an error."""
-    words = ["--config", str(EXPERIMENTS / f"{experiment}.yaml"), "--trainer.accelerator", "cpu"]
-    if experiment == "cgan_pix2pix":
-        words += ["--model.encoder.size", "64", "--model.encoder.width", "4"]
-    elif experiment != "cnn_unet":
-        words += ["--model.encoder.pretrained", "false", "--model.encoder.frozen", "false"]
-    task = parser.instantiate(parser.parse_args(words)).model
-    L, ab = torch.zeros(2, 1, 64, 64), torch.zeros(2, 2, 64, 64)
-    for network, inputs in zip(networks(task), [(L,), (L, ab)], strict=False):
-        compiled = torch.compile(network, backend="eager", fullgraph=True)
-        assert compiled(*inputs).shape == network(*inputs).shape
-    torch.compiler.reset()

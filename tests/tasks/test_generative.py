@@ -63,26 +63,6 @@ def sampled(model, L, n=1, seed=0, **settings):
     return model.color(L, NO_CONDITION, model.settings.updated(settings), n, generators)
 
 
-@pytest.fixture(scope="module")
-def model():
-    """A model with weights that act."""
-    task = make_task().eval()
-    with torch.no_grad():
-        for parameter in task.net.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    return task.to_model()
-
-
-def test_samples_depend_on_seed_and_image_alone(model):
-    L = torch.rand(3, 1, 31, 34) * 100
-    four = sampled(model, L, n=4)
-    assert torch.equal(sampled(model, L, n=4), four)
-    torch.testing.assert_close(sampled(model, L, n=2), four[:2])
-    torch.testing.assert_close(sampled(model, L[1:2], n=4), four[:, 1:2], atol=1e-4, rtol=1e-4)
-    for other in (sampled(model, L, n=4, seed=1), four.roll(1, 0)):
-        assert (other - four).abs().mean() > 1
-
-
 def test_the_mean_is_frozen_at_first_and_trained_at_last(data):
     task = make_task(joint=0.5)
     before = state(task.net)
@@ -93,19 +73,6 @@ def test_the_mean_is_frozen_at_first_and_trained_at_last(data):
     assert all(name.startswith(("denoiser.", "head.bins.")) for name in names)
     make_trainer(max_epochs=2, limit_val_batches=0).fit(make := make_task(joint=0.5), data)
     assert changed(frozen, state(make.net), "encoder.")
-
-
-def test_what_the_network_knows_is_not_noise(one_batch):
-    """Trained on one batch, samples come close to its colors, which the mean cannot."""
-    task = make_task(joint=0.0, optimizer=partial(torch.optim.Adam, lr=0.01))
-    losses = []
-    task.log = lambda name, value, **_: losses.append(value.item())
-    trainer = make_trainer(max_epochs=40, limit_val_batches=0)
-    trainer.fit(task, one_batch)
-    assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
-    batch, model = one_batch.first, task.eval().to_model()
-    error = (sampled(model, batch.L, steps=20)[0] - batch.ab).norm(dim=1).mean()
-    assert error < 0.9 * (sampled(model, batch.L, variety=0)[0] - batch.ab).norm(dim=1).mean()
 
 
 @pytest.mark.parametrize("wrap", [lambda encoder: encoder, ConditionedEncoder])
@@ -138,7 +105,7 @@ def test_shares_out_of_range(options, match):
 
 @pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
 def test_pure_16_bits_are_refused(precision):
-    with pytest.raises(UsageError, match="with a GenerativeTask"):
+    with pytest.raises(UsageError, match="accepted: bf16-mixed"):
         make_task(loss=L1()).check({"precision": precision, "gradient_clip_val": None}, 32)
 
 

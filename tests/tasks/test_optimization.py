@@ -68,19 +68,6 @@ def test_the_encoder_and_its_finer_levels_have_lower_rates(decay, expected):
     assert not by_parameter
 
 
-@pytest.mark.parametrize(
-    ("frozen", "decay", "rates"),
-    [(1, 0.5, [0.5, 1.0, 1.0]), (3, 0.5, [1.0]), (1, 1.0, [1.0])],
-)
-def test_frozen_levels_are_left_out(frozen, decay, rates):
-    encoder = ConvEncoder(widths=[4, 8, 8])
-    encoder.stages[:frozen].requires_grad_(False)
-    net = nn.ModuleDict({"encoder": encoder, "decoder": nn.Linear(3, 1)})
-    optimizer, _ = Optimization(partial(SGD, lr=1.0), encoder_lr_decay=decay).build(net)
-    assert [g["lr"] for g in optimizer.param_groups] == rates
-    assert rates_of(optimizer).keys() == {id(p) for p in net.parameters() if p.requires_grad}
-
-
 @pytest.mark.parametrize("decay", [0.0, 1.1, float("nan")])
 def test_wrong_decays_are_refused(decay):
     with pytest.raises(ValueError, match="encoder_lr_decay must be above 0 and at most 1"):
@@ -125,15 +112,6 @@ def test_interval_of_each_schedule():
         scheduler = configured["lr_scheduler"]
         intervals[type(scheduler["scheduler"])] = scheduler["interval"]
     assert intervals == {WarmupCosine: "step", StepLR: "epoch", ReduceLROnPlateau: "epoch"}
-
-
-@pytest.mark.filterwarnings("error:.*ReduceLROnPlateau")
-@pytest.mark.parametrize("every", [1, 2])
-def test_a_plateau_schedule_steps_once_per_validation(data, every):
-    task = regression(scheduler=ReduceLROnPlateau)
-    trainer = make_trainer(max_epochs=4, check_val_every_n_epoch=every)
-    trainer.fit(task, data)
-    assert trainer.lr_scheduler_configs[0].scheduler.last_epoch == 4 // every
 
 
 def fitted(task, data, **options):

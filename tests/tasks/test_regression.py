@@ -70,18 +70,6 @@ def test_metrics_of_the_same_colors_do_not_depend_on_the_precision(data):
         assert metrics[1][f"val/{name}"] == metrics[0][f"val/{name}"], name
 
 
-def test_metrics_are_means_over_images_not_batches(data):
-    # Five images in batches of 4 and 1.
-    task = FixedAb(ConvEncoder(widths=[4, 8]), MSE())
-    metrics = make_trainer().validate(task, data, verbose=False)[0]
-    batches = list(data.color_batches("val"))
-    assert [len(batch) for batch in batches] == [4, 1]
-    L, ab = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("L", "ab"))
-    ab_hat = torch.cat([0.3 * L, 10 - 0.2 * L], dim=1)
-    by_hand = (ab_hat - ab).square().mean(dim=(1, 2, 3)).mean()
-    assert metrics["val/mse_ab"] == pytest.approx(by_hand.item(), rel=1e-5)
-
-
 @pytest.mark.parametrize("make", [make_task, make_gan])
 def test_validation_loss_is_a_mean_over_images_not_batches(data, make):
     task = make().eval()

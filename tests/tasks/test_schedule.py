@@ -64,16 +64,3 @@ def test_time_is_a_budget_too(monkeypatch):
     monkeypatch.setattr(timer, "time_elapsed", lambda stage="train": 30.0)
     trainer = fake_trainer(5, max_steps=100, callbacks=[timer])
     assert run_progress(trainer) == pytest.approx(0.3)
-
-
-def test_resumed_schedule_continues():
-    uninterrupted, stopped = make(), make()
-    for schedule in (uninterrupted, stopped):
-        schedule.follow(fake_trainer(3, max_steps=20))
-    resumed = make()
-    resumed.optimizer.load_state_dict(stopped.optimizer.state_dict())
-    resumed.load_state_dict(stopped.state_dict())
-    assert rates(resumed) == rates(uninterrupted)
-    for schedule in (uninterrupted, resumed):
-        schedule.follow(fake_trainer(4, max_steps=20))
-    assert rates(resumed) == rates(uninterrupted) == [pytest.approx(uninterrupted.factor(0.2))]

@@ -62,28 +62,3 @@ def test_resuming_and_loading_do_not_need_the_file(
     assert gan_command("resume", run) == 0
     assert RunResult.read(run).status == "finished"
     load_model(run)
-
-
-PLAIN = [
-    *("--model.encoder", "lightning_colorize.networks.MobileNetV2Encoder"),
-    *("--model.encoder.levels", 2, "--model.encoder.normalization"),
-]
-CONDITIONED = [
-    *("--model.encoder", "lightning_colorize.networks.ConditionedEncoder"),
-    *("--model.encoder.encoder", "lightning_colorize.networks.MobileNetV2Encoder"),
-    *("--model.encoder.encoder.levels", 2, "--model.encoder.encoder.normalization"),
-]
-
-
-@pytest.mark.parametrize(
-    ("theirs", "ours"),
-    [(PLAIN, PLAIN), (PLAIN, CONDITIONED), (CONDITIONED, CONDITIONED), (CONDITIONED, PLAIN)],
-)
-def test_only_weights_of_the_same_input_range_are_accepted(theirs, ours, command, capsys):
-    run = command.fit("half", *theirs, "half", "--trainer.max_steps", 1)
-    start = ("--trainer.max_steps", 1, "--model.checkpoint", run)
-    command.fit("same", *ours, "half", *start)
-    assert command("fit", *command.words("other", *ours, "imagenet", *start)) == 2
-    err = capsys.readouterr().err
-    assert "has an encoder with normalization half, here it is imagenet" in err
-    assert f"give {ours[-1]} half" in err

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from pytorch_lightning import Trainer
 from lightning_colorize.runs.folder import read_config
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import RegressionTask
-from lightning_colorize.training.config import default_precision
 from tests.conftest import metric_rows
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -108,22 +106,6 @@ def test_metrics_are_fp32_in_any_precision(command, finished_run, precision, ato
 
 
 @pytest.mark.parametrize(
-    ("accelerator", "cuda", "bf16", "precision"),
-    [
-        ("auto", True, True, "bf16-mixed"),
-        ("gpu", True, True, "bf16-mixed"),
-        ("cpu", True, True, "32-true"),
-        ("auto", True, False, "32-true"),
-        ("auto", False, True, "32-true"),
-    ],
-)
-def test_default_precision(monkeypatch, accelerator, cuda, bf16, precision):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
-    assert default_precision(accelerator) == precision
-
-
-@pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--run.patience", -1], "--run.patience: -1"),
@@ -152,20 +134,6 @@ def test_a_run_refused_for_unreadable_images_leaves_only_their_list(command, tmp
     words = ("--data.root", tmp_path / "photos", "--run.loggers.wandb", "offline")
     assert command("fit", *command.words("x", *words)) == 2
     assert [path.name for path in (command.root / "tiny/x").glob("[!.]*")] == ["broken.txt"]
-
-
-def test_concurrent_run_is_not_overwritten(command, monkeypatch, capsys):
-    from lightning_colorize.training import session
-
-    @contextmanager
-    def lock_late(folder):
-        (folder / "config.yaml").write_text("of another run")
-        yield
-
-    monkeypatch.setattr(session, "lock", lock_late)
-    assert command("fit", *command.words("same")) == 2
-    assert "holds a run already" in capsys.readouterr().err
-    assert (command.root / "tiny/same/config.yaml").read_text() == "of another run"
 
 
 @pytest.fixture

@@ -27,18 +27,6 @@ class MyEncoder(ConvEncoder):
         super().__init__([4, 8])
 
 
-class Widths:
-    # No part of a network.
-    def __init__(self, first: int = 4) -> None:
-        self.init_arguments = ((), {"first": first})
-        self.widths = [first, 2 * first]
-
-
-class WithWidths(ConvEncoder):
-    def __init__(self, widths: Widths) -> None:
-        super().__init__(widths.widths)
-
-
 class MyDecoder(UpsampleDecoder):
     pass
 
@@ -125,26 +113,6 @@ def test_a_bug_in_a_callback_keeps_its_traceback(command, module):
         command("fit", *command.words("bug", "--trainer.callbacks", f"{module}.Faulty"))
 
 
-def test_hint_after_fit_allows_classes_that_are_no_modules(command, module, tmp_path, capsys):
-    words = command.words(
-        *("hint", "--trainer.max_epochs", 1, "--run.test", "false"),
-        *("--model.encoder", f"{module}.WithWidths", "--model.encoder.widths", f"{module}.Widths"),
-        without=["--model.encoder", "--model.encoder.widths"],
-    )
-    assert command("fit", *words) == 0
-    run = command.root / "tiny" / "hint"
-    (line,) = (row for row in capsys.readouterr().out.splitlines() if row.startswith("color "))
-    hint = line.split("lightning-colorize ")[1].split()
-    assert hint[-2:] == ["--allow-class", f"{module}.Widths"]
-    hint[1:3] = [command.photos / "test", tmp_path / "out"]
-    assert command(*hint[:-2]) == 2
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1
-    assert f"refused: {module}.Widths; if you trust them, add --allow-class {module}.Widths" in err
-    assert command(*hint) == 0
-    assert run.is_dir()
-
-
 @pytest.mark.filterwarnings("error:checkpoints of this task do not record")
 def test_a_custom_metric_is_measured_by_every_command(command, module, tmp_path, capsys):
     words = ("--model.metrics", json.dumps(OWN_METRIC), "--run.monitor", "val/error")
@@ -162,20 +130,3 @@ def test_a_custom_metric_is_measured_by_every_command(command, module, tmp_path,
     assert command("evaluate", run, *data, "--group-by", "folder") == 0
     rows = json.loads((tmp_path / "numbers.json").read_text())["metrics"]
     assert rows["model"]["error"] == pytest.approx(2 * rows["model"]["mae_ab"], rel=1e-4)
-
-    elsewhere = command.photos / "test"
-    systems = (f"ours={run}", f"images={elsewhere}")
-    assert command("compare", *systems, *data, "--out", tmp_path / "page") == 0
-    numbers = json.loads((tmp_path / "numbers.json").read_text())
-    assert numbers["metrics"]["ours"]["error"] == pytest.approx(rows["model"]["error"], rel=1e-4)
-    assert numbers["metrics"]["images"]["error"] == pytest.approx(0, abs=0.1)
-    difference = numbers["metrics"]["images"]["error"] - numbers["metrics"]["ours"]["error"]
-    assert numbers["differences"]["images"]["error"]["value"] == pytest.approx(difference, rel=1e-4)
-    page = (tmp_path / "page/index.html").read_text()
-    assert "a metric of the configuration; lower is better" in page
-
-
-def test_custom_metric_with_a_known_name_is_refused(command, module, capsys):
-    own = json.dumps({"psnr": OWN_METRIC["error"]})
-    assert command("fit", *command.words("taken", "--model.metrics", own)) == 2
-    assert "psnr" in capsys.readouterr().err

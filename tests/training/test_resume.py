@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import torchvision
 import yaml
-from pytorch_lightning import Callback
 from torch.nn import functional as F
 
 from lightning_colorize.common.errors import UsageError
@@ -25,7 +23,6 @@ from lightning_colorize.runs.folder import BEST, LAST, flatten, is_running, lock
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.runs.resuming import is_kept, refuse_settings_of_checkpoint
 from lightning_colorize.tasks import RegressionTask
-from lightning_colorize.training.callbacks import build
 from lightning_colorize.training.callbacks.interrupt import GracefulStop
 from lightning_colorize.training.callbacks.throughput import Throughput
 from tests.conftest import metric_rows
@@ -167,22 +164,6 @@ def test_signal_interrupts_the_test(command, monkeypatch):
     assert "test/psnr" in RunResult.read(run).metrics
 
 
-def test_restart_killed_before_its_checkpoint_counts(command, stopped, monkeypatch):
-    class PowerCut(Callback):
-        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-            raise OSError("gone")
-
-    run = stopped("run", *STATEFUL)
-    with monkeypatch.context() as patch:
-        # A killed process writes no result.
-        patch.setattr(build.ResultWriter, "on_exception", lambda *_: None)
-        patch.setattr(build, "progress_callback", PowerCut)
-        with pytest.raises(OSError, match="gone"):
-            command("resume", run)
-    assert command("resume", run) == 0
-    assert RunResult.read(run).restarts == 2
-
-
 def test_refused_resume_changes_nothing(command, stopped, error_of):
     run = stopped("refused", *STATEFUL, batch=5)
     before = (run / "config.yaml").read_bytes()
@@ -212,7 +193,7 @@ def test_resume_refusals(error_of, finished_run, tmp_path):
     assert "required: RUN" in refusal()
     words = ("--model.scheduler", "torch.optim.lr_scheduler.ConstantLR")
     err = refusal(finished_run, "--trainer.max_epochs", 3, *words)
-    assert f"model, optimizer and callbacks: {' '.join(words)} (the run has null)" in err
+    assert f"optimizer, validation and callbacks: {' '.join(words)} (the run has null)" in err
 
 
 # The keys whose change is refused.
@@ -284,23 +265,10 @@ def test_a_damaged_last_checkpoint_is_replaced_by_the_best(
     assert torch.load(last, weights_only=True)["global_step"] == 6
 
 
-def test_a_run_without_an_intact_checkpoint_is_refused(stopped, error_of):
-    run = stopped("damaged")
-    (run / LAST).write_bytes(b"")
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    fault = f"no checkpoint of the run is intact: {run / LAST} is damaged"
-    assert fault in error_of("resume", run)
-    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
-
-
 OTHER_TYPES = {
     "optimizers": lambda c: c.update(optimizer_states=[1]),
-    "moments": lambda c: c["optimizer_states"][0].update(state={0: [1]}),
-    "callbacks": lambda c: c.update(callbacks=["a"]),
     "callback": lambda c: c["callbacks"].update(BaselineMetrics=torch.zeros(3, 3)),
-    "loops": lambda c: c.update(loops=[1]),
     "loop": lambda c: c["loops"].update(fit_loop=[1]),
-    "loader": lambda c: c.update(ColorizationDataModule=[1]),
     "no step": lambda c: c.pop("global_step"),
     "step": lambda c: c.update(global_step="abc"),
 }
@@ -348,15 +316,6 @@ def test_the_last_weights_are_tested_if_the_best_are_damaged(command, monkeypatc
     assert f"{run / BEST} is damaged" in err
     assert f"{run / LAST} of step 6 is used instead" in err
     assert "test/psnr" in RunResult.read(run).metrics
-    (run / "result.json").unlink()
-
-    def damage_both(self):
-        damage(self)
-        (run / LAST).write_bytes(b"PK")
-
-    monkeypatch.setattr(GracefulStop, "stop_if_signaled", damage_both)
-    assert command("resume", run, "--trainer.max_epochs", 3) == 1
-    assert "not tested: no checkpoint of the run is intact" in capsys.readouterr().err
 
 
 def test_locked_run_is_not_resumed(command, capsys, monkeypatch):
@@ -370,22 +329,6 @@ def test_locked_run_is_not_resumed(command, capsys, monkeypatch):
     assert not is_running(folder)
     run = command.fit("busy")
     assert not is_running(run)
-
-
-@pytest.mark.parametrize("method", ["resume", "auto_resume"])
-def test_stop_request_applies_to_the_process_that_holds_the_lock(
-    command, stopped, monkeypatch, method
-):
-    monkeypatch.setattr(run_folder, "_PATIENCE", 0.1)
-    run = stopped("stopped", "--run.auto_resume", "true")
-    (run / "stop").touch()
-    fit = ["fit", *command.words("stopped", "--run.auto_resume", "true")]
-    words = ["resume", run] if method == "resume" else fit
-    with lock(run):
-        assert command(*words) == 2
-    assert (run / "stop").exists()
-    assert command(*words) == 0
-    assert RunResult.read(run).status == "finished"
 
 
 @pytest.mark.parametrize("source", ["folder", "mixture"])
@@ -418,16 +361,3 @@ def test_a_finished_run_can_be_trained_longer(command):
         for each in (run, whole)
     )
     assert ours == theirs
-
-
-def test_missing_weights_of_a_loss_are_one_line(stopped, error_of, tmp_path):
-    file = tmp_path / "resnet18.pth"
-    torch.save(torchvision.models.resnet18(weights=None).state_dict(), file)
-    run = stopped(
-        "run",
-        *("--model.loss", "lightning_colorize.losses.Perceptual"),
-        *("--model.loss.backbone", "ResNetEncoder", "--model.loss.backbone.depth", 18),
-        *("--model.loss.backbone.levels", 1, "--model.loss.backbone.weights", file),
-    )
-    file.unlink()
-    assert f"{file} does not exist" in error_of("resume", run)

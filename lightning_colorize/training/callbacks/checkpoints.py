@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -11,6 +11,7 @@ from pytorch_lightning.plugins.io import CheckpointIO, TorchCheckpointIO
 
 from lightning_colorize.common.digest import append_digest
 from lightning_colorize.common.files import atomic_file
+from lightning_colorize.metrics.spec import Goal
 from lightning_colorize.runs.folder import BEST
 from lightning_colorize.tasks.gan_settings import Stage
 
@@ -47,19 +48,12 @@ class SmoothedMonitor(Callback):
 class BestCheckpoint(ModelCheckpoint):
     """Lightning's ModelCheckpoint for one file; its score survives a move of the run folder.
 
-    Args:
-        folder: The run folder.
-        metric: The monitored metric; None: the last epoch is the best.
-        mode: Whether it is maximized.
-        smoothed: Compare its average over the last validations, which `SmoothedMonitor` computes.
+    Without a metric, the last epoch is the best. `smoothed`: compare the metric's average over the
+    last validations, which `SmoothedMonitor` computes.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        metric: str | None,
-        mode: Literal["max", "min"],
-        smoothed: bool = False,
+        self, folder: Path, metric: str | None, mode: Goal, smoothed: bool = False
     ) -> None:
         self.metric = metric
         path = folder / BEST

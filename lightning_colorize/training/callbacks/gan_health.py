@@ -37,14 +37,7 @@ class GANHealth(Callback):
 
     Single batches vary widely even in healthy training, so the callback checks means over windows
     of batches, and only while both networks train. Colors are measured in batches that are logged;
-    a color failure needs two such windows in a row.
-
-    Args:
-        stop: End the run at the first warning.
-
-    Attributes:
-        warnings: The kinds of failures so far.
-        stopped: Whether the run was stopped.
+    a color failure needs two such windows in a row. With `stop`, the first warning ends the run.
     """
 
     def __init__(self, stop: bool = False) -> None:

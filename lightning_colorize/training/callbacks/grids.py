@@ -24,13 +24,8 @@ from lightning_colorize.training.loggers.build import as_image, log_images
 class ImageGrids(Callback):
     """Logs a grid of whole validation images, one per row: grey, prediction, truth.
 
-    The images of the best epoch are also saved one by one, with their color differences. Runs on
-    the same data show the same images.
-
-    Args:
-        best: Chooses the best epoch.
-        count: Number of images.
-        every_n_epochs: Epochs between grids; the last epoch always has one.
+    The last epoch always has a grid. The images of the best epoch are also saved one by one, with
+    their color differences. Runs on the same data show the same images.
     """
 
     def __init__(self, best: BestCheckpoint, count: int, every_n_epochs: int = 1) -> None:
@@ -86,15 +81,9 @@ def _colored(task: LightningModule, name: str, rgb: Tensor) -> BestImage:
 
 
 def grid_row(L: Tensor, ab_hat: Tensor, ab: Tensor) -> Tensor:
-    """Return grey, prediction and truth of an image side by side.
+    """Return grey, prediction and truth of an image side by side: (3, H, 3 W), uint8.
 
-    Args:
-        L: (1, 1, H, W) in [0, 100].
-        ab_hat: (1, 2, H, W) in LAB units, predicted.
-        ab: (1, 2, H, W) in LAB units, true.
-
-    Returns:
-        (3, H, 3 W), uint8.
+    L is (1, 1, H, W) in [0, 100], predicted and true ab are (1, 2, H, W) in LAB units.
     """
     images = [to_rgb(L, color) for color in (torch.zeros_like(ab), fit_gamut(L, ab_hat), ab)]
     return (torch.cat(images, dim=3)[0] * 255).round().to(torch.uint8)

@@ -19,11 +19,7 @@ _EVERY = 16  # batches between two synchronizations of signals
 
 
 class RunInterrupted(BaseException):
-    """A signal ended the run, after its checkpoint was written.
-
-    Attributes:
-        signal: The signal.
-    """
+    """A signal ended the run, after its checkpoint was written."""
 
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(number.name)
@@ -39,11 +35,7 @@ class GracefulStop(Checkpoint):
     Lightning calls those after all other callbacks.)
 
     Several processes synchronize signals every few batches and at the end of each epoch, as each
-    time all GPUs wait for the slowest.
-
-    Attributes:
-        began: Whether the training has begun in this process.
-        received: The received signal, if any.
+    time all GPUs wait for the slowest. `began`: whether this process has begun to train.
     """
 
     def __init__(self, last: LastCheckpoint) -> None:

@@ -14,16 +14,11 @@ from lightning_colorize.metrics.spec import Goal
 class EarlyStop(EarlyStopping):
     """Lightning's EarlyStopping, for runs that are resumed.
 
-    A resumed run takes its patience from its settings, not from the checkpoint. A metric that is
-    nan, because the validation images do not define it, does not count as an improvement.
-
-    Args:
-        monitor: The metric.
-        mode: Whether it is maximized.
-        patience: Validations without an improvement; None: any number. They are counted, for a
-            run that is resumed with a patience.
-        restart: Whether a run that was stopped trains on. Otherwise it was killed in its test,
-            which is repeated.
+    A resumed run takes its patience from its settings, not from the checkpoint. Without one, the
+    validations without an improvement are still counted, for a run that is resumed with one. A
+    metric that is nan, because the validation images do not define it, is no improvement.
+    `restart`: a run that was stopped trains on; otherwise it was killed in its test, which is
+    repeated.
     """
 
     def __init__(

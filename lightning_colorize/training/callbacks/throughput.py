@@ -37,11 +37,7 @@ class Throughput(Callback):
 
     Logs `throughput/images_per_second` and `throughput/data_wait` (share of the time, 0 to 1) since
     they were last logged, and on GPUs `throughput/peak_memory` (GiB); with several processes, wait
-    and memory are rank 0's.
-
-    Attributes:
-        totals: The sums so far.
-        memory: Peak bytes of GPU memory so far; 0 without a GPU.
+    and memory are rank 0's. `memory` is the peak so far in bytes, 0 without a GPU.
     """
 
     def __init__(self) -> None:

@@ -11,13 +11,7 @@ from lightning_colorize.runs.validation_log import append_validation
 class ValidationLog(Callback):
     """Appends each validation to `validations.jsonl`; ends the run if the file `stop` exists.
 
-    Rank 0 reads it and broadcasts it.
-
-    Args:
-        folder: The run folder.
-
-    Attributes:
-        stopped: Whether the file ended the run.
+    Rank 0 reads it and broadcasts it; `stopped` says whether the file ended the run.
     """
 
     def __init__(self, folder: Path) -> None:

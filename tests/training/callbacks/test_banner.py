@@ -3,10 +3,9 @@ from types import SimpleNamespace
 
 import torch
 from torch import nn
-from torch.optim import SGD, Adam
+from torch.optim import SGD
 
 from lightning_colorize.data.image_set import Notes
-from lightning_colorize.tasks import WarmupCosine
 from lightning_colorize.training.callbacks import Banner
 from lightning_colorize.training.callbacks.banner import banner_rows
 from tests.tasks.conftest import make_gan
@@ -42,18 +41,6 @@ def test_banner_rows():
         "loggers": "none",
         "run": "runs/x/1",
     }
-
-
-def test_rates_are_those_after_the_warmup():
-    trainer, module = make_run(processes=8)
-    encoder, rest = nn.Linear(1, 1), nn.Linear(1, 1)
-    groups = [{"params": encoder.parameters(), "lr": 1e-4}, {"params": rest.parameters()}]
-    optimizer = Adam(groups, lr=1e-3)
-    WarmupCosine(optimizer)
-    assert optimizer.param_groups[0]["lr"] < 1e-4
-    trainer.optimizers = [optimizer]
-    rate = "Adam 0.001 (encoder 0.0001); not scaled with the batch"
-    assert dict(banner_rows(trainer, module))["rate"] == rate
 
 
 def test_a_gan_has_two_rates():

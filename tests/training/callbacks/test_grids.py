@@ -1,64 +1,12 @@
-from pathlib import Path
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from skimage.color import deltaE_ciede2000, lab2rgb, rgb2lab
 
-from lightning_colorize.color import to_lab
-from lightning_colorize.data.decoding.files import ImageError
-from lightning_colorize.data.image_set import ImageSet
 from lightning_colorize.runs.images import read_best_images
-from lightning_colorize.training.callbacks import BestCheckpoint
-from lightning_colorize.training.callbacks.grids import ImageGrids, grid_row
+from lightning_colorize.training.callbacks.grids import grid_row
 from tests.conftest import metric_rows
-from tests.training.callbacks.conftest import fake_trainer
-
-TINT = torch.tensor([12.0, -20.0]).view(1, 2, 1, 1)
-
-
-class Photos(ImageSet):
-    """Images of several aspect ratios; the fourth cannot be read."""
-
-    def __init__(self, count):
-        self.count = count
-
-    def __len__(self):
-        return self.count
-
-    def name(self, index):
-        return f"{index}.jpg"
-
-    def read(self, index, min_side=None):
-        if index == 3:
-            raise ImageError(Path("3.jpg"), "broken")
-        return torch.full((3, 6, 6 + index), 20 * index, dtype=torch.uint8)
-
-
-def trainer_of(count, **more):
-    """Return the used part of a Trainer with `count` validation images."""
-    data = SimpleNamespace(originals=lambda split: Photos(count), size=6)
-    return fake_trainer(datamodule=data, **more)
-
-
-class Tint(torch.nn.Module):
-    device = torch.device("cpu")
-
-    def forward(self, L):
-        return TINT.expand(-1, -1, *L.shape[2:])
-
-
-@pytest.fixture
-def logged(monkeypatch):
-    """Return the steps and images that the callback logs."""
-    calls = []
-    monkeypatch.setattr(
-        "lightning_colorize.training.callbacks.grids.log_images",
-        lambda loggers, name, image, step: calls.append((step, image)),
-    )
-    return calls
 
 
 def test_row_is_grey_prediction_truth():
@@ -101,31 +49,6 @@ def test_grids_on_disk_show_whole_images_in_color(finished_run):
     assert (grids[0][:36, 38:74] != grids[1][:36, 38:74]).any()
 
 
-@pytest.mark.parametrize(
-    ("every", "expected"), [(1, [1, 2, 3, 4, 5, 6, 7]), (3, [3, 6, 7]), (10, [7])]
-)
-def test_grids_are_logged_every_n_epochs_and_at_the_end(logged, tmp_path, every, expected):
-    grids = ImageGrids(BestCheckpoint(tmp_path, None, "max"), count=3, every_n_epochs=every)
-    for epoch in range(7):
-        trainer = trainer_of(6, current_epoch=epoch, max_epochs=7, global_step=epoch + 1)
-        grids.on_validation_epoch_end(trainer, Tint())
-    assert [step for step, _ in logged] == expected
-
-
-def test_images_are_spread_over_the_split_without_corrupt_ones(logged, tmp_path):
-    grids = ImageGrids(BestCheckpoint(tmp_path, None, "max"), count=3)
-    grids.on_validation_epoch_end(trainer_of(10), Tint())
-    ((_, grid),) = logged
-    # The images 0 and 6, whole; the widest one determines the width.
-    assert grid.shape == (3, 2 * (6 + 4), 3 * 12 + 4)
-    for index, top in ((0, 2), (6, 12)):
-        width = 6 + index
-        L, ab = to_lab(Photos(10).read(index).unsqueeze(0))
-        expected = grid_row(L, TINT.expand_as(ab), ab)
-        assert torch.equal(grid[:, top : top + 6, 2 : 2 + 3 * width], expected)
-        assert (grid[:, top : top + 6, 2 + 3 * width :] == 255).all()
-
-
 def test_the_best_images_are_on_disk_with_names_and_differences(finished_run):
     images = read_best_images(finished_run)
     assert len(images) == 2
@@ -140,3 +63,9 @@ def test_the_best_images_are_on_disk_with_names_and_differences(finished_run):
         # Rounded to 8 bits, and brought into the gamut, as the metric is not.
         expected = deltaE_ciede2000(prediction, truth).mean()
         assert image.ciede2000 == pytest.approx(expected, abs=0.3)
+
+
+def test_grids_are_logged_every_n_epochs_and_at_the_end(command):
+    run = command.fit("two", "--run.grid_every_n_epochs", 2, "--trainer.max_epochs", 3)
+    grids = sorted(path.name for path in (run / "images").glob("val_grid_*.png"))
+    assert grids == ["val_grid_00000006.png", "val_grid_00000009.png"]

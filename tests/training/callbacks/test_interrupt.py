@@ -52,33 +52,3 @@ def test_signal_to_one_rank_reaches_all_soon(validates_every, accumulate, limit)
     with pytest.raises(RunInterrupted):
         stop.on_train_batch_start(process, None, None, batch + 1)
     assert stop.received == signal.SIGTERM
-
-
-def test_ranks_synchronize_rarely(monkeypatch):
-    stop = GracefulStop(None)
-    process = trainer(None, 1)
-    checks = []
-    monkeypatch.setattr(stop, "_is_signaled", checks.append)
-    for batch in range(160):
-        stop.on_train_batch_end(process, None, None, None, batch)
-    assert len(checks) == 10
-
-
-def test_a_run_gives_the_handlers_back(command, at_batch):
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-
-    def own(number, frame):
-        pass
-
-    former = [signal.signal(number, own) for number in numbers]
-    during = []
-    at_batch(2, lambda: during.extend(map(signal.getsignal, numbers)))
-    try:
-        command.fit("one", "--trainer.max_epochs", 1)
-        after = [signal.getsignal(number) for number in numbers]
-    finally:
-        for number, handler in zip(numbers, former, strict=True):
-            signal.signal(number, handler)
-    assert len(during) == 3
-    assert own not in during
-    assert after == [own] * 3

@@ -1,14 +1,10 @@
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from skimage.color import rgb2lab
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.training.callbacks import PredictFolder
-from lightning_colorize.training.loggers.build import close_loggers, log_images
-from lightning_colorize.training.loggers.files import RunFiles
-from lightning_colorize.training.loggers.tensorboard import TensorBoardRun
 
 
 @pytest.fixture
@@ -44,18 +40,3 @@ def test_folder_without_images_is_refused(folder):
         (folder / name).unlink()
     with pytest.raises(UsageError, match="no readable image"):
         PredictFolder(folder, 32)
-
-
-def test_unusual_names_are_logged(folder, tmp_path):
-    names = ["a.jpg", "x y.png", "x_y.png", "a/b.png", "a_b.png", "best_a.png", "b" * 240 + ".png"]
-    for name in [*names, "\udce9\n.png"]:
-        (folder / name).parent.mkdir(exist_ok=True)
-        Image.new("RGB", (4, 4)).save(folder / name, format="PNG")
-    images = PredictFolder(folder, 32).images
-    assert len(images) == len(names) + 3  # `a.png` and `b.jpg` of the fixture, and the last one
-    loggers = [RunFiles(tmp_path), TensorBoardRun(tmp_path)]
-    for kind in ("predict", "predict_best"):
-        for name in images:
-            log_images(loggers, f"{kind}/{name}", torch.zeros(3, 2, 2, dtype=torch.uint8), 0)
-    close_loggers(loggers)
-    assert len(list((tmp_path / "images").iterdir())) == 2 * len(images)

@@ -52,7 +52,7 @@ def test_progress_lines_every_30_s_and_after_each_validation(monkeypatch, traine
         "epoch 3, validating, batch 2/8: train/loss 0.01235, val/psnr 21.99",
         "epoch 3, validating, batch 5/8: train/loss 0.01235, val/psnr 21.99",
         "epoch 3, validating, batch 8/8: train/loss 0.01235, val/psnr 21.99",
-        "testing, batch 15/20",
+        "epoch 3, testing, batch 15/20: train/loss 0.01235, val/psnr 21.99",
         "epoch 3, validated: train/loss 0.01235, val/psnr 21.99",
     ]
     trainer.is_global_zero = False

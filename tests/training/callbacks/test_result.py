@@ -43,16 +43,6 @@ def test_metrics_are_those_of_the_best_epoch(command, capsys, mode):
     assert line in capsys.readouterr().out
 
 
-def test_baselines_have_the_metrics_of_the_network(finished_run):
-    result = RunResult.read(finished_run)
-    assert result.baselines.keys() == {"grey", "mean", "lut"}
-    for table in result.baselines.values():
-        assert table.keys() == {name for name in result.metrics if not name.endswith("/loss")}
-    grey = result.baselines["grey"]
-    assert grey["val/colorfulness"] < 0.1
-    assert grey["val/psnr"] != grey["test/psnr"]
-
-
 def test_a_run_is_running_until_it_ends(command, monkeypatch):
     written = []
     write = RunResult.write
@@ -103,20 +93,6 @@ def test_exception_sets_the_status(tmp_path, exception, status):
     writer.on_exception(fake_trainer(), MODULE, exception)
     result = RunResult.read(tmp_path)
     assert (result.status, result.parameters) == (status, 2)
-
-
-def test_device_hours_add_up_over_restarts_on_other_devices(tmp_path, clock):
-    state = None
-    for devices, hours in ((2, 3.0), (8, 0.5)):
-        writer = make_writer(tmp_path)
-        if state is not None:
-            writer.load_state_dict(state)
-        writer.on_train_start(fake_trainer(world_size=devices), MODULE)
-        clock.hours += hours
-        state = writer.state_dict()
-    writer.on_validation_end(fake_trainer(world_size=devices), MODULE)
-    result = RunResult.read(tmp_path)
-    assert (result.device_hours, result.seconds) == (2 * 3 + 8 * 0.5, 3.5 * 3600)
 
 
 def test_device_hours_of_a_killed_process_count(tmp_path, clock):

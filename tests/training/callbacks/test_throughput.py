@@ -1,5 +1,4 @@
 import csv
-import io
 from types import SimpleNamespace
 
 import pytest
@@ -89,25 +88,6 @@ def test_validations_checkpoints_and_epoch_ends_are_excluded(run):
     assert run.throughput.totals.seconds == pytest.approx(7 * (WAIT + WORK + HOOKS))
     assert result["data_wait_share"] == round(WAIT / (WAIT + WORK + HOOKS), 4)
     assert result["steady_images_per_second"] == round(4 / (WAIT + WORK + HOOKS), 2)
-
-
-def test_sums_continue_from_the_checkpoint(monkeypatch, run):
-    run.batches(4)
-    state = run.throughput.state_dict()
-    torch.save(state, file := io.BytesIO())
-    run.batches(3)  # lost
-    file.seek(0)
-    resumed = Throughput()
-    resumed.load_state_dict(torch.load(file, weights_only=True))
-    second = Run(monkeypatch, resumed)
-    second.batches(throughput.WARM_UP, wait=9.0)
-    second.batches(5)
-    second.validate()
-    assert resumed.totals.images == 9 * 4
-    assert resumed.totals.seconds == pytest.approx(9 * (WAIT + WORK + HOOKS))
-    assert resumed.totals.waited == pytest.approx(9 * WAIT)
-    # What was logged before is not logged again.
-    assert second.logged[0][1]["throughput/images_per_second"] == pytest.approx(4 / (WAIT + WORK))
 
 
 def test_peak_memory_of_training(monkeypatch):

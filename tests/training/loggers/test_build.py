@@ -5,14 +5,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
-from tensorboard.context import RequestContext
-from tensorboard.plugins.base_plugin import TBContext
-from tensorboard.plugins.hparams import backend_context as hparams_context
 
-from lightning_colorize.runs.folder import flatten
 from lightning_colorize.training.loggers.build import (
     build_loggers,
     close_loggers,
@@ -64,38 +58,8 @@ def test_metrics_and_configuration_reach_tensorboard(tmp_path):
     assert text.tensor_proto.string_val[0].decode() == "    model.lr: 0.1\n    model.loss: None"
     assert events.Tags()["tensors"] == ["config/text_summary"]
     assert {file.name for file in tmp_path.iterdir()} == {"metrics.csv", "tensorboard"}
+    assert "_hparams_/session_start_info" in events.PluginTagToContent("hparams")
     assert not list(tmp_path.rglob("hparams.yaml"))
-
-
-def _log_run(folder, config, psnr, resume_step=None):
-    loggers = build_loggers(folder, _LOCAL, resume_step)
-    loggers[1].log_hyperparams(flatten(config))
-    loggers[1].log_metrics({"val/psnr": psnr}, resume_step or 0)
-    close_loggers(loggers)
-
-
-def test_tensorboard_hparams_of_several_runs(tmp_path):
-    """Read as TensorBoard does: its columns are those of all runs, not of the first."""
-    encoder = {"class_path": "ResNetEncoder", "init_args": {"depth": 18, "frozen": False}}
-    first = {"model": {"init_args": {"encoder": encoder}}, "run": {"root": "runs"}}
-    encoder = {"class_path": "ConvEncoder", "init_args": {"widths": [4, 8], "skip": None}}
-    second = {"model": {"init_args": {"encoder": encoder}}, "seed_everything": 3}
-    _log_run(tmp_path / "e" / "one", first, 21.5)
-    _log_run(tmp_path / "e" / "two", second, 22.5)
-    _log_run(tmp_path / "e" / "two", second, 23.5, resume_step=5)
-
-    events = EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
-    assert set(events.Runs()) == {"e/one/tensorboard", "e/two/tensorboard"}  # each is listed once
-    provider = MultiplexerDataProvider(events, str(tmp_path))
-    context = hparams_context.Context(TBContext(data_provider=provider))
-    request = RequestContext()
-    content = context.hparams_metadata(request, "")
-    experiment = context.experiment_from_metadata(request, "", True, content, None)
-    assert {info.name for info in experiment.hparam_infos} == {
-        *("model.encoder.class_path", "model.encoder.depth", "model.encoder.frozen"),
-        *("model.encoder.widths", "model.encoder.skip", "seed_everything"),
-    }
-    assert {info.name.tag for info in experiment.metric_infos} == {"val/psnr"}
 
 
 def test_tensorboard_drops_repeated_steps(tmp_path):

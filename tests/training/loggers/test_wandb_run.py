@@ -4,7 +4,6 @@ import json
 import logging
 import threading
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -110,24 +109,6 @@ def test_offline_run_is_saved_in_the_run_folder(logger, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_resumed_run_keeps_its_id(logger, tmp_path):
-    first = logger.experiment.id
-    logger.close(failed=True)
-    assert make(logger._folder).version == first
-    assert make(tmp_path / "other").version != first
-    assert make(logger._folder, wandb_id="chosen").version == "chosen"
-
-
-@pytest.mark.parametrize(("option", "group"), [(None, "encoders" * 9), ("mine", "mine")])
-def test_trials_are_grouped_by_sweep(tmp_path, monkeypatch, option, group):
-    """W&B refuses tags of more than 64 characters, and groups of more than 128."""
-    monkeypatch.setenv("LIGHTNING_COLORIZE_SWEEP", "encoders" * 9)
-    logger = make(tmp_path, group=option, tags=["t"])
-    run = logger.experiment
-    assert (run.group, run.tags) == (group, ("t", "encoders" * 8))
-    logger.close(failed=False)
-
-
 def test_the_best_epochs_images_are_a_table(logger):
     images = [
         BestImage(f"val/{name}.jpg", np.roll(_IMAGE, shift, axis=0), 7.5 + shift)
@@ -146,30 +127,6 @@ def test_the_best_epochs_images_are_a_table(logger):
         for column, part in enumerate(parts):
             pixels = np.asarray(Image.open(io.BytesIO(files[part["sha256"]])))
             assert np.array_equal(pixels, images[index].row[:, 4 * column : 4 * column + 4])
-
-
-@pytest.mark.parametrize("log_model", [False, True])
-def test_checkpoints_are_artifacts_on_request(tmp_path, run, log_model):
-    folder, logged = tmp_path / "tiny" / "a", []
-    run.log_artifact = lambda artifact, aliases: logged.append((artifact, aliases))
-    logger = make(folder, log_model=log_model, wandb_id="abc")
-    logger.log_metrics({"x": 1.0}, 5)
-    for name in ("config.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(name)
-    logger.close(failed=True)
-    if not log_model:
-        assert not logged
-        return
-    (last, of_last), (best, of_best) = logged
-    assert (of_last, of_best) == (["latest", "last"], ["latest", "best"])
-    assert (last.name, last.type, last.metadata) == ("model-abc", "model", {"run": "tiny/a"})
-    assert last.manifest.entries.keys() == {
-        *("model.ckpt", "checkpoints/best.ckpt", "config.yaml", "wandb/id")
-    }
-    assert best.manifest.entries.keys() == {"model.ckpt", "config.yaml"}
-    for artifact, file in ((last, "checkpoints/last.ckpt"), (best, "checkpoints/best.ckpt")):
-        assert Path(artifact.manifest.entries["model.ckpt"].local_path).read_text() == file
 
 
 def test_steps_are_not_logged_twice(logger, run):
