@@ -96,7 +96,7 @@ def test_a_refused_job_leaves_no_files(command, words, slurm, capfd):
         (["--time", 240, "--sbatch", "ntasks=3"], "--ntasks is chosen for you"),
         (["--time", 240, "--trainer.devices", 2], "--trainer.devices: remove it, --gpus sets"),
         (["--time", 240, "--run.auto_resume=false"], "--run.auto_resume: remove it, it is"),
-        (["--time", 240, "--data.sise", 64], "did you mean data.size?"),
+        (["--time", 240, "--data.sise", 64], "--data.sise 64"),
         (["--time", 240, "--data.root", "/nowhere"], "--data.root: /nowhere"),
     ],
 )

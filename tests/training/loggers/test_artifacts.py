@@ -115,3 +115,11 @@ def test_run_is_downloaded_once(stored, tmp_path):
     assert not list(folder.parent.glob(".*"))
     with pytest.raises(UsageError, match="exists; resume it, or move it away"):
         download_run(Path("wandb:lab/color/x:last"), tmp_path)
+
+
+@pytest.mark.parametrize("run", [None, "a", "../a", "/a", "a/b/c"])
+def test_artifact_writes_only_below_the_runs(stored, tmp_path, run):
+    stored(run)
+    with pytest.raises(UsageError, match="resume needs an artifact of a run"):
+        download_run(Path("wandb:lab/color/x:last"), tmp_path / "runs")
+    assert not list(tmp_path.iterdir())
