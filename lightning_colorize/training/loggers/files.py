@@ -67,6 +67,7 @@ class MetricsFile:
         # The first columns, which are always present.
         self._first = ["step"] if path.name == THROUGHPUT else ["step", "epoch"]
         self._columns: list[str] = []
+        self._last_row_at = 0  # bytes
         rows = read_rows(path) if path.is_file() else []
         self._rows = {
             int(row["step"]): row
@@ -80,22 +81,30 @@ class MetricsFile:
         """Add metrics to the row of a step; without a step, to the last row."""
         last = max(self._rows, default=-1)
         step = max(last, 0) if step is None else step
-        row = {"step": step, **self._rows.get(step, {}), **metrics}
-        self._rows[step] = row
-        if step > last and row.keys() <= set(self._columns):
-            with self.path.open("a", encoding="utf-8") as file:
-                csv.DictWriter(file, self._columns, lineterminator="\n").writerow(row)
-        else:
+        row = self._rows.setdefault(step, {"step": step})
+        row |= metrics
+        if step < last or not row.keys() <= set(self._columns):
             self._write_all()
+            return
+        with self.path.open("r+b") as file:  # each logger of a step adds to its row
+            end = file.seek(0, io.SEEK_END)
+            self._last_row_at = end if step > last else self._last_row_at
+            file.seek(self._last_row_at)
+            file.write(self._text([row]))
+            file.truncate()
 
     def _write_all(self) -> None:
         names = {name for row in self._rows.values() for name in row}
         self._columns = [*self._first, *sorted(names - set(self._first))]
+        rows = [self._rows[step] for step in sorted(self._rows)]
+        head = self._text([dict(zip(self._columns, self._columns, strict=True)), *rows[:-1]])
+        self._last_row_at = len(head)
+        write_atomic(self.path, (head + self._text(rows[-1:])).decode())
+
+    def _text(self, rows: list[dict[str, Any]]) -> bytes:
         text = io.StringIO()
-        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._rows[step] for step in sorted(self._rows))
-        write_atomic(self.path, text.getvalue())
+        csv.DictWriter(text, self._columns, lineterminator="\n").writerows(rows)
+        return text.getvalue().encode()
 
 
 def read_rows(path: Path) -> list[dict[Any, Any]]:
