@@ -146,8 +146,11 @@ class CGANTask(ColorizationTask):
         self.discriminator_loss_scale = 0.5 if halve_discriminator_loss else 1.0
         self.optimizations = (
             Optimization(
-                *(generator_optimizer or _adam, generator_scheduler),
-                *(encoder_lr_ratio, encoder_lr_decay, fused),
+                generator_optimizer or _adam,
+                generator_scheduler,
+                encoder_lr_ratio,
+                encoder_lr_decay,
+                fused,
             ),
             Optimization(discriminator_optimizer or _adam, discriminator_scheduler, fused=fused),
         )

@@ -53,7 +53,8 @@ class GANHealth(Callback):
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: dict[str, Tensor],  # type: ignore[override]
-        *_: object,
+        batch: object,
+        batch_idx: int,
     ) -> None:
         """Record the batch; check a window that is complete."""
         assert isinstance(pl_module, CGANTask)

@@ -16,9 +16,8 @@ from lightning_colorize.training.callbacks.baselines import BaselineMetrics
 from lightning_colorize.training.callbacks.checkpoints import BestCheckpoint
 from lightning_colorize.training.callbacks.gan_health import GANHealth
 from lightning_colorize.training.callbacks.interrupt import RunInterrupted
-from lightning_colorize.training.callbacks.stopping import EarlyStop
+from lightning_colorize.training.callbacks.stopping import EarlyStop, ValidationLog
 from lightning_colorize.training.callbacks.throughput import Throughput
-from lightning_colorize.training.callbacks.validation_log import ValidationLog
 
 # Seconds of training between two updates of the file.
 _UPDATE_EVERY = 10.0

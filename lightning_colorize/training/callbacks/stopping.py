@@ -1,14 +1,17 @@
-"""Early stopping, and the validation at the end of a run."""
+"""What ends a run after a validation: early stopping, a request, or its budget."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 
 from lightning_colorize.metrics.spec import Goal
+from lightning_colorize.runs.folder import is_stop_requested
+from lightning_colorize.runs.validation_log import append_validation
 
 
 class EarlyStop(EarlyStopping):
@@ -40,7 +43,7 @@ class EarlyStop(EarlyStopping):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best score and the count."""
-        own = {"patience": self.patience}
+        own: dict[str, Any] = {"patience": self.patience}
         own["best_score"] = torch.as_tensor(state_dict["best_score"]).reshape(())
         super().load_state_dict(state_dict | own)
         if self.restart and self.stopped:
@@ -50,6 +53,28 @@ class EarlyStop(EarlyStopping):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End a run that was stopped."""
         trainer.should_stop = trainer.should_stop or self.stopped
+
+
+class ValidationLog(Callback):
+    """Appends each validation to `validations.jsonl`; ends the run if the file `stop` exists.
+
+    Rank 0 reads it and broadcasts it; `stopped` says whether the file ended the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.stopped = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the line, then check for the file."""
+        if trainer.sanity_checking:
+            return
+        if trainer.is_global_zero:
+            values = {n: float(v) for n, v in trainer.callback_metrics.items() if n[:4] == "val/"}
+            append_validation(self.folder, trainer.current_epoch, trainer.global_step, values)
+        found = trainer.is_global_zero and is_stop_requested(self.folder)
+        if trainer.strategy.reduce_boolean_decision(found, all=False):
+            trainer.should_stop = self.stopped = True
 
 
 class FinalValidation(Checkpoint):

@@ -64,7 +64,7 @@ class MLflowRun(RunLogger, MLFlowLogger):
             import mlflow
 
             try:
-                mlflow.set_tracking_uri(options.mlflow)
+                mlflow.set_tracking_uri(str(options.mlflow))
                 mlflow.set_experiment(options.project)  # creates it, unless another run does
             except Exception as error:
                 raise UsageError(

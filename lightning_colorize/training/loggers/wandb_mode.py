@@ -84,10 +84,13 @@ def _reachable(urls: tuple[str, ...]) -> bool:
     answers: list[str] = []
 
     def ask(url: str) -> None:
-        with suppress(requests.RequestException):
-            # W&B may trust another certificate.
-            requests.head(url, timeout=_TIMEOUT, verify=False)
-            answers.append(url)
+        try:
+            requests.head(url, timeout=_TIMEOUT)
+        except requests.exceptions.SSLError:
+            pass  # W&B may trust another certificate
+        except requests.RequestException:
+            return
+        answers.append(url)
 
     # DNS lookups ignore the timeout, hence threads.
     threads = [threading.Thread(target=ask, args=[url], daemon=True) for url in urls]

@@ -85,7 +85,8 @@ class WandbRun(RunLogger, WandbLogger):
     @guarded
     def log_hyperparams(self, params: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
         """Log the configuration."""
-        self.experiment.config.update(dict(params), allow_val_change=True)
+        if self._started():
+            self._run.config.update(dict(params), allow_val_change=True)
 
     @guarded
     def add_image(self, name: str, image: ImageArray, step: int) -> None:
@@ -169,7 +170,7 @@ class WandbRun(RunLogger, WandbLogger):
         settings = wandb.Settings(console="off", init_timeout=_INIT_TIMEOUT)
         if hasattr(settings, "finish_timeout"):  # not in the oldest W&B
             settings.finish_timeout = _UPLOAD_TIMEOUT if options.log_model else _FINISH_TIMEOUT
-        run = self._run = wandb.init(
+        run: Any = wandb.init(
             dir=self._folder,
             name=self._folder.name,
             id=self.version,
@@ -181,6 +182,7 @@ class WandbRun(RunLogger, WandbLogger):
             mode=self.mode.mode,
             settings=settings,
         )
+        self._run = run
         run.define_metric(STEP)
         run.define_metric("*", step_metric=STEP, step_sync=True)
         for split in ("train", "val", "test"):
