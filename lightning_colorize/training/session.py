@@ -135,6 +135,13 @@ def _explanation(error: Exception, cli: ColorizeCLI) -> Exception | None:
         return WorkError(
             f"out of memory at batch size {size}: try --data.batch_size {max(1, size // 2)}"
         )
+    from torch._dynamo.exc import TorchDynamoException
+
+    if isinstance(error, TorchDynamoException):
+        return WorkError(
+            f"torch.compile failed ({first_line(error)}); set --model.compile false and "
+            "--data.compile false"
+        )
     if cli.resume_from is not None and not cli.stop.began:
         # What a checkpoint holds makes Lightning raise nearly any class.
         return UsageError(

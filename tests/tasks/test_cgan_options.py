@@ -4,7 +4,6 @@ import math
 from functools import partial
 
 import pytest
-import torch
 from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 
@@ -71,13 +70,3 @@ def test_schedules_are_stepped(data, generator, discriminator, expected):
     for network, shares in zip(NETWORKS, expected, strict=True):
         rates = [step.rate for step in history.steps if step.network == network]
         assert rates == pytest.approx([0.01 * share for share in shares])
-
-
-def test_channels_last_is_only_a_layout(data):
-    task = make_gan(channels_last=True, ema_decay=0.9)
-    for network in (task.net, task.discriminator, task.averaged.module):
-        weights = [p for p in network.parameters() if p.dim() == 4 and p.shape[1] > 1]
-        assert weights
-        assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
-    usual = train(make_gan(ema_decay=0.9), data, max_steps=1).logged[0]
-    assert train(task, data, max_steps=1).logged[0] == pytest.approx(usual, rel=1e-4, abs=1e-5)

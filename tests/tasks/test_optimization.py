@@ -74,18 +74,6 @@ def test_wrong_decays_are_refused(decay):
         regression(encoder_lr_decay=decay)
 
 
-@pytest.mark.parametrize("task", ["cnn", "gan"])
-def test_training_decays_the_rates_of_levels(data, task):
-    options = {"encoder_lr_ratio": 0.5, "encoder_lr_decay": 0.1}
-    task = fitted(regression(**options) if task == "cnn" else make_gan(**options), data)
-    optimizers = task.optimizers()
-    optimizer = optimizers[0] if isinstance(optimizers, list) else optimizers
-    rates = [group["lr"] for group in optimizer.param_groups]
-    count = len(task.net.encoder.info.channels)
-    shares = [0.5 * 0.1 ** (count - 1 - level) for level in range(count)]
-    assert rates == pytest.approx([share * rates[-1] for share in [*shares, 1.0]])
-
-
 def test_a_rate_finder_keeps_the_shares_of_levels():
     net = nn.ModuleDict({"encoder": ConvEncoder(widths=[4, 8]), "decoder": nn.Linear(3, 1)})
     optimizer, _ = Optimization(partial(SGD, lr=1.0), None, 0.5, 0.1).build(net)
