@@ -17,12 +17,12 @@ from lightning_colorize.benchmarking.timing import measure
 from lightning_colorize.cli import main as command
 from lightning_colorize.color import RawBatch, set_tf32, to_lab, to_rgb
 from lightning_colorize.commands.fit import PROGRAM, train
-from lightning_colorize.data.augmentation import Augmentation
+from lightning_colorize.data.augmentation import Augmentation, AugmentationOptions
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.image_set import FileImages
 from lightning_colorize.data.loader import ImageLoader
-from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.data.reading import NO_TRAINER, Decode
+from lightning_colorize.data.module import ColorizationDataModule, Decode
+from lightning_colorize.data.single_process import SINGLE_PROCESS
 from lightning_colorize.data.sources.base import GivenSplits
 from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.metrics import per_image
@@ -51,7 +51,7 @@ def check_colors(device: torch.device) -> dict[str, float]:
     shifted = ab.flip(0)
     expected = per_image(L, shifted, ab)
     raw = RawBatch(rgb.to(device), [""] * len(rgb))
-    augmentation = Augmentation(48, rotation=5.0, grey_jitter=0.5)
+    augmentation = Augmentation(48, AugmentationOptions(rotation=5.0, grey_jitter=0.5))
     set_back = set_tf32(True)
     try:
         with torch.autocast(device.type, torch.bfloat16):
@@ -79,7 +79,9 @@ def check_colors(device: torch.device) -> dict[str, float]:
 
 def _on(device: torch.device) -> SimpleNamespace:
     """Return a run of one process on a device, as far as a loader asks."""
-    return SimpleNamespace(**{**vars(NO_TRAINER), "strategy": SimpleNamespace(root_device=device)})
+    return SimpleNamespace(
+        **{**vars(SINGLE_PROCESS), "strategy": SimpleNamespace(root_device=device)}
+    )
 
 
 def _loader(folder: Path, setup: Setup, decode: Decode) -> ImageLoader:
@@ -89,7 +91,8 @@ def _loader(folder: Path, setup: Setup, decode: Decode) -> ImageLoader:
         source=GivenSplits({"train": images}),
         size=side,
         batch_size=batch_size,
-        crop_scale=None,  # else larger images are read, for the device to crop
+        # With a crop, larger images are read.
+        augmentation=AugmentationOptions(crop_scale=None),
         cache="never",
         decode=decode,
         num_workers=setup.workers,

@@ -18,8 +18,7 @@ from lightning_colorize.benchmarking.timing import Timing
 from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.data.loader import ImageLoader
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.data.shards.packing import pack
-from lightning_colorize.data.shards.plan import make_plan, pack_settings
+from lightning_colorize.data.shards.packing import PackSettings, pack
 from lightning_colorize.data.sources import FolderSource
 
 RESULT = Path(__file__).parent / "results" / "shards.json"
@@ -47,7 +46,7 @@ def training_loader(root: Path, size: int, count: int) -> ImageLoader:
 def check(folder: Path) -> Timing:
     """Read each shard through once, as its first open does."""
     timing = Timing()
-    paths = list(folder.glob("train/*.bin"))
+    paths = list(folder.glob("train-*.tar"))
     start = time.process_time()
     for path in paths:
         sha256_of(path)
@@ -69,10 +68,9 @@ def compare(folder: Path, width: int, height: int, count: int, size: int, pairs:
     stored = {"folder": sum(path.stat().st_size for path in originals)}
     for encoding in ("jpeg", "uint8"):
         target = folder / encoding
-        plan = make_plan(photos, splits, pack_settings(side, encoding, 95, None))
-        pack(plan, target, 0)
+        pack(photos, splits, PackSettings(side, encoding), target, 0)
         loaders[encoding] = training_loader(target, size, count)
-        stored[encoding] = sum(path.stat().st_size for path in target.glob("train/*.bin"))
+        stored[encoding] = sum(path.stat().st_size for path in target.glob("train-*.tar"))
     ways = {name: lambda loader=loader: read_all(loader) for name, loader in loaders.items()}
     cpu, clock = interleaved(ways, count, pairs)
     checked = check(folder / "jpeg")

@@ -98,7 +98,8 @@ def test_each_key_says_where_its_value_comes_from(name):
         assert marks <= {"source", "pix2pix", "ours"} | others
     # Stated although base.yaml has them.
     config = yaml.safe_load(text)
-    assert config["data"].keys() >= {"resize", "flip", "crop_scale"}
+    assert config["data"].keys() >= {"resize", "augmentation"}
+    assert config["data"]["augmentation"].keys() >= {"flip", "crop_scale"}
     assert "monitor" in config["run"]
 
 

@@ -2,10 +2,12 @@
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 
 from lightning_colorize.common.arguments import expanded_path, number
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import require_writable
 
 HELP = "pack an image folder into shards, which are smaller and faster to read, even remotely"
 
@@ -36,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--encoding",
         choices=("jpeg", "uint8"),
         default="jpeg",
-        help="jpeg: encode again; uint8: store decoded images, several times larger but faster to "
-        "read (default: jpeg)",
+        help="jpeg: encode again; uint8: store decoded images (PPM), several times larger but "
+        "faster to read (default: jpeg)",
     )
     parser.add_argument(
         "--quality",
@@ -75,12 +77,10 @@ def run(args: argparse.Namespace) -> int:
     if ":/" in str(args.shards):  # a URL; as a path, it keeps only one slash
         raise UsageError("SHARDS must be a local folder: pack there, then upload it")
     from lightning_colorize.common.processes import cores
-    from lightning_colorize.data.shards.packing import pack
-    from lightning_colorize.data.shards.plan import make_plan, pack_settings
-    from lightning_colorize.data.shards.writer import BROKEN
+    from lightning_colorize.data.shards.index import PACK
+    from lightning_colorize.data.shards.packing import BROKEN, PackSettings, pack
     from lightning_colorize.data.sources import FolderSource, ManifestSource, Source
 
-    settings = pack_settings(args.size, args.encoding, args.quality, args.images_per_shard)
     folder: Path = args.folder
     source: Source = FolderSource(exclude_list=args.exclude_list)
     if folder.is_file():
@@ -90,23 +90,22 @@ def run(args: argparse.Namespace) -> int:
     splits = source.splits(args.folder)
     if any(images.weights is not None for images in splits.values()):
         raise UsageError(f"{args.folder} has weights, which shards do not support: remove them")
-    plan = make_plan(folder, splits, settings)
     if args.folder.resolve() in args.shards.resolve().parents:
         raise UsageError(f"{args.shards} is inside {args.folder}: choose a folder outside of it")
-    try:
-        args.shards.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{args.shards} cannot be created: {error.strerror}") from error
+    require_writable(args.shards / PACK, "SHARDS:")
     workers = args.workers or cores()
-    summary = pack(plan, args.shards, workers if workers > 1 else 0)
-    counts = ", ".join(f"{count:,} {split}" for split, count in summary.images.items())
-    reused = f", {summary.reused} of them reused" if summary.reused else ""
-    print(
-        f"{counts} images in {summary.shards} shards ({summary.bytes / 1e6:,.1f} MB{reused}) "
-        f"-> {args.shards}"
-    )
-    if summary.broken:
-        images = "image" if summary.broken == 1 else "images"
+    settings = PackSettings(args.size, args.encoding, args.quality, args.images_per_shard)
+    tars, reused = pack(folder, splits, settings, args.shards, workers if workers > 1 else 0)
+    images = Counter(dict.fromkeys(splits, 0))
+    for tar in tars:
+        images[tar.split] += len(tar.index.names)
+    counts = ", ".join(f"{count:,} {split}" for split, count in images.items())
+    existed = f", {reused} of them reused" if reused else ""
+    size = sum(tar.bytes for tar in tars) / 1e6
+    print(f"{counts} images in {len(tars)} shards ({size:,.1f} MB{existed}) -> {args.shards}")
+    broken = sum(len(tar.broken) for tar in tars)
+    if broken:
+        plural = "s" * (broken > 1)
         listed = f"listed in {args.shards / BROKEN}"
-        print(f"{summary.broken} broken {images} left out, {listed}", file=sys.stderr)
-    return 1 if summary.broken else 0
+        print(f"{broken} broken image{plural} left out, {listed}", file=sys.stderr)
+    return 1 if broken else 0

@@ -9,6 +9,12 @@ class WorkError(RuntimeError):
     """The work failed: the message names the cause and a remedy; exit code 1."""
 
 
+def require_option(name: str, value: object, accepted: str, valid: bool) -> None:
+    """Raise a UsageError if the value of the option `--name` is not valid."""
+    if not valid:
+        raise UsageError(f"--{name} is {value}: it must be {accepted}")
+
+
 def first_line(error: BaseException) -> str:
     """Return the first non-empty line of an error message, shortened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

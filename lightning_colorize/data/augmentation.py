@@ -2,13 +2,15 @@
 
 import math
 import zlib
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_colorize.color import fit_gamut, to_lab, to_rgb, to_unit
+from lightning_colorize.common.errors import require_option
 from lightning_colorize.data.damage import Damage
 
 # Of color jitter: the largest hue rotation in degrees and the largest chroma factor.
@@ -40,6 +42,75 @@ class Draw(NamedTuple):
         return Draw(*moved)
 
 
+_PROBABILITIES = ("flip", "grey_jitter", "blur", "grain", "jpeg", "aging", "color_jitter", "mixup")
+
+
+@dataclass(frozen=True)
+class AugmentationOptions:
+    """How training images are augmented.
+
+    Args:
+        flip: Probability of a horizontal flip.
+        crop_scale: Range of the random crop's area as a share of the image's; null resizes without
+            a crop.
+        crop_ratio: Range of the random crop's width over height.
+        rotation: Largest rotation to either side in degrees; reflection fills the corners.
+        grey_jitter: Probability of random RGB-to-grey weights, which simulate film sensitivity.
+        blur: Probability of a blurred grey image; the true colors are unchanged.
+        grain: Probability of film grain in the grey image.
+        jpeg: Probability of JPEG compression of the grey image.
+        aging: Probability of halation, scratches and faded contrast of the grey image.
+        color_jitter: Probability of jittering the target: hue by up to 10 degrees, chroma by 0.8 to
+            1.25, L unchanged.
+        mixup: Probability of mixing an image and its colors with another of the batch.
+
+    Raises:
+        UsageError: If an option is out of range.
+    """
+
+    flip: float = 0.5
+    crop_scale: tuple[float, float] | None = (0.6, 1.0)
+    crop_ratio: tuple[float, float] = (0.8, 1.25)
+    rotation: float = 0.0
+    grey_jitter: float = 0.0
+    blur: float = 0.0
+    grain: float = 0.0
+    jpeg: float = 0.0
+    aging: float = 0.0
+    color_jitter: float = 0.0
+    mixup: float = 0.0
+
+    def __post_init__(self) -> None:
+        option = "data.augmentation"
+        for name in _PROBABILITIES:
+            share = getattr(self, name)
+            require_option(f"{option}.{name}", share, "from 0 to 1", 0 <= share <= 1)
+        valid = 0 <= self.rotation <= 180
+        require_option(f"{option}.rotation", self.rotation, "from 0 to 180 degrees", valid)
+        for name, most in (("crop_scale", 1.0), ("crop_ratio", math.inf)):
+            if (limits := getattr(self, name)) is not None:
+                valid = 0 < limits[0] <= limits[1] <= most and limits[1] < math.inf
+                ends = "" if most == math.inf else f" and at most {most:g}"
+                accepted = f"[from, to], above 0{ends}, the smaller number first"
+                require_option(f"{option}.{name}", list(limits), accepted, valid)
+
+
+def nest_augmentation(config: Any) -> Any:
+    """Return a configuration with the augmentation of `data` in its own mapping.
+
+    Older runs have its options among the others of `data`.
+    """
+    data = config.get("data") if isinstance(config, dict) else None
+    if not isinstance(data, dict):
+        return config
+    names = {field.name for field in fields(AugmentationOptions)} & data.keys()
+    if not names:
+        return config
+    others = {name: value for name, value in data.items() if name not in names}
+    augmentation = {name: data[name] for name in names} | others.get("augmentation", {})
+    return {**config, "data": {**others, "augmentation": augmentation}}
+
+
 class Augmentation(nn.Module):
     """Random flip, rotation and crop, then jitter of color and grey.
 
@@ -48,9 +119,8 @@ class Augmentation(nn.Module):
     jitter draws both at random for L and leaves the true colors as they are. `damage` is for L too,
     after the conversion; the caller applies it.
 
-    Color jitter changes the true colors and leaves L as it is: a hue rotation of up to 10 degrees
-    to either side and a chroma factor of 0.8 to 1.25 for the whole image. Chroma outside sRGB is
-    reduced as in `fit_gamut`.
+    Color jitter changes the true colors and leaves L as it is: a hue rotation and a chroma factor
+    for the whole image. Chroma outside sRGB is reduced as in `fit_gamut`.
 
     Mixup (Hongyi Zhang et al. 2018) replaces L and ab of an image by a weighted mean with those of
     another one of the batch, so that the network can memorize neither. The image's own weight is
@@ -60,35 +130,25 @@ class Augmentation(nn.Module):
     is one interpolation, without matrix products (which TF32 would round), and a compiler can fuse
     it with the LAB conversion.
 
-    `size` is in pixels; `flip`, the jitters and `mixup` are probabilities. `scale` is the
-    range of the crop's area as a share of the image's (None resizes without a crop), `ratio` of its
-    width over height. `rotation` is the largest angle in degrees, to either side; reflection fills
-    the corners.
+    Args:
+        size: Height and width of the augmented images in pixels.
+        options: Probabilities and ranges.
     """
 
-    def __init__(
-        self,
-        size: int = 128,
-        flip: float = 0.5,
-        scale: tuple[float, float] | None = (0.6, 1.0),
-        ratio: tuple[float, float] = (0.8, 1.25),
-        rotation: float = 0.0,
-        grey_jitter: float = 0.0,
-        damage: Damage | None = None,
-        color_jitter: float = 0.0,
-        mixup: float = 0.0,
-    ) -> None:
+    def __init__(self, size: int, options: AugmentationOptions) -> None:
         from kornia import augmentation as K  # takes most of a second: not for help texts
 
         super().__init__()
+        o = options
         self.size = size
-        self.flip = K.RandomHorizontalFlip(p=flip) if flip else None
-        self.rotation = K.RandomAffine(degrees=rotation, p=1.0) if rotation else None
+        self.flip = K.RandomHorizontalFlip(p=o.flip) if o.flip else None
+        self.rotation = K.RandomAffine(degrees=o.rotation, p=1.0) if o.rotation else None
+        scale, ratio = o.crop_scale, o.crop_ratio
         self.crop = K.RandomResizedCrop((size, size), scale, ratio) if scale else None
-        self.grey_jitter = grey_jitter
-        self.color_jitter = color_jitter
-        self.mixup = mixup
-        self.damage = damage or Damage()
+        self.grey_jitter = o.grey_jitter
+        self.color_jitter = o.color_jitter
+        self.mixup = o.mixup
+        self.damage = Damage(o.blur, o.grain, o.jpeg, o.aging)
 
     def forward(self, rgb: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
         """Augment and convert (B, 3, H, W), uint8 in 0..255 or floating point in 0..1.

@@ -7,7 +7,7 @@ from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.data.dataset import CorruptImage
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.name_list import name_with_reason, read_name_list
-from lightning_colorize.data.shards.check import ShardError
+from lightning_colorize.data.shards.files import ShardError
 
 # Without a report file, this many images are named on stderr.
 _NAMED = 5
@@ -33,7 +33,6 @@ class CorruptImages:
         self.max_share = max_share
         self.report = report
         self._found: dict[str, ImageError] = {}
-        self._shards: dict[str, int] = {}
 
     def add(
         self,
@@ -49,19 +48,16 @@ class CorruptImages:
             WorkError: If a shard cannot be read that the run needs.
         """
         for _, error in corrupt:
-            if isinstance(error, ShardError) and error.location not in self._shards:
-                require_skipped(error)
-                self._shards[error.location] = error.leap
-                _say(f"Skipping the {error.leap:,} images of {error}")
+            if isinstance(error, ShardError):
+                raise WorkError(str(error))
         new = dict(item for item in corrupt if item.name not in self._found)
         if not new:
             return
-        before = len(_single(self._found))
+        before = len(self._found)
         self._found |= new
         if self.report is not None and not reported_by_rank_zero:
             _append(self.report, new)
-        # A damaged shard loses all its images; only those already read have names here.
-        found = len(_single(self._found)) + sum(self._shards.values())
+        found = len(self._found)
         if found > max(1, self.max_share * self.total):
             listed = "" if self.report is None else f"; those read so far are in {self.report}"
             raise failure(
@@ -70,27 +66,15 @@ class CorruptImages:
                 f"repair or remove them, or allow more with a larger --data.max_broken_share "
                 f"(now {self.max_share:g})"
             )
-        single = _single(new)
-        if reported_by_rank_zero or not single:
+        if reported_by_rank_zero:
             return
-        images = "image" if len(single) == 1 else "images"
+        images = "image" if len(new) == 1 else "images"
         if self.report is None and before < _NAMED:
-            named = [str(error) for error in single[: _NAMED - before]]
-            more = f" and {len(single) - len(named)} more" if len(single) > len(named) else ""
-            _say(f"Skipping {len(single)} broken {images}: {', '.join(named)}{more}")
+            named = [str(error) for error in new.values()][: _NAMED - before]
+            more = f" and {len(new) - len(named)} more" if len(new) > len(named) else ""
+            _say(f"Skipping {len(new)} broken {images}: {', '.join(named)}{more}")
         elif self.report is not None and not before:
-            _say(f"Skipping {len(single)} broken {images}, listed in {self.report}")
-
-
-def require_skipped(error: ImageError) -> None:
-    """Refuse to continue without a shard that must not be skipped."""
-    if isinstance(error, ShardError) and error.advice is not None:
-        raise WorkError(f"{error}: {error.advice}")
-
-
-def _single(found: dict[str, ImageError]) -> list[ImageError]:
-    """Return the errors of images that are not in an unreadable shard."""
-    return [error for error in found.values() if not isinstance(error, ShardError)]
+            _say(f"Skipping {len(new)} broken {images}, listed in {self.report}")
 
 
 def _append(report: Path, new: dict[str, ImageError]) -> None:

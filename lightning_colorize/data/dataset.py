@@ -1,5 +1,6 @@
 """A split's images as uint8 squares."""
 
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -115,7 +116,7 @@ class ImageDataset(Dataset[Item]):
     The key of an item is (index, draw). The loader draws the second number for each delivery, and
     training derives the crop position from it. Items are thus the same in every process and after
     every resume. In training, crops are at a random position instead of the center, and a corrupt
-    image is replaced by the next one, so that an epoch keeps its number of steps.
+    image is replaced by another one, so that an epoch keeps its number of steps.
     """
 
     ships_pixels = True
@@ -141,18 +142,16 @@ class ImageDataset(Dataset[Item]):
         `position` is the position of the square crop along the long side.
         """
         corrupt: list[CorruptImage] = []
-        tried = 0
-        while tried < len(self):
-            candidate = (index + tried) % len(self)
+        # Half of the set away first: the neighbors of an image may be in the same damaged shard.
+        count, half = len(self), max(1, len(self) // 2)
+        others = chain(range(half, count), range(1, half)) if self.training else ()
+
+        for offset in chain((0,), others):
+            candidate = (index + offset) % count
             try:
-                item = self._item(candidate, position)
+                return self._item(candidate, position)._replace(corrupt=corrupt)
             except ImageError as error:
                 corrupt.append(CorruptImage(self.images.name(candidate), error))
-                if not self.training:
-                    break
-                tried += error.leap
-                continue
-            return item._replace(corrupt=corrupt)
         return Item(None, index, corrupt)
 
     def collate(self, items: list[Item]) -> Any:

@@ -31,20 +31,6 @@ class NameList(Sequence[str]):
         self._offsets = np.frombuffer(offsets, dtype=np.int64)
         self._block = np.frombuffer(bytes(block), dtype=np.uint8)
 
-    @classmethod
-    def of_lines(cls, block: bytes) -> "NameList":
-        """Return the strings of a NUL-terminated block, the reverse of `lines`."""
-        names = cls(())
-        values = np.frombuffer(block, dtype=np.uint8)
-        ends = np.flatnonzero(values == 0)
-        names._block = values[values != 0]
-        names._offsets = np.concatenate([[0], ends - np.arange(len(ends))])
-        return names
-
-    def lines(self) -> bytes:
-        """Return all strings in one block, each followed by a NUL, which no file name contains."""
-        return b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in self)
-
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
@@ -217,11 +203,11 @@ class EncodedImages(ImageSet):
 
 
 class ChosenImages(ImageSet):
-    """Some images of a set, by their indices."""
+    """Some images of a set, by their indices, which may repeat."""
 
-    def __init__(self, images: ImageSet, indices: Sequence[int]) -> None:
+    def __init__(self, images: ImageSet, indices: Sequence[int] | np.ndarray) -> None:
         self.images = images
-        self.indices = list(indices)
+        self.indices = np.asarray(indices, dtype=np.int64)
         self.side = images.side
         self.notes = images.notes.take(self.indices)
 
@@ -230,19 +216,41 @@ class ChosenImages(ImageSet):
 
     def name(self, index: int) -> str:
         """Return the name of an image in the whole set."""
-        return self.images.name(self.indices[index])
+        return self.images.name(int(self.indices[index]))
 
     def read(self, index: int, min_side: int | None = None) -> Tensor:
         """Return the image: (3, H, W), uint8, sRGB."""
-        return self.images.read(self.indices[index], min_side)
+        return self.images.read(int(self.indices[index]), min_side)
 
     def encoded(self, index: int) -> bytes | None:
         """Return the encoded file from the whole set."""
-        return self.images.encoded(self.indices[index])
+        return self.images.encoded(int(self.indices[index]))
 
     def file(self, index: int) -> tuple[Path, str] | None:
         """Return the file of the whole set."""
-        return self.images.file(self.indices[index])
+        return self.images.file(int(self.indices[index]))
+
+    @contextmanager
+    def expecting(self, coming: Callable[[], np.ndarray]) -> Iterator[Callable[[int], None]]:
+        """Announce images of the whole set."""
+        with self.images.expecting(lambda: self.indices[coming()]) as advance:
+            yield advance
+
+
+def sampled(images: ImageSet, limit: int | None) -> ImageSet:
+    """Return at most `limit` images (None: as many as there are), drawn from the whole set.
+
+    Each image occurs in proportion to its weight. Without weights, none occurs twice.
+    """
+    count = len(images) if limit is None else min(limit, len(images))
+    if images.weights is not None:
+        ends = np.cumsum(images.weights / images.weights.sum())
+        quantiles = (np.arange(count) + 0.5) / max(1, count)
+        return ChosenImages(images, np.searchsorted(ends, quantiles, side="right"))
+    if count == len(images):
+        return images
+    order = images.order.shuffled(np.random.default_rng(0), len(images), 1)
+    return ChosenImages(images, order[:count])
 
 
 class ConcatImages(ImageSet):

@@ -8,7 +8,7 @@ run resumed in mid-epoch then repeats the uninterrupted run bit for bit, with an
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -106,10 +106,18 @@ class ImageLoader:
     It wraps a torch DataLoader instead of subclassing it: Lightning replaces the sampler of a
     DataLoader with several processes and in `predict`, but `EpochBatches` is per rank already.
 
-    `seed_batches` seeds torch's generator before each batch (training). `receive` turns the batches
-    of the data set's `collate` into pixels. Labels are indices into `label_names`; empty: no
-    labels. `asked` is when the latest batch was requested, by `time.perf_counter`; `waited` is in
-    seconds.
+    Args:
+        dataset: The images.
+        batches: Their order.
+        corrupt: Collects the images that cannot be read.
+        seed_batches: Seed torch's generator before each batch, for training.
+        receive: Turns the batches of the data set's `collate` into pixels.
+        label_names: Class names; labels are indices into them.
+        options: Options of the DataLoader.
+
+    Attributes:
+        asked: When the latest batch was requested, by `time.perf_counter`.
+        waited: Total waiting time in seconds.
     """
 
     def __init__(
@@ -122,38 +130,30 @@ class ImageLoader:
         label_names: Sequence[str] = (),
         **options: Any,
     ) -> None:
-        self.reader: DataLoader[Any] = DataLoader(
-            dataset,
-            batch_sampler=batches,
-            collate_fn=dataset.collate,
-            worker_init_fn=init_worker,
-            **options,
-        )
         self.dataset = dataset
         self.batches = batches
         self.corrupt = corrupt
-        self.num_workers = self.reader.num_workers
-        if self.num_workers:
-            end_workers_at_exit()
+        self.num_workers: int = options.get("num_workers", 0)
         self.seed_batches = seed_batches
-        self._receive = receive
-        self._codes = {name: code for code, name in enumerate(label_names)}
         self.asked = 0.0
         self.waited = 0.0
+        self.options = options
+        self._reader: DataLoader[Any] | None = None
+        self._running: Generator[RawBatch] | None = None
+        self._receive = receive
+        self._codes = {name: code for code, name in enumerate(label_names)}
         self._position = 0
         self._resumed = False
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    @property
-    def _iterator(self) -> Any:
-        """The iterator whose workers Lightning shuts down after a run."""
-        return self.reader._iterator
-
-    @_iterator.setter
-    def _iterator(self, value: None) -> None:
-        self.reader._iterator = value
+    def close(self) -> None:
+        """End the worker processes, which persist from epoch to epoch."""
+        # torch ends them when nothing refers to the DataLoader and its iterator any more.
+        if self._running is not None:
+            self._running.close()
+        self._running = self._reader = None
 
     def state_dict(self) -> dict[str, int]:
         """Return epoch and position, and the sizes that must match at resume."""
@@ -200,6 +200,11 @@ class ImageLoader:
         self._position = len(self)
 
     def __iter__(self) -> Iterator[RawBatch]:
+        self._running = self._epoch()
+        return self._running
+
+    def _epoch(self) -> Generator[RawBatch]:
+        """Yield the batches of an epoch, or its rest after a resume."""
         if self._position >= len(self) or (self._position and not self._resumed):
             # The last iteration ended or was abandoned: start the next epoch.
             self.batches.epoch += 1
@@ -231,8 +236,19 @@ class ImageLoader:
     def _awaited(self) -> Iterator[Shipped]:
         """Yield the batches and record the time spent waiting for them."""
         self.asked = time.perf_counter()
+        if self._reader is None:
+            self._reader = DataLoader(
+                self.dataset,
+                batch_sampler=self.batches,
+                collate_fn=self.dataset.collate,
+                worker_init_fn=init_worker,
+                persistent_workers=self.num_workers > 0,
+                **self.options,
+            )
+            if self.num_workers:
+                end_workers_at_exit()
         # This starts the workers, which counts as waiting, before a thread prefetches.
-        batches = self._receive(iter(self.reader))
+        batches = self._receive(iter(self._reader))
         with self.dataset.images.expecting(self.batches.coming) as advance:
             for number in count(1):
                 if (batch := next(batches, None)) is None:

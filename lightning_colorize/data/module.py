@@ -4,8 +4,8 @@ import math
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +14,9 @@ from pytorch_lightning import LightningDataModule
 
 from lightning_colorize.color import ColorBatch, RawBatch
 from lightning_colorize.common.compiling import require_compiler
-from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.augmentation import Augmentation
+from lightning_colorize.common.errors import require_option
+from lightning_colorize.common.processes import cores
+from lightning_colorize.data.augmentation import Augmentation, AugmentationOptions
 from lightning_colorize.data.cache import (
     CachedImages,
     bytes_needed,
@@ -23,26 +24,36 @@ from lightning_colorize.data.cache import (
     require_memory,
 )
 from lightning_colorize.data.convert import to_color_batch
-from lightning_colorize.data.corrupt import CorruptImages, require_skipped
-from lightning_colorize.data.damage import Damage
+from lightning_colorize.data.corrupt import CorruptImages
 from lightning_colorize.data.dataset import ImageDataset, Resize
-from lightning_colorize.data.device.cached import DeviceImages, DeviceMemory
-from lightning_colorize.data.image_set import ImageSet
-from lightning_colorize.data.loader import EpochBatches, ImageLoader
-from lightning_colorize.data.reading import (
-    NO_TRAINER,
-    Cache,
-    Decode,
-    squares,
-    worker_count,
-)
+from lightning_colorize.data.device.cached import DeviceDataset, DeviceImages, DeviceMemory
+from lightning_colorize.data.device.decode import DeviceDecoder, JpegDataset, require_decoder
+from lightning_colorize.data.image_set import ImageSet, sampled
+from lightning_colorize.data.loader import EpochBatches, ImageLoader, Receive
+from lightning_colorize.data.single_process import SINGLE_PROCESS
 from lightning_colorize.data.sources import Source, SourceError, default_source, parse_root
 from lightning_colorize.data.sources.base import Splits
 
 Split = Literal["train", "val", "test"]
 
+Cache = Literal["auto", "always", "never", "device"]
+"""Where decoded images are cached: in the machine's memory if they fit, always there, nowhere, or
+in the device's memory."""
+
+Decode = Literal["cpu", "device"]
+"""Where JPEGs that are not cached are decoded: in the loader's workers, or on the device."""
+
 # Training images are read this much larger than the random crop.
 _MARGIN = 1.125
+
+_STAGES: dict[str | None, tuple[Split, ...]] = {
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("test",),
+    "predict": ("test",),
+}
+
+_DEFAULT = AugmentationOptions()
 
 
 class ColorizationDataModule(LightningDataModule):
@@ -52,26 +63,14 @@ class ColorizationDataModule(LightningDataModule):
     whatever the training precision.
 
     Args:
-        root: The folder of images or packed shards, or the URL of shards; by default the
-            photographs that come with scikit-image.
+        root: The image folder, or the folder or URL of WebDataset tars; by default the photographs
+            that come with scikit-image.
         source: How the images are found and split; by default chosen by the root.
         size: Height and width of the images in pixels.
         resize: How an image becomes a square: crop resizes the short side and crops the long side,
             stretch resizes both sides and loses the aspect ratio.
         batch_size: Images in a batch of one process.
-        flip: Training: probability of a horizontal flip.
-        crop_scale: Training: range of the random crop's area as a share of the image's; null
-            resizes without a crop.
-        crop_ratio: Training: range of the random crop's width over height.
-        rotation: Training: largest rotation to either side in degrees.
-        grey_jitter: Training: probability of a random grey conversion, as if by another film.
-        color_jitter: Training: probability of true colors with another hue (10 degrees at most)
-            and chroma (a factor of 0.8 to 1.25); the lightness stays as it is.
-        mixup: Training: probability of mixing an image and its colors with another of the batch.
-        blur: Training: probability of a blurred grey image; the true colors stay as they are.
-        grain: Training: probability of film grain in the grey image.
-        jpeg: Training: probability of JPEG compression of the grey image.
-        aging: Training: probability of halation, scratches and faded contrast of the grey image.
+        augmentation: How training images are augmented.
         cache: Cache decoded images in memory: always, never, if they fit and are read more than
             once (auto), or in the device's memory (device).
         decode: Where JPEGs that are not cached are decoded: on the CPU or on the device.
@@ -98,17 +97,7 @@ class ColorizationDataModule(LightningDataModule):
         size: int = 128,
         resize: Resize = "crop",
         batch_size: int = 32,
-        flip: float = 0.5,
-        crop_scale: tuple[float, float] | None = (0.6, 1.0),
-        crop_ratio: tuple[float, float] = (0.8, 1.25),
-        rotation: float = 0.0,
-        grey_jitter: float = 0.0,
-        blur: float = 0.0,
-        grain: float = 0.0,
-        jpeg: float = 0.0,
-        aging: float = 0.0,
-        color_jitter: float = 0.0,
-        mixup: float = 0.0,
+        augmentation: AugmentationOptions = _DEFAULT,
         cache: Cache = "auto",
         decode: Decode = "cpu",
         num_workers: int | None = None,
@@ -118,41 +107,34 @@ class ColorizationDataModule(LightningDataModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        _require("size", size, "at least 1", size >= 1)
-        _require("batch_size", batch_size, "at least 1", batch_size >= 1)
-        _require("num_workers", num_workers, "at least 0", num_workers is None or num_workers >= 0)
-        shares = {"flip": flip, "grey_jitter": grey_jitter, "blur": blur, "grain": grain}
-        shares |= {"jpeg": jpeg, "aging": aging, "color_jitter": color_jitter, "mixup": mixup}
-        shares["max_broken_share"] = max_broken_share
-        for name, share in shares.items():
-            _require(name, share, "from 0 to 1", 0 <= share <= 1)
-        _require("rotation", rotation, "from 0 to 180 degrees", 0 <= rotation <= 180)
-        _require_range("crop_ratio", crop_ratio)
-        if crop_scale is not None:
-            _require_range("crop_scale", crop_scale, most=1)
-        # The model has a hyperparameter of the same name, and loggers merge the two.
-        self.save_hyperparameters(ignore=["source", "compile"])
+        require_option("data.size", size, "at least 1", size >= 1)
+        require_option("data.batch_size", batch_size, "at least 1", batch_size >= 1)
+        require_option("data.num_workers", num_workers, "at least 0", (num_workers or 0) >= 0)
+        share = max_broken_share
+        require_option("data.max_broken_share", share, "from 0 to 1", 0 <= share <= 1)
+        # Checkpoints hold plain data only. The model has a hyperparameter `compile`, too, and
+        # loggers merge the two.
+        self.save_hyperparameters(ignore=["source", "compile", "augmentation"])
+        self.save_hyperparameters({"augmentation": asdict(augmentation)})
         self.root = None if root is None else parse_root(root)
         self.source = source or default_source(self.root)
         self.size = size
-        self.batch_size = batch_size
-        damage = Damage(blur, grain, jpeg, aging)
-        self.augmentation = Augmentation(
-            size, flip, crop_scale, crop_ratio, rotation, grey_jitter, damage, color_jitter, mixup
-        )
-        self.compiles = compile
-        self.max_broken_share = max_broken_share
-        self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.resize: Resize = resize
+        self.batch_size = batch_size
+        self.augmentation = Augmentation(size, augmentation)
+        self.cache: Cache = cache
         self.decode: Decode = decode
         self.num_workers = num_workers
+        self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
+        self.compiles = compile
+        self.max_broken_share = max_broken_share
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
-        self.cache: Cache = cache
+        self.label_names: list[str] = []
+        self._splits: Splits = {}
+        self._images: dict[Split, ImageSet] = {}
         self._cached_bytes = 0.0
         self._device_memory: DeviceMemory | None = None
-        self._splits: Splits = {}
-        self.label_names: list[str] = []
-        self._images: dict[Split, ImageSet] = {}
+        self._loaders: list[ImageLoader] = []
         self._train_loader: ImageLoader | None = None
         self._resume_from: dict[str, int] | None = None
 
@@ -163,20 +145,13 @@ class ColorizationDataModule(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Find the images of each split, and cache those of the stage if they fit in memory."""
         if not self._splits:
-            self.source.processes = self._run.num_devices
             self._splits = self.source.splits(self.root)
             if "train" in self._splits:
                 self.label_names = sorted({*(self._splits["train"].notes.labels or ())} - {""})
             self._require_size()
-        needed: dict[str | None, list[Split]] = {
-            "fit": ["train", "val"],
-            "validate": ["val"],
-            "test": ["test"],
-            "predict": ["test"],
-        }
         if self.compiles and stage is not None:
             require_compiler("data.compile", self._run.strategy.root_device)
-        for split in needed.get(stage, []):
+        for split in _STAGES.get(stage, ()):
             self.images(split)
         for name, count in self.counts().items():
             if count < self._run.world_size:
@@ -185,6 +160,15 @@ class ColorizationDataModule(LightningDataModule):
                     f"processes, each needs at least one: pass --trainer.devices {count}, or add "
                     "images"
                 )
+
+    def teardown(self, stage: str | None = None) -> None:
+        """End the loaders' worker processes."""
+        while self._loaders:
+            self._loaders.pop().close()
+
+    def on_exception(self, exception: BaseException) -> None:
+        """End the loaders' worker processes."""
+        self.teardown()
 
     def counts(self) -> dict[str, int]:
         """Return the number of images of each split. Uncached corrupt images are counted."""
@@ -218,35 +202,29 @@ class ColorizationDataModule(LightningDataModule):
         """Return a loader of uint8 batches, shuffled for training."""
         run, images = self._run, self.images(split)
         shuffle = split == "train" and run.overfit_batches == 0
-        dataset, receive = squares(
-            images,
-            self._side(split),
-            shuffle,
-            self.resize,
-            self.decode,
-            run.strategy.root_device,
+        dataset, receive = self._dataset(images, self._side(split), shuffle)
+        batches = EpochBatches(
+            len(images),
+            self.batch_size,
+            shuffle=shuffle,
+            weights=images.weights if shuffle else None,
+            order=images.order,
+            seed=self.seed,
+            rank=run.global_rank,
+            ranks=run.world_size,
         )
-        workers = worker_count(images, self.num_workers, run.num_devices)
-        return ImageLoader(
+        loader = ImageLoader(
             dataset,
-            EpochBatches(
-                len(images),
-                self.batch_size,
-                shuffle=shuffle,
-                weights=images.weights if shuffle else None,
-                order=images.order,
-                seed=self.seed,
-                rank=run.global_rank,
-                ranks=run.world_size,
-            ),
+            batches,
             self._corrupt,
             seed_batches=split == "train",
             label_names=self.label_names,
             receive=receive,
-            num_workers=workers,
+            num_workers=self._worker_count(images),
             pin_memory=self.pin_memory and dataset.ships_pixels,
-            persistent_workers=workers > 0,
         )
+        self._loaders.append(loader)
+        return loader
 
     def train_dataloader(self) -> ImageLoader:
         """Return the shuffled and resumable loader of the training images."""
@@ -290,23 +268,23 @@ class ColorizationDataModule(LightningDataModule):
         """Yield a split's images as (L, ab) without a Trainer or augmentation.
 
         Args:
-            split: The split.
-            limit: At most this many images, drawn from the whole split in full batches. With
+            split: The split. Weighted training images are sampled by their weights.
+            limit: Number of images to sample from the whole split, at most all; None for all. With
                 `fast_dev_run`, no more than its batches.
         """
         images = self.images(split)
         if self._run.fast_dev_run:
-            limit = self.batch_size * int(self._run.fast_dev_run)
-        some = limit is not None and limit < len(images)
+            most = self.batch_size * int(self._run.fast_dev_run)
+            limit = most if limit is None else min(limit, most)
+        chosen = sampled(images, limit)
         loader = ImageLoader(
-            ImageDataset(images, self.size, resize=self.resize),
-            EpochBatches(len(images), self.batch_size, shuffle=some, order=images.order),
+            ImageDataset(chosen, self.size, resize=self.resize),
+            EpochBatches(len(chosen), self.batch_size, shuffle=False),
             self._corrupt,
             label_names=self.label_names,
-            num_workers=worker_count(images, self.num_workers, self._run.num_devices),
+            num_workers=self._worker_count(images),
         )
-        count = max(1, limit // self.batch_size) if limit and some else None
-        for raw in islice(loader, count):
+        for raw in loader if len(chosen) else ():
             yield to_color_batch(raw)
 
     def _require_size(self) -> None:
@@ -326,6 +304,31 @@ class ColorizationDataModule(LightningDataModule):
         # A packed image without the margin is cropped as it is, not enlarged first.
         return min(round(self.size * _MARGIN), packed or sys.maxsize)
 
+    def _dataset(self, images: ImageSet, side: int, training: bool) -> tuple[ImageDataset, Receive]:
+        """Return the data set of square crops, and what turns its batches into pixels.
+
+        In training, squares are at random positions and corrupt images are replaced.
+        """
+        if isinstance(images, DeviceImages):
+            on_device = DeviceDataset(images, side, training)
+            return on_device, on_device.batches
+        decoded = ImageDataset(images, side, training, self.resize)
+        if self.decode == "cpu" or isinstance(images, CachedImages):
+            return decoded, iter
+        device = self._run.strategy.root_device
+        require_decoder(device)
+        encoded = JpegDataset(images, side, training, self.resize)
+        return encoded, DeviceDecoder(device, decoded).batches
+
+    def _worker_count(self, images: ImageSet) -> int:
+        if isinstance(images, DeviceImages):
+            return 0
+        if self.num_workers is not None:
+            return self.num_workers
+        if isinstance(images, CachedImages):
+            return 0
+        return max(1, min(8, cores() // self._run.num_devices))
+
     def _cached(self, split: Split, found: ImageSet) -> ImageSet:
         """Return a split's images, read into memory if `cache` says so."""
         run, side = self._run, self._side(split)
@@ -337,16 +340,14 @@ class ColorizationDataModule(LightningDataModule):
         else:
             require_memory(len(found), side, self._cached_bytes, run.num_devices)
             cached = CachedImages(found, side, self.resize)
-        if not len(cached):
-            for _, error in cached.corrupt:
-                require_skipped(error)
-            raise SourceError(
-                f"none of {len(found)} images for {split} can be read "
-                f"(first: {cached.corrupt[0].error})"
-            )
-        self._cached_bytes += bytes_needed(len(cached), side)
         # Every process reads them all; one reports.
         self._corrupt.add(cached.corrupt, reported_by_rank_zero=run.global_rank > 0)
+        if not len(cached):
+            first = cached.corrupt[0].error
+            raise SourceError(
+                f"none of {len(found)} images for {split} can be read (first: {first})"
+            )
+        self._cached_bytes += bytes_needed(len(cached), side)
         return cached
 
     def _pays(self, split: Split, found: ImageSet, side: int) -> bool:
@@ -362,7 +363,7 @@ class ColorizationDataModule(LightningDataModule):
     @property
     def _run(self) -> Any:
         """The Trainer, or the settings of a single CPU process."""
-        return self.trainer or NO_TRAINER
+        return self.trainer or SINGLE_PROCESS
 
     @cached_property
     def _corrupt(self) -> CorruptImages:
@@ -371,16 +372,3 @@ class ColorizationDataModule(LightningDataModule):
         folder = None if self._run.fast_dev_run else self._run.default_root_dir
         report = None if folder is None else Path(folder) / "broken.txt"
         return CorruptImages(total, self.max_broken_share, report)
-
-
-def _require(name: str, value: object, accepted: str, valid: bool) -> None:
-    if not valid:
-        raise UsageError(f"--data.{name} is {value}: it must be {accepted}")
-
-
-def _require_range(name: str, value: tuple[float, float], most: float = math.inf) -> None:
-    """Refuse a range that starts at 0 or below, is reversed or ends above `most`."""
-    ends = "" if most == math.inf else f" and at most {most:g}"
-    accepted = f"[from, to], above 0{ends}, the smaller number first"
-    valid = 0 < value[0] <= value[1] <= most and value[1] < math.inf
-    _require(name, list(value), accepted, valid)

@@ -19,10 +19,10 @@ from lightning_colorize.data.image_set import ConcatImages, ImageSet
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.sources import (
     FolderSource,
-    ShardSource,
     Source,
     SourceError,
     Splits,
+    WebDatasetSource,
     is_pack,
 )
 from lightning_colorize.data.sources.base import GivenSplits
@@ -109,7 +109,7 @@ def find_images(
         UsageError: If the folder has no image, or no such split.
     """
     if source is None and is_pack(folder):
-        source = ShardSource()
+        source = WebDatasetSource()
     if source is not None:
         return _chosen(folder, source.splits(folder), split or default)
     require_folder(folder, "evaluate", "--data")

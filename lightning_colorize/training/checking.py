@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 def check_words(lines: Sequence[list[str]], prefix: str = "") -> list[Any]:
     """Return the configurations of command lines, parsed as `fit` does; nothing is built."""
     # Importing Lightning takes seconds; callers check first what needs no import.
+    from lightning_colorize.data.augmentation import AugmentationOptions
     from lightning_colorize.data.module import ColorizationDataModule
     from lightning_colorize.training.cli import ParsedCLI
     from lightning_colorize.training.errors import usage_errors
@@ -24,8 +25,13 @@ def check_words(lines: Sequence[list[str]], prefix: str = "") -> list[Any]:
         configs = [parser.parse_args(words) for words in lines]
         for config in configs:
             _require_folder(config.data)
+            options = config.data.as_dict()
             # The source may be a class of the user's, which is built once.
-            ColorizationDataModule(**{**config.data.as_dict(), "source": None})
+            options |= {
+                "source": None,
+                "augmentation": AugmentationOptions(**options["augmentation"]),
+            }
+            ColorizationDataModule(**options)
     return configs
 
 

@@ -8,6 +8,7 @@ import torch
 from jsonargparse import Namespace, get_loader
 
 from lightning_colorize.common.bundled import bundled, with_bundled
+from lightning_colorize.data.augmentation import nest_augmentation
 from lightning_colorize.runs.artifacts import is_artifact
 from lightning_colorize.runs.folder import read_config
 
@@ -36,13 +37,13 @@ def base_config(words: list[str]) -> Path:
 
 
 def load_setting(text: str) -> Any:
-    """Return a setting's value from YAML, with the word None as null.
+    """Return a setting or a configuration from YAML, with the word None as null.
 
     W&B passes a sweep's null as this word; so does jsonargparse 4.53 to its inner parser, for a
     class within a class, as in `--model.encoder.weights null`.
     """
     value = get_loader("yaml")(text)
-    return None if value == "None" else value
+    return None if value == "None" else nest_augmentation(value)
 
 
 def complete(config: Namespace, folder: Path) -> None:

@@ -8,7 +8,7 @@ from kornia.color import rgb_to_lab
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from lightning_colorize.color import full_precision, precision, set_tf32, to_lab, to_rgb
-from lightning_colorize.data.augmentation import Augmentation
+from lightning_colorize.data.augmentation import Augmentation, AugmentationOptions
 
 
 def settings():
@@ -101,7 +101,9 @@ PRODUCTS |= {"linear", "matmul", "einsum", "affine_grid_generator"}
 def test_our_own_path_has_no_matrix_products():
     """A compiled graph runs it on a GPU, whose error a test on a CPU would not show."""
     rgb = torch.randint(0, 256, (2, 3, 20, 20), dtype=torch.uint8)
-    augmentation = Augmentation(16, rotation=5.0, grey_jitter=0.5, color_jitter=0.5)
+    augmentation = Augmentation(
+        16, AugmentationOptions(rotation=5.0, grey_jitter=0.5, color_jitter=0.5)
+    )
     draw = augmentation.draw(rgb.shape)
     called = operations(lambda: (to_rgb(*to_lab(rgb)), augmentation(rgb, draw)))
     assert {"exp2", "grid_sampler_2d"} <= called

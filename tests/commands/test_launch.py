@@ -32,7 +32,7 @@ def test_the_batch_script(command, words, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path / "no Slurm here"))
     resources = ["--nodes", 2, "--gpus", 4, "--time", "1-02:00:01", "--cpus", 8, "--mem", "64G"]
     resources += ["--partition", "gpu", "--sbatch", "constraint=a100", "--notice", 300, "--dry-run"]
-    more = ["--data.crop_scale", "null", "--run.loggers.project", "a b"]
+    more = ["--data.augmentation.crop_scale", "null", "--run.loggers.project", "a b"]
     assert command("launch", *resources, *words("mine", *more)) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "#!/bin/bash"

@@ -25,7 +25,7 @@ def test_a_folder_becomes_shards(photos, tmp_path, capsys):
         printed = f"4 train, 2 val images in 3 shards (0.0 MB{reused}) -> {target}\n"
         assert capsys.readouterr().out == printed
     settings = {"size": 32, "encoding": "jpeg", "quality": 95, "images_per_shard": 2}
-    assert json.loads((target / "pack.json").read_text())["settings"] == settings
+    assert settings.items() <= json.loads((target / "pack.json").read_text())["plan"].items()
     assert not (target / ".packing").exists()
 
 
@@ -34,12 +34,13 @@ def test_options_reach_the_pack(photos, tmp_path):
     words = ("--encoding", "uint8", "--exclude-list", tmp_path / "out.txt", "--workers", 1)
     assert run(photos, tmp_path / "shards", *words) == 0
     manifest = json.loads((tmp_path / "shards" / "pack.json").read_text())
-    assert (manifest["settings"]["encoding"], manifest["settings"]["size"]) == ("uint8", 256)
-    assert manifest["splits"]["train"]["images"] == 3
+    assert (manifest["plan"]["encoding"], manifest["plan"]["size"]) == ("uint8", 256)
+    assert [len(tar["index"]["names"]) for tar in manifest["tars"]] == [3, 2]
     low, high = tmp_path / "low", tmp_path / "high"
     assert run(photos, low, "--quality", 5, "--workers", 1) == 0
     assert run(photos, high, "--quality", 100, "--workers", 1) == 0
-    lengths = [(folder / "train" / "chunk-0-0.bin").stat().st_size for folder in (low, high)]
+    tars = [json.loads((folder / "pack.json").read_text())["tars"][0] for folder in (low, high)]
+    lengths = [sum(tar["index"]["sizes"]) for tar in tars]
     assert lengths[0] < lengths[1] / 2
 
 

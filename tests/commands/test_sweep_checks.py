@@ -132,7 +132,7 @@ MANY = {
     "model.optimizer.init_args.lr": {"min": 0.0001, "max": 0.01},
     "model.init_args.encoder_lr_ratio": {"value": 0.1},
     "trainer.max_time": {"value": "null"},
-    "data.flip": {"values": [0.0, 0.5]},
+    "data.augmentation.flip": {"values": [0.0, 0.5]},
     "data.size": {"values": [64, 96]},
 }
 

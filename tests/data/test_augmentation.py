@@ -4,7 +4,12 @@ from kornia import augmentation as K
 from torch.nn import functional as F
 
 from lightning_colorize.color import RawBatch, to_lab, to_rgb
-from lightning_colorize.data.augmentation import Augmentation
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.augmentation import (
+    Augmentation,
+    AugmentationOptions,
+    nest_augmentation,
+)
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.networks import ConditionedEncoder, ConvEncoder
@@ -22,7 +27,7 @@ def raw(rgb):
 
 def none(size=24, **options):
     """An augmentation with these options only."""
-    return Augmentation(size, **{"flip": 0.0, "scale": None, **options})
+    return Augmentation(size, AugmentationOptions(**{"flip": 0.0, "crop_scale": None, **options}))
 
 
 def moved(augmentation, rgb):
@@ -119,8 +124,8 @@ def test_mixup_mixes_L_and_color_of_two_images_alike_with_its_probability():
 @pytest.mark.parametrize(
     "options",
     [
-        {"scale": (0.5, 1.0)},
-        {"flip": 0.5, "scale": (0.5, 1.0)},
+        {"crop_scale": (0.5, 1.0)},
+        {"flip": 0.5, "crop_scale": (0.5, 1.0)},
         {"rotation": 20.0},
         {"flip": 0.5, "rotation": 20.0},
     ],
@@ -134,9 +139,9 @@ def test_augmentation_equals_kornia(options):
         steps.append(K.RandomHorizontalFlip(p=0.5))
     if "rotation" in options:
         steps.append(K.RandomAffine(20.0, padding_mode="reflection", p=1.0))
-    if "scale" in options:
-        steps.append(K.RandomResizedCrop((24, 24), options["scale"], cropping_mode="resample"))
-    ours = none(24 if "scale" in options else 32, ratio=(3 / 4, 4 / 3), **options)
+    if "crop_scale" in options:
+        steps.append(K.RandomResizedCrop((24, 24), options["crop_scale"], cropping_mode="resample"))
+    ours = none(24 if "crop_scale" in options else 32, crop_ratio=(3 / 4, 4 / 3), **options)
     torch.manual_seed(5)
     expected = torch.nn.Sequential(*steps)(rgb)
     following = torch.rand(1)
@@ -155,5 +160,38 @@ def test_no_crop_equals_the_loader_resize():
 
 def test_one_pixel_image():
     rgb = torch.tensor([200, 100, 50], dtype=torch.uint8).view(1, 3, 1, 1)
-    augmentation = Augmentation(1, flip=1.0, rotation=10.0)
+    augmentation = Augmentation(1, AugmentationOptions(flip=1.0, rotation=10.0))
     torch.testing.assert_close(moved(augmentation, rgb), rgb / 255, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "accepted", "limit"),
+    [
+        ("flip", float("nan"), "from 0 to 1", 1),
+        ("grey_jitter", -0.1, "from 0 to 1", 1.0),
+        ("color_jitter", 2, "from 0 to 1", 1.0),
+        ("mixup", 1.5, "from 0 to 1", 1),
+        ("jpeg", float("nan"), "from 0 to 1", 0.5),
+        ("rotation", -3, "from 0 to 180 degrees", 180),
+        ("crop_scale", (0.5, 5), "above 0 and at most 1", (1.0, 1.0)),
+        ("crop_ratio", (2, 0.5), "the smaller number first", (1, 1)),
+        ("crop_ratio", (0.0, 1.0), "above 0", (0.1, 1)),
+        ("crop_ratio", (1.0, float("inf")), "above 0", (1, 100)),
+    ],
+)
+def test_invalid_options_are_refused(key, value, accepted, limit):
+    message = f"^--data.augmentation.{key} is .*: it must be .*{accepted}"
+    with pytest.raises(UsageError, match=message):
+        AugmentationOptions(**{key: value})
+    AugmentationOptions(**{key: limit})
+
+
+def test_configurations_of_older_runs_are_nested():
+    old = {"data": {"size": 32, "flip": 0.1, "crop_scale": None}, "model": {"flip": True}}
+    new = {
+        "data": {"size": 32, "augmentation": {"flip": 0.1, "crop_scale": None}},
+        "model": {"flip": True},
+    }
+    assert nest_augmentation(old) == new
+    for config in (new, {"data": {"size": 1}}, {"data": "x"}, [], "x", None):
+        assert nest_augmentation(config) == config

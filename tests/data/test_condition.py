@@ -17,7 +17,7 @@ from lightning_colorize.data.sources import (
     ManifestSource,
     MixtureSource,
     OxfordPetSource,
-    ShardSource,
+    WebDatasetSource,
 )
 from lightning_colorize.training.callbacks.banner import condition_rows
 from tests.conftest import write_images
@@ -55,13 +55,13 @@ def manifest(photos, tmp_path):
 
 def shards(photos, tmp_path):
     assert main(["pack", str(photos), str(tmp_path / "shards"), "--size", "32"]) == 1
-    return ShardSource(), tmp_path / "shards"
+    return WebDatasetSource(), tmp_path / "shards"
 
 
 def shards_of_a_manifest(photos, tmp_path):
     words = ["--size", "32", "--images-per-shard", "2", "--label", "Breed", "--text", "caption"]
     assert main(["pack", str(photos / "list.csv"), str(tmp_path / "shards"), *words]) == 1
-    return ShardSource(), tmp_path / "shards"
+    return WebDatasetSource(), tmp_path / "shards"
 
 
 @pytest.mark.parametrize(

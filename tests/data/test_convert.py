@@ -6,7 +6,7 @@ import torch
 
 from lightning_colorize.color import RawBatch
 from lightning_colorize.data import convert
-from lightning_colorize.data.augmentation import Augmentation
+from lightning_colorize.data.augmentation import Augmentation, AugmentationOptions
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.module import ColorizationDataModule
 
@@ -14,8 +14,10 @@ PIXELS = np.random.default_rng(0).integers(0, 256, size=(3, 3, 16, 16), dtype=np
 BATCH = RawBatch(torch.from_numpy(PIXELS), ["a", "b", "c"])
 
 
-ALL = Augmentation(12, 0.5, (0.6, 1.0), rotation=5.0, grey_jitter=0.5, color_jitter=0.5, mixup=0.5)
-RESIZED = Augmentation(12, scale=None)
+ALL = Augmentation(
+    12, AugmentationOptions(rotation=5.0, grey_jitter=0.5, color_jitter=0.5, mixup=0.5)
+)
+RESIZED = Augmentation(12, AugmentationOptions(crop_scale=None))
 
 # The eager backend only checks that there is one graph; inductor compiles it.
 COMPILED = [

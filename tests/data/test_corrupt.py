@@ -2,17 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.data.corrupt import CorruptImages
 from lightning_colorize.data.dataset import CorruptImage
 from lightning_colorize.data.decoding.files import ImageError
-from lightning_colorize.data.shards.check import ShardError
+from lightning_colorize.data.shards.files import ShardError
 from lightning_colorize.data.sources.listing import read_name_list
-
-
-def of_shard(*names):
-    """Images of a damaged shard of twenty, which is skipped."""
-    return [CorruptImage(name, ShardError("/pack/1.bin", "damaged", 20, None)) for name in names]
 
 
 def errors(*names):
@@ -68,14 +63,7 @@ def test_too_large_a_share_stops_the_run(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_skipped_shard_counts_with_all_of_its_images(tmp_path, capsys):
-    report = tmp_path / "broken.txt"
-    broken = CorruptImages(1000, 0.0215, report)
-    broken.add(of_shard("1", "2", "3", "4"))
-    broken.add(of_shard("4", "5"))
-    assert capsys.readouterr().err == "Skipping the 20 images of /pack/1.bin: damaged\n"
-    assert read_name_list(report) == set("12345")
-    broken.add(errors("a.jpg"))
-    assert capsys.readouterr().err == f"Skipping 1 broken image, listed in {report}\n"
-    with pytest.raises(UsageError, match=r"^22 or more of 1000 images cannot be read"):
-        broken.add(errors("b.jpg"))
+def test_a_shard_that_must_not_be_skipped_stops_the_run():
+    error = ShardError(Path("a.jpg"), "/pack/1.tar: damaged: run pack again")
+    with pytest.raises(WorkError, match=r"^a\.jpg: /pack/1\.tar: damaged: run pack again$"):
+        CorruptImages(1000, 1.0).add([CorruptImage("a.jpg", error)])

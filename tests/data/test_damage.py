@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from lightning_colorize.color import RawBatch
 from lightning_colorize.data import damage
-from lightning_colorize.data.augmentation import Augmentation, old_copy
+from lightning_colorize.data.augmentation import Augmentation, AugmentationOptions, old_copy
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.damage import Damage, aged, blurred, grainy, jpeg_compressed
 
@@ -119,7 +119,7 @@ def test_order_is_lens_film_print_file(monkeypatch):
 def batch(compiled=False, **options):
     rgb = (torch.rand(4, 3, 24, 24, generator=torch.Generator().manual_seed(0)) * 255).byte()
     torch.manual_seed(0)
-    augmentation = Augmentation(24, damage=Damage(**options))
+    augmentation = Augmentation(24, AugmentationOptions(**options))
     return to_color_batch(RawBatch(rgb, ["x"] * 4), augmentation, compiled)
 
 

@@ -61,7 +61,6 @@ def measure(count, by_shards, output):
         CorruptImages(count, 0.0),
         seed_batches=True,
         num_workers=WORKERS,
-        persistent_workers=True,
         multiprocessing_context="fork",  # not the default in a spawned process
     )
     begun = []

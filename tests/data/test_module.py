@@ -1,3 +1,6 @@
+import multiprocessing
+from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,12 +11,13 @@ from torchvision.transforms.v2 import functional as TF
 
 from lightning_colorize.color import to_lab
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.augmentation import AugmentationOptions
 from lightning_colorize.data.cache import CachedImages, bytes_needed
 from lightning_colorize.data.dataset import crop_square, resize_short_side
 from lightning_colorize.data.image_set import FileImages
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.data.reading import NO_TRAINER
-from lightning_colorize.data.sources import FolderSource, SourceError
+from lightning_colorize.data.single_process import SINGLE_PROCESS
+from lightning_colorize.data.sources import FolderSource, MixtureFolder, MixtureSource, SourceError
 from lightning_colorize.data.sources.listing import read_name_list
 from tests.data.conftest import Recorder, names_in, run
 from tests.tasks.conftest import make_trainer
@@ -37,7 +41,7 @@ def plain(datamodule, split):
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_training_augments_and_evaluation_does_not(photo_folder, tmp_path, precision):
-    datamodule = data(photo_folder, flip=1.0, crop_scale=None)
+    datamodule = data(photo_folder, augmentation=AugmentationOptions(1.0, None))
     recorder = run(datamodule, tmp_path, precision=precision)
     assert [len(batches) for batches in recorder.batches.values()] == [3, 2, 1]
     for split in ("val", "test"):
@@ -68,7 +72,8 @@ def test_training_augments_and_evaluation_does_not(photo_folder, tmp_path, preci
     ],
 )
 def test_stretching_shows_whole_images_in_every_split(photo_folder, tmp_path, read):
-    datamodule = data(photo_folder, flip=0.0, crop_scale=None, resize="stretch", **read)
+    still = AugmentationOptions(0.0, None)
+    datamodule = data(photo_folder, augmentation=still, resize="stretch", **read)
     recorder = run(datamodule, tmp_path)
     assert datamodule.hparams.resize == "stretch"
 
@@ -104,19 +109,64 @@ def test_plain_trainer(photo_folder, tmp_path):
             torch.testing.assert_close(own, expected[name][0])
 
 
-def test_setup_reads_the_splits_of_its_stage_and_color_batches_a_sample(photo_folder):
+def test_setup_reads_the_splits_of_its_stage(photo_folder):
     datamodule = data(photo_folder)
     datamodule.setup("fit")
     assert datamodule.counts() == {"train": 12, "val": 5, "test": 3}
     assert datamodule.has("test")
     assert sorted(datamodule._images) == ["train", "val"]
-    names = names_in(datamodule.color_batches("train"))
-    assert names == sorted(names)
-    assert len(names) == 12
-    some = [batch.names for batch in datamodule.color_batches("train", limit=8)]
-    assert [len(batch) for batch in some] == [4, 4]
-    assert len({name for batch in some for name in batch}) == 8
-    assert some != [names[:4], names[4:8]]
+
+
+@pytest.mark.parametrize("cache", ["always", "never", "device"])
+def test_color_batches_have_as_many_images_as_the_limit(photo_folder, cache):
+    datamodule = data(photo_folder, cache=cache)
+    datamodule.setup("fit")
+    whole = names_in(datamodule.color_batches("train"))
+    assert whole == sorted(whole)
+    assert len(whole) == 12
+    for limit, sizes in {0: [], 3: [3], 8: [4, 4], 9: [4, 4, 1], 12: [4] * 3, 99: [4] * 3}.items():
+        batches = list(datamodule.color_batches("train", limit))
+        assert [len(batch.names) for batch in batches] == sizes
+        assert [len(batch.L) for batch in batches] == sizes
+        assert len({*names_in(batches)}) == min(limit, 12)
+    some = names_in(datamodule.color_batches("train", 8))
+    assert sorted(some) != whole[:8]
+
+
+@pytest.mark.parametrize("cache", ["always", "never"])
+@pytest.mark.parametrize("limit", [None, 4])
+def test_color_batches_of_a_mixture_have_its_weights(tmp_path, cache, limit):
+    """Bins, class weights and baselines are counted on them."""
+    for folder, count in (("grey", 6), ("red", 2)):
+        (tmp_path / folder / "train").mkdir(parents=True)
+        for number in range(count):
+            image = Image.new("RGB", (30, 30), (90, 90, 90) if folder == "grey" else (200, 0, 0))
+            image.save(tmp_path / folder / "train" / f"{number}.png")
+    source = MixtureSource(
+        [MixtureFolder(Path("grey"), 1, splits=None), MixtureFolder(Path("red"), 3, splits=None)]
+    )
+    datamodule = data(tmp_path, source=source, cache=cache)
+    datamodule.setup()
+    batches = list(datamodule.color_batches("train", limit))
+    red = [name.startswith("red/") for name in names_in(batches)]
+    assert sum(red) / len(red) == pytest.approx(0.75, abs=0.13)
+    ab = torch.cat([batch.ab for batch in batches]).abs().amax((1, 2, 3))
+    assert (ab > 10).tolist() == red
+
+
+class Failing(Recorder):
+    def validation_step(self, batch, batch_idx):
+        raise RuntimeError("out of luck")
+
+
+def test_workers_end_with_the_run(photo_folder, tmp_path):
+    datamodule = data(photo_folder, num_workers=1, cache="never")
+    for task in (Recorder(), Failing()):
+        trainer = make_trainer(default_root_dir=tmp_path, max_epochs=2)
+        with nullcontext() if type(task) is Recorder else pytest.raises(RuntimeError, match="luck"):
+            trainer.fit(task, datamodule)
+        assert len(task.batches["train"]) == (6 if type(task) is Recorder else 3)
+        assert multiprocessing.active_children() == []
 
 
 def among(processes, folder, tmp_path, trainer=None, **options):
@@ -124,7 +174,7 @@ def among(processes, folder, tmp_path, trainer=None, **options):
     datamodule = data(folder, **options)
     settings = {"world_size": processes, "num_devices": processes, "max_epochs": 1}
     settings |= {"default_root_dir": tmp_path, **(trainer or {})}
-    datamodule.trainer = SimpleNamespace(**{**vars(NO_TRAINER), **settings})
+    datamodule.trainer = SimpleNamespace(**{**vars(SINGLE_PROCESS), **settings})
     return datamodule
 
 
@@ -133,12 +183,11 @@ def among(processes, folder, tmp_path, trainer=None, **options):
     [("always", 1, 0), ("never", 1, 8), ("never", 4, 5), ("never", 32, 1)],
 )
 def test_processes_share_the_cores(photo_folder, tmp_path, monkeypatch, cache, processes, workers):
-    monkeypatch.setattr("lightning_colorize.data.reading.cores", lambda: 20)
+    monkeypatch.setattr("lightning_colorize.data.module.cores", lambda: 20)
     datamodule = among(processes, photo_folder, tmp_path, num_workers=None, cache=cache)
     datamodule._splits = FolderSource().splits(photo_folder)
     loader = datamodule.loader("train")
     assert loader.num_workers == workers
-    assert loader.reader.persistent_workers == (workers > 0)
 
 
 @pytest.mark.parametrize(
@@ -223,19 +272,7 @@ def test_fast_dev_run_reads_only_its_batches(photo_folder, tmp_path, monkeypatch
         ("size", 0, "at least 1", 1),
         ("batch_size", -1, "at least 1", 1),
         ("num_workers", -1, "at least 0", 0),
-        ("flip", float("nan"), "from 0 to 1", 1),
-        ("grey_jitter", -0.1, "from 0 to 1", 1.0),
-        ("color_jitter", 2, "from 0 to 1", 1.0),
-        ("mixup", 1.5, "from 0 to 1", 1),
-        ("blur", 1.1, "from 0 to 1", 1.0),
-        ("grain", -1, "from 0 to 1", 1),
-        ("jpeg", float("nan"), "from 0 to 1", 0.5),
         ("max_broken_share", 2, "from 0 to 1", 0),
-        ("rotation", -3, "from 0 to 180 degrees", 180),
-        ("crop_scale", (0.5, 5), "above 0 and at most 1", (1.0, 1.0)),
-        ("crop_ratio", (2, 0.5), "the smaller number first", (1, 1)),
-        ("crop_ratio", (0.0, 1.0), "above 0", (0.1, 1)),
-        ("crop_ratio", (1.0, float("inf")), "above 0", (1, 100)),
     ],
 )
 def test_invalid_options_are_refused(key, value, accepted, limit):

@@ -1,5 +1,6 @@
 """Processes of the loader, and signals that go to all processes of a run."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -28,7 +29,7 @@ def test_workers_survive_stop_signals(loader):
     loader.batches.epoch, loader._position = -1, len(loader)  # the same epoch again
     batches = (batch.names for batch in loader)
     names = [next(batches)]
-    (worker,) = loader._iterator._workers
+    (worker,) = multiprocessing.active_children()
     for number in (signal.SIGUSR1, signal.SIGINT, signal.SIGTERM):
         os.kill(worker.pid, number)
     names += batches

@@ -13,7 +13,14 @@ pytestmark = [pytest.mark.ddp, pytest.mark.timeout(900)]
 # With group norm and no augmentation, only the order of the arithmetic differs.
 SETTINGS = [
     *("--model.encoder.norm", "group", "--model.decoder", "UpsampleDecoder"),
-    *("--model.decoder.norm", "group", "--data.flip", 0, "--data.crop_scale", "null"),
+    *(
+        "--model.decoder.norm",
+        "group",
+        "--data.augmentation.flip",
+        0,
+        "--data.augmentation.crop_scale",
+        "null",
+    ),
     *("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", 0.05),
 ]
 

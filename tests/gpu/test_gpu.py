@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from lightning_colorize.color import RawBatch, full_precision, set_tf32, to_lab, to_rgb
 from lightning_colorize.color.lab import kornia_converts
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.augmentation import Augmentation
+from lightning_colorize.data.augmentation import Augmentation, AugmentationOptions
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.dataset import ImageDataset
 from lightning_colorize.data.device import cached
@@ -103,7 +103,9 @@ def test_tf32_is_on_elsewhere():
 def test_compiled_conversion_equals_cpu(augmented):
     coarse = torch.rand(6, 3, 6, 6, generator=torch.Generator().manual_seed(0)) * 255
     rgb = F.interpolate(coarse, size=(72, 72), mode="bilinear").to(torch.uint8)
-    augmentation = Augmentation(64, rotation=5.0, grey_jitter=0.5) if augmented else None
+    augmentation = (
+        Augmentation(64, AugmentationOptions(rotation=5.0, grey_jitter=0.5)) if augmented else None
+    )
     batches = []
     for images, compiled in ((rgb, False), (rgb.cuda(), False), (rgb.cuda(), True)):
         torch.manual_seed(0)

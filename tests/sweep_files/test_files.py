@@ -141,7 +141,7 @@ def test_none_booleans_and_classes_are_parsed(parser, agent, at_root):
         "model.loss.delta": 0.5,
         "model.scheduler": "null",
         "model.encoder.widths": [4, 8, 8],
-        "data.crop_scale": "null",
+        "data.augmentation.crop_scale": "null",
     }
     command = ["lightning-colorize", "fit", "--config", "experiments/quickstart.yaml", "${args}"]
     words = agent({"command": command}, values).command
@@ -151,7 +151,7 @@ def test_none_booleans_and_classes_are_parsed(parser, agent, at_root):
     assert look_up(config, "model.loss.delta") == 0.5
     assert look_up(config, "model.scheduler") is None
     assert look_up(config, "model.encoder.widths") == [4, 8, 8]
-    assert look_up(config, "data.crop_scale") is None
+    assert look_up(config, "data.augmentation.crop_scale") is None
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("sweeps/*.yaml")), ids=lambda path: path.stem)

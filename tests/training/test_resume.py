@@ -32,8 +32,24 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 # Everything random or stateful: crops, flips, grey jitter, damage, momentum, a schedule, a moving
 # average of weights, the metric's average.
 STATEFUL = [
-    *("--data.grey_jitter", "0.5", "--data.color_jitter", "0.5", "--data.rotation", "5"),
-    *("--data.blur", "0.5", "--data.grain", "0.5", "--data.jpeg", "0.5", "--data.mixup", "0.5"),
+    *(
+        "--data.augmentation.grey_jitter",
+        "0.5",
+        "--data.augmentation.color_jitter",
+        "0.5",
+        "--data.augmentation.rotation",
+        "5",
+    ),
+    *(
+        "--data.augmentation.blur",
+        "0.5",
+        "--data.augmentation.grain",
+        "0.5",
+        "--data.augmentation.jpeg",
+        "0.5",
+        "--data.augmentation.mixup",
+        "0.5",
+    ),
     *("--model.encoder_lr_decay", "0.5", "--run.smoothing", "2"),
     *("--model.scheduler", "lightning_colorize.tasks.WarmupCosine"),
     *("--run.save_every_n_steps", "2"),

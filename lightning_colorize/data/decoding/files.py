@@ -87,11 +87,8 @@ _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1")
 class ImageError(Exception):
     """A file cannot be read as an image.
 
-    `reason` is short and on one line; `leap` is the distance to the next index that may be
-    readable.
+    `reason` is short and on one line.
     """
-
-    leap = 1
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(printable(f"{path}: {reason}"))

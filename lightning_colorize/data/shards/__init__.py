@@ -1,1 +1,1 @@
-"""Images packed into shards in LitData's format: writing, checking, fetching, random access."""
+"""WebDataset tars: packing, index, download cache with checksums, and random access to images."""

@@ -1,126 +1,83 @@
-"""Random access to the images of a split, and prefetching of the next shards."""
+"""Random access to the images in tars, and prefetching of the next tars."""
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from lightning_colorize.data.decoding.files import ImageError, decode_image
+from lightning_colorize.data.decoding.files import decode_image
 from lightning_colorize.data.image_set import ImageSet, NameList, Notes
 from lightning_colorize.data.order import ShardOrder
-from lightning_colorize.data.shards.check import CheckedShards, ShardError
-from lightning_colorize.data.shards.layout import OpenShard, tensor_of
-from lightning_colorize.data.shards.manifest import PackSettings
+from lightning_colorize.data.shards.files import CheckedTars
 
 
-class ShardImages(ImageSet):
-    """The images of a split in shards, with their names in the order of the shards.
+class TarImages(ImageSet):
+    """The images of a split in tars.
 
-    Images of `window` shards are shuffled together; as many are prefetched. `selected` has the
-    sorted indices of the images in use, (N,), to which the notes belong.
+    Args:
+        tars: The tars.
+        names: Name of each image, in the order of the tars.
+        places: Tar, offset and size in bytes of each image's file, (N, 3), int64.
+        notes: Labels and texts.
+        window: Number of tars whose images are shuffled together; as many are prefetched.
+        side: Short side in pixels to which larger images were reduced; None for originals.
     """
 
     def __init__(
         self,
-        shards: CheckedShards,
-        names: NameList,
-        settings: PackSettings,
-        window: int,
-        selected: np.ndarray,
+        tars: CheckedTars,
+        names: Iterable[str],
+        places: np.ndarray,
         notes: Notes,
+        window: int,
+        side: int | None = None,
     ) -> None:
-        self.shards = shards
-        self.names = names
-        self.encoding = settings.encoding
-        self.side = settings.size
-        self.window = window
+        self.tars = tars
+        self.names = NameList(names)
+        self.places = places
         self.notes = notes
-        lengths = np.array([shard.images for shard in shards.shards])
-        self._ends = np.cumsum(lengths)
-        self._starts = self._ends - lengths
-        self._selected = selected
-        self._used = np.diff(np.searchsorted(selected, [0, *self._ends]))
-        self.order = ShardOrder(lengths, window).subset(selected)
-        self._open = self._cached_open()
+        self.window = window
+        self.side = side
+        self.order = ShardOrder(np.bincount(places[:, 0], minlength=len(tars.tars)), window)
 
     def __len__(self) -> int:
-        return len(self._selected)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Open files cannot be sent to a spawned process.
-        return {name: value for name, value in vars(self).items() if name != "_open"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._open = self._cached_open()
+        return len(self.names)
 
     def name(self, index: int) -> str:
-        """Return the name of the image in the folder that was packed."""
-        return self.names[int(self._selected[index])]
+        """Return the image's name."""
+        return self.names[index]
 
     def read(self, index: int, min_side: int | None = None) -> Tensor:
         """Return the image: (3, H, W), uint8, sRGB."""
-        image = self._image(index)
-        if self.encoding == "uint8":
-            return tensor_of(image)
-        return decode_image(image, Path(self.name(index)), min_side)
+        return decode_image(self.encoded(index), Path(self.names[index]), min_side)
 
-    def encoded(self, index: int) -> bytes | None:
-        """Return the image's JPEG file; None if it is stored decoded."""
-        return self._image(index) if self.encoding == "jpeg" else None
+    def encoded(self, index: int) -> bytes:
+        """Return the encoded file."""
+        tar, offset, size = self.places[index].tolist()
+        return self.tars.read(tar, offset, size, self.names[index])
 
     @contextmanager
     def expecting(self, coming: Callable[[], np.ndarray]) -> Iterator[Callable[[int], None]]:
-        """Prefetch the shards of the next images in a thread, `window` shards in advance."""
-        shards = np.searchsorted(self._ends, self._selected[coming()], side="right")
-        used, needed_at = np.unique(shards, return_index=True)
+        """Open the tars of the next images in a thread, `window` tars in advance."""
+        used, needed_at = np.unique(self.places[coming(), 0], return_index=True)
         order = np.argsort(needed_at)
         used, needed_at = used[order], needed_at[order]
-        queue: SimpleQueue[int] = SimpleQueue()
-        stopped = threading.Event()
+        thread = ThreadPoolExecutor(1, "tar prefetch")
         asked = 0
-
-        def open_shards() -> None:
-            while (shard := queue.get()) >= 0 and not stopped.is_set():
-                # The error is raised again when an image of the shard is read.
-                with suppress(ImageError):
-                    self.shards.open(shard)
 
         def advance(images: int) -> None:
             nonlocal asked
             needed = int(np.searchsorted(needed_at, images, side="right")) + self.window
-            for shard in used[asked:needed].tolist():
-                queue.put(shard)
+            for tar in used[asked:needed].tolist():
+                # An error is raised again when an image of the tar is read.
+                thread.submit(lambda tar: self.tars.open(tar).close(), tar)
             asked = max(asked, needed)
 
-        # A daemon: the process need not wait for an unfinished download when it ends.
-        threading.Thread(target=open_shards, name="shard prefetch", daemon=True).start()
         advance(0)
         try:
             yield advance
         finally:
-            stopped.set()
-            queue.put(-1)  # wakes the thread
-
-    def _image(self, index: int) -> bytes:
-        packed = int(self._selected[index])
-        shard = int(np.searchsorted(self._ends, packed, side="right"))
-        try:
-            opened = self._open(shard)
-        except ShardError as error:
-            error.leap = int(self._used[shard])  # excluded images are not lost
-            raise
-        try:
-            return opened.image(packed - int(self._starts[shard]))
-        except OSError as error:
-            raise ImageError(Path(self.shards.locate(shard)), str(error.strerror)) from error
-
-    def _cached_open(self) -> Callable[[int], OpenShard]:
-        # A limited number: an evicted file uses disk space until it is closed.
-        return lru_cache(self.window)(self.shards.open)
+            thread.shutdown(wait=False, cancel_futures=True)

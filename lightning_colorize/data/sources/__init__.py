@@ -8,8 +8,7 @@ from lightning_colorize.data.sources.imagenet import ImageNetSource
 from lightning_colorize.data.sources.manifest import ManifestSource
 from lightning_colorize.data.sources.mixture import MixtureFolder, MixtureSource
 from lightning_colorize.data.sources.oxford_pet import OxfordPetSource
-from lightning_colorize.data.sources.shards import ShardSource, is_pack
-from lightning_colorize.data.sources.webdataset import WebDatasetSource
+from lightning_colorize.data.sources.webdataset import WebDatasetSource, is_pack
 
 __all__ = [
     "EmbeddedSource",
@@ -21,7 +20,6 @@ __all__ = [
     "MixtureSource",
     "OxfordPetSource",
     "Root",
-    "ShardSource",
     "Source",
     "SourceError",
     "Splits",
@@ -33,7 +31,7 @@ __all__ = [
 
 
 def default_source(root: Root | None) -> Source:
-    """Return the default source: of scikit-image, of shards (a URL or `pack.json`), or a folder."""
+    """Return the default source: scikit-image's photographs, tars (URL or pack), or a folder."""
     if root is None:
         return EmbeddedSource()
-    return ShardSource() if isinstance(root, str) or is_pack(root) else FolderSource()
+    return WebDatasetSource() if isinstance(root, str) or is_pack(root) else FolderSource()

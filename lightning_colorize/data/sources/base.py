@@ -18,14 +18,7 @@ class SourceError(UsageError):
 
 
 class Source(ABC):
-    """Lists the images of a data set and splits them.
-
-    Attributes:
-        processes: Number of processes of this machine that read the source; set before `splits` is
-            called.
-    """
-
-    processes: int = 1
+    """Lists the images of a data set and splits them."""
 
     def prepare(self, root: Root | None) -> None:
         """Download the data set if needed. Called once, in one process, before `splits`."""
@@ -68,6 +61,6 @@ def require_local(
     if isinstance(root, str):
         raise SourceError(
             f"{reader} reads local images, not {root}: pack them with lightning-colorize pack, "
-            "then ShardSource reads the shards from a URL"
+            "and pass the URL of the shards"
         )
     return root.expanduser()

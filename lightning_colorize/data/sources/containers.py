@@ -1,7 +1,7 @@
 """Splits the images of containers: tables and archives, which may have splits of their own."""
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,18 +9,20 @@ import numpy as np
 
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.common.text import printable
-from lightning_colorize.data.image_set import EncodedImages, Notes
+from lightning_colorize.data.image_set import ImageSet
 from lightning_colorize.data.sources.base import Root, SourceError, Splits
 from lightning_colorize.data.sources.listing import listed_names
 from lightning_colorize.data.splits import DEFAULT_SHARES, SPLIT_NAMES, split_names, split_of
 
 
 class Part(NamedTuple):
-    """One split of a container: names, notes and files of its rows; see `EncodedImages`."""
+    """One split of a container.
+
+    `images` returns the image set of some rows of the container, given as names and indices.
+    """
 
     names: list[str]
-    notes: Notes
-    fetch: Callable[[int, str], bytes]
+    images: Callable[[Sequence[str], np.ndarray], ImageSet]
 
 
 def unique_names(names: Iterable[tuple[str, str]]) -> list[str]:
@@ -38,17 +40,19 @@ def split_parts(
     shares: Mapping[str, float] | None,
     exclude_list: Path | None,
     root: Root,
+    packed: bool = False,
 ) -> Splits:
     """Return the images of each split.
 
-    A single part is split by a hash of the names. Several parts are the splits, and their names
-    begin with the split's; without "val", a tenth of "train" becomes the validation split.
+    With `packed`, names and splits stay as they are. Otherwise a single part is split by a hash of
+    the names. Several parts are the splits, and their names begin with the split's; without "val",
+    a tenth of "train" becomes the validation split.
 
     Raises:
         SourceError: If several parts have no known name or are split again with `shares`, or if
             `exclude_list` names other images.
     """
-    several = len(parts) > 1
+    several = len(parts) > 1 and not packed
     if several:
         parts = _recognized(parts, root)
         if shares is not None:
@@ -64,14 +68,14 @@ def split_parts(
     for own, part in parts.items():
         rows = {name: row for row, name in enumerate(names[own]) if name not in excluded}
         chosen = {own: list(rows)}
-        if not several:
+        if not several and not packed:
             chosen = split_names(list(rows), shares or DEFAULT_SHARES)
-        elif own == "train" and "val" not in parts:
+        elif own == "train" and "val" not in parts and not packed:
             chosen = split_names(list(rows), {"train": 0.9, "val": 0.1})
         for split, selected in chosen.items():
             if selected:
                 at = np.array([rows[name] for name in selected])
-                splits[split] = EncodedImages(selected, at, part.fetch, part.notes.take(at))
+                splits[split] = part.images(selected, at)
     return {split: splits[split] for split in SPLIT_NAMES if split in splits}
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning_colorize.common.arguments import install
+from lightning_colorize.common.errors import first_line
 from lightning_colorize.data.decoding.files import ImageError, read_bytes
-from lightning_colorize.data.image_set import NameList, Notes
-from lightning_colorize.data.shards.store import one_line
+from lightning_colorize.data.image_set import EncodedImages, NameList, Notes
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits, require_local
 from lightning_colorize.data.sources.containers import Part, split_parts, unique_names
 
@@ -80,7 +80,7 @@ class HuggingFaceSource(Source):
                 loaded = datasets.load_dataset(path.as_posix(), self.subset)
         except Exception as error:  # of datasets, pyarrow or the Hub
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-            raise SourceError(f"{path}: no Hugging Face dataset: {one_line(cause)}") from error
+            raise SourceError(f"{path}: no Hugging Face dataset: {first_line(cause)}") from error
         return loaded if isinstance(loaded, dict) else {"train": loaded}
 
     def _part(self, dataset: Any, path: Path) -> Part:
@@ -101,7 +101,11 @@ class HuggingFaceSource(Source):
         names = (os.path.basename(file or "") for file in paths.to_pylist())
         numbered = [(f"{row:08d}", name or f"{row:08d}") for row, name in enumerate(names)]
         notes = Notes(*(_cells(dataset, column, path) for column in (self.label, self.text)))
-        return Part(unique_names(numbered), notes, _Files(images, self.image))
+        files = _Files(images, self.image)
+        return Part(
+            unique_names(numbered),
+            lambda chosen, at: EncodedImages(chosen, at, files, notes.take(at)),
+        )
 
 
 def _cells(dataset: Any, column: str | None, path: Path) -> NameList | None:

@@ -97,10 +97,7 @@ def _nothing_found(folder: Path, files: list[str]) -> str:
     if not others:
         return f"{folder} is empty: put images into it, or name another folder"
     if ".bin" in others:
-        return (
-            f"{folder} holds shards without a pack.json: let lightning-colorize pack finish, or "
-            "name the image folder"
-        )
+        return f"{folder} holds shards of an earlier version: run lightning-colorize pack again"
     readers = {".tar": "webdataset", ".arrow": "huggingface", ".parquet": "huggingface"}
     for suffix in readers.keys() & others.keys():
         fragment = f"experiments/source/{readers[suffix]}.yaml"

@@ -2,46 +2,57 @@
 
 import json
 import re
-import tarfile
 from collections import defaultdict
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from glob import escape
 from hashlib import sha256
+from itertools import chain
 from os.path import abspath, basename, commonpath, dirname, relpath
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
-from lightning_colorize.common.files import cache_folder, write_atomic
+from lightning_colorize.common.errors import first_line
+from lightning_colorize.common.files import cache_folder, require_writable, write_atomic
 from lightning_colorize.common.progress import progress
-from lightning_colorize.data.decoding.files import IMAGE_SUFFIXES, ImageError
 from lightning_colorize.data.image_set import NameList, Notes
-from lightning_colorize.data.shards.check import ShardError
-from lightning_colorize.data.shards.store import one_line, with_retries
+from lightning_colorize.data.shards.files import CheckedTars, Tar, TarCache, with_retries
+from lightning_colorize.data.shards.image_set import TarImages
+from lightning_colorize.data.shards.index import (
+    JSON_FIELD,
+    PACK,
+    TarIndex,
+    index_of,
+    parse_pack,
+)
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 from lightning_colorize.data.sources.containers import Part, split_parts, unique_names
 from lightning_colorize.data.splits import split_of
 
 _SHOWN = 10  # extensions in an error message
-_FIELD = "json."
+
+Indexed = tuple[Tar, TarIndex]
 
 
 class WebDatasetSource(Source):
-    """WebDataset tars: local, or at any URL that fsspec supports.
+    """WebDataset tars: a pack of `lightning-colorize pack` or others, local or at a URL.
 
-    The root is a folder of tars, a pattern such as `shards/*.tar`, or a list such as
-    `s3://bucket/{train,val}-{000..009}.tar`. The headers of all tars are read once, and the index
-    is cached; images are then read one by one by their offset. Through a URL, the first start reads
-    the tars completely.
+    The root is a folder, a pattern such as `shards/*.tar`, or a list such as
+    `s3://bucket/{train,val}-{000..009}.tar`. Any URL that fsspec supports works. Tars at a URL are
+    downloaded, prefetched and cached.
 
-    Members with the same path up to the first dot of the file name belong together: an image, its
-    class, its text. If names of tars or of their folders contain train, val (or validation) or test
-    as a word, these are the splits; without val, it is a tenth of train. Otherwise images are split
-    by a hash of the names. An image's name is its member's; an image that repeats an earlier name
-    has its tar's name in front.
+    A folder with `pack.json` has the names, splits, labels and texts of the packed images, and each
+    tar is verified by its SHA-256 when it is first opened.
+
+    The headers of other tars are read once, and the index is cached. Members with the same path up
+    to the first dot of the file name belong together: an image, its class, its text. If names of
+    tars or of their folders contain train, val (or validation) or test as a word, these are the
+    splits; without val, it is a tenth of train. Otherwise images are split by a hash of the names.
+    An image's name is its member's; an image that repeats an earlier name has its tar's name in
+    front.
 
     Args:
         image: Extension of the images, such as `input.png`; by default any image format.
@@ -50,6 +61,12 @@ class WebDatasetSource(Source):
         exclude_list: Text file of names to leave out, one per line, such as the list of `audit` or
             a run's `broken.txt`.
         splits: How to divide tars without splits, as in FolderSource.
+        on_corrupt: If a tar is missing or damaged: `stop` the run, or `skip` the tar, whose images
+            then count as broken.
+        window: Number of tars whose images are shuffled together in training.
+        cache_dir: Cache of downloaded tars, by default below `~/.cache`. Choose a fast local disk.
+        max_cache_bytes: Size limit of the cache; the least recently opened tars are deleted first.
+            No limit by default.
         storage_options: Options of fsspec's file system, such as `{anon: true}`. They are stored
             in the run's configuration: pass secrets through environment variables instead.
     """
@@ -61,16 +78,26 @@ class WebDatasetSource(Source):
         text: str | None = None,
         exclude_list: Path | None = None,
         splits: dict[str, float] | None = None,
+        on_corrupt: Literal["stop", "skip"] = "stop",
+        window: int = 8,
+        cache_dir: Path | None = None,
+        max_cache_bytes: int | None = None,
         storage_options: dict[str, Any] | None = None,
     ) -> None:
+        if window < 1:
+            raise SourceError(f"window is {window}: it must be at least 1")
         # As in the index; the name of a field keeps its case.
-        self.image = None if image is None else image.lower()
-        self.label, self.text = (
-            own if own is None or own.startswith(_FIELD) else own.lower() for own in (label, text)
+        self.image, self.label, self.text = (
+            name if name is None or name.startswith(JSON_FIELD) else name.lower()
+            for name in (image, label, text)
         )
         self.exclude_list = exclude_list
         self.shares = splits
+        self.on_corrupt = on_corrupt
+        self.window = window
         self.storage_options = storage_options or {}
+        folder = (cache_dir or cache_folder("shards")).expanduser()
+        self.cache = TarCache(folder, max_cache_bytes, self.storage_options)
 
     def prepare(self, root: Root | None) -> None:
         """Write the index."""
@@ -85,28 +112,70 @@ class WebDatasetSource(Source):
         """
         if root is None:
             raise SourceError("WebDatasetSource needs tars: pass --data.root FOLDER, or 'A-*.tar'")
-        system, paths = self._tars(root)
-        with ThreadPoolExecutor() as threads:  # a remote file system answers slowly
-            read = partial(_read_index, system, image=self.image, columns=(self.label, self.text))
-            indices = threads.map(read, paths)
-            found = list(progress(indices, len(paths), "reading tars"))
-        every = sorted({own for index in found for own in index.extensions})
-        extensions = ", ".join(every[:_SHOWN]) + (", ..." if len(every) > _SHOWN else "")
-        for option, column in (("image", 0), ("label", 3), ("text", 4)):
-            wanted = getattr(self, option)
-            if not any(image[column] for index in found for image in index.images) and (
-                wanted is not None or option == "image"
-            ):
-                missing = "image" if wanted is None else f"{option} .{wanted}"
-                raise SourceError(f"{root}: no {missing} in the tars, only {extensions}")
-        folder = commonpath([dirname(path) for path in paths])
-        by_split = defaultdict(list)
-        for path, index in zip(paths, found, strict=True):
-            by_split[_split_in(relpath(path, folder))].append((path, index.images))
-        parts = {split: self._part(system, tars) for split, tars in by_split.items()}
+        if isinstance(root, str):
+            require_writable(self.cache.folder / "new", "cache_dir:")
+        content = self._read_pack(root)
+        by_split: dict[str, list[Indexed]] = defaultdict(list)
+        if content is not None:
+            base = str(root).rstrip("/")
+            pack = parse_pack(content, f"{base}/{PACK}")
+            for tar in pack.tars:
+                if tar.index.names:
+                    location = Tar(f"{base}/{tar.file}", tar.bytes, tar.sha256, tar.sha256)
+                    by_split[tar.split].append((location, tar.index))
+            side = pack.plan["size"]
+            packed = {split: self._part(tars, side) for split, tars in by_split.items()}
+            return split_parts(packed, None, self.exclude_list, root, packed=True)
+        found = self._indexed(root)
+        self._require_columns(root, [index for _, index in found])
+        folder = commonpath([dirname(tar.location) for tar, _ in found])
+        for tar, index in found:
+            by_split[_split_in(relpath(tar.location, folder))].append((tar, index))
+        parts = {split: self._part(tars) for split, tars in by_split.items()}
         return split_parts(parts, self.shares, self.exclude_list, root)
 
-    def _tars(self, root: Root) -> tuple[Any, list[str]]:
+    def _read_pack(self, root: Root) -> bytes | None:
+        """Return the content of `pack.json`; None if there is none."""
+        if isinstance(root, Path):
+            return (root / PACK).read_bytes() if is_pack(root) else None
+        if root.endswith(".tar"):
+            return None
+        url = f"{root.rstrip('/')}/{PACK}"
+        try:
+            import fsspec  # type: ignore[import-untyped]
+
+            system, path = fsspec.url_to_fs(url, **self.storage_options)
+            return bytes(with_retries(lambda: system.cat_file(path), url))
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # file systems raise classes of their own
+            raise SourceError(f"{url} cannot be read: {first_line(error)}") from error
+
+    def _part(self, tars: list[Indexed], side: int | None = None) -> Part:
+        places = np.array(
+            [
+                (number, offset, size)
+                for number, (_, index) in enumerate(tars)
+                for offset, size in zip(index.offsets, index.sizes, strict=True)
+            ],
+            dtype=np.int64,
+        )
+        labels = NameList(chain.from_iterable(index.labels for _, index in tars))
+        texts = NameList(chain.from_iterable(index.texts for _, index in tars))
+        notes = Notes(*(column if len(column) else None for column in (labels, texts)))
+        checked = CheckedTars([tar for tar, _ in tars], self.cache, self.on_corrupt == "skip")
+        names = unique_names(
+            (basename(tar.location), name) for tar, index in tars for name in index.names
+        )
+        return Part(
+            names,
+            lambda chosen, rows: TarImages(
+                checked, chosen, places[rows], notes.take(rows), self.window, side
+            ),
+        )
+
+    def _indexed(self, root: Root) -> list[Indexed]:
+        """Return the tars of a folder, pattern or list with their indices."""
         from fsspec.core import get_fs_token_paths  # type: ignore[import-untyped]
 
         if isinstance(root, Path) and root.is_dir():
@@ -117,23 +186,60 @@ class WebDatasetSource(Source):
         try:
             system, _, paths = get_fs_token_paths(patterns, storage_options=self.storage_options)
         except Exception as error:  # file systems raise classes of their own
-            raise SourceError(f"{root}: {one_line(error)}") from error
+            raise SourceError(f"{root}: {first_line(error)}") from error
         if not paths:
             raise SourceError(f"{root} matches no tar")
-        return system, sorted({*paths})
 
-    def _part(self, system: Any, tars: list[tuple[str, list["_Image"]]]) -> Part:
-        names = unique_names(
-            (basename(path), image.name) for path, images in tars for image in images
-        )
-        every = [image for _, images in tars for image in images]
-        notes = Notes(
-            None if self.label is None else NameList(image.label for image in every),
-            None if self.text is None else NameList(image.text for image in every),
-        )
-        ends = np.cumsum([len(images) for _, images in tars])
-        places = np.array([(image.offset, image.size) for image in every], dtype=np.int64)
-        return Part(names, notes, _Members(system, [path for path, _ in tars], ends, places))
+        def read(path: str) -> Indexed:
+            location = system.unstrip_protocol(path) if isinstance(root, str) else path
+            try:
+                info = with_retries(lambda: system.info(path), location)
+                return self._index(location, info)
+            except Exception as error:  # file systems raise classes of their own
+                raise SourceError(
+                    f"{location} cannot be read as a tar: {first_line(error)}"
+                ) from error
+
+        paths = sorted({*paths})
+        with ThreadPoolExecutor() as threads:  # a remote file system answers slowly
+            return list(progress(threads.map(read, paths), len(paths), "reading tars"))
+
+    def _index(self, location: str, info: Mapping[str, Any]) -> Indexed:
+        """Return a tar with its index, from the cache if the tar is the same."""
+        state = [info.get(name) for name in ("size", "ETag", "LastModified", "mtime", "created")]
+        key = sha256(repr((location, state)).encode()).hexdigest()
+        tar = Tar(location, info["size"], "", key)
+        columns = (self.image, self.label, self.text)
+        digest = sha256(repr((key, columns)).encode()).hexdigest()
+        cached = cache_folder("tars") / f"{digest}.json"
+        with suppress(OSError, ValueError, TypeError):
+            return tar, TarIndex(**json.loads(cached.read_bytes()))
+        with self.cache.open(tar) as file:
+            index = index_of(file, *columns)
+        with suppress(OSError):  # the next start reads the headers again
+            write_atomic(cached, json.dumps(index._asdict()))
+        return tar, index
+
+    def _require_columns(self, root: Root, indices: list[TarIndex]) -> None:
+        every = sorted({extension for index in indices for extension in index.extensions})
+        extensions = ", ".join(every[:_SHOWN]) + (", ..." if len(every) > _SHOWN else "")
+        for option, found in (
+            ("image", any(index.names for index in indices)),
+            ("label", self.label is None or any(any(index.labels) for index in indices)),
+            ("text", self.text is None or any(any(index.texts) for index in indices)),
+        ):
+            if not found:
+                wanted = getattr(self, option)
+                missing = option if wanted is None else f"{option} .{wanted}"
+                raise SourceError(f"{root}: no {missing} in the tars, only {extensions}")
+
+
+def is_pack(root: Path) -> bool:
+    """Return whether a folder contains a finished pack."""
+    try:
+        return (root / PACK).is_file()
+    except OSError:  # the folder cannot be entered
+        return False
 
 
 def expand_braces(pattern: str) -> list[str]:
@@ -146,145 +252,10 @@ def expand_braces(pattern: str) -> list[str]:
         first, last = numbers.groups()
         words = [f"{n:0{len(first)}d}" for n in range(int(first), int(last) + 1)]
     head, tail = pattern[: found.start()], pattern[found.end() :]
-    return [each for word in words for each in expand_braces(f"{head}{word}{tail}")]
+    return [path for word in words for path in expand_braces(f"{head}{word}{tail}")]
 
 
 def _split_in(name: str) -> str:
     """Return the last word of a tar's name that denotes a split, or ""."""
     splits = filter(None, map(split_of, re.findall("[a-z]+", name.lower())))
     return next(iter(reversed(list(splits))), "")
-
-
-class _Image(NamedTuple):
-    """An image in a tar: its name, the position of its content in bytes, and its notes."""
-
-    name: str
-    offset: int
-    size: int
-    label: str
-    text: str
-
-
-class _Index(NamedTuple):
-    """The images of a tar, in its order, and the extensions of all members."""
-
-    images: list[_Image]
-    extensions: list[str]
-
-
-def _read_index(
-    system: Any, path: str, image: str | None, columns: tuple[str | None, str | None]
-) -> _Index:
-    """Return the index of a tar, from the cache if the tar is the same.
-
-    Raises:
-        SourceError: If it is missing, damaged, or has several images with the same key.
-    """
-
-    def read() -> _Index:
-        info = system.info(path)
-        # fsspec's `ukey` of a URL is the URL, whatever the file is.
-        changed = [info.get(name) for name in ("ETag", "LastModified", "mtime")]
-        stamp = repr((path, system.ukey(path), info["size"], changed, image, columns))
-        cached = cache_folder("tars") / f"{sha256(stamp.encode()).hexdigest()}.json"
-        with suppress(OSError, ValueError):
-            images, extensions = json.loads(cached.read_bytes())
-            return _Index([_Image(*each) for each in images], extensions)
-        index = _index_of(system, path, image, columns)
-        with suppress(OSError):  # the next start reads the headers again
-            write_atomic(cached, json.dumps(index))
-        return index
-
-    try:
-        return with_retries(read, path)
-    except Exception as error:  # file systems raise classes of their own
-        raise SourceError(f"{path} cannot be read as a tar: {one_line(error)}") from error
-
-
-def _index_of(
-    system: Any, path: str, wanted: str | None, columns: tuple[str | None, str | None]
-) -> _Index:
-    by_key: dict[str, dict[str, tarfile.TarInfo]] = defaultdict(dict)
-    try:
-        with system.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in tar:
-                folder, slash, base = member.name.removeprefix("./").rpartition("/")
-                stem, _, extension = base.partition(".")
-                if stem and member.isreg():
-                    by_key[f"{folder}{slash}{stem}"][extension.lower()] = member
-            # tarfile stops silently at a damaged header.
-            file.seek(tar.offset)
-            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise ValueError(f"damaged or truncated at byte {tar.offset:,}")
-            images = []
-            for key, members in by_key.items():
-                if wanted is None:
-                    own = [each for each in members if f".{each}" in IMAGE_SUFFIXES]
-                else:
-                    own = [wanted] if wanted in members else []
-                if len(own) > 1:
-                    raise ValueError(f"{key} has {' and '.join(own)}: choose with source.image")
-                if own:
-                    member = members[own[0]]
-                    notes = [_note(tar, members, column) for column in columns]
-                    name = member.name.removeprefix("./")
-                    images.append(_Image(name, member.offset_data, member.size, *notes))
-    except tarfile.TarError as error:
-        raise ValueError(one_line(error)) from error  # which is not retried
-    return _Index(images, sorted({each for members in by_key.values() for each in members}))
-
-
-def _note(tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], column: str | None) -> str:
-    """Return the content of a member, or of a field in its JSON; "" if there is none."""
-    if column is None:
-        return ""
-    as_json = column.startswith(_FIELD)
-    member = members.get("json" if as_json else column)
-    file = None if member is None else tar.extractfile(member)
-    if member is None or file is None:
-        return ""
-    try:
-        text = file.read().decode()
-        value = json.loads(text).get(column.removeprefix(_FIELD)) if as_json else text
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{member.name}: {error}") from error
-    return "" if value is None else str(value).strip()
-
-
-class _Members:
-    """Returns the content of a member of tars.
-
-    `ends`, (T,), is the number of images up to the end of each tar. `places`, (N, 2), has the
-    offset and size of each image in bytes.
-    """
-
-    def __init__(self, system: Any, paths: list[str], ends: np.ndarray, places: np.ndarray) -> None:
-        self.system = system
-        self.paths = paths
-        self.ends = ends
-        self.places = places
-
-    def __call__(self, row: int, name: str) -> bytes:
-        path = self.paths[int(np.searchsorted(self.ends, row, side="right"))]
-        start, size = self.places[row].tolist()
-
-        from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
-
-        def cat() -> bytes:
-            # Ten times as fast as fsspec's own reading.
-            if isinstance(self.system, LocalFileSystem):
-                with open(path, "rb", buffering=0) as file:
-                    file.seek(start)
-                    return file.read(size)
-            # fsspec caches one for each process: s3fs and its like do not survive a fork.
-            system = type(self.system)(*self.system.storage_args, **self.system.storage_options)
-            return bytes(system.cat_file(path, start=start, end=start + size))
-
-        try:
-            data = with_retries(cat, path)
-        except Exception as error:  # file systems raise classes of their own
-            advice = "resume the run when it can be read"
-            raise ShardError(path, one_line(error), 1, advice) from error
-        if len(data) < size:
-            raise ImageError(Path(name), "truncated")
-        return data

@@ -36,7 +36,7 @@ class BaselineMetrics(Callback):
             return
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         images = min(_FITTED, len(datamodule.images("train")))
-        count = max(1, images // datamodule.batch_size)
+        count = -(-images // datamodule.batch_size)
         batches = datamodule.color_batches("train", _FITTED)
         with torch.no_grad():
             for batch in progress(batches, count, "Measuring baselines, batches"):

@@ -57,7 +57,7 @@ def test_device_cache_equals_memory_cache(photo_folder):
     for split in ("train", "val", "test"):
         expected, loader = usual.loader(split), ours.loader(split)
         assert isinstance(ours.images(split), DeviceImages)
-        assert (loader.num_workers, loader.reader.pin_memory) == (0, False)
+        assert (loader.num_workers, loader.options["pin_memory"]) == (0, False)
         for _ in range(2):
             assert_same(loader, expected)
 

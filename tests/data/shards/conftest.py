@@ -4,19 +4,14 @@ import shutil
 
 import pytest
 
-from lightning_colorize.data.shards.packing import pack
-from lightning_colorize.data.shards.plan import make_plan, pack_settings
-from lightning_colorize.data.sources import FolderSource
-
-
-def plan_of(folder, size=32, encoding="jpeg", each=3):
-    """The plan of a pack, by default with three images a shard."""
-    splits = FolderSource().splits(folder)
-    return make_plan(folder, splits, pack_settings(size, encoding, 95, each))
+from lightning_colorize.data.shards.packing import PackSettings, pack
+from lightning_colorize.data.sources import FolderSource, WebDatasetSource
 
 
 def pack_folder(folder, target, size=32, encoding="jpeg", each=3, workers=0):
-    return pack(plan_of(folder, size, encoding, each), target, workers)
+    """Pack, by default three images a tar; return the tars and how many existed."""
+    settings = PackSettings(size, encoding, images_per_shard=each)
+    return pack(folder, FolderSource().splits(folder), settings, target, workers)
 
 
 def files(folder):
@@ -28,15 +23,19 @@ def files(folder):
     }
 
 
-def flip_byte(path, position=-5):
+def flip_byte(path, position=-20_000):
     content = bytearray(path.read_bytes())
-    content[position] ^= 1
+    content[position % len(content)] ^= 1
     path.write_bytes(content)
+
+
+def train(folder, **options):
+    return WebDatasetSource(**options).splits(folder)["train"]
 
 
 @pytest.fixture(scope="session")
 def packed(photo_folder, tmp_path_factory):
-    """The twenty images in shards of three, as JPEG; read only."""
+    """The twenty images in tars of three, as JPEG; read only."""
     target = tmp_path_factory.mktemp("packed") / "shards"
     pack_folder(photo_folder, target)
     return target

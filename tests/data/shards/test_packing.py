@@ -3,9 +3,9 @@ import shutil
 from collections import Counter
 from io import BytesIO
 
-import numpy as np
 import pytest
 import torch
+import webdataset
 from filelock import FileLock
 from PIL import Image
 from torchvision.transforms.v2 import functional as TF
@@ -13,16 +13,15 @@ from torchvision.transforms.v2 import functional as TF
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.data.decoding.files import read_image
 from lightning_colorize.data.shards import packing
-from lightning_colorize.data.shards.plan import pack_settings
-from lightning_colorize.data.sources import FolderSource, ShardSource
+from lightning_colorize.data.sources import FolderSource, SourceError, WebDatasetSource
 from lightning_colorize.data.sources.listing import read_name_list
 from tests.conftest import make_image, write_images
-from tests.data.shards.conftest import files, flip_byte, pack_folder, plan_of
+from tests.data.shards.conftest import files, flip_byte, pack_folder, train
 
 
 def by_name(folder, split="train"):
     """The images of a split of a pack."""
-    images = ShardSource().splits(folder)[split]
+    images = WebDatasetSource().splits(folder)[split]
     return {images.name(i): images.read(i) for i in range(len(images))}
 
 
@@ -40,14 +39,13 @@ def test_uint8_shards_hold_the_resized_images(photo_folder, packed_uint8):
 
 
 def test_jpegs_are_near_the_original_without_chroma_subsampling(packed, packed_uint8):
-    jpeg, decoded = (ShardSource().splits(p)["train"] for p in (packed, packed_uint8))
+    jpeg, decoded = train(packed), train(packed_uint8)
     for index in range(len(jpeg)):
         assert jpeg.name(index) == decoded.name(index)
         difference = (jpeg.read(index).float() - decoded.read(index).float()).abs()
         assert 0 < difference.mean() < 3
     with Image.open(BytesIO(jpeg.encoded(0))) as image:
         assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3
-    assert decoded.encoded(0) is None
 
 
 def test_small_images_are_not_enlarged_and_long_ones_are_cropped(tmp_path):
@@ -61,16 +59,20 @@ def test_small_images_are_not_enlarged_and_long_ones_are_cropped(tmp_path):
     assert [tuple(packed[name].shape[1:]) for name in sorted(packed)] == [*sizes.values()]
 
 
-def test_litdata_reads_the_same(own_pack, tmp_path, monkeypatch):
-    from litdata import StreamingDataset
+def test_webdataset_reads_the_same(packed):
+    ours = train(packed)
+    tars = [str(packed / f"train-{number:06d}.tar") for number in range(4)]
+    theirs = list(webdataset.WebDataset(tars, shardshuffle=False).decode())
+    assert [sample["json"]["name"] for sample in theirs] == [*ours.names]
+    theirs = list(webdataset.WebDataset(tars, shardshuffle=False))
+    assert [sample["jpg"] for sample in theirs] == [ours.encoded(i) for i in range(12)]
 
-    monkeypatch.setenv("HOME", str(tmp_path))
-    ours = ShardSource().splits(own_pack)["train"]
-    theirs = StreamingDataset(str(own_pack / "train"))
-    assert len(theirs) == len(ours) == 12
-    for index in range(12):
-        assert theirs[index]["name"] == ours.name(index)
-        assert torch.equal(theirs[index]["image"], ours.read(index))
+
+def test_a_pack_is_readable_without_its_index(own_pack, photo_folder):
+    (own_pack / "pack.json").unlink()
+    images = train(own_pack, label="json.name")
+    packed = dict(zip(images.notes.labels, map(images.encoded, range(12)), strict=True))
+    assert packed.keys() == {*FolderSource().splits(photo_folder)["train"].names}
 
 
 def test_the_order_mixes_classes_and_depends_on_the_names_alone(tmp_path):
@@ -78,13 +80,13 @@ def test_the_order_mixes_classes_and_depends_on_the_names_alone(tmp_path):
     for name in ("a", "b", "c"):
         write_images(folder / "train" / name, 20)
     pack_folder(folder, tmp_path / "one", each=10)
-    names = list(ShardSource().splits(tmp_path / "one")["train"].names)
+    names = [*train(tmp_path / "one").names]
     first = Counter(name.split("/")[1] for name in names[:20])
     assert len(first) == 3
     assert max(first.values()) < 16
     shutil.move(folder, tmp_path / "moved")
     pack_folder(tmp_path / "moved", tmp_path / "two", each=10)
-    assert list(ShardSource().splits(tmp_path / "two")["train"].names) == names
+    assert [*train(tmp_path / "two").names] == names
 
 
 def test_the_files_do_not_depend_on_the_number_of_workers(photo_folder, packed, tmp_path):
@@ -94,14 +96,14 @@ def test_the_files_do_not_depend_on_the_number_of_workers(photo_folder, packed, 
 
 @pytest.fixture
 def pack_until(monkeypatch):
-    """Return a function that packs until a shard is written but not yet renamed."""
+    """Return a function that packs until a tar is written but not yet renamed."""
 
     def call(file, folder, target, workers=0):
         replace = os.replace
 
         def full(source, destination):
             if str(destination).endswith(file):
-                raise OSError(28, "No space left on device", destination)
+                raise OSError(28, "No space left on device", str(destination))
             replace(source, destination)
 
         with monkeypatch.context() as patch:
@@ -117,36 +119,38 @@ def test_an_interrupted_pack_is_continued(
     photo_folder, packed, tmp_path, pack_until, workers, damaged
 ):
     target = tmp_path / "shards"
-    pack_until("train/chunk-0-3.bin", photo_folder, target, workers)
+    pack_until("train-000003.tar", photo_folder, target, workers)
     assert not (target / "pack.json").exists()
-    with pytest.raises(UsageError, match="needs a finished pack"):
-        ShardSource().splits(target)
     if damaged:
-        flip_byte(target / "train" / "chunk-0-2.bin")
-    outcome = pack_folder(photo_folder, target)
-    assert outcome.reused == 3 - damaged or (workers and outcome.reused > 3)
-    assert outcome.shards == 7
+        flip_byte(target / "train-000002.tar")
+    (target / f".{16 * 'a'}.part").write_bytes(b"half a tar of a killed process")
+    tars, reused = pack_folder(photo_folder, target)
+    assert reused == 3 - damaged or (workers and reused > 3)
+    assert len(tars) == 7
     assert files(target) == files(packed)
 
 
 def test_a_finished_pack_is_verified_and_repaired(photo_folder, packed, own_pack):
-    assert pack_folder(photo_folder, own_pack).reused == 7
-    flip_byte(own_pack / "train" / "chunk-0-2.bin")
-    (own_pack / "val" / "chunk-0-0.bin").unlink()
-    (own_pack / "train" / "names").write_bytes(b"")
-    assert pack_folder(photo_folder, own_pack).reused == 5
+    assert pack_folder(photo_folder, own_pack)[1] == 7
+    flip_byte(own_pack / "train-000002.tar")
+    (own_pack / "val-000000.tar").unlink()
+    assert pack_folder(photo_folder, own_pack)[1] == 5
     assert files(own_pack) == files(packed)
 
 
 def test_another_pack_is_not_overwritten(photo_folder, packed, own_pack, tmp_path):
-    with pytest.raises(UsageError, match="packed with images_per_shard 3, not 4"):
+    with pytest.raises(UsageError, match="with other images_per_shard 3, not 4: name another"):
         pack_folder(photo_folder, own_pack, each=4)
-    more = shutil.copytree(photo_folder, tmp_path / "more" / photo_folder.name)
+    more = shutil.copytree(photo_folder, tmp_path / "more")
     write_images(more / "val", 1, first=90)
-    for folder in (more, shutil.copytree(photo_folder, tmp_path / "another")):
-        with pytest.raises(UsageError, match="packed from other images"):
-            pack_folder(folder, own_pack)
-    assert files(own_pack) == files(packed)
+    with pytest.raises(UsageError, match="with other images: name another folder, or delete it"):
+        pack_folder(more, own_pack)
+    (own_pack / "thesis.tex").write_text("x")
+    (own_pack / "pack.json").unlink()
+    with pytest.raises(UsageError, match="is not empty and not a pack: name a new folder"):
+        pack_folder(photo_folder, own_pack)
+    kept = {*files(packed), "thesis.tex"} - {"pack.json"}
+    assert files(own_pack).keys() - {".packing/lock"} == kept
 
 
 @pytest.mark.parametrize("finished", [True, False])
@@ -155,46 +159,30 @@ def test_an_edited_image_is_packed_again(photo_folder, tmp_path, pack_until, fin
     if finished:
         pack_folder(folder, target)
     else:
-        pack_until("val/chunk-0-1.bin", folder, target)
-    name = plan_of(folder).names_of("train", 2)[1]
-    make_image(77, 50, 41).save(folder / name)
-    outcome = pack_folder(folder, target)
-    assert (outcome.shards, outcome.reused) == (7, 6 if finished else 4)
+        pack_until("val-000001.tar", folder, target)
+    make_image(77, 50, 41).save(folder / "train" / "003.jpg")
+    tars, reused = pack_folder(folder, target)
+    assert (len(tars), reused) == (7, 6 if finished else 4)
     pack_folder(folder, tmp_path / "fresh")
     assert files(target) == files(tmp_path / "fresh")
-    assert pack_folder(folder, target).reused == 7
-    os.utime(folder / name, ns=(0, (folder / name).stat().st_mtime_ns + 1))
-    assert pack_folder(folder, target).reused == 6
 
 
 def test_images_broken_after_packing_leave_no_files(photo_folder, tmp_path):
     folder, target = shutil.copytree(photo_folder, tmp_path / "photos"), tmp_path / "shards"
-    pack_folder(folder, target)
-    broken = [*plan_of(folder).names_of("train", 1), *plan_of(folder).names_of("test", 0)]
+    tars, _ = pack_folder(folder, target)
+    broken = [
+        name
+        for tar in tars
+        if tar.file in ("train-000001.tar", "test-000000.tar")
+        for name in tar.index.names
+    ]
     for name in broken:
         (folder / name).write_bytes(b"x")
-    outcome = pack_folder(folder, target)
-    assert (outcome.broken, outcome.reused) == (6, 5)
+    tars, reused = pack_folder(folder, target)
+    assert (sum(len(tar.broken) for tar in tars), reused) == (6, 5)
     pack_folder(folder, tmp_path / "fresh")
     assert files(target) == files(tmp_path / "fresh")
-    assert set(ShardSource().splits(target)) == {"train", "val"}
-
-
-def test_shards_are_reused_while_the_images_are_not_accessible(
-    photo_folder, packed, own_pack, tmp_path
-):
-    folder = shutil.copytree(photo_folder, tmp_path / photo_folder.name)
-    plan = plan_of(folder)
-    shutil.rmtree(folder)  # such as a network share that fails after it was listed
-    assert packing.pack(plan, own_pack, 0).reused == 7
-    assert files(own_pack) == files(packed)
-
-
-def test_a_folder_with_other_files_is_refused(photo_folder, tmp_path):
-    (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(UsageError, match="is not empty and not a pack: name a new folder"):
-        pack_folder(photo_folder, tmp_path)
-    assert files(tmp_path) == {"thesis.tex": b"x"}
+    assert {*WebDatasetSource().splits(target)} == {"train", "val"}
 
 
 def test_concurrent_packs_into_one_folder_are_refused(photo_folder, tmp_path, monkeypatch):
@@ -214,10 +202,11 @@ def test_broken_images_are_left_out_and_listed(photo_folder, tmp_path):
     broken = ["train/003.jpg", "train/#7\n.jpg", os.fsdecode(b"train/caf\xe9.jpg")]
     for name in broken:
         (folder / name).write_bytes(b"not an image")
-    outcome = pack_folder(folder, tmp_path / "shards", each=2)
-    assert (outcome.broken, outcome.images["train"]) == (3, 11)
+    tars, _ = pack_folder(folder, tmp_path / "shards", each=2)
+    assert sum(len(tar.broken) for tar in tars) == 3
     assert read_name_list(tmp_path / "shards" / "broken.txt") == set(broken)
     images = by_name(tmp_path / "shards")
+    assert len(images) == 11
     assert images.keys().isdisjoint(broken)
     assert odd in images
     for name, rgb in images.items():  # names still match their images
@@ -231,9 +220,20 @@ def test_no_readable_image_is_an_error(tmp_path):
         pack_folder(tmp_path, tmp_path / "shards")
 
 
-def test_shards_beyond_four_gigabytes_are_refused():
-    with pytest.raises(UsageError, match="must be below 4 GiB, at this size and encoding at"):
-        pack_settings(1024, "uint8", 95, 10_000)
-    default = pack_settings(256, "jpeg", 95, None).images_per_shard
-    assert 300 < default < 1000
-    assert np.isclose(pack_settings(256, "uint8", 95, None).images_per_shard, default / 5, 0.05)
+@pytest.mark.parametrize(
+    "content",
+    [b'{"version": 1, "splits": {}}', b'{"version": 2}', b"[]", b"{", b"\x80", b"[" * 10**6],
+)
+def test_another_index_is_one_line(own_pack, photo_folder, content):
+    (own_pack / "pack.json").write_bytes(content)
+    message = r"^\S+pack.json is not an index [^\n]*: pack the images again into a new folder$"
+    for use in (train, lambda folder: pack_folder(photo_folder, folder)):
+        with pytest.raises(UsageError, match=message):
+            use(own_pack)
+
+
+def test_shards_of_the_former_format_are_one_line(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "chunk-0-0.bin").touch()
+    with pytest.raises(SourceError, match="shards of an earlier version: run lightning-colorize p"):
+        FolderSource().splits(tmp_path)

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.data.shards import store
-from lightning_colorize.data.sources import FolderSource, ShardSource, WebDatasetSource
+from lightning_colorize.data.shards import files
+from lightning_colorize.data.sources import FolderSource, WebDatasetSource
 from tests.data.conftest import assert_same
 from tests.data.sources.test_containers import write_tar
 
@@ -52,7 +52,7 @@ def server(monkeypatch):
         "AWS_MAX_ATTEMPTS": "1",
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(store, "DELAYS", (0.05,) * 30)
+    monkeypatch.setattr(files, "DELAYS", (0.05,) * 30)
     yield counts
     http.shutdown()
 
@@ -81,14 +81,14 @@ def epochs(root, source, workers):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_equal_those_of_the_folder(server, bucket, packed, tmp_path, workers):
-    expected = epochs(str(packed), ShardSource(), workers)
+    expected = epochs(str(packed), WebDatasetSource(), workers)
     server.refusals = 7
-    batches = epochs(bucket, ShardSource(cache_dir=tmp_path / "cache"), workers)
+    batches = epochs(bucket, WebDatasetSource(cache_dir=tmp_path / "cache"), workers)
     assert len(batches) == 3 + 2 + 3 + 1
     assert_same(batches, expected)
     # Each shard was refused, and then fetched by one process.
     for counts, times in ((server.refused, 7), (server.served, 1)):
-        assert [n for key, n in counts.items() if key.endswith(".bin")] == [times] * 7
+        assert [n for key, n in counts.items() if key.endswith(".tar")] == [times] * 7
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -117,4 +117,4 @@ def test_a_run_reads_from_a_url(server, bucket, command, monkeypatch, tmp_path):
     command.fit("s3", "--data.root", bucket, "--data.cache", "never")
     run = command.root / "tiny" / "s3"
     assert f"root: {bucket}" in (run / "config.yaml").read_text()
-    assert len(list((tmp_path / "caches/lightning-colorize/shards").glob("*.shard"))) == 7
+    assert len(list((tmp_path / "caches/lightning-colorize/shards").glob("*.tar"))) == 7

@@ -16,7 +16,6 @@ from lightning_colorize.data.sources import (
     ManifestSource,
     MixtureSource,
     OxfordPetSource,
-    ShardSource,
     SourceError,
     WebDatasetSource,
     default_source,
@@ -32,8 +31,8 @@ def test_default_source(tmp_path):
     (tmp_path / "packed" / "pack.json").touch()
     assert isinstance(default_source(None), EmbeddedSource)
     assert isinstance(default_source(tmp_path), FolderSource)
-    assert isinstance(default_source(tmp_path / "packed"), ShardSource)
-    assert isinstance(default_source(parse_root("s3://bucket/shards")), ShardSource)
+    assert isinstance(default_source(tmp_path / "packed"), WebDatasetSource)
+    assert isinstance(default_source(parse_root("s3://bucket/shards")), WebDatasetSource)
     assert parse_root("s3://bucket/shards") == "s3://bucket/shards"
 
 
@@ -49,7 +48,7 @@ def test_default_source(tmp_path):
         (FolderSource, {}, "gone", "gone does not exist"),
         (FolderSource, {}, "empty", "is empty"),
         (FolderSource, {}, "text", r"holds 2 files, none of them an image \(.txt\)"),
-        (FolderSource, {}, "packing", "shards without a pack.json"),
+        (FolderSource, {}, "packing", "shards of an earlier version"),
         (FolderSource, {}, "tars", "holds no image but .tar files: pass .*/webdataset.yaml"),
         (FolderSource, {}, "text/a.txt", "is a file"),
         (FolderSource, {}, "list.csv", "ManifestSource"),
@@ -74,11 +73,10 @@ def test_default_source(tmp_path):
         (HuggingFaceSource, {}, None, r"needs a folder of save_to_disk .* pass --data\.root"),
         (HuggingFaceSource, {}, "s3://bucket/x", "not s3://bucket/x"),
         (WebDatasetSource, {}, None, r"pass --data\.root"),
-        (WebDatasetSource, {}, "teapot://x", r"teapot://x: .*teapot"),
-        (ShardSource, {"window": 0}, "", "window is 0: it must be at least 1"),
+        (WebDatasetSource, {}, "teapot://x", r"teapot://x/pack.json cannot be read: .*teapot"),
+        (WebDatasetSource, {"window": 0}, "", "window is 0: it must be at least 1"),
         *((source, {}, "s3://bucket/x", "not s3://bucket/x: pack them with") for source in LOCAL),
         (MixtureSource, {"folders": {"a": 1}}, "s3://bucket/x", "not s3://bucket/x: pack them"),
-        (ShardSource, {}, "teapot://x", r"teapot://x: .*teapot"),
     ],
 )
 def test_wrong_roots_and_settings_are_one_line(tmp_path, source, options, root, message):
