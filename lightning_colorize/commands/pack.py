@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     tars, reused = pack(folder, splits, settings, args.shards, workers if workers > 1 else 0)
     images = Counter(dict.fromkeys(splits, 0))
     for tar in tars:
-        images[tar.split] += len(tar.index.names)
+        images[tar.split] += len(tar.images.names)
     counts = ", ".join(f"{count:,} {split}" for split, count in images.items())
     existed = f", {reused} of them reused" if reused else ""
     size = sum(tar.bytes for tar in tars) / 1e6

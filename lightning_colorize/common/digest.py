@@ -9,7 +9,7 @@ import mmap
 import os
 import zipfile
 from collections.abc import Iterable
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,7 +18,7 @@ _LENGTH = len(_MARK) + hashlib.sha256().digest_size
 _END = b"PK\5\6"  # begins the end record: 22 bytes, the last two the length of the comment
 
 
-def sha256_of(file: Path | BufferedReader) -> str:
+def sha256_of(file: Path | BufferedReader | FileIO) -> str:
     """Return the SHA-256 of a file or of an open file, in hexadecimal digits."""
     if isinstance(file, Path):
         with file.open("rb") as opened:

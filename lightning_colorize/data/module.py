@@ -327,7 +327,8 @@ class ColorizationDataModule(LightningDataModule):
             return self.num_workers
         if isinstance(images, CachedImages):
             return 0
-        return max(1, min(8, cores() // self._run.num_devices))
+        local_ranks: int = self._run.num_devices
+        return max(1, min(8, cores() // local_ranks))
 
     def _cached(self, split: Split, found: ImageSet) -> ImageSet:
         """Return a split's images, read into memory if `cache` says so."""

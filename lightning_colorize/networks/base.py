@@ -62,7 +62,7 @@ class Encoder(Recorded, nn.Module, ABC):
         """The part that can start from pretrained weights, and may learn at a lower rate."""
         return self
 
-    def adopt_labels(self, names: Sequence[str]) -> None:
+    def set_label_names(self, names: Sequence[str]) -> None:
         """Learn the class names of the training images; nothing without labels."""
 
     def simulate(self, batch: ColorBatch) -> Condition:

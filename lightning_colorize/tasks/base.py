@@ -180,7 +180,7 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         if getattr(datamodule, "label_names", None):
             for encoder in (part for part in self.modules() if isinstance(part, Encoder)):
                 try:
-                    encoder.adopt_labels(datamodule.label_names)
+                    encoder.set_label_names(datamodule.label_names)
                 except ValueError as error:
                     raise UsageError(str(error)) from None
             if self.net.encoder.label_names:

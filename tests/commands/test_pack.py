@@ -35,12 +35,12 @@ def test_options_reach_the_pack(photos, tmp_path):
     assert run(photos, tmp_path / "shards", *words) == 0
     manifest = json.loads((tmp_path / "shards" / "pack.json").read_text())
     assert (manifest["plan"]["encoding"], manifest["plan"]["size"]) == ("uint8", 256)
-    assert [len(tar["index"]["names"]) for tar in manifest["tars"]] == [3, 2]
+    assert [len(tar["images"]["names"]) for tar in manifest["tars"]] == [3, 2]
     low, high = tmp_path / "low", tmp_path / "high"
     assert run(photos, low, "--quality", 5, "--workers", 1) == 0
     assert run(photos, high, "--quality", 100, "--workers", 1) == 0
     tars = [json.loads((folder / "pack.json").read_text())["tars"][0] for folder in (low, high)]
-    lengths = [sum(tar["index"]["sizes"]) for tar in tars]
+    lengths = [sum(tar["images"]["sizes"]) for tar in tars]
     assert lengths[0] < lengths[1] / 2
 
 

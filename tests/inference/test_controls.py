@@ -31,7 +31,7 @@ class Length(TextEncoder):
 def _colorizer(text=None):
     torch.manual_seed(0)
     encoder = ConditionedEncoder(ConvEncoder(widths=[8, 16, 16]), labels=2, text=text, width=16)
-    encoder.adopt_labels(["cat", "dog"])
+    encoder.set_label_names(["cat", "dog"])
     task = GenerativeTask(encoder, denoiser=partial(Denoiser, width=48), ema_decay=None)
     model = task.eval().to_model()
     with torch.no_grad():

@@ -215,7 +215,7 @@ def acting(task):
 def conditioned():
     torch.manual_seed(0)
     encoder = ConditionedEncoder(ConvEncoder(widths=[4, 8, 8]), labels=2)
-    encoder.adopt_labels(["cat", "dog"])
+    encoder.set_label_names(["cat", "dog"])
     return encoder
 
 

@@ -47,7 +47,7 @@ class PackedTar(NamedTuple):
     bytes: int
     sha256: str
     broken: list[tuple[str, str]]
-    index: TarIndex
+    images: TarIndex
 
     @property
     def split(self) -> str:
@@ -63,7 +63,7 @@ class Pack(NamedTuple):
 
     def dump(self) -> str:
         """Return the content of the file."""
-        tars = [tar._asdict() | {"index": tar.index._asdict()} for tar in self.tars]
+        tars = [tar._asdict() | {"images": tar.images._asdict()} for tar in self.tars]
         return json.dumps({"version": VERSION, "plan": self.plan, "tars": tars}) + "\n"
 
 
@@ -73,7 +73,7 @@ def parse_pack(content: bytes, location: str) -> Pack:
         found = json.loads(content)
         if found["version"] != VERSION:
             raise ValueError(f"version {found['version']}, not {VERSION}")
-        tars = [PackedTar(**tar | {"index": TarIndex(**tar["index"])}) for tar in found["tars"]]
+        tars = [PackedTar(**tar | {"images": TarIndex(**tar["images"])}) for tar in found["tars"]]
         return Pack({"size": None, **found["plan"]}, tars)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UsageError(

@@ -264,7 +264,7 @@ def _encoded(path: Path, settings: PackSettings) -> bytes:
 def _write_index(target: Path, pack: Pack) -> None:
     """Write the list of broken images, and last `pack.json`."""
     broken = [item for tar in pack.tars for item in tar.broken]
-    if not any(tar.index.names for tar in pack.tars):
+    if not any(tar.images.names for tar in pack.tars):
         name, reason = broken[0]
         raise WorkError(f"none of {len(broken)} images can be read (first: {name}: {reason})")
     listed = "".join(name_with_reason(*item) for item in broken)

@@ -119,13 +119,14 @@ class WebDatasetSource(Source):
         if content is not None:
             base = str(root).rstrip("/")
             pack = parse_pack(content, f"{base}/{PACK}")
-            for tar in pack.tars:
-                if tar.index.names:
-                    location = Tar(f"{base}/{tar.file}", tar.bytes, tar.sha256, tar.sha256)
-                    by_split[tar.split].append((location, tar.index))
+            for packed in pack.tars:
+                if packed.images.names:
+                    location = f"{base}/{packed.file}"
+                    tar = Tar(location, packed.bytes, packed.sha256, packed.sha256)
+                    by_split[packed.split].append((tar, packed.images))
             side = pack.plan["size"]
-            packed = {split: self._part(tars, side) for split, tars in by_split.items()}
-            return split_parts(packed, None, self.exclude_list, root, packed=True)
+            parts = {split: self._part(tars, side) for split, tars in by_split.items()}
+            return split_parts(parts, None, self.exclude_list, root, packed=True)
         found = self._indexed(root)
         self._require_columns(root, [index for _, index in found])
         folder = commonpath([dirname(tar.location) for tar, _ in found])

@@ -123,7 +123,7 @@ class ConditionedEncoder(Encoder):
             vector = vector + self.text(encoded) * known
         return vector
 
-    def adopt_labels(self, names: Sequence[str]) -> None:
+    def set_label_names(self, names: Sequence[str]) -> None:
         """Add the class names of the training images to those that are known.
 
         Raises:
@@ -152,7 +152,7 @@ class ConditionedEncoder(Encoder):
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError("the class names in the state dict are damaged")
         self.label_names = []
-        self.adopt_labels(names)
+        self.set_label_names(names)
 
     def simulate(self, batch: ColorBatch) -> Condition:
         """Return the condition of a training batch; each is dropped for half of the images.

@@ -174,7 +174,7 @@ def test_images_broken_after_packing_leave_no_files(photo_folder, tmp_path):
         name
         for tar in tars
         if tar.file in ("train-000001.tar", "test-000000.tar")
-        for name in tar.index.names
+        for name in tar.images.names
     ]
     for name in broken:
         (folder / name).write_bytes(b"x")
