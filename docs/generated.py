@@ -172,8 +172,7 @@ def pretrained() -> str:
     """Return the table of metrics that need a pretrained network."""
     from lightning_colorize.evaluation.pretrained import METRICS
 
-    rows = [[f"`{row.name}`", cell(row.title), cell(row.reduction.method)] for row in METRICS]
-    return table(["name", "full name", "method"], rows)
+    return table(["name", "full name"], [[f"`{row.name}`", cell(row.title)] for row in METRICS])
 
 
 # Networks

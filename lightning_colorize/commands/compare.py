@@ -94,30 +94,30 @@ def run(args: argparse.Namespace) -> int:
         write_study(plan)
     runs = [system.run for system in plan.systems if system.run is not None]
     report = write_comparison(plan, differences([RunRecord(folder) for folder in runs]))
-    unread = len(plan.found.images) - len(report.measured.names)
-    broken = (f"left out: {error}" for error in report.measured.broken)
-    for line in (*broken, *remarks(plan, report.measured)):
+    unread = len(plan.found.images) - len(report.results.names)
+    broken = (f"left out: {error}" for error in report.results.broken)
+    for line in (*broken, *remarks(plan, report.results)):
         print(line, file=sys.stderr)
     if report.rows:
         print_metrics(Console(), report.rows, None, report.columns)
     else:
         print("without true colors there are no metrics")
-    print(plan.found.describe(len(report.measured.names), plan.data, plan.size))
+    print(plan.found.describe(len(report.results.names), plan.data, plan.size))
     for page in (INDEX, ERRORS, *([STUDY] if plan.study else [])):
         print(plan.out / page)
     if args.json is not None:
         write_json(args.json, _as_json(plan, report))
-    return 1 if unread or report.measured.undefined else 0
+    return 1 if unread or report.results.undefined else 0
 
 
 def _plan(args: argparse.Namespace) -> "Plan":
-    from lightning_colorize.evaluation.choice import (
+    from lightning_colorize.evaluation.data import (
         choose_images,
         colorless,
         find_truth,
-        open_systems,
         trained_on,
     )
+    from lightning_colorize.evaluation.systems import open_systems
     from lightning_colorize.models.load import choose_device
     from lightning_colorize.reports.comparison import Plan, default_size
 
@@ -160,8 +160,8 @@ def _as_json(plan: "Plan", report: "Report") -> dict[str, Any]:
         "split": plan.found.split,
         "size": plan.size,
         "samples": plan.samples,
-        "images": len(report.measured.names),
-        "unreadable": len(plan.found.images) - len(report.measured.names),
+        "images": len(report.results.names),
+        "unreadable": len(plan.found.images) - len(report.results.names),
         "missing": plan.missing,
         "trained_on": plan.trained_on,
         "systems": {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lightning_colorize.color import ColorBatch
     from lightning_colorize.evaluation import Evaluation, EvaluationImages
     from lightning_colorize.evaluation.data import SplitName
-    from lightning_colorize.evaluation.measured import Intervals
+    from lightning_colorize.evaluation.results import Intervals
     from lightning_colorize.inference import Colorizer
     from lightning_colorize.models.base import Model
 
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from lightning_colorize.common.progress import progress
     from lightning_colorize.evaluation import evaluate
     from lightning_colorize.evaluation.conditions import measure_conditions, require_labels
-    from lightning_colorize.evaluation.measure import MODEL
+    from lightning_colorize.evaluation.evaluator import MODEL
     from lightning_colorize.models.control import require_conditions
 
     loaded, found, remarks = open_measured(args, "test")
@@ -158,18 +158,19 @@ def _print(result: "Evaluation", parts: Sequence[str], conditions: "Intervals") 
     from rich.console import Console
 
     from lightning_colorize.evaluation import metrics_table, print_plain
+    from lightning_colorize.evaluation.color_ranges import ranges_table
     from lightning_colorize.evaluation.conditions import COLUMNS
-    from lightning_colorize.evaluation.measure import MODEL
-    from lightning_colorize.evaluation.table import color_line, parts_table, print_metrics
+    from lightning_colorize.evaluation.evaluator import MODEL
+    from lightning_colorize.evaluation.table import print_metrics
 
     console = Console()
     for name, rows in result.groups.items():
         title = f"{name} ({result.counts[name]})"
         print_metrics(console, rows, title, result.metrics)
-        print(color_line(result.group_colors[name]))
+        print(result.group_colors[name])
     whole = "all" if result.groups else None
     print_metrics(console, result.rows, whole, result.metrics)
-    print(color_line(result.colors))
+    print(result.colors)
     if energy := result.intervals[MODEL].get("energy"):
         print("energy {value:.2f}, 95 % interval {low:.2f} to {high:.2f}".format(**energy))
     if conditions:
@@ -177,7 +178,7 @@ def _print(result: "Evaluation", parts: Sequence[str], conditions: "Intervals") 
         print_plain(console, metrics_table(shown, "asked for", COLUMNS))
     for by in parts:
         if by != "folder":
-            print_plain(console, parts_table(getattr(result, by), by))
+            print_plain(console, ranges_table(getattr(result, by), by))
 
 
 def open_measured(

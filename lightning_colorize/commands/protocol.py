@@ -48,22 +48,15 @@ def add_arguments(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print a result.
 
-    Return 1 if images are unreadable, the prediction is not finite, the calibration fails, or a
-    metric is not available.
+    Return 1 if images are unreadable, the prediction is not finite, or the calibration fails.
     """
     if args.json is not None:
         require_writable(args.json, "--json")
     from rich.console import Console
 
     from lightning_colorize.evaluation import metrics_table, print_plain
-    from lightning_colorize.evaluation.choice import (
-        choose_images,
-        find_truth,
-        open_system,
-        split_word,
-        trained_on,
-    )
-    from lightning_colorize.evaluation.pretrained import PretrainedMetrics, find_metrics
+    from lightning_colorize.evaluation.data import choose_images, find_truth, trained_on
+    from lightning_colorize.evaluation.pretrained import PretrainedMetrics
     from lightning_colorize.evaluation.protocol import ProtocolImages, read_protocol
     from lightning_colorize.evaluation.protocol_result import (
         COLUMNS,
@@ -71,12 +64,13 @@ def run(args: argparse.Namespace) -> int:
         ProtocolResult,
         measure_protocol,
     )
+    from lightning_colorize.evaluation.systems import open_system, split_word
     from lightning_colorize.models.control import require_conditions
     from lightning_colorize.models.load import choose_device
 
     protocol = read_protocol(args.protocol)
-    asked = find_metrics(args.metric)
     device = choose_device(args.device)
+    pretrained = PretrainedMetrics(args.metric, device)
     name, path = split_word(str(args.system))
     if len(name) > LONGEST_NAME:
         raise UsageError(f"the name of the system has more than {LONGEST_NAME} characters")
@@ -105,7 +99,6 @@ def run(args: argparse.Namespace) -> int:
     images = ProtocolImages(protocol, found.images)
     if len(images) < 2:
         raise UsageError(f"{args.data} has one image; a protocol needs several for its intervals")
-    pretrained = PretrainedMetrics(asked, device)
     start = time.perf_counter()
     exit_on_sigterm()  # after ending an external command
     model.paint_all(images)
@@ -124,12 +117,12 @@ def run(args: argparse.Namespace) -> int:
         unreadable=len(images.broken),
         trained_on=overlap.get(name),
         pretrained=extra,
-        versions=versions(*sorted({name for metric, _ in asked for name in metric.packages})),
+        versions=versions(*pretrained.packages),
         git_commit=git_commit(),
     )
     shown = {row: {k: v.value for k, v in metrics.items()} for row, metrics in rows.items()}
     print_plain(Console(), metrics_table(shown, metrics=COLUMNS))
-    unavailable = _print_pretrained(Console(), extra)
+    _print_pretrained(Console(), extra)
     print(f"{result.protocol}, in {time.perf_counter() - start:.1f} s")
     for broken in images.broken:
         print(f"left out: {broken}", file=sys.stderr)
@@ -138,29 +131,18 @@ def run(args: argparse.Namespace) -> int:
     print(f"calibration: {result.problem or 'passed'}", file=sys.stderr)
     if args.json is not None:
         write_json(args.json, result.model_dump())
-    return 1 if images.broken or result.problem or unavailable else 0
+    return 1 if images.broken or result.problem else 0
 
 
-def _print_pretrained(console: "Console", results: "Sequence[PretrainedResult]") -> bool:
-    """Print metrics of pretrained networks; returns whether any is not available."""
+def _print_pretrained(console: "Console", results: "Sequence[PretrainedResult]") -> None:
+    """Print metrics of pretrained networks."""
     from lightning_colorize.evaluation import metrics_table, print_plain
     from lightning_colorize.metrics.spec import Metric
 
-    measured = [result for result in results if result.reason is None]
-    columns = []
-    rows: dict[str, dict[str, float]] = {row: {} for each in measured for row in each.rows}
-    for result in measured:
-        values = {result.label: "value", f"{result.label}, infinite N": "infinite"}
-        for column, key in values.items():
-            columns.append(Metric(column, result.goal, "{:.4g}", result.title))
-            for row, value in result.rows.items():
-                if getattr(value, key) is not None:
-                    rows[row][column] = getattr(value, key)
-    if measured:
-        print_plain(console, metrics_table(rows, metrics=columns))
-    for result in measured:
-        print(f"{result.label}: {result.title}; N {result.images:,}; {result.method}")
-    lost = [result for result in results if result.reason is not None]
-    for result in lost:
-        print(f"{result.name}: n/a: {result.reason}", file=sys.stderr)
-    return bool(lost)
+    if not results:
+        return
+    columns = [Metric(each.label, each.goal, "{:.4g}", each.title) for each in results]
+    rows = {row: {each.label: each.rows[row].value for each in results} for row in results[0].rows}
+    print_plain(console, metrics_table(rows, metrics=columns))
+    for each in results:
+        print(f"{each.label}: {each.title}; N {each.images:,}")

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
     from lightning_colorize.common.progress import progress
     from lightning_colorize.evaluation import metrics_table, print_plain
-    from lightning_colorize.evaluation.choice import colorless
+    from lightning_colorize.evaluation.data import colorless
     from lightning_colorize.evaluation.grid import evaluate_grid, parse_grid
     from lightning_colorize.models.settings import describe_values
     from lightning_colorize.reports.grid import write_grid_page

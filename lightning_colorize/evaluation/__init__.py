@@ -7,7 +7,7 @@ evaluate(load_model("runs/unet/first"), "photos").rows["model"]["psnr"]
 """
 
 from lightning_colorize.evaluation.data import EvaluationImages, count_trained, find_images
-from lightning_colorize.evaluation.measure import Evaluation, evaluate, evaluate_batches
+from lightning_colorize.evaluation.evaluator import Evaluation, evaluate, evaluate_batches
 from lightning_colorize.evaluation.report import print_result
 from lightning_colorize.evaluation.table import metrics_table, print_plain
 

@@ -12,24 +12,24 @@ from lightning_colorize.color import NO_CONDITION, ColorBatch, Condition, full_p
 from lightning_colorize.color.hints import HintPoints, diffused, hints_from, optimized
 from lightning_colorize.color.palette import palettes_of
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.evaluation.measured import Intervals, Measured, measure
+from lightning_colorize.evaluation.results import Intervals, Results, measure
 from lightning_colorize.evaluation.statistics import ratio_intervals
-from lightning_colorize.evaluation.systems import Painted
+from lightning_colorize.evaluation.systems import Prediction
 from lightning_colorize.metrics.image_pair import ImagePair
 from lightning_colorize.metrics.spec import METRICS, Metric
 from lightning_colorize.models.base import Model, image_seeds
 
 _OUTSIDE = "changed_outside"
-ASKED = (
+CONDITIONED = (
     Metric("hint_error", "min", "{:.2f}", "ciede2000 from the hints, at the hints"),
     Metric(_OUTSIDE, "min", "{:.3f}", "share that one hint changes outside its object"),
     Metric("changed_inside", None, "{:.3f}", "share that one hint changes inside its object"),
-    Metric("palette_distance", "min", "{:.2f}", "distance from the asked palette, in LAB units"),
+    Metric("palette_distance", "min", "{:.2f}", "distance from the given palette, in LAB units"),
     Metric("other_distance", None, "{:.2f}", "distance from another image's palette"),
 )
 """Metrics of a model with conditions, per image."""
 
-COLUMNS = (*(metric for metric in METRICS if metric.headline), *ASKED)
+COLUMNS = (*(metric for metric in METRICS if metric.headline), *CONDITIONED)
 """The columns of the printed table."""
 
 _SIDE = 2  # pixels of a hint, as in iColoriT (Yun et al. 2023)
@@ -56,15 +56,15 @@ def measure_conditions(
 ) -> Intervals:
     """Measure a model without conditions, and with those that it accepts; one coloring per image.
 
-    The rows have the metrics of `spec` and `ASKED`; nan for those of other conditions. An image
-    whose object fills it does not count in `changed_outside`.
+    The rows have the metrics of `spec` and `CONDITIONED`; nan where a metric does not apply. An
+    image whose object fills it does not count in `changed_outside`.
 
     Args:
         model: The model.
-        batches: Returns the images on the model's device, each time the same.
+        batches: Returns the images on the model's device, the same in every call.
         points: Numbers of hints, which `diffused` and `optimized` spread too; 1 is added.
-        palettes: Ask for each image's own palette, and for the next image's.
-        labels: Ask for these labels, by the image's name, and for the model's next ones.
+        palettes: Whether to color with each image's own palette, and with the next image's.
+        labels: True label by image name. Each image is also colored with the next label.
         seed: Seed of hints and samples.
 
     Raises:
@@ -75,47 +75,53 @@ def measure_conditions(
         require_labels(model, labels)
     counts = sorted({1, *points} - {0}) if points else []
     every = torch.cat([palettes_of(batch.ab) for batch in batches()]) if palettes else None
-    by = ("", ", diffused", ", optimized")
-    rows = ["nothing", *(f"hints {count}{method}" for count in counts for method in by)]
+    methods = ("", ", diffused", ", optimized")
+    rows = ["nothing", *(f"hints {count}{method}" for count in counts for method in methods)]
     rows += ["own palette", "another palette"] * palettes
     rows += ["right label", "wrong label"] * (labels is not None)
-    measured = Measured(rows, [], more=ASKED)
+    results = Results(rows, [], more=CONDITIONED)
 
     def color(batch: ColorBatch, condition: Condition) -> Tensor:
         return model.color(batch.L, condition, generators=model.generators(batch.L, seed))
 
-    def paint(batch: ColorBatch) -> Iterator[Painted]:
-        plain = color(batch, NO_CONDITION)
-        known, last = {}, len(measured.names)
-        if every is not None:
-            shifts = torch.arange(last - len(batch), last) + torch.arange(3)[:, None]
-            own, another, third = every[shifts % len(every)]
-            known = _palette_distances(plain, another, third)
-        yield _painted(batch, plain, known)
-        for count in counts:
-            hints = reveal(batch.L, batch.ab, count, seed)
-            spread = (diffused(hints, batch.L)[None, :, :2], optimized(hints, batch.L)[None])
-            for ab in (answer := color(batch, Condition(hints=hints)), *spread):
+    def with_hints(batch: ColorBatch, plain: Tensor, count: int) -> Iterator[Prediction]:
+        hints = reveal(batch.L, batch.ab, count, seed)
+        spread = (diffused(hints, batch.L)[None, :, :2], optimized(hints, batch.L)[None])
+        for ab in (answer := color(batch, Condition(hints=hints)), *spread):
+            known = {"hint_error": _mean(_difference(batch, ab[0], hints[:, :2]), hints[:, 2:])}
+            if count == 1:
                 before = plain if ab is answer else plain * 0
-                known = {"hint_error": _mean(_difference(batch, ab[0], hints[:, :2]), hints[:, 2:])}
-                if count == 1:
-                    changed = (_difference(batch, ab[0], before[0]) > _CHANGE).float()
-                    inside = find_objects(batch, hints)
-                    known["changed_inside"] = _mean(changed, inside)
-                    known[_OUTSIDE] = _mean(changed, 1 - inside)
-                yield _painted(batch, ab, known)
-        for asked in (own, another) if every is not None else ():
-            ab = color(batch, Condition(palettes=asked))
-            yield _painted(batch, ab, _palette_distances(ab, asked, third))
+                changed = (_difference(batch, ab[0], before[0]) > _CHANGE).float()
+                inside = find_objects(batch, hints)
+                known["changed_inside"] = _mean(changed, inside)
+                known[_OUTSIDE] = _mean(changed, 1 - inside)
+            yield _prediction(batch, ab, known)
+
+    def predict(batch: ColorBatch) -> Iterator[Prediction]:
+        plain = color(batch, NO_CONDITION)
+        if every is None:
+            yield _prediction(batch, plain, {})
+        else:
+            first = len(results.names) - len(batch)
+            shifts = first + torch.arange(len(batch)) + torch.arange(3)[:, None]
+            own, another, third = every[shifts % len(every)]
+            yield _prediction(batch, plain, _palette_distances(plain, another, third))
+        for count in counts:
+            yield from with_hints(batch, plain, count)
+        for palette in (own, another) if every is not None else ():
+            ab = color(batch, Condition(palettes=palette))
+            yield _prediction(batch, ab, _palette_distances(ab, palette, third))
         if labels is not None:
             right = torch.tensor([codes.get(labels[name], -1) for name in batch.names])
             for code in (right, torch.where(right < 0, right, (right + 1) % len(codes))):
-                yield _painted(batch, color(batch, Condition(code.to(batch.L.device))), {})
+                yield _prediction(batch, color(batch, Condition(code.to(batch.L.device))), {})
 
-    measure(measured, batches(), paint, failures=False)
-    found = measured.intervals()
-    assert measured.values is not None
-    outside = measured.values[:, [metric.name for metric in ASKED].index(_OUTSIDE) - len(ASKED)]
+    measure(results, batches(), predict, failures=False)
+    found = results.intervals()
+    assert results.values is not None
+    column = [metric.name for metric in CONDITIONED].index(_OUTSIDE) - len(CONDITIONED)
+    outside = results.values[:, column]
+    # Without the images whose object fills them.
     ends = ratio_intervals(np.nan_to_num(outside), np.isfinite(outside)).T.tolist()
     for row, values in zip(found.values(), ends, strict=True):
         row[_OUTSIDE] = dict(zip(("value", "low", "high"), values, strict=True))
@@ -155,17 +161,18 @@ def palette_distance(first: Tensor, second: Tensor) -> float:
     return float(stats.wasserstein_distance_nd(*colors, *shares))
 
 
-def _palette_distances(ab: Tensor, asked: Tensor, third: Tensor) -> dict[str, Tensor]:
-    own, others = palettes_of(ab[0]), {"palette_distance": asked, "other_distance": third}
+def _palette_distances(ab: Tensor, palette: Tensor, third: Tensor) -> dict[str, Tensor]:
+    own, others = palettes_of(ab[0]), {"palette_distance": palette, "other_distance": third}
     return {
         name: torch.tensor(list(map(palette_distance, own, other)))
         for name, other in others.items()
     }
 
 
-def _painted(batch: ColorBatch, ab: Tensor, known: Mapping[str, Tensor]) -> Painted:
-    none = torch.full((len(batch),), torch.nan)
-    return Painted(batch.L, ab, torch.stack([known.get(m.name, none).cpu() for m in ASKED]))
+def _prediction(batch: ColorBatch, ab: Tensor, known: Mapping[str, Tensor]) -> Prediction:
+    nan = torch.full((len(batch),), torch.nan)
+    more = torch.stack([known.get(metric.name, nan).cpu() for metric in CONDITIONED])
+    return Prediction(batch.L, ab, more)
 
 
 def _difference(batch: ColorBatch, ab: Tensor, other: Tensor) -> Tensor:

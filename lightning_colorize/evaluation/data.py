@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
@@ -15,7 +15,7 @@ from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.decoding.files import ImageError
-from lightning_colorize.data.image_set import ConcatImages, ImageSet
+from lightning_colorize.data.image_set import ChosenImages, ConcatImages, ImageSet
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.sources import (
     FolderSource,
@@ -27,7 +27,8 @@ from lightning_colorize.data.sources import (
 )
 from lightning_colorize.data.sources.base import GivenSplits
 from lightning_colorize.data.sources.listing import require_folder
-from lightning_colorize.data.splits import category_finder
+from lightning_colorize.data.splits import category_finder, random_subset
+from lightning_colorize.evaluation.systems import System
 from lightning_colorize.inference import TrainingData
 
 SplitName = Literal["train", "val", "test", "all"]
@@ -153,3 +154,68 @@ def _files(images: ImageSet) -> Iterator[str]:
     folder_of = lru_cache(os.path.realpath)
     for folder, name in filter(None, map(images.file, range(len(images)))):
         yield os.path.normpath(os.path.join(folder_of(folder), name))
+
+
+def find_truth(
+    data: Path, split: SplitName | None, systems: Sequence[System], allow: Sequence[str]
+) -> EvaluationImages:
+    """Find the true images, as `evaluate` does.
+
+    If a network was trained on this data, its split is used.
+    """
+    for system in systems:
+        if system.trained is not None and system.trained.is_of(data):
+            return find_images(data, split, system.trained.source(allow))
+    return find_images(data, split)
+
+
+def choose_images(
+    found: EvaluationImages,
+    systems: Sequence[System],
+    most: int | None,
+    seed: int,
+) -> tuple[EvaluationImages, dict[str, list[str]]]:
+    """Return the images that all systems have, and the names of those missing from any.
+
+    Networks have all images. At most `most` images are drawn at random; None stands for all.
+    """
+    names = [found.images.name(i) for i in range(len(found.images))]
+    missing = {}
+    for system in systems:
+        without = [name for name in names if not system.model.has(name)]
+        if len(without) == len(names):
+            raise UsageError(
+                f"{system.path} contains none of the {len(names)} images; they are matched by "
+                f"their relative names without suffix, such as {names[0]}"
+            )
+        if without:
+            missing[system.name] = without
+    lost = {name for without in missing.values() for name in without}
+    common = [name for name in names if name not in lost]
+    if not common:
+        raise UsageError("no image is common to all systems")
+    chosen = {*(common if most is None else random_subset(common, most, seed))}
+    indices = [i for i, name in enumerate(names) if name in chosen]
+    return replace(found, images=ChosenImages(found.images, indices)), missing
+
+
+def trained_on(
+    found: EvaluationImages, systems: Sequence[System], allow: Sequence[str]
+) -> dict[str, int]:
+    """Return how many of the images each model was trained on, if any."""
+    counts = {
+        system.name: count_trained(found.images, system.trained, allow)
+        for system in systems
+        if system.trained is not None
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+def colorless(images: ImageSet) -> bool:
+    """Return whether all readable images are grey; stops reading at the first that is not."""
+    return all(is_grey(rgb) for _, rgb in whole_images(images))
+
+
+def is_grey(rgb: Tensor) -> bool:
+    """Return whether an image, (3, H, W) in uint8, has no color anywhere."""
+    return bool((rgb.amax(dim=0) == rgb.amin(dim=0)).all())

@@ -10,8 +10,8 @@ import numpy as np
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.evaluation.measured import Measured, Rows, measure
-from lightning_colorize.evaluation.systems import paint_settings
+from lightning_colorize.evaluation.results import Results, Rows, measure
+from lightning_colorize.evaluation.systems import predict_with_settings
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.baseline import baseline_models
 from lightning_colorize.models.load import require_size
@@ -86,18 +86,18 @@ def evaluate_grid(model: Model, batches: Iterable[ColorBatch], settings: Sequenc
     """
     pairs = []
     for setting in settings:
-        own = {name: value for name, value in setting.items() if name != SIZE}
-        pairs.append((model.settings.updated(own), setting.get(SIZE)))
+        decoding = {name: value for name, value in setting.items() if name != SIZE}
+        pairs.append((model.settings.updated(decoding), setting.get(SIZE)))
     plain = baseline_models(model.baselines)
     # Settings that share a prediction follow each other, so that only one prediction is in memory.
     order = sorted(range(len(pairs)), key=lambda i: (pairs[i][1] or 0, pairs[i][0].flip))
-    paint = paint_settings(model, [pairs[i] for i in order], plain.values())
-    result = Measured([str(i) for i in order], list(plain))
-    measured = measure(result, batches, paint, failures=False)
-    assert measured.values is not None
-    rows = measured.table(measured.metrics())
+    predict = predict_with_settings(model, [pairs[i] for i in order], plain.values())
+    result = Results([str(i) for i in order], list(plain))
+    measure(result, batches, predict, failures=False)
+    assert result.values is not None
+    rows = result.table()
     baselines = {name: rows.pop(name) for name in plain}
-    values = measured.values[np.argsort([*order, *range(len(order), len(measured.rows))])]
+    values = result.values[np.argsort([*order, *range(len(order), len(result.rows))])]
     return Grid([*settings], [rows[str(i)] for i in range(len(pairs))], baselines, values)
 
 

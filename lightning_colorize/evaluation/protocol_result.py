@@ -17,11 +17,11 @@ from lightning_colorize.common.progress import progress
 from lightning_colorize.data.augmentation import old_copy
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.evaluation.conditions import reveal
-from lightning_colorize.evaluation.measured import Measured, measure
 from lightning_colorize.evaluation.pretrained import PretrainedMetrics, PretrainedResult
 from lightning_colorize.evaluation.protocol import MeasuredImages, ProtocolImages
+from lightning_colorize.evaluation.results import Results, measure
 from lightning_colorize.evaluation.statistics import intervals, mean_intervals
-from lightning_colorize.evaluation.systems import Painted, System
+from lightning_colorize.evaluation.systems import Prediction, System
 from lightning_colorize.metrics import spec
 from lightning_colorize.metrics.formulas import PSNR_CAP
 from lightning_colorize.models.base import View
@@ -157,7 +157,7 @@ def measure_protocol(
                 continue
             yield ColorBatch(*to_lab(truth[None].to(device)), [name])
 
-    def paint(batch: ColorBatch) -> list[Painted]:
+    def predict(batch: ColorBatch) -> list[Prediction]:
         (name,) = batch.names
         truth, L_seen, rgb_hat = colored.pop(name)
         L_hat, ab_hat = to_lab(rgb_hat[None])
@@ -171,9 +171,9 @@ def measure_protocol(
         absolute.append(colorfulness(to_unit(rgb), absolute=True).cpu())
         pretrained.update(rgb, truth)
         L_rows, ab_rows = to_lab(rgb)
-        return [Painted(L_rows[[i]], ab_rows[None, [i]]) for i in range(len(rgb))]
+        return [Prediction(L_rows[[i]], ab_rows[None, [i]]) for i in range(len(rgb))]
 
-    result = measure(Measured([*names[:3]], [*names[3:]]), batches(), paint, failures=False)
+    result = measure(Results([*names[:3]], [*names[3:]]), batches(), predict, failures=False)
     if result.values is None or len(result.names) < 2:
         raise UsageError(
             f"only {len(result.names)} of {len(images)} images can be read; a protocol needs "

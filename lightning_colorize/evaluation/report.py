@@ -9,7 +9,7 @@ from rich.console import Console
 from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.class_paths import allow_options
 from lightning_colorize.common.text import format_time
-from lightning_colorize.evaluation.measure import MODEL
+from lightning_colorize.evaluation.evaluator import MODEL
 from lightning_colorize.evaluation.table import metrics_table, print_plain
 from lightning_colorize.metrics.spec import METRICS, Metric
 from lightning_colorize.runs.folder import IMAGES

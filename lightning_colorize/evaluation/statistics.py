@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from scipy import stats
 
-from lightning_colorize.common.power import count_needed
 from lightning_colorize.metrics.functional import over_images
 from lightning_colorize.metrics.spec import COLUMNS, CONFIDENCE, METRICS, NAMES, TAILS
 
 RESAMPLES = 5000
 _FEWER = 2000  # for many rows
+
+POWER = 0.8
+"""The usual target power of a test."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,16 @@ def _difference(value: float, draws: np.ndarray, alpha: float, images: int) -> D
         spread = float(draws.std()) * images**0.5
         needed = math.ceil(count_needed(abs(float(value)), spread, alpha))
     return Difference(float(value), low, high, needed)
+
+
+def count_needed(difference: float, spread: float, alpha: float) -> float:
+    """Return the number of observations that detect a difference with a power of 80 %.
+
+    The test is two-sided, by the normal approximation; detections with the wrong sign do not count.
+    `difference` is the true one, above 0; `spread` is the standard deviation of an observation.
+    """
+    quantiles = stats.norm.ppf(POWER) - stats.norm.ppf(alpha / 2)
+    return float((quantiles * spread / difference) ** 2)
 
 
 def _draws(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:

@@ -11,28 +11,39 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_colorize.color import NO_CONDITION, ColorBatch, to_lab, to_lightness, to_rgb, to_unit
+from lightning_colorize.common.arguments import split_name
+from lightning_colorize.common.bundled import with_bundled
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import crop_square, limit_length, resize_short_side
 from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.data.sources import SourceError
+from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.inference import TrainingData, training_data
+from lightning_colorize.metrics import BASELINES
 from lightning_colorize.metrics.image_pair import ImagePair
 from lightning_colorize.metrics.samples import difference_map
 from lightning_colorize.models.base import Model, View
+from lightning_colorize.models.folder import FolderModel
+from lightning_colorize.models.load import load_model
 from lightning_colorize.models.settings import Settings
 from lightning_colorize.models.whole import colorize_image
-from lightning_colorize.runs.folder import run_of
+from lightning_colorize.runs.artifacts import is_artifact
+from lightning_colorize.runs.folder import CHECKPOINTS, CONFIG, is_run, run_of
+
+_RESERVED = (*BASELINES, "truth", "broken")
+"""Reserved names: the pages use them for rows, columns and study images."""
 
 
-class Painted(NamedTuple):
+class Prediction(NamedTuple):
     """The colorings of a batch by one row of a table."""
 
     L: Tensor  # (B, 1, H, W) in [0, 100]: of the input, or the row's own.
     ab: Tensor  # (n, B, 2, H, W) in LAB units
-    more: Tensor | None = None  # (metrics, B): values of `Measured.more`.
+    more: Tensor | None = None  # (metrics, B): values of `Results.more`.
 
 
-Painter = Callable[[ColorBatch], Iterable[Painted]]
-"""Colorizes a batch with one row of a table after the other."""
+Predictor = Callable[[ColorBatch], Iterable[Prediction]]
+"""Colors a batch with one row of a table after the other."""
 
 
 @dataclass
@@ -65,7 +76,7 @@ class System:
     def load(self, batch: ColorBatch, view: View) -> list[ImageError]:
         """Return the errors of images of a batch, prepared with `view`, that cannot be read.
 
-        If the model returns images, this keeps those of the batch for `paint`.
+        If the model returns images, this keeps those of the batch for `predict`.
         """
         self._images, errors = {}, list[ImageError]()
         if self.model.keeps_lightness:
@@ -80,16 +91,16 @@ class System:
                 errors.append(ImageError(Path(name), f"{self.name}: {error.reason}"))
         return errors
 
-    def paint(self, batch: ColorBatch, samples: int = 1, seed: int = 0) -> Painted:
+    def predict(self, batch: ColorBatch, samples: int = 1, seed: int = 0) -> Prediction:
         """Colorize a batch, after `load`; a model that samples does so `samples` times."""
         model = self.model
         if model.keeps_lightness:
             L, n = batch.L.to(model.device), samples if model.draws else 1
             ab = model.color(L, n=n, generators=model.generators(L, seed))
-            return Painted(batch.L, ab.to(batch.L.device))
+            return Prediction(batch.L, ab.to(batch.L.device))
         rgb = torch.stack([self._images[name] for name in batch.names])
         L, ab = to_lab(rgb.to(batch.L.device))
-        return Painted(L, ab.unsqueeze(0))
+        return Prediction(L, ab.unsqueeze(0))
 
     def color_whole(
         self, name: str, rgb: Tensor, size: int, view: View | None = None, seed: int = 0
@@ -114,19 +125,64 @@ class System:
         return difference_map([ImagePair(L, each, each) for each in ab])[0]
 
 
+def open_systems(
+    words: Sequence[str], data: Path, allow: Sequence[str], device: torch.device
+) -> list[System]:
+    """Open the systems of a command line, each `NAME=RUN_OR_CKPT_OR_FOLDER`."""
+    named = [split_word(word) for word in words]
+    for name, path in named:
+        if [other for other, _ in named].count(name) > 1:
+            raise UsageError(f"two systems are named {name}; give each its own NAME=")
+        if name in _RESERVED:
+            raise UsageError(f"{name} is a reserved name of the page; choose another NAME")
+        if not (path.exists() or is_artifact(path)):
+            raise UsageError(
+                f"{path} does not exist; give NAME= and a run folder, a checkpoint, a W&B artifact "
+                "or a folder of images colorized elsewhere"
+            )
+    return [open_system(name, path, data, allow, device) for name, path in named]
+
+
+def split_word(word: str) -> tuple[str, Path]:
+    """Split `NAME=PATH` into name and path; the name defaults to the path's."""
+    name, path = split_name(word)
+    path = with_bundled(path)
+    if name or is_artifact(path):
+        return name or path.name, path
+    run = run_of(path)
+    if run is not None:
+        return run.resolve().name, path
+    return path.resolve().name if path.is_dir() else path.stem, path
+
+
+def open_system(
+    name: str, path: Path, data: Path, allow: Sequence[str], device: torch.device
+) -> System:
+    """Open a checkpoint, a run folder, or a folder of images colorized elsewhere."""
+    if path.is_file() or is_run(path) or is_artifact(path):
+        return System(name, path, load_model(path, allow, device))
+    try:
+        files = list_images(path)
+    except SourceError:
+        raise UsageError(
+            f"{path} is neither a run folder (with {CONFIG} or {CHECKPOINTS}/) nor an image folder"
+        ) from None
+    return System(name, path, FolderModel(path, files, data))
+
+
 def square_view(side: int) -> View:
     """Return the view of `fit` and `evaluate`: a center crop, as a square with this side."""
     return View(lambda rgb: crop_square(resize_short_side(limit_length(rgb), side), side), side)
 
 
-def paint_settings(
+def predict_with_settings(
     model: Model,
     settings: Sequence[tuple[Settings, int | None]],
-    plain: Iterable[Model],
+    baselines: Iterable[Model],
     samples: int = 1,
     seed: int = 0,
-) -> Painter:
-    """Return a painter for a model with many settings and then the baselines.
+) -> Predictor:
+    """Color batches with a model in each of its settings, and then with the baselines.
 
     Each setting has the input size of the network, or None for the size of the batch; a prediction
     of another size is resized. Consecutive settings of one size and `flip` share a prediction.
@@ -134,17 +190,17 @@ def paint_settings(
     """
     count = samples if model.draws else 1
 
-    def paint(batch: ColorBatch) -> Iterator[Painted]:
+    def predict(batch: ColorBatch) -> Iterator[Prediction]:
         for (size, flip), group in groupby(settings, lambda pair: (pair[1], pair[0].flip)):
             L = _resized(batch.L, size)
             views = model.views(L, NO_CONDITION, flip)
             for setting, _ in group:
                 ab = model.combine(views, setting, count, model.generators(L, seed))
                 whole = _resized(ab.flatten(0, 1), batch.L.shape[-1])
-                yield Painted(batch.L, whole.view(*ab.shape[:2], *whole.shape[1:]))
-        yield from (Painted(batch.L, each.color(batch.L)) for each in plain)
+                yield Prediction(batch.L, whole.view(*ab.shape[:2], *whole.shape[1:]))
+        yield from (Prediction(batch.L, model.color(batch.L)) for model in baselines)
 
-    return paint
+    return predict
 
 
 def readable(

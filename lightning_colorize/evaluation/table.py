@@ -1,18 +1,140 @@
-"""Tables of metrics: rounded, the best in bold."""
+"""Tables as data: a terminal prints them, the template of pages and `markdown` write them."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from lightning_colorize.common.text import UNKNOWN, printable
-from lightning_colorize.evaluation.measure import ColorFigures
-from lightning_colorize.evaluation.measured import Rows
-from lightning_colorize.evaluation.parts import Part
-from lightning_colorize.metrics.spec import METRICS, SAMPLED, Metric
+from lightning_colorize.metrics.spec import METRICS, SAMPLED, Goal, Metric
+
+_ARROWS = {"max": "↑", "min": "↓", None: ""}
+
+
+class Column(NamedTuple):
+    """A column."""
+
+    name: str
+    help: str = ""  # Tooltip of the heading.
+    goal: Goal | None = None
+    text: bool = False  # Whether the column is aligned left.
+
+    @property
+    def arrow(self) -> str:
+        """The goal as an arrow."""
+        return _ARROWS[self.goal]
+
+    @classmethod
+    def of(cls, metric: Metric) -> "Column":
+        """Return the column of a metric."""
+        return cls(metric.name, metric.full_help, metric.goal)
+
+
+class Cell(NamedTuple):
+    """A cell with more than a text."""
+
+    text: str
+    notes: Sequence[str] = ()  # Small lines below the text.
+    kind: str = ""  # CSS classes of the cell; `best` is bold.
+    note_kind: str = ""  # CSS classes of the notes.
+    value: float | None = None  # Sort key; None sorts last.
+    style: str = ""  # CSS classes of a color swatch before the text.
+    span: int = 1
+
+
+class Row(NamedTuple):
+    """A row; its first cell is its heading."""
+
+    cells: Sequence[Cell]
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, with rows below it; `label` names it for screen readers."""
+
+    label: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    foot: Sequence[Row] = ()
+    sortable: bool = False
+
+    def __rich__(self) -> RichTable:
+        table = RichTable(box=SIMPLE, pad_edge=False)
+        for column in self.columns:
+            justify = "left" if column.text else "right"
+            table.add_column(Text(printable(column.name)), justify=justify, no_wrap=True)
+        for row in (*self.rows, *self.foot):
+            bold = ["bold" if cell.kind == "best" else "" for cell in row.cells]
+            table.add_row(*(Text(c.text, style) for c, style in zip(row.cells, bold, strict=True)))
+        return table
+
+    def markdown(self) -> list[str]:
+        """Return the table as lines of Markdown, with notes in parentheses."""
+        rule = " | ".join("---" if column.text else "---:" for column in self.columns)
+        texts = [[column.name for column in self.columns]]
+        for row in (*self.rows, *self.foot):
+            texts.append(
+                [" ".join([c.text, *(f"({note})" for note in c.notes)]) for c in row.cells]
+            )
+        head, *rows = (f"| {' | '.join(map(markdown_text, each))} |" for each in texts)
+        return [head, f"| {rule} |", *rows]
+
+
+def make_row(*cells: Cell | str, kind: str = "") -> Row:
+    """Return a row of cells, some of them plain text."""
+    return Row([Cell(cell) if isinstance(cell, str) else cell for cell in cells], kind)
+
+
+def markdown_text(text: str) -> str:
+    """Return third-party text in one line, without links, images and HTML."""
+    escaped = re.sub(r"([\\`*_\[\]|!#~])", r"\\\1", " ".join(text.split()))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def format_count(count: int | None) -> str:
+    """Return a number with thousands separators, or a dash for None."""
+    return UNKNOWN if count is None else f"{count:,}"
+
+
+def format_number(form: str, value: float | None) -> str:
+    """Return a number, without a sign if it rounds to 0; a dash for None and nan."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    text = form.format(value)
+    return text.lstrip("-") if not text.strip("-0.") else text
+
+
+def metric_cells(
+    rows: Sequence[Mapping[str, float | None]], metrics: Sequence[Metric], ranked: int | None = None
+) -> list[list[Cell]]:
+    """Return the cells of rows of metrics by name; the best of the first `ranked` rows is bold.
+
+    Ties after rounding are bold too; a metric without a goal has no best value.
+    """
+    table = [
+        [
+            Cell(format_number(m.format, row.get(m.name)), value=_known(row.get(m.name)))
+            for m in metrics
+        ]
+        for row in rows
+    ]
+    for column, metric in enumerate(metrics):
+        cells = [row[column] for row in table[:ranked]]
+        known = [cell for cell in cells if cell.value is not None]
+        if metric.goal is None or not known:
+            continue
+        best = (max if metric.goal == "max" else min)(known, key=lambda cell: cell.value or 0.0)
+        for row in table[:ranked]:
+            if row[column].text == best.text:
+                row[column] = row[column]._replace(kind="best")
+    return table
 
 
 def metrics_table(
@@ -29,81 +151,34 @@ def metrics_table(
         title: Heading of the column of names.
         metrics: The columns; metrics that no row has are left out.
     """
-    table = Table(box=SIMPLE, pad_edge=False)
-    table.add_column(Text(printable(title or "")), no_wrap=True)
-    columns = [metric for metric in metrics if any(metric.name in row for row in rows.values())]
-    for metric in columns:
-        table.add_column(metric.name, justify="right", no_wrap=True)
-    best = [_best(metric, [row.get(metric.name) for row in rows.values()]) for metric in columns]
-    for label, row in rows.items():
-        values = zip(columns, best, strict=True)
-        cells = [_cell(metric, row.get(metric.name), top) for metric, top in values]
-        table.add_row(Text(label), *cells)
-    return table
+    shown = [metric for metric in metrics if any(metric.name in row for row in rows.values())]
+    cells = metric_cells(list(rows.values()), shown)
+    body = [make_row(name, *row) for name, row in zip(rows, cells, strict=True)]
+    return Table("Metrics", [Column(title or "", text=True), *map(Column.of, shown)], body)
 
 
 def print_metrics(
-    console: Console, rows: Rows, title: str | None, metrics: Sequence[Metric]
+    console: Console,
+    rows: Mapping[str, Mapping[str, float]],
+    title: str | None,
+    metrics: Sequence[Metric],
 ) -> None:
     """Print `metrics_table`, with the metrics of samples in a second one."""
-    for names, part in ((title, {*metrics} - {*SAMPLED}), ("samples", {*metrics} & {*SAMPLED})):
-        if part:
-            print_plain(console, metrics_table(rows, names, [m for m in metrics if m in part]))
+    sampled = [metric for metric in metrics if metric in SAMPLED]
+    others = [metric for metric in metrics if metric not in SAMPLED]
+    print_plain(console, metrics_table(rows, title, others))
+    if sampled:
+        print_plain(console, metrics_table(rows, "samples", sampled))
 
 
-def parts_table(parts: Sequence[Part], by: str) -> Table:
-    """Return a table with a row for each range, at least one, of the true color."""
-    table = Table(box=SIMPLE, pad_edge=False)
-    first, *others = parts[0].rows
-    heads = ("pixels", "chroma", "difference", "ciede2000", "95 % interval")
-    table.add_column(by, no_wrap=True)
-    table.add_column("range", no_wrap=True)
-    for head in (*heads, *(f"of {name}" for name in others)):
-        table.add_column(head, justify="right", no_wrap=True)
-    for part in parts:
-        error, change = (part.rows[first][name] for name in ("ciede2000", "chroma_difference"))
-        table.add_row(
-            part.name,
-            part.range,
-            f"{part.share:.1%}",
-            _number(part.chroma),
-            _number(change["value"], "{:+.1f}"),
-            _number(error["value"]),
-            f"{_number(error['low'])} to {_number(error['high'])}",
-            *(_number(part.rows[name]["ciede2000"]["value"]) for name in others),
-        )
-    return table
-
-
-def color_line(colors: ColorFigures) -> str:
-    """Return the color statistics of a network as one line."""
-    edges = colors.images_with_edges
-    return (
-        f"bleeding {_number(colors.bleeding)} LAB units ({edges:,} image{'s' * (edges != 1)} with "
-        f"edges), color diversity {_number(colors.color_diversity, '{:.3f}')}"
-    )
-
-
-def _number(value: float | None, form: str = "{:.2f}") -> str:
-    return UNKNOWN if value is None or math.isnan(value) else form.format(value)
-
-
-def print_plain(console: Console, table: Table) -> None:
+def print_plain(console: Console, table: Table | RichTable) -> None:
     """Print a table; if the output is not a terminal, without lines and at full width."""
+    rich = table.__rich__() if isinstance(table, Table) else table
     if not console.is_terminal:
-        table.box = None
+        rich.box = None
         console = Console(file=console.file, width=10_000)
-    console.print(table)
+    console.print(rich)
 
 
-def _best(metric: Metric, values: list[float | None]) -> str | None:
-    """Return the best value as it is shown; None if the metric has no goal."""
-    numbers = [value for value in values if value is not None and not math.isnan(value)]
-    if metric.goal is None or not numbers:
-        return None
-    return metric.format.format(max(numbers) if metric.goal == "max" else min(numbers))
-
-
-def _cell(metric: Metric, value: float | None, best: str | None) -> Text:
-    shown = _number(value, metric.format)
-    return Text(shown, style="bold" if shown == best else "")
+def _known(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

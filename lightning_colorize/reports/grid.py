@@ -5,25 +5,26 @@ from pathlib import Path
 
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.evaluation.grid import Grid
+from lightning_colorize.evaluation.table import Cell, Column, Row, Table, make_row, metric_cells
 from lightning_colorize.metrics.spec import METRICS
 from lightning_colorize.models.settings import describe_values, format_value
 from lightning_colorize.reports.kit.charts import ACCENT, MUTED, Figure, make_figure
-from lightning_colorize.reports.kit.html import render
-from lightning_colorize.reports.kit.table import Cell, Column, Row, Table, make_row
+from lightning_colorize.reports.kit.html import Section, render_sections
 
 _X, _Y = "colorfulness_ratio", "ciede2000"
+
+_ABOUT = (
+    "Each dot is one setting, measured without another training. The line connects the settings "
+    "that no other one beats: none is better in CIEDE2000 or in colorfulness without being worse "
+    "in the other."
+)
 
 
 def write_grid_page(file: Path, grid: Grid, title: str, lead: str) -> None:
     """Write one HTML file with a chart and a table of all settings."""
-    page = {
-        "title": title,
-        "lead": lead,
-        "columns": 1,
-        "figure": _figure(grid),
-        "table": _table(grid),
-    }
-    write_atomic(file, render("grid.html.jinja", "kit.css", "kit.js", page=page))
+    front = Section("front", "Faithful or colorful", _ABOUT, _figure(grid))
+    settings = Section("settings", "Settings", table=_table(grid))
+    write_atomic(file, render_sections(title, lead, [front, settings]))
 
 
 def _figure(grid: Grid) -> Figure:
@@ -75,22 +76,13 @@ def _trace(
 
 def _table(grid: Grid) -> Table:
     keys = list(grid.settings[0])
-    columns = [Column(key) for key in keys]
-    columns += [Column(metric.name, metric.full_help, metric.goal) for metric in METRICS]
     front = set(grid.front())
+    cells = metric_cells([*grid.rows, *grid.baselines.values()], METRICS, 0)
     rows = []
-    for i, (setting, measured) in enumerate(zip(grid.settings, grid.rows, strict=True)):
-        cells = [Cell(format_value(value), value=value) for value in setting.values()]
-        rows.append(Row([*cells, *_cells(measured)], kind="best" if i in front else ""))
-    foot = [
-        make_row(name, *[""] * (len(keys) - 1), *_cells(measured))
-        for name, measured in grid.baselines.items()
-    ]
+    for index, setting in enumerate(grid.settings):
+        values = [Cell(format_value(value), value=value) for value in setting.values()]
+        rows.append(Row([*values, *cells[index]], kind="best" if index in front else ""))
+    baselines = zip(grid.baselines, cells[len(rows) :], strict=True)
+    foot = [make_row(name, *[""] * (len(keys) - 1), *row) for name, row in baselines]
+    columns = [*map(Column, keys), *map(Column.of, METRICS)]
     return Table("Settings", columns, rows, foot, sortable=True)
-
-
-def _cells(measured: dict[str, float]) -> list[Cell]:
-    return [
-        Cell(metric.format.format(measured[metric.name]), value=measured[metric.name])
-        for metric in METRICS
-    ]

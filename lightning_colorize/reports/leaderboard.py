@@ -1,14 +1,15 @@
 """The leaderboard: results of one protocol as a page and as a Markdown table."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_atomic
-from lightning_colorize.evaluation.pretrained import PretrainedResult, PretrainedValue
+from lightning_colorize.common.text import UNKNOWN
+from lightning_colorize.evaluation.pretrained import PretrainedValue
 from lightning_colorize.evaluation.protocol import MeasuredImages, read_protocol
 from lightning_colorize.evaluation.protocol_result import (
     COLUMNS,
@@ -18,10 +19,10 @@ from lightning_colorize.evaluation.protocol_result import (
     ProtocolResult,
     Value,
 )
+from lightning_colorize.evaluation.table import Cell, Column, Table, make_row, markdown_text
 from lightning_colorize.metrics.spec import GREY, Metric, cost
 from lightning_colorize.models.settings import describe_values
-from lightning_colorize.reports.kit.html import render
-from lightning_colorize.reports.kit.table import Cell, Column, Table, make_row
+from lightning_colorize.reports.kit.html import Section, render_sections
 
 PAGE, MARKDOWN = "index.html", "leaderboard.md"
 
@@ -79,71 +80,36 @@ def sorted_results(results: Sequence[ProtocolResult], by: Metric) -> list[Protoc
 def write_leaderboard(folder: Path, results: Sequence[ProtocolResult]) -> None:
     """Write the page and the Markdown table of results of one protocol, in their order."""
     protocol = results[0].protocol
-    further = {each.network: each for result in results for each in result.pretrained if each.rows}
+    networks = {each.network: each for result in results for each in result.pretrained if each.rows}
     rows = []
     for result in results:
-        measured = {each.network: each for each in result.pretrained}
-        columns = [measured.get(network) for network in further]
         for row, name in ((SYSTEM, result.system), (KEPT, f"{result.system}, with the true L")):
             if row in result.rows:
-                rows.append(make_row(name, *_cells(result, row, columns), *_about(result)))
+                rows.append(make_row(name, *_cells(result, row, [*networks]), *_about(result)))
+    blank = [""] * len(_ABOUT)
     foot = [
-        make_row(name, *_cells(results[0], name, [*further.values()]), *[""] * len(_ABOUT))
-        for name in (GREY, TRUTH)
+        make_row(name, *_cells(results[0], name, [*networks]), *blank) for name in (GREY, TRUTH)
+    ]
+    columns = [
+        Column("system", text=True),
+        *map(Column.of, COLUMNS),
+        *(Column(each.label, each.title, each.goal) for each in networks.values()),
+        *(Column(name, text=True) for name in _ABOUT),
     ]
     settings = ", ".join(f"{k} {v}" for k, v in protocol.settings.items() if v is not None)
-    page = {
-        "title": f"Leaderboard: {protocol.name}",
-        "lead": f"{protocol}: {settings}. Intervals are 95 % over the images",
-        "columns": 1,
-        "table": Table(
-            "Results",
-            [
-                Column("system", text=True),
-                *(Column(metric.name, metric.full_help, metric.goal) for metric in COLUMNS),
-                *(Column(each.label, each.title, each.goal) for each in further.values()),
-                *map(Column, _ABOUT),
-            ],
-            rows,
-            foot,
-            sortable=True,
-        ),
-        "published": (listed := published(protocol)),
-    }
-    write_atomic(folder / PAGE, render("leaderboard.html.jinja", "kit.css", "kit.js", page=page))
-    labels = [*(metric.name for metric in COLUMNS), *(each.label for each in further.values())]
-    texts = [[_with_notes(cell) for cell in row.cells] for row in (*rows, *foot)]
-    lines = [
-        f"# {_markdown(str(page['title']))}",
-        "",
-        f"{_markdown(str(page['lead']))}.",
-        "",
-        *_markdown_table(["system", *labels, *_ABOUT], texts, len(labels)),
-    ]
+    title = f"Leaderboard: {protocol.name}"
+    lead = f"{protocol}: {settings}. Intervals are 95 % over the images"
+    table = Table("Results", columns, rows, foot, sortable=True)
+    listed = published(protocol)
+    sections = [Section("results", "Results", table=table)]
     if listed is not None:
-        heads = [column.name for column in listed.columns]
-        texts = [[cell.text for cell in row.cells] for row in listed.rows]
-        lines += ["", f"{_PUBLISHED}: {_markdown(listed.label)}.", ""]
-        lines += _markdown_table(heads, texts, len(heads) - 1)
-    lines += ["", *(_markdown(f"{each.label}: {each.title}") + "." for each in further.values())]
+        sections.append(Section("published", _PUBLISHED, listed.label, table=listed))
+    write_atomic(folder / PAGE, render_sections(title, lead, sections))
+    lines = [f"# {markdown_text(title)}", "", f"{markdown_text(lead)}.", "", *table.markdown()]
+    if listed is not None:
+        lines += ["", f"{_PUBLISHED}: {markdown_text(listed.label)}.", "", *listed.markdown()]
+    lines += ["", *(markdown_text(f"{each.label}: {each.title}.") for each in networks.values())]
     write_atomic(folder / MARKDOWN, "\n".join(lines) + "\n")
-
-
-def _with_notes(cell: Cell) -> str:
-    return " ".join([cell.text, *(f"({note})" for note in cell.notes)])
-
-
-def _markdown_table(heads: list[str], rows: list[list[str]], numbers: int) -> list[str]:
-    """Return lines of a table: a column of names, columns of numbers, and columns of text."""
-    rule = f"| --- |{' ---: |' * numbers}{' --- |' * (len(heads) - 1 - numbers)}"
-    head, *others = (f"| {' | '.join(map(_markdown, row))} |" for row in (heads, *rows))
-    return [head, rule, *others]
-
-
-def _markdown(text: str) -> str:
-    """Return third-party text in one line, without links, images and HTML."""
-    escaped = re.sub(r"([\\`*_\[\]|!#~])", r"\\\1", " ".join(text.split()))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _about(result: ProtocolResult) -> list[str]:
@@ -155,25 +121,20 @@ def _about(result: ProtocolResult) -> list[str]:
     ]
 
 
-def _cells(
-    result: ProtocolResult, row: str, further: Sequence[PretrainedResult | None]
-) -> list[Cell]:
+def _cells(result: ProtocolResult, row: str, networks: Sequence[tuple[Any, ...]]) -> list[Cell]:
     """Return the cells of a row: `COLUMNS`, then the metrics of pretrained networks."""
     cells = [_cell(metric.format, result.rows[row].get(metric.name)) for metric in COLUMNS]
-    for network in further:
-        value = None if network is None else network.rows.get(row)
-        cells.append(_cell("{:.4g}", value))
-        if network is not None and value is not None and value.infinite is not None:
-            note = f"N {network.images:,}; infinite: {value.infinite:.4g}"
-            cells[-1] = cells[-1]._replace(notes=[note])
+    measured = {each.network: each for each in result.pretrained}
+    for network in networks:
+        found = measured.get(network)
+        cells.append(_cell("{:.4g}", found and found.rows.get(row), found and found.images))
     return cells
 
 
-def _cell(form: str, value: Value | PretrainedValue | None) -> Cell:
+def _cell(form: str, value: Value | PretrainedValue | None, images: int | None = None) -> Cell:
     if value is None:
-        return Cell("-")
-    shown = form.format(value.value)
-    if value.low is None or value.high is None:
-        return Cell(shown, value=value.value)
-    interval = f"{form.format(value.low)} to {form.format(value.high)}"
-    return Cell(shown, [interval], value=value.value)
+        return Cell(UNKNOWN)
+    note = f"N {images:,}" if images else ""
+    if value.low is not None and value.high is not None:
+        note = f"{form.format(value.low)} to {form.format(value.high)}"
+    return Cell(form.format(value.value), [note], value=value.value)

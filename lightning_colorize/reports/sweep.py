@@ -13,9 +13,9 @@ from PIL import Image
 from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.files import require_writable, write_atomic
 from lightning_colorize.common.text import UNKNOWN, format_time
+from lightning_colorize.evaluation.table import Cell, Column, Row, Table, format_count, make_row
 from lightning_colorize.metrics.spec import BASELINES, CONFIDENCE
 from lightning_colorize.reports.kit.html import render
-from lightning_colorize.reports.kit.table import Cell, Column, Row, Table, format_count, make_row
 from lightning_colorize.reports.kit.thumbnails import Strip, Tile, thumbnail
 from lightning_colorize.runs.folder import CONFIG
 from lightning_colorize.runs.images import read_best_images

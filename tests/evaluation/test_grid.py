@@ -1,5 +1,3 @@
-import weakref
-
 import pytest
 import torch
 
@@ -11,7 +9,6 @@ from lightning_colorize.losses import L1, CrossEntropy
 from lightning_colorize.metrics.spec import COLUMNS, NAMES
 from lightning_colorize.networks import ClassificationHead, ConvEncoder
 from lightning_colorize.tasks import RegressionTask
-from tests.evaluation.stubs import Predicts
 
 
 def _model(loss):
@@ -56,26 +53,6 @@ def test_every_setting_is_measured_as_if_it_were_alone(loss, words):
     assert grid.baselines["grey"]["colorfulness"] == pytest.approx(0, abs=0.01)
 
 
-@pytest.mark.parametrize(("method", "count"), [("combine", 16), ("predict", 4)])
-def test_only_one_setting_is_in_memory_at_a_time(method, count, monkeypatch):
-    """The predictions and colors of all settings of a large grid are larger than the memory."""
-    made, most = [], []
-    model = Predicts([next(_batches())] * 4, torch.clone)
-    call = getattr(model, method)
-
-    def counted(*args, **kwargs):
-        most.append(sum(each() is not None for each in made))
-        ab = call(*args, **kwargs)
-        made.append(weakref.ref(ab))
-        return ab
-
-    monkeypatch.setattr(model, method, counted)
-    words = ["strength=0.1,0.2,0.3,0.4", "size=8,12,16,32"]
-    evaluate_grid(model, _batches(1), parse_grid(words, model))
-    assert max(most) <= 2
-    assert len(most) == count
-
-
 def test_another_size_is_what_the_network_sees_of_the_same_image():
     model = _model(L1())
     seen = []
@@ -87,22 +64,6 @@ def test_another_size_is_what_the_network_sees_of_the_same_image():
     truth = [i for i, name in enumerate(COLUMNS) if name.startswith("true")]
     assert truth
     assert (grid.values[0, truth] == grid.values[1, truth]).all()
-
-
-def test_with_flip_a_mirror_image_gets_the_mirrored_colors():
-    model = _model(L1())
-    L = next(_batches()).L[..., :27]
-    with torch.inference_mode():
-        assert not torch.allclose(model.color(L.flip(-1)).flip(-1), model.color(L), atol=0.1)
-        model.settings = model.settings.updated({"flip": True})
-        assert torch.allclose(model.color(L.flip(-1)).flip(-1), model.color(L), atol=1e-4)
-
-
-def test_strength_scales_the_colors_and_zero_is_grey():
-    model = _model(L1())
-    grid = evaluate_grid(model, _batches(), parse_grid(["strength=0,1"], model))
-    assert grid.rows[0] == pytest.approx(grid.baselines["grey"], abs=1e-4, nan_ok=True)
-    assert grid.rows[1]["colorfulness"] > 1
 
 
 def _grid(*rows):

@@ -1,5 +1,4 @@
 import warnings
-from statistics import mean, stdev
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ from lightning_colorize.evaluation.statistics import (
     Difference,
     differences_from_first,
     intervals,
-    mean_and_spread,
     metrics_over,
 )
 from lightning_colorize.metrics.spec import COLUMNS, NAMES
@@ -120,12 +118,6 @@ def test_as_many_images_as_needed_see_a_difference_four_times_of_five():
     assert differences_from_first(values, seed=0)[1][NAMES.index("psnr")].images_needed is None
 
 
-def test_draws_depend_only_on_the_seed():
-    values = _values()
-    assert differences_from_first(values, seed=1) == differences_from_first(values, seed=1)
-    assert differences_from_first(values, seed=1) != differences_from_first(values, seed=2)
-
-
 def test_a_nan_row_has_no_verdict_and_does_not_affect_others():
     values = _values(rows=3)
     _, expected = differences_from_first(values[[0, 2]], seed=0)
@@ -144,10 +136,3 @@ def test_one_image_has_no_interval():
     psnr = differences_from_first(_values(images=1), seed=0)[1][0]
     assert (psnr.low, psnr.high) == (None, None)
     assert not psnr.clear
-
-
-def test_mean_and_spread_over_runs():
-    rows = [[20.0, 0.5], [22.0, 0.7], [21.0, 0.9]]
-    columns = list(zip(*rows, strict=True))
-    expected = [(mean(column), stdev(column)) for column in columns]
-    assert np.allclose(mean_and_spread(rows), expected)

@@ -4,6 +4,7 @@ import pytest
 from rich.console import Console
 
 from lightning_colorize.evaluation import metrics_table, print_plain
+from lightning_colorize.evaluation.table import Cell, Column, Table, make_row
 
 _ROWS = {
     "model": {
@@ -21,16 +22,17 @@ _ROWS = {
 def _styles(table):
     return {
         str(column.header): [getattr(cell, "style", "") for cell in column.cells]
-        for column in table.columns
+        for column in table.__rich__().columns
     }
 
 
 def test_rounding_order_and_best_values_in_bold():
     table = metrics_table(_ROWS, "[/a]\x1b")
-    assert [str(column.header) for column in table.columns] == [
+    columns = table.__rich__().columns
+    assert [str(column.header) for column in columns] == [
         r"[/a]\x1b", "psnr", "ciede2000", "colorfulness", "ab_corr",
     ]  # fmt: skip
-    cells = [[str(cell) for cell in column.cells] for column in table.columns]
+    cells = [[str(cell) for cell in column.cells] for column in columns]
     assert cells == [
         ["model", "grey", "[lut]"],
         ["23.46", "21.98", "23.46"],
@@ -60,3 +62,14 @@ def test_output_off_a_terminal_is_plain_text_in_whole_lines(monkeypatch):
     assert lines[0].split() == ["psnr", "ciede2000", "colorfulness", "ab_corr"]
     assert lines[3].split() == ["[lut]", "23.46", "11.01", "9.0", "-"]
     assert "\x1b" not in file.getvalue()
+
+
+def test_markdown_has_the_notes_and_no_markup_of_others():
+    rows = [make_row("a|b <i>", Cell("1.5", ["1 to 2"])), make_row("c", "-")]
+    lines = Table("", [Column("name", text=True), Column("value")], rows).markdown()
+    assert lines == [
+        "| name | value |",
+        "| --- | ---: |",
+        r"| a\|b &lt;i> | 1.5 (1 to 2) |",
+        "| c | - |",
+    ]

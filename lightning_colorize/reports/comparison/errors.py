@@ -13,7 +13,6 @@ from lightning_colorize.reports.comparison.plan import Plan
 from lightning_colorize.reports.comparison.report import Report
 from lightning_colorize.reports.kit.charts import style_class
 from lightning_colorize.reports.kit.html import render
-from lightning_colorize.reports.kit.thumbnails import SIDE
 
 ERRORS = "errors.html"
 
@@ -21,26 +20,24 @@ _SIGNS = {"max": -1, "min": 1, None: 0}
 
 
 def write_errors(plan: Plan, report: Report, images: Sequence[ComparedImage]) -> None:
-    """Write the page next to the sprites, which it loads lazily.
+    """Write the page next to the thumbnails, which it loads lazily.
 
     The images are in the order of the numbers in the report.
     """
-    measured = report.measured
     categories = sorted({image.category for image in images})
-    measures = _measures(report)
+    values = _values(report)
     count = len(plan.systems)
     data = {
-        "systems": measured.systems,
+        "systems": report.results.systems,
         "styles": [style_class(index) for index in range(count)],
         "last": "truth" if plan.truth else "grey",
         "names": [image.name for image in images],
         "sheets": [image.sheet for image in images],
         "categories": categories,
         "category": [categories.index(image.category) for image in images],
-        "sprites": THUMBNAILS,
-        "side": SIDE,
-        "cells": [image.cell for image in images],
-        "measures": measures,
+        "thumbnails": [f"{THUMBNAILS}/{image.file}" for image in images],
+        "sizes": [image.size for image in images],
+        "measures": values,
         "apart": [image.disagreement for image in images] if count > 1 else None,
     }
     page = {
@@ -52,42 +49,43 @@ def write_errors(plan: Plan, report: Report, images: Sequence[ComparedImage]) ->
         "systems": plan.systems,
         "styles": data["styles"],
         "categories": categories,
-        "measures": measures,
+        "measures": values,
         "failures": FAILURES,
     }
     assets = ("kit.css", "errors.css", "kit.js", "sheets.js", "errors.js")
     write_atomic(plan.out / ERRORS, render("errors.html.jinja", *assets, page=page, data=data))
 
 
-def _measures(report: Report) -> list[dict[str, Any]]:
+def _values(report: Report) -> list[dict[str, Any]]:
     """Return the metrics of single images and the failure modes, with the values of all images."""
-    measured = report.measured
-    if measured.values is None or measured.failures is None:
+    results = report.results
+    if results.values is None or results.failures is None:
         return []
-    count = len(measured.systems)
-    metrics = [
-        _measure(each, each.name, each.full_help, measured.values[:count, COLUMNS.index(each.name)])
-        | {"sign": _SIGNS[each.goal], "threshold": None}
-        for each in METRICS
-        if each.per_image
+    found: list[tuple[Metric | Failure, np.ndarray, dict[str, Any]]] = [
+        (
+            metric,
+            results.values[: len(results.systems), COLUMNS.index(metric.name)],
+            {"help": metric.full_help, "sign": _SIGNS[metric.goal], "threshold": None},
+        )
+        for metric in METRICS
+        if metric.per_image
     ]
-    failures = [
-        _measure(each, each.label, each.help, measured.failures[:, index])
-        | {"sign": 1, "threshold": each.threshold}
-        for index, each in enumerate(FAILURES)
+    found += [
+        (
+            failure,
+            results.failures[:, index],
+            {"help": failure.help, "sign": 1, "threshold": failure.threshold},
+        )
+        for index, failure in enumerate(FAILURES)
     ]
-    return metrics + failures
-
-
-def _measure(
-    measure: Metric | Failure, label: str, help_: str, values: np.ndarray
-) -> dict[str, Any]:
-    """Describe a measure; (systems, images) are None if not finite.
-
-    Values have more digits than shown, so that their mean is the one of the other page.
-    """
-    digits = len(measure.format.format(0).partition(".")[2])
-    rows = np.round(values, digits + 3).tolist()
-    finite = [[value if np.isfinite(value) else None for value in row] for row in rows]
-    described = {"name": measure.name, "label": label, "help": help_}
-    return described | {"digits": digits, "values": finite}
+    described = []
+    for each, values, more in found:
+        digits = len(each.format.format(0).partition(".")[2])
+        # More digits than shown, so that their mean is the one of the other page.
+        rows = np.round(values, digits + 3).tolist()
+        finite = [[value if np.isfinite(value) else None for value in row] for row in rows]
+        label = each.label if isinstance(each, Failure) else each.name
+        described.append(
+            {"name": each.name, "label": label, "digits": digits, **more, "values": finite}
+        )
+    return described

@@ -6,18 +6,13 @@ from typing import Any
 import numpy as np
 
 from lightning_colorize.common.files import write_atomic
-from lightning_colorize.common.power import TARGET
 from lightning_colorize.common.progress import progress
 from lightning_colorize.common.provenance import git_commit, versions
-from lightning_colorize.evaluation.measured import measure_systems
+from lightning_colorize.evaluation.results import measure_systems
+from lightning_colorize.evaluation.statistics import POWER
 from lightning_colorize.evaluation.systems import System
 from lightning_colorize.metrics.spec import CONFIDENCE, Metric
-from lightning_colorize.reports.comparison.collector import (
-    GALLERY,
-    SHEETS,
-    ComparedImage,
-    ImageCollector,
-)
+from lightning_colorize.reports.comparison.collector import ComparedImage, ImageCollector
 from lightning_colorize.reports.comparison.errors import ERRORS, write_errors
 from lightning_colorize.reports.comparison.plan import Plan, remarks
 from lightning_colorize.reports.comparison.report import Report, build_report
@@ -42,20 +37,16 @@ _EXTREMES = 4  # best, and worst, images of each system
 def write_comparison(plan: Plan, settings: Mapping[str, Sequence[str | None]]) -> Report:
     """Color and measure the images, and write the pages after their sheets."""
     count = len(plan.found.images)
-    if (plan.out / INDEX).exists():
-        for old in (plan.out / SHEETS).glob(f"{'[0-9]' * 5}.jpg"):
-            old.unlink()
     collector = ImageCollector(plan)
     batches = plan.found.batches(plan.size, plan.batch_size, plan.device)
     shown = progress(batches, -(-count // plan.batch_size), "comparing")
-    measured = measure_systems(
+    results = measure_systems(
         plan.systems, shown, plan.size, collector.add, plan.truth, plan.samples, plan.seed
     )
-    collector.close()
-    for image, distance in zip(collector.images, measured.disagreement.tolist(), strict=True):
+    for image, distance in zip(collector.images, results.disagreement.tolist(), strict=True):
         image.disagreement = round(distance, 3)
-    report = build_report(measured, plan.systems, plan.seed)
-    warnings = remarks(plan, measured)
+    report = build_report(results, plan.systems, plan.seed)
+    warnings = remarks(plan, results)
     write_errors(plan, report, collector.images)
     write_atomic(plan.out / INDEX, render_page(plan, report, collector.images, warnings, settings))
     return report
@@ -84,7 +75,7 @@ def render_page(
         "version": versions()["lightning-colorize"],
         "commit": git_commit(),
         "confidence": f"{100 * CONFIDENCE:g}",
-        "power": f"{100 * TARGET:g}",
+        "power": f"{100 * POWER:g}",
         "study": plan.study,
         "warnings": warnings,
         "systems": systems,
@@ -92,16 +83,14 @@ def render_page(
         "metrics": differences_table(report),
         "intervals": interval_figures(report),
         "seeds": seeds_table(report),
-        "differ": differ[:_MOST_DIFFERENT] if len(systems) > 1 else [],
-        "extremes": _extremes(images, len(systems)) if plan.truth else [],
+        "differ": [(image, image.strip(plan)) for image in differ[:_MOST_DIFFERENT]],
+        "extremes": _extremes(plan, images) if plan.truth else [],
         "curves": _curves(systems, report.columns),
         "budgets": budgets_table(systems),
         "settings": settings_table(settings, systems),
-        "images": sorted(images, key=lambda image: image.name) if len(images) <= GALLERY else [],
-        "categories": sorted({image.category for image in images}),
         "truth": plan.truth,
     }
-    assets = ("kit.css", "kit.js", "sheets.js", "comparison.js")
+    assets = ("kit.css", "kit.js", "sheets.js")
     return render("comparison.html.jinja", *assets, page=page)
 
 
@@ -114,23 +103,28 @@ def _title(names: Sequence[str]) -> str:
 
 
 def _extremes(
-    images: Sequence[ComparedImage], count: int
-) -> list[dict[str, list[tuple[ComparedImage, Tile]]]]:
-    """Return the best and the worst images of each system, with the system's tile of each."""
+    plan: Plan, images: Sequence[ComparedImage]
+) -> list[dict[str, list[tuple[ComparedImage, Tile, Tile]]]]:
+    """Return the best and the worst images of each system, with its tile and the truth's."""
     extremes = []
-    for index in range(count):
+    for index in range(len(plan.systems)):
         known = [image for image in images if np.isfinite(image.ciede2000[index])]
         known.sort(key=lambda image: image.ciede2000[index])
         shown = min(_EXTREMES, len(known) // 2)
+        halves = {"best": known[:shown], "worst": known[: -shown - 1 : -1]}
+        tiles = {
+            half: [(image, tiles[index + 1], tiles[-1]) for image, tiles in _tiles(plan, chosen)]
+            for half, chosen in halves.items()
+        }
         if shown:
-            halves = {"best": known[:shown], "worst": known[: -shown - 1 : -1]}
-            extremes.append(
-                {
-                    half: [(image, image.strip.tiles[index + 1]) for image in chosen]
-                    for half, chosen in halves.items()
-                }
-            )
+            extremes.append(tiles)
     return extremes
+
+
+def _tiles(
+    plan: Plan, images: Sequence[ComparedImage]
+) -> list[tuple[ComparedImage, Sequence[Tile]]]:
+    return [(image, image.strip(plan).tiles) for image in images]
 
 
 def _curves(systems: Sequence[System], metrics: Sequence[Metric]) -> dict[str, list[Figure]]:

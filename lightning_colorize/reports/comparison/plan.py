@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from lightning_colorize.evaluation.data import EvaluationImages
-from lightning_colorize.evaluation.measured import Measured
+from lightning_colorize.evaluation.results import Results
 from lightning_colorize.evaluation.systems import System
 from lightning_colorize.models.base import Model
 
@@ -39,16 +39,16 @@ def default_size(systems: Sequence[System]) -> int:
     return next(sizes, Model.size)
 
 
-def remarks(plan: Plan, measured: Measured) -> list[str]:
+def remarks(plan: Plan, results: Results) -> list[str]:
     """Return warnings about the numbers, one line each."""
     lines = [
-        f"{name} predicted colors that are not finite (NaN) for {count} of {len(measured.names)} "
+        f"{name} predicted colors that are not finite (NaN) for {count} of {len(results.names)} "
         "images, as a diverged run does: it is not ranked"
-        for name, count in measured.undefined.items()
+        for name, count in results.undefined.items()
     ]
     lines += [system.problem for system in plan.systems if system.problem is not None]
     before = len(lines)
-    unread = len(plan.found.images) - len(measured.names)
+    unread = len(plan.found.images) - len(results.names)
     for name, names in plan.missing.items():
         lines.append(
             f"{name} has no image for {len(names)} of them (first: {names[0]}): "
@@ -58,8 +58,8 @@ def remarks(plan: Plan, measured: Measured) -> list[str]:
         lines.append(f"{unread} of the images could not be read and are left out for all systems")
     if len(lines) > before:
         lines.append(f"{len(plan.found.images) - unread} images are compared")
-    if grey := measured.grey_truths:
-        lines.append(f"{grey:,} of {len(measured.names):,} images have no color")
+    if grey := results.grey_truths:
+        lines.append(f"{grey:,} of {len(results.names):,} images have no color")
     if plan.trained_on:
         counts = ", ".join(f"{name} on {count:,}" for name, count in plan.trained_on.items())
         lines.append(f"trained on some of these {len(plan.found.images):,} images: {counts}")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lightning_colorize.evaluation.failures import FAILURES
-from lightning_colorize.evaluation.measured import Measured
+from lightning_colorize.evaluation.results import Results
 from lightning_colorize.evaluation.statistics import (
     Difference,
     differences_from_first,
@@ -34,7 +34,7 @@ class SeedGroup(NamedTuple):
 class Report:
     """All numbers of a comparison."""
 
-    measured: Measured
+    results: Results
     metrics: np.ndarray | None  # (rows, metrics); None without truth.
     # Differences from the first row, by row and metric; empty without truth.
     differences: list[list[Difference]]
@@ -44,33 +44,33 @@ class Report:
     @property
     def columns(self) -> list[Metric]:
         """The metrics of `spec`, then the models' own."""
-        return self.measured.columns
+        return self.results.columns
 
     @property
     def rows(self) -> dict[str, dict[str, float]]:
         """Metrics by row; empty without truth."""
-        return {} if self.metrics is None else self.measured.table(self.metrics)
+        return {} if self.metrics is None else self.results.table()
 
     def as_dict(self) -> dict[str, Any]:
         """Return all numbers, unrounded, for JSON."""
-        measured = self.measured
-        distances = zip(measured.names, measured.disagreement.tolist(), strict=True)
+        results = self.results
+        distances = zip(results.names, results.disagreement.tolist(), strict=True)
         numbers: dict[str, Any] = {"disagreement": dict(distances)}
-        if measured.values is None:
+        if results.values is None:
             return numbers
-        rows = measured.rows
+        rows = results.rows
         columns = [metric.name for metric in self.columns]
         modes = [failure.name for failure in FAILURES]
-        failures = measured.failures if measured.failures is not None else ()
+        failures = results.failures if results.failures is not None else ()
 
         def by_image(keys: Sequence[str], table: np.ndarray) -> dict[str, dict[str, float]]:
             values = (dict(zip(keys, row, strict=True)) for row in table.T.tolist())
-            return dict(zip(measured.names, values, strict=True))
+            return dict(zip(results.names, values, strict=True))
 
         return numbers | {
             "metrics": self.rows,
             # The intervals of all systems but the first hold jointly.
-            "confidence": {"level": CONFIDENCE, "systems_together": len(measured.systems) - 1},
+            "confidence": {"level": CONFIDENCE, "systems_together": len(results.systems) - 1},
             "differences": {
                 name: dict(zip(columns, map(asdict, row), strict=True))
                 for name, row in zip(rows, self.differences, strict=True)
@@ -88,27 +88,27 @@ class Report:
             ],
             "failures": {
                 name: by_image(modes, table)
-                for name, table in zip(measured.systems, failures, strict=False)
+                for name, table in zip(results.systems, failures, strict=False)
             },
             "per_image": {
-                name: by_image([*COLUMNS, *(each.name for each in measured.more)], table)
-                for name, table in zip(rows, measured.values, strict=True)
+                name: by_image([*COLUMNS, *(each.name for each in results.more)], table)
+                for name, table in zip(rows, results.values, strict=True)
             },
         }
 
 
-def build_report(measured: Measured, systems: Sequence[System], seed: int) -> Report:
+def build_report(results: Results, systems: Sequence[System], seed: int) -> Report:
     """Compute means, intervals and spreads."""
-    if measured.values is None:
-        return Report(measured, None, [], [])
-    metrics = measured.metrics()
-    differences = differences_from_first(measured.values, seed, len(measured.systems))
+    if results.values is None:
+        return Report(results, None, [], [])
+    metrics = results.metrics()
+    differences = differences_from_first(results.values, seed, len(results.systems))
     for row, values in zip(differences, metrics - metrics[0], strict=True):
         row += [Difference(float(value)) for value in values[len(row) :]]
     seeds = [
         (group, mean_and_spread(metrics[group.members].tolist())) for group in group_seeds(systems)
     ]
-    return Report(measured, metrics, differences, seeds)
+    return Report(results, metrics, differences, seeds)
 
 
 def group_seeds(systems: Sequence[System]) -> list[SeedGroup]:

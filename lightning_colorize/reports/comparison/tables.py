@@ -7,10 +7,18 @@ import numpy as np
 from lightning_colorize.common.text import UNKNOWN, format_time, without_folders
 from lightning_colorize.evaluation.statistics import Difference
 from lightning_colorize.evaluation.systems import System
+from lightning_colorize.evaluation.table import (
+    Cell,
+    Column,
+    Table,
+    format_count,
+    format_number,
+    make_row,
+    metric_cells,
+)
 from lightning_colorize.metrics.spec import Metric
 from lightning_colorize.reports.comparison.report import Report
 from lightning_colorize.reports.kit.charts import Figure, Interval, interval_figure, style_class
-from lightning_colorize.reports.kit.table import Cell, Column, Table, format_count, make_row
 from lightning_colorize.runs.record import RunRecord
 
 MINUS = "\N{MINUS SIGN}"
@@ -22,33 +30,28 @@ def differences_table(report: Report) -> Table | None:
     """Return the table of metrics, with differences from the first system; None without truth."""
     if report.metrics is None:
         return None
-    count = len(report.measured.systems)
-    best = [_best(report.metrics[:count, i], metric) for i, metric in enumerate(report.columns)]
+    count = len(report.results.systems)
+    table = metric_cells(list(report.rows.values()), report.columns, count if count > 1 else 0)
     rows = []
-    for index, name in enumerate(report.measured.rows):
-        cells = []
-        for column, metric in enumerate(report.columns):
-            value = float(report.metrics[index, column])
-            text = _rounded(metric, value)
-            notes, verdict = _difference(report, index, column) if index else ([], "")
-            if index and (needed := report.differences[index][column].images_needed):
+    for index, (name, cells) in enumerate(zip(report.results.rows, table, strict=True)):
+        for column in range(len(cells)) if index else ():
+            notes, verdict = _difference(report, index, column)
+            if needed := report.differences[index][column].images_needed:
                 notes.append(f"needs {_about(needed)} images")
-            kind = "best" if text == best[column] else ""
-            known = value if np.isfinite(value) else None
-            cells.append(Cell(text, notes, kind, verdict, known))
+            cells[column] = cells[column]._replace(notes=notes, note_kind=verdict)
         if index < count:
             head = Cell(name, [] if index else ["reference"], style=style_class(index))
             rows.append(make_row(head, *cells))
         else:
             rows.append(make_row(Cell(name, ["baseline"]), *cells, kind="baseline"))
-    columns = [Column("system", text=True), *map(_column, report.columns)]
+    columns = [Column("system", text=True), *map(Column.of, report.columns)]
     return Table("Metrics", columns, rows, sortable=True)
 
 
 def interval_figures(report: Report) -> list[tuple[str, Figure]]:
     """Return, for each metric, its name and the chart of differences from the first system."""
     figures = []
-    first, *others = report.measured.systems
+    first, *others = report.results.systems
     for column, metric in enumerate(report.columns if report.metrics is not None else ()):
         # The chart of its ratio is the same at another scale.
         if any(metric.name in other.columns for other in report.columns):
@@ -62,7 +65,9 @@ def interval_figures(report: Report) -> list[tuple[str, Figure]]:
         if rows:
             values = "; ".join(f"{row.name} {row.text}" for row in rows)
             label = f"{metric.name}, difference from {first}: {values}"
-            figures.append((f"{metric.name} {_column(metric).arrow}", interval_figure(rows, label)))
+            figures.append(
+                (f"{metric.name} {Column.of(metric).arrow}", interval_figure(rows, label))
+            )
     return figures
 
 
@@ -70,7 +75,7 @@ def seeds_table(report: Report) -> Table | None:
     """Return mean and standard deviation over runs that differ only in their seed."""
     rows = [
         make_row(
-            ", ".join(report.measured.systems[i] for i in group.members),
+            ", ".join(report.results.systems[i] for i in group.members),
             str(len(group.seeds)),
             ", ".join(group.seeds),
             *(
@@ -81,7 +86,7 @@ def seeds_table(report: Report) -> Table | None:
         for group, spreads in report.seeds
     ]
     heads = [Column("runs", text=True), Column("n"), Column("seeds")]
-    columns = [*heads, *map(_column, report.columns)]
+    columns = [*heads, *map(Column.of, report.columns)]
     return Table("Metrics over seeds", columns, rows) if rows else None
 
 
@@ -129,23 +134,12 @@ def settings_table(
     return Table("Settings", columns, rows) if len(runs) > 1 else None
 
 
-def _column(metric: Metric) -> Column:
-    return Column(metric.name, metric.full_help, metric.goal)
-
-
-def _best(values: np.ndarray, metric: Metric) -> str | None:
-    values = values[np.isfinite(values)]
-    if metric.goal is None or len(values) < 2:
-        return None
-    return _rounded(metric, values.max() if metric.goal == "max" else values.min())
-
-
 def _difference(report: Report, row: int, column: int) -> tuple[list[str], str]:
     """Return a difference from the first row, its interval if it has one, and the verdict."""
     difference, metric = report.differences[row][column], report.columns[column]
-    notes = [_rounded(metric, difference.value, signed=True)]
+    notes = [_signed(metric, difference.value)]
     if difference.low is not None and difference.high is not None:
-        ends = (_rounded(metric, end, signed=True) for end in (difference.low, difference.high))
+        ends = (_signed(metric, end) for end in (difference.low, difference.high))
         notes.append(f"[{', '.join(ends)}]")
     return notes, _verdict(difference, metric)
 
@@ -163,11 +157,11 @@ def _verdict(difference: Difference, metric: Metric) -> str:
     return "better" if (difference.value > 0) == (metric.goal == "max") else "worse"
 
 
-def _rounded(metric: Metric, value: float, *, signed: bool = False) -> str:
-    """Format a value: no sign if it rounds to 0, a dash for NaN."""
-    if not np.isfinite(value):
-        return UNKNOWN
-    text = metric.format.format(value)
-    if float(text) == 0:
-        return text.lstrip("-")
-    return ("+" if signed and value > 0 else "") + text.replace("-", MINUS)
+def _rounded(metric: Metric, value: float) -> str:
+    return format_number(metric.format, value)
+
+
+def _signed(metric: Metric, value: float) -> str:
+    text = format_number(metric.format, value)
+    positive = value > 0 and float(text) != 0
+    return ("+" if positive else "") + text.replace("-", MINUS)

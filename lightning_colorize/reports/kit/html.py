@@ -1,14 +1,17 @@
 """Self-contained HTML files: style sheet, scripts, charts and thumbnails are inside the page."""
 
 import re
+from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from lightning_colorize.common.text import without_folders
+from lightning_colorize.evaluation.table import Table
+from lightning_colorize.reports.kit.charts import Figure
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader(__package__),
@@ -18,6 +21,22 @@ _ENVIRONMENT = Environment(
     undefined=StrictUndefined,
 )
 _ENVIRONMENT.filters["shown"] = without_folders
+
+
+class Section(NamedTuple):
+    """A section of a page, with its id in the address."""
+
+    id: str
+    title: str
+    text: str = ""
+    figure: Figure | None = None
+    table: Table | None = None
+
+
+def render_sections(title: str, lead: str, sections: Sequence[Section]) -> str:
+    """Return a page of sections below a first line."""
+    page = {"title": title, "lead": lead, "columns": 1, "sections": sections}
+    return render("sections.html.jinja", "kit.css", "kit.js", page=page)
 
 
 def render(template: str, *assets: str, **context: Any) -> str:

@@ -7,12 +7,12 @@ import numpy as np
 from PIL import Image
 
 from lightning_colorize.evaluation.failures import FAILURES
-from lightning_colorize.evaluation.measured import Measured
+from lightning_colorize.evaluation.results import Results
 from lightning_colorize.metrics.spec import COLUMNS
 from lightning_colorize.reports.comparison.collector import SHEETS, THUMBNAILS, ComparedImage
 from lightning_colorize.reports.comparison.errors import ERRORS, write_errors
 from lightning_colorize.reports.comparison.report import Report
-from lightning_colorize.reports.kit.thumbnails import Sprites
+from lightning_colorize.reports.kit.thumbnails import write_thumbnails
 
 SYSTEMS = ["first", "second & <b>"]
 CATEGORIES = ["birds", "cats", "dogs", "people"]
@@ -22,7 +22,7 @@ def make_measured(systems, names, baselines=(), *, truth=True):
     """Return random numbers of images; some failures are not finite."""
     random = np.random.default_rng(0)
     count = len(names)
-    measured = Measured(systems, [*baselines], names, disagreement=random.random(count))
+    measured = Results(systems, [*baselines], names, disagreement=random.random(count))
     if truth:
         rows = len(systems) + len(baselines)
         measured.values = random.uniform(1, 30, size=(rows, len(COLUMNS), count))
@@ -39,18 +39,17 @@ def write_made_errors(folder, count, *, truth=True):
     measured = make_measured(SYSTEMS, names, truth=truth)
     if truth:
         measured.values[1, ..., 3] = np.nan
-    sprites = Sprites(folder / THUMBNAILS, 3)
-    (folder / SHEETS).mkdir()
+    for name in (SHEETS, THUMBNAILS):
+        (folder / name).mkdir()
     noise = [Image.effect_noise((96 + 8 * i, 128), 90).convert("RGB") for i in range(4)]
     images = []
     for i, name in enumerate(names):
-        cell = sprites.add([noise[i % 4]] * 3)
-        path = f"{SHEETS}/{i:05d}.jpg"
+        file = f"{i:05d}.jpg"
+        size = write_thumbnails(folder / THUMBNAILS / file, [noise[i % 4]] * (3 + truth))
         if i < 50:
-            noise[i % 4].save(folder / path)
+            noise[i % 4].save(folder / SHEETS / file)
         apart = float(measured.disagreement[i])
-        images.append(ComparedImage(name, CATEGORIES[i % 4], path, cell, list, [], apart))
-    sprites.close()
+        images.append(ComparedImage(name, CATEGORIES[i % 4], file, size, [], apart))
     systems = [SimpleNamespace(name=name, path=Path("runs"), kind="best.ckpt") for name in SYSTEMS]
     plan = SimpleNamespace(out=folder, systems=systems, data=Path("images"), size=64, truth=truth)
     write_errors(plan, Report(measured, None, [], []), images)

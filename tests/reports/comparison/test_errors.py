@@ -39,10 +39,9 @@ def test_the_page_has_every_metric_of_an_image_and_every_failure(tmp_path):
 def test_the_page_requests_nothing_from_elsewhere_and_escapes_names(tmp_path):
     file, _ = write_made_errors(tmp_path, 6)
     html = file.read_text()
-    assert not requests_another_site(re.sub(r'url\("\$\{data.sprites\}', "", html))
+    assert not requests_another_site(re.sub(r'url\("\$\{data.thumbnails', "", html))
     assert SYSTEMS[1] not in html
     assert "second &amp; &lt;b&gt;" in html
-    assert {path.name for path in (tmp_path / "thumbnails").iterdir()} == {"0000.jpg"}
 
 
 def test_without_truth_images_are_sorted_by_distance_and_name_only(tmp_path):

@@ -158,41 +158,12 @@ def test_a_participant_without_checks_is_inattentive(tmp_path):
         ({"trials": [answered("real", "cnn", "truth", "left", check="no")]}, "is damaged"),
         ({"systems": "cnn"}, "is damaged"),
         ({"systems": []}, "is damaged"),
-        ({"trials": [answered("real", "cnn", "cnn", "left")]}, "answer 1 is about 'cnn' and 'cnn'"),
-        ({"trials": [answered("real", "cnn", "gan", "left")]}, "does not compare there"),
-        ({"trials": [answered("real", "truth", "broken", "left")]}, "does not compare there"),
-        ({"trials": [answered("better", "truth", "cnn", "left")]}, "about 'truth' and 'cnn'"),
-        ({"trials": [*CHECKS, answered("better", "gan", "gan", "left")]}, "answer 6 is about"),
-        ({"trials": [answered("real", "cnn", "truth", "left", check=True)]}, "ask the participant"),
-        ({"trials": [answered("real", "cnn", "truth", "left")] * 5000}, "it repeats answers"),
-        ({"trials": [answered("real", "cnn", "truth", "left")] * 13}, "it repeats answers"),
-        ({"trials": [answered("better", "cnn", "gan", "left")] * 25}, "it repeats answers"),
-        ({"trials": [*CHECKS, *CHECKS]}, "it repeats answers"),
     ],
 )
 def test_other_files_are_refused(tmp_path, changes, message):
     file = write_answers(tmp_path / "a.json", **changes)
     with pytest.raises(UsageError, match=message):
         read_answers([file])
-
-
-@settings(max_examples=20, deadline=None)
-@given(systems=st.integers(1, 30), images=st.integers(1, 60), seed=st.integers(0, 10**6))
-def test_all_answers_to_a_page_are_accepted(tmp_path_factory, systems, images, seed):
-    names = {TRUTH: "truth", BROKEN: "broken"} | {i: f"s{i}" for i in range(systems)}
-    trials = [
-        answered(t.question, names[t.left], names[t.right], "left", check=t.check)
-        for t in _plan(systems, images=images, seed=seed)
-    ]
-    path = tmp_path_factory.mktemp("answers") / "a.json"
-    file = write_answers(path, trials, systems=[names[i] for i in range(systems)])
-    assert read_answers([file]).systems == [names[i] for i in range(systems)]
-    # With one answer more, of any question.
-    for trial in (trials[0], trials[-1]):
-        if not trial["check"]:
-            write_answers(path, [*trials, trial], systems=[names[i] for i in range(systems)])
-            with pytest.raises(UsageError, match="it repeats answers"):
-                read_answers([path])
 
 
 def test_unreadable_files_are_refused(tmp_path):

@@ -6,6 +6,7 @@ const more = document.querySelector(".more");
 const measures = Object.fromEntries(data.measures.map((measure) => [measure.name, measure]));
 const failures = data.measures.filter(({ threshold }) => threshold !== null);
 const STEP = 60; // entries that are added at a time
+const ZOOM = 0.7; // of thumbnails, to 112 pixels
 const count = data.names.length;
 const chosen = (name) => form.elements[name]?.value ?? "";
 const system = () => Math.max(0, data.systems.indexOf(chosen("of")));
@@ -53,12 +54,14 @@ function passing() {
 }
 
 function version(i, column) {
-  const { side } = data;
-  const [, row, width, height] = data.cells[i];
-  const thumb = element("span", { className: "thumb" });
-  thumb.style.cssText = `width: ${width}px; height: ${height}px; background-position: ${-column * side}px ${-row * side}px`;
-  const made = element("span", { className: "version" }, thumb);
   const isSystem = column < data.systems.length;
+  const [width, height] = data.sizes[i].map((side) => Math.round(side * ZOOM));
+  // A file of thumbnails has grey, the systems, and the truth if there is one.
+  const place = isSystem || data.last === "truth" ? column + 1 : 0;
+  const columns = data.systems.length + (data.last === "truth" ? 2 : 1);
+  const thumb = element("span", { className: "thumb" });
+  thumb.style.cssText = `width: ${width}px; height: ${height}px; background-size: ${columns * width}px ${height}px; background-position: ${-place * width}px 0`;
+  const made = element("span", { className: "version" }, thumb);
   const measure = measures[chosen("sort")] ?? measures.ciede2000;
   const value = isSystem && measure ? text(measure, measure.values[column][i]) : "";
   const who = element("b", {}, isSystem ? data.systems[column] : data.last);
@@ -72,8 +75,7 @@ function version(i, column) {
 const inSight = new IntersectionObserver(
   (entries) => {
     for (const { target, isIntersecting } of entries) {
-      const file = String(data.cells[target.dataset.index][0]).padStart(4, "0");
-      const image = isIntersecting ? `url("${data.sprites}/${file}.jpg")` : "";
+      const image = isIntersecting ? `url("${data.thumbnails[target.dataset.index]}")` : "";
       for (const thumb of target.querySelectorAll(".thumb")) thumb.style.backgroundImage = image;
     }
   },
@@ -173,7 +175,7 @@ form.addEventListener("input", () => {
 });
 addEventListener("hashchange", restore);
 
-const sheets = () => order.map((i) => [data.sheets[i], data.names[i]]);
+sheets = () => order.map((i) => [data.sheets[i], data.names[i]]);
 dialog.addEventListener("sheet", () => save({ image: data.names[data.sheets.indexOf(sheet)] }));
 dialog.addEventListener("close", () => {
   save();

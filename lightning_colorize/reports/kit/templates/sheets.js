@@ -1,4 +1,4 @@
-// The dialog with the sheets of `a.sheet` links. A page defines sheets(): their [href, name], in order.
+// The dialog with the sheets of `a.sheet` links.
 const dialog = document.querySelector("dialog");
 let sheet = "";
 function showSheet(href, name) {
@@ -10,6 +10,11 @@ function showSheet(href, name) {
   if (!dialog.open) dialog.showModal();
   dialog.dispatchEvent(new Event("sheet"));
 }
+// All sheets in order, as [href, name]; a page may replace the function.
+let sheets = () => {
+  const links = [...document.querySelectorAll("a.sheet")];
+  return [...new Map(links.map((link) => [link.getAttribute("href"), link.dataset.name]))];
+};
 function stepSheet(step) {
   const all = sheets();
   const current = all.findIndex(([href]) => href === sheet);

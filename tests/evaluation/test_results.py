@@ -6,8 +6,8 @@ import torch
 
 from lightning_colorize.color import ColorBatch, to_lab
 from lightning_colorize.evaluation.failures import FAILURES
-from lightning_colorize.evaluation.measured import Measured, measure
-from lightning_colorize.evaluation.systems import Painted
+from lightning_colorize.evaluation.results import Results, measure
+from lightning_colorize.evaluation.systems import Prediction
 from lightning_colorize.metrics.spec import COLUMNS
 from tests.evaluation.stubs import LargestError, Predicts
 
@@ -22,12 +22,12 @@ def batch():
 def _measure(rows, batches, show=lambda *_: None, **options):
     """Measure rows, functions from a batch to its colored copy, by name."""
 
-    def paint(batch):
+    def predict(batch):
         colored = [color(batch) for color in rows.values()]
         grey = replace(batch, ab=0 * batch.ab)
-        return [Painted(each.L, each.ab[None]) for each in (*colored, grey)]
+        return [Prediction(each.L, each.ab[None]) for each in (*colored, grey)]
 
-    return measure(Measured([*rows], ["grey"]), iter(batches), paint, show, **options)
+    return measure(Results([*rows], ["grey"]), iter(batches), predict, show, **options)
 
 
 def test_a_changed_lightness_counts_as_error(batch):
@@ -80,24 +80,24 @@ def test_nan_colors_are_counted_and_do_not_affect_other_systems(batch):
 
 def test_failures_are_measured_of_each_system_in_the_same_batches(batch):
     systems = {"truth": lambda b: b, "pale": lambda b: replace(b, ab=b.ab / 10)}
-    parts = [batch.chosen(range(i, 3)) for i in (0, 1)]
-    result = _measure(systems, parts)
+    batches = [batch.chosen(range(i, 3)) for i in (0, 1)]
+    result = _measure(systems, batches)
     assert result.failures.shape == (2, len(FAILURES), 5)
     np.testing.assert_allclose(result.failures[:, 0], [[0] * 5, [0.9] * 5], atol=1e-5)
-    assert _measure(systems, parts, truth=False).failures is None
+    assert _measure(systems, batches, truth=False).failures is None
 
 
 def test_everything_measured_is_the_mean_over_colorings(batch):
 
     def measured(*shares):
-        def paint(batch):
-            return [Painted(batch.L, torch.stack([batch.ab * share for share in shares]))]
+        def predict(batch):
+            return [Prediction(batch.L, torch.stack([batch.ab * share for share in shares]))]
 
         model = Predicts([], None, {"largest": LargestError()})
-        return measure(Measured(["drawn"], []), [batch], paint, parts=True, models=[model])
+        return measure(Results(["drawn"], []), [batch], predict, ranges=True, models=[model])
 
     whole, *alone = measured(1.0, 0.5, 0.0), measured(1.0), measured(0.5), measured(0.0)
-    for name in ("values", "failures", "parts", "colors"):
+    for name in ("values", "failures", "ranges", "colors"):
         means = np.mean([getattr(each, name) for each in alone], axis=0)
         np.testing.assert_allclose(getattr(whole, name), means, rtol=1e-6)
     largest = [each.own_values[None].item() for each in (whole, *alone)]

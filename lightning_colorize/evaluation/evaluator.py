@@ -9,11 +9,12 @@ import numpy as np
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.progress import progress
+from lightning_colorize.evaluation.color_ranges import ColorRange, diversity, errors_by
 from lightning_colorize.evaluation.data import EvaluationImages, find_images
 from lightning_colorize.evaluation.failures import FAILURES
-from lightning_colorize.evaluation.measured import Intervals, Measured, Rows, measure
-from lightning_colorize.evaluation.parts import Part, diversity, figures_by
-from lightning_colorize.evaluation.systems import paint_settings
+from lightning_colorize.evaluation.results import Intervals, Results, Rows, measure
+from lightning_colorize.evaluation.systems import predict_with_settings
+from lightning_colorize.evaluation.table import format_number
 from lightning_colorize.inference import Colorizer
 from lightning_colorize.metrics.spec import SAMPLED, Metric
 from lightning_colorize.models.base import Model
@@ -32,7 +33,15 @@ class ColorFigures:
     # Mean of `failures.bleeding` over the images with edges, in LAB units; nan without any.
     bleeding: float
     images_with_edges: int
-    color_diversity: float  # Share of the truth's: see `parts.diversity`.
+    color_diversity: float  # Share of the truth's: see `color_ranges.diversity`.
+
+    def __str__(self) -> str:
+        edges = self.images_with_edges
+        return (
+            f"bleeding {format_number('{:.2f}', self.bleeding)} LAB units ({edges:,} "
+            f"image{'s' * (edges != 1)} with edges), color diversity "
+            f"{format_number('{:.3f}', self.color_diversity)}"
+        )
 
 
 @dataclass
@@ -60,8 +69,8 @@ class Evaluation:
     grey_truths: int
     colors: ColorFigures
     group_colors: dict[str, ColorFigures]
-    hue: list[Part]
-    chroma: list[Part]
+    hue: list[ColorRange]
+    chroma: list[ColorRange]
     metrics: Sequence[Metric]
     intervals: Intervals
 
@@ -121,36 +130,38 @@ def evaluate_batches(
     Raises:
         UsageError: If there are no batches.
     """
-    plain = {} if model.baselines is None else baseline_models(model.baselines)
-    paint = paint_settings(model, [(model.settings, None)], plain.values(), samples, seed)
-    measured = Measured([MODEL], list(plain), more=SAMPLED if samples > 1 else ())
-    measure(measured, batches, paint, parts=True, group=group, models=[model])
-    assert measured.parts is not None
-    counts = dict(sorted(Counter(measured.categories).items()))
+    baselines = {} if model.baselines is None else baseline_models(model.baselines)
+    predict = predict_with_settings(
+        model, [(model.settings, None)], baselines.values(), samples, seed
+    )
+    results = Results([MODEL], list(baselines), more=SAMPLED if samples > 1 else ())
+    measure(results, batches, predict, ranges=True, group=group, models=[model])
+    assert results.ranges is not None
+    counts = dict(sorted(Counter(results.categories).items()))
     counts = {} if [*counts] == ["."] else counts  # without folders: the same as all images
     return Evaluation(
-        measured.table(measured.metrics()),
-        {name: measured.table(measured.metrics(name)) for name in counts},
-        counts,
-        len(measured.names),
-        measured.grey_truths,
-        _color_figures(measured),
-        {name: _color_figures(measured, name) for name in counts},
-        figures_by("hue", measured.parts, measured.rows),
-        figures_by("chroma", measured.parts, measured.rows),
-        measured.columns,
-        measured.intervals(),
+        rows=results.table(),
+        groups={name: results.table(name) for name in counts},
+        counts=counts,
+        images=len(results.names),
+        grey_truths=results.grey_truths,
+        colors=_color_figures(results),
+        group_colors={name: _color_figures(results, name) for name in counts},
+        hue=errors_by("hue", results.ranges, results.rows),
+        chroma=errors_by("chroma", results.ranges, results.rows),
+        metrics=results.columns,
+        intervals=results.intervals(),
     )
 
 
-def _color_figures(measured: Measured, category: str | None = None) -> ColorFigures:
-    assert measured.failures is not None
-    assert measured.colors is not None
-    chosen = measured.chosen(category)
-    bleeding = measured.failures[0, _BLEEDING, chosen]
+def _color_figures(results: Results, category: str | None = None) -> ColorFigures:
+    assert results.failures is not None
+    assert results.colors is not None
+    chosen = results.chosen(category)
+    bleeding = results.failures[0, _BLEEDING, chosen]
     known = bleeding[np.isfinite(bleeding)]
     return ColorFigures(
         float(known.mean()) if len(known) else float("nan"),
         len(known),
-        diversity(measured.colors[[0, -1]][..., chosen]),
+        diversity(results.colors[[0, -1]][..., chosen]),
     )

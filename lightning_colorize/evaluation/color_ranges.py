@@ -1,4 +1,4 @@
-"""Errors by hue and chroma of the true color, and color diversity."""
+"""Errors by ranges of hue and chroma of the true color, and color diversity."""
 
 import itertools
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from torch import Tensor
 from lightning_colorize.color import full_precision
 from lightning_colorize.color.bins import bin_centers, nearest_bins
 from lightning_colorize.evaluation.statistics import ratio_intervals
+from lightning_colorize.evaluation.table import Column, Table, format_number, make_row
 from lightning_colorize.metrics.image_pair import ImagePair
 
 By = Literal["hue", "chroma"]
@@ -37,7 +38,7 @@ _SHAPE = (len(CHROMAS), 1 + len(HUES))
 
 
 @dataclass(frozen=True)
-class Part:
+class ColorRange:
     """The pixels whose true color is in a range of hue or chroma."""
 
     name: str
@@ -52,7 +53,7 @@ class Part:
 
 
 @torch.no_grad()
-def measure_parts(images: ImagePair) -> Tensor:
+def measure_ranges(images: ImagePair) -> Tensor:
     """Return sums over the pixels of each range of true chroma and hue, in fp32.
 
     Returns:
@@ -95,17 +96,35 @@ def diversity(counts: np.ndarray) -> float:
     return float(np.exp(predicted - true))
 
 
-def figures_by(by: By, sums: np.ndarray, rows: Sequence[str]) -> list[Part]:
+def ranges_table(ranges: Sequence[ColorRange], by: str) -> Table:
+    """Return a table with a row for each range, at least one, of the true color."""
+    first, *others = ranges[0].rows
+    names = ("pixels", "chroma", "difference", "ciede2000", "95 % interval")
+    heads = [*names, *(f"of {name}" for name in others)]
+    rows = []
+    for each in ranges:
+        error, change = (each.rows[first][name] for name in ("ciede2000", "chroma_difference"))
+        shown = [each.chroma, *(each.rows[name]["ciede2000"]["value"] for name in others)]
+        chroma, *baselines = (format_number("{:.2f}", value) for value in shown)
+        value, low, high = (format_number("{:.2f}", error[key]) for key in ("value", "low", "high"))
+        difference = format_number("{:+.1f}", change["value"])
+        cells = [f"{each.share:.1%}", chroma, difference, value, f"{low} to {high}", *baselines]
+        rows.append(make_row(each.name, each.range, *cells))
+    columns = [Column(by, text=True), Column("range", text=True), *map(Column, heads)]
+    return Table(f"Errors by {by}", columns, rows)
+
+
+def errors_by(by: By, sums: np.ndarray, rows: Sequence[str]) -> list[ColorRange]:
     """Return the figures of each range of hue, with a first part of pixels without hue, or chroma.
 
-    `sums` is (rows, 4, chromas, 1 + hues, images), from `measure_parts`; `rows` are their names.
+    `sums` is (rows, 4, chromas, 1 + hues, images), from `measure_ranges`; `rows` are their names.
     """
     pixels, chroma, chroma_hat, errors = sums.sum(axis=2 if by == "hue" else 3).swapaxes(0, 1)
     intervals = ratio_intervals(np.stack([errors, chroma_hat - chroma]), pixels)
     intervals[1:, :, (pixels > 0).sum(-1) < 2] = np.nan
     names = ("ciede2000", "chroma_difference")
     total = pixels[0].sum()
-    parts = []
+    ranges = []
     for index, (name, limits) in enumerate(_ranges(by)):
         count = pixels[0, index]
         mean = chroma[0, index].sum() / count.sum() if count.any() else np.nan
@@ -117,8 +136,8 @@ def figures_by(by: By, sums: np.ndarray, rows: Sequence[str]) -> list[Part]:
             for number, row in enumerate(rows)
         }
         share, images = float(count.sum() / total), int((count > 0).sum())
-        parts.append(Part(name, limits, share, images, float(mean), figures))
-    return parts
+        ranges.append(ColorRange(name, limits, share, images, float(mean), figures))
+    return ranges
 
 
 def _ranges(by: By) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ import torch
 
 from lightning_colorize.color import ColorBatch, to_lab
 from lightning_colorize.evaluation import evaluate, evaluate_batches
-from lightning_colorize.evaluation.measured import measure_systems
+from lightning_colorize.evaluation.results import measure_systems
 from lightning_colorize.evaluation.systems import System
 from lightning_colorize.inference import load_model
 from lightning_colorize.metrics.spec import NAMES, SAMPLED
@@ -71,7 +71,7 @@ def test_samples_add_their_metrics_for_all_rows():
 
     result = measure_systems(systems, iter([batch]), 16, samples=3)
     names = [metric.name for metric in SAMPLED]
-    rows = result.table(result.metrics())
+    rows = result.table()
     assert [*rows["grey"]] == [*NAMES, *names]
     norm = batch.ab.square().sum(1).mean((1, 2)).sqrt().mean().item()
     assert rows["grey"]["energy"] == pytest.approx(norm, rel=1e-5)

@@ -12,12 +12,12 @@ from torchmetrics import Metric
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.evaluation.color_ranges import count_colors, measure_ranges
 from lightning_colorize.evaluation.failures import measure_failures
-from lightning_colorize.evaluation.parts import count_colors, measure_parts
 from lightning_colorize.evaluation.statistics import intervals, metrics_over
 from lightning_colorize.evaluation.systems import (
-    Painted,
-    Painter,
+    Prediction,
+    Predictor,
     System,
     readable,
     square_view,
@@ -37,7 +37,7 @@ Intervals = dict[str, dict[str, dict[str, float]]]
 
 
 @dataclass
-class Measured:
+class Results:
     """The metrics of each image: means over its colorings, if a row has several."""
 
     systems: list[str]
@@ -50,8 +50,8 @@ class Measured:
     values: np.ndarray | None = None
     # (systems, `failures.FAILURES`, images); None without truth.
     failures: np.ndarray | None = None
-    # (rows, 4, chromas, 1 + hues, images), from `measure_parts`; None unless requested.
-    parts: np.ndarray | None = None
+    # (rows, 4, chromas, 1 + hues, images), from `measure_ranges`; None unless requested.
+    ranges: np.ndarray | None = None
     # (rows and the truth, 313, images), from `count_colors`; None unless requested.
     colors: np.ndarray | None = None
     # The models' custom metrics, which are over images, without per-image values. They are
@@ -105,43 +105,50 @@ class Measured:
         metrics = metrics_over(self.values[..., self.chosen(category)])
         return np.hstack([metrics, self.own_values[category]]) if self.own else metrics
 
-    def table(self, metrics: np.ndarray) -> Rows:
-        """Return metrics by row and name."""
-        return {
-            row: dict(zip([metric.name for metric in self.columns], values, strict=True))
-            for row, values in zip(self.rows, metrics.tolist(), strict=True)
-        }
+    def table(self, category: str | None = None) -> Rows:
+        """Return `metrics` by row and name."""
+        names = [metric.name for metric in self.columns]
+        values = zip(self.rows, self.metrics(category).tolist(), strict=True)
+        return {row: dict(zip(names, each, strict=True)) for row, each in values}
 
 
 @torch.inference_mode()
 def measure(
-    result: Measured,
+    result: Results,
     batches: Iterable[ColorBatch],
-    paint: Painter,
+    predict: Predictor,
     show: Callable[[str, Tensor | None], None] = lambda name, values: None,
     *,
     truth: bool = True,
     failures: bool = True,
-    parts: bool = False,
+    ranges: bool = False,
     group: Callable[[str], str] | None = None,
     models: Sequence[Model] = (),
-) -> Measured:
+) -> Results:
     """Colorize and measure batch by batch, into `result`; only numbers stay in memory.
 
-    `evaluate`, `tune-decoding`, `protocol` and `compare` differ only in their images and painters.
-    `paint` colorizes a batch, whose images have the same size, with all systems, then with the
-    baselines. `show` is called with the name of each image and its values, (systems, columns),
-    which are None without truth. `truth` says whether the images' own colors are the truth.
-    `failures` also measures the disagreement of the systems, `parts` also counts colors. `group`
-    maps an image's name to its category. The metrics in `result.more` are those that rows have, or
-    `spec.SAMPLED`.
+    Args:
+        result: The names of systems and baselines, and additional metrics: those of the colorings,
+            or `spec.SAMPLED`.
+        batches: Images of one size per batch.
+        predict: Colors a batch with all systems, then with the baselines.
+        show: Is called with the name of each image and its values, (systems, columns), which are
+            None without truth.
+        truth: Whether the images' own colors are the truth.
+        failures: Whether to measure failure modes and the disagreement of the systems.
+        ranges: Whether to measure ranges of the true color, and count colors.
+        group: Maps an image's name to its category.
+        models: Models with custom metrics.
+
+    Raises:
+        UsageError: If none of the images can be read.
     """
     count = len(result.systems)
     result.own, originals = _own_metrics(models)
     own: dict[str | None, list[list[Metric]]] = defaultdict(
         lambda: [[metric.clone() for metric in originals] for _ in result.rows]
     )
-    arrays: dict[str, list[Tensor]] = defaultdict(list)  # by attribute of `Measured`
+    arrays: dict[str, list[Tensor]] = defaultdict(list)  # by attribute of `Results`
     for batch in batches:
         categories = [] if group is None else [group(name) for name in batch.names]
         result.names += batch.names
@@ -150,7 +157,7 @@ def measure(
         systems: list[Tensor] = []
         measured: dict[str, list[Tensor]] = defaultdict(list)
         # Row by row: all rows of a grid do not fit into memory.
-        for index, row in enumerate(paint(batch)):
+        for index, row in enumerate(predict(batch)):
             is_system = index < count
             if is_system:
                 lost = int((~row.ab.flatten(2).isfinite().all(dim=2).all(dim=0)).sum())
@@ -165,8 +172,8 @@ def measure(
                 of_row["values"].append(functional.measure(pair).double())
                 if failures and is_system:
                     of_row["failures"].append(measure_failures(batch.L, ab, batch.ab).double())
-                if parts:
-                    of_row["parts"].append(measure_parts(pair).double())
+                if ranges:
+                    of_row["ranges"].append(measure_ranges(pair).double())
                     of_row["colors"].append(count_colors(pair.lab_hat[1]))
                 for category, chosen in members.items():
                     for metric in own[category][index]:
@@ -177,7 +184,7 @@ def measure(
                 more = measure_samples(pairs) if row.more is None else row.more
                 values = [measured["values"].pop(), more.double().cpu()]
                 measured["values"].append(torch.cat(values))
-        if truth and parts:
+        if truth and ranges:
             measured["colors"].append(count_colors(batch.ab).cpu())
         for name, rows in measured.items():
             arrays[name].append(torch.stack(rows))
@@ -204,7 +211,7 @@ def measure_systems(
     truth: bool = True,
     samples: int = 1,
     seed: int = 0,
-) -> Measured:
+) -> Results:
     """Measure systems on square images, and with truth the baselines of the first that has any.
 
     Models that sample have `samples` colorings per image; several add `spec.SAMPLED`.
@@ -212,15 +219,15 @@ def measure_systems(
     fitted = (system.model.baselines for system in systems)
     plain = baseline_models(next(filter(None, fitted), None)) if truth else {}
 
-    def paint(batch: ColorBatch) -> Iterator[Painted]:
-        yield from (system.paint(batch, samples, seed) for system in systems)
-        yield from (Painted(batch.L, each.color(batch.L)) for each in plain.values())
+    def predict(batch: ColorBatch) -> Iterator[Prediction]:
+        yield from (system.predict(batch, samples, seed) for system in systems)
+        yield from (Prediction(batch.L, model.color(batch.L)) for model in plain.values())
 
     more = spec.SAMPLED if samples > 1 and truth else ()
-    result = Measured([system.name for system in systems], list(plain), more=more)
+    result = Results([system.name for system in systems], list(plain), more=more)
     read = readable(systems, batches, square_view(size), result.broken)
     models = [system.model for system in systems]
-    return measure(result, read, paint, show, truth=truth, models=models)
+    return measure(result, read, predict, show, truth=truth, models=models)
 
 
 def _members(categories: Sequence[str], count: int) -> dict[str | None, list[int]]:

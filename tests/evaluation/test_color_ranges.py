@@ -8,7 +8,7 @@ from skimage.color import deltaE_ciede2000, lab2rgb, rgb2lab
 from lightning_colorize.color import ColorBatch, to_lab
 from lightning_colorize.color.bins import bin_centers
 from lightning_colorize.evaluation import evaluate_batches
-from lightning_colorize.evaluation.parts import CHROMAS, HUES, count_colors, diversity
+from lightning_colorize.evaluation.color_ranges import CHROMAS, HUES, count_colors, diversity
 from tests.evaluation.stubs import Predicts
 
 

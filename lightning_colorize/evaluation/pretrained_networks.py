@@ -1,0 +1,100 @@
+"""Pretrained networks that measure images, each built from a state dict."""
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import inception_v3
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as TF
+
+from lightning_colorize.networks.encoders.timm_backbone import load_whole
+from lightning_colorize.networks.encoders.weights import State
+
+
+class _Network(nn.Module):
+    """A network, called with images, (B, 3, H, W) in uint8, and the true image of each or of all.
+
+    It returns features, or distances from the true image: (B, D).
+    """
+
+    def __init__(self, net: nn.Module, extract: Callable[[Any, Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.net, self.extract = net, extract
+
+    def forward(self, rgb: Tensor, true: Tensor) -> Tensor:
+        return self.extract(self.net, rgb, true)
+
+
+def fidelity_inception(state: State) -> nn.Module:
+    """Return torch-fidelity's Inception, equivalent to the TensorFlow network of the original FID.
+
+    torchmetrics' own copy resizes with antialiasing since version 1.8.
+    """
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    # It would read a file with torch.load, allowing all pickles: pass it what was read safely.
+    file = BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], file)
+    return _Network(net, lambda net, rgb, true: net(rgb)[0])
+
+
+def torchvision_inception(state: State) -> nn.Module:
+    """Return torchvision's Inception with the input of DDColor's `basicsr/metrics/custom_fid.py`.
+
+    That code resizes RGB in 0..1 to 299 without antialiasing, and scales it as if it were in -1..1:
+    once to 0..1, and then from ImageNet's mean and deviation to Inception's.
+    """
+    net = inception_v3(weights=None, init_weights=False, transform_input=True)
+    net.load_state_dict(state)
+    net.fc = nn.Identity()
+
+    def extract(net: nn.Module, rgb: Tensor, true: Tensor) -> Tensor:
+        x = F.interpolate(rgb.float() / 255, size=(299, 299), mode="bilinear")
+        features: Tensor = net(x * 0.5 + 0.5)
+        return features
+
+    return _Network(net, extract)
+
+
+def lpips(backbone: Literal["alex", "vgg"], state: State) -> nn.Module:
+    """Return torchmetrics' LPIPS 0.1; `state` is the state dict of torchvision's backbone."""
+    from torchmetrics.functional.image.lpips import _NoTrainLpips
+
+    # The public class downloads the backbone's weights. `pnet_rand` affects the backbone only.
+    net = _NoTrainLpips(net=backbone, pnet_rand=True)
+    # slice1.0.weight is features.0.weight
+    wanted = {key: f"features.{key.partition('.')[2]}" for key in net.net.state_dict()}
+    if missing := set(wanted.values()) - set(state):
+        raise ValueError(f"{min(missing)} is missing")
+    net.net.load_state_dict({key: state[name] for key, name in wanted.items()})
+
+    def distances(net: nn.Module, rgb: Tensor, true: Tensor) -> Tensor:
+        found: Tensor = net(rgb / 255, (true / 255).expand_as(rgb), normalize=True)
+        return found.flatten(1)
+
+    return _Network(net, distances)
+
+
+def timm_features(name: str, state: State, head: bool = False) -> nn.Module:
+    """Return a timm model's pooled features of images resized (both sides) to its input size.
+
+    With `head`, the features are taken after the last layer, as for CLIP.
+    """
+    net = load_whole(name, state, {}, head)
+    if not head:
+        net.reset_classifier(0)
+    given = net.pretrained_cfg
+    size, mode = list(given["input_size"][1:]), InterpolationMode(given["interpolation"])
+
+    def extract(net: nn.Module, rgb: Tensor, true: Tensor) -> Tensor:
+        resized = TF.resize(rgb, size, mode, antialias=True) / 255
+        features: Tensor = net(TF.normalize(resized, given["mean"], given["std"]))
+        return features
+
+    return _Network(net, extract)
