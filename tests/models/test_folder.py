@@ -9,8 +9,7 @@ from torchvision.transforms.v2.functional import resize
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import read_image
-from lightning_colorize.evaluation.systems import split_word
-from lightning_colorize.evaluation.systems import System, readable, square_view
+from lightning_colorize.evaluation.systems import System, readable, split_word, square_view
 from lightning_colorize.models.folder import FolderModel
 
 

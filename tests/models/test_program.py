@@ -14,8 +14,7 @@ from torch import nn
 from lightning_colorize.color import ColorBatch, to_lightness
 from lightning_colorize.common.digest import sha256_of_files
 from lightning_colorize.common.errors import UsageError, WorkError
-from lightning_colorize.evaluation.systems import open_system
-from lightning_colorize.evaluation.systems import square_view
+from lightning_colorize.evaluation.systems import open_system, square_view
 from lightning_colorize.inference import load_model
 from lightning_colorize.models.base import View
 from lightning_colorize.models.program import INPUT, color_folder, write_png
