@@ -235,21 +235,20 @@ def find_metric(name: str) -> PretrainedMetric:
 
 
 @cache
-def load_network(name: str, file: Path | None, device: str) -> tuple[nn.Module, str]:
+def load_network(name: str, path: Path | None, device: str) -> tuple[nn.Module, str]:
     """Return a network in evaluation mode, and the SHA-256 of its weights; each is loaded once.
 
-    Without a file, the published weights come from the cache of torch.hub or Hugging Face, or are
+    Without a path, the published weights come from the cache of torch.hub or Hugging Face, or are
     downloaded.
 
     Raises:
         ValueError: In one line, if the weights are not available or do not fit.
     """
     known = _NETWORKS.get(name)
+    if path is None and known is None:
+        raise ValueError("add =WEIGHTS, a file with timm's state dict")
     try:
-        if file is None:
-            if known is None:
-                raise ValueError("add =WEIGHTS, a file with timm's state dict")
-            file = _published(known.published)
+        file = path or _published(known.published)
         state = read_weights(file)
         network = timm_features(name, state) if known is None else known.build(state)
         return network.eval().requires_grad_(False).to(device), sha256_of(file)
@@ -257,8 +256,9 @@ def load_network(name: str, file: Path | None, device: str) -> tuple[nn.Module, 
         raise ValueError(f"{error.name} is missing: {install('metrics')}") from None
     except Exception as error:  # each library raises its own errors for a failed download
         # The first line of load_state_dict's error does not say what is missing.
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(reason or type(error).__name__) from error
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        published = "" if path else "the published weights are not available: "
+        raise ValueError(published + reason) from error
 
 
 def _published(source: str) -> Path:
@@ -339,7 +339,7 @@ class PretrainedMetrics:
 class NetworkMetric(Metric):
     """FID, LPIPS or another metric of `protocol --metric`, measured at each validation.
 
-    The values are those of the protocol's metric on the same 8-bit images. A checkpoint contains
+    The values equal the protocol's metric on the same 8-bit images. A checkpoint contains
     neither the network nor its features.
 
     Args:

@@ -128,8 +128,8 @@ def measure(
     """Colorize and measure batch by batch, into `result`; only numbers stay in memory.
 
     Args:
-        result: The names of systems and baselines, and additional metrics: those of the colorings,
-            or `spec.SAMPLED`.
+        result: The names of systems and baselines, and additional metrics, which the
+            predictions contain, or `spec.SAMPLED`.
         batches: Images of one size per batch.
         predict: Colors a batch with all systems, then with the baselines.
         show: Is called with the name of each image and its values, (systems, columns), which are

@@ -38,7 +38,7 @@ class Difference:
 
 
 def metrics_over(values: np.ndarray) -> np.ndarray:
-    """Return all metrics over images, for many samples of the images at once.
+    """Return all metrics over images, for many samples of the images.
 
     Maps (rows, columns of `measure`, samples..., images) to (rows, metrics, samples...). More
     columns are per-image metrics.
@@ -134,7 +134,7 @@ def intervals(
     """Return each row's metrics with the bounds of their intervals: `value`, `low` and `high`.
 
     Intervals are from the percentile bootstrap over images, the same draws for all rows. `values`
-    is (rows, columns of `measure`, images); with more columns, `names` are those of all metrics.
+    is (rows, columns of `measure`, images); with more columns, `names` lists all metrics.
     """
     low, high = np.quantile(_draws(values, _FEWER, seed), TAILS, axis=-1)
     return [

@@ -76,7 +76,7 @@ class System:
     def load(self, batch: ColorBatch, view: View) -> list[ImageError]:
         """Return the errors of images of a batch, prepared with `view`, that cannot be read.
 
-        If the model returns images, this keeps those of the batch for `predict`.
+        If the model returns images, this keeps the images of the batch for `predict`.
         """
         self._images, errors = {}, list[ImageError]()
         if self.model.keeps_lightness:

@@ -75,8 +75,8 @@ def difference_map(samples: Sequence[ImagePair]) -> Tensor:
 def coverage(samples: Tensor, ab: Tensor) -> Tensor:
     """Return the share of the true a and b between the lowest and the highest sample: (B,).
 
-    If samples and truth have the same distribution, it is (n - 1) / (n + 1). The arguments are
-    those of `energy_score`.
+    If samples and truth have the same distribution, it is (n - 1) / (n + 1). Same
+    arguments as `energy_score`.
     """
     inside = (ab >= samples.amin(0)) & (ab <= samples.amax(0))
     return inside.float().mean(dim=(1, 2, 3))

@@ -165,27 +165,26 @@ def test_metrics_of_pretrained_networks_are_in_the_result_and_in_the_leaderboard
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))  # and tests have no network
     torch.manual_seed(0)
     torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "resnet.pt")
-    words = ("--metric", f"frechet:test_resnet={tmp_path / 'resnet.pt'}", "--metric", "lpips_alex")
+    words = ("--metric", f"frechet:test_resnet={tmp_path / 'resnet.pt'}")
     file = tmp_path / "results" / "a.json"
     file.parent.mkdir()
     code, result = _measure(command, finished_run, photographs, file, *words, protocol=small)
-    assert code == 1  # done in part
-    frechet, lpips = result["pretrained"]
+    assert code == 0
+    (frechet,) = result["pretrained"]
     assert list(frechet["rows"]) == list(result["rows"]) == [SYSTEM, TRUTH, *BASELINES]
     assert frechet["rows"][TRUTH]["value"] == pytest.approx(0, abs=1e-9)
     assert frechet["rows"][SYSTEM]["value"] > 0
     assert frechet["images"] == 3
-    assert lpips["rows"] == {}
-    assert lpips["reason"]
     assert str(tmp_path) not in json.dumps(result)
     printed = capsys.readouterr()
     label = f"frechet:test_resnet {frechet['sha256'][:8]}"
     assert label in printed.out
-    assert f"{label}, infinite N" in printed.out
-    assert "lpips_alex: n/a: the published weights are not available" in printed.err
     assert command("leaderboard", file.parent, "--out", tmp_path / "out") == 0
     table = (tmp_path / "out/leaderboard.md").read_text()
     assert label in table.replace("\\", "")
+    lpips = ("--metric", "lpips_alex")
+    assert command("protocol", small, finished_run, "--data", photographs, *lpips) == 2
+    assert "lpips_alex: the published weights are not available" in capsys.readouterr().err
 
 
 def test_help_names_every_metric(command, capsys):
