@@ -37,10 +37,10 @@ def add_arguments(parser: Parser) -> None:
         metavar="NAME[=WEIGHTS]",
         action="append",
         default=[],
-        help="also measure with a pretrained network: fid, kid, mifid, fid_torchvision, lpips_alex, "
-        "lpips_vgg, clip_score, or frechet:MODEL for the Frechet distance of a timm model; WEIGHTS "
-        "is a file, required for frechet:MODEL (default: the published weights, from the cache of "
-        "torch.hub or Hugging Face, or downloaded); may be repeated",
+        help="also measure with a pretrained network: fid, kid, mifid, fid_torchvision, "
+        "lpips_alex, lpips_vgg, clip_score, or frechet:MODEL for the Frechet distance of a timm "
+        "model; WEIGHTS is a file, required for frechet:MODEL (default: the published weights, "
+        "from the cache of torch.hub or Hugging Face, or downloaded); may be repeated",
     )
     add_measuring_options(parser, "split of the folder, as in evaluate", in_batches=False)
 

@@ -129,7 +129,7 @@ class _Network(NamedTuple):
 
     build: Callable[[State], nn.Module]
     package: str  # The distribution on which its values depend.
-    published: str  # URL or Hugging Face repository of its weights.
+    published: str = ""  # URL or Hugging Face repository of its weights.
 
 
 _NETWORKS = {
@@ -152,6 +152,10 @@ _NETWORKS = {
 }
 
 
+def _network(name: str) -> _Network:
+    return _NETWORKS.get(name) or _Network(partial(timm_features, name), "timm")
+
+
 @dataclass(frozen=True)
 class PretrainedMetric:
     """A row of the table."""
@@ -165,8 +169,7 @@ class PretrainedMetric:
     @property
     def packages(self) -> tuple[str, str]:
         """The distributions on which the values depend."""
-        known = _NETWORKS.get(self.network)
-        return "torchmetrics", "timm" if known is None else known.package
+        return "torchmetrics", _network(self.network).package
 
     def values(self, features: Tensor, true: int) -> list[PretrainedValue]:
         """Return the value of each row of features, (rows, N, D); `true` is the truth's row."""
@@ -244,13 +247,12 @@ def load_network(name: str, path: Path | None, device: str) -> tuple[nn.Module, 
     Raises:
         ValueError: In one line, if the weights are not available or do not fit.
     """
-    known = _NETWORKS.get(name)
-    if path is None and known is None:
+    known = _network(name)
+    if path is None and not known.published:
         raise ValueError("add =WEIGHTS, a file with timm's state dict")
     try:
         file = path or _published(known.published)
-        state = read_weights(file)
-        network = timm_features(name, state) if known is None else known.build(state)
+        network = known.build(read_weights(file))
         return network.eval().requires_grad_(False).to(device), sha256_of(file)
     except ImportError as error:
         raise ValueError(f"{error.name} is missing: {install('metrics')}") from None
