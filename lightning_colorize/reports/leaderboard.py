@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -83,13 +82,14 @@ def write_leaderboard(folder: Path, results: Sequence[ProtocolResult]) -> None:
     networks = {each.network: each for result in results for each in result.pretrained if each.rows}
     rows = []
     for result in results:
+        measured = {each.network: each for each in result.pretrained}
+        columns_of = [measured.get(network) for network in networks]
         for row, name in ((SYSTEM, result.system), (KEPT, f"{result.system}, with the true L")):
             if row in result.rows:
-                rows.append(make_row(name, *_cells(result, row, [*networks]), *_about(result)))
+                rows.append(make_row(name, *_cells(result, row, columns_of), *_about(result)))
     blank = [""] * len(_ABOUT)
-    foot = [
-        make_row(name, *_cells(results[0], name, [*networks]), *blank) for name in (GREY, TRUTH)
-    ]
+    every = [*networks.values()]
+    foot = [make_row(name, *_cells(results[0], name, every), *blank) for name in (GREY, TRUTH)]
     columns = [
         Column("system", text=True),
         *map(Column.of, COLUMNS),
@@ -121,12 +121,12 @@ def _about(result: ProtocolResult) -> list[str]:
     ]
 
 
-def _cells(result: ProtocolResult, row: str, networks: Sequence[tuple[Any, ...]]) -> list[Cell]:
+def _cells(
+    result: ProtocolResult, row: str, pretrained: Sequence[PretrainedResult | None]
+) -> list[Cell]:
     """Return the cells of a row: `COLUMNS`, then the metrics of pretrained networks."""
     cells = [_cell(metric.format, result.rows[row].get(metric.name)) for metric in COLUMNS]
-    measured = {each.network: each for each in result.pretrained}
-    for network in networks:
-        found = measured.get(network)
+    for found in pretrained:
         cells.append(_cell("{:.4g}", found and found.rows.get(row), found and found.images))
     return cells
 

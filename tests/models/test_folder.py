@@ -104,7 +104,7 @@ def test_unreadable_images_are_reported_and_left_out(folders, monkeypatch):
     assert [str(error) for error in broken] == ["b.png: theirs: not an image"]
     assert batch.names == ["a.png"]
     assert [each() for each in read] == [None]  # whole files do not stay in memory
-    colored = system.paint(batch)
+    colored = system.predict(batch)
     assert (colored.L.shape, colored.ab.shape) == ((1, 1, 32, 32), (1, 1, 2, 32, 32))
 
 
