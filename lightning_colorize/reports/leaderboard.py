@@ -8,7 +8,7 @@ import yaml
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.text import UNKNOWN
-from lightning_colorize.evaluation.pretrained import PretrainedValue
+from lightning_colorize.evaluation.pretrained import PretrainedResult, PretrainedValue
 from lightning_colorize.evaluation.protocol import MeasuredImages, read_protocol
 from lightning_colorize.evaluation.protocol_result import (
     COLUMNS,
@@ -83,10 +83,10 @@ def write_leaderboard(folder: Path, results: Sequence[ProtocolResult]) -> None:
     rows = []
     for result in results:
         measured = {each.network: each for each in result.pretrained}
-        columns_of = [measured.get(network) for network in networks]
+        found = [measured.get(network) for network in networks]
         for row, name in ((SYSTEM, result.system), (KEPT, f"{result.system}, with the true L")):
             if row in result.rows:
-                rows.append(make_row(name, *_cells(result, row, columns_of), *_about(result)))
+                rows.append(make_row(name, *_cells(result, row, found), *_about(result)))
     blank = [""] * len(_ABOUT)
     every = [*networks.values()]
     foot = [make_row(name, *_cells(results[0], name, every), *blank) for name in (GREY, TRUTH)]

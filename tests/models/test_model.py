@@ -112,7 +112,7 @@ def test_L_comes_on_the_models_device():
     model.to(torch.device("meta"))
     labels = Condition(torch.tensor([0, 1]))
     batch = ColorBatch(L, torch.zeros(2, 2, 8, 8), ["a", "b"], condition=labels)
-    painted = System("elsewhere", Path("elsewhere"), model).paint(batch)
+    painted = System("elsewhere", Path("elsewhere"), model).predict(batch)
     assert painted.ab.unique().tolist() == [1]
 
 

@@ -39,7 +39,7 @@ def test_rgb_is_compared_as_predicted_unless_the_lightness_is_kept(keep):
     with torch.inference_mode():
         predicted = model.predict(lightness, NO_CONDITION).values
         assert system.load(batch, square_view(24)) == []
-        painted = system.paint(batch)
+        painted = system.predict(batch)
         whole = system.color_whole("x", rgb[0].repeat_interleave(2, 1), 24)
     expected = lightness if keep else to_lightness(predicted)
     torch.testing.assert_close(painted.L, expected, atol=0.5, rtol=0)

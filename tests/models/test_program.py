@@ -123,7 +123,7 @@ def test_one_image_without_colors_leaves_the_others_of_its_batch(describe, tmp_p
     L = torch.tensor([50.0, 0.0, 70.0]).view(3, 1, 1, 1).expand(3, 1, 32, 32)
     batch = ColorBatch(L, torch.zeros(3, 2, 32, 32), ["a", "b", "c"])
     assert system.load(batch, square_view(32)) == []
-    colored = system.paint(batch)
+    colored = system.predict(batch)
     assert colored.ab[0].isfinite().flatten(1).all(dim=1).tolist() == [True, False, True]
 
 
