@@ -83,7 +83,7 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 """Maps features of images and of the true images, (N, D) each, to a scalar, or one value each."""
 
 
-def frechet_distance(features: Tensor, true: Tensor, metric: type[Metric] = FID) -> Tensor:
+def frechet_distance(features: Tensor, true: Tensor, metric: Callable[..., Any] = FID) -> Tensor:
     """Return torchmetrics' FID, or MiFID, of features; 0 for equal ones.
 
     Both sets are rotated into the space that they span: the distance stays the same, and few images
@@ -94,7 +94,7 @@ def frechet_distance(features: Tensor, true: Tensor, metric: type[Metric] = FID)
     both = torch.cat([features, true]).double()
     if len(both) < both.shape[1]:
         both = torch.linalg.qr(both.T, mode="r").R.T
-    options = {"input_img_size": both.shape[1:]} if metric is FID else {}
+    options: dict[str, Any] = {"input_img_size": both.shape[1:]} if metric is FID else {}
     return _between_sets(metric, *both.chunk(2), **options)
 
 
@@ -105,15 +105,18 @@ def kernel_distance(features: Tensor, true: Tensor) -> Tensor:
     return _between_sets(KID, features.double(), true.double(), subsets=subsets, subset_size=size)
 
 
-def _between_sets(metric: type[Metric], features: Tensor, true: Tensor, **options: Any) -> Tensor:
+def _between_sets(
+    metric: Callable[..., Any], features: Tensor, true: Tensor, **options: Any
+) -> Tensor:
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # they draw globally
         warnings.simplefilter("ignore", UserWarning)  # of features in memory
         torch.manual_seed(0)
-        measured: Any = metric(nn.Identity(), **options)
+        measured = metric(nn.Identity(), **options)
         measured.update(true, real=True)
         measured.update(features, real=False)
         value = measured.compute()
-    return value[0] if metric is KID else value
+    distance: Tensor = value[0] if metric is KID else value
+    return distance
 
 
 def _cosine(features: Tensor, true: Tensor) -> Tensor:

@@ -68,8 +68,8 @@ class Table:
     def __rich__(self) -> RichTable:
         table = RichTable(box=SIMPLE, pad_edge=False)
         for column in self.columns:
-            justify = "left" if column.text else "right"
-            table.add_column(Text(printable(column.name)), justify=justify, no_wrap=True)
+            heading = Text(printable(column.name))
+            table.add_column(heading, justify="left" if column.text else "right", no_wrap=True)
         for row in (*self.rows, *self.foot):
             bold = ["bold" if cell.kind == "best" else "" for cell in row.cells]
             table.add_row(*(Text(c.text, style) for c, style in zip(row.cells, bold, strict=True)))

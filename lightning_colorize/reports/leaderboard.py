@@ -127,7 +127,9 @@ def _cells(
     """Return the cells of a row: `COLUMNS`, then the metrics of pretrained networks."""
     cells = [_cell(metric.format, result.rows[row].get(metric.name)) for metric in COLUMNS]
     for found in pretrained:
-        cells.append(_cell("{:.4g}", found and found.rows.get(row), found and found.images))
+        cells.append(
+            Cell(UNKNOWN) if found is None else _cell("{:.4g}", found.rows.get(row), found.images)
+        )
     return cells
 
 
