@@ -171,13 +171,6 @@ def test_documented_sources_are_accepted(block):
     assert parser.parse_string(block).data.source.class_path
 
 
-@pytest.mark.parametrize("block", code_blocks((DOCS / "how-to/programs.md").read_text(), "yaml"))
-def test_documented_programs_are_accepted(block):
-    from lightning_colorize.models.program import Program
-
-    assert Program.model_validate(yaml.safe_load(block)).size >= 256
-
-
 @pytest.mark.parametrize(
     "path", [p for p in DOCUMENTS if "\n```pycon\n" in p.read_text()], ids=name_of
 )

@@ -8,7 +8,6 @@ from lightning_colorize.commands.options import add_measuring_options, add_sampl
 from lightning_colorize.common.arguments import Parser, expanded_path, number
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
-from lightning_colorize.common.processes import exit_on_sigterm
 from lightning_colorize.common.provenance import versions
 from lightning_colorize.runs.listing import differences
 from lightning_colorize.runs.record import RunRecord
@@ -74,7 +73,6 @@ def run(args: argparse.Namespace) -> int:
         require_writable(args.json, "--json")
     from rich.console import Console
 
-    from lightning_colorize.evaluation.data import whole_images
     from lightning_colorize.evaluation.table import print_metrics
     from lightning_colorize.reports.comparison import (
         ERRORS,
@@ -87,9 +85,6 @@ def run(args: argparse.Namespace) -> int:
 
     plan = _plan(args)
     require_writable(args.out / INDEX, "--out")
-    exit_on_sigterm()  # after ending an external command
-    for system in plan.systems:
-        system.model.paint_all(whole_images(plan.found.images))
     if plan.study:
         write_study(plan)
     runs = [system.run for system in plan.systems if system.run is not None]

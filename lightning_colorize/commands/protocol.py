@@ -11,7 +11,6 @@ from lightning_colorize.commands.options import add_checkpoint, add_measuring_op
 from lightning_colorize.common.arguments import Parser
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
-from lightning_colorize.common.processes import exit_on_sigterm
 from lightning_colorize.common.provenance import git_commit, versions
 
 if TYPE_CHECKING:
@@ -100,8 +99,6 @@ def run(args: argparse.Namespace) -> int:
     if len(images) < 2:
         raise UsageError(f"{args.data} has one image; a protocol needs several for its intervals")
     start = time.perf_counter()
-    exit_on_sigterm()  # after ending an external command
-    model.paint_all(images)
     try:
         rows, extra, change = measure_protocol(system, images, size, pretrained, device)
     except FloatingPointError as error:

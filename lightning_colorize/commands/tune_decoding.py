@@ -125,10 +125,10 @@ def _measured(model: "Model", grid: "Grid") -> dict[str, Any]:
 def _storable(model: "Model") -> Path:
     """Return the checkpoint of a model that is neither exported nor third-party."""
     from lightning_colorize.models.exported import EXPORTED
-    from lightning_colorize.models.program import SUFFIXES
+    from lightning_colorize.models.load import DESCRIBED
 
     file = model.path
-    if file is None or file.suffix in (*EXPORTED, *SUFFIXES):
+    if file is None or file.suffix in (*EXPORTED, *DESCRIBED):
         raise UsageError(f"{model} is not a checkpoint; store in a checkpoint, and export again")
     require_writable(file, "--store")
     return file

@@ -208,7 +208,7 @@ class _Pipeline:
     def __post_init__(self) -> None:
         self.software = software(self.model.path)
         # If images are computed one by one, a failure must not repeat the work of the others.
-        self.batch_size = self.options.batch_size if self.model.batches else 1
+        self.batch_size = self.options.batch_size
         self.waiting: dict[tuple[int, int], list[_Item]] = {}
         self.writing: deque[tuple[_Item, Future[Record]]] = deque()
 
@@ -296,7 +296,7 @@ class _Pipeline:
                 yield from self._predict_with_less(batch)
             elif not isinstance(error, FloatingPointError | WorkError):
                 raise
-            elif len(batch) > 1:  # the others may be finite, or a program may colorize them
+            elif len(batch) > 1:  # the others may be finite
                 for item in batch:
                     yield from self._predict([item])
             else:

@@ -1,7 +1,7 @@
 """The interface of all colorizers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -58,7 +58,6 @@ class Model(ABC):
         draws: Whether `colors` samples, so that an image can have several colorings.
         keeps_lightness: Whether the model keeps the given L. Otherwise `paint` returns whole
             images.
-        batches: Whether the model processes images in batches.
         multiple: Heights and widths of L are padded to multiples of this.
         size: Short side of L in pixels.
         sees_whole: Whether `paint` returns images that were colorized whole, and not at `size`.
@@ -75,7 +74,6 @@ class Model(ABC):
     settings: Settings = Settings()
     draws: ClassVar[bool] = False
     keeps_lightness: bool = True
-    batches: bool = True
     multiple: int = 1
     size: int = 256
     sees_whole: ClassVar[bool] = False
@@ -211,17 +209,6 @@ class Model(ABC):
             ImageError: If the file cannot be read.
         """
         raise NotImplementedError
-
-    def paint_all(self, images: Iterable[tuple[str, Tensor]]) -> None:
-        """Colorize all images in one call, for models that require it; `paint` then returns them.
-
-        Args:
-            images: Names and true images, (3, H, W), uint8.
-
-        Raises:
-            WorkError: If the model fails.
-        """
-        return
 
     def has(self, name: str) -> bool:
         """Return whether the model can colorize the image with this name."""

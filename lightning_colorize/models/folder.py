@@ -61,15 +61,31 @@ class FolderModel(Model):
         return self.find(name) is not None
 
     def paint(self, name: str, truth: Tensor, view: View) -> Tensor:
-        """Return the image, prepared like the truth; it is stretched first if its shape differs.
+        """Return the image, prepared like the truth.
+
+        An image with another aspect ratio, such as the square output of a network, is stretched to
+        the whole true image first; an unknown crop is refused.
 
         Raises:
             ImageError: If the file cannot be read.
         """
         file = self.find(name)
         assert file is not None, "only images that all systems have are compared"
-        path = self.path / file
-        return prepare_like(path, read_image(path, view.side), self.data / name, truth, view)
+        path, whole = self.path / file, self.data / name
+        rgb = read_image(path, view.side)
+        if view.prepare is not None and not (view.finished and rgb.shape == truth.shape):
+            height, width, *_ = read_header(read_bytes(whole), whole)
+            if abs(width / height * rgb.shape[-2] / rgb.shape[-1] - 1) > _SAME_SHAPE:
+                if view.crops:
+                    raise UsageError(
+                        f"{path} has neither the size of the protocol nor the shape of the whole "
+                        "image"
+                    )
+                rgb = TF.resize(rgb, [height, width], antialias=True)
+            rgb = view.prepare(rgb)
+        # Without resizing, compare at the size of the truth.
+        resized: Tensor = TF.resize(rgb, list(truth.shape[-2:]), antialias=True)
+        return resized
 
     def predict(self, L: Tensor, condition: Condition) -> Tensor:
         """Raise an error: images are found by name, see `paint`.
@@ -78,34 +94,6 @@ class FolderModel(Model):
             UsageError: Always.
         """
         raise UsageError(f"{self} holds colored images and cannot color others")
-
-
-def prepare_like(file: Path, rgb: Tensor, whole: Path, truth: Tensor, view: View) -> Tensor:
-    """Prepare an image that was colorized elsewhere for comparison.
-
-    An image with another aspect ratio than the truth, such as the square output of a network, is
-    stretched to it.
-
-    `rgb`, (3, h, w), uint8, is the content of `file`; `whole` is the file of the whole true image,
-    of which `truth`, (3, H, W), uint8, was prepared with `view`. An unknown crop is refused.
-    """
-    if view.prepare is not None and not (view.finished and rgb.shape == truth.shape):
-        height, width, *_ = read_header(read_bytes(whole), whole)
-        if not is_same_shape(width / height, rgb.shape[-1] / rgb.shape[-2]):
-            if view.crops:
-                raise UsageError(
-                    f"{file} has neither the size of the protocol nor the shape of the whole image"
-                )
-            rgb = TF.resize(rgb, [height, width], antialias=True)
-        rgb = view.prepare(rgb)
-    # Without resizing, compare at the size of the truth.
-    resized: Tensor = TF.resize(rgb, list(truth.shape[-2:]), antialias=True)
-    return resized
-
-
-def is_same_shape(aspect: float, other: float) -> bool:
-    """Return whether two aspect ratios are equal up to rounding."""
-    return abs(aspect / other - 1) <= _SAME_SHAPE
 
 
 def _composed(name: str) -> str:

@@ -30,16 +30,12 @@ from lightning_colorize.models.checkpoint import (
 from lightning_colorize.models.exported import ONNX, PROGRAM
 from lightning_colorize.models.graph import read_graph
 from lightning_colorize.models.network import NetworkModel
-from lightning_colorize.models.program import SUFFIXES, read_program
 from lightning_colorize.models.settings import LARGEST
 from lightning_colorize.runs.folder import checkpoint_of, run_of
 from lightning_colorize.runs.record import RunRecord
 
-_EXECUTES = {
-    "torch.export": "torch.export unpickles what it reads",
-    "torch.jit": "TorchScript runs a program that can write any file, even while it is loaded",
-    "command": "it names a command",
-}
+DESCRIBED = (".yaml", ".yml")
+"""Suffixes of files that name the class of a model."""
 
 _LARGEST = 10**6  # bytes of a description; PyYAML reads 40,000 a second
 
@@ -53,8 +49,8 @@ def load_model(
     in a run folder, the networks, losses, optimizers and sources listed in the run's `config.yaml`.
 
     Args:
-        path: A checkpoint, an exported file, a YAML file that describes a program or names the
-            `class_path` of a model, or a run folder, whose best checkpoint is loaded.
+        path: A checkpoint, an exported file, a YAML file with the `class_path` of a model,
+            or a run folder, whose best checkpoint is loaded.
         allow: Additional classes, modules or packages that the file may import.
         device: Device of the model; `auto` is the GPU if there is one.
 
@@ -66,10 +62,13 @@ def load_model(
     if isinstance(device, str):
         device = choose_device(device)
     if file.suffix in (ONNX, PROGRAM):
-        if file.suffix == PROGRAM:
-            _require_allowed(file, "torch.export", allow)
+        if file.suffix == PROGRAM and "torch.export" not in allow:
+            raise UsageError(
+                f"{file} can execute code: torch.export unpickles what it reads; if you trust its "
+                "origin, add --allow-class torch.export"
+            )
         return read_graph(file)
-    if file.suffix in SUFFIXES:
+    if file.suffix in DESCRIBED:
         return _described(file, allow, device)
     checkpoint = read_checkpoint(file)
     data, stored = checkpoint.get("datamodule_hyper_parameters"), checkpoint.get(DECODING, {})
@@ -118,7 +117,7 @@ def choose_device(name: str) -> torch.device:
 
 def require_exportable(path: Path) -> None:
     """Refuse a file that is not a lightning-colorize network, before it is loaded."""
-    if path.suffix in SUFFIXES:
+    if path.suffix in DESCRIBED:
         raise UsageError(
             f"{path} describes an external model; only lightning-colorize networks can be exported"
         )
@@ -153,7 +152,7 @@ def classes_to_allow(run: Path) -> list[str]:
 
 
 def _described(file: Path, allow: Sequence[str], device: torch.device) -> Model:
-    """Return the model of a YAML file with a class path or the description of a program."""
+    """Return the model of a YAML file with a class path."""
     if file.stat().st_size > _LARGEST:
         raise UsageError(f"{file} has more than {_LARGEST:,} bytes: it describes no model")
     try:
@@ -161,7 +160,7 @@ def _described(file: Path, allow: Sequence[str], device: torch.device) -> Model:
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         content = None  # reported below
     if not isinstance(content, Mapping) or "class_path" not in content:
-        return read_program(file, lambda name: _require_allowed(file, name, allow), device)
+        raise UsageError(f"{file} describes no model: it has no class_path")
     try:
         model: Model = build(dict(content), Model, Trust(allow))
         model.to(device)
@@ -172,14 +171,6 @@ def _described(file: Path, allow: Sequence[str], device: torch.device) -> Model:
         raise UsageError(f"{file}: {content['class_path']} cannot be built: {reason}") from error
     model.path = file
     return model
-
-
-def _require_allowed(file: Path, module: str, allow: Sequence[str]) -> None:
-    if module not in allow:
-        raise UsageError(
-            f"{file} can execute code: {_EXECUTES[module]}; if you trust its origin, add "
-            f"--allow-class {module}"
-        )
 
 
 def _baselines(file: Path, checkpoint: dict[str, Any], device: torch.device) -> Baselines | None:

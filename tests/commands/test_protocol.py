@@ -195,52 +195,6 @@ def test_help_names_every_metric(command, capsys):
     assert [metric.name for metric in METRICS if metric.name not in printed] == []
 
 
-def test_a_command_runs_once_over_all_images(
-    command, photographs, small, external_program, tmp_path, capsys
-):
-    system = external_program()
-    words = ("--data", photographs)
-    assert command("protocol", small, system, *words) == 2
-    assert "--allow-class command" in capsys.readouterr().err
-    file = tmp_path / "a.json"
-    allowed = ("--allow-class", "command")
-    code, result = _measure(command, system, photographs, file, *allowed, protocol=small)
-    assert code == 0
-    assert (tmp_path / "calls").read_text() == "x"
-    assert result["rows"][SYSTEM]["colorfulness"]["value"] > 5
-    assert result["rows"][SYSTEM]["ssim"]["value"] > 0.8 * result["rows"]["grey"]["ssim"]["value"]
-    assert command("protocol", small, external_program(1), *words, *allowed) == 1
-    assert "wrote no image for 0.png; 1 of 3 are missing" in capsys.readouterr().err
-
-
-def test_a_damaged_result_of_a_command_is_left_out(command, photographs, small, tmp_path, capsys):
-    script = """'cp "$0"/* "$1"; truncate -s 700 "$1/0.png"'"""
-    system = tmp_path / "their.yaml"
-    system.write_text(f"command: sh -c {script} {{input}} {{output}}\n")
-    compare = ("compare", system, "--out", tmp_path / "page", "--size", 32)
-    for words in (("protocol", small, system), compare):
-        assert command(*words, "--data", photographs, "--allow-class", "command") == 1
-        assert "left out: 0.png: their: truncated" in capsys.readouterr().err
-
-
-def test_a_command_is_compared_and_colors_images(command, photographs, external_program, tmp_path):
-    system, out = external_program(), tmp_path / "page"
-    words = ("--allow-class", "command", "--study", "--json", tmp_path / "page.json")
-    (photographs / "0.png").rename(photographs / f"{'é' * 120}.png")  # 240 bytes
-    compared = (f"red={system}", f"same={photographs}", "--data", photographs, "--size", 32)
-    assert command("compare", *compared, "--out", out, *words) == 0
-    numbers = json.loads((tmp_path / "page.json").read_text())
-    assert numbers["systems"]["red"] == {"path": str(system), "run": None}
-    assert numbers["metrics"]["red"]["psnr"] < numbers["metrics"]["same"]["psnr"]
-    assert (out / "study.html").is_file()
-    words = ("--allow-class", "command")
-    colored = tmp_path / "colored"
-    assert command("colorize", photographs, colored, "--checkpoint", system, *words) == 0
-    with Image.open(colored / f"{'é' * 120}.png") as image:
-        assert image.size == (60, 48)
-        assert image.convert("HSV").getextrema()[1][1] > 20
-
-
 def test_hints_are_given_to_a_model_that_accepts_them(
     command, photographs, finished_run, tmp_path, capsys
 ):

@@ -133,11 +133,8 @@ def test_damaged_and_foreign_files_are_one_line(files, tmp_path, suffix):
         load_model(tmp_path / f"none{suffix}", ALLOW)
 
 
-@pytest.mark.parametrize(
-    ("side", "copies", "message"),
-    [("h", 3, r"returned values of shape \(1, 3, 9, 9\)"), (7, 2, "failed: .*dimensions")],
-)
-def test_a_graph_that_fails_is_one_line(tmp_path, side, copies, message):
+def _foreign(folder, side, copies):
+    """Write an ONNX file that repeats L as channels, with the metadata that the docs show."""
     onnx = pytest.importorskip("onnx")
     node = onnx.helper.make_node("Concat", ["L"] * copies, ["ab"], axis=1)
     given, returned = (
@@ -149,9 +146,24 @@ def test_a_graph_that_fails_is_one_line(tmp_path, side, copies, message):
     built.ir_version = 8
     content = {"size": 64, "multiple": 1, "least": 1, "image": False}
     onnx.helper.set_model_props(built, {CONTENT: json.dumps(content)})
-    onnx.save(built, tmp_path / "graph.onnx")
+    onnx.save(built, folder / "graph.onnx")
+    return folder / "graph.onnx"
+
+
+@pytest.mark.parametrize(
+    ("side", "copies", "message"),
+    [("h", 3, r"returned values of shape \(1, 3, 9, 9\)"), (7, 2, "failed: .*dimensions")],
+)
+def test_a_graph_that_fails_is_one_line(tmp_path, side, copies, message):
     with pytest.raises(WorkError, match=message):
-        read_graph(tmp_path / "graph.onnx").predict(torch.zeros(1, 1, 9, 9), NO_CONDITION)
+        read_graph(_foreign(tmp_path, side, copies)).predict(torch.zeros(1, 1, 9, 9), NO_CONDITION)
+
+
+def test_an_onnx_file_of_another_project_needs_only_metadata(tmp_path):
+    L = torch.rand(2, 1, 9, 12) * 100
+    graph = load_model(_foreign(tmp_path, "h", 2))
+    assert graph.model.size == 64
+    assert torch.equal(graph.predict(L), L.expand(-1, 2, -1, -1))
 
 
 def test_a_program_for_larger_images_than_the_network_sees_is_not_written(model, tmp_path):

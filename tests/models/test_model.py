@@ -118,7 +118,7 @@ def test_L_comes_on_the_models_device():
 
 def test_a_file_builds_no_model_without_consent(tmp_path):
     file = tmp_path / "own.yaml"
-    for name in ("program.CommandModel", "folder.FolderModel", "baseline.BaselineModel"):
+    for name in ("folder.FolderModel", "baseline.BaselineModel"):
         file.write_text(f"class_path: lightning_colorize.models.{name}\n")
         with pytest.raises(UsageError, match="refused"):
             load_model(file)

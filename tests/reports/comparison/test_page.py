@@ -12,8 +12,8 @@ from torchvision.transforms.v2.functional import to_pil_image
 from lightning_colorize.evaluation.data import EvaluationImages
 from lightning_colorize.evaluation.statistics import Difference
 from lightning_colorize.metrics.spec import COLUMNS, NAMES, metric_goal
+from lightning_colorize.models.baseline import BaselineModel
 from lightning_colorize.models.folder import FolderModel
-from lightning_colorize.models.program import CommandModel, Program, ProgramModel
 from lightning_colorize.reports.comparison.collector import ImageCollector
 from lightning_colorize.reports.comparison.page import render_page
 from lightning_colorize.reports.comparison.plan import Plan, default_size, remarks
@@ -214,14 +214,14 @@ def test_labels_of_a_sheet_are_in_the_order_of_its_images(tmp_path, monkeypatch,
 
 
 def test_the_default_size_is_that_of_the_first_network():
-    command = CommandModel(Program(command="a {input} {output}"))
-    rgb = ProgramModel(None, Program(weights="a.pt", size=64))
-    models = (command, FolderModel(Path("a"), [], Path("b")), rgb)
+    network = BaselineModel("grey")
+    network.size = 64
+    models = (FolderModel(Path("a"), [], Path("b")), network)
     systems = [SimpleNamespace(name=each.kind, model=each, problem=None) for each in models]
     assert default_size(systems) == 64
-    assert default_size(systems[:2]) == 256
+    assert default_size(systems[:1]) == 256
     found = SimpleNamespace(images=[])
     plan = SimpleNamespace(systems=systems, found=found, missing={}, trained_on={}, size=32)
     assert remarks(plan, SimpleNamespace(undefined={}, names=[], grey_truths=0)) == [
-        "all are compared at 32 pixels; trained at other sizes: program at 64"
+        "all are compared at 32 pixels; trained at other sizes: BaselineModel at 64"
     ]
