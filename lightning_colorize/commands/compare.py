@@ -80,8 +80,7 @@ def run(args: argparse.Namespace) -> int:
         remarks,
         write_comparison,
     )
-    from lightning_colorize.reports.perception.page import STUDY
-    from lightning_colorize.reports.perception.study import write_study
+    from lightning_colorize.reports.perception.study import STUDY, write_study
 
     plan = _plan(args)
     require_writable(args.out / INDEX, "--out")

@@ -1,92 +1,36 @@
-"""`lightning-colorize study`: plans and serves a study, and scores its answers."""
+"""`lightning-colorize study score`: evaluates the answers to the page of `compare --study`."""
 
 import argparse
-from importlib import import_module
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.common.arguments import expanded_path, number
+from lightning_colorize.common.files import require_writable, write_json
+from lightning_colorize.common.text import printable
 
-HELP = "serve a study page, score its answers, or plan how many raters it needs"
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lightning_colorize.reports.perception.answers import Answers
+    from lightning_colorize.reports.perception.score import Rate, Rates
+
+HELP = "show how often systems fooled people or were preferred"
+
+_TITLES = {"real": "taken for the real photograph", "better": "preferred"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the actions and their arguments."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-
-    def action(name: str, help_: str, module: str) -> argparse.ArgumentParser:
-        added = actions.add_parser(name, help=help_, description=help_)
-        added.set_defaults(module=module)
-        return added
-
-    serve = action(
-        "serve",
-        "serve a study page through secret links, on this machine only unless --host is given",
-        "study_serve",
-    )
-    serve.add_argument(
-        "page", metavar="PAGE_DIR", type=expanded_path, help="folder written by compare --study"
-    )
-    serve.add_argument(
-        "--answers",
-        metavar="FILE.sqlite",
-        type=expanded_path,
-        required=True,
-        help="file for links and answers; starting again with it continues the study",
-    )
-    serve.add_argument(
-        "--raters",
-        metavar="N",
-        type=number(int, 1, 10_000),
-        default=20,
-        help="number of links; a larger number adds links to a study (default: 20)",
-    )
-    serve.add_argument(
-        "--consent",
-        metavar="FILE",
-        type=expanded_path,
-        help="text that raters agree to before the first pair; an empty line separates "
-        "paragraphs (default: the text in FILE.sqlite, or the bundled one)",
-    )
-    serve.add_argument(
-        "--host",
-        default="127.0.0.1",
-        help="address to listen on; 0.0.0.0 allows other machines (default: this machine only)",
-    )
-    serve.add_argument(
-        "--port",
-        type=number(int, 0, 65535),
-        default=8000,
-        help="port to listen on; 0 for a free one",
-    )
-    serve.add_argument(
-        "--url", help="base URL of the links, such as https://study.example.org behind a proxy"
-    )
-    serve.add_argument(
-        "--rate",
-        metavar="N",
-        type=number(float, 0.01),
-        default=50.0,
-        help="maximum requests per second per address, shared by raters "
-        "behind a proxy (default: 50)",
-    )
-
-    export = action("export", "write the answers of a served study as files", "study_serve")
-    export.add_argument(
-        "answers", metavar="FILE.sqlite", type=expanded_path, help="file written by study serve"
-    )
-    export.add_argument(
-        "folder",
-        metavar="FOLDER",
-        type=expanded_path,
-        help="folder for one JSON file per rater, for study score",
-    )
-
-    score = action("score", "show how often systems fooled people or were preferred", "study_score")
+    """Add the only action, `score`, and its arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="score")
+    score = actions.add_parser("score", help=HELP, description=HELP)
     score.add_argument(
         "files",
         metavar="FILE.json",
         nargs="+",
         type=expanded_path,
-        help="files of answers from the page or from study export, one per participant",
+        help="files of answers from the page, one per participant",
     )
     score.add_argument(
         "--by",
@@ -102,34 +46,113 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--json", metavar="FILE", type=expanded_path, help="write the unrounded results"
     )
 
-    power = action("power", "show how small a preference a study can detect", "study_score")
-    for name, default, help_ in (
-        ("raters", None, "raters who pass the checks"),
-        ("pairs", None, "pairs of the same two systems that each rater judges"),
-        ("images", 60, "images of the study (default: 60)"),
-    ):
-        count, needed = number(int, 1, 1_000_000), default is None
-        power.add_argument(
-            f"--{name}", metavar="N", type=count, default=default, required=needed, help=help_
-        )
-    power.add_argument(
-        "--preference",
-        metavar="P",
-        type=float,
-        default=0.55,
-        help="share of answers for the better system, above 0.5 and below 1 (default: 0.55)",
-    )
-    for who, answers in (("rater", "answers of one rater"), ("image", "answers to one image")):
-        power.add_argument(
-            f"--{who}-correlation",
-            metavar="R",
-            type=number(float, 0, 1),
-            default=0.05,
-            help=f"correlation between {answers}, from 0 to 1 (default: 0.05)",
-        )
-
 
 def run(args: argparse.Namespace) -> int:
-    """Run the action."""
-    module = import_module(f"lightning_colorize.commands.{args.module}")
-    return int(getattr(module, args.action)(args))
+    """Print the rates; return 1 if no answers count."""
+    if args.json is not None:
+        require_writable(args.json, "--json")
+    from rich.console import Console
+
+    from lightning_colorize.evaluation import print_plain
+    from lightning_colorize.reports.perception.answers import read_answers
+    from lightning_colorize.reports.perception.bradley_terry import strengths
+    from lightning_colorize.reports.perception.score import rates, rates_by
+
+    answers = read_answers(args.files)
+    _print_excluded(answers)
+    rated = answers.rated
+    overall = rates(rated, answers.systems, args.seed)
+    categories = rates_by(answers, "category", args.seed)
+    strength = strengths(rated, answers.systems, args.seed)
+    groups = {by: rates_by(answers, by) for by in ("rater", "image")}
+    tables = []
+    shown = {"all": overall} | (categories if len(categories) > 1 else {})
+    for question, title in _TITLES.items():
+        if systems := list(overall[question]):
+            columns = {name: _cells(each[question]) for name, each in shown.items()}
+            tables.append(_table(title, systems, columns))
+    if strength:
+        column = {
+            name: f"{each.value:+.2f} [{each.low:+.2f}, {each.high:+.2f}]"
+            for name, each in strength.items()
+        }
+        tables.append(_table("strength in log-odds (Bradley-Terry)", list(column), {"all": column}))
+    for by in dict.fromkeys(args.by):
+        for question, title in _TITLES.items():
+            columns = {
+                system: _cells({name: of[question].get(system) for name, of in groups[by].items()})
+                for system in overall[question]
+            }
+            if columns:
+                tables.append(_table(f"{title}, by {by}", list(groups[by]), columns))
+    console = Console()
+    for table in tables:
+        print_plain(console, table)
+    people, images = len(answers.counted), len(groups["image"])
+    participants = f"{people} participant{'s' * (people != 1)}"
+    print(f"{participants}, {len(rated):,} answers")
+    if people:
+        each = "; intervals of one rater or image are over its answers" if args.by else ""
+        print(f"95 % intervals over {participants} and {images} image{'s' * (images != 1)}{each}")
+    if args.json is not None:
+        content = {
+            "page": (answers.counted + answers.inattentive)[0].page,
+            "participants": [person.name for person in answers.counted],
+            "left_out": {
+                person.name: dict(zip(("passed", "of"), person.checks, strict=True))
+                for person in answers.inattentive
+            },
+            "duplicates": [str(file) for file in answers.duplicates],
+            "rates": _plain(overall),
+            "categories": {name: _plain(each) for name, each in categories.items()},
+            "strengths": {name: asdict(each) for name, each in strength.items()},
+        }
+        for by, of in groups.items():
+            content[f"{by}s"] = {name: _plain(each) for name, each in of.items()}
+        write_json(args.json, content)
+    return 0 if people else 1
+
+
+def _print_excluded(answers: "Answers") -> None:
+    for person in answers.inattentive:
+        passed, total = person.checks
+        line = (
+            f"excluded: {person.name} ({person.file}) passed {passed} of {total} attention checks"
+        )
+        print(printable(line), file=sys.stderr)
+    for file in answers.duplicates:
+        print(f"duplicate: the participant of {file} is in an earlier file", file=sys.stderr)
+
+
+def _table(title: str, rows: list[str], columns: Mapping[str, Mapping[str, str]]) -> "Table":
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE, pad_edge=False)
+    table.add_column(title, no_wrap=True)
+    for name in columns:
+        table.add_column(Text(printable(name)), justify="right", no_wrap=True)
+    for row in rows:
+        cells = (Text(cells.get(row, "-")) for cells in columns.values())
+        table.add_row(Text(printable(row)), *cells)
+    return table
+
+
+def _cells(rates: "Mapping[str, Rate | None]") -> dict[str, str]:
+    return {
+        name: f"{rate.value:.0%} [{rate.low:.0%}, {rate.high:.0%}] of {rate.trials}"
+        for name, rate in rates.items()
+        if rate is not None
+    }
+
+
+def _plain(rates: "Rates") -> dict[str, Any]:
+    from lightning_colorize.reports.perception.score import QUESTIONS
+
+    return {
+        QUESTIONS[question]: {
+            system: {"rate": rate.value, **asdict(rate)} for system, rate in by_system.items()
+        }
+        for question, by_system in rates.items()
+    }

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
-from urllib.parse import urlsplit
 
 from lightning_colorize.common.errors import UsageError
 
@@ -80,15 +79,14 @@ class Moved(argparse.Action):
         raise UsageError(f"{self.option_strings[0]} is now {COMMAND} {self.command}")
 
 
-def host_names(host: str, url: str | None = None) -> list[str]:
+def host_names(host: str) -> list[str]:
     """Return the Host names that a server answers; "*" for any.
 
     Another site's name could resolve to 127.0.0.1, so that its pages could read what is served. On
     another address, a server does not know its own names.
     """
     local = ["127.0.0.1", "localhost"]
-    name = urlsplit(url or "").hostname
-    return [*local, *([name] if name else [])] if host in local else ["*"]
+    return local if host in local else ["*"]
 
 
 def expanded_path(text: str) -> Path:

@@ -4,10 +4,8 @@ import shutil
 
 import pytest
 import yaml
-from PIL import Image
 
 from tests.conftest import write_images
-from tests.reports.perception.simulated import write_page
 
 SOURCE = "class_path: lightning_colorize.data.sources.FolderSource\ninit_args: "
 FILES = {
@@ -24,8 +22,6 @@ FILES = {
 COMPARE = "compare --data PHOTOS --out page"
 EVALUATE = "evaluate RUN --data PHOTOS"
 GRID = "tune-decoding RUN --data PHOTOS"
-POWER = "study power --raters 9 --pairs 9"
-SERVE = "study serve GIVEN/page --answers a.sqlite --port 0"
 SWEEP = "sweep run GIVEN/sweep.yaml --engine local"
 TUNE = "tune FIT --output lr.yaml"
 # RUN: a finished run; PHOTOS: its images; GIVEN: a folder with FILES; FIT: words of a training.
@@ -41,8 +37,6 @@ OUT_OF_RANGE = {
     "pack PHOTOS shards": ["--size 0", "--quality 101", "--images-per-shard 0"],
     "router RUN x.safetensors dark=RUN": ["--confidence 2"],
     "study score nothing.json": ["--seed -1"],
-    SERVE: ["--port 70000", "--raters 0", "--raters 10001", "--rate nan"],
-    POWER: ["--pairs 0", "--raters 9000000", "--image-correlation 2"],
     SWEEP: ["--workers 0"],
     TUNE: ["--steps 5"],
 }
@@ -136,14 +130,6 @@ CASES = {
     "study score nothing.json --json .": "--json . is a folder",
     "study score": "FILE",
     "study rank": "score",
-    "study export nothing.sqlite .": "nothing.sqlite does not exist",
-    "study serve nowhere --answers a.sqlite": "give a folder written by compare --study",
-    f"{SERVE} --url javascript:1": "give a base URL",
-    f"{SERVE} --consent GIVEN/empty.txt": "0 characters",
-    f"{SERVE} --consent GIVEN/page/study/{0:024x}.jpg": "UTF-8",
-    f"{SERVE} --consent none.txt": "No such file",
-    f"{POWER} --preference 0.5": "between 0.5 and 1",
-    f"{POWER} --rater-correlation 0.5 --image-correlation 0.7": "sum to 1.2, but the maximum is 1",
     f"{SWEEP} --storage mysql://host/x": "mysql",
     f"{SWEEP} --partition gpu": "--partition needs --launcher slurm; add that",
     **{
@@ -173,8 +159,6 @@ def given(photo_folder, tmp_path_factory):
     write_images(folder / "one", 1)
     for split in ("train", "val"):
         shutil.copytree(photo_folder / split, folder / "parts" / split)
-    write_page(folder / "page", images=2)
-    Image.new("RGB", (9, 9)).save(folder / "page" / "study" / f"{0:024x}.jpg")
     return folder
 
 

@@ -1,7 +1,7 @@
 """Writes the study page and its images."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
@@ -24,9 +24,11 @@ from lightning_colorize.data.splits import random_subset
 from lightning_colorize.evaluation.data import is_grey
 from lightning_colorize.models.whole import seen_side
 from lightning_colorize.reports.comparison.plan import Plan
+from lightning_colorize.reports.kit.html import render
 from lightning_colorize.reports.perception.answers import FORMAT, VERSION
-from lightning_colorize.reports.perception.page import IMAGES, STUDY, study_html
 from lightning_colorize.reports.perception.plan import Question, make_plan
+
+STUDY, IMAGES = "study.html", "study"
 
 _COUNT = 60  # images; more than one participant sees
 _SIDE = 384  # largest short side of an image, in pixels
@@ -81,6 +83,12 @@ def write_study(plan: Plan) -> None:
     }
     study["page"] = blake2b(json.dumps(study).encode(), digest_size=8).hexdigest()
     write_atomic(plan.out / STUDY, study_html(study))
+
+
+def study_html(study: Mapping[str, Any]) -> str:
+    """Return the page of a study."""
+    assets = ("kit.css", "study.css", "study.js")
+    return render("study.html.jinja", *assets, page={"title": "Which image?"}, study=study)
 
 
 def balanced_subset(

@@ -5,10 +5,8 @@ import json
 import pytest
 from PIL import Image, ImageEnhance
 
-from lightning_colorize.reports.perception.page import read_page
-from lightning_colorize.reports.perception.server import RateLimit
 from tests.reports.conftest import DESK, PHONE
-from tests.reports.perception.simulated import serving, write_page
+from tests.reports.perception.simulated import write_page
 
 pytestmark = pytest.mark.browser
 
@@ -247,43 +245,6 @@ def test_the_comparison_on_a_phone_and_without_scripts(visit, pages):
     assert not plain.locator(".controls").is_visible()
 
 
-def test_answers_through_a_link_are_stored_at_once(visit, study_page, tmp_path):
-    page_data = read_page(study_page)
-    systems = _systems_of(page_data.model_dump(), "../")
-    chosen = []
-
-    def choose(left, _):
-        chosen.append(systems[left])
-        return "left"
-
-    with serving(study_page, tmp_path / "a.sqlite", page_data) as (server, port, tokens):
-        link = f"http://127.0.0.1:{port}/t/{tokens[1]}"
-        page = visit(link, **DESK)
-        text = page.inner_text("main")
-        assert "Taking part is voluntary" in text
-        assert "Nothing is sent" not in text
-        _part(page, "begin").click()
-        _answer(page, 3, _key, choose)
-        stored = [document["trials"] for document in server.store.documents()]
-        assert [[trial["left"] for trial in trials] for trials in stored] == [chosen]
-
-        # Another browser continues; a failed connection only delays an answer.
-        page = visit(link, **PHONE)
-        assert _part(page, "begin").inner_text() == "Resume (3 of 54)"
-        _part(page, "begin").click()
-        page.evaluate(
-            "() => { const fetch = window.fetch; window.fetch = async () => {"
-            " window.fetch = fetch; throw new TypeError(); }; }"
-        )
-        _answer(page, 51, _key, choose)
-        page.get_by_text("Your answers are stored").wait_for()
-        (document,) = server.store.documents()
-        assert [trial["left"] for trial in document["trials"]] == chosen
-        assert {trial["answer"] for trial in document["trials"]} == {"left"}
-        assert document["finished"] is not None
-        assert visit(link, **DESK).get_by_text("Your answers are stored").is_visible()
-
-
 @pytest.fixture
 def no_answer_before_the_images(browser):
     """Chooses while images are missing, and again after their repair."""
@@ -311,20 +272,6 @@ def no_answer_before_the_images(browser):
             _wait(page, "done() === 1 && shownAt !== null")
 
     return call
-
-
-@pytest.mark.parametrize("first", [0, 1])  # requests that are answered before the others are not
-def test_a_pair_that_a_server_refuses_is_shown_later(
-    no_answer_before_the_images, study_page, tmp_path, first
-):
-    started = serving(study_page, tmp_path / "a.sqlite", read_page(study_page))
-    with started as (server, port, (token, _)):
-        # The consent is one more request.
-        limits = RateLimit(1e-6, 1 + first), server.of_address
-        switch = [lambda limit=limit: setattr(server, "of_address", limit) for limit in limits]
-        no_answer_before_the_images(f"http://127.0.0.1:{port}/t/{token}", *switch)
-        (document,) = server.store.documents()
-        assert len(document["trials"]) == 1
 
 
 def test_a_pair_of_missing_files_is_shown_once_they_are_there(

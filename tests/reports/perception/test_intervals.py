@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from lightning_colorize.reports.perception import power
 from lightning_colorize.reports.perception.answers import Answers, Participant, Trial
 from lightning_colorize.reports.perception.bradley_terry import (
     PRIOR,
@@ -174,29 +173,3 @@ def test_strengths_maximize_the_posterior(counts, separated):
     expected = minimize(loss, np.zeros(4), method="BFGS", options={"gtol": 1e-7}).x
     assert fit(wins) == pytest.approx(expected - expected.mean(), abs=1e-3)
     assert fit(np.stack([wins, wins.T]))[0] == pytest.approx(fit(wins), abs=1e-9)
-
-
-def test_power_matches_a_simulation_and_known_numbers():
-    # 783 answers are the textbook's sample size for 55 % with 80 % power.
-    assert power.needed(0.55) == pytest.approx(783, abs=1)
-    assert power.power(783, 0.55) == pytest.approx(0.8, abs=1e-3)
-    assert power.power(783, 0.5) == pytest.approx(0.05)
-    assert power.smallest_preference(783) == pytest.approx(0.55, abs=1e-3)
-    assert power.smallest_preference(2) is None
-    random = np.random.default_rng(0)
-    shares = random.binomial(400, 0.57, 20_000) / 400
-    seen = np.abs(shares - 0.5) > 1.96 * 0.5 / np.sqrt(400)
-    assert power.power(400, 0.57) == pytest.approx(seen.mean(), abs=0.02)
-
-
-def test_the_design_effect_is_that_of_correlated_answers():
-    design = power.Design(30, 10, 10, 0.2, 0.1)
-    random = np.random.default_rng(1)
-    # Answers with these correlations: a share copies the rater's own or the image's own answer.
-    shape = (4000, 30, 10)
-    rater = random.normal(size=(4000, 30, 1)) * np.sqrt(0.2)
-    image = random.normal(size=(4000, 1, 10)) * np.sqrt(0.1)
-    values = rater + image + random.normal(size=shape) * np.sqrt(0.7)
-    simulated = values.mean(axis=(1, 2)).var() / (1 / 300)
-    assert design.effect == pytest.approx(simulated, rel=0.1)
-    assert design.effective == pytest.approx(300 / design.effect)

@@ -1,10 +1,8 @@
 // The study: one pair at a time; answers are stored in this browser and saved as a file at the end.
-// Of a served study, each answer is sent instead, and the page has neither names nor other plans.
 "use strict";
 
 const study = JSON.parse(document.getElementById("study").textContent);
 const key = `study-${study.page}`;
-const served = study.served ?? null;
 const QUESTIONS = {
   real: {
     title: "Which is the real photograph?",
@@ -31,12 +29,10 @@ const screen = (name) => {
 };
 
 function remember() {
-  if (served) return;
   // Some browsers store nothing for local files; the study then lasts until the page is closed.
   try { localStorage.setItem(key, JSON.stringify(state)); } catch { /* not stored */ }
 }
 function recall() {
-  if (served) return { plan: 0, answers: Array(served.answered) };
   try { return JSON.parse(localStorage.getItem(key)); } catch { return null; }
 }
 function randomWords(count) {
@@ -50,33 +46,7 @@ async function* attempts() { // without end, each a while after the one before
   }
 }
 
-async function send(content) { // until the server has stored it; a repeated answer changes nothing there
-  for await (const _ of attempts()) {
-    let reply = null;
-    try {
-      reply = await fetch(location.pathname, {
-        method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(content),
-      });
-      if (reply.ok) {
-        state.answers.length = (await reply.json()).answered;
-        part("notice").textContent = "";
-        return;
-      }
-    } catch { reply = null; /* no connection, or one that broke */ }
-    if (reply && reply.status !== 429 && reply.status < 500) {
-      part("notice").textContent = "The server refused this answer. Please reload the page.";
-      throw new Error(`refused: ${reply.status}`);
-    }
-    part("notice").textContent = "The server does not respond. Trying again …";
-  }
-}
-
-async function begin() {
-  if (served) {
-    part("begin").disabled = true;
-    if (!served.agreed) await send({ consent: "agreed" });
-    return resume();
-  }
+function begin() {
   if (done() && !confirm(CONFIRM_DELETION)) return;
   const id = randomWords(2).map((word) => word.toString(16).padStart(8, "0")).join("");
   const number = randomWords(1)[0] % study.plans.length;
@@ -92,7 +62,6 @@ function resume() {
 
 const done = () => state?.answers?.length ?? 0;
 const file = (trial, side) => {
-  if (served) return trial[side];
   const image = study.images[trial.image];
   const who = trial[side];
   return who >= 0 ? image.systems[who] : image[named(who)];
@@ -117,7 +86,7 @@ async function load(image, path) { // until it can be seen
   for await (const _ of attempts()) {
     image.removeAttribute("src"); // some browsers do not load again what just failed
     image.src = path;
-    try { return await image.decode(); } catch { /* no connection, a server that is busy, or no file */ }
+    try { return await image.decode(); } catch { /* no connection, or no file */ }
     part("notice").textContent = "An image does not load. Trying again … "
       + "If this lasts, tell the person who invited you.";
   }
@@ -153,12 +122,6 @@ function answer(side) {
   part("early").textContent = "";
   const milliseconds = Math.round(performance.now() - shownAt);
   shownAt = null;
-  if (served) {
-    part(side).classList.add("chosen");
-    const stored = send({ trial: done(), answer: side, milliseconds });
-    setTimeout(() => stored.then(next), 160);
-    return;
-  }
   const { question, check, image, left, right } = plan[done()];
   const { name, category } = study.images[image];
   const given = { question, check, image: name, category, left: named(left), right: named(right), answer: side, milliseconds };
@@ -171,7 +134,6 @@ function answer(side) {
 }
 
 function finish() {
-  if (served) return screen("end");
   const checks = state.answers.filter(({ check }) => check);
   const result = {
     format: study.format,
@@ -205,14 +167,14 @@ part("resume").addEventListener("click", resume);
 part("go").addEventListener("click", ask);
 part("left").addEventListener("click", () => answer("left"));
 part("right").addEventListener("click", () => answer("right"));
-part("copy")?.addEventListener("click", async () => {
+part("copy").addEventListener("click", async () => {
   const area = part("text");
   area.select();
   // Local files have no clipboard API; the older command works there.
   try { await navigator.clipboard.writeText(area.value); } catch { document.execCommand("copy"); }
   part("copied").textContent = "Copied.";
 });
-part("again")?.addEventListener("click", () => {
+part("again").addEventListener("click", () => {
   if (!confirm(CONFIRM_DELETION)) return;
   try { localStorage.removeItem(key); } catch { /* nothing was stored */ }
   location.reload();
@@ -233,14 +195,11 @@ document.addEventListener("keydown", (event) => {
 state = recall();
 const total = study.plans[0].length;
 part("length").textContent = `${total} pairs, about ${Math.max(1, Math.round(total * 5 / 60))} minutes`;
-if (served) {
-  part("begin").textContent = done() ? `Resume (${done()} of ${total})` : served.agreed ? "Start" : "I agree, start";
-} else if (done()) {
+if (done()) {
   const isFinished = Boolean(state.finished);
   part("resume").hidden = false;
   part("resume").textContent = isFinished ? "Show my answers" : `Resume (${done()} of ${total})`;
   part("begin").textContent = "Start again";
   part("begin").classList.add("second");
 }
-if (served && done() >= total) finish();
-else screen("welcome");
+screen("welcome");
