@@ -41,9 +41,6 @@ COMMANDS = (
 )
 """The commands, in the order of the help; each is a module in `commands/`."""
 
-RENAMED = {"reproduce": "python benchmarks/reproduce.py"}
-"""Replacements for removed commands."""
-
 _OF_THE_FILE_SYSTEM = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
     errno.ENAMETOOLONG,
@@ -91,8 +88,6 @@ def _run(words: list[str]) -> int:
         print(f"{PROGRAM} {__version__}")
         return DONE
     name, rest = words[0], words[1:]
-    if name in RENAMED:
-        raise UsageError(f"'{name}' is no longer a command; use {RENAMED[name]}")
     if name not in COMMANDS:
         raise UsageError(f"unknown command '{name}'; choose from {', '.join(COMMANDS)}")
     keep_freed_memory()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.commands.options import add_checkpoint, add_measuring_options, add_samples
-from lightning_colorize.common.arguments import Moved, Parser, number
+from lightning_colorize.common.arguments import Parser, number
 from lightning_colorize.common.bundled import BUNDLED
 from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.provenance import versions
@@ -27,15 +27,6 @@ if TYPE_CHECKING:
 HELP = "measure a checkpoint next to its baselines, optionally per folder, hue or chroma"
 
 _PARTS = ("folder", "hue", "chroma")
-
-_MOVED = {
-    "grid": "tune-decoding CKPT --data FOLDER NAME=VALUES ...",
-    "store": "tune-decoding CKPT --data FOLDER NAME=VALUES ... --store RATIO",
-    "page": "tune-decoding CKPT --data FOLDER NAME=VALUES ... --page FILE",
-    "protocol": "protocol NAME CKPT --data FOLDER",
-    "metric": "protocol NAME CKPT --data FOLDER --metric METRIC",
-}
-"""Options that became commands."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -57,8 +48,6 @@ def add_arguments(parser: Parser) -> None:
     for name in ("palettes", "labels"):
         text = f"also ask for each image's own and for other {name}"
         parser.add_argument(f"--{name}", action="store_true", help=text)
-    for name, command in _MOVED.items():
-        parser.add_argument(f"--{name}", action=Moved, command=command)
     add_measuring_options(
         parser,
         "split of the folder to measure; the splits are the training run's if the checkpoint was "

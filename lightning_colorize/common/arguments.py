@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from lightning_colorize.common.errors import UsageError
 
@@ -65,18 +65,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise a UsageError with the message."""
         raise UsageError(f"{self.prog.removeprefix(PROGRAM + ' ')}: {message}")
-
-
-class Moved(argparse.Action):
-    """An option that became a command."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, command: str) -> None:
-        super().__init__(option_strings, dest, nargs="*", help=argparse.SUPPRESS)
-        self.command = command
-
-    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Report the command."""
-        raise UsageError(f"{self.option_strings[0]} is now {COMMAND} {self.command}")
 
 
 def host_names(host: str) -> list[str]:

@@ -3,8 +3,6 @@
 from lightning_colorize.networks.base import Decoder, Discriminator, Encoder, FeatureInfo, Head
 from lightning_colorize.networks.colorizer import Colorizer
 from lightning_colorize.networks.decoders.color_queries import ColorQueryDecoder
-from lightning_colorize.networks.decoders.deconv import DeconvDecoder
-from lightning_colorize.networks.decoders.pixel_shuffle import PixelShuffleDecoder
 from lightning_colorize.networks.decoders.unet import UNetDecoder
 from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.networks.decoders.zhang import ZhangDecoder
@@ -38,7 +36,6 @@ __all__ = [
     "ConvEncoder",
     "CriticDiscriminator",
     "Decoder",
-    "DeconvDecoder",
     "DeconvHead",
     "Denoiser",
     "Diffusion",
@@ -50,7 +47,6 @@ __all__ = [
     "Head",
     "MobileNetV2Encoder",
     "PatchDiscriminator",
-    "PixelShuffleDecoder",
     "PretrainedEncoder",
     "PyramidEncoder",
     "RegNetEncoder",

@@ -13,9 +13,7 @@ from lightning_colorize.networks import (
     Colorizer,
     ColorQueryDecoder,
     ConvEncoder,
-    DeconvDecoder,
     FeatureInfo,
-    PixelShuffleDecoder,
     UNetDecoder,
     UpsampleDecoder,
     ZhangDecoder,
@@ -159,26 +157,6 @@ def test_parameters_by_hand():
     assert count(queries) == pixels + 6 * 32 + 2 * layer + scale + 64 + 33 * 32
 
 
-FORMER = [
-    (DeconvDecoder, {}, {"mode": "transposed", "convs": 0}),
-    (PixelShuffleDecoder, {}, {"mode": "pixel_shuffle"}),
-    (PixelShuffleDecoder, {"blur": True}, {"mode": "blurred_pixel_shuffle"}),
-]
-
-
-@pytest.mark.parametrize(("former", "own", "arguments"), FORMER)
-def test_former_names_build_the_same_network(former, own, arguments):
-    decoders = []
-    for build in (partial(former, **own), partial(UpsampleDecoder, **arguments)):
-        torch.manual_seed(0)
-        decoders.append(
-            build(INFO, widths=[16, 10], skips="gated", norm="none", out_reduction=2).eval()
-        )
-    assert decoders[0].state_dict().keys() == decoders[1].state_dict().keys()
-    levels = levels_of(32, 32)
-    assert torch.equal(decoders[0](levels), decoders[1](levels))
-
-
 # Steps.
 
 
@@ -203,12 +181,6 @@ def test_skips_are_used_where_they_fit(skips):
     decoder(levels).sum().backward()
     assert levels[0].grad is None  # finer than the output
     assert (levels[1].grad is not None) == skips
-
-
-@pytest.mark.parametrize("decoder", [DeconvDecoder, PixelShuffleDecoder])
-def test_former_decoders_do_not_take_widths_for_another_argument(decoder):
-    with pytest.raises(TypeError, match="positional"):
-        decoder(INFO, [8, 6, 4])
 
 
 def test_default_widths_halve_down_to_32():
