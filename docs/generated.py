@@ -179,24 +179,19 @@ def pretrained() -> str:
 
 
 def network(experiment: str) -> str:
-    """Return the figure and the layers of an experiment's networks, as `describe` does."""
+    """Return the layers of an experiment's networks, as `describe` does."""
+    from lightning_colorize.commands.describe import COLUMNS, layers_of, open_networks
     from lightning_colorize.common.bundled import bundled
-    from lightning_colorize.reports import architecture
     from lightning_colorize.training.session import quiet
 
     quiet()
     blocks = []
-    file = bundled("experiments") / f"{experiment}.yaml"
-    networks, size = architecture.open_networks(file)
+    networks, size = open_networks(bundled("experiments") / f"{experiment}.yaml")
     for name, each in networks.items():
-        layers = architecture.layers_of(each, size)
-        rows = [[cell(text) for text in layer.row] for layer in layers]
-        blocks += [
-            f"<div>{architecture.draw(layers, experiment)}</div>" if name == "net" else "",
-            f"`{name}`: {architecture.total(each, layers, size)}.",
-            table([*architecture.COLUMNS], rows),
-        ]
-    return "\n\n".join(filter(None, blocks))
+        layers, total = layers_of(each, size)
+        rows = [[cell(text) for text in layer] for layer in layers]
+        blocks += [f"`{name}`: {total}.", table([*COLUMNS], rows)]
+    return "\n\n".join(blocks)
 
 
 # Python

@@ -18,7 +18,6 @@ from lightning_colorize.common.text import printable
 COMMANDS = (
     "fit",
     "resume",
-    "tune",
     "sweep",
     "launch",
     "evaluate",

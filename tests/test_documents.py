@@ -224,7 +224,7 @@ def test_documented_commands_are_accepted(generated, monkeypatch, tmp_path):
     for words, path in commands.items():
         name = " ".join(words[:2]) if " ".join(words[:2]) in parsers else words[0]
         rest = list(words[len(name.split()) :])
-        if name in ("launch", "tune"):
+        if name == "launch":
             _, rest = parsers[name].parse_known_args(rest)
         elif name not in ("fit", "COMMAND"):
             try:

@@ -1,13 +1,19 @@
-"""`lightning-colorize describe`: the layers of an experiment's networks, and a figure of them."""
+"""`lightning-colorize describe`: the layers of an experiment's networks."""
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightning_colorize.common.arguments import expanded_path, number
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.files import require_writable, write_atomic
 from lightning_colorize.runs.folder import CONFIG
 
-HELP = "list the layers of an experiment or a run: shapes, parameters, MACs; draw the network"
+if TYPE_CHECKING:
+    from torch import nn
+
+HELP = "list the layers of an experiment or a run: shapes, parameters, MACs"
+
+COLUMNS = ("layer", "module", "output", "parameters", "million MACs")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,17 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=number(int, 1),
         help="height and width of the input in pixels (default: the experiment's)",
     )
-    parser.add_argument(
-        "--svg", metavar="FILE", type=expanded_path, help="draw the network to FILE, a new one"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a table for each network; draw the first one."""
-    if args.svg is not None:
-        if args.svg.exists():
-            raise UsageError(f"{args.svg} exists; give another --svg")
-        require_writable(args.svg, "--svg")
+    """Print a table for each network."""
     file = args.experiment / CONFIG if args.experiment.is_dir() else args.experiment
     if not file.is_file():
         raise UsageError(f"{file} does not exist; give an experiment's YAML file or a run folder")
@@ -45,13 +44,6 @@ def run(args: argparse.Namespace) -> int:
 
     from lightning_colorize.evaluation import print_plain
     from lightning_colorize.networks import Discriminator
-    from lightning_colorize.reports.architecture import (
-        COLUMNS,
-        draw,
-        layers_of,
-        open_networks,
-        total,
-    )
     from lightning_colorize.training.session import quiet
 
     quiet()
@@ -61,14 +53,89 @@ def run(args: argparse.Namespace) -> int:
     if size < least:
         raise UsageError(f"--size: {size}\naccepted: {least} or more with this discriminator")
     for name, network in networks.items():
-        layers = layers_of(network, size)
+        rows, total = layers_of(network, size)
         table = Table(box=SIMPLE, pad_edge=False)
         for column in COLUMNS:
             table.add_column(column, justify="left" if column in COLUMNS[:3] else "right")
-        for layer in layers:
-            table.add_row(*layer.row)
+        for row in rows:
+            table.add_row(*row)
         print_plain(Console(), table)
-        print(f"{name}: {total(network, layers, size)}\n")
-        if args.svg is not None and name == "net":
-            write_atomic(args.svg, draw(layers, file.stem))
+        print(f"{name}: {total}\n")
     return 0
+
+
+def open_networks(file: Path) -> "tuple[dict[str, nn.Module], int]":
+    """Build the networks of an experiment, without pretrained weights.
+
+    Args:
+        file: The configuration of `fit`, or of a run.
+
+    Returns:
+        The networks by name, `net` first, then a discriminator; and the height and width of the
+        images in pixels.
+
+    Raises:
+        UsageError: If `fit` would not accept the file.
+    """
+    from lightning_colorize.networks import Colorizer, Discriminator, skip_weights
+    from lightning_colorize.training.cli import ParsedCLI
+    from lightning_colorize.training.errors import usage_errors
+
+    with usage_errors(f"{file}: "), skip_weights():
+        cli = ParsedCLI(["--config", str(file)], "lightning-colorize fit")
+        built = cli.parser.instantiate(cli.config)
+    parts = built.model.named_children()
+    kinds = Colorizer | Discriminator
+    return {name: part for name, part in parts if isinstance(part, kinds)}, built.data.size
+
+
+def layers_of(network: "nn.Module", size: int) -> tuple[list[tuple[str, ...]], str]:
+    """Return the cells of `COLUMNS` for each layer with parameters, and the totals in one line.
+
+    Lightning's `ModelSummary` measures them on the meta device, to which the network moves.
+
+    Args:
+        network: A `Colorizer` or a `Discriminator`.
+        size: Height and width of its input in pixels.
+    """
+    import torch
+    from pytorch_lightning import LightningModule
+    from pytorch_lightning.utilities.model_summary import ModelSummary
+    from torch.nn.utils.parametrize import is_parametrized
+
+    from lightning_colorize.networks import Discriminator, GenerativeColorizer, parameter_count
+
+    class Summarized(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = network
+            self.example_input_array = torch.zeros(1, 1, size, size)
+
+        def forward(self, L: torch.Tensor) -> None:
+            with torch.device("meta"):
+                if isinstance(network, Discriminator):
+                    network(L, torch.zeros(1, 2, size, size))
+                elif isinstance(network, GenerativeColorizer):
+                    encoded = network.encode(L)
+                    mean = torch.zeros_like(encoded.mean)
+                    network.denoiser(mean, torch.zeros(1), encoded.context)
+                else:
+                    network(L)
+
+    trainable, frozen = parameter_count(network)
+    network.requires_grad_(False)  # torch's counter fails for parameters that are inputs
+    summary = ModelSummary(Summarized().to("meta"), max_depth=-1)
+    rows = []
+    for (name, module), output in zip(summary.named_modules, summary.out_sizes, strict=True):
+        own = any(True for _ in module.parameters(recurse=False)) or is_parametrized(module)
+        if not own or "parametrizations" in name:
+            continue
+        parameters = sum(parameter.numel() for parameter in module.parameters())
+        macs = sum(summary.flop_counts[name].values()) / 2e6
+        shape = " x ".join(map(str, output[1:]))
+        kind = type(module).__name__.removeprefix("Parametrized")
+        rows.append((name.removeprefix("net."), kind, shape, f"{parameters:,}", f"{macs:,.1f}"))
+    return rows, (
+        f"{trainable + frozen:,} parameters, {frozen:,} of them frozen; "
+        f"{summary.total_flops / 2e9:.3g} billion MACs for an image of {size} x {size}"
+    )

@@ -140,21 +140,6 @@ def parameters_by_level(encoder: Encoder) -> list[list[nn.Parameter]]:
     return added
 
 
-def keep_encoder_rate(optimizer: Optimizer) -> None:
-    """Keep the encoder's shares of the rate while a finder sets one rate for all groups."""
-
-    def scale(optimizer: Optimizer, *_: Any) -> None:
-        for group in optimizer.param_groups:
-            group["lr"] *= group.get("lr_share", 1.0)
-
-    def restore(optimizer: Optimizer, *_: Any) -> None:
-        for group in optimizer.param_groups:
-            group["lr"] /= group.get("lr_share", 1.0)
-
-    optimizer.register_step_pre_hook(scale)
-    optimizer.register_step_post_hook(restore)
-
-
 def step_schedules(trainer: Trainer, interval: Interval, step: Callable[[Any, None], None]) -> None:
     """Step schedules under manual optimization, where Lightning does not."""
     for config in trainer.lr_scheduler_configs:

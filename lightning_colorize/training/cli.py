@@ -55,8 +55,8 @@ class ColorizeCLI(LightningCLI):
     """LightningCLI for any `ColorizationTask`; adds the run folder, loggers and callbacks.
 
     `words` follow `fit`; `prog` is the command's name in the help. A new run starts, unless
-    `resumed` is the folder of a run, or `scratch` a temporary folder for work that is not a run.
-    `claim` locks the run folder for this process before anything is written there.
+    `resumed` is the folder of a run. `claim` locks the run folder for this process before anything
+    is written there.
     """
 
     best: BestCheckpoint | None = None  # None if nothing is saved (`fast_dev_run`)
@@ -67,7 +67,6 @@ class ColorizeCLI(LightningCLI):
         words: list[str],
         prog: str,
         resumed: Path | None = None,
-        scratch: Path | None = None,
         claim: Callable[[Path], None] = lambda folder: None,
     ) -> None:
         self.words = words
@@ -75,15 +74,14 @@ class ColorizeCLI(LightningCLI):
         self.resumed = resumed is not None
         self.resume_from: Path | None = None
         self._resume_step: int | None = None
-        self.is_run = scratch is None
-        self.folder = resumed or scratch or Path()
+        self.folder = resumed or Path()
         # A mode of our own: all parsers of the process share the mode named "yaml".
         set_loader(_PARSER_MODE, load_setting, exceptions=(yaml.YAMLError,))
         super().__init__(
             ColorizationTask,
             ColorizationDataModule,
             subclass_mode_model=True,
-            save_config_callback=SaveConfig if scratch is None else None,
+            save_config_callback=SaveConfig,
             # Lightning's own file would be refused in an existing run folder.
             save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=42,
@@ -117,7 +115,7 @@ class ColorizeCLI(LightningCLI):
         options = self.config.run
         if options.experiment is None:
             options.experiment = next((path.stem for path in config_paths(self.words)), "fit")
-        is_new = self.is_run and not self.resumed
+        is_new = not self.resumed
         if is_new:
             root = Path(options.root).expanduser()
             self.folder = new_run_folder(
@@ -151,7 +149,7 @@ class ColorizeCLI(LightningCLI):
         if trains_in_parallel(config):
             config.strategy = self.model.distributed_strategy
         self.model.check(config, self.datamodule.size)
-        saves = self.is_run and not config.fast_dev_run
+        saves = not config.fast_dev_run
         has_logger = saves and config.logger is not False
         callbacks = build_callbacks(self, saves, has_logger)
         if saves:

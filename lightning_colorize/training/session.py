@@ -48,16 +48,10 @@ def quiet() -> None:
 
 
 @contextmanager
-def session(
-    words: list[str],
-    program: str,
-    resumed: Path | None = None,
-    scratch: Path | None = None,
-) -> Iterator[ColorizeCLI]:
+def session(words: list[str], program: str, resumed: Path | None = None) -> Iterator[ColorizeCLI]:
     """Build the run that a command line describes; turn its end into an exit code.
 
-    `words` follow the command's name, `program`. `resumed` is the folder of a run to resume,
-    `scratch` one for work that is not a run.
+    `words` follow the command's name, `program`. `resumed` is the folder of a run to resume.
     """
     with ExitStack() as locks:
 
@@ -66,7 +60,7 @@ def session(
             locks.callback(_remove_unused, folder)
 
         with usage_errors():
-            cli = ColorizeCLI(words, program, resumed, scratch, claim)
+            cli = ColorizeCLI(words, program, resumed, claim)
         with _exit_codes(cli), ExitStack() as closing:
             # W&B shows whether the run failed.
             closing.push(lambda kind, *_: close_loggers(cli.trainer.loggers, failed=bool(kind)))

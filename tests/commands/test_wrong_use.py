@@ -23,7 +23,6 @@ COMPARE = "compare --data PHOTOS --out page"
 EVALUATE = "evaluate RUN --data PHOTOS"
 GRID = "tune-decoding RUN --data PHOTOS"
 SWEEP = "sweep run GIVEN/sweep.yaml --engine local"
-TUNE = "tune FIT --output lr.yaml"
 # RUN: a finished run; PHOTOS: its images; GIVEN: a folder with FILES; FIT: words of a training.
 OUT_OF_RANGE = {
     "audit .": ["--min-side 0"],
@@ -38,7 +37,6 @@ OUT_OF_RANGE = {
     "router RUN x.safetensors dark=RUN": ["--confidence 2"],
     "study score nothing.json": ["--seed -1"],
     SWEEP: ["--workers 0"],
-    TUNE: ["--steps 5"],
 }
 CASES = {
     **{
@@ -133,9 +131,6 @@ CASES = {
         f"sweep {action} none": "does not exist"
         for action in ("status", "stop", "resume", "join", "export", "report")
     },
-    f"{TUNE} --min-lr 2 --max-lr 1": "--min-lr 2",
-    "tune FIT --output GIVEN/empty.txt": "empty.txt already exists",
-    "tune FIT --output GIVEN/empty.txt/lr.yaml": "--output",
     f"{GRID} --store 0.5": "required: NAME=VALUES",
     f"{GRID} strength=9": "strength must be from 0 to 1.5",
     f"{GRID} size=48 --size 32": "size=48 enlarges images of --size 32",

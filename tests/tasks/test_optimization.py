@@ -17,7 +17,6 @@ from lightning_colorize.networks import (
 from lightning_colorize.tasks import RegressionTask, WarmupCosine
 from lightning_colorize.tasks.optimization import (
     Optimization,
-    keep_encoder_rate,
     parameters_by_level,
 )
 from tests.tasks.conftest import make_gan, make_trainer
@@ -72,22 +71,6 @@ def test_the_encoder_and_its_finer_levels_have_lower_rates(decay, expected):
 def test_wrong_decays_are_refused(decay):
     with pytest.raises(ValueError, match="encoder_lr_decay must be above 0 and at most 1"):
         regression(encoder_lr_decay=decay)
-
-
-def test_a_rate_finder_keeps_the_shares_of_levels():
-    net = nn.ModuleDict({"encoder": ConvEncoder(widths=[4, 8]), "decoder": nn.Linear(3, 1)})
-    optimizer, _ = Optimization(partial(SGD, lr=1.0), None, 0.5, 0.1).build(net)
-    keep_encoder_rate(optimizer)
-    before = {p: p.detach().clone() for p in net.parameters()}
-    for rate in (0.1, 0.3):  # as the finder sets them
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        for p in net.parameters():
-            p.grad = torch.ones_like(p)
-        optimizer.step()
-        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([rate] * 3)
-    moved = [(before[g["params"][0]] - g["params"][0]).mean() for g in optimizer.param_groups]
-    torch.testing.assert_close(torch.stack(moved), 0.4 * torch.tensor([0.05, 0.5, 1.0]))
 
 
 def test_interval_of_each_schedule():
