@@ -58,8 +58,11 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     try:
         return _run(words)
-    except SystemExit as exit_:
-        return exit_.code if isinstance(exit_.code, int) else FAILED
+    except SystemExit as exit_:  # as Python's own exit does
+        if exit_.code is None or isinstance(exit_.code, int):
+            return exit_.code or DONE
+        print(printable(f"{PROGRAM}: {exit_.code}"), file=sys.stderr)
+        return FAILED
     except (UsageError, WorkError) as error:
         # The line breaks are ours, but names in the message may contain anything.
         lines = f"{PROGRAM}: {error}".split("\n")

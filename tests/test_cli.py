@@ -58,7 +58,8 @@ def test_unknown_command(capsys):
         (OSError(errno.ENAMETOOLONG, "Long", "a"), 1, "lightning-colorize: [Errno "),
         (KeyboardInterrupt(), 130, "lightning-colorize: interrupted\n"),
         (SystemExit(143), 143, ""),
-        (SystemExit("text"), 1, ""),
+        (SystemExit("text"), 1, "lightning-colorize: text\n"),
+        (SystemExit(None), 0, ""),
     ],
 )
 def test_exit_codes(command, capsys, error, code, message):
@@ -104,11 +105,3 @@ def test_the_help_of_fit_lists_the_common_options_with_text_and_default(capsys):
     assert all(re.fullmatch(r"  --[\w.]+ (\[.+\]|\S+) +[^ ].*", line) for line in options)
     assert set(options) < set(lines)
     assert any(line.startswith("  --data.size 128 ") for line in options)
-
-
-def test_the_full_help_of_fit_lists_our_options_before_the_trainers(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "120")
-    assert cli.main(["fit", "--help", "all"]) == 0
-    out = capsys.readouterr().out
-    assert out.index("--data.root") < out.index("--run.name") < out.index("--trainer.max_epochs")
-    assert "Height and width of the images" in out

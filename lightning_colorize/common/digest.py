@@ -1,4 +1,4 @@
-"""Digests of files and folders, and detection of damaged checkpoints.
+"""Digests of files, and detection of damaged checkpoints.
 
 torch.save writes zip archives, and torch.load ignores their checksums. So this package appends a
 digest as the archive comment, which zip readers skip.
@@ -8,7 +8,6 @@ import hashlib
 import mmap
 import os
 import zipfile
-from collections.abc import Iterable
 from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import BinaryIO
@@ -24,12 +23,6 @@ def sha256_of(file: Path | BufferedReader | FileIO) -> str:
         with file.open("rb") as opened:
             return sha256_of(opened)
     return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sha256_of_files(folder: Path, names: Iterable[str]) -> str:
-    """Return the SHA-256 of the output of `sha256sum` for files relative to a folder."""
-    lines = [f"{sha256_of(folder / name)}  {name}\n" for name in names]
-    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def append_digest(file: BinaryIO) -> None:
