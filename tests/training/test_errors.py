@@ -77,6 +77,7 @@ def test_refused_in_a_file(refused, tmp_path, text, part):
 
 def test_missing_config(refused):
     refused(["--config", "no/my.yaml"], "my.yaml")
+    refused(["--data.size", "64"], "--config experiments/quickstart.yaml")
 
 
 @pytest.mark.parametrize("error", [RuntimeError, TypeError])

@@ -17,7 +17,7 @@ WAIT, WORK, HOOKS = 1.0, 3.0, 0.5
 class Run:
     """A fake Trainer that drives a callback on a simulated clock; `logged` has (step, metrics)."""
 
-    def __init__(self, monkeypatch, callback, every=2, processes=1, others=None, device="cpu"):
+    def __init__(self, monkeypatch, callback, device="cpu"):
         self.now = 100.0
         monkeypatch.setattr(throughput, "time", SimpleNamespace(perf_counter=lambda: self.now))
         self.throughput = callback
@@ -26,8 +26,7 @@ class Run:
         self.logged = []
         logger = SimpleNamespace(log_metrics=lambda *args: self.logged.append(args[::-1]))
         self.trainer = fake_trainer(
-            **{"train_dataloader": self.loader, "loggers": [logger], "log_every_n_steps": every},
-            **{"world_size": processes, "strategy": SimpleNamespace(reduce=others)},
+            train_dataloader=self.loader, loggers=[logger], log_every_n_steps=2
         )
         callback.on_train_start(self.trainer, self.task)
 
@@ -57,19 +56,6 @@ def run(monkeypatch):
     run = Run(monkeypatch, Throughput())
     run.batches(throughput.WARM_UP, wait=50.0, work=60.0)
     return run
-
-
-def test_warm_up_is_not_counted(run):
-    assert run.throughput.totals.images == 0
-    assert run.throughput.result()["steady_images_per_second"] is None
-    assert run.throughput.result()["data_wait_share"] is None
-    assert run.logged == []
-    run.batches(2)
-    run.throughput.on_train_epoch_end(run.trainer, run.task)
-    assert run.throughput.totals.images == 8
-    # From the request for the first of them, hooks and logging included.
-    assert run.throughput.totals.seconds == 2 * (WAIT + WORK + HOOKS)
-    assert run.throughput.totals.waited == 2 * WAIT
 
 
 def test_validations_checkpoints_and_epoch_ends_are_excluded(run):
