@@ -1,12 +1,14 @@
 """One process and two learn the same from the same global batches; two nodes: test_torchrun.py."""
 
+import subprocess
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from lightning_colorize.cli import main
 from lightning_colorize.runs.result import RunResult
-from tests.conftest import TINY_NETWORK, Commands
-from tests.distributed.launchers import two_processes
+from tests.conftest import TINY_NETWORK, Commands, metric_rows
+from tests.distributed.launchers import FIT, end, start
 from tests.distributed.recorder import read_records
 from tests.tasks.conftest import TINY_GAN
 
@@ -47,62 +49,60 @@ TASKS = {
 }
 
 
-class Runs:
-    """Runs of one configuration, with the records of each process.
-
-    The run `one` is a run of this process.
-    """
-
-    def __init__(self, photos, root, options):
-        self.command = Commands(photos, root)
-        self.options = options
-
-    def fit(self, name):
-        records = self.command.root / f"records-{name}"
-        records.mkdir(parents=True)
-        batch = 4 if name == "one" else 2
-        words = self.command.words(name, *self.options, "--data.batch_size", batch)
-        words += ["--trainer.callbacks+", "tests.distributed.recorder.BatchRecorder"]
-        words += ["--trainer.callbacks.folder", str(records)]
-        if name == "one":
-            assert main(["fit", *words, "--trainer.devices", "1"]) == 0
-        else:
-            two_processes(words)
-        return self.command.root / "tiny" / name
-
-    def weights(self, name):
-        files = sorted((self.command.root / f"records-{name}").glob("*.pt"))
-        return [torch.load(file, weights_only=True) for file in files]
-
-    def records(self, name):
-        return read_records(self.command.root / f"records-{name}")
+def train(command, processes, options):
+    """Train in one or two processes; return the run, its output, and each process's records."""
+    name = ["one", "two"][processes - 1]
+    folder = command.root / f"records-{name}"
+    folder.mkdir(parents=True)
+    options = [*options, "--trainer.devices", processes, "--data.batch_size", 4 // processes]
+    options += ["--trainer.callbacks+", "tests.distributed.recorder.BatchRecorder"]
+    options += ["--trainer.callbacks.folder", folder, "--run.experiment", name]
+    # Without a name, the second process receives the first one's.
+    words = command.words("", *options, without=["--run.name"])
+    (out,) = end(start(*FIT, *words, stdout=subprocess.PIPE))
+    (run,) = (command.root / name).iterdir()
+    weights = [torch.load(file, weights_only=True) for file in sorted(folder.glob("*.pt"))]
+    return SimpleNamespace(folder=run, out=out, weights=weights, records=read_records(folder))
 
 
 @pytest.fixture(scope="module", params=TASKS)
-def exact(request, photo_folder, tmp_path_factory):
-    """The runs of one task in float64."""
-    root = tmp_path_factory.mktemp(request.param)
-    runs = Runs(photo_folder, root, [*TASKS[request.param], *EXACT])
-    for name in ("one", "two"):
-        assert RunResult.read(runs.fit(name)).batches == STEPS
-    return runs
+def runs(request, photo_folder, tmp_path_factory):
+    """The runs of one task in float64, in one process and in two."""
+    command = Commands(photo_folder, tmp_path_factory.mktemp(request.param))
+    options = [*TASKS[request.param], *EXACT]
+    return [train(command, processes, options) for processes in (1, 2)]
 
 
-def test_weights_are_those_of_one_process(exact):
-    (expected,) = exact.weights("one")
-    first, second = exact.weights("two")
+def test_weights_are_those_of_one_process(runs):
+    one, two = runs
+    (expected,), (first, second) = one.weights, two.weights
     for key, value in expected.items():
         assert torch.equal(first[key], second[key]), key
         torch.testing.assert_close(first[key], value, rtol=0, atol=1e-9, msg=key)
     assert any(value.dtype == torch.float64 for value in expected.values())
 
 
-def test_global_batches_are_those_of_one_process(exact):
-    (expected,) = exact.records("one")
+def test_global_batches_are_those_of_one_process(runs):
+    (expected,), parts = (run.records for run in runs)
     # Equal weights would prove nothing if they did not change.
     assert abs(expected[-1]["loss"] - expected[0]["loss"]) > 1e-3
-    parts = exact.records("two")
     assert [len(part) for part in parts] == [STEPS, STEPS]
     for whole, *halves in zip(expected, *parts, strict=True):
         assert sorted(whole["names"]) == sorted(halves[0]["names"] + halves[1]["names"])
         assert not set(halves[0]["names"]) & set(halves[1]["names"])
+
+
+def test_two_processes_write_one_run(runs):
+    two = runs[1]
+    assert two.out.count("images    12 train") == 1
+    assert "batch     4 = 2 x 2 processes x 1 accumulated" in two.out
+    first, second = (RunResult.read(run.folder) for run in runs)
+    assert (second.batches, second.images_seen) == (first.batches, first.images_seen)
+    # Five images over two processes: none is padded or counted twice.
+    for table, other in ((first.metrics, second.metrics), (first.baselines, second.baselines)):
+        assert table.keys() == other.keys()
+    for name, value in first.metrics.items():
+        if not name.startswith("train/"):
+            assert second.metrics[name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
+    rows = [[(row["step"], bool(row["val/psnr"])) for row in metric_rows(r.folder)] for r in runs]
+    assert rows[0] == rows[1]

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 def build_callbacks(cli: "ColorizeCLI", saves: bool, has_logger: bool) -> list[Callback]:
     """Return the callbacks of a run; sets `cli.best` and `cli.stop` if it is saved.
 
-    Lightning calls them in this order, but each `Checkpoint`, here the last five, after all others.
+    Lightning calls them in this order, before those of the user, but each `Checkpoint`, here the
+    last five, after all others.
     """
     options: RunOptions = cli.config_init.run
     baselines = BaselineMetrics()
@@ -56,25 +57,25 @@ def build_callbacks(cli: "ColorizeCLI", saves: bool, has_logger: bool) -> list[C
     if not saves:
         return [callback for callback in terminal if callback is not None]
     folder, monitor, mode = cli.folder, options.monitor, _mode(options, cli.model)
-    smoothed = monitor is not None and options.smoothing > 1
-    throughput = Throughput()
+    smoothing = options.smoothing if monitor is not None else 1
+    best = cli.best = BestCheckpoint(folder, monitor, mode, smoothing > 1)
     last = LastCheckpoint(folder / LAST, options.save_every_n_steps)
-    best = cli.best = BestCheckpoint(folder, monitor, mode, smoothed)
     stop = cli.stop = GracefulStop(last)
+    throughput = Throughput()
     result = RunResult.read(folder) if cli.resumed else None
-    early = (mode, options.patience, result is not None and result.ended)
-    is_gan = "discriminator" in cli.model.optimizer_names
+    restart = result is not None and result.ended
+    checks_health = options.health != "off" and "discriminator" in cli.model.optimizer_names
     every, kept = options.grid_every_n_epochs, options.keep_every_n_steps
-    predict = None if options.predict_dir is None else Path(options.predict_dir)
+    predict = options.predict_dir
     callbacks = [
         *terminal,
         SharedFolder(folder),
         FiniteTraining(),
-        SmoothedMonitor(monitor, options.smoothing) if monitor and smoothed else None,
-        EarlyStop(best.monitor, *early) if best.monitor is not None else None,
-        GANHealth(stop=options.health == "stop") if is_gan and options.health != "off" else None,
+        SmoothedMonitor(monitor, smoothing) if monitor and smoothing > 1 else None,
+        EarlyStop(best.monitor, mode, options.patience, restart) if best.monitor else None,
+        GANHealth(stop=options.health == "stop") if checks_health else None,
         ImageGrids(best, options.grid_images, every) if options.grid_images else None,
-        PredictFolder(predict, cli.datamodule.size) if predict is not None else None,
+        PredictFolder(Path(predict), cli.datamodule.size) if predict is not None else None,
         throughput,
         ValidationLog(folder),
         ResultWriter(folder, baselines, throughput, best, options.test),
