@@ -162,9 +162,9 @@ def palette_distance(first: Tensor, second: Tensor) -> float:
 
 
 def _palette_distances(ab: Tensor, palette: Tensor, third: Tensor) -> dict[str, Tensor]:
-    own, others = palettes_of(ab[0]), {"palette_distance": palette, "other_distance": third}
+    found, others = palettes_of(ab[0]), {"palette_distance": palette, "other_distance": third}
     return {
-        name: torch.tensor(list(map(palette_distance, own, other)))
+        name: torch.tensor(list(map(palette_distance, found, other)))
         for name, other in others.items()
     }
 

@@ -172,12 +172,12 @@ def find_truth(
 def choose_images(
     found: EvaluationImages,
     systems: Sequence[System],
-    most: int | None,
+    max_images: int | None,
     seed: int,
 ) -> tuple[EvaluationImages, dict[str, list[str]]]:
     """Return the images that all systems have, and the names of those missing from any.
 
-    Networks have all images. At most `most` images are drawn at random; None stands for all.
+    Networks have all images. At most `max_images` images are drawn at random; None stands for all.
     """
     names = [found.images.name(i) for i in range(len(found.images))]
     missing = {}
@@ -194,7 +194,7 @@ def choose_images(
     common = [name for name in names if name not in lost]
     if not common:
         raise UsageError("no image is common to all systems")
-    chosen = {*(common if most is None else random_subset(common, most, seed))}
+    chosen = {*(common if max_images is None else random_subset(common, max_images, seed))}
     indices = [i for i, name in enumerate(names) if name in chosen]
     return replace(found, images=ChosenImages(found.images, indices)), missing
 

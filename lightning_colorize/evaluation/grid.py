@@ -56,10 +56,10 @@ class Grid:
         ratios = [row["colorfulness_ratio"] for row in self.rows]
         allowed = [i for i, ratio in enumerate(ratios) if ratio >= least]
         if not allowed:
-            most = max(filter(math.isfinite, ratios), default=0.0)
+            largest = max(filter(math.isfinite, ratios), default=0.0)
             raise UsageError(
                 f"no setting of the grid has a colorfulness ratio of {least:g}; the most is "
-                f"{most:.3f}"
+                f"{largest:.3f}"
             )
         return min(allowed, key=lambda i: self.rows[i]["ciede2000"])
 

@@ -56,9 +56,9 @@ class Results:
     colors: np.ndarray | None = None
     # The models' custom metrics, which are over images, without per-image values. They are
     # updated with each coloring.
-    own: list[spec.Metric] = field(default_factory=list)
+    custom: list[spec.Metric] = field(default_factory=list)
     # (rows, custom metrics) of each category, with None for all images; empty without truth.
-    own_values: dict[str | None, np.ndarray] = field(default_factory=dict)
+    custom_values: dict[str | None, np.ndarray] = field(default_factory=dict)
     # (images,): distance of the systems' first colorings from their common mean, in LAB units,
     # mean over systems and pixels.
     disagreement: np.ndarray = field(default_factory=lambda: np.empty(0))
@@ -82,7 +82,7 @@ class Results:
     @property
     def columns(self) -> list[spec.Metric]:
         """The metrics of `spec`, more per-image metrics, then the models' custom metrics."""
-        return [*spec.METRICS, *self.more, *self.own]
+        return [*spec.METRICS, *self.more, *self.custom]
 
     def intervals(self) -> Intervals:
         """Return the metrics with intervals, without the custom ones."""
@@ -103,7 +103,7 @@ class Results:
         """
         assert self.values is not None
         metrics = metrics_over(self.values[..., self.chosen(category)])
-        return np.hstack([metrics, self.own_values[category]]) if self.own else metrics
+        return np.hstack([metrics, self.custom_values[category]]) if self.custom else metrics
 
     def table(self, category: str | None = None) -> Rows:
         """Return `metrics` by row and name."""
@@ -144,8 +144,8 @@ def measure(
         UsageError: If none of the images can be read.
     """
     count = len(result.systems)
-    result.own, originals = _own_metrics(models)
-    own: dict[str | None, list[list[Metric]]] = defaultdict(
+    result.custom, originals = _custom_metrics(models)
+    custom: dict[str | None, list[list[Metric]]] = defaultdict(
         lambda: [[metric.clone() for metric in originals] for _ in result.rows]
     )
     arrays: dict[str, list[Tensor]] = defaultdict(list)  # by attribute of `Results`
@@ -176,7 +176,7 @@ def measure(
                     of_row["ranges"].append(measure_ranges(pair).double())
                     of_row["colors"].append(count_colors(pair.lab_hat[1]))
                 for category, chosen in members.items():
-                    for metric in own[category][index]:
+                    for metric in custom[category][index]:
                         metric.update(batch.L[chosen], ab[chosen], batch.ab[chosen])
             for name, colorings in of_row.items():
                 measured[name].append(torch.stack(colorings).mean(dim=0).cpu())
@@ -196,9 +196,9 @@ def measure(
         raise UsageError("none of the images can be read")
     for name, each in arrays.items():
         setattr(result, name, torch.cat(each, dim=-1).numpy())
-    result.own_values = {
+    result.custom_values = {
         category: np.array([[float(m.compute()) for m in row] for row in rows])
-        for category, rows in own.items()
+        for category, rows in custom.items()
     }
     return result
 
@@ -238,10 +238,11 @@ def _members(categories: Sequence[str], count: int) -> dict[str | None, list[int
     return members
 
 
-def _own_metrics(models: Sequence[Model]) -> tuple[list[spec.Metric], list[Metric]]:
+def _custom_metrics(models: Sequence[Model]) -> tuple[list[spec.Metric], list[Metric]]:
     """Return the custom metrics of all models, each name once."""
-    own = {name: m.to(model.device) for model in models for name, m in model.metrics.items()}
-    return [spec.Metric.own(name, m.higher_is_better) for name, m in own.items()], [*own.values()]
+    custom = {name: m.to(model.device) for model in models for name, m in model.metrics.items()}
+    described = [spec.Metric.custom(name, m.higher_is_better) for name, m in custom.items()]
+    return described, list(custom.values())
 
 
 def _disagreement(systems: Sequence[Tensor]) -> Tensor:

@@ -53,7 +53,7 @@ class Metric:
         return self.help + directions[self.goal]
 
     @classmethod
-    def own(cls, name: str, higher_is_better: bool | None) -> "Metric":
+    def custom(cls, name: str, higher_is_better: bool | None) -> "Metric":
         """Return the row of a custom metric from a configuration."""
         goals: dict[bool | None, Goal] = {True: "max", False: "min"}
         return cls(name, goals.get(higher_is_better), "{:.4g}", "a metric of the configuration")

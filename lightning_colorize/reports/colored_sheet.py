@@ -31,7 +31,7 @@ def write_sheet(file: Path, jobs: Mapping[str, Sequence[Job]]) -> int:
     tiles, labels = [], []
     shown = 0
     for index in steps:
-        same = {name: own[index] for name, own in jobs.items()}
+        same = {name: of_model[index] for name, of_model in jobs.items()}
         try:
             grey = without_color(_small(first[index].source))
             results = [(name, target) for name, job in same.items() for target in job.targets]

@@ -96,7 +96,7 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         self.own_metrics = dict(metrics or {})
         if taken := {"loss", *spec.NAMES} & self.own_metrics.keys():
             raise ValueError(f"metrics: {', '.join(sorted(taken))} exists; choose another name")
-        own = (spec.Metric.own(name, m.higher_is_better) for name, m in self.own_metrics.items())
+        own = (spec.Metric.custom(name, m.higher_is_better) for name, m in self.own_metrics.items())
         self.metric_rows = (*spec.METRICS, *own)
         self.averaged = None
         self.compiles = compile

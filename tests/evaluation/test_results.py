@@ -100,5 +100,5 @@ def test_everything_measured_is_the_mean_over_colorings(batch):
     for name in ("values", "failures", "ranges", "colors"):
         means = np.mean([getattr(each, name) for each in alone], axis=0)
         np.testing.assert_allclose(getattr(whole, name), means, rtol=1e-6)
-    largest = [each.own_values[None].item() for each in (whole, *alone)]
+    largest = [each.custom_values[None].item() for each in (whole, *alone)]
     assert largest[0] == max(largest[1:]) > largest[1] == 0

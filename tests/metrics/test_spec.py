@@ -14,6 +14,6 @@ def test_metric_goal():
     [(True, "max", "; higher is better"), (False, "min", "; lower is better"), (None, None, "")],
 )
 def test_goal_of_a_custom_metric(higher_is_better, goal, end):
-    metric = spec.Metric.own("mine", higher_is_better)
+    metric = spec.Metric.custom("mine", higher_is_better)
     assert metric.goal == goal
     assert metric.full_help == f"{metric.help}{end}"
