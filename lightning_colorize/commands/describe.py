@@ -100,7 +100,7 @@ def layers_of(network: "nn.Module", size: int) -> tuple[list[tuple[str, ...]], s
     """
     import torch
     from pytorch_lightning import LightningModule
-    from pytorch_lightning.utilities.model_summary import ModelSummary
+    from pytorch_lightning.utilities.model_summary.model_summary import ModelSummary
     from torch.nn.utils.parametrize import is_parametrized
 
     from lightning_colorize.networks import Discriminator, GenerativeColorizer, parameter_count
@@ -125,7 +125,7 @@ def layers_of(network: "nn.Module", size: int) -> tuple[list[tuple[str, ...]], s
     trainable, frozen = parameter_count(network)
     network.requires_grad_(False)  # torch's counter fails for parameters that are inputs
     summary = ModelSummary(Summarized().to("meta"), max_depth=-1)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for (name, module), output in zip(summary.named_modules, summary.out_sizes, strict=True):
         own = any(True for _ in module.parameters(recurse=False)) or is_parametrized(module)
         if not own or "parametrizations" in name:

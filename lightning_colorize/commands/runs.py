@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from lightning_colorize.common.arguments import COMMAND, expanded_path
 from lightning_colorize.common.errors import UsageError
@@ -70,12 +70,6 @@ def _print_table(
     from rich.text import Text
 
     results = [run.result or RunResult(run.status) for run in runs]
-    console = Console()
-    unbounded = console.options.update(width=10_000)
-    boxed = console.is_terminal
-    if not boxed:
-        # Files and other programs get full-width lines.
-        console = Console(width=unbounded.max_width)
     columns = [
         ("run", [run.name for run in runs]),
         ("status", [run.status for run in runs]),
@@ -87,22 +81,18 @@ def _print_table(
     fixed = len(columns)
     shown = short_names(list(differing)[:_COLUMNS])
     columns += [(short, list(map(_value, differing[name]))) for name, short in shown.items()]
-
-    def table(count: int) -> Table:
-        made = Table(box=SIMPLE if boxed else None, pad_edge=False)
-        for index, (heading, _) in enumerate(columns[:count]):
-            made.add_column(heading, justify="right" if 2 <= index < fixed else "left")
-        for cells in zip(*(cells for _, cells in columns[:count]), strict=True):
-            made.add_row(*map(Text, cells))
-        return made
-
-    count, width = len(columns), console.width
-    while count > fixed and console.measure(table(count), options=unbounded).maximum > width:
-        count -= 1
-    console.print(table(count))
-    if more := len(differing) - (count - fixed):
-        hint = "use a wider terminal, or --json FILE for all"
-        console.print(f"{more} more settings differ; {hint}", highlight=False)
+    console = Console()
+    if not console.is_terminal:  # files and other programs get full-width lines
+        console = Console(width=10_000)
+    table = Table(box=SIMPLE if console.is_terminal else None, pad_edge=False)
+    for index, (heading, _) in enumerate(columns):
+        justify: Literal["left", "right"] = "right" if 2 <= index < fixed else "left"
+        table.add_column(heading, justify=justify, overflow="fold")
+    for cells in zip(*(cells for _, cells in columns), strict=True):
+        table.add_row(*map(Text, cells))
+    console.print(table)
+    if more := len(differing) - len(shown):
+        console.print(f"{more} more settings differ; --json FILE lists all", highlight=False)
 
 
 def _as_json(

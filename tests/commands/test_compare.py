@@ -126,14 +126,6 @@ def test_comparison_with_images_colored_elsewhere(compare, finished_run, colored
     assert "no run folder" in html
 
 
-def test_the_truth_itself_is_perfect(compare, command):
-    code, numbers, _ = compare(f"truth itself={command.photos}", "--size", "24")
-    assert code == 0
-    assert numbers["metrics"]["truth itself"]["ciede2000"] == pytest.approx(0, abs=1e-3)
-    assert numbers["metrics"]["truth itself"]["colorfulness_ratio"] == pytest.approx(1, abs=1e-4)
-    assert list(numbers["metrics"]) == ["truth itself", "grey"]
-
-
 def test_only_images_that_all_can_read_are_compared_and_grey_ones_are_counted(
     compare, finished_run, colored_elsewhere, photo_folder, tmp_path, capsys
 ):

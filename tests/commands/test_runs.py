@@ -1,8 +1,5 @@
 import json
-import time
 from functools import partial
-
-from rich.console import Console
 
 _CONFIG = """{{seed_everything: {seed}, run: {{name: {name}}},
 model: {{lr: {lr}, encoder: {{class_path: lightning_colorize.networks.encoders.{encoder}}}}},
@@ -78,26 +75,6 @@ def test_different_settings_are_shown_except_names_paths_and_seeds(command, tmp_
     }
 
 
-def test_a_narrow_terminal_shows_fewer_settings_but_whole_cells(
-    command, tmp_path, capsys, monkeypatch
-):
-    for i in range(2):
-        folder = _make(tmp_path, "experiment", f"run{i}", 22.0 + i)
-        settings = "".join(f"setting_number_{k}: {i}\n" for k in range(9))
-        (folder / "config.yaml").write_text(settings)
-
-    for width, columns in ((105, 2), (400, 6)):
-        monkeypatch.setattr(
-            "rich.console.Console",
-            lambda width=width: Console(force_terminal=True, width=width, no_color=True),
-        )
-        assert command("runs", "list", "--root", tmp_path) == 0
-        text = capsys.readouterr().out
-        assert text.count("setting_number_") == columns
-        assert "experiment/run0" in text
-        assert f"{9 - columns} more settings differ" in text
-
-
 def test_one_broken_file_does_not_hide_the_other_runs(command, tmp_path, capsys):
     (_make(tmp_path, "a", "broken", 22.0) / "result.json").write_text("{")
     (_make(tmp_path, "a", "odd", 23.0) / "config.yaml").write_text("a: [")
@@ -128,14 +105,3 @@ def test_wrong_use_and_one_experiment(command, error_of, tmp_path, capsys):
     assert command("runs", "list", "--root", tmp_path, "--experiment", "b") == 0
     assert [row[0] for row in _rows(capsys)] == ["run", "b/two"]
     assert f"--json {tmp_path} is a folder" in refusal("--json", tmp_path)
-
-
-def test_listing_two_hundred_runs_is_fast(command, tmp_path, capsys):
-    for i in range(200):
-        folder = _make(tmp_path, f"e{i % 3}", f"run{i}", 20 + i / 100, lr=i % 7)
-        with (folder / "config.yaml").open("a") as file:
-            file.writelines(f"option_{k}: {k}\n" for k in range(100))
-    start = time.process_time()
-    assert command("runs", "list", "--root", tmp_path) == 0
-    assert time.process_time() - start < 3.0  # measured: 0.5
-    assert len(_rows(capsys)) == 201
