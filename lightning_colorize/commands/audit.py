@@ -54,9 +54,7 @@ def run(args: argparse.Namespace) -> int:
     """Audit and print the findings; returns 1 if splits share duplicates."""
     if args.exclude_to is not None:
         if args.exclude_to.exists():
-            raise UsageError(
-                f"--exclude-to {args.exclude_to} already exists: remove it, or choose another file"
-            )
+            raise UsageError(f"--exclude-to {args.exclude_to} already exists: choose another file")
         require_writable(args.exclude_to, "--exclude-to")
     if args.json is not None:
         require_writable(args.json, "--json")
@@ -94,10 +92,6 @@ def _source(file: Path) -> "Source":
         # The classes in this file are trusted, as in fit.
         source: Source = build(spec, Source, Trust(allow=list(find_class_paths(spec))))
         return source
-    except OSError as error:
-        reason = f" cannot be read: {error.strerror}"
-    except UsageError as error:
-        reason = f": {error}"
-    except (yaml.YAMLError, RecursionError, ImportError, TypeError, KeyError, ValueError) as error:
-        reason = f" does not describe a source ({' '.join(str(error).split())})"
-    raise UsageError(f"--source {file}{reason}")
+    except (OSError, UsageError, yaml.YAMLError, ImportError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"--source {file} does not describe a source ({reason})") from None

@@ -1,13 +1,10 @@
 """The findings of an audit as a table and as JSON."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -22,135 +19,101 @@ if TYPE_CHECKING:
 _EXAMPLES = 2
 _LEAKS = 10
 _EDGES = np.arange(0, 65, 5)  # histogram bins; the last one is open-ended
-_WIDEST = 40  # characters of a bar
 
 
 def print_report(found: "Audit", seconds: float, excluded: int, listed_in: Path | None) -> None:
     """Print counts with examples, leaks, and a summary."""
     console = Console()
     total = len(found.features)
-    table = Table(box=SIMPLE, pad_edge=False)
-    table.add_column("")
-    table.add_column("images", justify="right")
-    table.add_column("share", justify="right")
-    table.add_column("for example", overflow="fold")
+    table = Table("", "images", "share", "for example", box=None, pad_edge=False)
     for kind, examples in _rows(found).items():
-        shown = ", ".join(examples[:_EXAMPLES])
-        table.add_row(kind, f"{len(examples):,}", f"{len(examples) / total:.2%}", Text(shown))
+        shown = Text(", ".join(examples[:_EXAMPLES]))
+        table.add_row(kind, f"{len(examples):,}", f"{len(examples) / total:.2%}", shown)
     print_plain(console, table)
     if found.min_colorfulness is not None:
-        print_plain(console, _histogram(found))
-    lines = [*_leak_lines(found), _conclusion(found, seconds, excluded, listed_in)]
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        table = Table("colorfulness", "images", box=None, pad_edge=False)
+        for start, count in _histogram(found).items():
+            table.add_row(f"from {start}", f"{count:,}")
+        print_plain(console, table)
+    lines = []
+    if found.leaks:
+        lines = [f"In more than one split: {len(found.leaks):,}"]
+        for group in found.leaks[:_LEAKS]:
+            how = " = " if group.exact else " ~ "
+            lines.append("  " + how.join(_shown(found, index) for index in group.members))
+        if len(found.leaks) > _LEAKS:
+            lines.append(f"  and {len(found.leaks) - _LEAKS:,} more; --json FILE lists all")
+    by_split = ", ".join(f"{len(part):,} {name}" for name, part in found.parts.items())
+    where = ": --exclude-to FILE lists them" if listed_in is None else f", listed in {listed_in}"
+    left_out = f"{excluded:,} to leave out{where}" if excluded else "nothing to leave out"
+    speed = f"{seconds:.1f} s, {total / seconds:,.0f}/s"
+    lines.append(f"{total:,} images ({by_split}) in {speed}; {left_out}")
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
-def _histogram(found: "Audit") -> Table:
-    """Return the number of images by colorfulness."""
-    table = Table(box=SIMPLE, pad_edge=False)
-    for name in ("colorfulness", "images", "share"):
-        table.add_column(name, justify="right")
-    table.add_column("")
-    counts = _counts(found)
-    for start, count in zip(_EDGES, counts, strict=True):
-        name = f"{start} to {start + 5}" if start < _EDGES[-1] else f"{start} or more"
-        bar = "#" * round(_WIDEST * count / max(*counts, 1))
-        table.add_row(name, f"{count:,}", f"{count / max(sum(counts), 1):.1%}", bar)
-    return table
-
-
-def _counts(found: "Audit") -> list[int]:
+def _histogram(found: "Audit") -> dict[str, int]:
     """Return the number of readable images from each edge to the next."""
     values = found.features["colorfulness"][found.features["bytes"] > 0]
-    counts: list[int] = np.histogram(values, [*_EDGES, np.inf])[0].tolist()
-    return counts
+    counts = np.histogram(values, [*_EDGES, np.inf])[0].tolist()
+    return dict(zip(map(str, _EDGES), counts, strict=True))
 
 
-def _rows(found: "Audit") -> dict[str, Sequence[str]]:
+def _rows(found: "Audit") -> dict[str, list[str]]:
     """Return the images of each kind of fault, as text."""
-    features, name = found.features, partial(_shown, found)
-    copies: list[str] = []
-    near: list[str] = []
-    for group in found.groups:
-        seen = {features["digest"][group.representative]}
-        for index in group.copies:
-            same = features["digest"][index] in seen
-            seen.add(features["digest"][index])
-            (copies if same else near).append(f"{name(index)} of {name(group.representative)}")
-    pale = {}
-    if found.min_colorfulness is not None:
-        pale = {f"pale (below {found.min_colorfulness:g})": [*map(name, found.pale)]}
-    return {
-        "broken": [
-            f"{name(index)} ({printable(error.reason)})" for index, error in found.broken.items()
-        ],
-        "damaged JPEG": [name(index) for index in found.damaged],
-        "near-grey": [name(index) for index in found.near_grey],
-        **pale,
-        f"tiny (below {found.min_side} px)": [name(index) for index in found.tiny],
-        "CMYK": [name(index) for index in found.cmyk],
-        "copies": copies,
-        "near duplicates": near,
+    names = {
+        "damaged": "damaged JPEG",
+        "near_grey": "near-grey",
+        "pale": f"pale (below {found.min_colorfulness or 0:g})",
+        "tiny": f"tiny (below {found.min_side} px)",
+        "cmyk": "CMYK",
     }
-
-
-def _leak_lines(found: "Audit") -> list[str]:
-    if not found.leaks:
-        return []
-    between = Counter(" and ".join(_splits(found, group)) for group in found.leaks)
-    counts = ", ".join(f"{count:,} {names}" for names, count in between.most_common())
-    lines = [f"In more than one split: {len(found.leaks):,} ({counts})"]
-    for group in found.leaks[:_LEAKS]:
-        how = "=" if group.exact else "~"
-        lines.append("  " + f" {how} ".join(_shown(found, index) for index in group.members))
-    if len(found.leaks) > _LEAKS:
-        lines.append(f"  and {len(found.leaks) - _LEAKS:,} more; --json FILE lists all")
-    return lines
-
-
-def _conclusion(found: "Audit", seconds: float, excluded: int, listed_in: Path | None) -> str:
-    total = len(found.features)
-    by_split = ", ".join(f"{len(part):,} {name}" for name, part in found.parts.items())
-    line = f"{total:,} images ({by_split}) in {seconds:.1f} s, {total / seconds:,.0f}/s; "
-    if not excluded:
-        return line + "nothing to leave out"
-    if listed_in is None:
-        return line + f"{excluded:,} to leave out: --exclude-to FILE lists them"
-    return (
-        line + f"{excluded:,} to leave out, listed in {listed_in} (for the source's exclude_list)"
-    )
+    if found.min_colorfulness is None:
+        del names["pale"]
+    rows = {
+        "broken": [f"{_shown(found, i)} ({printable(e.reason)})" for i, e in found.broken.items()],
+        **{names[kind]: [_shown(found, i) for i in found.faults[kind]] for kind in names},
+        "copies": [],
+        "near duplicates": [],
+    }
+    digests = found.features["digest"]
+    for group in found.groups:
+        seen = {digests[group.representative]}
+        for index in group.copies:
+            kind = "copies" if digests[index] in seen else "near duplicates"
+            seen.add(digests[index])
+            rows[kind].append(f"{_shown(found, index)} of {_shown(found, group.representative)}")
+    return rows
 
 
 def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict[str, Any]:
     """Return the findings for JSON."""
-    features = found.features
 
-    def named(indices: Iterable[int], **more: str) -> list[dict[str, Any]]:
+    def named(indices: Iterable[int], *fields: str) -> list[dict[str, Any]]:
         return [
             {
                 "name": found.images.name(int(index)),
                 "split": found.split(index),
-                **{key: features[field][index].item() for key, field in more.items()},
+                **{field: found.features[field][index].item() for field in fields},
             }
             for index in indices
         ]
 
-    broken = named(found.broken)
-    for entry, error in zip(broken, found.broken.values(), strict=True):
-        entry["reason"] = error.reason
+    fields = {
+        "near_grey": ["chroma"],
+        "pale": ["colorfulness"],
+        "tiny": ["width", "height"],
+        "cmyk": ["has_profile"],
+    }
+    reasons = [{"reason": error.reason} for error in found.broken.values()]
     return {
         "images": {name: len(part) for name, part in found.parts.items()},
         "seconds": seconds,
-        "images_per_second": len(features) / seconds,
+        "images_per_second": len(found.features) / seconds,
         "min_side": found.min_side,
         "min_colorfulness": found.min_colorfulness,
-        "colorfulness": dict(zip(map(str, _EDGES), _counts(found), strict=True)),
-        "broken": broken,
-        "damaged": named(found.damaged),
-        "near_grey": named(found.near_grey, chroma="chroma"),
-        "pale": named(found.pale, colorfulness="colorfulness"),
-        "tiny": named(found.tiny, width="width", height="height"),
-        "cmyk": named(found.cmyk, has_profile="has_profile"),
+        "colorfulness": _histogram(found),
+        "broken": [a | b for a, b in zip(named(found.broken), reasons, strict=True)],
+        **{kind: named(own, *fields.get(kind, ())) for kind, own in found.faults.items()},
         "duplicates": [
             {
                 "exact": group.exact,
@@ -172,8 +135,7 @@ def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict
 
 def _splits(found: "Audit", group: "DuplicateGroup") -> list[str]:
     """Return the split names of a group or pair, in the order train, val, test."""
-    own = set(group.splits.tolist())
-    return [name for index, name in enumerate(found.parts) if index in own]
+    return [name for index, name in enumerate(found.parts) if index in group.splits]
 
 
 def _shown(found: "Audit", index: int) -> str:

@@ -34,7 +34,6 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     # Chroma subsampling would blur the predicted colors.
     "JPEG": {"quality": 95, "subsampling": 0},
     "PNG": {"compress_level": _COMPRESSION},
-    "TIFF": {"compression": "tiff_deflate"},
     "WEBP": {"quality": 95, "use_sharp_yuv": True},
 }
 
@@ -66,59 +65,47 @@ def write_photograph(photograph: Photograph, path: Path) -> None:
         ValueError: If the image has more pixels than the format allows.
     """
     form = WRITABLE[path.suffix.lower()]
-    deep = {"PNG": _encode_deep_png, "TIFF": _encode_deep_tiff}
+    planes = [photograph.rgb] if photograph.alpha is None else [photograph.rgb, photograph.alpha]
+    pixels = np.ascontiguousarray(np.concatenate([p.numpy() for p in planes]).transpose(1, 2, 0))
     # Encode in memory first: on a full disk, Pillow reports only an "encoder error" for some
     # formats.
-    encoded = _encode(photograph, form) if photograph.most == 255 else deep[form](photograph)
+    encoded = BytesIO()
+    if form == "TIFF":
+        _encode_tiff(pixels, photograph.metadata, encoded)
+    elif photograph.most > 255:
+        _encode_deep_png(pixels, photograph.metadata, encoded)
+    else:
+        options = _OPTIONS.get(form, {}) | _metadata_options(photograph.metadata, form)
+        Image.fromarray(pixels).save(encoded, form, **options)
     with atomic_file(path, sync=False) as file:
         file.write(encoded.getbuffer())
 
 
-def _pixels(photograph: Photograph) -> np.ndarray:
-    """Return (H, W, 3 or 4)."""
-    planes = [photograph.rgb] if photograph.alpha is None else [photograph.rgb, photograph.alpha]
-    return np.ascontiguousarray(np.concatenate([p.numpy() for p in planes]).transpose(1, 2, 0))
-
-
-def _encode(photograph: Photograph, form: str) -> BytesIO:
-    metadata = photograph.metadata
-    options = dict(_OPTIONS.get(form, {}))
+def _metadata_options(metadata: Metadata, form: str) -> dict[str, Any]:
+    """Return the arguments with which Pillow writes metadata."""
+    options: dict[str, Any] = {}
     if metadata.dpi is not None:
         options["dpi"] = metadata.dpi
-    if form == "TIFF":
-        options["tiffinfo"] = _tiff_tags(metadata)
-    elif len(metadata.exif):
+    if len(metadata.exif):
         options["exif"] = metadata.exif.tobytes()
-    if metadata.iptc and form == "JPEG":
+    if metadata.iptc:
         options["extra"] = iptc_segment(metadata.iptc)
     if metadata.xmp and form == "PNG":
         options["pnginfo"] = PngImagePlugin.PngInfo()
         options["pnginfo"].add_itxt(_XMP_IN_PNG, metadata.xmp.decode(errors="replace"))
-    elif metadata.xmp and form != "TIFF":
+    elif metadata.xmp:
         options["xmp"] = metadata.xmp
-    encoded = BytesIO()
-    Image.fromarray(_pixels(photograph)).save(encoded, form, **options)
-    return encoded
+    return options
 
 
-def _tiff_tags(metadata: Metadata) -> dict[int, bytes]:
-    tags: dict[int, bytes] = dict(metadata.exif)
-    blocks = {XMP_TAG: metadata.xmp, IPTC_TAG: metadata.iptc}
-    return tags | {tag: block for tag, block in blocks.items() if block}
-
-
-def _encode_deep_png(photograph: Photograph) -> BytesIO:
+def _encode_deep_png(pixels: np.ndarray, metadata: Metadata, encoded: BytesIO) -> None:
     """Encode a 16-bit PNG, which Pillow cannot do."""
-    metadata = photograph.metadata
-    pixels = _pixels(photograph).astype(">u2")
     height, width, channels = pixels.shape
-    rows = pixels.view(np.uint8).reshape(height, -1)
+    rows = pixels.astype(">u2").view(np.uint8).reshape(height, -1)
     # Store each row as its difference from the one above (filter 2), which compresses better.
-    filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
-    filtered[:, 0] = 2
+    filtered = np.full((height, 1 + rows.shape[1]), 2, np.uint8)
     filtered[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    encoded = BytesIO()
     encoded.write(b"\x89PNG\r\n\x1a\n")
     chunk = partial(PngImagePlugin.putchunk, encoded)
     color = {3: 2, 4: 6}[channels]
@@ -132,33 +119,28 @@ def _encode_deep_png(photograph: Photograph) -> BytesIO:
         chunk(b"iTXt", _XMP_IN_PNG.encode() + bytes(5) + metadata.xmp)
     chunk(b"IDAT", zlib.compress(filtered.data, _COMPRESSION))
     chunk(b"IEND", b"")
-    return encoded
 
 
-def _encode_deep_tiff(photograph: Photograph) -> BytesIO:
-    """Encode a 16-bit TIFF, which Pillow cannot do."""
+def _encode_tiff(pixels: np.ndarray, metadata: Metadata, encoded: BytesIO) -> None:
+    """Encode a TIFF of 8 or 16 bits; Pillow writes only 8."""
     import tifffile  # slow to import, and seldom needed
 
-    metadata = photograph.metadata
-    tags = _tiff_tags(metadata)
+    tags = dict(metadata.exif)
     software = tags.pop(ExifTags.Base.Software, b"")
-    blocks = (XMP_TAG, IPTC_TAG)
-    extra = [
-        (tag, "B", len(value), value, True) if tag in blocks else (tag, "s", 0, value, True)
-        for tag, value in tags.items()
-    ]
-    encoded = BytesIO()
+    blocks = {XMP_TAG: metadata.xmp, IPTC_TAG: metadata.iptc}
     tifffile.imwrite(
         encoded,
-        _pixels(photograph),
+        pixels,
         photometric="rgb",
         compression="zlib",
         compressionargs={"level": _COMPRESSION},
-        extrasamples=None if photograph.alpha is None else ["unassalpha"],
+        extrasamples=["unassalpha"] * (pixels.shape[-1] == 4),
         resolution=metadata.dpi,
         resolutionunit="inch" if metadata.dpi else None,
         software=software,
         metadata=None,
-        extratags=extra,
+        extratags=[
+            *((tag, "s", 0, text, True) for tag, text in tags.items()),
+            *((tag, "B", len(block), block, True) for tag, block in blocks.items() if block),
+        ],
     )
-    return encoded

@@ -44,7 +44,7 @@ def test_leaks_are_exit_1_and_resolved_by_the_exclusion_list(leaking, tmp_path, 
     counts = {line[:20].strip(): line[20:].split()[0] for line in out.splitlines()[1:8]}
     kinds = ["broken", "damaged JPEG", "near-grey", "tiny (below 64 px)", "CMYK", "copies"]
     assert counts == dict(zip([*kinds, "near duplicates"], "0010021", strict=True))
-    assert "In more than one split: 2 (2 train and val)" in out
+    assert "In more than one split: 2\n" in out
     assert "  val/[bold]copy.jpg = train/0.jpg\n" in out
     assert "  val/half.jpg ~ train/1.jpg\n" in out
     assert f"4 to leave out, listed in {listed}" in out
@@ -88,9 +88,7 @@ def test_pale_images_have_a_histogram_and_are_listed(clean, tmp_path, capsys):
     assert main([*words, "--json", str(report)]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["pale", "(below", "15)", "1", "11.11%", "train/pale.png"] in lines
-    bars = {words[0]: words for words in lines if words[1:2] == ["to"]}
-    assert bars["5"][3:5] == ["1", "12.5%"]  # of the readable images
-    assert bars["0"][3:] == ["0", "0.0%"]
+    assert ["from", "5", "1"] in lines
     assert "train/pale.png" in listed.read_text()
     content = json.loads(report.read_text())
     assert content["pale"][0]["colorfulness"] == pytest.approx(0.3 * 24, abs=0.01)
@@ -114,7 +112,7 @@ def test_names_in_a_folder_without_splits_show_their_split(tmp_path, clean, caps
         shutil.copy(clean / "train" / "0.jpg", tmp_path / f"{number}.jpg")
     assert main(["audit", str(tmp_path)]) == 1
     out = capsys.readouterr().out
-    assert "In more than one split: 1 (1 train and val and test)" in out
+    assert "In more than one split: 1\n" in out
     assert ".jpg (test) = " in out
     assert ".jpg (train)" in out
 
@@ -151,7 +149,7 @@ def test_a_leak_across_groups_is_exit_1_and_named(tmp_path, capsys, clean):
     shutil.copy(clean / "train" / "3.jpg", folder / "val" / "3.jpg")
     assert main(["audit", str(folder), "--json", str(report)]) == 1
     out = capsys.readouterr().out
-    assert "In more than one split: 1 (1 train and test)\n  test/1.png ~ train/2.png\n" in out
+    assert "In more than one split: 1\n  test/1.png ~ train/2.png\n" in out
     content = json.loads(report.read_text())
     assert content["leaks"] == 1
     pair = [{"name": "test/1.png", "split": "test"}, {"name": "train/2.png", "split": "train"}]

@@ -144,8 +144,7 @@ def test_metadata_is_kept_or_named(loaded, tmp_path, source, suffix, lost):
             assert exif[ExifTags.Base.Copyright] == "me"
             with Image.open(tmp_path / source) as original:
                 artist = original.getexif()[ExifTags.Base.Artist]
-            dropped = suffix == ".tif" and not artist.isascii()
-            assert exif.get(ExifTags.Base.Artist) == (None if dropped else artist)
+            assert exif.get(ExifTags.Base.Artist) == artist
             assert exif.get(ExifTags.Base.Orientation, 1) == 1
             taken = {ExifTags.Base.DateTimeOriginal: "1901:02:03 04:05:06"}
             taken[ExifTags.Base.ColorSpace] = 1  # sRGB
@@ -154,7 +153,7 @@ def test_metadata_is_kept_or_named(loaded, tmp_path, source, suffix, lost):
             np.testing.assert_allclose(np.float64(image.info["dpi"]), 300, atol=0.1)
 
 
-def test_a_place_of_the_wrong_type_is_dropped_alone(loaded, tmp_path):
+def test_a_place_of_the_wrong_type_is_dropped(loaded, tmp_path):
     exif, place = Image.Exif(), ExifTags.GPS.GPSAltitudeRef.to_bytes(2)
     exif[ExifTags.Base.Copyright] = "me"
     exif[ExifTags.IFD.GPSInfo] = {place[1]: b"\0", ExifTags.GPS.GPSDateStamp: "1901"}
@@ -164,7 +163,7 @@ def test_a_place_of_the_wrong_type_is_dropped_alone(loaded, tmp_path):
     assert (record.status, record.fallbacks) == ("ok", ["part of EXIF dropped"])
     kept = _read(tmp_path / "b.jpg").metadata.exif
     assert kept[ExifTags.Base.Copyright] == b"me"
-    assert kept[ExifTags.IFD.GPSInfo] == {ExifTags.GPS.GPSDateStamp: "1901"}
+    assert not kept.get_ifd(ExifTags.IFD.GPSInfo)
 
 
 def test_exif_leaves_room_for_the_name_of_the_model(loaded, tmp_path):

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightning_colorize.data.audit.search import find_near
+from lightning_colorize.common.progress import progress
+
+_DISTANCE = 50  # most different bits, of 256; see docs/how-to/audit.md
+_COMPARED = 2**22  # pairs at a time, of 32 bytes each
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,8 @@ def find_duplicates(
     _, first, same = np.unique(digests, return_index=True, return_inverse=True)
     equal = first[same]
     distinct = np.unique(equal)
-    distinct = distinct[features["thumbnail"][images[distinct]].any(axis=(1, 2))]
-    near = _near_pairs(features, images, own_splits, distinct)
+    distinct = distinct[features["hashes"][images[distinct]].any(axis=(1, 2))]
+    near = distinct[near_pairs(features["hashes"][images[distinct]])]
     leader = assign_representatives(len(images), near)[equal]
 
     by_leader = np.argsort(leader, kind="stable")
@@ -92,32 +95,33 @@ def find_duplicates(
     return groups, [DuplicateGroup(images[pair], False, own_splits[pair]) for pair in across]
 
 
-def _near_pairs(
-    features: np.ndarray, images: np.ndarray, splits: np.ndarray, distinct: np.ndarray
-) -> np.ndarray:
-    """Return pairs of positions of near duplicates in both orders, (P, 2), sorted.
+def near_pairs(hashes: np.ndarray) -> np.ndarray:
+    """Return the pairs of near duplicates in both orders, (P, 2), sorted.
 
-    An image is compared with a few candidates of each split. If one of them turns out not to be a
-    representative, the image is compared again, with candidates among the representatives. So is
-    each image whose representative is replaced, at first without the other such images; otherwise a
-    film of a thousand frames would take a hundred rounds.
+    `hashes` are (N, V, 32), uint8, the hash of the whole image first. Each variant of an image is
+    compared with the other whole images that have one of eight bands in common: the eight lowest
+    horizontal frequencies at one of the eight lowest vertical ones.
     """
-    position = np.empty(len(features), dtype=np.intp)
-    position[images] = np.arange(len(images))
-    near = np.empty((0, 2), dtype=np.intp)
-    queries = others = distinct
-    while len(queries):
-        parts = [images[others[splits[others] == split]] for split in np.unique(splits[others])]
-        pairs, is_near = find_near(features, images[queries], parts)
-        pairs = position[pairs]
-        near = np.unique(np.concatenate([near, pairs[is_near], pairs[is_near][:, ::-1]]), axis=0)
-        leader = assign_representatives(len(images), near)
-        retained = distinct[leader[distinct] == distinct]
-        lost = pairs[leader[pairs[:, 1]] != pairs[:, 1], 0]
-        again = np.union1d(np.intersect1d(retained, lost), np.setdiff1d(retained, others))
-        others = np.intersect1d(retained, np.union1d(others, queries))
-        queries = again
-    return near
+    words = hashes.view(np.uint64)
+    pairs = np.empty(0, np.int64)
+    for band in progress(range(0, 16, 2), 8, "finding near duplicates"):
+        members = [np.flatnonzero(hashes[:, 0, band] == key) for key in range(256)]
+        for variant in range(hashes.shape[1]):
+            found = [pairs]
+            order = np.argsort(hashes[:, variant, band], kind="stable")
+            ends = np.searchsorted(hashes[order, variant, band], range(1, 256))
+            for queries, others in zip(np.split(order, ends), members, strict=True):
+                for part in np.array_split(queries, len(queries) * len(others) // _COMPARED + 1):
+                    differing = words[part, variant, None] ^ words[others, 0]
+                    row, column = np.nonzero(
+                        np.bitwise_count(differing).sum(-1, dtype=np.uint16) <= _DISTANCE
+                    )
+                    one, other = part[row], others[column]
+                    found.append(np.minimum(one, other) * len(hashes) + np.maximum(one, other))
+            pairs = np.unique(np.concatenate(found))
+    one, other = np.divmod(pairs, max(len(hashes), 1))
+    both = np.stack([one, other], axis=1)[one != other]
+    return np.unique(np.concatenate([both, both[:, ::-1]]), axis=0)
 
 
 def assign_representatives(count: int, near: np.ndarray) -> np.ndarray:

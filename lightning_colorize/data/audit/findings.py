@@ -31,10 +31,10 @@ class Audit:
     """The findings of an audit; an image is named by its index.
 
     `parts` are in the order train, val, test, and `images` are one split after the other. `splits`
-    has the split index of each image, (N,), uint8, and `features` is (N,) of `FEATURES`. Images
-    whose short side is below `min_side` pixels are tiny; `pale` images have a colorfulness below
-    `min_colorfulness`, none if it is None. Leaking `groups` come first; `pairs` are leaking pairs
-    whose images belong to different groups.
+    has the split index of each image, (N,), uint8, and `features` is (N,) of `FEATURES`. `faults`
+    has the indices of damaged, near-grey, pale, tiny and CMYK images: the short side of a tiny one
+    is below `min_side` pixels, the colorfulness of a pale one below `min_colorfulness`. Leaking
+    `groups` come first; `pairs` are leaking pairs whose images belong to different groups.
     """
 
     parts: Splits
@@ -44,12 +44,7 @@ class Audit:
     broken: dict[int, ImageError]
     min_side: int
     min_colorfulness: float | None
-    damaged: np.ndarray
-    near_grey: np.ndarray
-    pale: np.ndarray
-    tiny: np.ndarray
-    cmyk: np.ndarray
-    cmyk_without_profile: np.ndarray
+    faults: dict[str, np.ndarray]
     groups: list[DuplicateGroup]
     pairs: list[DuplicateGroup]
 
@@ -77,15 +72,17 @@ def audit(splits: Splits, min_side: int, min_colorfulness: float | None = None) 
             broken[index] = result
         else:
             features[index] = result
-    indices = np.arange(len(parts), dtype=np.uint8)
-    indices = np.repeat(indices, [len(part) for part in parts.values()])
+    indices = np.repeat(np.arange(len(parts), dtype=np.uint8), [*map(len, parts.values())])
     whole = features["bytes"] > 0
-    near_grey = whole & (features["chroma"] < NEAR_GREY)
-    pale = whole & (features["colorfulness"] < (min_colorfulness or 0.0))
-    tiny = whole & (np.minimum(features["height"], features["width"]) < min_side)
-    undefined = features["cmyk"] & ~features["has_profile"]
-    faulty = near_grey | pale | tiny | undefined | features["damaged"]
-    groups, pairs = find_duplicates(features, indices, faulty)
+    faults = {
+        "damaged": features["damaged"],
+        "near_grey": whole & (features["chroma"] < NEAR_GREY),
+        "pale": whole & (features["colorfulness"] < (min_colorfulness or 0.0)),
+        "tiny": whole & (np.minimum(features["height"], features["width"]) < min_side),
+        "cmyk": features["cmyk"],
+    }
+    undefined = faults["cmyk"] & ~features["has_profile"]
+    faulty = undefined | np.any([faults[name] for name in faults if name != "cmyk"], axis=0)
     return Audit(
         parts,
         images,
@@ -94,14 +91,8 @@ def audit(splits: Splits, min_side: int, min_colorfulness: float | None = None) 
         broken,
         min_side,
         min_colorfulness,
-        damaged=np.flatnonzero(features["damaged"]),
-        near_grey=np.flatnonzero(near_grey),
-        pale=np.flatnonzero(pale),
-        tiny=np.flatnonzero(tiny),
-        cmyk=np.flatnonzero(features["cmyk"]),
-        cmyk_without_profile=np.flatnonzero(undefined),
-        groups=groups,
-        pairs=pairs,
+        {name: np.flatnonzero(found) for name, found in faults.items()},
+        *find_duplicates(features, indices, faulty),
     )
 
 
@@ -111,9 +102,25 @@ def exclusion_list(found: Audit) -> dict[int, str]:
     These are broken, tiny, near-grey and pale images, CMYK images without a profile, and all copies
     but the representative of each group.
     """
-    excluded: dict[int, str] = {}
-    for index, reason in _faults(found):
-        excluded.setdefault(index, reason)
+    features = found.features
+    excluded = {index: f"broken: {error.reason}" for index, error in found.broken.items()}
+    reasons = {
+        "tiny": lambda own: f"tiny: {own['width']} x {own['height']}",
+        "cmyk": lambda _: "CMYK without a profile: its colors are undefined",
+        "near_grey": lambda own: f"near-grey: 95 % of it below chroma {own['chroma']:.1f}",
+        "pale": lambda own: f"pale: colorfulness {own['colorfulness']:.2f}",
+    }
+    for kind, reason in reasons.items():
+        for index in found.faults[kind].tolist():
+            if kind != "cmyk" or not features["has_profile"][index]:
+                excluded.setdefault(index, reason(features[index]))
+    for group in found.groups:
+        other = group.representative
+        for index in group.copies.tolist():
+            same = features["digest"][index] == features["digest"][other]
+            kind = "copy" if same else "near duplicate"
+            reason = f"{kind} of {found.images.name(other)} ({found.split(other)})"
+            excluded.setdefault(index, reason)
     return excluded
 
 
@@ -122,26 +129,6 @@ def as_text(found: Audit, excluded: Mapping[int, str]) -> str:
     return "".join(
         name_with_reason(found.images.name(index), reason) for index, reason in excluded.items()
     )
-
-
-def _faults(found: Audit) -> Iterator[tuple[int, str]]:
-    features = found.features
-    for index, error in found.broken.items():
-        yield index, f"broken: {error.reason}"
-    for index in map(int, found.tiny):
-        yield index, f"tiny: {features['width'][index]} x {features['height'][index]}"
-    for index in map(int, found.cmyk_without_profile):
-        yield index, "CMYK without a profile: its colors are undefined"
-    for index in map(int, found.near_grey):
-        yield index, f"near-grey: 95 % of it below chroma {features['chroma'][index]:.1f}"
-    for index in map(int, found.pale):
-        yield index, f"pale: colorfulness {features['colorfulness'][index]:.2f}"
-    for group in found.groups:
-        other = group.representative
-        for index in map(int, group.copies):
-            same = features["digest"][index] == features["digest"][other]
-            kind = "copy" if same else "near duplicate"
-            yield index, f"{kind} of {found.images.name(other)} ({found.split(other)})"
 
 
 def _audited(images: ImageSet) -> Iterator[np.ndarray | ImageError]:
@@ -158,13 +145,12 @@ def _audited(images: ImageSet) -> Iterator[np.ndarray | ImageError]:
 
 
 def _audit_chunk(images: ImageSet, indices: list[int]) -> list[np.ndarray | ImageError]:
-    return [_audit_one(images, index) for index in indices]
-
-
-def _audit_one(images: ImageSet, index: int) -> np.ndarray | ImageError:
-    try:
-        data = images.encoded(index)
-        assert data is not None
-        return audit_image(data, Path(images.name(index)))
-    except ImageError as error:
-        return error
+    results: list[np.ndarray | ImageError] = []
+    for index in indices:
+        try:
+            data = images.encoded(index)
+            assert data is not None
+            results.append(audit_image(data, Path(images.name(index))))
+        except ImageError as error:
+            results.append(error)
+    return results

@@ -1,11 +1,8 @@
 """Any image file to uint8 RGB.
 
-The format is detected from the content, never from the suffix. Pillow opens every file. A plain
-JPEG is then decoded by torchvision; a JPEG at least twice as large as needed by Pillow with DCT
-scaling (to a half, a quarter or an eighth of the size); everything else by Pillow.
-
-Read and resized to a short side of 256, a JPEG takes half of the time of Pillow's `open`, `convert`
-and `resize`, and one of 12 megapixels a fifth.
+Pillow opens and decodes every file, by its content and not by its suffix; JPEGs at a half, a
+quarter or an eighth of their size where that suffices. tifffile reads the TIFFs that Pillow does
+not. libvips reads no BMP, PNM, JPEG 2000 or HEIC, and decodes small JPEGs at half the speed.
 
 To add a format that Pillow reads, add its suffixes to `IMAGE_SUFFIXES` and its name to `_FORMATS`.
 """
@@ -19,24 +16,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from lightning_colorize.common.arguments import install
 from lightning_colorize.common.text import printable
-from lightning_colorize.data.decoding.jpeg import (
-    bytes_written,
-    decode_jpegs,
-    is_srgb,
-    orientation,
-)
-from lightning_colorize.data.decoding.pillow_modes import (
+from lightning_colorize.data.decoding.colors import (
     NO_PILLOW_LIMIT,
+    orientation,
     scale_to_eight_bits,
-    scaling_notes,
     to_srgb,
+    upright,
 )
 
 IMAGE_SUFFIXES = frozenset(
@@ -81,6 +72,7 @@ _FORMATS = (
 _SCAN, _MOST_SCANS = b"\xff\xda\0", 200  # its marker; progressive JPEGs have about 10
 
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_DNG_VERSION, _SUBFILE_TYPE = 50706, 254  # tags of a TIFF
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1")
 
 
@@ -114,8 +106,7 @@ def read_image(path: Path, min_side: int | None = None) -> Tensor:
         (3, H, W), uint8, sRGB. Not necessarily contiguous: decoders interleave the channels.
 
     Raises:
-        ImageError: If the file cannot be read, is not an image, is damaged (including truncated
-            JPEGs and PNGs, which viewers show half grey or black), or exceeds `LIMITS`.
+        ImageError: If the file cannot be read, is not an image, is truncated, or exceeds `LIMITS`.
     """
     return decode_image(read_bytes(path), path, min_side)
 
@@ -136,19 +127,17 @@ def decode_image(data: bytes, path: Path, min_side: int | None = None) -> Tensor
 
     The path is for messages.
     """
-    with named_errors(path), open_image(data, LIMITS) as image:
-        return decode_opened(image, data, min_side)
+    with opened(data, path) as image:
+        if min_side is not None:
+            image.draft(image.mode, (min_side, min_side))  # only a JPEG has it
+        return from_pillow(image)
 
 
-@contextmanager
-def named_errors(path: Path) -> Iterator[None]:
-    """Read without Pillow's limit; raise any error of a reader with the file's name."""
-    try:
-        with NO_PILLOW_LIMIT:
-            yield
-    except Exception as error:
-        # Readers raise nearly any class when bytes are damaged: struct.error, SyntaxError, ...
-        raise ImageError(path, _reason(error)) from error
+def from_pillow(image: Image.Image) -> Tensor:
+    """Convert an image of any mode as `read_image` does: upright, (3, H, W), uint8, sRGB."""
+    # Some formats store EXIF behind the pixels, and Pillow rotates a TIFF while it loads.
+    image.load()
+    return upright(pil_to_tensor(to_srgb(image)), orientation(image))
 
 
 class Header(NamedTuple):
@@ -162,7 +151,7 @@ class Header(NamedTuple):
 
 def read_header(data: bytes, path: Path) -> Header:
     """Read the header from an image file's bytes. Damage behind it raises no ImageError."""
-    with named_errors(path), open_image(data, LIMITS) as image:
+    with opened(data, path) as image:
         width, height = image.size
         # Pillow reports the upright size of a TIFF.
         if image.format != "TIFF" and orientation(image) >= 5:
@@ -170,60 +159,34 @@ def read_header(data: bytes, path: Path) -> Header:
         return Header(height, width, image.mode, bool(image.info.get("icc_profile")))
 
 
-def decode_opened(image: Image.Image, data: bytes, min_side: int | None = None) -> Tensor:
-    """Decode an image that `open_image` opened, as `read_image` does; errors are of any class."""
-    size = image.size
-    if image.format in ("JPEG", "MPO"):
-        if min_side is not None:
-            image.draft(image.mode, (min_side, min_side))
-        if image.size == size and is_srgb(image):
-            encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-            with suppress(RuntimeError):  # then Pillow reads it, or raises the reason
-                return upright(decode_jpegs([encoded])[0], orientation(image))
-    pixels = from_pillow(image)
-    if image.format == "PNG" and _ends_early(image, data):
-        raise ValueError("truncated")
-    return pixels
+def is_damaged(data: bytes) -> bool:
+    """Return whether libjpeg warns of damaged data, such as a grey area, in a readable JPEG."""
+    import simplejpeg
 
-
-def decode_and_check(image: Image.Image, data: bytes) -> tuple[Tensor, bool]:
-    """Like `decode_opened`; also return whether libjpeg finds damage, which only Linux can tell.
-
-    Pillow does not report it: a JPEG that Pillow decodes is decoded twice.
-    """
-    before, is_jpeg = bytes_written(), image.format in ("JPEG", "MPO")
-    if is_jpeg and not is_srgb(image):
-        with suppress(RuntimeError):
-            decode_jpegs([torch.frombuffer(bytearray(data), dtype=torch.uint8)])
-    rgb = decode_opened(image, data)
-    return rgb, is_jpeg and bytes_written() != before
-
-
-def _ends_early(image: Image.Image, data: bytes) -> bool:
-    """Return whether the compressed pixels of a loaded PNG end before its last row.
-
-    Pillow takes a complete zlib stream for a complete image and leaves the missing rows black; on a
-    second canvas, they keep its color. Only an image that is interlaced or black at the bottom is
-    decoded again.
-    """
-    last_row = image.crop((0, image.height - 1, image.width, image.height))
-    if np.asarray(last_row).any() and not image.info.get("interlace"):
+    if not data.startswith(b"\xff\xd8\xff"):
         return False
-    again = Image.open(BytesIO(data), formats=("PNG",))
-    again.im = Image.new(again.mode, again.size, 1).im
-    again.load()
-    return again.tobytes() != image.tobytes()
+    try:
+        simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1)  # an eighth of the size
+    except ValueError:
+        return True
+    return False
 
 
-def from_pillow(image: Image.Image) -> Tensor:
-    """Convert an image of any mode as `read_image` does: upright, (3, H, W), uint8, sRGB."""
-    # Some formats store EXIF behind the pixels, and Pillow rotates a TIFF while it loads.
-    image.load()
-    return upright(pil_to_tensor(to_srgb(image)), orientation(image))
+@contextmanager
+def opened(data: bytes, path: Path, limits: Limits = LIMITS) -> Iterator[Image.Image]:
+    """Read the header of an image file; the pixels are loaded later.
+
+    Any error of a reader within the context becomes an ImageError with the path.
+    """
+    try:
+        with NO_PILLOW_LIMIT, _open(data, limits) as image:
+            yield image
+    except Exception as error:
+        # Readers raise nearly any class when bytes are damaged: struct.error, SyntaxError, ...
+        raise ImageError(path, _reason(error)) from error
 
 
-def open_image(data: bytes, limits: Limits) -> Image.Image:
-    """Read the header of an image file, as `decode_image` does; the pixels are loaded later."""
+def _open(data: bytes, limits: Limits) -> Image.Image:
     if not data:
         raise ValueError("empty file")
     try:
@@ -231,11 +194,17 @@ def open_image(data: bytes, limits: Limits) -> Image.Image:
     except UnidentifiedImageError:
         if data.startswith(_TIFF_SIGNATURES):
             return _open_unusual_tiff(data, limits)
-        if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
-            return _open_heic(data, limits)
-        raise ValueError("not an image") from None
-    if _pillow_misreads(image):
-        return _open_unusual_tiff(data, limits)
+        if data[4:8] != b"ftyp" or data[8:12] not in _HEIC_BRANDS:
+            raise ValueError("not an image") from None
+        image = _open_heic(data)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        if _DNG_VERSION in image.tag_v2:
+            raise ValueError("raw data of a camera (DNG): develop it, then save it as TIFF or JPEG")
+        with suppress(EOFError):
+            while image.tag_v2.get(_SUBFILE_TYPE, 0) & 1:  # a thumbnail
+                image.seek(image.tell() + 1)
+        if _pillow_misreads(image.tag_v2):
+            return _open_unusual_tiff(data, limits)
     _require_few(image.width * image.height, data, limits)
     # Each scan of a JPEG passes over all pixels, even if it is empty.
     if image.format in ("JPEG", "MPO") and data.count(_SCAN) > _MOST_SCANS:
@@ -250,26 +219,22 @@ def _enabled_formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def _open_heic(data: bytes, limits: Limits) -> Image.Image:
+def _open_heic(data: bytes) -> Image.Image:
     try:
         import pillow_heif  # an extra, and slow to import
     except ImportError:
         raise ValueError(f"HEIC needs {install('heif')}") from None
     pillow_heif.register_heif_opener()
-    image = Image.open(BytesIO(data), formats=("HEIF",))
-    _require_few(image.width * image.height, data, limits)
-    return image
+    return Image.open(BytesIO(data), formats=("HEIF",))
 
 
-def _pillow_misreads(image: Image.Image) -> bool:
+def _pillow_misreads(tags: TiffImagePlugin.ImageFileDirectory_v2) -> bool:
     """Return whether it is one of the TIFFs that Pillow silently reads wrong."""
-    if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return False
-    tags = image.tag_v2
     bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))[0]
     planes_apart = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2
     unsigned = tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0] == 1
-    return (bits > 8 and planes_apart) or (bits == 32 and unsigned)
+    has_alpha = tags.get(TiffImagePlugin.SAMPLESPERPIXEL) == 2
+    return (planes_apart and (bits > 8 or has_alpha)) or (bits == 32 and unsigned)
 
 
 def _open_unusual_tiff(data: bytes, limits: Limits) -> Image.Image:
@@ -285,13 +250,10 @@ def _open_unusual_tiff(data: bytes, limits: Limits) -> Image.Image:
         values = page.asarray()
         if page.axes == "SYX":
             values = np.moveaxis(values, 0, -1)
-        exif = page.tags.get("Orientation")
-        several = len(tiff.pages) > 1
-    image = Image.fromarray(scale_to_eight_bits(values))
-    notes = scaling_notes(values)
-    image.info.update(deep=values.dtype.itemsize > 1, several=several, notes=notes)
-    if exif is not None:
-        image.getexif()[ExifTags.Base.Orientation] = exif.value
+        image = Image.fromarray(scale_to_eight_bits(values))
+        image.info.update(deep=values.dtype.itemsize > 1, several=len(tiff.pages) > 1)
+        if "Orientation" in page.tags:
+            image.getexif()[274] = page.tags["Orientation"].value
     return image
 
 
@@ -306,14 +268,6 @@ def _require_few(pixels: int, data: bytes, limits: Limits) -> None:
             f"{pixels:,} pixels in {len(data):,} bytes, more than {limits.density} for each: "
             "save it uncompressed; colorize --max-density accepts it"
         )
-
-
-def upright(pixels: Tensor, exif: int) -> Tensor:
-    """Apply an EXIF orientation, 1 to 8, to (3, H, W)."""
-    if exif >= 5:
-        pixels = pixels.transpose(1, 2)
-    axes = [1] * (exif in (3, 4, 7, 8)) + [2] * (exif in (2, 3, 6, 7))
-    return pixels.flip(axes) if axes else pixels
 
 
 def _reason(error: Exception) -> str:

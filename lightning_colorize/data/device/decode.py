@@ -24,11 +24,14 @@ from lightning_colorize.data.dataset import (
     crop_square,
     resize,
 )
-from lightning_colorize.data.decoding.files import ImageError, decode_image
-from lightning_colorize.data.decoding.jpeg import decode_jpegs, plain_jpeg_pixels
+from lightning_colorize.data.decoding.colors import orientation, srgb_transform
+from lightning_colorize.data.decoding.files import ImageError, decode_image, opened
 
 # Pixels decoded at once. A batch of 12 megapixel images would fill gigabytes.
 _AT_ONCE = 2**26
+
+# Some cameras pad their files; at most this many bytes are searched for the end marker.
+_END, _MAX_PADDING = b"\xff\xd9", 4096
 
 _NOTHING = torch.empty(0, dtype=torch.uint8)
 
@@ -79,18 +82,51 @@ class JpegDataset(ImageDataset):
         return Item(None, index, [], Jpeg(len(data), pixels, position), data)
 
 
+def plain_jpeg_pixels(data: bytes) -> int | None:
+    """Return the number of pixels of a JPEG that every decoder reads as `read_image` does.
+
+    None for other formats, CMYK, EXIF rotation, color spaces other than sRGB, truncated and
+    unreadable files.
+    """
+    if not data[-_MAX_PADDING:].rstrip(b"\0\r\n").endswith(_END):
+        return None
+    try:
+        with opened(data, Path()) as image:
+            profile = image.info.get("icc_profile")
+            # RGB without conversion to YCbCr, which few decoders support.
+            stored_as_rgb = image.mode == "RGB" and image.info.get("adobe_transform") == 0
+            is_plain = (
+                image.format == "JPEG"
+                and image.mode in ("L", "RGB")
+                and orientation(image) == 1
+                and not stored_as_rgb
+                and not (profile and srgb_transform(profile, image.mode))
+            )
+            return image.width * image.height if is_plain else None
+    except ImageError:  # `read_image` reports the reason
+        return None
+
+
 @cache
 def require_decoder(device: torch.device) -> None:
     """Raise a UsageError if torchvision cannot decode JPEGs on a device."""
     image = io.BytesIO()
     Image.new("RGB", (16, 16)).save(image, "JPEG")
     try:
-        decode_jpegs([torch.frombuffer(bytearray(image.getvalue()), dtype=torch.uint8)], device)
-    except RuntimeError as error:
+        _decode([torch.frombuffer(bytearray(image.getvalue()), dtype=torch.uint8)], device)
+    except (ImportError, RuntimeError) as error:
         raise UsageError(
             f"--data.decode: device\naccepted: cpu: torchvision {version('torchvision')} cannot "
             f"decode JPEGs on {device} ({first_line(error)})"
         ) from error
+
+
+def _decode(files: list[Tensor], device: torch.device) -> list[Tensor]:
+    """Decode files, (n,), uint8, to (3, H, W), uint8; a RuntimeError if one is damaged."""
+    from torchvision.io import decode_jpeg  # deprecated since torchvision 0.29
+
+    decoded: list[Tensor] = decode_jpeg(files, mode="RGB", device=device)
+    return decoded
 
 
 class DeviceDecoder:
@@ -155,7 +191,7 @@ class DeviceDecoder:
     def _decoded(self, files: list[Tensor], names: list[str]) -> list[Tensor | ImageError]:
         """Decode together, or one by one if that fails: one corrupt file fails them all."""
         try:
-            return [*decode_jpegs(files, self.device)]
+            return [*_decode(files, self.device)]
         except torch.OutOfMemoryError:
             raise
         except RuntimeError:
@@ -163,7 +199,7 @@ class DeviceDecoder:
 
     def _decode_one(self, file: Tensor, name: str) -> Tensor | ImageError:
         try:
-            return decode_jpegs([file], self.device)[0]
+            return _decode([file], self.device)[0]
         except RuntimeError:
             try:
                 rgb = decode_image(file.numpy().tobytes(), Path(name), self.dataset.side)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from lightning_colorize.data.audit import duplicates
 from lightning_colorize.data.audit.duplicates import assign_representatives, find_duplicates
-from lightning_colorize.data.audit.features import FEATURES, SIDE
+from lightning_colorize.data.audit.features import FEATURES
 
 TRAIN, VAL, TEST = range(3)
 
@@ -17,8 +17,7 @@ def features_of(*images):
         row["digest"] = digest
         row["bytes"] = side * 10
         row["height"] = row["width"] = side
-        noise = np.random.default_rng(content).integers(1, 256, (6, 6))
-        row["thumbnail"] = np.kron(noise, np.ones((SIDE // 6, SIDE // 6)))
+        row["hashes"] = np.random.default_rng(content).integers(1, 256, row["hashes"].shape)
     return features, np.array([image[3] for image in images], dtype=np.uint8)
 
 
@@ -84,7 +83,7 @@ def test_groups(images, faulty, expected, exact, leaks):
 def test_flat_images_are_compared_by_their_bytes_alone(flat):
     features, splits = features_of((0, b"a", 9, TRAIN), (0, b"b", 9, TRAIN), (0, b"b", 9, TEST))
     if flat:
-        features["thumbnail"] = 0
+        features["hashes"] = 0
     groups, _ = find_duplicates(features, splits, np.zeros(3, dtype=bool))
     assert members(groups) == ([[2, 1]] if flat else [[2, 0, 1]])
 
@@ -96,33 +95,25 @@ def test_broken_images_are_not_duplicates():
         assert find_duplicates(features, splits, np.zeros(3, dtype=bool)) == ([], [])
 
 
-def search_on_a_line(features, queries, others):
-    """As `find_near`, for images at places of a line, with two candidates of each part."""
-    places = features["chroma"]
-    pairs = [
-        (query, other)
-        for query in queries
-        for part in others
-        for other in sorted(part, key=lambda other: abs(places[query] - places[other]))[:3]
-        if other != query
-    ]
-    found = np.array(pairs, dtype=np.intp).reshape(-1, 2)
-    return found, abs(places[found[:, 0]] - places[found[:, 1]]) <= 1
+def on_a_line(places):
+    """As `near_pairs`, for images at places of a line."""
+    near = abs(places[:, None, 0, 0].astype(int) - places[:, 0, 0]) <= 1
+    return np.argwhere(near & ~np.eye(len(near), dtype=bool))
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10**6), count=st.integers(1, 40), length=st.floats(1, 40))
+@given(seed=st.integers(0, 10**6), count=st.integers(1, 40), length=st.integers(1, 40))
 def test_representatives_are_distinct_and_no_leak_is_lost(seed, count, length):
     random = np.random.default_rng(seed)
     features = np.zeros(count, dtype=FEATURES)
-    features["thumbnail"] = 1
-    features["chroma"] = places = random.uniform(0, length, count).astype(np.float32)
+    places = random.integers(1, 1 + length, count)
+    features["hashes"] = places[:, None, None]
     features["digest"] = np.arange(count).astype("S16")
     features["bytes"] = features["height"] = features["width"] = random.integers(1, 4, count)
     splits = random.choice(3, count, p=[0.9, 0.05, 0.05]).astype(np.uint8)
     faulty = random.random(count) < 0.2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(duplicates, "find_near", search_on_a_line)
+        patch.setattr(duplicates, "near_pairs", on_a_line)
         groups, pairs = find_duplicates(features, splits, faulty)
     near = abs(places[:, None] - places) <= 1
     for group in groups:

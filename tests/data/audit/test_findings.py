@@ -6,7 +6,6 @@ from PIL import Image, ImageCms
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.audit import audit, exclusion_list, findings
-from lightning_colorize.data.decoding.jpeg import bytes_written
 from lightning_colorize.data.sources import EmbeddedSource, FolderSource, MixtureSource
 
 
@@ -55,16 +54,16 @@ def test_pale_images_are_excluded_below_a_colorfulness(tmp_path, photographs):
     save(pale, tmp_path / "train" / "pale.png")
     save(photographs[1], tmp_path / "train" / "colorful.png")
     result = audited(tmp_path)
-    assert not len(result.pale)
+    assert not len(result.faults["pale"])
     by_name = dict(zip(names(result, range(2)), result.features["colorfulness"], strict=True))
     assert by_name["pale.png"] == pytest.approx(expected, abs=0.01)
     assert expected < by_name["colorful.png"]
     result = audited(tmp_path, min_colorfulness=expected + 0.1)
-    assert names(result, result.pale) == ["pale.png"]
+    assert names(result, result.faults["pale"]) == ["pale.png"]
     excluded = exclusion_list(result)
     assert names(result, excluded) == ["pale.png"]
     assert next(iter(excluded.values())) == f"pale: colorfulness {expected:.2f}"
-    assert not len(audited(tmp_path, min_colorfulness=expected - 0.1).pale)
+    assert not len(audited(tmp_path, min_colorfulness=expected - 0.1).faults["pale"])
 
 
 def test_faults_are_found_and_excluded_once(folder, photographs):
@@ -73,10 +72,10 @@ def test_faults_are_found_and_excluded_once(folder, photographs):
     shutil.copy(train / "1.jpg", train / "copy.jpg")
     save(np.repeat(photographs[4][..., :1], 3, axis=-1), train / "grey_tiny.png", size=(50, 50))
     result = audited(folder)
-    assert {*names(result, result.damaged)} == ({"damaged.jpg"} if bytes_written() else set())
-    assert {*names(result, result.near_grey)} == {"grey.png", "grey_tiny.png"}
-    assert {*names(result, result.tiny)} == {"tiny.png", "grey_tiny.png"}
-    assert {*names(result, result.cmyk)} == {"ink.jpg", "profiled.jpg"}
+    assert {*names(result, result.faults["damaged"])} == {"damaged.jpg"}
+    assert {*names(result, result.faults["near_grey"])} == {"grey.png", "grey_tiny.png"}
+    assert {*names(result, result.faults["tiny"])} == {"tiny.png", "grey_tiny.png"}
+    assert {*names(result, result.faults["cmyk"])} == {"ink.jpg", "profiled.jpg"}
     excluded = exclusion_list(result)
     assert dict(zip(names(result, excluded), excluded.values(), strict=True)) == {
         "text.jpg": "broken: not an image",
@@ -96,14 +95,14 @@ def test_min_side_is_the_short_side_of_the_upright_image(folder, photographs):
     save(photographs[6], folder / "train" / "rotated.jpg", size=(63, 128), exif=exif)
     save(photographs[6], folder / "train" / "wide.jpg", size=(1000, 64))
     result = audited(folder)
-    assert sorted(names(result, result.tiny)) == ["rotated.jpg", "tiny.png"]
+    assert sorted(names(result, result.faults["tiny"])) == ["rotated.jpg", "tiny.png"]
     assert "tiny: 128 x 63" in exclusion_list(result).values()
-    assert audited(folder, 40).tiny.size == 0
+    assert audited(folder, 40).faults["tiny"].size == 0
     # The size is not that of the reduced decoding.
     save(photographs[6], folder / "train" / "large.jpg", size=(400, 300))
     result = audited(folder, 200)
-    assert "large.jpg" not in names(result, result.tiny)
-    assert "0.jpg" in names(result, result.tiny)
+    assert "large.jpg" not in names(result, result.faults["tiny"])
+    assert "0.jpg" in names(result, result.faults["tiny"])
 
 
 def test_worker_processes_return_the_same_features(folder, monkeypatch):

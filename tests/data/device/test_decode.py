@@ -9,7 +9,6 @@ from PIL import Image
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import ImageDataset
-from lightning_colorize.data.decoding import jpeg
 from lightning_colorize.data.device import decode
 from lightning_colorize.data.device.decode import DeviceDecoder, JpegDataset, require_decoder
 from lightning_colorize.data.image_set import ConcatImages, FileImages
@@ -99,12 +98,14 @@ def test_fallback_to_cpu_decoding(folder, monkeypatch):
     names = ["progressive_jpeg", "jpeg", "png"]
     unknown = torch.from_numpy(np.fromfile(folder / names[0], dtype=np.uint8))
 
+    original = decode._decode
+
     def nvjpeg(files, device):
         if any(torch.equal(file, unknown) for file in files):
             raise RuntimeError("nvjpegDecodeBatched failed")
-        return jpeg.decode_jpegs(files, device)
+        return original(files, device)
 
-    monkeypatch.setattr(decode, "decode_jpegs", nvjpeg)
+    monkeypatch.setattr(decode, "_decode", nvjpeg)
     expected, _, decoded = both(folder, names)
     assert decoded.corrupt == []
     # Pillow decodes the first; it differs from torchvision by rounding only.
@@ -114,13 +115,14 @@ def test_fallback_to_cpu_decoding(folder, monkeypatch):
 
 def test_pixels_decoded_at_once_are_limited(folder, monkeypatch):
     at_once = []
+    original = decode._decode
 
     def counted(files, device):
-        decoded = jpeg.decode_jpegs(files, device)
+        decoded = original(files, device)
         at_once.append([image[0].numel() for image in decoded])
         return decoded
 
-    monkeypatch.setattr(decode, "decode_jpegs", counted)
+    monkeypatch.setattr(decode, "_decode", counted)
     monkeypatch.setattr(decode, "_AT_ONCE", 2 * 48 * 64)
     names = ["jpeg", "long", "grey_jpeg", "subsampled_jpeg", "thin_jpeg"]
     expected, _, decoded = both(folder, names)
@@ -184,15 +186,13 @@ def test_position_counts_delivered_not_prefetched_batches(photo_folder):
     assert_same([*first, *resumed], whole)
 
 
-@pytest.mark.parametrize("missing", ["decode_jpeg", "nvJPEG"])
-def test_device_without_decoder_is_refused(photo_folder, monkeypatch, missing):
-    def without_nvjpeg(files, mode, device):
+def test_device_without_decoder_is_refused(photo_folder, monkeypatch):
+    def without_nvjpeg(files, device):
         raise RuntimeError("decode_jpegs_cuda: torchvision not compiled with nvJPEG\nmore")
 
-    gone = missing == "decode_jpeg"
-    monkeypatch.setattr(jpeg, "decode_jpeg", None if gone else without_nvjpeg)
+    monkeypatch.setattr(decode, "_decode", without_nvjpeg)
     require_decoder.cache_clear()
-    message = rf"^--data.decode: device\naccepted: cpu: torchvision .*{missing}.*$"
+    message = r"^--data.decode: device\naccepted: cpu: torchvision .*nvJPEG.*$"
     with pytest.raises(UsageError, match=message):
         data_module(photo_folder).train_dataloader()
     require_decoder.cache_clear()
