@@ -74,18 +74,6 @@ def loader(report: dict[str, Any]) -> str:
     return table(head, rows)
 
 
-def audit(report: dict[str, Any]) -> str:
-    """Copies found of each kind, pairs of photographs, and what it cost."""
-    rows = [[kind, f"{found:,} of {report['copies']:,}"] for kind, found in report["found"].items()]
-    rate = f"{report['images'] / report['seconds']:.0f}/s"
-    rows += [
-        [f"groups of {report['images']:,} photographs", f"{len(report['groups']):,}"],
-        ["audited in", f"{report['seconds']:.0f} s, {rate}"],
-        ["peak memory of the largest process", f"{report['peak_memory'] / 1e6:.0f} MB"],
-    ]
-    return table(["copies found", ""], rows)
-
-
 def shards(report: dict[str, Any]) -> str:
     """Images per second of a core from a folder and from shards, and what is stored of each."""
     rows = []
@@ -278,7 +266,6 @@ UNTIMED = {"criteria", "folders", "found", "metrics", "runs", "seeds", "sweep", 
 UNTIMED |= {"encoders", "images_per_second", "protocols"}
 
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
-    "audit": audit,
     "bench": bench,
     "colorize": colorize,
     "default_model": default_model,

@@ -159,23 +159,6 @@ def test_results_have_provenance_without_paths():
         assert not re.search("/(home|tmp|work)", text)
 
 
-def test_audit_benchmark(tmp_path):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    photo, _ = write_images(folder, 2, 160, 120)
-    with Image.open(photo) as image:
-        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "mirrored.jpg", quality=95)
-    (folder / "broken.jpg").write_text("no image")
-    path = tmp_path / "audit.json"
-    import_module("audit").main([str(folder), "--json", str(path)])
-    report = json.loads(path.read_text())
-    assert (report["copies"], report["images"]) == (3, 4)
-    kinds = ("the same bytes", "half the size", "rotated by 90 degrees", "white border of 5 %")
-    assert [report["found"][kind] for kind in kinds] == [3, 3, 3, 3]
-    assert [sorted(group) for group in report["groups"]] == [[photo.name, "mirrored.jpg"]]
-    assert report["peak_memory"] > 50e6
-
-
 def test_probe_explains_what_features_know(tmp_path, capsys):
     from probe import Cells, fit
 

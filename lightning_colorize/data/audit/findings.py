@@ -105,22 +105,23 @@ def exclusion_list(found: Audit) -> dict[int, str]:
     features = found.features
     excluded = {index: f"broken: {error.reason}" for index, error in found.broken.items()}
     reasons = {
-        "tiny": lambda own: f"tiny: {own['width']} x {own['height']}",
-        "cmyk": lambda _: "CMYK without a profile: its colors are undefined",
-        "near_grey": lambda own: f"near-grey: 95 % of it below chroma {own['chroma']:.1f}",
-        "pale": lambda own: f"pale: colorfulness {own['colorfulness']:.2f}",
+        "tiny": "tiny: {width} x {height}",
+        "cmyk": "CMYK without a profile: its colors are undefined",
+        "near_grey": "near-grey: 95 % of it below chroma {chroma:.1f}",
+        "pale": "pale: colorfulness {colorfulness:.2f}",
     }
     for kind, reason in reasons.items():
         for index in found.faults[kind].tolist():
             if kind != "cmyk" or not features["has_profile"][index]:
-                excluded.setdefault(index, reason(features[index]))
+                values = dict(zip(FEATURES.names or (), features[index].item(), strict=True))
+                excluded.setdefault(index, reason.format(**values))
     for group in found.groups:
         other = group.representative
         for index in group.copies.tolist():
             same = features["digest"][index] == features["digest"][other]
             kind = "copy" if same else "near duplicate"
-            reason = f"{kind} of {found.images.name(other)} ({found.split(other)})"
-            excluded.setdefault(index, reason)
+            shown = f"{found.images.name(other)} ({found.split(other)})"
+            excluded.setdefault(index, f"{kind} of {shown}")
     return excluded
 
 

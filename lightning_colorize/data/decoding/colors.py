@@ -107,12 +107,12 @@ def srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | No
 def deep_grey(image: Image.Image) -> np.ndarray:
     """Return the values of a loaded image of mode I;16, I or F: (H, W), uint16 if they fit."""
     tags = getattr(image, "tag_v2", {})
-    values = np.asarray(image)
+    values: np.ndarray = np.asarray(image)
     bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
     if image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I"):
         values = (values.astype(np.uint32) * 65535 // (2**bits - 1)).astype(np.uint16)
         if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:  # white is zero
-            return np.subtract(65535, values)
+            np.subtract(65535, values, out=values)
     return values
 
 

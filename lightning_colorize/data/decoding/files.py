@@ -190,7 +190,7 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
     if not data:
         raise ValueError("empty file")
     try:
-        image = Image.open(BytesIO(data), formats=_enabled_formats())
+        image: Image.Image = Image.open(BytesIO(data), formats=_enabled_formats())
     except UnidentifiedImageError:
         if data.startswith(_TIFF_SIGNATURES):
             return _open_unusual_tiff(data, limits)

@@ -140,7 +140,7 @@ def _deep_png(image: Image.Image, data: bytes) -> np.ndarray:
     if tile.args == "LA;16B":  # four bytes a pixel
         again.tile = [tile._replace(args="RGBA")]
         return np.asarray(again).view(">u2").astype(np.uint16)
-    again.tile = [tile._replace(args=tile.args.replace("16B", "16L"))]
+    again.tile = [tile._replace(args=str(tile.args).replace("16B", "16L"))]
     values: np.ndarray = np.asarray(image) * np.uint16(256) + np.asarray(again)
     return values
 
