@@ -9,9 +9,8 @@ import pytest
 
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.shards import files
-from lightning_colorize.data.sources import FolderSource, WebDatasetSource
+from lightning_colorize.data.sources import WebDatasetSource
 from tests.data.conftest import assert_same
-from tests.data.sources.test_containers import write_tar
 
 pytestmark = pytest.mark.slow
 
@@ -89,26 +88,6 @@ def test_batches_equal_those_of_the_folder(server, bucket, packed, tmp_path, wor
     # Each shard was refused, and then fetched by one process.
     for counts, times in ((server.refused, 7), (server.served, 1)):
         assert [n for key, n in counts.items() if key.endswith(".tar")] == [times] * 7
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_batches_of_tars_equal_those_of_the_folder(
-    server, photo_folder, tmp_path, monkeypatch, workers
-):
-    import s3fs
-
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
-    for part in photo_folder.iterdir():
-        members = [(file.name, file.read_bytes()) for file in sorted(part.iterdir())]
-        write_tar(tmp_path / "set" / f"{part.name}.tar", members)
-    s3fs.S3FileSystem.clear_instance_cache()
-    system = s3fs.S3FileSystem()
-    name = f"tars-{token_hex(4)}"
-    system.mkdir(name)
-    system.put(f"{tmp_path}/set/", f"{name}/set/", recursive=True)
-    server.refusals = 2
-    batches = epochs(f"s3://{name}/set/{{train,val,test}}.tar", WebDatasetSource(), workers)
-    assert_same(batches, epochs(str(photo_folder), FolderSource(), 0))
 
 
 def test_a_run_reads_from_a_url(server, bucket, command, monkeypatch, tmp_path):
