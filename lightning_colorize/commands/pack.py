@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--encoding",
         choices=("jpeg", "uint8"),
         default="jpeg",
-        help="jpeg: encode again; uint8: store decoded images (PPM), several times larger but "
+        help="jpeg: encode again; uint8: store decoded images, several times larger but "
         "faster to read (default: jpeg)",
     )
     parser.add_argument(

@@ -3,15 +3,19 @@
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from lightning_colorize.data.decoding.files import decode_image
 from lightning_colorize.data.image_set import ImageSet, NameList, Notes
 from lightning_colorize.data.order import ShardOrder
 from lightning_colorize.data.shards.files import CheckedTars
+
+_NPY = b"\x93NUMPY"  # the start of a packed array, (3, H, W), uint8
 
 
 class TarImages(ImageSet):
@@ -52,7 +56,10 @@ class TarImages(ImageSet):
 
     def read(self, index: int, min_side: int | None = None) -> Tensor:
         """Return the image: (3, H, W), uint8, sRGB."""
-        return decode_image(self.encoded(index), Path(self.names[index]), min_side)
+        data = self.encoded(index)
+        if data.startswith(_NPY):
+            return torch.from_numpy(np.load(BytesIO(data)))
+        return decode_image(data, Path(self.names[index]), min_side)
 
     def encoded(self, index: int) -> bytes:
         """Return the encoded file."""

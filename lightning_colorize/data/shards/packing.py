@@ -53,7 +53,7 @@ class PackSettings:
 
     Args:
         size: Short side in pixels; smaller images are not enlarged.
-        encoding: JPEG files, or decoded images as PPM files.
+        encoding: JPEG files, or decoded images as NumPy arrays.
         quality: JPEG quality, 1 to 100, without chroma subsampling.
         images_per_shard: Images in a tar; None: about 32 MiB of them.
     """
@@ -209,7 +209,7 @@ def _write_tar(folder: Path, part: _Part, settings: PackSettings, path: Path) ->
     """Write a tar with a JSON member (name, label and text) and an image for each sample."""
     index, broken = TarIndex([], [], [], [], [], []), []
     columns = (part.names, *part.notes)
-    extension = "jpg" if settings.encoding == "jpeg" else "ppm"
+    extension = "jpg" if settings.encoding == "jpeg" else "npy"
     with atomic_file(path) as file:
         with tarfile.open(fileobj=file, mode="w") as tar:
             for row, name in enumerate(part.names):
@@ -252,10 +252,11 @@ def _encoded(path: Path, settings: PackSettings) -> bytes:
     rgb = limit_length(read_image(path, settings.size))
     if min(rgb.shape[-2:]) > settings.size:
         rgb = resize_short_side(rgb, settings.size)
-    image, file = Image.fromarray(rgb.permute(1, 2, 0).numpy()), BytesIO()
+    file = BytesIO()
     if settings.encoding == "uint8":
-        image.save(file, "PPM")
+        np.save(file, rgb.contiguous().numpy())
     else:
+        image = Image.fromarray(rgb.permute(1, 2, 0).numpy())
         # Chroma is the training target: subsampling would halve its resolution.
         image.save(file, "JPEG", quality=settings.quality, subsampling=0)
     return file.getvalue()

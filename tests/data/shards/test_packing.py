@@ -59,13 +59,17 @@ def test_small_images_are_not_enlarged_and_long_ones_are_cropped(tmp_path):
     assert [tuple(packed[name].shape[1:]) for name in sorted(packed)] == [*sizes.values()]
 
 
-def test_webdataset_reads_the_same(packed):
+def test_webdataset_reads_the_same(packed, packed_uint8):
     ours = train(packed)
     tars = [str(packed / f"train-{number:06d}.tar") for number in range(4)]
     theirs = list(webdataset.WebDataset(tars, shardshuffle=False).decode())
     assert [sample["json"]["name"] for sample in theirs] == [*ours.names]
     theirs = list(webdataset.WebDataset(tars, shardshuffle=False))
     assert [sample["jpg"] for sample in theirs] == [ours.encoded(i) for i in range(12)]
+    tars = [str(packed_uint8 / f"train-{number:06d}.tar") for number in range(4)]
+    theirs = list(webdataset.WebDataset(tars, shardshuffle=False).decode())
+    arrays = [train(packed_uint8).read(i).tolist() for i in range(12)]
+    assert [sample["npy"].tolist() for sample in theirs] == arrays
 
 
 def test_a_pack_is_readable_without_its_index(own_pack, photo_folder):
