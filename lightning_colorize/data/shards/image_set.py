@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_colorize.data.decoding.files import decode_image
+from lightning_colorize.common.errors import first_line
+from lightning_colorize.data.decoding.files import ImageError, decode_image
 from lightning_colorize.data.image_set import ImageSet, NameList, Notes
 from lightning_colorize.data.order import ShardOrder
 from lightning_colorize.data.shards.files import CheckedTars
@@ -58,7 +59,10 @@ class TarImages(ImageSet):
         """Return the image: (3, H, W), uint8, sRGB."""
         data = self.encoded(index)
         if data.startswith(_NPY):
-            return torch.from_numpy(np.load(BytesIO(data)))
+            try:
+                return torch.from_numpy(np.load(BytesIO(data)))
+            except ValueError as error:
+                raise ImageError(Path(self.names[index]), first_line(error)) from error
         return decode_image(data, Path(self.names[index]), min_side)
 
     def encoded(self, index: int) -> bytes:
