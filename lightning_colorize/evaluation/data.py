@@ -83,13 +83,6 @@ class EvaluationImages:
             yield to_color_batch(raw._replace(rgb=raw.rgb.to(device)))
 
 
-def whole_images(images: ImageSet) -> Iterator[tuple[str, Tensor]]:
-    """Yield names and whole images, (3, H, W), uint8, skipping unreadable ones."""
-    for index in range(len(images)):
-        with suppress(ImageError):
-            yield images.name(index), images.read(index)
-
-
 def find_images(
     folder: Path,
     split: SplitName | None = None,
@@ -213,7 +206,11 @@ def trained_on(
 
 def colorless(images: ImageSet) -> bool:
     """Return whether all readable images are grey; stops reading at the first that is not."""
-    return all(is_grey(rgb) for _, rgb in whole_images(images))
+    for index in range(len(images)):
+        with suppress(ImageError):
+            if not is_grey(images.read(index)):
+                return False
+    return True
 
 
 def is_grey(rgb: Tensor) -> bool:

@@ -30,11 +30,6 @@ class PlannedTrial(NamedTuple):
     right: int
 
 
-def count_rounds(systems: int) -> int:
-    """Return how many trials of each question a system has."""
-    return max(1, TRIALS // systems)
-
-
 def make_plan(
     systems: int, categories: Sequence[str], questions: Sequence[Question], seed: int
 ) -> list[PlannedTrial]:
@@ -50,7 +45,7 @@ def make_plan(
     orders = _orders(random)
     plan = []
     for question in _shuffled(questions, random):
-        rounds = count_rounds(systems)
+        rounds = max(1, TRIALS // systems)  # of each question, by system
         make = _against_truth if question == "real" else _against_each_other
         block = make(systems, rounds, images, random)
         random.shuffle(block)
