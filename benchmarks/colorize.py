@@ -34,7 +34,7 @@ from lightning_colorize.data.decoding.files import read_bytes
 from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
 from lightning_colorize.inference import Job, Options, colorize_files
 from lightning_colorize.inference.writing import write_photograph
-from lightning_colorize.models.whole import add_colors, network_input, predict
+from lightning_colorize.models.image import add_colors, network_input, predict
 
 RESULT = Path(__file__).parent / "results" / "colorize.json"
 ROUNDS = 3

@@ -29,6 +29,11 @@ class Condition(NamedTuple):
         """Whether there is any condition."""
         return any(each is not None for each in self)
 
+    @property
+    def has_colors(self) -> bool:
+        """Whether it contains colors, which `scaled` changes."""
+        return self.hints is not None or self.palettes is not None
+
     def chosen(self, images: Sequence[int]) -> "Condition":
         """Return the condition of the images at the given indices."""
         index = list(images)

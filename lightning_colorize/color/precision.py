@@ -1,6 +1,5 @@
 """Full fp32 precision, whatever precision training uses: a setting of the process."""
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,34 +40,19 @@ class ProcessSetting:
     def __init__(self, change: Callable[[], Callable[[], object]]) -> None:
         self._change = change
         self._lock = threading.Lock()
-        self._threads: list[int] = []
-        if hasattr(os, "register_at_fork"):
-            # A child would find a lock that another thread holds locked forever.
-            os.register_at_fork(
-                before=self._lock.acquire,
-                after_in_parent=self._lock.release,
-                after_in_child=self._keep_own,
-            )
+        self._inside = 0
 
     def __enter__(self) -> None:
         with self._lock:
-            if not self._threads:
+            if not self._inside:
                 self._restore = self._change()
-            self._threads.append(threading.get_ident())
+            self._inside += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            self._threads.remove(threading.get_ident())
-            if not self._threads:
+            self._inside -= 1
+            if not self._inside:
                 self._restore()
-
-    def _keep_own(self) -> None:
-        """Drop the threads that a forked child does not have."""
-        before, own = self._threads, threading.get_ident()
-        self._threads = [each for each in before if each == own]
-        if before and not self._threads:
-            self._restore()
-        self._lock.release()
 
 
 _NO_TF32 = ProcessSetting(lambda: set_tf32(False))

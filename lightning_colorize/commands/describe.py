@@ -77,15 +77,17 @@ def open_networks(file: Path) -> "tuple[dict[str, nn.Module], int]":
     Raises:
         UsageError: If `fit` would not accept the file.
     """
-    from lightning_colorize.networks import Colorizer, Discriminator, skip_weights
+    from lightning_colorize.models.checkpoint import prepare_for_state
+    from lightning_colorize.networks import ColorizationNetwork, Discriminator
     from lightning_colorize.training.cli import ParsedCLI
     from lightning_colorize.training.errors import usage_errors
 
-    with usage_errors(f"{file}: "), skip_weights():
+    with usage_errors(f"{file}: "):
         cli = ParsedCLI(["--config", str(file)], "lightning-colorize fit")
+        prepare_for_state(cli.config.model.init_args)
         built = cli.parser.instantiate(cli.config)
     parts = built.model.named_children()
-    kinds = Colorizer | Discriminator
+    kinds = ColorizationNetwork | Discriminator
     return {name: part for name, part in parts if isinstance(part, kinds)}, built.data.size
 
 
@@ -95,7 +97,7 @@ def layers_of(network: "nn.Module", size: int) -> tuple[list[tuple[str, ...]], s
     Lightning's `ModelSummary` measures them on the meta device, to which the network moves.
 
     Args:
-        network: A `Colorizer` or a `Discriminator`.
+        network: A `ColorizationNetwork` or a `Discriminator`.
         size: Height and width of its input in pixels.
     """
     import torch
@@ -103,7 +105,7 @@ def layers_of(network: "nn.Module", size: int) -> tuple[list[tuple[str, ...]], s
     from pytorch_lightning.utilities.model_summary.model_summary import ModelSummary
     from torch.nn.utils.parametrize import is_parametrized
 
-    from lightning_colorize.networks import Discriminator, GenerativeColorizer, parameter_count
+    from lightning_colorize.networks import Discriminator, GenerativeNetwork, parameter_count
 
     class Summarized(LightningModule):
         def __init__(self) -> None:
@@ -115,7 +117,7 @@ def layers_of(network: "nn.Module", size: int) -> tuple[list[tuple[str, ...]], s
             with torch.device("meta"):
                 if isinstance(network, Discriminator):
                     network(L, torch.zeros(1, 2, size, size))
-                elif isinstance(network, GenerativeColorizer):
+                elif isinstance(network, GenerativeNetwork):
                     encoded = network.encode(L)
                     mean = torch.zeros_like(encoded.mean)
                     network.denoiser(mean, torch.zeros(1), encoded.context)

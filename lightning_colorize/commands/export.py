@@ -91,10 +91,7 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError("--whole-image and --int8 are for ONNX: give FILE.onnx")
     from lightning_colorize.data.sources.listing import require_folder
     from lightning_colorize.inference import load_model
-    from lightning_colorize.models.load import require_exportable
 
-    # Check before a program needs permission.
-    require_exportable(args.checkpoint)
     if args.int8 is not None:
         require_folder(args.int8, "export", "--int8")
     is_graph = is_web or args.file.suffix != _FORMATS["safetensors"]

@@ -42,16 +42,17 @@ def run(args: argparse.Namespace) -> int:
     from lightning_colorize.data.splits import category_finder
     from lightning_colorize.inference import Colorizer, training_data
     from lightning_colorize.inference.specialists import fit_router, join_specialists
+    from lightning_colorize.models.exported import exportable
     from lightning_colorize.models.load import load_model
 
-    common = load_model(args.checkpoint, args.allow_class, args.device).exportable()
+    common = exportable(load_model(args.checkpoint, args.allow_class, args.device))
     common.settings = common.settings.updated(args.settings)
     common.size = args.size or common.size
     trained = None if common.path is None else training_data(common.path)
     if trained is None:
         raise UsageError(f"{common} is not in a run folder, so its training data is unknown")
     specialists = {
-        name: load_model(expanded_path(path), args.allow_class, args.device).exportable()
+        name: exportable(load_model(expanded_path(path), args.allow_class, args.device))
         for name, path in named.items()
     }
     splits = trained.source(args.allow_class).splits(trained.root)

@@ -33,6 +33,12 @@ ROOTS = (
 torch's layers, optimizers and schedules. Our other models are not included: some of them execute
 programs."""
 
+# Modules whose classes moved, as older checkpoints name them.
+_MOVED = {
+    f"lightning_colorize.networks.encoders.{name}": "lightning_colorize.networks"
+    for name in ("mobilenet", "regnet", "resnet", "vgg")
+}
+
 _MOST_VALUES = 10**6
 
 
@@ -207,6 +213,7 @@ def _is_trusted(path: str, trust: Trust) -> bool:
 
 def _import_class(path: str) -> type:
     module, _, name = path.rpartition(".")
+    module = _MOVED.get(module, module)
     try:
         cls = getattr(import_module(module), name, None)
     except Exception as error:  # importing a module runs it

@@ -35,13 +35,13 @@ from lightning_colorize.evaluation.pretrained_networks import (
 )
 from lightning_colorize.evaluation.statistics import mean_intervals
 from lightning_colorize.metrics.spec import Goal
+from lightning_colorize.networks.base import NeedsWeights
 from lightning_colorize.networks.encoders.timm_backbone import require_model
 from lightning_colorize.networks.encoders.weights import (
     State,
     bounded_hub,
     bounded_sockets,
     read_weights,
-    weights_skipped,
 )
 
 TIMM = "frechet:"
@@ -341,7 +341,7 @@ class PretrainedMetrics:
         return results
 
 
-class NetworkMetric(Metric):
+class NetworkMetric(Metric, NeedsWeights):
     """FID, LPIPS or another metric of `protocol --metric`, measured at each validation.
 
     The values equal the protocol's metric on the same 8-bit images. A checkpoint contains
@@ -364,11 +364,16 @@ class NetworkMetric(Metric):
         self.name, self.weights = name, weights
         try:
             self._metric = find_metric(name)
-            if not weights_skipped():  # a checkpoint may be used where the file is not
-                load_network(self._metric.network, expanded_path(weights), "cpu")
         except ValueError as error:
             raise UsageError(f"--model.metrics {name}={weights}: {error}") from None
         self.add_state("features", default=[], dist_reduce_fx="cat")
+
+    def require_weights(self) -> None:
+        """Read the file, which a checkpoint does not need."""
+        try:
+            load_network(self._metric.network, expanded_path(self.weights), "cpu")
+        except ValueError as error:
+            raise UsageError(f"--model.metrics {self.name}={self.weights}: {error}") from None
 
     @property
     def higher_is_better(self) -> bool:  # type: ignore[override]

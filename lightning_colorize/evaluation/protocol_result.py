@@ -26,7 +26,7 @@ from lightning_colorize.metrics import spec
 from lightning_colorize.metrics.formulas import PSNR_CAP
 from lightning_colorize.models.base import View
 from lightning_colorize.models.baseline import baseline_models
-from lightning_colorize.models.whole import add_colors, colorize_image
+from lightning_colorize.models.image import add_colors, colorize_image
 
 SYSTEM, KEPT, TRUTH = "system", "system with the true L", "truth"
 """Rows of a result, before the baselines."""

@@ -24,9 +24,9 @@ from lightning_colorize.metrics.image_pair import ImagePair
 from lightning_colorize.metrics.samples import difference_map
 from lightning_colorize.models.base import Model, View
 from lightning_colorize.models.folder import FolderModel
+from lightning_colorize.models.image import colorize_image
 from lightning_colorize.models.load import load_model
 from lightning_colorize.models.settings import Settings
-from lightning_colorize.models.whole import colorize_image
 from lightning_colorize.runs.artifacts import is_artifact
 from lightning_colorize.runs.folder import CHECKPOINTS, CONFIG, is_run, run_of
 
@@ -84,7 +84,7 @@ class System:
         truths = (to_rgb(batch.L, batch.ab) * 255).round().byte().cpu()
         for name, truth in zip(batch.names, truths, strict=True):
             try:
-                self._images[name] = to_unit(self.model.paint(name, truth, view))
+                self._images[name] = to_unit(self.model.predict_rgb(name, truth, view))
             except FloatingPointError:
                 self._images[name] = torch.full(truth.shape, torch.nan)
             except ImageError as error:
@@ -116,7 +116,7 @@ class System:
         """
         if self.model.keeps_lightness:
             return colorize_image(self.model, rgb, size, seed=seed)
-        return self.model.paint(name, rgb, view or View(side=min(rgb.shape[-2:])))
+        return self.model.predict_rgb(name, rgb, view or View(side=min(rgb.shape[-2:])))
 
     def difference_map(self, rgb: Tensor, samples: int, seed: int) -> Tensor:
         """Return the CIEDE2000 between samples of an image, (3, H, W), uint8: (1, H, W)."""

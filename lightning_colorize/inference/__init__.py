@@ -12,8 +12,8 @@ from lightning_colorize.inference.film import colorize_film
 from lightning_colorize.inference.jobs import Job, JobPlan, plan_jobs, require_other_files
 from lightning_colorize.inference.motion import FilmProgress
 from lightning_colorize.inference.training_data import TrainingData, training_data
+from lightning_colorize.models.image import colorize_image
 from lightning_colorize.models.load import choose_device
-from lightning_colorize.models.whole import colorize_image
 
 __all__ = [
     "Colorizer",

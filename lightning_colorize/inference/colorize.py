@@ -33,7 +33,7 @@ from lightning_colorize.inference.jobs import Job
 from lightning_colorize.inference.writing import fit_format, write_photograph
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.control import Control
-from lightning_colorize.models.whole import (
+from lightning_colorize.models.image import (
     add_colors,
     is_colored,
     network_input,

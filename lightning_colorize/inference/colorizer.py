@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,17 +23,15 @@ from lightning_colorize.metrics import Baselines
 from lightning_colorize.models import load
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.control import Control, palette_of, parse_palette
-from lightning_colorize.models.exported import SUFFIX, write_exported
-from lightning_colorize.models.load import require_size
-from lightning_colorize.models.whole import (
+from lightning_colorize.models.exported import SUFFIX, exportable, write_exported
+from lightning_colorize.models.image import (
     BatchPrediction,
     add_colors,
     network_input,
     padded_size,
     predict,
 )
-
-AnyImage = TypeVar("AnyImage", Tensor, Image.Image, np.ndarray)
+from lightning_colorize.models.load import require_size
 
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 """Autocast dtypes by the precision names of Lightning's Trainer."""
@@ -174,7 +172,7 @@ class Colorizer(
         if Path(file).suffix != SUFFIX:
             raise UsageError(f"{file}: give a name that ends with {SUFFIX}")
         require_size(self.size)
-        write_exported(Path(file), self.model.exportable())
+        write_exported(Path(file), exportable(self.model))
 
     def predict(self, L: Tensor) -> Tensor:
         """Return ab for grey images, as a step of another pipeline.
@@ -187,21 +185,6 @@ class Colorizer(
         """
         with torch.inference_mode():
             return self.model.color(L.to(self.model.device))[0]
-
-    @overload
-    def colorize(
-        self, image: Path | str, size: int | None = None, samples: None = None, **asked: Any
-    ) -> Image.Image: ...
-
-    @overload
-    def colorize(
-        self, image: AnyImage, size: int | None = None, samples: None = None, **asked: Any
-    ) -> AnyImage: ...
-
-    @overload
-    def colorize(
-        self, image: Any, size: int | None = None, *, samples: int, **asked: Any
-    ) -> list[Any]: ...
 
     def colorize(
         self,
@@ -235,10 +218,10 @@ class Colorizer(
         """
         return next(self.colorize_all([image], size, samples=samples, hints=[hints], **asked))
 
-    def prepare(
-        self, image: AnyImage | Path | str, hints: Any = None, **asked: Any
-    ) -> "Prediction":
+    def prepare(self, image: Any, hints: Any = None, **asked: Any) -> "Prediction":
         """Run the network once, so that settings can change without another forward pass.
+
+        Only with hints or a palette, another `strength` needs one, so that their colors are kept.
 
         Args:
             image: Same as in `colorize`.
@@ -251,12 +234,12 @@ class Colorizer(
         return Prediction(rgb, predict(self.model, inputs, controls=controls))
 
     def _control(self, rgb: Tensor, hints: Any, common: Control) -> Control:
-        """Return what is asked of an image, with hints; a UsageError if it is not accepted."""
+        """Return the `Control` of one image. Raises UsageError if the model does not support it."""
         control = replace(common, hints=_to_hints(hints))
         control.require_accepted(self.model)
         return control.read(*rgb.shape[-2:])
 
-    def __call__(self, image: AnyImage) -> AnyImage:
+    def __call__(self, image: Any) -> Any:
         """Colorize an image, like a torchvision transform."""
         return self.colorize(image)
 

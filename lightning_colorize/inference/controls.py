@@ -1,4 +1,4 @@
-"""What is asked of the colors of each image: options, a folder of hints, and a file of rows."""
+"""User conditions of each image: from options, a folder of hints, and a file of rows."""
 
 import csv
 import json

@@ -1,6 +1,5 @@
 """A local Gradio page that colorizes photographs with several models."""
 
-import asyncio
 import logging
 import tempfile
 import threading
@@ -25,8 +24,8 @@ from lightning_colorize.common.bundled import bundled
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, decode_image, read_header
+from lightning_colorize.inference import painting
 from lightning_colorize.inference.colorizer import Colorizer, Prediction
-from lightning_colorize.inference.painting import paint
 from lightning_colorize.models.base import Model
 
 _PREVIEW = 640  # pixels of the short side
@@ -35,8 +34,6 @@ PAINTING = "paint"
 
 _EXAMPLES = ("valley", "cat", "skyline", "people")
 _KEPT_SECONDS = 3600  # how long uploaded files and their predictions are kept
-_REQUESTS = 8  # number of painted photographs in memory
-_TIMEOUT = 60  # seconds to receive a request
 _SESSIONS = 20  # number of sessions whose photographs stay in memory
 _SYSTEM_FONT = ["system-ui", "sans-serif"]  # Gradio's default fonts are fetched from another site
 
@@ -182,11 +179,10 @@ def _refuse_other_sites(request: Request) -> None:
 def painting_routes(html: str, model: Model, max_pixels: int, max_bytes: int) -> list[BaseRoute]:
     """Return the routes of the page on which colors are painted, and of what it asks."""
     router = APIRouter(dependencies=[Depends(_refuse_other_sites)])
-    slots = asyncio.Semaphore(_REQUESTS)
 
     def answer(request: bytes) -> bytes:
         with _COMPUTING:
-            return paint(model, request, max_pixels)
+            return painting.answer(model, request, max_pixels)
 
     @router.get(f"/{PAINTING}")
     async def show() -> HTMLResponse:
@@ -194,21 +190,12 @@ def painting_routes(html: str, model: Model, max_pixels: int, max_bytes: int) ->
 
     @router.post(f"/{PAINTING}")
     async def color(request: Request) -> Response:
-        length = request.headers.get("Content-Length", "")
-        if not length.isdecimal() or "Transfer-Encoding" in request.headers:
-            raise HTTPException(411)
-        if len(length) > 12 or int(length) > max_bytes:
+        if not 0 < int(request.headers.get("Content-Length", 0)) <= max_bytes:
             raise HTTPException(413)
-        if slots.locked():
-            raise HTTPException(503)
-        async with slots:
-            try:
-                asked = await asyncio.wait_for(request.body(), _TIMEOUT)
-                return Response(await run_in_threadpool(answer, asked))
-            except TimeoutError:
-                raise HTTPException(408) from None
-            except (ValueError, UsageError):
-                raise HTTPException(400) from None
+        try:
+            return Response(await run_in_threadpool(answer, await request.body()))
+        except (ValueError, UsageError):
+            raise HTTPException(400) from None
 
     return router.routes
 

@@ -28,7 +28,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import atomic_file
 from lightning_colorize.inference.painting import page_settings
 from lightning_colorize.models.base import Model
-from lightning_colorize.models.exported import ONNX
+from lightning_colorize.models.exported import ONNX, exportable
 from lightning_colorize.models.graph import (
     CONDITIONS,
     CONTENT,
@@ -40,11 +40,11 @@ from lightning_colorize.models.graph import (
     run_onnx,
     run_program,
 )
+from lightning_colorize.models.image import colorize_image, seen_side
 from lightning_colorize.models.network import NetworkModel
-from lightning_colorize.models.whole import colorize_image, seen_side
 from lightning_colorize.networks import FlowMatching
-from lightning_colorize.networks.colorizer import crop, pad_input, round_up
 from lightning_colorize.networks.generative import REDUCTION
+from lightning_colorize.networks.network import crop, pad_input, round_up
 
 TOLERANCE = 1e-3
 """Largest difference from the network, in LAB units; for whole images, as a share of the pixels."""
@@ -105,6 +105,7 @@ class NetworkGraph(_Graph):
         L, *conditions = inputs
         condition = Condition(**dict(zip(self.inputs[1:], conditions, strict=True)))  # type: ignore[arg-type]
         model = self.model
+        condition = model.condition_for(condition, model.settings)
         views = model.views(L, condition, model.settings.flip)
         if model.draws:
             encoded = views[0].encoded
@@ -241,7 +242,7 @@ def export_graph(
             of the images determine the ranges, the others measure the cost.
         shares: Also return the distribution of a classification, see `NetworkGraph`.
     """
-    model = model.exportable(graph=True)
+    model = exportable(model, graph=True)
     if model.draws and (image or calibration is not None):
         raise UsageError(f"{model} samples colors: it has no graph of whole images or in 8 bits")
     if calibration is not None and len(calibration) < 2:
@@ -394,7 +395,7 @@ def _around(model: NetworkModel) -> tuple[Any, Any]:
 
 def write_around(model: Model, folder: Path) -> dict[str, Any]:
     """Write the graphs before and after a network for a web page; return the page's settings."""
-    model = model.exportable(graph=True)
+    model = exportable(model, graph=True)
     objective = getattr(model.network, "objective", None)
     if not isinstance(objective, FlowMatching | None):
         raise UsageError(

@@ -22,7 +22,7 @@ from lightning_colorize.inference.card import software
 from lightning_colorize.inference.colorize import Options, worker_threads
 from lightning_colorize.inference.motion import ColorFollower, FilmProgress, find_motion
 from lightning_colorize.models.base import Model
-from lightning_colorize.models.whole import add_colors, network_input, predict
+from lightning_colorize.models.image import add_colors, network_input, predict
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.control import NO_CONTROL, Control
+from lightning_colorize.models.image import BatchPrediction, add_colors, network_input, predict
 from lightning_colorize.models.network import NetworkModel
-from lightning_colorize.models.whole import BatchPrediction, add_colors, network_input, predict
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Side = Annotated[int, Field(ge=1)]
@@ -46,7 +46,7 @@ def page_settings(model: Model) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def paint(model: Model, request: bytes, max_pixels: int) -> bytes:
+def answer(model: Model, request: bytes, max_pixels: int) -> bytes:
     """Return the answer to a request of the page.
 
     Args:

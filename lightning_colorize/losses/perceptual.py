@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -9,11 +10,11 @@ from torch.nn import functional as F
 
 from lightning_colorize.color import ColorBatch, to_rgb
 from lightning_colorize.losses.base import Loss, predicted_ab
-from lightning_colorize.networks import Encoder, WeightsError, rgb_input
-from lightning_colorize.networks.encoders.weights import weights_skipped
+from lightning_colorize.networks import Encoder, WeightsError
+from lightning_colorize.networks.base import NeedsWeights
 
 
-class Perceptual(Loss):
+class Perceptual(Loss, NeedsWeights):
     """Mean absolute error between features of the predicted and of the true image.
 
     Both images are RGB with the input's lightness, normalized as in the backbone's pretraining.
@@ -22,39 +23,41 @@ class Perceptual(Loss):
     follows pix2pixHD (Wang et al. 2018, VGG19), whose level weights are 1/32, 1/16, 1/8, 1/4 and 1.
 
     The backbone is not a submodule: the optimizer, checkpoints and parameter counts do not contain
-    it, and it stays in evaluation mode and fp32 (autocast applies). A task loaded from a checkpoint
-    loads the backbone's weights when the loss is first computed, so colorizing does not need them.
+    it, and it stays in evaluation mode and fp32 (autocast applies). Its weights are loaded when the
+    loss is first computed, and by `fit` before, so colorizing does not need them.
 
     Args:
-        backbone: A pretrained encoder, built for RGB. A large one slows training down.
+        backbone: A pretrained encoder, called with `in_channels` 3. A large one slows training.
         weights: Weight of each level, finest first; null: 1 for each.
-
-    Raises:
-        WeightsError: If the backbone's weights are random, unavailable or do not fit.
-        ValueError: If the numbers of weights and levels differ.
     """
 
     def __init__(self, backbone: Callable[[], Encoder], weights: list[float] | None = None) -> None:
         super().__init__()
         self.build = backbone
         self.weights = weights
-        if not weights_skipped():  # else a run without weights would only fail in its first step
-            levels = len(self.backbone.info.channels)
-            self.weights = [1.0] * levels if weights is None else weights
-            if len(self.weights) != levels:
-                raise ValueError(f"weights has {len(self.weights)} numbers for {levels} levels")
 
     @cached_property
     def backbone(self) -> Encoder:
-        """The backbone, built when first used; not registered as a submodule."""
-        with rgb_input():
-            backbone = self.build().requires_grad_(False).eval()
+        """The backbone, built when first used; not registered as a submodule.
+
+        Raises:
+            WeightsError: If the backbone's weights are random, unavailable or do not fit.
+            ValueError: If the numbers of weights and levels differ.
+        """
+        backbone: Encoder = cast(Any, self.build)(in_channels=3).requires_grad_(False).eval()
         if backbone.weights_from == "random":
             raise WeightsError(
                 "a perceptual loss needs pretrained weights; "
                 "set the backbone's pretrained: true or weights: PATH"
             )
+        levels = len(backbone.info.channels)
+        if self.weights is not None and len(self.weights) != levels:
+            raise ValueError(f"weights has {len(self.weights)} numbers for {levels} levels")
         return backbone
+
+    def require_weights(self) -> None:
+        """Load the backbone."""
+        _ = self.backbone
 
     def forward(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
         """Return the weighted sum over levels of the mean over images, channels and pixels."""

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Self
 from zlib import crc32
 
 import torch
@@ -17,9 +17,6 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics import Baselines
 from lightning_colorize.models.settings import Settings
 
-if TYPE_CHECKING:
-    from lightning_colorize.models.network import NetworkModel
-
 
 @dataclass(frozen=True)
 class View:
@@ -28,7 +25,7 @@ class View:
     Attributes:
         prepare: Prepares a whole image, (3, H, W) in uint8, for comparison; None if it was resized.
         side: Minimum short side in pixels that `prepare` needs; None for the full size.
-        finished: An image that already has the shape of the compared image is used unchanged.
+        finished: Whether an image of the target shape skips `prepare`.
         crops: `prepare` crops, so an image whose aspect ratio differs from the truth's is
             ambiguous.
     """
@@ -56,11 +53,11 @@ class Model(ABC):
     Attributes:
         settings: The current settings; a model with additional settings uses a subclass.
         draws: Whether `colors` samples, so that an image can have several colorings.
-        keeps_lightness: Whether the model keeps the given L. Otherwise `paint` returns whole
+        keeps_lightness: Whether the model keeps the given L. Otherwise `predict_rgb` returns whole
             images.
         multiple: Heights and widths of L are padded to multiples of this.
         size: Short side of L in pixels.
-        sees_whole: Whether `paint` returns images that were colorized whole, and not at `size`.
+        sees_whole: Whether `predict_rgb` returns images that were not colorized at `size`.
         path: The file or folder that the model was loaded from; None if it was built in Python.
         device: Device on which L is expected.
         baselines: Baselines fitted on the training images; None if unknown.
@@ -142,14 +139,23 @@ class Model(ABC):
                 f"{SAMPLES} has many"
             )
 
-    def to(self, device: torch.device) -> None:
+    def to(self, device: torch.device) -> Self:
         """Move the model and its baselines to a device."""
         self.device = device
         if self.baselines is not None:
             self.baselines.to(device)
+        return self
+
+    def condition_for(self, condition: Condition, settings: Settings) -> Condition:
+        """Return a condition whose colors are as given after `strength` is applied."""
+        strength = settings.strength
+        return condition.scaled(1 / strength) if strength not in (0, 1) else condition
 
     def views(self, L: Tensor, condition: Condition, flip: bool) -> list[Any]:
-        """Return the predictions for L and, with `flip`, for its mirror image."""
+        """Return the predictions for L and, with `flip`, for its mirror image.
+
+        `condition` is a result of `condition_for`.
+        """
         views = [self.predict(L, condition)]
         return [*views, self.predict(L.flip(-1), condition.mirrored())] if flip else views
 
@@ -191,9 +197,10 @@ class Model(ABC):
         """
         settings = settings or self.settings
         generators = generators or self.generators(L)
-        return self.combine(self.views(L, condition, settings.flip), settings, n, generators)
+        views = self.views(L, self.condition_for(condition, settings), settings.flip)
+        return self.combine(views, settings, n, generators)
 
-    def paint(self, name: str, truth: Tensor, view: View) -> Tensor:
+    def predict_rgb(self, name: str, truth: Tensor, view: View) -> Tensor:
         """Return an image with the model's own lightness; for models without `keeps_lightness`.
 
         Args:
@@ -232,17 +239,6 @@ class Model(ABC):
         """
         if dtype is not None:
             raise UsageError(f"{self} has a fixed precision")
-
-    def exportable(self, graph: bool = False) -> "NetworkModel":
-        """Return the network to export, as a graph or as its parts.
-
-        Raises:
-            UsageError: If the model is not a lightning-colorize network.
-        """
-        raise UsageError(
-            f"{self} is not a network of lightning-colorize, so it cannot be exported; export a "
-            "checkpoint"
-        )
 
     def card_rows(self) -> dict[str, str]:
         """Return rows of a model card, such as the number of parameters."""

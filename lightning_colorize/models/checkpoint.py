@@ -1,30 +1,30 @@
 """Loading of a task or its network from a checkpoint, without executing code."""
 
 import sys
-import warnings
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from lightning_colorize.common.bundled import with_bundled
-from lightning_colorize.common.class_paths import Trust, build, describe, find_class_paths
+from lightning_colorize.common.class_paths import Trust, build, describe
 from lightning_colorize.common.digest import is_damaged
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.models.exported import CLASS_PATH, SUFFIX, read_exported
-from lightning_colorize.networks import Colorizer, GenerativeColorizer, skip_weights
-from lightning_colorize.networks.encoders.weights import checkpoint_skipped
+from lightning_colorize.networks import ColorizationNetwork, GenerativeNetwork
 from lightning_colorize.runs.folder import checkpoint_of
 
 UNRECORDED = "_unrecorded"
 """Key of the hyperparameters for arguments that cannot be described as plain data."""
 DECODING = "decoding"
 """Key of a checkpoint for the model's settings and size."""
+STARTS = ("checkpoint", "generator_checkpoint")
+"""Arguments of tasks: the run that the network starts from."""
 
 _OURS = "a checkpoint of lightning-colorize"
 # A GAN's moving average takes precedence over the generator.
@@ -60,27 +60,18 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         raise UsageError(f"{file} is damaged, or not {_OURS}") from error
     try:
         hyperparameters, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
-        names = [hyperparameters[CLASS_PATH], *hyperparameters.get(UNRECORDED, []), *state]
-        is_ours = all(isinstance(name, str) for name in names)
-        is_ours = is_ours and not any(map(_repeats, state.values()))
-        broken = first_not_finite(state) if is_ours else None
-    except Exception:  # types that checkpoints do not contain
-        is_ours = False
+        is_ours = isinstance(hyperparameters[CLASS_PATH], str)
+        broken = first_not_finite(state)
+    except (AttributeError, KeyError, TypeError):
+        is_ours, broken = False, None
     if not is_ours:
         raise UsageError(f"{file} is not {_OURS}")
-    whole: dict[str, Any] = checkpoint
     if broken is not None:
         raise UsageError(
             f"{file} has weights that are not finite ({broken}); training probably diverged"
         )
-    return whole
-
-
-def _repeats(value: Any) -> bool:
-    """Return whether a tensor is larger than its storage: a few bytes can claim any size."""
-    if not isinstance(value, Tensor):
-        return False
-    return value.numel() * value.element_size() > value.untyped_storage().nbytes()
+    content: dict[str, Any] = checkpoint
+    return content
 
 
 def read_intact(folder: Path, *names: str) -> tuple[Path, dict[str, Any]]:
@@ -89,7 +80,7 @@ def read_intact(folder: Path, *names: str) -> tuple[Path, dict[str, Any]]:
     for file in (folder / name for name in names if (folder / name).is_file()):
         try:
             checkpoint = read_checkpoint(file)
-            _check_training(file, checkpoint)
+            _require_training(file, checkpoint)
         except UsageError as error:
             faults.append(str(error))
             continue
@@ -136,25 +127,15 @@ def rebuild_task(
             f"{file} does not record {', '.join(missing)}: pass it to load_from_checkpoint"
         )
     dropped = {*_NO_ARGUMENTS, *overrides}
-    arguments = {name: value for name, value in hyperparameters.items() if name not in dropped}
+    arguments = {n: deepcopy(v) for n, v in hyperparameters.items() if n not in dropped}
     spec = {"class_path": hyperparameters[CLASS_PATH], "init_args": arguments}
 
-    def rebuilt() -> Any:
-        with skip_weights():
-            task = build(spec, base, trust, overrides)
+    try:
+        prepare_for_state(arguments)
+        task = build(spec, base, trust, overrides)
         if hasattr(task, "on_load_checkpoint"):  # Lightning's; an exported file has none
             task.on_load_checkpoint(dict(checkpoint))
         task.load_state_dict(checkpoint["state_dict"], strict=True)
-        return task
-
-    try:
-        # First without memory: a few bytes can describe a network of any size. A class of the user
-        # may read values while it is built, which then do not exist.
-        if all(map(Trust().accepts, find_class_paths(spec))):
-            limit = _Bounded(len(checkpoint["state_dict"]))
-            with torch.device("meta"), limit, warnings.catch_warnings(action="ignore"):
-                rebuilt()
-        task = rebuilt()
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from None
     except Exception as error:  # classes raise nearly any exception for wrong arguments
@@ -165,32 +146,32 @@ def rebuild_task(
     return task
 
 
-class _Bounded(TorchFunctionMode):
-    """Refuses to build a network with many more tensors than a checkpoint has."""
+def prepare_for_state(arguments: Any, keep_start: bool = False) -> None:
+    """Change a task's arguments so that it is built without reading or downloading weights.
 
-    def __init__(self, tensors: int) -> None:
-        super().__init__()
-        self.left = 5_000 + 50 * tensors  # our networks need 15 for each
+    A state dict follows; the files of the initial weights may no longer exist.
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        self.left -= 1
-        if self.left < 0:
-            raise UsageError("its arguments describe a network with more tensors than it contains")
-        kwargs = dict(kwargs or {})
-        if func is torch.linspace:
-            kwargs["device"] = "cpu"  # of rates of dropout, which timm reads
-        return func(*args, **kwargs)
+    Args:
+        arguments: A dictionary or namespace, which is changed.
+        keep_start: Keep the checkpoint that the network starts from.
+    """
+    for name in () if keep_start else STARTS:
+        if arguments.get(name) is not None:
+            arguments[name] = None
+    encoder = arguments.get("encoder")
+    while encoder and not isinstance(encoder, str) and (own := encoder.get("init_args")):
+        if own.get("pretrained") or own.get("weights") is not None:
+            if own.get("norm_eval") is None:
+                own["norm_eval"] = True  # as with weights
+            own["pretrained"], own["weights"] = False, None
+        encoder = own.get("encoder")
 
 
-def load_network(network: Colorizer, path: Path, own_decoding: bool) -> None:
-    """Load the weights of a run's network, unless a checkpoint follows (`skip_weights`).
+def load_network(network: ColorizationNetwork, path: Path, own_decoding: bool) -> None:
+    """Load the weights of a run's network.
 
     With `own_decoding`, a ClassificationHead keeps its own vividness and temperature.
     """
-    if checkpoint_skipped():
-        return
     file = checkpoint_of(with_bundled(path.expanduser()))
     checkpoint = read_checkpoint(file)
     state, given = checkpoint["state_dict"], checkpoint["hyper_parameters"].get("encoder")
@@ -246,7 +227,9 @@ def _without_conditions(weights: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def describe_parts(hyperparameters: Mapping[str, Any], net: Colorizer) -> dict[str, Any] | None:
+def describe_parts(
+    hyperparameters: Mapping[str, Any], net: ColorizationNetwork
+) -> dict[str, Any] | None:
     """Return encoder, decoder and head of a task as plain data; None without a recorded encoder."""
     if not isinstance(hyperparameters.get("encoder"), dict):
         return None
@@ -256,7 +239,7 @@ def describe_parts(hyperparameters: Mapping[str, Any], net: Colorizer) -> dict[s
         "decoder": hyperparameters.get("decoder") or describe(type(net.decoder)),
         "head": hyperparameters.get("head") or describe(type(net.head)),
     }
-    if isinstance(net, GenerativeColorizer):
+    if isinstance(net, GenerativeNetwork):
         described["denoiser"] = hyperparameters.get("denoiser") or describe(type(net.denoiser))
         described |= {"objective": describe(net.objective), "residual": net.residual}
     return described
@@ -274,17 +257,10 @@ def without_weights(encoder: Mapping[str, Any]) -> dict[str, Any]:
     return {**encoder, "init_args": kept}
 
 
-def _check_training(file: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Refuse foreign types and values that are not finite in what only training uses."""
-    try:
-        loader = checkpoint.get("ColorizationDataModule", {})
-        states = [loader, checkpoint["loops"]["fit_loop"], *checkpoint["callbacks"].values()]
-        is_ours = isinstance(checkpoint["global_step"], int)
-        is_ours = is_ours and all(isinstance(state, dict) for state in states)
-        broken = first_not_finite(optimizer_states(checkpoint))
-    except Exception:
-        is_ours = False
-    if not is_ours:
-        raise UsageError(f"{file} is not {_OURS}: its training state is invalid")
+def _require_training(file: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint without the state of training, or with values that are not finite."""
+    if not {"global_step", "loops", "callbacks"} <= checkpoint.keys():
+        raise UsageError(f"{file} is not {_OURS}: its training state is missing")
+    broken = first_not_finite(optimizer_states(checkpoint))
     if broken is not None:
         raise UsageError(f"{file} has an optimizer state that is not finite ({broken})")

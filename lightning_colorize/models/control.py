@@ -1,4 +1,4 @@
-"""What a person asks of an image's colors: hints, a palette, a label, a prompt."""
+"""User conditions for one image: hints, a palette, a label, a prompt."""
 
 import math
 import os
@@ -24,7 +24,7 @@ from lightning_colorize.data.decoding.files import (
 )
 from lightning_colorize.data.decoding.photograph import read_photograph
 from lightning_colorize.models.base import Model
-from lightning_colorize.networks.colorizer import pad_input
+from lightning_colorize.networks.network import pad_input
 
 _OPAQUE = 128  # alpha from which a pixel counts as painted
 _STRETCHED = 0.02  # largest relative difference of the aspect ratios of hints and image

@@ -17,13 +17,13 @@ from lightning_colorize.common.bundled import BUNDLED
 from lightning_colorize.common.class_paths import path_of
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import atomic_file
-from lightning_colorize.models.base import TrainedNetwork
+from lightning_colorize.models.base import Model, TrainedNetwork
 from lightning_colorize.models.generative import GenerativeModel
 from lightning_colorize.models.network import NetworkModel
 from lightning_colorize.models.routed import RoutedModel
-from lightning_colorize.networks import Colorizer, Decoder, Encoder, FeatureInfo, Head
+from lightning_colorize.networks import ColorizationNetwork, Decoder, Encoder, FeatureInfo, Head
 from lightning_colorize.networks.denoiser import Denoiser
-from lightning_colorize.networks.generative import GenerativeColorizer
+from lightning_colorize.networks.generative import GenerativeNetwork
 from lightning_colorize.networks.objectives import FlowMatching, Objective
 from lightning_colorize.networks.router import Router
 
@@ -65,10 +65,10 @@ class ExportedNetwork(nn.Module, TrainedNetwork):
         super().__init__()
         built = decoder(encoder.info)
         parts = (encoder, built, head(built.out_channels))
-        self.net = Colorizer(*parts)
+        self.net = ColorizationNetwork(*parts)
         if residual is not None:
             sampler = objective or FlowMatching()
-            self.net = GenerativeColorizer(*parts, denoiser, sampler, residual)
+            self.net = GenerativeNetwork(*parts, denoiser, sampler, residual)
         self.scaling = LabScaling()
         if not {*named} <= {*categories}:
             raise ValueError("a specialist has no category")
@@ -79,12 +79,30 @@ class ExportedNetwork(nn.Module, TrainedNetwork):
 
     def to_model(self) -> NetworkModel:
         """Return the network as a model."""
-        if isinstance(self.net, GenerativeColorizer):
+        if isinstance(self.net, GenerativeNetwork):
             return GenerativeModel(self.net, self.scaling)
         if self.router is None:
             return NetworkModel(self.net, self.scaling)
         named: Any = dict(zip(self.named, self.specialists, strict=True))
         return RoutedModel(self.net, self.scaling, self.router, named, self.confidence)
+
+
+def exportable(model: Model, graph: bool = False) -> NetworkModel:
+    """Return the network to export, as a graph or as its parts.
+
+    Raises:
+        UsageError: If the model cannot be exported.
+    """
+    if not isinstance(model, NetworkModel):
+        raise UsageError(f"{model} is not a network of lightning-colorize; export a checkpoint")
+    if graph and isinstance(model, RoutedModel):
+        raise UsageError(
+            f"{model} chooses a network for each image, which a graph cannot do; export its "
+            "networks one by one, or all as .safetensors"
+        )
+    if model.description is None and not graph:
+        raise UsageError(f"{model}: its task records no encoder; export it as .onnx or .pt2")
+    return model
 
 
 def write_exported(file: Path, model: NetworkModel, base: str | None = None) -> None:

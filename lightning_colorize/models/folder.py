@@ -60,7 +60,7 @@ class FolderModel(Model):
         """Return whether a file matches the image."""
         return self.find(name) is not None
 
-    def paint(self, name: str, truth: Tensor, view: View) -> Tensor:
+    def predict_rgb(self, name: str, truth: Tensor, view: View) -> Tensor:
         """Return the image, prepared like the truth.
 
         An image with another aspect ratio, such as the square output of a network, is stretched to
@@ -88,7 +88,7 @@ class FolderModel(Model):
         return resized
 
     def predict(self, L: Tensor, condition: Condition) -> Tensor:
-        """Raise an error: images are found by name, see `paint`.
+        """Raise an error: images are found by name, see `predict_rgb`.
 
         Raises:
             UsageError: Always.

@@ -10,8 +10,8 @@ from torch import Tensor
 from lightning_colorize.color import Condition
 from lightning_colorize.models.network import NetworkModel
 from lightning_colorize.models.settings import Settings
-from lightning_colorize.networks.colorizer import pad_input, round_up
-from lightning_colorize.networks.generative import Encoded, GenerativeColorizer
+from lightning_colorize.networks.generative import Encoded, GenerativeNetwork
+from lightning_colorize.networks.network import pad_input, round_up
 
 _MOST = 32  # samples at once: more need memory and save no time
 
@@ -58,19 +58,19 @@ class Generated(NamedTuple):
 
 
 class GenerativeModel(NetworkModel):
-    """A `GenerativeColorizer`, which has many colorings per image."""
+    """A `GenerativeNetwork`, which has many colorings per image."""
 
     draws = True
-    network: GenerativeColorizer
+    network: GenerativeNetwork
 
-    def __init__(self, network: GenerativeColorizer, *args: Any) -> None:
+    def __init__(self, network: GenerativeNetwork, *args: Any) -> None:
         super().__init__(network, *args)
         self.settings = GenerativeSettings()
 
     def predict(self, L: Tensor, condition: Condition) -> Generated:  # type: ignore[override]
         """Return what all samples share."""
-        with self._context(L, self.autocast, condition.is_given):
-            encoded = self.network.encode(self._normalized(L), self._given(condition))
+        with self._precision(L):
+            encoded = self.network.encode(self._normalized(L), condition)
             return Generated(encoded, L.shape[-2:])
 
     def views(self, L: Tensor, condition: Condition, flip: bool) -> list[Generated]:  # type: ignore[override]
@@ -107,9 +107,9 @@ class GenerativeModel(NetworkModel):
             # One by one, so that n samples equal the first of more.
             drawn = [[torch.randn(shape, generator=g) for g in generators] for _ in range(n)]
             noise = torch.stack([torch.stack(each) for each in drawn]).to(encoded.mean.device)
-            parts = torch.split(noise, max(1, _MOST // noise.shape[1]))
+            chunks = torch.split(noise, max(1, _MOST // noise.shape[1]))
             how = (settings.steps, settings.guidance)
-            with self._context(noise, self.autocast, of_batch=True):
-                sampled = torch.cat([self.network.sample(encoded, part, *how) for part in parts])
+            with self._precision(noise):
+                sampled = torch.cat([self.network.sample(encoded, chunk, *how) for chunk in chunks])
             residual = sampled * settings.variety
         return self.scaling.restore_ab(self.network.to_colors(encoded, residual, size))

@@ -16,8 +16,7 @@ from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.common.memory import is_out_of_memory
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.exported import ONNX
-from lightning_colorize.models.settings import LARGEST
-from lightning_colorize.networks.colorizer import pad_input
+from lightning_colorize.networks.network import pad_input
 
 CONTENT = "lightning_colorize"
 """Metadata key for the size and shape of a file's input, as JSON."""
@@ -111,11 +110,8 @@ def read_graph(file: Path) -> GraphModel:
                 f"{file} is part of a network that samples, for other programs; use its checkpoint "
                 "or export it as .safetensors"
             )
-        numbers = [content[name] for name in ("size", "multiple", "least")]
-        if not all(type(number) is int and 1 <= number <= LARGEST for number in numbers):
-            raise ValueError("no numbers of pixels")
+        size, multiple, least = (content[name] for name in ("size", "multiple", "least"))
         run = run_onnx(file, network=True)[0] if content["image"] else run
-        size, multiple, least = numbers
         inputs, names = (list(map(str, content.get(key, ()))) for key in ("inputs", "labels"))
         graph = GraphModel(run, multiple, least, inputs, names)
         graph.size, graph.path = size, file

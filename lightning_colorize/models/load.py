@@ -23,7 +23,6 @@ from lightning_colorize.models.base import Model, TrainedNetwork
 from lightning_colorize.models.checkpoint import (
     DECODING,
     describe_parts,
-    first_not_finite,
     read_checkpoint,
     rebuild_task,
 )
@@ -36,8 +35,6 @@ from lightning_colorize.runs.record import RunRecord
 
 DESCRIBED = (".yaml", ".yml")
 """Suffixes of files that name the class of a model."""
-
-_LARGEST = 10**6  # bytes of a description; PyYAML reads 40,000 a second
 
 
 def load_model(
@@ -71,14 +68,9 @@ def load_model(
     if file.suffix in DESCRIBED:
         return _described(file, allow, device)
     checkpoint = read_checkpoint(file)
-    data, stored = checkpoint.get("datamodule_hyper_parameters"), checkpoint.get(DECODING, {})
-    if not isinstance(stored, dict):
-        raise UsageError(
-            f"{file} is not a checkpoint of lightning-colorize: its decoding is invalid"
-        )
-    size = data.get("size") if isinstance(data, dict) else None
-    size = stored.pop("size", size)
-    if not isinstance(data, dict) or type(size) is not int or not 1 <= size <= LARGEST:
+    data, stored = checkpoint.get("datamodule_hyper_parameters", {}), checkpoint.get(DECODING, {})
+    size = stored.pop("size", data.get("size"))
+    if type(size) is not int or not 1 <= size <= LARGEST:
         raise UsageError(
             f"{file} is not a checkpoint of lightning-colorize: its image size is {size!r:.40}, "
             f"not 1 to {LARGEST}; train with ColorizationDataModule"
@@ -90,8 +82,8 @@ def load_model(
     if isinstance(model, NetworkModel):
         model.description = describe_parts(checkpoint["hyper_parameters"], model.network)
     model.path, model.size = file, size
-    model.baselines = _baselines(file, checkpoint, device)
-    model.data_root = root if isinstance(root := data.get("root"), str) else None
+    model.baselines = _baselines(checkpoint, device)
+    model.data_root = data.get("root")
     try:
         model.settings = model.settings.updated(stored)
     except UsageError as error:
@@ -113,16 +105,6 @@ def choose_device(name: str) -> torch.device:
         return torch.device(name)
     except RuntimeError:
         raise UsageError(f"{name} is not a device: use auto, cpu or cuda") from None
-
-
-def require_exportable(path: Path) -> None:
-    """Refuse a file that is not a lightning-colorize network, before it is loaded."""
-    if path.suffix in DESCRIBED:
-        raise UsageError(
-            f"{path} describes an external model; only lightning-colorize networks can be exported"
-        )
-    if path.suffix in (ONNX, PROGRAM):
-        raise UsageError(f"{path} is an exported graph; export its checkpoint again")
 
 
 def require_size(size: int) -> None:
@@ -153,17 +135,14 @@ def classes_to_allow(run: Path) -> list[str]:
 
 def _described(file: Path, allow: Sequence[str], device: torch.device) -> Model:
     """Return the model of a YAML file with a class path."""
-    if file.stat().st_size > _LARGEST:
-        raise UsageError(f"{file} has more than {_LARGEST:,} bytes: it describes no model")
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+    except (OSError, ValueError, yaml.YAMLError):
         content = None  # reported below
     if not isinstance(content, Mapping) or "class_path" not in content:
         raise UsageError(f"{file} describes no model: it has no class_path")
     try:
-        model: Model = build(dict(content), Model, Trust(allow))
-        model.to(device)
+        model: Model = build(dict(content), Model, Trust(allow)).to(device)
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from None
     except Exception as error:  # custom classes can raise any exception
@@ -173,17 +152,10 @@ def _described(file: Path, allow: Sequence[str], device: torch.device) -> Model:
     return model
 
 
-def _baselines(file: Path, checkpoint: dict[str, Any], device: torch.device) -> Baselines | None:
+def _baselines(checkpoint: dict[str, Any], device: torch.device) -> Baselines | None:
     """Return the state of the `BaselineMetrics` callback, which is not imported here."""
     baselines = Baselines()
-    try:
-        for key, state in checkpoint.get("callbacks", {}).items():
-            if key.partition("{")[0].endswith("BaselineMetrics"):
-                baselines.load_state_dict(state["baselines"])
-    except Exception as error:  # types that checkpoints do not contain
-        raise UsageError(
-            f"{file} is not a checkpoint of lightning-colorize: its baselines are invalid"
-        ) from error
-    if (name := first_not_finite(baselines.state_dict())) is not None:
-        raise UsageError(f"{file} has baselines that are not finite ({name})")
+    for key, state in checkpoint.get("callbacks", {}).items():
+        if key.partition("{")[0].endswith("BaselineMetrics"):
+            baselines.load_state_dict(state["baselines"])
     return baselines.to(device) if baselines.pixels else None

@@ -8,16 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from lightning_colorize.color import AbBins, Condition, LabScaling
-from lightning_colorize.common.errors import UsageError
 from lightning_colorize.models.base import Model, View
+from lightning_colorize.models.image import network_input, predict
 from lightning_colorize.models.settings import ClassificationSettings, Settings
-from lightning_colorize.models.whole import network_input, predict
-from lightning_colorize.networks import ClassificationHead, Colorizer, parameter_count
-
-_HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+from lightning_colorize.networks import ClassificationHead, ColorizationNetwork, parameter_count
 
 
 class Predicted(NamedTuple):
@@ -47,7 +43,7 @@ class NetworkModel(Model):
 
     def __init__(
         self,
-        network: Colorizer,
+        network: ColorizationNetwork,
         scaling: LabScaling,
         metrics: Mapping[str, Any] | None = None,
     ) -> None:
@@ -76,7 +72,7 @@ class NetworkModel(Model):
 
     @device.setter
     def device(self, device: torch.device) -> None:
-        nn.ModuleDict(self.parts()).to(device)
+        nn.ModuleDict(self.modules()).to(device)
 
     def predict(self, L: Tensor, condition: Condition) -> Predicted:
         """Return the prediction of the network's head."""
@@ -101,7 +97,7 @@ class NetworkModel(Model):
         ab = self.network.to_ab(prediction.values, prediction.size)
         return self.scaling.restore_ab(ab).unsqueeze(0)
 
-    def paint(self, name: str, truth: Tensor, view: View) -> Tensor:
+    def predict_rgb(self, name: str, truth: Tensor, view: View) -> Tensor:
         """Return the RGB that an `RgbHead` predicts, enlarged from the network's size.
 
         The settings do not change it.
@@ -131,7 +127,7 @@ class NetworkModel(Model):
         return self.bins.shares(prediction.encoded.prediction if self.draws else prediction.values)
 
     def _views(
-        self, network: Colorizer, L: Tensor, condition: Condition, flip: bool
+        self, network: ColorizationNetwork, L: Tensor, condition: Condition, flip: bool
     ) -> list[Predicted]:
         if not flip:
             return [self._predicted(network, L, condition)]
@@ -142,103 +138,42 @@ class NetworkModel(Model):
         count = L.shape[0]
         return [Predicted(view, size) for view in (both[:count], both[count:])]
 
-    def _predicted(self, network: Colorizer, L: Tensor, condition: Condition) -> Predicted:
-        with self._context(L, self.autocast, condition.is_given):
-            return Predicted(network(self._normalized(L), self._given(condition)), L.shape[-2:])
-
-    def _given(self, condition: Condition) -> Condition:
-        """Return a condition whose colors the model's strength will restore."""
-        strength = self.settings.strength
-        return condition.scaled(1 / strength) if strength not in (0, 1) else condition
+    def _predicted(
+        self, network: ColorizationNetwork, L: Tensor, condition: Condition
+    ) -> Predicted:
+        with self._precision(L):
+            return Predicted(network(self._normalized(L), condition), L.shape[-2:])
 
     def _normalized(self, L: Tensor) -> Tensor:
         return self.scaling.normalize_L(L).to(next(self.network.parameters()).dtype)
 
-    @staticmethod
-    def _context(
-        L: Tensor, autocast: torch.dtype | None, of_batch: bool = False
-    ) -> AbstractContextManager[Any]:
-        """Return the precision and kernels for L; `of_batch`: these depend on the batch's size."""
-        if autocast is not None:
-            return torch.autocast(L.device.type, autocast)
-        if torch.compiler.is_exporting() or not _HAS_ONEDNN or L.device.type != "cpu":
-            return nullcontext()  # before reading the batch size, which is dynamic in a graph
-        return _BatchKernels() if of_batch or len(L) == 1 else nullcontext()
+    def _precision(self, L: Tensor) -> AbstractContextManager[Any]:
+        if self.autocast is None:
+            return nullcontext()
+        return torch.autocast(L.device.type, self.autocast)
 
     def set_precision(self, dtype: torch.dtype | None) -> None:
         """Change the dtype of matrix products and convolutions; None for fp32."""
         self.autocast = dtype
 
-    def exportable(self, graph: bool = False) -> "NetworkModel":
-        """Return itself; parts that the task does not record can only be exported as a graph."""
-        if self.description is None and not graph:
-            raise UsageError(f"{self}: its task records no encoder; export it as .onnx or .pt2")
-        return self
-
     def hyperparameters(self) -> dict[str, Any]:
         """Return the arguments of `exported.ExportedNetwork`."""
         return dict(self.description or {})
 
-    def parts(self) -> dict[str, nn.Module]:
+    def modules(self) -> dict[str, nn.Module]:
         """Return the modules by their names in an exported file."""
         return {"net": self.network, "scaling": self.scaling}
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the weights, with the names of an exported file."""
-        return nn.ModuleDict(self.parts()).state_dict()
+        return nn.ModuleDict(self.modules()).state_dict()
 
     def card_rows(self) -> dict[str, str]:
         """Return the rows of a model card."""
         net = self.network
-        parts = ", ".join(type(part).__name__ for part in (net.encoder, net.decoder, net.head))
-        return {"network": f"{parts}: {self.parameters():,} parameters"}
+        names = ", ".join(type(part).__name__ for part in (net.encoder, net.decoder, net.head))
+        return {"network": f"{names}: {self.parameters():,} parameters"}
 
     def parameters(self) -> int:
         """Return the number of parameters of all networks."""
-        return sum(sum(parameter_count(part)) for part in self.parts().values())
-
-
-class _BatchKernels(TorchFunctionMode):
-    """Runs a single image with the kernels of a batch: oneDNN's convolutions, and group norm.
-
-    For a small single image, torch chooses other kernels, whose last bits differ. The result of an
-    image would then depend on its batch, and on where an interrupted run continues. The rows of a
-    linear layer, as conditions have, depend on their number: each image is computed alone. Other
-    dtypes, padding by name, and compiled networks keep the kernels that torch or the compiler
-    chooses; the products of attention at 32 px differ by 1e-10.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        other = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
-        if func is F.conv2d and not other:
-            return _convolution(*args, **kwargs)
-        if func in (F.linear, torch.softmax) and not other:
-            return torch.cat([func(image, *args[1:], **kwargs) for image in args[0].split(1)])
-        if func is F.group_norm and len(args[0]) == 1:  # cheap enough to compute twice
-            return func(torch.cat([args[0]] * 2), *args[1:], **kwargs)[:1]
-        return func(*args, **kwargs)
-
-
-def _convolution(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Tensor:
-    pair: Any = torch.nn.modules.utils._pair
-    # With one thread, torch also uses its own kernel for 1x1 convolutions of fewer than 16 images.
-    small = torch.get_num_threads() == 1 and (*weight.shape[-2:], *pair(stride)) == (1, 1, 1, 1)
-    if small or isinstance(padding, str) or {input.dtype, weight.dtype} != {torch.float32}:
-        other = (weight, bias, stride, padding, dilation, groups)
-        return torch.cat([F.conv2d(images, *other) for images in torch.split(input, 8)])
-    convolve: Any = torch.mkldnn_convolution
-    convolved: Tensor = convolve(
-        input, weight, bias, pair(padding), pair(stride), pair(dilation), groups
-    )
-    return convolved
+        return sum(sum(parameter_count(part)) for part in self.modules().values())

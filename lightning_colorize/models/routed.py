@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_colorize.color import Condition, LabScaling
-from lightning_colorize.common.errors import UsageError
 from lightning_colorize.models.network import NetworkModel, Predicted
-from lightning_colorize.networks import Colorizer
+from lightning_colorize.networks import ColorizationNetwork
 from lightning_colorize.networks.router import Router
 
 
@@ -25,10 +24,10 @@ class RoutedModel(NetworkModel):
 
     def __init__(
         self,
-        network: Colorizer,
+        network: ColorizationNetwork,
         scaling: LabScaling,
         router: Router,
-        specialists: Mapping[str, Colorizer],
+        specialists: Mapping[str, ColorizationNetwork],
         confidence: float = 0.5,
     ) -> None:
         super().__init__(network, scaling)
@@ -39,7 +38,7 @@ class RoutedModel(NetworkModel):
     def features(self, L: Tensor) -> Tensor:
         """Return the mean of the coarsest features for L, (B, 1, H, W) in [0, 100]: (B, C)."""
         # In fp32, so that the precision setting does not change the choice.
-        with torch.autocast(L.device.type, enabled=False), self._context(L, None):
+        with torch.autocast(L.device.type, enabled=False):
             encoded: list[Tensor] = self.network.encoder(self._normalized(L))
         return encoded[-1].mean(dim=(2, 3))
 
@@ -72,20 +71,10 @@ class RoutedModel(NetworkModel):
         (view,) = self.views(L, condition, flip=False)
         return view
 
-    def parts(self) -> dict[str, nn.Module]:
+    def modules(self) -> dict[str, nn.Module]:
         """Return the modules by their names in an exported file."""
         specialists = nn.ModuleList(self.specialists.values())
-        return {**super().parts(), "router": self.router, "specialists": specialists}
-
-    def exportable(self, graph: bool = False) -> "RoutedModel":
-        """Return itself; not available for graphs, which cannot choose a network per image."""
-        if graph:
-            raise UsageError(
-                f"{self} chooses a network for each image, which a graph cannot do; export its "
-                "networks one by one, or all as .safetensors"
-            )
-        super().exportable(graph)
-        return self
+        return {**super().modules(), "router": self.router, "specialists": specialists}
 
     def hyperparameters(self) -> dict[str, Any]:
         """Return the arguments of `exported.ExportedNetwork`."""

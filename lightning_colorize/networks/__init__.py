@@ -1,7 +1,6 @@
 """Plain `nn.Module` networks, usable without Lightning or the rest of the package."""
 
 from lightning_colorize.networks.base import Decoder, Discriminator, Encoder, FeatureInfo, Head
-from lightning_colorize.networks.colorizer import Colorizer
 from lightning_colorize.networks.decoders.color_queries import ColorQueryDecoder
 from lightning_colorize.networks.decoders.unet import UNetDecoder
 from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
@@ -11,19 +10,22 @@ from lightning_colorize.networks.discriminators.critic import CriticDiscriminato
 from lightning_colorize.networks.discriminators.patch import PatchDiscriminator
 from lightning_colorize.networks.encoders.conditioned import ConditionedEncoder
 from lightning_colorize.networks.encoders.conv import ConvEncoder
-from lightning_colorize.networks.encoders.mobilenet import MobileNetV2Encoder
-from lightning_colorize.networks.encoders.pretrained import PretrainedEncoder, rgb_input
+from lightning_colorize.networks.encoders.pretrained import PretrainedEncoder
 from lightning_colorize.networks.encoders.pyramid import PyramidEncoder
-from lightning_colorize.networks.encoders.regnet import RegNetEncoder
-from lightning_colorize.networks.encoders.resnet import ResNetEncoder
 from lightning_colorize.networks.encoders.timm_backbone import TimmEncoder
+from lightning_colorize.networks.encoders.torchvision_backbone import (
+    MobileNetV2Encoder,
+    RegNetEncoder,
+    ResNetEncoder,
+    VGG16Encoder,
+)
 from lightning_colorize.networks.encoders.unet import UNetEncoder
-from lightning_colorize.networks.encoders.vgg import VGG16Encoder
-from lightning_colorize.networks.encoders.weights import WeightsError, skip_weights
+from lightning_colorize.networks.encoders.weights import WeightsError
 from lightning_colorize.networks.encoders.zhang import ZhangEncoder
-from lightning_colorize.networks.generative import GenerativeColorizer
+from lightning_colorize.networks.generative import GenerativeNetwork
 from lightning_colorize.networks.heads import AbHead, ClassificationHead, DeconvHead, RgbHead
 from lightning_colorize.networks.layers import init_normal, parameter_count
+from lightning_colorize.networks.network import ColorizationNetwork
 from lightning_colorize.networks.objectives import Diffusion, FlowMatching
 from lightning_colorize.networks.text import TransformersText
 
@@ -31,7 +33,7 @@ __all__ = [
     "AbHead",
     "ClassificationHead",
     "ColorQueryDecoder",
-    "Colorizer",
+    "ColorizationNetwork",
     "ConditionedEncoder",
     "ConvEncoder",
     "CriticDiscriminator",
@@ -43,7 +45,7 @@ __all__ = [
     "Encoder",
     "FeatureInfo",
     "FlowMatching",
-    "GenerativeColorizer",
+    "GenerativeNetwork",
     "Head",
     "MobileNetV2Encoder",
     "PatchDiscriminator",
@@ -63,6 +65,4 @@ __all__ = [
     "ZhangEncoder",
     "init_normal",
     "parameter_count",
-    "rgb_input",
-    "skip_weights",
 ]

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple, Self
 
 from torch import Tensor, nn
 
-from lightning_colorize.color import NO_CONDITION, ColorBatch, Condition
+from lightning_colorize.color import AB_SCALE, NO_CONDITION, ColorBatch, Condition
+
+_SPREAD = 12.0  # typical error of a regression, in LAB units
 
 
 class FeatureInfo(NamedTuple):
@@ -40,6 +42,14 @@ class Recorded:
         # nn.Module accepts attributes only after its constructor.
         object.__setattr__(self, "init_arguments", (args, kwargs))
         return self
+
+
+class NeedsWeights(ABC):
+    """A part of a task that needs files of weights before training."""
+
+    @abstractmethod
+    def require_weights(self) -> None:
+        """Raise an error if weights are missing; `fit` calls it before any work."""
 
 
 class Encoder(Recorded, nn.Module, ABC):
@@ -177,6 +187,10 @@ class Head(nn.Module, ABC):
             The prediction of the mixture.
         """
 
-    @abstractmethod
     def moments(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and standard deviation of ab in [-1, 1], each (B, 2, h, w)."""
+        """Return mean and standard deviation of ab in [-1, 1], each (B, 2, h, w).
+
+        By default the prediction, and the same standard deviation for all pixels.
+        """
+        mean = self.to_ab(prediction)
+        return mean, mean.new_full(mean.shape, _SPREAD / AB_SCALE)

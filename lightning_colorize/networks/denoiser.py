@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_colorize.networks.base import Recorded
-from lightning_colorize.networks.colorizer import crop
 from lightning_colorize.networks.decoders.context import SelfAttention
+from lightning_colorize.networks.network import crop
 
 _FREQUENCIES = 32  # of the embedding of time
 

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from lightning_colorize.color import AB_SCALE, NO_CONDITION, Condition
 from lightning_colorize.networks.base import Decoder, Encoder, Head
-from lightning_colorize.networks.colorizer import Colorizer, crop, round_up
 from lightning_colorize.networks.denoiser import Denoiser
+from lightning_colorize.networks.network import ColorizationNetwork, crop, round_up
 from lightning_colorize.networks.objectives import LARGEST, Objective
 
 REDUCTION = 4
@@ -44,7 +44,7 @@ class Encoded(NamedTuple):
         return ((small - self.mean) / self.spread).clamp(-LARGEST, LARGEST)
 
 
-class GenerativeColorizer(Colorizer):
+class GenerativeNetwork(ColorizationNetwork):
     """A colorizer with a denoiser, which samples colors at a quarter of the size.
 
     The head gives mean and standard deviation of each pixel's colors, the denoiser samples the
@@ -107,7 +107,7 @@ class GenerativeColorizer(Colorizer):
 
         Args:
             L: (B, 1, H, W) in [-1, 1].
-            condition: As in `Colorizer.forward`.
+            condition: As in `ColorizationNetwork.forward`.
             trains_mean: Whether encoder, decoder and head get gradients.
         """
         with torch.set_grad_enabled(trains_mean and torch.is_grad_enabled()):

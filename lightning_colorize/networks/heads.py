@@ -8,10 +8,8 @@ from torch import Tensor, nn
 
 from lightning_colorize.color import AB_SCALE, AbBins, to_lab, to_rgb
 from lightning_colorize.networks.base import Head
-from lightning_colorize.networks.colorizer import pad_input, round_up
 from lightning_colorize.networks.layers import init_normal
-
-_SPREAD = 12.0  # typical error of a regression, in LAB units
+from lightning_colorize.networks.network import pad_input, round_up
 
 
 class RegressionHead(Head):
@@ -52,11 +50,6 @@ class RegressionHead(Head):
     def mix(self, prediction: Tensor, ab: Tensor, logit: Tensor) -> Tensor:
         """Return the mean of prediction and given colors, weighted by the odds."""
         return torch.lerp(prediction, self.target(ab), logit.sigmoid())
-
-    def moments(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the prediction as the mean, and one standard deviation for all pixels."""
-        mean = self.to_ab(prediction)
-        return mean, torch.full_like(mean, _SPREAD / AB_SCALE)
 
 
 class AbHead(RegressionHead):
@@ -144,11 +137,6 @@ class RgbHead(Head):
         """Return the mean of predicted and given colors, at the predicted lightness."""
         L, predicted = to_lab(prediction)
         return to_rgb(L, torch.lerp(predicted, ab * AB_SCALE, logit.sigmoid()))
-
-    def moments(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the predicted ab as the mean, and one standard deviation for all pixels."""
-        mean = self.to_ab(prediction)
-        return mean, torch.full_like(mean, _SPREAD / AB_SCALE)
 
 
 class ClassificationHead(Head):

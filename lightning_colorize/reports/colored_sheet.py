@@ -11,7 +11,7 @@ from lightning_colorize.common.files import atomic_file
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, read_image
 from lightning_colorize.inference import Job
-from lightning_colorize.models.whole import without_color
+from lightning_colorize.models.image import without_color
 from lightning_colorize.reports.kit.sheet import draw_sheet
 
 _SIDE = 256  # pixels of a tile

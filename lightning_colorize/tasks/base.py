@@ -39,8 +39,13 @@ from lightning_colorize.models.checkpoint import (
 )
 from lightning_colorize.models.exported import CLASS_PATH
 from lightning_colorize.models.network import NetworkModel
-from lightning_colorize.networks import ClassificationHead, Colorizer, Encoder, GenerativeColorizer
-from lightning_colorize.networks.base import Recorded
+from lightning_colorize.networks import (
+    ClassificationHead,
+    ColorizationNetwork,
+    Encoder,
+    GenerativeNetwork,
+)
+from lightning_colorize.networks.base import NeedsWeights, Recorded
 from lightning_colorize.tasks.average import AveragedNetwork
 from lightning_colorize.tasks.optimization import WarmupCosine
 
@@ -79,7 +84,7 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         optimizer_names: The network that each optimizer trains; empty for the only one.
     """
 
-    net: Colorizer
+    net: ColorizationNetwork
     loss: Loss
     averaged: AveragedNetwork | None
     distributed_strategy: str = "ddp"
@@ -202,11 +207,11 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
             copy.load_state_dict(first.state_dict())
 
     @property
-    def inference_net(self) -> Colorizer:
+    def inference_net(self) -> ColorizationNetwork:
         """`net` during training, otherwise its moving average, if any."""
         if self.training or self.averaged is None:
             return self.net
-        return cast(Colorizer, self.averaged.module)
+        return cast(ColorizationNetwork, self.averaged.module)
 
     def average_weights(self, decay: float | None) -> None:
         """Start averaging `net`, unless the decay is None; a ValueError if it is not in [0, 1)."""
@@ -272,13 +277,23 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
                 "--model.fused: true\naccepted: false with --trainer.precision 16-mixed and "
                 "--trainer.gradient_clip_val; or --trainer.precision bf16-mixed"
             )
-        exact = isinstance(self.net, GenerativeColorizer) or self.averaged is not None
+        exact = isinstance(self.net, GenerativeNetwork) or self.averaged is not None
         exact = exact or isinstance(self.net.head, ClassificationHead)
         if exact and precision in ("bf16-true", "16-true"):
             raise UsageError(
                 f"--trainer.precision: {precision}\naccepted: bf16-mixed, 16-mixed, 32-true: pure "
                 "16 bits round moving averages, shares of bins and steps of samples"
             )
+
+    def require_weights(self) -> None:
+        """Load what frozen parts need, such as the backbone of a loss.
+
+        Raises:
+            ValueError: If weights are unavailable or do not fit, or random weights are frozen.
+        """
+        for part in self.modules():
+            if isinstance(part, NeedsWeights):
+                part.require_weights()
 
     def to_model(self) -> NetworkModel:
         """Return the network as a model, which colorizes images of any size."""

@@ -16,7 +16,7 @@ from lightning_colorize.losses import L1, AdversarialLoss, Loss
 from lightning_colorize.metrics import batch_metrics
 from lightning_colorize.models.checkpoint import load_network
 from lightning_colorize.networks import (
-    Colorizer,
+    ColorizationNetwork,
     Decoder,
     DeconvHead,
     Discriminator,
@@ -132,7 +132,7 @@ class CGANTask(ColorizationTask):
         self.save_hyperparameters()
         self.automatic_optimization = False
         built = decoder(encoder.info)
-        self.net = Colorizer(encoder, built, head(built.out_channels))
+        self.net = ColorizationNetwork(encoder, built, head(built.out_channels))
         if generator_checkpoint is not None:
             load_network(self.net, Path(generator_checkpoint), own_decoding=True)
         self.discriminator = discriminator

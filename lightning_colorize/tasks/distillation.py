@@ -13,24 +13,21 @@ from lightning_colorize.losses import Loss
 from lightning_colorize.models.load import load_model
 from lightning_colorize.models.network import NetworkModel
 from lightning_colorize.networks import ClassificationHead, Head
-from lightning_colorize.networks.encoders.weights import checkpoint_skipped
+from lightning_colorize.networks.base import NeedsWeights
 
 
-class Distillation(Loss):
+class Distillation(Loss, NeedsWeights):
     """Cross-entropy between a `ClassificationHead`'s bins and a teacher's distribution.
 
     A small network learns what a large one considers possible, not only the one true color (Hinton
     et al. 2015). Each bin has the student's weight, as in `CrossEntropy`, so the two agree in a
     `WeightedSum`.
 
-    The teacher is not a submodule: the optimizer and checkpoints do not contain it. A task loaded
-    from a checkpoint loads it when the loss is first computed, also in validation.
+    The teacher is not a submodule: the optimizer and checkpoints do not contain it. It is loaded
+    when the loss is first computed, also in validation, and by `fit` before.
 
     Args:
         teacher: A checkpoint of a network with a `ClassificationHead`, a run folder, or `default`.
-
-    Raises:
-        UsageError: If it cannot be loaded, or has another head.
     """
 
     head = ClassificationHead
@@ -39,8 +36,6 @@ class Distillation(Loss):
         super().__init__()
         self.path = teacher
         self._bins: list[AbBins] = []  # the student's; a list hides them from checkpoints
-        if not checkpoint_skipped():  # else a run with a wrong path would fail in its first step
-            _ = self.teacher
 
     def require_head(self, head: Head) -> None:
         """Check that the head is a `ClassificationHead`, and use its weights of the bins."""
@@ -50,12 +45,20 @@ class Distillation(Loss):
 
     @cached_property
     def teacher(self) -> NetworkModel:
-        """The teacher, loaded when first used."""
+        """The teacher, loaded when first used.
+
+        Raises:
+            UsageError: If it cannot be loaded, or has another head.
+        """
         model = load_model(Path(self.path).expanduser())
         if not isinstance(model, NetworkModel) or model.bins is None or model.draws:
             raise UsageError(f"{self.path} cannot be a teacher: it has no ClassificationHead")
         model.network.requires_grad_(False)
         return model
+
+    def require_weights(self) -> None:
+        """Load the teacher."""
+        _ = self.teacher
 
     def forward(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
         """Return the mean over images and pixels of (B, 313, H / 4, W / 4)."""

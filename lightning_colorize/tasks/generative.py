@@ -15,10 +15,10 @@ from lightning_colorize.losses import CrossEntropy, Loss
 from lightning_colorize.metrics.samples import energy_scores
 from lightning_colorize.models.checkpoint import describe_parts, load_network
 from lightning_colorize.models.generative import GenerativeModel, GenerativeSettings
-from lightning_colorize.networks import Colorizer, Decoder, Encoder, FeatureInfo, Head
+from lightning_colorize.networks import ColorizationNetwork, Decoder, Encoder, FeatureInfo, Head
 from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.networks.denoiser import Denoiser
-from lightning_colorize.networks.generative import GenerativeColorizer
+from lightning_colorize.networks.generative import GenerativeNetwork
 from lightning_colorize.networks.objectives import FlowMatching, Objective
 from lightning_colorize.tasks.base import ColorizationTask
 from lightning_colorize.tasks.optimization import (
@@ -70,7 +70,7 @@ class GenerativeTask(ColorizationTask):
         ValueError: If the loss needs another head, or a share is not in 0..1.
     """
 
-    net: GenerativeColorizer
+    net: GenerativeNetwork
     trains_mean: Tensor
     # While the mean's network is frozen, its parameters have no gradients.
     distributed_strategy = "ddp_find_unused_parameters_true"
@@ -107,7 +107,7 @@ class GenerativeTask(ColorizationTask):
         self.save_hyperparameters()
         self.loss = loss or CrossEntropy()
         built = decoder(encoder.info)
-        self.net = GenerativeColorizer(
+        self.net = GenerativeNetwork(
             encoder,
             built,
             (head or self.loss.head)(built.out_channels),
@@ -117,7 +117,7 @@ class GenerativeTask(ColorizationTask):
         )
         self.loss.require_head(self.net.head)
         if checkpoint is not None:
-            base = Colorizer(encoder, built, self.net.head)
+            base = ColorizationNetwork(encoder, built, self.net.head)
             base.gate = self.net.gate
             load_network(base, Path(checkpoint), own_decoding=head is not None)
         if channels_last:
@@ -161,7 +161,7 @@ class GenerativeTask(ColorizationTask):
 
     def to_model(self) -> GenerativeModel:
         """Return the network as a model that samples."""
-        net = cast(GenerativeColorizer, self.inference_net)
+        net = cast(GenerativeNetwork, self.inference_net)
         model = GenerativeModel(net, self.scaling, self.own_metrics)
         model.settings = self.settings
         model.description = describe_parts(self.hparams, self.net)

@@ -12,7 +12,7 @@ from torchmetrics import Metric
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.losses import Loss
 from lightning_colorize.models.checkpoint import load_network
-from lightning_colorize.networks import Colorizer, Decoder, Encoder, FeatureInfo, Head
+from lightning_colorize.networks import ColorizationNetwork, Decoder, Encoder, FeatureInfo, Head
 from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.tasks.base import ColorizationTask
 from lightning_colorize.tasks.optimization import (
@@ -71,7 +71,7 @@ class RegressionTask(ColorizationTask):
         super().__init__(compile, fused, metrics)
         self.save_hyperparameters()
         built = decoder(encoder.info)
-        self.net = Colorizer(encoder, built, (head or loss.head)(built.out_channels))
+        self.net = ColorizationNetwork(encoder, built, (head or loss.head)(built.out_channels))
         loss.require_head(self.net.head)
         if checkpoint is not None:
             load_network(self.net, Path(checkpoint), own_decoding=head is not None)

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.models.checkpoint import read_intact
-from lightning_colorize.networks import skip_weights
+from lightning_colorize.models.checkpoint import prepare_for_state, read_intact
 from lightning_colorize.runs.folder import BEST, CONFIG, LAST, flatten
 from lightning_colorize.runs.naming import begin, new_run_folder
 from lightning_colorize.runs.result import RunResult
@@ -138,17 +136,22 @@ class ColorizeCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Build the classes, without pretrained weights if a checkpoint follows."""
-        skip = self.resumed or starts_from_checkpoint(self.config)
-        with skip_weights(initial=not self.resumed) if skip else nullcontext():
-            super().instantiate_classes()
+        self.given = self.config
+        if self.resumed or starts_from_checkpoint(self.given):
+            self.config = self.given.clone()
+            prepare_for_state(self.config.model.init_args, keep_start=not self.resumed)
+        super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the run's folder, loggers and callbacks to the Trainer's configuration."""
+        self.config = self.given  # the one to save
         config = self.config_init.trainer
         config.plugins = with_slurm(with_atomic_checkpoints(config.plugins))
         if trains_in_parallel(config):
             config.strategy = self.model.distributed_strategy
         self.model.check(config, self.datamodule.size)
+        if not self.resumed:
+            self.model.require_weights()
         saves = not config.fast_dev_run
         has_logger = saves and config.logger is not False
         callbacks = build_callbacks(self, saves, has_logger)

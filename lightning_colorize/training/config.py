@@ -9,13 +9,12 @@ from jsonargparse import Namespace, get_loader
 
 from lightning_colorize.common.bundled import bundled, with_bundled
 from lightning_colorize.data.augmentation import nest_augmentation
+from lightning_colorize.models.checkpoint import STARTS
 from lightning_colorize.runs.artifacts import is_artifact
 from lightning_colorize.runs.folder import read_config
 
 # Missing if the class takes no arguments.
 _ENCODER_ARGUMENTS = "model.init_args.encoder.init_args"
-# A task's argument: the run that its network starts from.
-_CHECKPOINTS = ("checkpoint", "generator_checkpoint")
 
 
 def config_paths(words: list[str]) -> list[Path]:
@@ -64,7 +63,7 @@ def _complete_paths(config: Namespace) -> None:
     """Make paths that are not URLs absolute, as a run can be resumed from any folder."""
     model = config.model.get("init_args", {})
     paths = [(config.data, "root"), (config.run, "predict_dir")]
-    starts = [key for key in _CHECKPOINTS if model.get(key)]
+    starts = [key for key in STARTS if model.get(key)]
     # Bundled models have no path: a run can be resumed on any machine.
     paths += [(model, k) for k in starts if with_bundled(Path(model[k])) == Path(model[k])]
     paths += [(config.get(_ENCODER_ARGUMENTS, {}), "weights")]
@@ -92,4 +91,4 @@ def default_precision(accelerator: str) -> Literal["bf16-mixed", "32-true"]:
 def starts_from_checkpoint(config: Namespace) -> bool:
     """Return whether the network starts from another run."""
     model = config.model.get("init_args", {})
-    return any(model.get(key) for key in _CHECKPOINTS)
+    return any(model.get(key) for key in STARTS)

@@ -11,7 +11,6 @@ from lightning_colorize.color.hints import (
     diffused,
     hint_channels,
     hints_from,
-    simulated_hints,
 )
 from lightning_colorize.color.palette import palettes_from, simulated_palettes
 
@@ -41,31 +40,6 @@ def test_overlapping_hints_are_averaged_and_large_ones_fit_small_images():
     assert hints[0, 2].tolist() == [[1.0, 1.0], [1.0, 1.0]]
 
 
-def test_the_largest_hint_is_centered_and_fits_a_narrow_image():
-    (mask,) = hints_from(torch.zeros(1, 2, 20, 21), points((0, 0.5, 0.5, 9)))[:, 2]
-    assert torch.equal(mask.nonzero().amin(0), torch.tensor([6, 6]))
-    assert torch.equal(mask.nonzero().amax(0), torch.tensor([14, 14]))
-    (narrow,) = hints_from(torch.zeros(1, 2, 3, 12), points((0, 0.5, 0.5, 9)))[:, 2]
-    assert narrow.sum(1).tolist() == [3, 3, 3]
-
-
-def test_the_number_of_simulated_hints_is_geometric():
-    torch.manual_seed(0)
-    drawn = HintPoints.draw(20_000)
-    counts = torch.bincount(drawn.image, minlength=20_000).float()
-    assert counts.min() == 1
-    for value in (1, 2, 5, 12):
-        expected = 0.125 * 0.875 ** (value - 1)
-        assert (counts == value).float().mean().item() == pytest.approx(expected, abs=0.006)
-    assert drawn.center.min() >= 0
-    assert drawn.center.max() <= 1
-    assert drawn.center.mean(0).tolist() == pytest.approx([0.5, 0.5], abs=0.01)
-    # A normal distribution of mean 0.5 and standard deviation 0.25.
-    near = ((drawn.center - 0.5).abs() < 0.25).float().mean().item()
-    assert near == pytest.approx(0.683, abs=0.01)
-    assert drawn.side.unique().tolist() == list(range(1, 10))
-
-
 def test_more_uniform_points_add_to_the_same_ones():
     few, many = (HintPoints.uniform(count, 3, 5, seed=7) for count in (2, 10))
     for image in range(3):
@@ -73,15 +47,6 @@ def test_more_uniform_points_add_to_the_same_ones():
             few.center[few.image == image], many.center[many.image == image][:2]
         )
     assert not torch.equal(many.center, HintPoints.uniform(10, 3, 5, seed=8).center)
-
-
-def test_one_image_of_a_hundred_is_revealed():
-    torch.manual_seed(0)
-    ab = torch.rand(3000, 2, 24, 24)
-    hints = simulated_hints(ab)
-    whole = hints[:, 2].flatten(1).all(1)
-    assert whole.float().mean().item() == pytest.approx(0.01, abs=0.006)
-    torch.testing.assert_close(hints[whole, :2], ab[whole])
 
 
 def test_colors_spread_within_a_lightness():
@@ -180,20 +145,6 @@ def test_palette_of_known_colors():
     starts = torch.tensor([[0.0, 0.9, 0.5, 0.5, 0.5]])
     (palette,) = palettes_from(ab, torch.tensor([2]), starts)
     assert palette.tolist() == [[60.0, 0.0, 0.25], [0.0, -30.0, 0.75], *[[0.0] * 3] * 3]
-
-
-def test_a_large_image_is_averaged_and_a_single_pixel_is_a_color():
-    stripes = torch.tensor([40.0, -20.0]).repeat(32).expand(1, 2, 64, 64)
-    (palette,) = palettes_from(stripes, torch.tensor([1]), torch.zeros(1, 5))
-    assert palette[0].tolist() == [10.0, 10.0, 1.0]
-    ab = torch.zeros(1, 2, 4, 4)
-    ab[0, 0, 0, 1] = 50.0
-    ab[0, 0, 0, 2] = 30.0  # joins the first: their mean is 40
-    (palette,) = palettes_from(ab, torch.tensor([2]), torch.tensor([[0.07, 0.5, 0, 0, 0]]))
-    assert palette[:2].tolist() == [[40.0, 0.0, 2 / 16], [0.0, 0.0, 14 / 16]]
-    ab[0, 0, 0, 2] = 0.0
-    (palette,) = palettes_from(ab, torch.tensor([2]), torch.tensor([[0.07, 0.5, 0, 0, 0]]))
-    assert palette[:2].tolist() == [[50.0, 0.0, 1 / 16], [0.0, 0.0, 15 / 16]]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -166,9 +166,3 @@ def test_scaling_and_back():
     torch.testing.assert_close(scaling.restore_ab(scaling.normalize_ab(ab)), ab)
     assert scaling.normalize_L(torch.tensor([0.0, 50.0, 100.0])).tolist() == [-1, 0, 1]
     assert scaling.restore_ab(torch.ones(1, 2, 1, 1, dtype=torch.bfloat16)).dtype == torch.float32
-
-
-def test_scale_is_in_the_state_dict():
-    other = LabScaling()
-    other.load_state_dict(LabScaling(128.0).state_dict())
-    assert other.normalize_ab(torch.tensor(64.0)) == 0.5

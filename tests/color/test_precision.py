@@ -1,13 +1,11 @@
 """Color in fp32 under autocast and TF32."""
 
-import threading
-
 import pytest
 import torch
 from kornia.color import rgb_to_lab
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from lightning_colorize.color import full_precision, precision, set_tf32, to_lab, to_rgb
+from lightning_colorize.color import full_precision, set_tf32, to_lab, to_rgb
 from lightning_colorize.data.augmentation import Augmentation, AugmentationOptions
 
 
@@ -50,33 +48,6 @@ def test_full_precision_disables_tf32_and_restores_it():
     assert settings() == ON
     with pytest.raises(ZeroDivisionError), full_precision(torch.zeros(1)):
         raise ZeroDivisionError
-    assert settings() == ON
-
-
-@pytest.mark.usefixtures("tf32")
-def test_threads_that_interleave_restore_tf32(monkeypatch):
-    begun, leave = threading.Event(), threading.Event()
-
-    def compute():
-        begun.set()
-        with full_precision(torch.zeros(1)):
-            leave.wait(10)
-
-    second = threading.Thread(target=compute)
-
-    def interrupted(on):
-        restore = set_tf32(on)
-        if not second.ident:
-            second.start()
-            assert begun.wait(10)
-            second.join(0.1)  # it comes as far as it can
-        return restore
-
-    monkeypatch.setattr(precision, "set_tf32", interrupted)
-    with full_precision(torch.zeros(1)):
-        pass
-    leave.set()
-    second.join()
     assert settings() == ON
 
 

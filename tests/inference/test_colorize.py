@@ -3,10 +3,8 @@ import hashlib
 import multiprocessing
 import os
 import random
-import shutil
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -298,39 +296,6 @@ def test_out_of_memory_lowers_the_batch_and_then_the_size(loaded, tmp_path, monk
     assert len(os.listdir(out)) == 6
 
 
-def test_errors_other_than_a_lack_of_memory_are_raised(loaded, photo, tmp_path, monkeypatch):
-    def predict(*_, **__):
-        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-
-    monkeypatch.setattr(module, "predict", predict)
-    with pytest.raises(RuntimeError, match="mat1"):
-        _colorize(loaded, (photo, tmp_path / "b.png"))
-
-
-def test_the_number_of_threads_stays(loaded, photo, tmp_path):
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        _colorize(loaded, (photo, tmp_path / "b.png"))
-        with ThreadPoolExecutor(1) as pool:
-            assert pool.submit(torch.get_num_threads).result() == torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_results_do_not_depend_on_the_batch(loaded, tmp_path):
-    """Nor on the workers: a run that was killed continues with other batches."""
-    shapes = [(40, 60), (33, 64), (64, 40), (37, 51), (50, 50)]
-    jobs = []
-    for shape in shapes:
-        jobs.append(f"{len(jobs)}.png")
-        Image.fromarray(_pixels(*shape)).save(tmp_path / jobs[-1])
-    for folder, options in (("a", {"batch_size": 1, "workers": 1}), ("b", {"batch_size": 4})):
-        _colorize(loaded, *((tmp_path / j, tmp_path / folder / j) for j in jobs), **options)
-    for job in jobs:
-        assert (tmp_path / "a" / job).read_bytes() == (tmp_path / "b" / job).read_bytes()
-
-
 @pytest.mark.parametrize("suffix", sorted(WRITABLE))
 def test_every_format_holds_the_image(tmp_path, suffix):
     y, x, c = np.mgrid[:37, :51, :3]
@@ -354,23 +319,6 @@ def test_image_too_large_for_its_format(loaded, tmp_path):
     (record,) = _colorize(loaded, (tmp_path / "a.png", tmp_path / "out/b.jpg"))
     assert (record.status, record.reason[:19]) == ("failed", "cannot be written: ")
     assert not (tmp_path / "out").exists()
-
-
-def test_a_manifest_that_is_removed_is_begun_again(loaded, photo, tmp_path, monkeypatch):
-    out, results = tmp_path / "out", tmp_path / "results"
-
-    def write(photograph, path):
-        if path.name == "b.png":  # the one worker has added the line of a.png
-            shutil.rmtree(out)
-        write_photograph(photograph, path)
-
-    monkeypatch.setattr(module, "write_photograph", write)
-    jobs = [(photo, results / name) for name in ("a.png", "b.png")]
-    records = _colorize(loaded, *jobs, manifest=out, workers=1)
-    assert [record.status for record in records] == ["ok", "ok"]
-    (line,) = read_lines(out / "manifest.jsonl")
-    assert line["output"] == str(results / "b.png")
-    assert sorted(os.listdir(results)) == ["a.png", "b.png"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")

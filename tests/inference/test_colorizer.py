@@ -1,17 +1,14 @@
 import pickle
-import re
 import shutil
 import sys
 import zipfile
-from functools import reduce
 
 import pytest
 import torch
 import yaml
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.inference import choose_device, load_model
+from lightning_colorize.inference import load_model
 
 
 @pytest.fixture
@@ -50,12 +47,6 @@ def test_half_precision_is_of_prediction_only(finished_run):
         model.set_precision("8")
 
 
-def _crafted(**arguments):
-    """Describe another encoder than that of the weights."""
-    spec = {"class_path": "lightning_colorize.networks.ConvEncoder", "init_args": arguments}
-    return lambda c: c["hyper_parameters"].update(encoder=spec)
-
-
 @pytest.mark.usefixtures("permissions")
 def test_a_checkpoint_without_permission_is_not_damaged(finished_run, tmp_path):
     file = tmp_path / "best.ckpt"
@@ -79,25 +70,9 @@ def test_a_checkpoint_without_permission_is_not_damaged(finished_run, tmp_path):
             lambda c: c["hyper_parameters"].update(_class_path="torch.nn.Identity"),
             "torch.nn.Identity is not a TrainedNetwork",
         ),
-        (lambda c: c.update(state_dict=[1]), "is not a checkpoint of"),
-        (lambda c: c.update(state_dict={"net": 1}), "does not fit this version.*Missing key"),
-        (lambda c: c["hyper_parameters"].update(_class_path=3), "is not a checkpoint of"),
-        (lambda c: c.update(callbacks=[1]), "its baselines are invalid"),
-        (lambda c: c["callbacks"]["BaselineMetrics"].clear(), "its baselines are invalid"),
         (
-            lambda c: c["callbacks"].update(BaselineMetrics=torch.ones(3, 3)),
-            "its baselines are invalid",
-        ),
-        (
-            lambda c: c["callbacks"]["BaselineMetrics"]["baselines"]["mean_ab"].fill_(torch.nan),
-            r"has baselines that are not finite \(mean_ab\)",
-        ),
-        *(
-            (
-                lambda c, size=size: c["datamodule_hyper_parameters"].update(size=size),
-                f"its image size is {re.escape(repr(size))}, not 1 to 16384",
-            )
-            for size in ("abc", 0, 10**9, None, True)
+            lambda c: c["datamodule_hyper_parameters"].update(size="abc"),
+            "its image size is 'abc', not 1 to 16384",
         ),
         (
             lambda c: c["hyper_parameters"].update(
@@ -105,8 +80,6 @@ def test_a_checkpoint_without_permission_is_not_damaged(finished_run, tmp_path):
             ),
             "does not fit this version.*'L1' object has no attribute 'info'",
         ),
-        (lambda c: c["hyper_parameters"]["encoder"].update(class_path=3), "refused: 3"),
-        (lambda c: c["hyper_parameters"]["encoder"].update(init_args=[3]), "does not fit this"),
         (lambda c: c["hyper_parameters"].update(gone=1), "does not fit this version.*gone"),
         (
             lambda c: c["hyper_parameters"]["loss"].update(class_path="os.system"),
@@ -122,18 +95,8 @@ def test_a_checkpoint_without_permission_is_not_damaged(finished_run, tmp_path):
             lambda c: c["state_dict"]["net.head.conv.bias"].fill_(torch.nan),
             r"weights that are not finite \(net\.head\.conv\.bias\)",
         ),
-        (_crafted(widths=[8], convs=10**9), "a network with more tensors than it contains"),
-        (_crafted(widths=[1] * 100_000), "a network with more tensors than it contains"),
-        (_crafted(widths=[10**6] * 5), "does not fit this version.*state_dict"),
         (lambda c: c["state_dict"].popitem(), "does not fit this version.*Missing key"),
         (lambda c: c["state_dict"].update(more=torch.ones(1)), "Unexpected key"),
-        (lambda c: c["state_dict"].update(a=torch.ones(1).expand(2**40)), "is not a checkpoint of"),
-        (
-            lambda c: c["hyper_parameters"].update(
-                encoder=reduce(lambda nested, _: [nested] * 9, range(9), [])
-            ),
-            r"altered\.ckpt: it has more than 1,000,000 values",
-        ),
     ],
 )
 def test_mismatched_checkpoint_is_refused_in_one_line(altered, change, message):
@@ -163,9 +126,6 @@ def test_files_that_are_no_checkpoint(finished_run, tmp_path, capsys):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UsageError, match=f"{name} is .*not a checkpoint"):
             load_model(tmp_path / name)
-    torch.save([1], tmp_path / "list.ckpt")
-    with pytest.raises(UsageError, match=r"list\.ckpt is not a checkpoint"):
-        load_model(tmp_path / "list.ckpt")
     torch.save({"state_dict": _Unsafe()}, tmp_path / "unsafe.ckpt")
     with pytest.raises(UsageError, match="not loaded for safety"):
         load_model(tmp_path / "unsafe.ckpt")
@@ -183,26 +143,6 @@ def test_a_flipped_bit_is_found(finished_run, altered, tmp_path, digest):
     path.write_bytes(damaged)
     with pytest.raises(UsageError, match=r"flipped\.ckpt is damaged: it has changed"):
         load_model(path)
-
-
-def test_checkpoint_with_a_digest_is_one_of_torch_and_lightning(finished_run):
-    path = finished_run / "checkpoints/best.ckpt"
-    assert zipfile.ZipFile(path).comment
-    for mapped in (True, False):
-        assert torch.load(path, weights_only=True, mmap=mapped)["global_step"] > 0
-    assert TorchCheckpointIO().load_checkpoint(path, weights_only=True)["global_step"] > 0
-
-
-def test_devices(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device("auto") == torch.device("cpu")
-    with pytest.raises(UsageError, match="no CUDA device"):
-        choose_device("cuda")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose_device("auto").type == "cuda"
-    assert choose_device("cpu").type == "cpu"
-    with pytest.raises(UsageError, match="gpu is not a device"):
-        choose_device("gpu")
 
 
 @pytest.fixture
@@ -249,13 +189,6 @@ def test_outside_its_run_folder_all_refused_classes_are_named(run_with, tmp_path
     assert type(encoder).__module__ == "own_parts"
 
 
-def test_all_listed_classes_that_are_no_part_of_a_task_are_refused(run_with):
-    options = "--allow-class subprocess.Popen --allow-class fractions.Fraction"
-    message = f"refused: subprocess.Popen, fractions.Fraction; if you trust them, add {options}"
-    with pytest.raises(UsageError, match=f"{message}$"):
-        load_model(run_with("subprocess.Popen", "fractions.Fraction"))
-
-
 def test_a_listed_class_that_is_not_installed_is_named(run_with):
     message = (
         "ckpt: own_parts.Encoder cannot be imported: No module named 'own_parts': "
@@ -264,10 +197,3 @@ def test_a_listed_class_that_is_not_installed_is_named(run_with):
     with pytest.raises(UsageError, match=message) as caught:
         load_model(run_with())
     assert "version" not in str(caught.value)
-
-
-@pytest.mark.usefixtures("own_parts")
-def test_a_listed_class_that_its_module_lacks_is_named(run_with, tmp_path):
-    message = rf"own_parts\.Gone cannot be imported: {tmp_path}/own_parts\.py has no class Gone$"
-    with pytest.raises(UsageError, match=message):
-        load_model(run_with("own_parts.Gone"))

@@ -1,7 +1,5 @@
 """The model of the package, on the public-domain photographs of the documentation."""
 
-import csv
-import gzip
 from pathlib import Path
 
 import numpy as np
@@ -118,22 +116,6 @@ def test_a_file_that_shares_weights_is_read_back(tmp_path):
     (tmp_path / "part.safetensors").write_bytes(content[:-4] + b"\0\0\0\1")
     with pytest.raises(UsageError, match="is damaged"):
         load_model(tmp_path / "part.safetensors")
-
-
-def test_they_are_small_and_name_their_sources():
-    assert FILE.stat().st_size + SAMPLES.stat().st_size <= 12e6
-    with gzip.open(FILE.with_name("SOURCES.csv.gz"), "rt") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 9600
-    assert all(row["licence"] and row["attribution"] for row in rows)
-
-
-def test_a_folder_of_this_name_changes_nothing(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    Path("default").mkdir()
-    assert load_model("default").path == Colorizer.from_pretrained().path == FILE
-    assert main(["colorize", str(PHOTOGRAPHS / "cat.jpg"), "cat.png"]) == 0
-    assert capsys.readouterr().err.count("bundled model") == 1
 
 
 def test_fine_tuning_needs_no_initial_weights(tmp_path, capsys):

@@ -1,6 +1,4 @@
 import json
-import shutil
-import struct
 
 import pytest
 import torch
@@ -43,15 +41,6 @@ def test_an_exported_model_predicts_the_same(exported):
     assert "/" not in json.dumps(read.model.description["encoder"])  # no path of this machine
     for name, value in model.baselines.state_dict().items():
         assert torch.equal(read.baselines.state_dict()[name], value)
-
-
-def test_an_exported_model_has_neither_optimizer_nor_average(classified_run, exported):
-    _, file = exported
-    state = torch.load(classified_run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
-    size = struct.unpack("<Q", file.read_bytes()[:8])[0]
-    names = set(json.loads(file.read_bytes()[8 : 8 + size])) - {"__metadata__"}
-    kept = {name for name in state if name.startswith(("net.", "scaling."))}
-    assert {name for name in names if not name.startswith("baselines.")} == kept
 
 
 def test_a_gan_is_exported_without_its_discriminator(photo_folder, tmp_path):
@@ -119,22 +108,12 @@ def test_nothing_is_stored_in_a_run_that_trains(classified_run):
     assert file.read_bytes() == before
 
 
-def test_nothing_is_stored_in_an_exported_model(exported):
-    _, file = exported
-    with pytest.raises(UsageError, match="store in a checkpoint"):
-        store_decoding(load_model(file).model, {"strength": 0.5})
-
-
 @pytest.mark.parametrize(
     ("decoding", "message"),
     [
         ({"hue": 1.0}, "no setting hue"),
         ({"strength": 9.0}, r"strength must be from 0 to 1\.5"),
-        ({"strength": [1]}, r"strength must be from 0 to 1\.5"),
-        ({"flip": "maybe"}, "flip must be true or false"),
         ({"size": "48"}, "image size"),
-        ([1], "not a checkpoint .* decoding"),
-        (None, "not a checkpoint .* decoding"),
     ],
 )
 def test_a_crafted_decoding_is_one_line(classified_run, tmp_path, decoding, message):
@@ -144,12 +123,3 @@ def test_a_crafted_decoding_is_one_line(classified_run, tmp_path, decoding, mess
     torch.save(checkpoint, file)
     with pytest.raises(UsageError, match=rf"crafted\.ckpt.* {message}"):
         load_model(file)
-
-
-def test_a_link_keeps_pointing_to_the_stored_checkpoint(classified_run, tmp_path):
-    target, link = tmp_path / "target.ckpt", tmp_path / "link.ckpt"
-    shutil.copy(classified_run / "checkpoints/best.ckpt", target)
-    link.symlink_to(target)
-    store_decoding(load_model(link).model, {"strength": 0.5})
-    assert link.is_symlink()
-    assert load_model(target).decoding["strength"] == 0.5

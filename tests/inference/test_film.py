@@ -15,7 +15,7 @@ from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.inference import Colorizer, Options, load_model
 from lightning_colorize.inference import film as film_module
 from lightning_colorize.inference.film import colorize_film
-from lightning_colorize.inference.motion import ColorFollower, find_motion
+from lightning_colorize.inference.motion import find_motion
 from tests.painters import follower
 
 av = pytest.importorskip("av")
@@ -172,30 +172,6 @@ def test_motion_of_a_known_shift():
 STILL = torch.nn.functional.affine_grid(torch.eye(2, 3)[None], [1, 1, 16, 16], align_corners=False)
 
 
-def test_what_is_uncovered_has_its_own_color():
-    before, after = torch.full((1, 1, 16, 16), 50.0), torch.full((1, 1, 16, 16), 50.0)
-    before[..., :4, :] = 80.0
-    red, blue = (torch.full((1, 2, 16, 16), value) for value in (30.0, -30.0))
-    follower = ColorFollower()
-    follower.follow(before, red, None)
-    ab = follower.follow(after, blue, STILL)
-    assert torch.allclose(ab[..., :4, :], blue[..., :4, :], atol=0.1)
-    assert (ab[..., 4:, :] > 20).all()
-
-
-def test_colors_of_a_still_settle_at_their_mean():
-    follower, L = ColorFollower(), torch.full((1, 1, 16, 16), 50.0)
-    motion, values = None, []
-    for n in range(200):
-        predicted = torch.full((1, 2, 16, 16), 10.0 + 4 * (-1) ** n)
-        values.append(float(follower.follow(L, predicted, motion).mean()))
-        motion = STILL
-    assert values[0] == 14
-    assert max(abs(value - 10) for value in values[-50:]) < 0.2
-    assert follower.progress.flicker_frame_by_frame == pytest.approx(8)
-    assert follower.progress.flicker < 0.5
-
-
 def test_a_rotated_film_is_colored_upright(model, tmp_path):
     frames = _pan(frames=3)
     turned = [np.rot90(frame, -1) for frame in frames]
@@ -244,43 +220,6 @@ def test_other_files_are_one_line(model, tmp_path):
     text.write_text("ffconcat version 1.0\nfile private.mkv\n")  # of other files
     with pytest.raises(UsageError, match=r"text\.mp4 cannot be read as a film"):
         _colorize(model, text, tmp_path / "out.mp4")
-
-
-def test_sound_that_the_format_cannot_hold_is_encoded_again(model, tmp_path):
-    source = _write(tmp_path / "in.mp4", _pan(frames=5))
-    _colorize(model, source, target := tmp_path / "out.webm")
-    with av.open(target) as film, av.open(source) as original:
-        assert film.streams.audio[0].codec_context.name == "opus"
-        heard = np.concatenate([f.to_ndarray()[0] for f in film.decode(audio=0)])
-        given = sum(f.samples for f in original.decode(audio=0)) / 16000
-    assert len(heard) / 48000 == pytest.approx(given, abs=0.1)
-    assert np.abs(heard).max() > 0.5
-
-
-def test_the_picture_of_a_cover_is_not_the_film(model, tmp_path):
-    source = tmp_path / "in.mkv"
-    with av.open(source, "w") as film:
-        cover = _add_video(film, "mjpeg", (16, 16), rate=1)
-        cover.pix_fmt = "yuvj420p"
-        cover.disposition = av.stream.Disposition.attached_pic
-        video = _add_video(film, "libx264", (96, 128))
-        for stream, images in ((cover, [np.zeros((16, 16, 3), np.uint8)]), (video, _pan(frames=4))):
-            for n, pixels in enumerate(images):
-                _add_frame(film, stream, pixels, n)
-            film.mux(stream.encode(None))
-    assert _colorize(model, source, target := tmp_path / "out.mp4").frames == 4
-    assert _read(target)[0].shape == (96, 128, 3)
-
-
-def test_a_size_that_changes_stays_that_of_the_first_frame(model, tmp_path):
-    parts = [
-        _write(tmp_path / f"{h}.ts", _pan(frames=3, height=h, width=w), sound=False)
-        for h, w in ((64, 64), (96, 128))
-    ]
-    (joined := tmp_path / "in.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
-    done = _colorize(model, joined, target := tmp_path / "out.mp4")
-    assert done.frames >= 5
-    assert {frame.shape for frame in _read(target)} == {(64, 64, 3)}
 
 
 def test_films_that_were_joined_keep_their_frames(model, tmp_path):

@@ -8,7 +8,7 @@ import torch
 
 from lightning_colorize.color import to_lab
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.inference.painting import paint
+from lightning_colorize.inference.painting import answer
 from lightning_colorize.models.base import Model
 from tests.painters import follower
 
@@ -31,7 +31,7 @@ def request(painted=(), seeds=(0,), at=None, **more):
 
 
 def answered(model, **options):
-    head, _, pixels = paint(model, request(**options), 10**6).partition(b"\n")
+    head, _, pixels = answer(model, request(**options), 10**6).partition(b"\n")
     images = np.frombuffer(pixels, np.uint8).reshape(-1, 48, 64, 4)
     return json.loads(head)["candidates"], images
 
@@ -76,7 +76,7 @@ def test_the_color_of_a_hint_is_painted_and_offered_at_its_place(draws, strength
 )
 def test_a_malformed_request_is_refused(change):
     with pytest.raises(ValueError, match=r"validation|pixels|reshape"):
-        paint(follower(), request(**change), 10**6)
+        answer(follower(), request(**change), 10**6)
 
 
 def test_hints_that_a_model_does_not_accept_are_refused():
@@ -88,7 +88,7 @@ def test_hints_that_a_model_does_not_accept_are_refused():
 
     assert answered(Grey())[1].shape == (1, 48, 64, 4)
     with pytest.raises(UsageError, match="accepts no conditions"):
-        paint(Grey(), request(painted=[(1, 1)]), 10**6)
+        answer(Grey(), request(painted=[(1, 1)]), 10**6)
 
 
 def test_an_image_may_be_longer_than_any_input_of_a_network():
@@ -96,5 +96,5 @@ def test_an_image_may_be_longer_than_any_input_of_a_network():
     sides = {"width": 20_000, "height": 4, "rows": 2, "columns": 9000}
     head = json.dumps(sides | {"seeds": [0], "at": None}).encode()
     hints = np.repeat(np.array([*BLUE, 1], np.int8), 2 * 9000).tobytes()
-    answer = paint(follower(size=48), head + b"\n" + bytes(20_000 * 4 * 4) + hints, 10**6)
-    assert len(answer.partition(b"\n")[2]) == 20_000 * 4 * 4
+    answered = answer(follower(size=48), head + b"\n" + bytes(20_000 * 4 * 4) + hints, 10**6)
+    assert len(answered.partition(b"\n")[2]) == 20_000 * 4 * 4

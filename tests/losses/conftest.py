@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightning_colorize.color import AB_SCALE, ColorBatch, to_lab
-from lightning_colorize.networks import AbHead, ClassificationHead, Colorizer, ConvEncoder
+from lightning_colorize.networks import AbHead, ClassificationHead, ColorizationNetwork, ConvEncoder
 from lightning_colorize.networks.base import Head
 
 
@@ -19,7 +19,7 @@ class Setting:
     batch: ColorBatch
 
     def with_target(self, batch):
-        net = Colorizer(ConvEncoder([4]), torch.nn.Identity(), self.head)
+        net = ColorizationNetwork(ConvEncoder([4]), torch.nn.Identity(), self.head)
         decode = lambda p, size: net.to_ab(p, size).float() * AB_SCALE  # noqa: E731
         target = self.head.target(batch.ab / AB_SCALE)
         return replace(batch, target=target, decode=partial(decode, size=batch.L.shape[-2:]))

@@ -41,14 +41,6 @@ def test_by_hand(loss, logits, real, fake, generator, chance):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_gradient_for_a_confident_discriminator(loss):
-    """Non-saturating: at a logit of -8, log(1 - D) would have a gradient of 3e-4."""
-    logits = torch.full((1, 1, 2, 2), -8.0, requires_grad=True)
-    loss().generator(logits).backward()
-    assert logits.grad.sum().abs() > 0.9
-
-
-@pytest.mark.parametrize("loss", LOSSES)
 def test_losses_ignore_autocast(loss):
     loss = loss()
     logits = torch.randn(4, 1, 30, 30, generator=torch.Generator().manual_seed(0)).bfloat16()

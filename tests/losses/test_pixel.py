@@ -69,12 +69,6 @@ def test_weighted_terms_add_up(weights, terms):
     assert loss(prediction, truth).item() == sum(terms)
 
 
-def test_learnable_losses_are_found_by_the_optimizer():
-    learnable = L1()
-    learnable.weight = torch.nn.Parameter(torch.ones(()))
-    assert len(list(WeightedSum({"learnable": learnable}).parameters())) == 1
-
-
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -14,10 +14,10 @@ class Backbone(Encoder):
 
     weights_from = "test"
 
-    def __init__(self):
+    def __init__(self, in_channels):
         super().__init__()
         torch.manual_seed(5)
-        self.first = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU())
+        self.first = nn.Sequential(nn.Conv2d(in_channels, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU())
         self.info = FeatureInfo((8,), (2,))
 
     def forward(self, L):

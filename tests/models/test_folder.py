@@ -32,7 +32,7 @@ def _given(folder, truth, *files):
 
 
 def _square(model):
-    return model.paint("a.png", torch.zeros(3, 40, 40, dtype=torch.uint8), square_view(40))
+    return model.predict_rgb("a.png", torch.zeros(3, 40, 40, dtype=torch.uint8), square_view(40))
 
 
 @pytest.mark.parametrize(

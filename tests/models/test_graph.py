@@ -1,6 +1,5 @@
 """Exported graphs: ONNX files and programs of torch.export."""
 
-import json
 import sys
 from copy import copy
 from functools import partial
@@ -12,13 +11,12 @@ from PIL import Image
 from torch.nn import functional as F
 
 from lightning_colorize.color import NO_CONDITION, Condition
-from lightning_colorize.color.delta_e import ciede2000
-from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.evaluation import find_images
 from lightning_colorize.inference import export, load_model
 from lightning_colorize.inference.export import export_graph
 from lightning_colorize.losses import L1
-from lightning_colorize.models.graph import CONTENT, read_graph, run_onnx, run_program
+from lightning_colorize.models.graph import run_onnx
 from lightning_colorize.networks import ConditionedEncoder, ConvEncoder, Denoiser
 from lightning_colorize.tasks import GenerativeTask, RegressionTask
 from tests.conftest import Commands
@@ -74,40 +72,6 @@ def test_a_whole_image_is_colored_as_by_colorize(model, files, size):
     assert colored.float().std(0).mean() > 1  # in color
 
 
-def test_files_are_colored_alike(command, model, files, photo_folder, tmp_path):
-    folder = photo_folder / "test"
-    count = len(list(folder.iterdir()))
-    for name in ("network.onnx", "image.onnx"):
-        assert command("colorize", folder, tmp_path / name, "--checkpoint", files / name) == 0
-        written = sorted((tmp_path / name).glob("*.[pj]*g"))
-        assert len(written) == count
-        for file in written:
-            original = Image.open(next(folder.glob(f"{file.stem}.*"))).convert("RGB")
-            expected = np.asarray(model.colorize(original), dtype=int)
-            difference = np.abs(np.asarray(Image.open(file).convert("RGB"), dtype=int) - expected)
-            assert difference.mean() < 2  # JPEG
-
-
-def test_int8_takes_ranges_from_even_images_of_all_splits_and_its_cost_from_odd_ones(
-    command, model, photo_folder, tmp_path, monkeypatch
-):
-    library, network = pytest.importorskip("onnxruntime.quantization"), load_model(model.path)
-    given, quantize = [], library.quantize_static
-
-    def recorded(source, target, reader, **options):
-        following = reader.get_next
-        reader.get_next = lambda: given.append(following()) or given[-1]
-        quantize(source, target, reader, **options)
-
-    monkeypatch.setattr(library, "quantize_static", recorded)
-    assert command("export", model.path, tmp_path / "q.onnx", "--int8", photo_folder) == 0
-    images = list(find_images(photo_folder, "all").batches(model.size, 1, torch.device("cpu")))
-    assert [each["L"].tolist() for each in given[:-1]] == [b.L.tolist() for b in images[::2]]
-    pairs = [((b.L, network.predict(b.L)), (b.L, b.ab)) for b in images[1::2]]
-    cost = torch.stack([ciede2000(*pair).mean() for pair in pairs]).mean()
-    assert f"instead of {cost:.3f} on 10 images" in (tmp_path / "q.onnx.md").read_text()
-
-
 def test_a_graph_has_its_decoding_inside(model, files):
     graph = load_model(files / "network.onnx")
     assert graph.size == model.size
@@ -133,55 +97,11 @@ def test_damaged_and_foreign_files_are_one_line(files, tmp_path, suffix):
         load_model(tmp_path / f"none{suffix}", ALLOW)
 
 
-def _foreign(folder, side, copies):
-    """Write an ONNX file that repeats L as channels, with the metadata that the docs show."""
-    onnx = pytest.importorskip("onnx")
-    node = onnx.helper.make_node("Concat", ["L"] * copies, ["ab"], axis=1)
-    given, returned = (
-        [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ("b", n, side, side))]
-        for name, n in (("L", 1), ("ab", copies))
-    )
-    graph = onnx.helper.make_graph([node], "g", given, returned)
-    built = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
-    built.ir_version = 8
-    content = {"size": 64, "multiple": 1, "least": 1, "image": False}
-    onnx.helper.set_model_props(built, {CONTENT: json.dumps(content)})
-    onnx.save(built, folder / "graph.onnx")
-    return folder / "graph.onnx"
-
-
-@pytest.mark.parametrize(
-    ("side", "copies", "message"),
-    [("h", 3, r"returned values of shape \(1, 3, 9, 9\)"), (7, 2, "failed: .*dimensions")],
-)
-def test_a_graph_that_fails_is_one_line(tmp_path, side, copies, message):
-    with pytest.raises(WorkError, match=message):
-        read_graph(_foreign(tmp_path, side, copies)).predict(torch.zeros(1, 1, 9, 9), NO_CONDITION)
-
-
-def test_an_onnx_file_of_another_project_needs_only_metadata(tmp_path):
-    L = torch.rand(2, 1, 9, 12) * 100
-    graph = load_model(_foreign(tmp_path, "h", 2))
-    assert graph.model.size == 64
-    assert torch.equal(graph.predict(L), L.expand(-1, 2, -1, -1))
-
-
 def test_a_program_for_larger_images_than_the_network_sees_is_not_written(model, tmp_path):
     seen = copy(model.model)
     seen.size = seen.multiple
     with pytest.raises(UsageError, match=rf"refuse images of {seen.size} pixels.* --size"):
         export_graph(seen, tmp_path / "large.pt2")
-
-
-def test_a_graph_that_differs_is_not_written(model, tmp_path, monkeypatch):
-    def run_wrong(file):
-        right, content = run_program(file)
-        return lambda L: right(L) + 0.002, content
-
-    monkeypatch.setattr(export, "run_program", run_wrong)
-    with pytest.raises(UsageError, match=r"would differ .* 0\.002 LAB units"):
-        export_graph(model.model, tmp_path / "wrong.pt2")
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["network.onnx", "image.onnx"])

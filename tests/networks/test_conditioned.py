@@ -9,7 +9,7 @@ from lightning_colorize.color import AB_SCALE, NO_CONDITION, ColorBatch, Conditi
 from lightning_colorize.networks import (
     AbHead,
     ClassificationHead,
-    Colorizer,
+    ColorizationNetwork,
     ConditionedEncoder,
     ConvEncoder,
     MobileNetV2Encoder,
@@ -47,7 +47,7 @@ def condition(count=2, size=32):
 
 def colorizer(encoder, head=AbHead):
     decoder = UpsampleDecoder(encoder.info)
-    return Colorizer(encoder, decoder, head(decoder.out_channels)).eval()
+    return ColorizationNetwork(encoder, decoder, head(decoder.out_channels)).eval()
 
 
 def conditioned(name="conv"):
@@ -102,14 +102,6 @@ def test_takes_a_hint_at_its_place_before_training(head):
     assert ab[:, 28, 28].norm() < ab[:, 4, 8].norm() * 0.9
 
 
-def test_hints_in_pure_bf16():
-    network = colorizer(conditioned()).to(torch.bfloat16)
-    L = torch.linspace(-1, 1, 32, dtype=torch.bfloat16).expand(1, 1, 32, 32)
-    prediction = network(L, Condition(hints=condition(1).hints))
-    ab = network.to_ab(prediction, (32, 32))[0] * AB_SCALE
-    assert ab[:, 4, 8].tolist() == pytest.approx([50, -20], abs=15)
-
-
 def test_hints_fit_a_padded_image():
     network = colorizer(trained(conditioned("unet")))
     L, given = torch.rand(1, 1, 29, 31) * 2 - 1, condition(1)
@@ -149,18 +141,9 @@ def test_no_condition_is_refused():
     assert len(only(torch.rand(1, 1, 8, 8))) == 2
 
 
-@pytest.mark.parametrize(
-    ("names", "match"),
-    [
-        (b'["cat", "dog", "cow"]', "labels is 2"),
-        (b'{"cat": 1}', "damaged"),
-        (b"[1]", "damaged"),
-        (b"cat", "Expecting value"),
-    ],
-)
-def test_class_names_of_a_state_dict_are_checked(names, match):
+def test_more_class_names_than_the_network_has_room_for():
     encoder = conditioned()
     state = encoder.state_dict()
-    state["_extra_state"] = torch.tensor(list(names), dtype=torch.uint8)
-    with pytest.raises(ValueError, match=match):
+    state["_extra_state"] = torch.tensor(list(b'["cat", "dog", "cow"]'), dtype=torch.uint8)
+    with pytest.raises(ValueError, match="labels is 2"):
         encoder.load_state_dict(state)

@@ -10,7 +10,7 @@ from torch import nn
 
 from lightning_colorize.networks import (
     AbHead,
-    Colorizer,
+    ColorizationNetwork,
     ColorQueryDecoder,
     ConvEncoder,
     FeatureInfo,
@@ -19,14 +19,9 @@ from lightning_colorize.networks import (
     ZhangDecoder,
     parameter_count,
 )
-from lightning_colorize.networks.decoders.color_queries import affinity
 from lightning_colorize.networks.decoders.context import (
-    GlobalContext,
     SelfAttention,
-    SkipGate,
-    head_count,
 )
-from lightning_colorize.networks.decoders.upsample import PixelShuffleBlock, TransposedBlock
 
 INFO = FeatureInfo((8, 12, 20), (2, 4, 8))
 MODES = ["nearest", "bilinear", "transposed", "pixel_shuffle", "blurred_pixel_shuffle"]
@@ -67,7 +62,7 @@ def network(request):
     torch.manual_seed(0)
     encoder = ConvEncoder([4, 8, 12, 16], convs=1, norm="group")
     decoder = CASES[request.param](encoder.info)
-    return perturbed(Colorizer(encoder, decoder, AbHead(decoder.out_channels)))
+    return perturbed(ColorizationNetwork(encoder, decoder, AbHead(decoder.out_channels)))
 
 
 def test_bfloat16_and_channels_last_predict_alike(network):
@@ -116,12 +111,6 @@ def test_levels_of_any_encoder_and_odd_sizes_train_every_parameter(case, reducti
         assert parameter.grad.isfinite().all(), name
         # An instance norm takes off the bias of the convolution before it.
         assert parameter.grad.any() or case == "unet", name
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_a_step_without_convolutions(mode):
-    decoder = UpsampleDecoder(INFO, convs=0, skips=True, mode=mode)
-    assert decoder(levels_of(48, 32)).shape == (2, decoder.out_channels, 48, 32)
 
 
 def test_parameters_by_hand():
@@ -174,20 +163,6 @@ def test_published_vgg16_decoder():
     assert decoder.out_channels == 16
 
 
-@pytest.mark.parametrize("skips", [True, False])
-def test_skips_are_used_where_they_fit(skips):
-    decoder = UpsampleDecoder(INFO, skips=skips, out_reduction=4)
-    levels = [f.requires_grad_() for f in levels_of(32, 32)]
-    decoder(levels).sum().backward()
-    assert levels[0].grad is None  # finer than the output
-    assert (levels[1].grad is not None) == skips
-
-
-def test_default_widths_halve_down_to_32():
-    decoder = UpsampleDecoder(FeatureInfo((2048,), (32,)))
-    assert [b for _, b in widths_of(decoder)] == [256, 128, 64, 32, 32]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -204,56 +179,6 @@ def test_invalid_arguments_are_refused(arguments, message):
         UpsampleDecoder(INFO, **arguments)
 
 
-@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
-def test_interpolation(mode):
-    decoder = UpsampleDecoder(INFO, widths=[20], convs=0, out_reduction=4, mode=mode)
-    levels = levels_of(32, 32)
-    expected = F.interpolate(levels[-1], scale_factor=2, mode=mode)
-    torch.testing.assert_close(decoder(levels), expected)
-
-
-def test_icnr_starts_as_nearest_interpolation():
-    torch.manual_seed(0)
-    y = PixelShuffleBlock(8, 6, "batch", blur=False)(torch.randn(2, 8, 5, 7))
-    assert tuple(y.shape) == (2, 6, 10, 14)
-    corner = y[..., ::2, ::2]
-    torch.testing.assert_close(y, F.interpolate(corner, scale_factor=2))
-    assert corner.std() > 0.1
-    assert (corner[:, 0] - corner[:, 1]).abs().max() > 0.1  # channels do not start alike
-
-
-def test_blur_averages_with_the_pixels_above_and_left():
-    torch.manual_seed(0)
-    sharp = PixelShuffleBlock(8, 6, "none", blur=False)
-    blurred = PixelShuffleBlock(8, 6, "none", blur=True)
-    blurred.load_state_dict(sharp.state_dict())
-    x = torch.randn(1, 8, 4, 4)
-    y = F.pad(sharp(x), (1, 0, 1, 0), mode="replicate")
-    both = y[..., 1:, :] + y[..., :-1, :]
-    torch.testing.assert_close(blurred(x), (both[..., 1:] + both[..., :-1]) / 4)
-
-
-def test_transposed_convolution_keeps_the_signal():
-    torch.manual_seed(0)
-    y = TransposedBlock(64, 128, "none")(torch.randn(2, 64, 32, 32))[..., 1:-1, 1:-1]
-    assert 0.85 < y.square().mean() < 1.15
-
-
-def test_dropout_of_whole_channels_of_the_coarsest_map_in_training():
-    torch.manual_seed(0)
-    dropping, seen = UpsampleDecoder(INFO, bottom=[64], channel_dropout=0.25), []
-    dropping.steps[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    levels = levels_of(32, 32)
-    dropping(levels)
-    kept = dropping.bottom(levels[-1])
-    whole = torch.isclose(seen[0], kept / 0.75).flatten(2).all(2)
-    dropped = (seen[0] == 0).flatten(2).all(2)
-    assert (whole | dropped).all()
-    assert 0.1 < dropped.float().mean() < 0.4
-    dropping.eval()(levels)
-    assert torch.equal(seen[1], dropping.bottom(levels[-1]))
-
-
 def test_normed_levels_count_alike_whatever_the_scale_of_their_channels():
     torch.manual_seed(0)
     levels = levels_of(32, 32)
@@ -261,13 +186,6 @@ def test_normed_levels_count_alike_whatever_the_scale_of_their_channels():
     plain, normed = (UpsampleDecoder(INFO, skips=True, norm_levels=norm) for norm in (False, True))
     assert not torch.allclose(plain(levels), plain(scaled), atol=0.1)
     torch.testing.assert_close(normed(levels), normed(scaled), atol=1e-3, rtol=0)
-
-
-@pytest.mark.parametrize("skips", [False, True, "gated"])
-def test_every_parameter_of_normed_levels_is_trained(skips):  # else DDP stops
-    decoder = UpsampleDecoder(INFO, skips=skips, out_reduction=4, norm_levels=True)
-    decoder(levels_of(32, 32)).square().sum().backward()
-    assert all(p.grad is not None for p in decoder.parameters())
 
 
 # Self-attention, gated skips, global context.
@@ -287,10 +205,6 @@ def test_attention_equals_torchs():
     added = theirs(pixels, pixels, pixels)[0].mT.view_as(x)
     assert added.abs().max() > 0.1
     torch.testing.assert_close(attention(x), x + added, rtol=1e-10, atol=1e-10)
-
-
-def test_heads_divide_the_channels():
-    assert [head_count(c) for c in (8, 32, 64, 80, 96, 100, 160, 320)] == [1, 1, 2, 2, 3, 1, 5, 10]
 
 
 def far_corner_matters(decoder):
@@ -321,63 +235,7 @@ def test_attention_at_each_level_starts_as_without_it(mode, level):
     assert far_corner_matters(decoder)
 
 
-def test_gate_by_hand():
-    """For each pixel of all channels sigmoid(2 * relu(3 * s + 0.5 * x - 4) - 1), s the first."""
-    gate = SkipGate(2, 1)
-    with torch.no_grad():
-        for parameter in gate.parameters():
-            parameter.zero_()
-        gate.skip.weight[0, 0], gate.signal.weight[0] = 3.0, 0.5
-        gate.signal.bias[0], gate.gate.weight[0, 0], gate.gate.bias[0] = -4.0, 2.0, -1.0
-    skip, x = torch.tensor([[[[1.0, 1.0]], [[5.0, 5.0]]]]), torch.tensor([[[[4.0, 0.0]]]])
-    shares = torch.tensor([1 / (1 + math.exp(-1)), 1 / (1 + math.exp(1))])
-    torch.testing.assert_close(gate(skip, x), skip * shares)
-
-
-def test_gates_start_open_and_a_closed_one_removes_its_skip():
-    torch.manual_seed(0)
-    decoder = UpsampleDecoder(INFO, skips="gated").eval()
-    skip, x = torch.randn(1, 12, 4, 4), torch.randn(1, 20, 4, 4)
-    shares = decoder.steps[0].gate(skip, x) / skip
-    torch.testing.assert_close(shares, torch.ones_like(skip), rtol=0.1, atol=0)
-
-    levels = levels_of(32, 32)
-    changed = [levels[0], levels[1] + 1, levels[2]]
-    with torch.no_grad():
-        assert not torch.equal(decoder(levels), decoder(changed))
-        decoder.steps[0].gate.gate.bias.fill_(-1e4)
-        torch.testing.assert_close(decoder(levels), decoder(changed), rtol=0, atol=0)
-
-
-def test_context_by_hand():
-    """relu(2 * x + 5 * relu(mean + 1) - 3), mean of 0, 2, 4, 6 = 3."""
-    context = GlobalContext(1)
-    with torch.no_grad():
-        context.layer.weight.fill_(1.0)
-        context.layer.bias.fill_(1.0)
-        context.fusion.weight.copy_(torch.tensor([2.0, 5.0]).view(1, 2, 1, 1))
-        context.fusion.bias.fill_(-3.0)
-    x = torch.tensor([[[[0.0, 2.0], [4.0, 6.0]]]])
-    expected = torch.tensor([[[[17.0, 21.0], [25.0, 29.0]]]])
-    torch.testing.assert_close(context(x), expected)
-    assert far_corner_matters(UpsampleDecoder(INFO, global_context=True).eval())
-
-
-@pytest.mark.parametrize("module", [SelfAttention(32), GlobalContext(32)])
-def test_one_pixel_of_one_image_trains(module):
-    assert module.train()(torch.randn(1, 32, 1, 1)).isfinite().all()
-
-
 # Color queries.
-
-
-def test_affinity_by_hand():
-    queries = torch.tensor([[[1.0, 0.0, 0.0, 0.0], [1.0, -2.0, 0.0, 4.0]]])
-    pixels = torch.zeros(1, 4, 1, 2)
-    pixels[0, :, 0, 0] = torch.tensor([6.0, 1.0, 9.0, 2.0])
-    pixels[0, :, 0, 1] = torch.tensor([2.0, 0.0, 9.0, 1.0])
-    expected = torch.tensor([[[[3.0, 1.0]], [[6.0, 3.0]]]])
-    torch.testing.assert_close(affinity(queries, pixels), expected)
 
 
 def test_queries_attend_to_three_scales_in_turn():

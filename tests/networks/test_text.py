@@ -58,12 +58,6 @@ def test_checkpoints_do_not_contain_it(text_encoder):
     assert not [name for name in encoder.state_dict() if "embeddings" in name]
 
 
-def test_missing_encoder_is_one_line(tmp_path):
-    with pytest.raises(ValueError, match=f"text encoder {tmp_path}") as caught:
-        TransformersText(str(tmp_path))
-    assert "\n" not in str(caught.value)
-
-
 @pytest.mark.slow
 def test_prompts_from_training_to_colors(text_encoder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -81,13 +75,3 @@ def test_prompts_from_training_to_colors(text_encoder, tmp_path, monkeypatch):
         assert main(["colorize", str(files[0]), f"{name}.png", *words, *prompt]) == 0
     colored = {(tmp_path / f"{name}.png").read_bytes() for name in ("red", "blue", "none")}
     assert len(colored) == 3
-
-
-def test_code_of_a_text_encoder_never_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr("builtins.input", lambda *_: "y")
-    auto_map = {"AutoConfig": "code.Config"}
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": auto_map}))
-    (tmp_path / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config: pass")
-    with pytest.raises(ValueError, match="text encoder"):
-        TransformersText(str(tmp_path))
-    assert not (tmp_path / "ran").exists()

@@ -2,17 +2,13 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from lightning_colorize.networks import (
-    Colorizer,
-    ConvEncoder,
+    ColorizationNetwork,
     DeconvHead,
-    FeatureInfo,
     UNetDecoder,
     UNetEncoder,
-    UpsampleDecoder,
 )
 
 
@@ -20,7 +16,7 @@ def generator(size=128, width=64, norm="batch", dropout=0.5):
     torch.manual_seed(0)
     encoder = UNetEncoder(size, None, width, norm)
     decoder = UNetDecoder(encoder.info, dropout, norm)
-    return Colorizer(encoder, decoder, DeconvHead(decoder.out_channels))
+    return ColorizationNetwork(encoder, decoder, DeconvHead(decoder.out_channels))
 
 
 def kinds(network, *classes):
@@ -106,14 +102,6 @@ def test_a_size_that_does_not_fit_is_refused(size, depth, message):
         UNetEncoder(size, depth)
 
 
-def test_instance_norm_replaces_batch_norm_and_adds_biases():
-    network = generator(64, width=4, norm="instance")
-    norm = nn.InstanceNorm2d
-    assert [bool(kinds(stage, norm)) for stage in network.encoder.stages] == [0, 1, 1, 1, 1, 0]
-    assert [len(kinds(step, norm)) for step in network.decoder.steps] == [1] * 5
-    assert all(conv.bias is not None for conv in kinds(network, nn.Conv2d, nn.ConvTranspose2d))
-
-
 @pytest.mark.parametrize("norm", ["batch", "instance"])
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (97, 131), (35, 47), (128, 64)])
 def test_parts_take_any_size(norm, size):
@@ -126,51 +114,3 @@ def test_parts_take_any_size(norm, size):
         for side, whole in zip(feature.shape[-2:], size, strict=True):
             assert side == whole >> number or side <= 2, "rounded down"
     assert alone.isfinite().all()
-
-
-def test_tiny_maps_are_padded_by_their_edge():
-    encoder = UNetEncoder(8, width=2).eval()
-    L = torch.rand(1, 1, 2, 3)
-    padded = F.pad(L, (0, 1, 0, 2), mode="replicate")
-    with torch.no_grad():
-        torch.testing.assert_close(encoder(L)[0], encoder(padded)[0])
-
-
-@pytest.mark.parametrize("decoder", [UNetDecoder, UpsampleDecoder])
-def test_features_are_not_modified(decoder):
-    encoder = UNetEncoder(32, width=4)
-    features = encoder(torch.rand(2, 1, 32, 32))
-    before = [feature.clone() for feature in features]
-    decoder(encoder.info)(features)
-    assert all(map(torch.equal, features, before))
-    assert all((feature < 0).any() for feature in features), "a ReLU in place would show"
-
-
-@pytest.mark.parametrize(
-    ("info", "widths"),
-    [
-        (FeatureInfo((4, 8, 16, 32), (1, 2, 4, 8)), [16, 8]),  # /1 is finer than where it stops
-        (FeatureInfo((64, 64, 128, 256, 512), (2, 4, 8, 16, 32)), [256, 128, 64, 64]),
-        (FeatureInfo((6, 12), (4, 8)), [6, 6]),  # nothing to concatenate at /2
-    ],
-)
-def test_levels_of_other_encoders(info, widths):
-    decoder = UNetDecoder(info)
-    assert [up.out_channels for up in kinds(decoder, nn.ConvTranspose2d)] == widths
-    assert decoder.out_channels == widths[-1] * (1 + (2 in info.reductions))
-
-
-def test_an_encoder_that_is_too_shallow():
-    with pytest.raises(ValueError, match="coarsest level is /2; UNetDecoder needs /4, /8"):
-        UNetDecoder(ConvEncoder([4, 8]).info)
-
-
-def test_weights_start_as_published():
-    torch.manual_seed(0)
-    network = generator(norm="instance")
-    for conv in kinds(network, nn.Conv2d, nn.ConvTranspose2d):
-        assert conv.weight.std().item() == pytest.approx(0.02, rel=0.1)
-        assert not conv.bias.any()
-    scales = torch.cat([norm.weight for norm in kinds(network, nn.InstanceNorm2d)])
-    assert scales.std().item() == pytest.approx(0.02, rel=0.1)
-    assert scales.mean().item() == pytest.approx(1, abs=0.005)

@@ -52,7 +52,6 @@ class ConditionedEncoder(Encoder):
             raise ValueError("give at least one of hints, palette, labels and text")
         self.conditions = frozenset(name for name, accepted in given.items() if accepted)
         self.info = encoder.info
-        self.weights_from = encoder.weights_from
         self.label_names = []
         self.encoder = encoder
         # No layer that acts last has a bias: without conditions, the features are the encoder's.
@@ -74,6 +73,11 @@ class ConditionedEncoder(Encoder):
         for parameter in (*self.hints.parameters(), *self.modulation.parameters()):
             nn.init.zeros_(parameter)
         self.register_load_state_dict_pre_hook(_from_encoder_alone)  # type: ignore[no-untyped-call]
+
+    @property
+    def weights_from(self) -> str:  # type: ignore[override]
+        """Where the encoder's initial weights come from."""
+        return self.encoder.weights_from
 
     @property
     def pretrained_part(self) -> Encoder:
@@ -146,13 +150,10 @@ class ConditionedEncoder(Encoder):
         """Set the class names from a state dict.
 
         Raises:
-            ValueError: If they are damaged, or more than the network has room for.
+            ValueError: If there are more than the network has room for.
         """
-        names = json.loads(bytes(state.tolist()))
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ValueError("the class names in the state dict are damaged")
         self.label_names = []
-        self.set_label_names(names)
+        self.set_label_names(json.loads(bytes(state.tolist())))
 
     def simulate(self, batch: ColorBatch) -> Condition:
         """Return the condition of a training batch; each is dropped for half of the images.

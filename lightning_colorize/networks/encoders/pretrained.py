@@ -1,52 +1,20 @@
-"""Base class of encoders with pretrained weights: freezing, batch norms, input channels."""
+"""Base class of encoders with pretrained weights: freezing, batch norms, input range."""
 
-from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torchvision.models import WeightsEnum
 
-from lightning_colorize.networks.base import Encoder, FeatureInfo
-from lightning_colorize.networks.encoders.weights import (
-    WeightsError,
-    fetch_torchvision,
-    load_weights,
-    read_weights,
-    weights_skipped,
-)
-from lightning_colorize.networks.layers import run_stages
+from lightning_colorize.networks.base import Encoder, NeedsWeights
+from lightning_colorize.networks.encoders.weights import WeightsError, read_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-_CHANNELS: ContextVar[int] = ContextVar("input_channels", default=1)
 
-
-@contextmanager
-def rgb_input() -> Iterator[None]:
-    """Build pretrained encoders for RGB in [-1, 1], (B, 3, H, W), instead of lightness.
-
-    For losses on features; colorizers only see lightness.
-    """
-    token = _CHANNELS.set(3)
-    try:
-        yield
-    finally:
-        _CHANNELS.reset(token)
-
-
-def input_channels() -> int:
-    """Return 3 within `rgb_input`, else 1."""
-    return _CHANNELS.get()
-
-
-class PretrainedEncoder(Encoder):
+class PretrainedEncoder(Encoder, NeedsWeights):
     """An encoder with optional pretrained weights, freezing, and fixed batch norms.
 
     With loaded weights, batch norms keep their statistics by default (`norm_eval`), as is common
@@ -55,54 +23,29 @@ class PretrainedEncoder(Encoder):
     layer.
 
     Attributes:
-        stages: Consecutive modules; their outputs are the levels.
-        normalization: Input range of the first stage: `imagenet` (ImageNet's mean and standard
-            deviation), `half` (-1..1) or `0..1`.
-
-    Raises:
-        WeightsError: If random weights would be frozen.
+        frozen: Whether all parameters and batch norm statistics are fixed.
     """
 
-    stages: nn.ModuleList
-    normalization: str = "imagenet"
-
-    @abstractmethod
     def __init__(
         self, pretrained: bool, weights: Path | None, frozen: bool, norm_eval: bool | None
     ) -> None:
         super().__init__()
-        loads = pretrained or weights is not None
-        if frozen and not loads and not weights_skipped():
-            raise WeightsError(
-                "frozen: true without weights would freeze random numbers; "
-                "set pretrained: true or weights: PATH, frozen: false, or give --model.checkpoint"
-            )
         self.frozen = frozen
         self._initial = (pretrained, weights)
+        loads = pretrained or weights is not None
         self.norm_eval = loads if norm_eval is None else norm_eval
-
-    def forward(self, L: Tensor) -> list[Tensor]:
-        """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""
-        if self.normalization == "imagenet":
-            L = normalize_input(L)
-        elif self.normalization == "0..1":
-            L = normalize_input(L, (0.0,), (1.0,))
-        return run_stages(self.stages, L)
+        self.register_load_state_dict_post_hook(_loaded)
 
     def obtain_weights(self, fetch: Callable[[], Any], published: str) -> Any:
         """Return the initial weights and set `weights_from`; prefers a file to a download.
 
         Returns:
-            The file's state dict, the result of `fetch`, or None for random weights and within
-            `skip_weights`.
+            The file's state dict, the result of `fetch`, or None for random weights.
 
         Raises:
             WeightsError: If the file cannot be read or the download fails.
         """
         pretrained, weights = self._initial
-        if weights_skipped():
-            self.weights_from = "checkpoint"
-            return None
         if weights is not None:
             self.weights_from = f"file {weights}"
             return read_weights(weights)
@@ -119,44 +62,21 @@ class PretrainedEncoder(Encoder):
                 "encoder: --model.encoder.weights PATH, or --model.encoder.pretrained false)"
             ) from error
 
-    def load_torchvision(self, network: nn.Module, published: WeightsEnum, classifier: str) -> bool:
-        """Load the initial weights into torchvision's network, except for its classifier.
+    def require_weights(self) -> None:
+        """Raise a WeightsError if random weights are frozen."""
+        if self.frozen and self.weights_from == "random":
+            raise WeightsError(
+                "frozen: true without weights would freeze random numbers; "
+                "set pretrained: true or weights: PATH, frozen: false, or give --model.checkpoint"
+            )
 
-        Returns:
-            Whether weights were loaded.
-
-        Raises:
-            WeightsError: If the weights are unavailable or do not fit.
-        """
-        state = self.obtain_weights(
-            lambda: fetch_torchvision(published), f"torchvision {published}"
-        )
-        if state is not None:
-            load_weights(network, state, classifier)
-        return state is not None
-
-    def keep_levels(
-        self, stages: Sequence[nn.Module], channels: Sequence[int], levels: int = 5
-    ) -> None:
-        """Keep the first levels of a network with five levels, /2 to /32, and call `settle`.
-
-        Raises:
-            ValueError: If `levels` is not 1 to 5.
-        """
-        if not 1 <= levels <= 5:
-            raise ValueError(f"levels is {levels}; {type(self).__name__} supports 1 to 5")
-        self.stages = nn.ModuleList(stages[:levels])
-        self.info = FeatureInfo(tuple(channels[:levels]), (2, 4, 8, 16, 32)[:levels])
-        self.settle()
-
-    def settle(self) -> None:
+    def settle(self, loaded: bool) -> None:
         """Apply `frozen` and `norm_eval`; subclasses call it at the end of their constructor.
 
         Raises:
             WeightsError: If folded batch norms would be trained.
         """
-        trained = not (self.norm_eval or self.frozen or weights_skipped())
-        if trained and _has_folded_norms(self):
+        if loaded and not (self.norm_eval or self.frozen) and _has_folded_norms(self):
             raise WeightsError(
                 "these weights have their batch norms folded into the convolutions; "
                 "training them would undo that: set norm_eval: true"
@@ -169,7 +89,7 @@ class PretrainedEncoder(Encoder):
         super().train(mode and not self.frozen)
         if self.norm_eval:
             for module in self.modules():
-                if isinstance(module, _BatchNorm):
+                if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
                     module.eval()
         return self
 
@@ -213,20 +133,6 @@ def normalize_input(
     return (unit - shift) / scale
 
 
-def fit_channels(conv: nn.Conv2d) -> nn.Conv2d:
-    """Adapt a network's first convolution to lightness by summing its weights over RGB.
-
-    Within `rgb_input`, the convolution is returned unchanged.
-    """
-    if input_channels() == 3:
-        return conv
-    summed = nn.Conv2d(
-        1,
-        conv.out_channels,
-        conv.kernel_size,  # type: ignore[arg-type]
-        stride=conv.stride,  # type: ignore[arg-type]
-        padding=conv.padding,  # type: ignore[arg-type]
-        bias=False,
-    )
-    summed.weight.data = conv.weight.data.sum(dim=1, keepdim=True)
-    return summed
+def _loaded(encoder: Any, _: Any) -> None:
+    """Note that a state dict has replaced the initial weights."""
+    encoder.weights_from = "checkpoint"

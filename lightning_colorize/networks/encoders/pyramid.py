@@ -29,7 +29,6 @@ class PyramidEncoder(Encoder):
             )
         # Not `encoder`: checkpoints of encoders with conditions are known by this name.
         self.backbone = encoder
-        self.weights_from = encoder.weights_from
         channels = encoder.info.channels[-1]
         half, quarter = channels // 2, channels // 4
         self.stages = nn.ModuleList(
@@ -49,6 +48,11 @@ class PyramidEncoder(Encoder):
             ]
         )
         self.info = FeatureInfo((width,) * 4, (4, 8, 16, 32))
+
+    @property
+    def weights_from(self) -> str:  # type: ignore[override]
+        """Where the encoder's initial weights come from."""
+        return self.backbone.weights_from
 
     @property
     def pretrained_part(self) -> Encoder:

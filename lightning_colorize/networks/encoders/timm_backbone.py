@@ -13,7 +13,6 @@ from lightning_colorize.networks.encoders.pretrained import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     PretrainedEncoder,
-    input_channels,
     normalize_input,
 )
 from lightning_colorize.networks.encoders.weights import State, bounded_hub, load_weights
@@ -38,9 +37,10 @@ class TimmEncoder(PretrainedEncoder):
             `.safetensors`, instead of a download.
         frozen: Freeze all parameters and batch norm statistics.
         norm_eval: Keep batch norm statistics fixed during training; null: if weights are loaded.
+        in_channels: 1 for lightness; 3 for RGB in [-1, 1], as losses on features need it.
 
     Raises:
-        WeightsError: If weights are unavailable or do not fit, or `frozen` is set without weights.
+        WeightsError: If weights are unavailable or do not fit.
         ValueError: If timm has no such model, or its levels do not form a pyramid.
     """
 
@@ -54,10 +54,11 @@ class TimmEncoder(PretrainedEncoder):
         weights: Path | None = None,
         frozen: bool = False,
         norm_eval: bool | None = None,
+        in_channels: int = 1,
     ) -> None:
         super().__init__(pretrained, weights, frozen, norm_eval)
         require_model(name)
-        arguments = {"in_chans": input_channels(), **(model_args or {})}
+        arguments = {"in_chans": in_channels, **(model_args or {})}
         features: dict[str, Any] = {"features_only": True}
         if levels is not None:
             features["out_indices"] = tuple(levels)
@@ -98,7 +99,7 @@ class TimmEncoder(PretrainedEncoder):
                 f"timm's {name} has levels of the same size, reductions {self.info.reductions}; "
                 "choose one, e.g. levels: [2]"
             )
-        self.settle()
+        self.settle(loaded is not None)
 
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""

@@ -1,9 +1,8 @@
-"""Loading and downloading weights, and building encoders without them."""
+"""Loading and downloading weights."""
 
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -16,38 +15,9 @@ SECONDS = 10.0
 
 State = dict[str, Tensor]
 
-_SKIPPED: ContextVar[str] = ContextVar("skip_weights", default="")
-
 
 class WeightsError(ValueError):
     """Weights are unavailable or do not fit; the message is one line with a remedy."""
-
-
-@contextmanager
-def skip_weights(initial: bool = False) -> Iterator[None]:
-    """Build encoders without downloading or reading weights.
-
-    For loading a checkpoint, whose state dict follows; the original weights file may no longer
-    exist.
-
-    Args:
-        initial: Keep loading the checkpoint that a task starts from (`--model.checkpoint`).
-    """
-    token = _SKIPPED.set("initial" if initial else "all")
-    try:
-        yield
-    finally:
-        _SKIPPED.reset(token)
-
-
-def weights_skipped() -> bool:
-    """Return whether `skip_weights` is active."""
-    return bool(_SKIPPED.get())
-
-
-def checkpoint_skipped() -> bool:
-    """Return whether a task is built without the checkpoint that it started from."""
-    return _SKIPPED.get() == "all"
 
 
 @contextmanager

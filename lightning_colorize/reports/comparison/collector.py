@@ -10,7 +10,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 from lightning_colorize.common.text import decodable
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.metrics.spec import COLUMNS
-from lightning_colorize.models.whole import seen_side, without_color
+from lightning_colorize.models.image import seen_side, without_color
 from lightning_colorize.reports.comparison.plan import Plan
 from lightning_colorize.reports.kit.charts import style_class
 from lightning_colorize.reports.kit.sheet import BACKGROUND, FAINT, draw_sheet

@@ -22,7 +22,7 @@ from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.image_set import ChosenImages
 from lightning_colorize.data.splits import random_subset
 from lightning_colorize.evaluation.data import is_grey
-from lightning_colorize.models.whole import seen_side
+from lightning_colorize.models.image import seen_side
 from lightning_colorize.reports.comparison.plan import Plan
 from lightning_colorize.reports.kit.html import render
 from lightning_colorize.reports.perception.answers import FORMAT, VERSION

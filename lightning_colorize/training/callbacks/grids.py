@@ -15,7 +15,7 @@ from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.image_set import ImageSet
 from lightning_colorize.metrics import per_image
-from lightning_colorize.models.whole import seen_side
+from lightning_colorize.models.image import seen_side
 from lightning_colorize.runs.images import BestImage, ImageArray, write_best_images
 from lightning_colorize.training.callbacks.checkpoints import BestCheckpoint
 from lightning_colorize.training.loggers.build import as_image, log_images

@@ -11,7 +11,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, read_image
 from lightning_colorize.data.sources.listing import list_images
-from lightning_colorize.models.whole import colorize_image
+from lightning_colorize.models.image import colorize_image
 from lightning_colorize.tasks import ColorizationTask
 from lightning_colorize.training.loggers.build import log_images
 

@@ -8,7 +8,7 @@ import torch
 
 from lightning_colorize.networks import (
     AbHead,
-    Colorizer,
+    ColorizationNetwork,
     ConditionedEncoder,
     ConvEncoder,
     Decoder,
@@ -29,14 +29,14 @@ def test_all_parts_are_tested():
     encoders = {cls for cls, *_ in test_encoders.CASES.values()}
     assert set(concrete(Encoder)) == encoders | {ConditionedEncoder}  # test_conditioned.py
     decoders = {build.func for build in test_decoders.CASES.values()}
-    assert set(concrete(Decoder)) == decoders | {cls for cls, *_ in test_decoders.FORMER}
+    assert set(concrete(Decoder)) == decoders
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 17), (97, 131), (64, 96)])
 def test_any_size_is_padded_and_cropped(size):
     torch.manual_seed(0)
     encoder = ConvEncoder([4, 8, 8, 8])  # multiples of 8
-    network = Colorizer(encoder, UpsampleDecoder(encoder.info), AbHead(32)).eval()
+    network = ColorizationNetwork(encoder, UpsampleDecoder(encoder.info), AbHead(32)).eval()
     L = torch.rand(1, 1, *size) * 2 - 1
     below, right = (-size[0] % 8, -size[1] % 8)
     mode = "reflect" if below < size[0] and right < size[1] else "edge"

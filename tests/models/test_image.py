@@ -6,12 +6,11 @@ import torch
 from skimage.color import rgb2lab
 from torch.nn import functional as F
 
-from lightning_colorize.color import fit_gamut, to_eight_bits, to_lab, to_rgb
+from lightning_colorize.color import to_eight_bits, to_lab, to_rgb
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.inference import load_model
-from lightning_colorize.models import whole
 from lightning_colorize.models.base import Model
-from lightning_colorize.models.whole import (
+from lightning_colorize.models.image import (
     add_colors,
     colorize_image,
     is_colored,
@@ -50,19 +49,6 @@ def test_strips_of_ab_equal_torchs_interpolation_of_the_whole(height, width, row
     torch.testing.assert_close(torch.cat([s for _, s in strips], dim=2), whole, rtol=0, atol=1e-3)
 
 
-def test_strips_equal_the_whole_to_one_step_of_eight_bits(monkeypatch):
-    rgb = _image(203, 151)
-    monkeypatch.setattr(whole, "_STRIP_PIXELS", 151 * 13)
-    painter = Painter()
-    strips = colorize_image(painter, rgb, 48)
-
-    L, _ = to_lab(rgb[None])
-    small = painter.predict(painter.seen)
-    ab = F.interpolate(small, (203, 151), mode="bilinear", align_corners=False)
-    at_once = (to_rgb(L, fit_gamut(L, ab))[0] * 255).round()
-    assert (strips - at_once).abs().max() <= 1
-
-
 @pytest.mark.parametrize(("height", "width"), [(97, 145), (33, 20), (64, 64), (5, 9), (1, 1)])
 def test_lightness_is_preserved_and_color_added(height, width):
     rgb = _image(height, width)
@@ -74,15 +60,6 @@ def test_lightness_is_preserved_and_color_added(height, width):
     assert np.abs(before[..., 0] - after[..., 0]).max() < 1
     if min(height, width) > 1:
         assert np.hypot(after[..., 1], after[..., 2]).mean() > 10
-
-
-def test_input_of_the_network_equals_that_of_training():
-    """A square at the training size is not resized, and has the same L."""
-    rgb = _image(32, 32)
-    painter = Painter()
-    colorize_image(painter, rgb, 32)
-    expected = rgb2lab(rgb.permute(1, 2, 0).numpy())[..., 0]
-    np.testing.assert_allclose(painter.seen[0, 0].numpy(), expected, atol=1e-2)
 
 
 def test_prediction_does_not_depend_on_the_input_colors():
@@ -122,18 +99,6 @@ def test_images_of_a_batch_are_predicted_as_alone():
         (alone,) = predict(Blur(), [image]).colors()
         assert ab.shape[-2:] == image.shape[-2:]
         torch.testing.assert_close(ab, alone, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("flip", [False, True])
-def test_colors_are_bit_for_bit_those_of_an_image_alone(flip):
-    """A killed run continues with other batches, and must end with the same files."""
-    model = load_model("default").model
-    model.settings = model.settings.updated({"flip": flip})
-    seen = [_image(64, 96, seed=index) for index in range(5)]
-    alone = [predict(model, [image]).colors()[0] for image in seen]
-    for count in (2, 3, 5):
-        together = predict(model, seen[:count]).colors()
-        assert all(torch.equal(*pair) for pair in zip(together, alone, strict=False))
 
 
 def test_guided_colors_follow_the_edges():

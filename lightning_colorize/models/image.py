@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from lightning_colorize.color import (
     WHITE,
+    Condition,
     to_eight_bits,
     to_grey,
     to_lab,
@@ -20,7 +21,7 @@ from lightning_colorize.data.dataset import LONGEST, resize_short_side
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.control import NO_CONTROL, Control, condition_of
 from lightning_colorize.models.settings import Settings
-from lightning_colorize.networks.colorizer import pad_input, round_up
+from lightning_colorize.networks.network import pad_input, round_up
 
 # Full-resolution conversion works in strips: all of 12 megapixels would take 1.9 GB, and three
 # times as long, because nothing fits into the processor's cache.
@@ -89,6 +90,9 @@ class BatchPrediction:
     inputs: Tensor
     views: Sequence[Any]
     sizes: Sequence[torch.Size]
+    condition: Condition
+    flip: bool
+    strength: float  # of the settings that the views were predicted for
 
     @torch.inference_mode()
     def colors(
@@ -111,9 +115,13 @@ class BatchPrediction:
             FloatingPointError: If a color is not finite.
             UsageError: If more than one coloring is requested from a deterministic model.
         """
-        model = self.model
+        model, views = self.model, self.views
+        settings = settings or model.settings
         generators = generators or model.generators(self.inputs)
-        batch = model.combine(self.views, settings or model.settings, n, generators)
+        if self.condition.has_colors and settings.strength != self.strength:
+            condition = model.condition_for(self.condition, settings)
+            views = model.views(self.inputs, condition, self.flip)
+        batch = model.combine(views, settings, n, generators)
         if not batch.isfinite().all():
             raise FloatingPointError("the network predicts colors that are not finite")
         pairs = enumerate(self.sizes)
@@ -137,9 +145,11 @@ def predict(
     # Pad here and not in the network, which would pad the mirror image at its own right edge.
     inputs = torch.cat([pad_input(L, *padded) for L in lightness])
     sizes = [image.shape[-2:] for image in seen]
-    condition = condition_of(model, controls, sizes, padded)
-    views = model.views(inputs, condition, model.settings.flip if flip is None else flip)
-    return BatchPrediction(model, inputs, views, sizes)
+    given, settings = condition_of(model, controls, sizes, padded), model.settings
+    condition = model.condition_for(given, settings)
+    flip = settings.flip if flip is None else flip
+    views = model.views(inputs, condition, flip)
+    return BatchPrediction(model, inputs, views, sizes, given, flip, settings.strength)
 
 
 @torch.inference_mode()

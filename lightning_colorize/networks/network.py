@@ -13,11 +13,11 @@ from lightning_colorize.color.hints import CHANNELS, SPREAD, hint_channels
 from lightning_colorize.networks.base import Decoder, Encoder, Head
 
 _WIDTH = 64  # channels of the gate
-_OBEDIENCE = 2.0  # initial log-odds of a hint at its own place
+_HINT_LOGIT_INIT = 2.0  # initial gate logit at hinted pixels
 _NEVER = 1e-30  # confidence without hints: too small to change a prediction in fp32
 
 
-class Colorizer(nn.Module):
+class ColorizationNetwork(nn.Module):
     """Predicts the colors of grey images, at the input's height and width.
 
     Sizes that are not a multiple of the coarsest reduction are padded at the right and lower edge,
@@ -98,7 +98,7 @@ class HintGate(nn.Module):
         self.hint = nn.Conv2d(CHANNELS, _WIDTH, 1)
         self.logit = nn.Conv2d(_WIDTH, 1, 1)
         nn.init.zeros_(self.logit.weight)
-        nn.init.constant_(self.logit.bias, _OBEDIENCE)  # type: ignore[arg-type]
+        nn.init.constant_(self.logit.bias, _HINT_LOGIT_INIT)  # type: ignore[arg-type]
 
     def forward(self, decoded: Tensor, hints: Tensor) -> tuple[Tensor, Tensor]:
         """Return the diffused color and its log-odds against the network's own prediction.
@@ -120,7 +120,7 @@ class HintGate(nn.Module):
 
 def _without_gate(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """Keep the initial gate when the state dict of a network without hints is loaded."""
-    gate = cast(Colorizer, module).gate
+    gate = cast(ColorizationNetwork, module).gate
     if gate is not None and not any(name.startswith(f"{prefix}gate.") for name in state):
         state |= gate.state_dict(prefix=f"{prefix}gate.")
 
