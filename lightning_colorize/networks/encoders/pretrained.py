@@ -34,7 +34,7 @@ class PretrainedEncoder(Encoder, NeedsWeights):
         self._initial = (pretrained, weights)
         loads = pretrained or weights is not None
         self.norm_eval = loads if norm_eval is None else norm_eval
-        self.register_load_state_dict_post_hook(_loaded)
+        self.register_load_state_dict_post_hook(_loaded)  # type: ignore[no-untyped-call]
 
     def obtain_weights(self, fetch: Callable[[], Any], published: str) -> Any:
         """Return the initial weights and set `weights_from`; prefers a file to a download.

@@ -37,7 +37,7 @@ class Published(NamedTuple):
     def build(self) -> nn.Module:
         """Return the network with random weights."""
         if not self.name.startswith("vgg"):
-            return get_model(self.name)
+            return cast(nn.Module, get_model(self.name))
         # The classifier's 124 million parameters are never allocated.
         with torch.device("meta"):
             features = cast(nn.Module, get_model(self.name).features)

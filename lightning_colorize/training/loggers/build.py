@@ -41,7 +41,8 @@ def build_loggers(
 
 def describe_loggers(loggers: Sequence[Logger]) -> str:
     """Return the loggers and their modes in one line, for the banner."""
-    names = [getattr(each, "description", type(each).__name__) for each in loggers]
+    # Not by `hasattr`: Lightning's logger of `fast_dev_run` has every attribute.
+    names = [x.description if isinstance(x, RunLogger) else type(x).__name__ for x in loggers]
     return ", ".join(filter(None, names)) or "none"
 
 
