@@ -261,7 +261,7 @@ class Colorizer(
             batch_size: Number of images in memory. Images with about the same aspect ratio share a
                 batch.
             samples: Same as in `colorize`.
-            seed: Seed of the samples; the same seed gives the same colors in any batch.
+            seed: Seed of the samples; in another batch, colors differ by rounding only.
             hints: One for each image, as in `colorize`, or None.
             asked: `palette`: text such as `red,#304080`, or `navy:0.7,orange:0.3` with shares, a
                 list of color names, or an image; `label`: a class name of the model; `prompt`.
