@@ -3,7 +3,7 @@
 import io
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,10 +91,10 @@ def executor(folder: Path, needed_by: str) -> "SlurmExecutor":
 
 
 @contextmanager
-def submission(undo: Callable[[], None], **environment: str) -> Iterator[None]:
+def submission(**environment: str) -> Iterator[None]:
     """Submit jobs in this context: it sets their environment and explains refusals.
 
-    `undo` is called if Slurm refuses. Other users cannot read the environment, unlike arguments.
+    Other users cannot read the environment, unlike arguments.
     """
     from submitit.core.utils import FailedJobError
     from submitit.helpers import environment_variables
@@ -106,7 +106,6 @@ def submission(undo: Callable[[], None], **environment: str) -> Iterator[None]:
         with variables, redirect_stderr(io.StringIO()):
             yield
     except FailedJobError as error:
-        undo()
         raise UsageError(f"Slurm refuses the job: {reason(str(error))}") from None
 
 

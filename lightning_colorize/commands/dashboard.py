@@ -78,10 +78,10 @@ def _serve(root: Path, port: int) -> None:
 
 def _serve_study(url: str, port: int) -> None:
     """Serve the studies of a journal or database in optuna-dashboard until interrupted."""
-    from lightning_colorize.sweeps.storage import open_storage
+    from lightning_colorize.sweeps.study import open_storage
 
     opened = open_storage(os.path.expanduser(url), create=False)
-    studies = opened.storage.get_all_studies()
+    studies = opened.get_all_studies()
     if not studies:
         raise UsageError(f"{opened.shown} contains no sweep; start one with sweep run")
     try:
@@ -94,7 +94,7 @@ def _serve_study(url: str, port: int) -> None:
 
     # A line per request.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    app = _guarded(optuna_dashboard.wsgi(opened.storage), read_only=True)
+    app = _guarded(optuna_dashboard.wsgi(opened), read_only=True)
     page = f"/studies/{studies[0]._study_id}" if len(studies) == 1 else ""
     server = make_server(_HOST, port, app, threaded=True)
     shown = f"http://{_HOST}:{server.port}/dashboard{page}"

@@ -132,13 +132,14 @@ def _submit(executor: "SlurmExecutor", command: str) -> None:
     was_there = executor.folder.is_dir()
     executor.folder.mkdir(parents=True, exist_ok=True)
 
-    def undo() -> None:
+    try:
+        with submission():
+            job = executor._submit_command(command)
+    except UsageError:
         if not was_there:
             shutil.rmtree(executor.folder)
             with suppress(OSError):
                 os.removedirs(executor.folder.parent)  # and empty parent folders
-
-    with submission(undo):
-        job = executor._submit_command(command)
+        raise
     print(f"job       {job.job_id}; scancel {job.job_id} ends it, with a checkpoint")
     print(f"log       {shlex.quote(str(job.paths.stdout))}")

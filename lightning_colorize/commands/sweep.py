@@ -31,10 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--storage",
         metavar="URL",
         help="sqlite:///FILE or postgresql://USER@HOST/DATABASE, which other machines can join "
-        "(default: a journal in the sweep's folder); keep the password in ~/.pgpass",
+        "(default: SQLite in the sweep's folder); keep the password in ~/.pgpass",
     )
     run_.add_argument(
-        "--seed", metavar="N", type=number(int, 0), help="seed for all random draws (default: 0)"
+        "--seed", metavar="N", type=number(int, 0), help="seed of random search (default: 0)"
     )
     _add_workers(run_)
 
@@ -69,10 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the action; returns the exit code."""
-    from lightning_colorize.commands import sweep_actions
+    from lightning_colorize.commands.sweep_actions import ACTIONS
 
-    code: int = getattr(sweep_actions, args.action)(args)
-    return code
+    return ACTIONS[args.action](args)
 
 
 def _add_study(parser: argparse.ArgumentParser) -> None:

@@ -13,15 +13,19 @@ from lightning_colorize.commands.slurm_options import resources
 from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.reports.sweep import dashboard_command, write_report
-from lightning_colorize.sweeps import wandb
 from lightning_colorize.sweeps.export import NoWinner, export_trials, export_winner
-from lightning_colorize.sweeps.launch import batch_script, launch_workers, run_workers
-from lightning_colorize.sweeps.queue import TrialQueue
+from lightning_colorize.sweeps.launch import (
+    Workers,
+    batch_script,
+    launch_workers,
+    run_workers,
+    workers_of,
+)
 from lightning_colorize.sweeps.spec import Sweep, read_sweep
-from lightning_colorize.sweeps.status import rows
+from lightning_colorize.sweeps.status import ProgressLines, print_table, rows
 from lightning_colorize.sweeps.study import SWEEP_FILE, Study, create_study, open_study
-from lightning_colorize.sweeps.table import LiveTable, print_table
 from lightning_colorize.sweeps.trial import expand
+from lightning_colorize.sweeps.wandb import agents_of, launch_wandb
 
 _SHOWN = 3
 """Number of trials whose commands a dry run prints."""
@@ -32,23 +36,18 @@ _SLURM = ("partition", "time", "cpus", "mem", "account", "qos", "sbatch")
 def run(args: argparse.Namespace) -> int:
     """Check a sweep file, then run it with the selected engine."""
     _require(args)
-    sweep = read_sweep(args.file)
+    sweep, root = read_sweep(args.file), args.root or Path("runs")
     engine = _engine(args)
     configs = sweep_checks.check(sweep, args.file)
     for remark in sweep_checks.remarks(sweep, configs):
         print(f"{args.file}: {remark}", file=sys.stderr)
-    root = args.root or Path("runs")
+    is_slurm = args.launcher == "slurm"
     if args.dry_run:
-        if engine == "wandb" and args.launcher == "slurm":
-            asked = resources(args, args.gpus_per_trial)
-            print(wandb.batch_script(sweep, root, args.workers, asked))
-            return 0
-        return _dry_run(sweep, root.resolve() / sweep.name, args)
-    if engine == "wandb" and args.launcher == "slurm":
-        asked = resources(args, args.gpus_per_trial)
-        return wandb.launch_wandb(sweep, root, args.workers, asked)
+        agents = agents_of(sweep, root, args.workers) if engine == "wandb" else None
+        return _dry_run(sweep, root.resolve() / sweep.name, args, agents)
     if engine == "wandb":
-        return wandb.run_wandb(sweep, args.workers, args.gpus_per_trial)
+        asked = resources(args, args.gpus_per_trial) if is_slurm else None
+        return launch_wandb(sweep, root, args.workers, args.gpus_per_trial, asked)
     study = create_study(sweep, root, args.storage, args.seed or 0, args.file)
     _refuse_stopped(study)
     return _work(study, args)
@@ -69,9 +68,9 @@ def resume(args: argparse.Namespace) -> int:
     study = open_study(args.study, args.name)
     _check_again(study)
     if not args.dry_run:
-        study.resume()
+        study.stop(None)
         if args.retry_failed:
-            print(f"failed trials queued again: {TrialQueue(study).retry_failed()}")
+            print(f"failed trials queued again: {study.retry_failed()}")
     return _work(study, args)
 
 
@@ -84,7 +83,7 @@ def status(args: argparse.Namespace) -> int:
 def stop(args: argparse.Namespace) -> int:
     """Stop all workers, on all machines."""
     study = open_study(args.study, args.name)
-    study.stop(args.now)
+    study.stop("now" if args.now else "after")
     ends = "are interrupted" if args.now else "finish"
     print(f"{study.sweep.name}: no more trials start, running trials {ends}")
     print(f"resume    {study.command('resume')}")
@@ -110,8 +109,19 @@ def report(args: argparse.Namespace) -> int:
     return 0
 
 
+ACTIONS = {
+    "run": run,
+    "join": join,
+    "resume": resume,
+    "status": status,
+    "stop": stop,
+    "export": export,
+    "report": report,
+}
+
+
 def _require(args: argparse.Namespace) -> None:
-    """Refuse invalid options, and options that would be ignored."""
+    """Refuse options that would be ignored, and a storage that is no URL."""
     if "://" not in (getattr(args, "storage", None) or "://"):
         raise UsageError(
             f"--storage {args.storage}: not a URL; use sqlite:///FILE or "
@@ -125,15 +135,10 @@ def _require(args: argparse.Namespace) -> None:
 def _engine(args: argparse.Namespace) -> Literal["local", "wandb"]:
     if args.engine == "local":
         return "local"
-    given = [f"--{name}" for name in ("storage", "root", "seed") if getattr(args, name) is not None]
+    given = [f"--{name}" for name in ("storage", "seed") if getattr(args, name) is not None]
     if args.engine == "wandb":
-        if args.launcher == "slurm" and "--root" in given:
-            given.remove("--root")
         if given:
-            raise UsageError(
-                f"{given[0]}: W&B stores the study, and on this machine its trials choose their "
-                "folders; remove it, or add --engine local"
-            )
+            raise UsageError(f"{given[0]}: W&B stores the study; remove it, or add --engine local")
         return "wandb"
     # The nodes of a cluster may not reach W&B's server.
     given += ["--launcher slurm"] if args.launcher == "slurm" else []
@@ -163,9 +168,13 @@ def _check_again(study: Study) -> None:
         sweep_checks.check(study.sweep, study.folder / SWEEP_FILE)
 
 
-def _dry_run(sweep: Sweep, folder: Path, args: argparse.Namespace) -> int:
+def _dry_run(
+    sweep: Sweep, folder: Path, args: argparse.Namespace, agents: Workers | None = None
+) -> int:
+    """Print the batch script, or the commands of some trials."""
     if args.launcher == "slurm":
-        print(batch_script(folder, resources(args, args.gpus_per_trial)))
+        workers = agents or workers_of(sweep.name, folder, args.workers)
+        print(batch_script(workers, resources(args, args.gpus_per_trial)))
         return 0
     for values in islice(sweep_checks.variations(sweep), _SHOWN):
         print(shlex.join(expand(sweep, values)))
@@ -178,23 +187,22 @@ def _work(study: Study, args: argparse.Namespace) -> int:
         return _dry_run(study.sweep, study.folder, args)
     print(f"sweep     {study.sweep.name}: {study.shown}")
     print(f"runs      {study.folder}", flush=True)
-    with LiveTable(study, args.workers) as table:
-        if args.launcher == "local":
-            code = run_workers(study, args.workers, args.gpus_per_trial, table.tick)
-        else:
-            asked = resources(args, args.gpus_per_trial)
-            code = launch_workers(study, args.workers, asked, table.tick)
-        if code < 128:
-            table.hide()
-    if code < 128:
-        return _finish(study, failed=code != 0)
-    if args.launcher == "local":  # Slurm jobs continue, which the launcher has printed
+    tick = ProgressLines(study, args.workers).tick
+    workers = workers_of(study.sweep.name, study.folder, args.workers, study.url, tick)
+    if args.launcher == "local":
+        code = run_workers(workers, args.gpus_per_trial)
+    else:
+        asked = resources(args, args.gpus_per_trial)
+        code = launch_workers(workers, asked, lambda: bool(study.stopped) or study.all_ended())
+    if code >= 128:
+        print(f"stop      {study.command('stop')}", file=sys.stderr)
         print(f"resume    {study.command('resume')}", file=sys.stderr)
-    return code
+        return code
+    return _finish(study)
 
 
-def _finish(study: Study, failed: bool) -> int:
-    """Print and write the results of a sweep; returns the exit code, 1 if workers `failed`."""
+def _finish(study: Study) -> int:
+    """Print and write the results of a sweep; returns the exit code."""
     print_table(study)
     print(f"report    {write_report(study)}")
     print(f"charts    {dashboard_command(study)}")
@@ -205,7 +213,6 @@ def _finish(study: Study, failed: bool) -> int:
         print(f"trial {row.number} failed: {row.reason}", file=sys.stderr)
     if lost:
         print(f"retry     {study.command('resume', '--retry-failed')}", file=sys.stderr)
-    is_open = not TrialQueue(study).all_ended()
-    if is_open:
+    if is_open := not study.all_ended():
         print(f"resume    {study.command('resume')}", file=sys.stderr)
-    return int(failed or is_open or bool(lost))
+    return int(is_open or bool(lost))

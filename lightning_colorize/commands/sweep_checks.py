@@ -5,9 +5,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import optuna
+from optuna.samplers import RandomSampler
+
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics.spec import NAMES
-from lightning_colorize.sweeps.space import Parameter, as_key, choices_of, quantile, shown
+from lightning_colorize.sweeps.space import Parameter, as_key, shown
 from lightning_colorize.sweeps.spec import ARGUMENTS, Sweep
 from lightning_colorize.sweeps.trial import expand, unset_variables
 from lightning_colorize.training.checking import check_words
@@ -29,7 +32,7 @@ def check(sweep: Sweep, file: Path) -> list[Any]:
     if fit_words(expand(sweep, trials[0])) is None:
         return []
     for name, parameter in sweep.parameters.items():
-        if None in _listed(parameter):
+        if None in _listed(name, parameter):
             raise UsageError(
                 f"{file}: parameters.{name}: null would reach fit as the text None; "
                 'write "null" with quotes'
@@ -79,7 +82,7 @@ def fit_words(words: list[str]) -> list[str] | None:
 
 def variations(sweep: Sweep) -> Iterator[dict[str, Any]]:
     """Yield the values of trials that together cover each listed value of each parameter."""
-    listed = {name: _listed(parameter) for name, parameter in sweep.parameters.items()}
+    listed = {name: _listed(name, parameter) for name, parameter in sweep.parameters.items()}
     first = {name: values[0] for name, values in listed.items()}
     yield first
     for name, values in listed.items():
@@ -87,12 +90,13 @@ def variations(sweep: Sweep) -> Iterator[dict[str, Any]]:
             yield first | {name: value}
 
 
-def _listed(parameter: Parameter) -> list[Any]:
-    """Return the listed values, the ends of an integer range, or else two quartiles."""
-    values = choices_of(parameter)
+def _listed(name: str, parameter: Parameter) -> list[Any]:
+    """Return the listed values, the ends of an integer range, or else two draws."""
+    values = parameter.choices
     if values is None:
+        study = optuna.create_study(sampler=RandomSampler(seed=0))
         # One value if rounding makes them equal.
-        return list(dict.fromkeys((quantile(parameter, 0.5), quantile(parameter, 0.75))))
+        return list(dict.fromkeys(parameter.suggest(name, study.ask()) for _ in range(2)))
     return [values[0], values[-1]] if isinstance(values, range) else list(values)
 
 

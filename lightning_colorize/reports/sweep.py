@@ -1,9 +1,8 @@
-"""The report of a sweep: what optuna-dashboard lacks, in one self-contained HTML file."""
+"""The page of a sweep: what optuna-dashboard lacks, in one self-contained HTML file."""
 
 import shlex
-import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,13 @@ from PIL import Image
 
 from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.files import require_writable, write_atomic
-from lightning_colorize.common.text import UNKNOWN, format_time
-from lightning_colorize.evaluation.table import Cell, Column, Row, Table, format_count, make_row
+from lightning_colorize.common.text import format_time
+from lightning_colorize.evaluation.table import Cell, Column, Row, Table, make_row
 from lightning_colorize.metrics.spec import BASELINES, CONFIDENCE
 from lightning_colorize.reports.kit.html import render
 from lightning_colorize.reports.kit.thumbnails import Strip, Tile, thumbnail
 from lightning_colorize.runs.folder import CONFIG
 from lightning_colorize.runs.images import read_best_images
-from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.sweeps.spec import Sweep
 from lightning_colorize.sweeps.status import (
     SEED,
@@ -33,14 +31,12 @@ from lightning_colorize.sweeps.status import (
     rows,
 )
 from lightning_colorize.sweeps.study import Study
-from lightning_colorize.sweeps.trial import expand
 
 REPORT = "report.html"
 """Name of the file in a sweep's folder."""
 
 _BEST = 5
 _PIXELS = 256**2
-_MOST_LISTED = 12
 
 
 def write_report(study: Study, images: int = 6) -> Path:
@@ -63,6 +59,9 @@ def dashboard_command(study: Study) -> str:
 def _context(study: Study, images: int) -> dict[str, Any]:
     sweep, trials = study.sweep, rows(study)
     ranking = leaderboard(trials, sweep.mode)
+    best = [entry.trials[0] for entry in ranking[:_BEST]]
+    strips = image_strips(best, images)
+    labels = Labels(sweep)
     page: dict[str, Any] = {
         "title": f"Sweep {sweep.name}",
         "count": len(trials),
@@ -72,47 +71,59 @@ def _context(study: Study, images: int) -> dict[str, Any]:
         "metric": sweep.metric,
         "confidence": f"{100 * CONFIDENCE:g}",
         "ranking": ranking,
-        "results": None,
-        "images": [],
-        "winner": None,
+        "images": strips,
+        "legend": {
+            f"trial {row.number}": f"{labels.changes(row.values)}: {format_value(row.value)}"
+            for row in best
+        },
         "seed": study.seed,
         "storage": study.shown,
         "dashboard": dashboard_command(study),
+        "columns": max((len(strip.tiles) for strip in strips), default=1),
     }
     if sweep.metric is not None and ranking:
-        best = [entry.trials[0] for entry in ranking[:_BEST]]
         baselines = read_baselines(ranking[0], sweep.metric)
         page["results"] = _table(ranking, baselines, sweep)
         page["not_beaten"] = not_beaten(ranking[0], sweep.metric, baselines)
-        page["winner"] = _winner(study, best[0])
-        page["images"] = image_strips(best, images)
-        shown = {tile.who for strip in page["images"] for tile in strip.tiles}
-        page["legend"] = {
-            who: f"{Labels(sweep).changes(row.values)}: {format_value(row.value)}"
-            for row in best
-            if (who := f"trial {row.number}") in shown
+        config = str(best[0].folder / CONFIG)
+        page["winner"] = {
+            "number": best[0].number,
+            "value": format_value(best[0].value),
+            "again": shlex.join(["lightning-colorize", "fit", "--config", config]),
         }
-    page["columns"] = max((len(strip.tiles) for strip in page["images"]), default=1)
     return page
 
 
-def _table(
-    ranking: Sequence[LeaderboardEntry], baselines: Mapping[str, float], sweep: Sweep
-) -> Table:
+def _table(ranking: Sequence[LeaderboardEntry], baselines: dict[str, float], sweep: Sweep) -> Table:
     """Return the configurations, best first, above the baselines."""
     assert sweep.metric is not None
     labels = Labels(sweep)
-    are_repeated = any(len(entry.trials) + len(entry.missing) > 1 for entry in ranking)
-    interval = f"{100 * CONFIDENCE:g} % interval"
+    varied = {name: short for name, short in labels.names.items() if name != SEED}
     columns = [
         Column("rank"),
         Column(sweep.metric.name, goal=sweep.metric.mode),
-        *([Column("spread"), Column(interval), Column("n")] if are_repeated else []),
-        *(Column(labels.names[name], name, text=True) for name in labels.names if name != SEED),
-        *([Column("seeds")] if SEED in labels.names else []),
-        *map(Column, ("trial", "time", "images seen", "parameters")),
+        *(Column("spread"), Column(f"{100 * CONFIDENCE:g} % interval"), Column("n")),
+        *(Column(short, name, text=True) for name, short in varied.items()),
+        *(Column("trials"), Column("time")),
     ]
-    body = [_row(rank, entry, labels, are_repeated) for rank, entry in enumerate(ranking, start=1)]
+
+    def row(rank: int, entry: LeaderboardEntry) -> Row:
+        is_single = entry.spread is None
+        ends = f"[{format_value(entry.low)}, {format_value(entry.high)}]"
+        missing = [f"{len(entry.missing)} missing"] if entry.missing else []
+        return make_row(
+            str(rank),
+            Cell(format_value(entry.value), kind="best" if rank == 1 else ""),
+            "" if is_single else f"{entry.spread:#.2g}",
+            "" if is_single else ends,
+            Cell(str(len(entry.trials)), missing),
+            *(Cell(labels.value(entry.values[name]), kind="text") for name in varied),
+            Cell(", ".join(str(trial.number) for trial in entry.trials), kind="wrap"),
+            format_time(sum(trial.seconds or 0.0 for trial in entry.trials)),
+            kind="first" if rank == 1 else "",
+        )
+
+    body = [row(rank, entry) for rank, entry in enumerate(ranking, start=1)]
     foot = [
         make_row(
             name,
@@ -124,80 +135,19 @@ def _table(
     return Table("Leaderboard", columns, body, foot)
 
 
-def _row(rank: int, entry: LeaderboardEntry, labels: Labels, are_repeated: bool) -> Row:
-    cells = [Cell(str(rank)), Cell(format_value(entry.value), kind="best" if rank == 1 else "")]
-    if are_repeated:
-        low, high = format_value(entry.low), format_value(entry.high)
-        cells += [
-            Cell("" if entry.spread is None else f"{entry.spread:#.2g}"),
-            Cell("" if entry.spread is None else f"[{low}, {high}]"),
-            Cell(
-                str(len(entry.trials)),
-                [f"{len(entry.missing)} missing"] if entry.missing else [],
-            ),
-        ]
-    cells += [
-        Cell(labels.value(name, entry.values[name]), kind="text")
-        for name in labels.names
-        if name != SEED
-    ]
-    if SEED in labels.names:
-        cells.append(Cell(_listed([row.values.get(SEED) for row in entry.trials]), kind="wrap"))
-    repeats = [f"repeated: {_listed([row.number for row in entry.repeats])}"]
-    results = [RunRecord(row.folder).result for row in entry.trials]
-    known = [result.images_seen for result in results if result and result.images_seen is not None]
-    at_least = "" if len(known) == len(results) else " or more"
-    return make_row(
-        *cells,
-        Cell(
-            _listed([row.number for row in entry.trials]),
-            repeats if entry.repeats else [],
-            kind="wrap",
-        ),
-        format_time(sum(row.seconds or 0.0 for row in entry.trials)),
-        f"{sum(known):,}{at_least}" if known else UNKNOWN,
-        format_count(results[0].parameters if results[0] else None),
-        kind="first" if rank == 1 else "",
-    )
-
-
-def _listed(items: Sequence[Any]) -> str:
-    return ", ".join(map(str, items[:_MOST_LISTED])) + (" …" if len(items) > _MOST_LISTED else "")
-
-
-def _winner(study: Study, row: TrialRow) -> dict[str, Any]:
-    words = expand(study.sweep, row.values)
-    if words[0] == "/usr/bin/env":
-        del words[0]
-    # The path of this machine's interpreter is useless elsewhere.
-    here = Path(sys.executable).parent
-    words = [Path(word).name if Path(word).parent == here else word for word in words]
-    config = row.folder / CONFIG
-    again = shlex.join(["lightning-colorize", "fit", "--config", str(config)])
-    return {
-        "number": row.number,
-        "value": format_value(row.value),
-        "folder": str(row.folder),
-        "command": shlex.join(words),
-        "again": again if config.is_file() else None,
-    }
-
-
 def image_strips(trials: Sequence[TrialRow], count: int) -> list[Strip]:
     """Return grey, each trial's colors and the truth of validation images.
 
     The images are spread over those that the best trial's run stored in its best epoch; trials
     without an image are left out of its strip.
     """
-    if not count:
-        return []
     stored = {
         trial.number: {image.name: image for image in read_best_images(trial.folder)}
         for trial in trials
     }
     first = next(filter(None, stored.values()), {})
     strips = []
-    for name in list(first)[:: max(1, len(first) // count)][:count]:
+    for name in list(first)[:: max(1, len(first) // max(1, count))][:count]:
         grey, _, truth = np.split(first[name].row, 3, axis=1)
         tiles = [_tile(grey, "grey")]
         for number, images in stored.items():

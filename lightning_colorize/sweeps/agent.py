@@ -1,15 +1,14 @@
-"""W&B's agent as a Slurm job, and its trials, which any job of the sweep can resume.
+"""W&B's agent as a worker, and its trials, which any worker of the sweep can resume.
 
-W&B's agent passes its environment to its trials and forgets a trial when its job is killed.
+W&B's agent passes its environment to its trials and forgets a trial when its worker is killed.
 Therefore the agent starts each trial through this module, which runs it in a clean environment and
-in a folder named after its W&B run, and records its command there until it has ended. A job first
-resumes the trials that no process runs any more, with the id of their W&B run, then starts W&B's
-agent. After the agent, it waits until all trials have ended, and resumes those of killed jobs.
+in a folder named after its W&B run, and records its command there until it has ended. A worker
+first resumes the trials that no process runs any more, with the id of their W&B run, then starts
+W&B's agent. After the agent, it waits until all trials have ended, and resumes interrupted ones.
 
 The folder must be on a file system that all nodes share and that has reliable file locks.
 """
 
-import ctypes
 import json
 import os
 import signal
@@ -24,13 +23,25 @@ from pathlib import Path
 from lightning_colorize.common.errors import WorkError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.runs.folder import is_running
+from lightning_colorize.sweeps.process import (
+    GRACE,
+    INTERRUPTED,
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_PDEATHSIG,
+    TrialProcess,
+    clean,
+    ending,
+    prctl,
+    start_process,
+)
 
 # The other modules of this package take a second to import, within which a signal would kill a
 # trial that nothing records yet.
 
 TRIAL_COMMAND = ("${interpreter}", "-m", "lightning_colorize.sweeps.agent", "trial")
-"""Prefix of the trial command of a sweep whose agents run on Slurm."""
+"""Prefix of the trial command of a sweep at W&B."""
 
+_NOT_STARTED = 127  # exit code of a shell for a program that cannot be started
 _FOLDER = "LIGHTNING_COLORIZE_AGENT"  # environment variable: the folder of the sweep's trials
 _RECORD = "agent.json"
 _LOCK = "agent.lock"
@@ -44,14 +55,6 @@ _POLL_EVERY = 0.2
 _LOOK_EVERY = 2.0
 _UNTIL_SIGNALED = 2.0
 _REAP = 30.0  # then the cluster kills
-
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-
-
-def search_path(environment: Mapping[str, str]) -> str:
-    """Return a PATH on which the commands next to this Python come first."""
-    beside = str(Path(sys.executable).parent)
-    return os.pathsep.join([beside, environment.get("PATH", os.defpath)])
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def run_trial(command: Sequence[str], root: Path, resumed: bool) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: signals.append(number))
     # W&B's agent does not end its trials when it is killed.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     wandb = {name: os.environ[name] for name in _RUN_VARIABLES if name in os.environ}
     record = Record(list(command), wandb)
     folder = root / record.run_id
@@ -127,15 +130,6 @@ def run_trial(command: Sequence[str], root: Path, resumed: bool) -> int:
         if not is_mine or (before is not None and before.code is not None):
             return 0
         record.write(folder)
-        from lightning_colorize.sweeps.trial import (
-            GRACE,
-            INTERRUPTED,
-            NOT_STARTED,
-            TrialProcess,
-            clean,
-            ending,
-        )
-
         while is_running(folder):  # its last process writes its checkpoint
             if signals:
                 return 128 + signals[0]
@@ -145,9 +139,9 @@ def run_trial(command: Sequence[str], root: Path, resumed: bool) -> int:
         try:
             process = TrialProcess(command, folder, Path.cwd(), root.name)
         except OSError as error:
-            Record(record.command, wandb, NOT_STARTED).write(folder)
+            Record(record.command, wandb, _NOT_STARTED).write(folder)
             _say(record, f"cannot be started: {error}")
-            return NOT_STARTED
+            return _NOT_STARTED
         try:
             while (code := process.wait(_POLL_EVERY)) is None and not signals:
                 pass
@@ -176,12 +170,11 @@ def run_agent(root: Path, path: str, words: Sequence[str]) -> int:
     Returns:
         0 if all trials of the sweep have ended or it is canceled at W&B, 130 or 143 after a signal.
     """
-    from lightning_colorize.sweeps.trial import ending
     from lightning_colorize.sweeps.worker import caught_signals
 
     signals: list[int] = []
     # A trial outlives its agent until its checkpoint is written; the job must wait for it.
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
     with caught_signals(signals.append):
         goes_on = _resume_left(root, path, signals)
         code = _run(words, {**os.environ, _FOLDER: str(root)}, signals) if goes_on else 0
@@ -216,9 +209,7 @@ def _resume_left(root: Path, path: str, signals: list[int]) -> bool:
 
 def _run(words: Sequence[str], environment: Mapping[str, str], signals: list[int]) -> int:
     """Run a process until it ends; after a signal, until its trial has ended too."""
-    from lightning_colorize.sweeps.trial import start_process
-
-    process = start_process(words, {**environment, "PATH": search_path(environment)})
+    process = start_process(words, environment)
     while process.poll() is None and not signals:
         time.sleep(_POLL_EVERY)
     if signals:
@@ -253,13 +244,13 @@ def _say(record: Record, line: str) -> None:
 
 
 def main() -> int:
-    """Run a job or, as its descendant, a trial; the first argument says which."""
+    """Run a worker or, as its descendant, a trial; the first argument says which."""
     action, *words = sys.argv[1:]
     if action == "job":
-        from lightning_colorize.sweeps.worker import exit_code, in_job
+        from lightning_colorize.sweeps.worker import main_of
 
         folder, path, *agent = words
-        return exit_code(lambda: in_job(lambda: run_agent(Path(folder), path, agent)))
+        return main_of(lambda: run_agent(Path(folder), path, agent))
     # Without the variable, the agent was started by hand.
     root = Path(os.environ.get(_FOLDER, f"runs/{os.environ['WANDB_SWEEP_ID']}"))
     return run_trial(words, root.absolute(), resumed=action == "resume")

@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning_colorize.common.files import require_writable, write_atomic
 from lightning_colorize.runs.record import RunRecord
-from lightning_colorize.sweeps.status import format_value, rows, winner
+from lightning_colorize.sweeps.status import format_value, leaderboard, rows
 from lightning_colorize.sweeps.study import Study
 
 _COLUMNS = ("number", "state", "value", "epoch", "seconds", "reason", "folder")
@@ -49,9 +49,10 @@ def export_winner(study: Study) -> Path:
     metric = study.sweep.metric
     if metric is None:
         raise NoWinner("the sweep has no metric")
-    first = winner(rows(study), study.sweep.mode)
-    if first is None:
+    ranking = leaderboard(rows(study), study.sweep.mode)
+    if not ranking:
         raise NoWinner("no trial has finished")
+    first = ranking[0].trials[0]
     config = RunRecord(first.folder).config_text
     if config is None:
         raise NoWinner(f"trial {first.number} is the best, but its folder has no config.yaml")

@@ -1,4 +1,4 @@
-"""Workers as processes of this machine, or as jobs of a Slurm cluster.
+"""Workers, or W&B's agents, as processes of this machine or as an array of Slurm jobs.
 
 On a cluster each job is one worker for as many trials as its time allows. The batch script's shell
 replaces itself with the worker (no `srun`), so that Slurm's signals reach the worker, which gives
@@ -6,7 +6,7 @@ its trial time to write a checkpoint. `srun` kills its tasks without delay when 
 and since Slurm 22.05 a step lacks the job's `--cpus-per-task`. A trial starts its own additional
 ranks on the same node. All nodes must reach the study and the run folders under the same names.
 
-A job may end before the sweep does; its trial is queued again:
+A job may end before the sweep does; its trial is resumed by another one:
 
 - SIGTERM: Slurm requeues the job (preemption with PreemptMode=REQUEUE, a failed node, `scontrol
   requeue`), or cancels it (`scancel`, preemption that cancels).
@@ -16,97 +16,106 @@ A job may end before the sweep does; its trial is queued again:
 
 import os
 import shlex
-import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightning_colorize.cluster.batch import Resources, executor, parameters, submission
-from lightning_colorize.cluster.queue import Queue, cancel, require_slurm
+from lightning_colorize.cluster.queue import Queue, require_slurm
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import cores
-from lightning_colorize.sweeps.queue import TrialQueue
-from lightning_colorize.sweeps.study import Study
-from lightning_colorize.sweeps.trial import STUDY, ending, start_process
-from lightning_colorize.sweeps.worker import IN_JOB, caught_signals
+from lightning_colorize.sweeps.process import STUDY, ending, start_process
+from lightning_colorize.sweeps.worker import caught_signals
 
 if TYPE_CHECKING:
-    from submitit import Job, SlurmExecutor
+    from submitit import SlurmExecutor
 
 _DEVICES = "CUDA_VISIBLE_DEVICES"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_INTERRUPTED = (-signal.SIGINT, -signal.SIGTERM)
 _MOST_REPLACEMENTS = 5  # per worker: a trial may be what kills it
 _POLL_EVERY = 0.2
 _TICK_EVERY = 1.0
-_MOST_READ = 1 << 16
 _SHORTEST = 5  # minutes; with less, Slurm would signal the end at the start
 _QUERY_EVERY = 10.0
 
 
-def run_workers(
-    study: Study,
-    workers: int = 1,
-    gpus_per_trial: int | None = None,
-    tick: Callable[[], None] = lambda: None,
-    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
-) -> int:
-    """Run a study's trials in several processes until none is left or the sweep is stopped.
+@dataclass(frozen=True)
+class Workers:
+    """Processes that share the trials of a sweep."""
 
-    SIGINT and SIGTERM interrupt the workers: trials write their checkpoints and are queued again;
-    a second signal kills them. A worker that another process kills or terminates is replaced, up to
-    five times. `tick` is called about every second. Call it in the main thread.
+    words: Sequence[str]  # the command of each
+    count: int
+    folder: Path  # of the sweep
+    # Not arguments, in which everybody on the machine could read a password.
+    environment: dict[str, str] = field(default_factory=dict)
+    tick: Callable[[], None] = lambda: None  # called about every second
+
+
+def workers_of(
+    name: str,
+    folder: Path,
+    count: int,
+    study: str = "",
+    tick: Callable[[], None] = lambda: None,
+) -> Workers:
+    """Return the workers of a sweep, whose study is a folder or a URL."""
+    words = [sys.executable, "-m", "lightning_colorize.sweeps.worker", name]
+    return Workers(words, count, folder, {STUDY: study}, tick)
+
+
+def run_workers(workers: Workers, gpus_per_trial: int | None = None) -> int:
+    """Run workers as processes until no trial is left or the sweep is stopped.
+
+    SIGINT and SIGTERM interrupt the workers: trials write their checkpoints and wait; a second
+    signal kills them. A worker that another process kills is replaced, up to five times. Call it in
+    the main thread.
 
     Returns:
         0 if a worker completed, 1 if all died, 130 or 143 after a signal.
     """
-    shares = environments(workers, gpus_per_trial)
+    shares = environments(workers.count, gpus_per_trial)
     signals: list[int] = []
     with ExitStack() as stack:
         stack.enter_context(caught_signals(signals.append))
-        running = [
-            stack.enter_context(_WorkerProcess(study, index, share))
-            for index, share in enumerate(shares, start=1)
-        ]
+
+        def start(index: int) -> subprocess.Popen[bytes]:
+            return start_process(workers.words, {**shares[index], **workers.environment})
+
+        running = {index: start(index) for index in range(workers.count)}
+        stack.callback(lambda: [process.wait() for process in running.values()])
+        stack.callback(lambda: [process.terminate() for process in running.values()])
+        replacements = dict.fromkeys(running, 0)
         codes: list[int] = []
         forwarded, ticked = 0, float("-inf")
         while running:
             arrived = len(signals)
             if arrived > forwarded == 0:
-                say("interrupting: trials write their checkpoints; a second signal kills them")
-            for worker in running[:]:
-                # SIGTERM silently ends a worker that is still starting.
+                _say("interrupting: trials write their checkpoints; a second signal kills them")
+            for index, process in [*running.items()]:
                 for _ in signals[forwarded:arrived]:
-                    worker.process.terminate()
-                code = worker.process.poll()
-                for line in worker.new_lines():
-                    say(f"{worker.name}: {line}")
+                    process.terminate()
+                code = process.poll()
                 if code is None:
                     continue
                 codes.append(code)
-                if code > 128:  # it caught the signal
-                    code = 128 - code
-                line = f"{worker.name} died ({ending(code)})"
-                if code < 0:
-                    line += "; its trial is queued again"
-                if code < 0 and not signals and worker.starts <= _MOST_REPLACEMENTS:
-                    worker.start()
-                    say(f"{line}, and another worker starts")
-                    continue
-                running.remove(worker)
-                if code == 0 or (signals and code in _INTERRUPTED) or len(signals) > 1:
-                    continue
-                say(line if running else f"{line}; no worker is left here")
+                del running[index]
+                if code < 0 and not signals and replacements[index] < _MOST_REPLACEMENTS:
+                    replacements[index] += 1
+                    running[index] = start(index)
+                if code and not signals:
+                    again = "; another worker starts" if index in running else ""
+                    _say(f"worker {index + 1} died ({ending(code)}){again}")
             forwarded = arrived
             if time.monotonic() - ticked >= _TICK_EVERY:
-                tick()
+                workers.tick()
                 ticked = time.monotonic()
             time.sleep(_POLL_EVERY)
-        tick()
+        workers.tick()
     if signals:
         return 128 + signals[0]
     return 0 if 0 in codes else 1
@@ -148,135 +157,63 @@ def visible_gpus() -> list[str]:
     return [str(index) for index in range(torch.cuda.device_count())]
 
 
-class _WorkerProcess(AbstractContextManager["_WorkerProcess"]):
-    """A worker's process, which ends with this one."""
+def launch_workers(workers: Workers, options: Resources, is_done: Callable[[], bool]) -> int:
+    """Submit workers to Slurm as an array of jobs, and follow it until no job is left.
 
-    def __init__(self, study: Study, index: int, environment: Mapping[str, str]) -> None:
-        gpus = environment.get(_DEVICES)
-        self.name = f"worker {index} (GPU {gpus})" if gpus else f"worker {index}"
-        self.starts = 0
-        self._words = [sys.executable, "-m", "lightning_colorize.sweeps.worker", study.sweep.name]
-        # Not an argument, in which everybody on the machine could read the password.
-        self._environment = {**environment, STUDY: study.url}
-        self._output = TemporaryFile()  # noqa: SIM115, closed by __exit__
-        self._read = 0
-        self.start()
-
-    def start(self) -> None:
-        """Start the process; again if it has died."""
-        self.starts += 1
-        self.process = start_process(self._words, self._environment, self._output)
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait()
-        self._output.close()
-
-    def new_lines(self) -> list[str]:
-        """Return the lines printed since the last call."""
-        # Not through the file's position, which the process shares.
-        new = os.pread(self._output.fileno(), _MOST_READ, self._read)
-        whole = new[: new.rfind(b"\n") + 1]
-        self._read += len(whole)
-        return [line for line in whole.decode(errors="replace").splitlines() if line.strip()]
-
-
-def launch_workers(
-    study: Study,
-    workers: int = 1,
-    options: Resources | None = None,
-    tick: Callable[[], None] = lambda: None,
-    say: Callable[[str], None] = lambda line: print(line, flush=True),
-) -> int:
-    """Submit workers to Slurm and follow the study until it is done.
-
-    SIGINT and SIGTERM stop following the study; the jobs continue. Call it in the main thread.
-    `options` are for each worker and its trial; `gpus=0` hides the node's GPUs. `tick` is called
-    about every second.
+    SIGINT and SIGTERM stop following; the jobs continue. Call it in the main thread. `options` are
+    for each worker and its trial; `gpus=0` hides the node's GPUs. When no trial `is_done` the jobs
+    that have not started are canceled.
 
     Returns:
-        0 if all trials have ended or the sweep is stopped, 1 if the jobs ended earlier, 130 or 143
-        after a signal.
+        0, or 130 or 143 after a signal.
 
     Raises:
-        UsageError: If the jobs cannot be submitted; nothing is submitted then.
-        WorkError: If the study's database is unreachable for minutes; the jobs continue.
+        UsageError: If Slurm refuses the jobs.
     """
-    made, command = job(study.folder, options or Resources(), _worker_words(study.folder))
     require_slurm("--launcher slurm")
+    made, command = job(workers, options)
     made.folder.mkdir(parents=True, exist_ok=True)
-    jobs: list[Job[Any]] = []
+    with submission(**workers.environment):
+        array = made._submit_command(command).job_id
+    logs = {f"{array}_{n}": made.folder / f"{array}_{n}_0_log.out" for n in range(workers.count)}
+    queue = Queue(logs, lambda line: print(line, flush=True))
+    print(f"submitted {array}; logs in {made.folder}", flush=True)
+    signals: list[int] = []
+    queried, canceled = float("-inf"), False
+    with caught_signals(signals.append):
+        while not signals:
+            if time.monotonic() - queried >= _QUERY_EVERY:
+                queried = time.monotonic()
+                if not queue.check():
+                    workers.tick()
+                    return 0
+                if not canceled and is_done():
+                    queue.cancel_waiting()
+                    canceled = True
+            workers.tick()
+            time.sleep(_TICK_EVERY)
+    print(f"the jobs continue; scancel {array} interrupts their trials")
+    return 128 + signals[0]
 
-    def undo() -> None:
-        if jobs:
-            cancel([job.job_id for job in jobs])
 
-    with submission(undo, **{STUDY: study.url}):
-        for _ in range(workers):
-            jobs.append(made._submit_command(command))
-    queue = Queue({job.job_id: job.paths.stdout for job in jobs}, say)
-    say(f"submitted {', '.join(job.job_id for job in jobs)}; logs in {made.folder}")
-    return _follow(study, queue, tick, say)
-
-
-def batch_script(folder: Path, options: Resources) -> str:
-    """Return the batch script of a worker of the sweep; the folder need not exist yet."""
-    made, command = job(folder, options, _worker_words(folder))
+def batch_script(workers: Workers, options: Resources) -> str:
+    """Return the batch script of the workers; their folder need not exist yet."""
+    made, command = job(workers, options)
     return made._make_submission_file_text(command, "")
 
 
-def _worker_words(folder: Path) -> list[str]:
-    return [sys.executable, "-m", "lightning_colorize.sweeps.worker", folder.name, IN_JOB]
-
-
-def job(
-    folder: Path, options: Resources, words: Sequence[str], array: int | None = None
-) -> "tuple[SlurmExecutor, str]":
-    """Return submitit's executor, which writes the batch script, and the job's command.
-
-    With `array`, it submits an array of so many jobs.
-    """
-    made = executor(folder / "slurm", "--launcher slurm")
+def job(workers: Workers, options: Resources) -> "tuple[SlurmExecutor, str]":
+    """Return submitit's executor, which writes the batch script, and the command of a job."""
+    made = executor(workers.folder / "slurm", "--launcher slurm")
     asked = parameters(options, _SHORTEST)
-    # Only the worker receives the signal, 90 s before the time limit.
-    asked["additional_parameters"] |= {"ntasks": 1, "signal": "B:USR2@90"}
-    if array is not None:  # a person may submit its script again, from another folder
-        asked["additional_parameters"]["chdir"] = str(Path.cwd())
-    made.update_parameters(job_name=folder.name, **asked)
-    if array is not None:
-        made.parameters |= {"map_count": array, "array_parallelism": array}
-    command = f"exec {shlex.join(words)}"
+    # Only the worker receives the signal, 90 s before the time limit. A person may submit the
+    # script again, from another folder.
+    asked["additional_parameters"] |= {"ntasks": 1, "signal": "B:USR2@90", "chdir": str(Path.cwd())}
+    made.update_parameters(job_name=workers.folder.name, **asked)
+    made.parameters |= {"map_count": workers.count, "array_parallelism": workers.count}
+    command = f"exec {shlex.join(workers.words)}"
     return made, f"export {_DEVICES}=\n{command}" if options.gpus == 0 else command
 
 
-def _follow(
-    study: Study, queue: Queue, tick: Callable[[], None], say: Callable[[str], None]
-) -> int:
-    trials = TrialQueue(study)
-    signals: list[int] = []
-    queried, stopped = float("-inf"), False
-    with caught_signals(signals.append):
-        while not signals:
-            tick()
-            if time.monotonic() - queried >= _QUERY_EVERY:
-                queried = time.monotonic()
-                are_jobs_left = queue.check()
-                if trials.all_ended():
-                    queue.cancel_waiting()
-                    tick()
-                    return 0
-                if not stopped and trials.stopped():
-                    queue.cancel_waiting()
-                    stopped = True
-                if not are_jobs_left:
-                    tick()
-                    if not stopped:
-                        say("no job is left, but trials are; resume them with sweep resume")
-                    return 0 if stopped else 1
-            time.sleep(_TICK_EVERY)
-    say(
-        f"the jobs continue; {study.command('stop')} lets "
-        f"their trials end, scancel {' '.join(queue.numbers)} interrupts them"
-    )
-    return 128 + signals[0]
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

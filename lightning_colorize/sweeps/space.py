@@ -1,37 +1,50 @@
-"""The search space: parameters of a sweep file as distributions, the grid, the samplers."""
+"""The parameters of a sweep file: how Optuna draws them, and the grid."""
 
 import json
 import math
 import re
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator
-from pydantic.dataclasses import dataclass
-
-if TYPE_CHECKING:
-    from optuna.samplers import BaseSampler
-    from optuna.trial import BaseTrial
+import numpy as np
+from optuna.trial import BaseTrial
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
 Method = Literal["grid", "random", "bayes"]
 
 # A normal distribution has no value at 0 and 1; this is 4.75 standard deviations away.
 _TAIL = 1e-6
-_SCALARS = (str, int, float, bool, type(None))
 _LARGEST_GRID_AXIS = 10_000
 # PyYAML reads YAML 1.1, where a number without a point before the exponent (1e-2) or without a
 # sign in it (1.0e5) is text.
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
+_TAKES = {
+    "constant": ("value",),
+    "categorical": ("values",),
+    "categorical_w_probabilities": ("values", "probabilities"),
+    "int_uniform": ("min", "max"),
+    "uniform": ("min", "max"),
+    "log_uniform": ("min", "max"),  # exponents of e
+    "log_uniform_values": ("min", "max"),
+    "normal": ("mu", "sigma"),
+    "log_normal": ("mu", "sigma"),
+}
+_TAKES |= {f"q_{name}": (*takes, "q") for name, takes in [*_TAKES.items()][4:]}
+
 
 def shown(value: object) -> str:
-    """Return a value as text for a message: short, with `null` as in YAML."""
+    """Format a value as short YAML for messages."""
     text = "null" if value is None else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def as_key(value: object) -> str:
+    """Return a value as JSON: 1, 1.0 and true are equal in Python but not on a command line."""
+    return json.dumps(value, sort_keys=True)
 
 
 def _number(value: object) -> float:
@@ -45,23 +58,17 @@ def _number(value: object) -> float:
 def _value(value: object) -> object:
     """Refuse values that would not reach a command line as written, at any depth."""
     match value:
-        case list() | tuple():
-            for item in value:
-                _value(item)
-        case dict():
-            for name, item in value.items():
-                if not isinstance(name, str):
-                    raise ValueError(f"the key {shown(name)} is not text; put it in quotes")
-                _value(item)
+        case list():
+            return [_value(item) for item in value]
+        case dict() if all(isinstance(name, str) for name in value):
+            return {name: _value(item) for name, item in value.items()}
         case str() if _EXPONENT.fullmatch(value):
             raise ValueError(_as_text(value))
         case float() if not math.isfinite(value):
             raise ValueError(f"{value} is not finite; write a finite number")
         case None | str() | int() | float():
-            pass
-        case _:
-            raise ValueError(f"{shown(value)} is a {type(value).__name__} to YAML; quote it")
-    return value
+            return value
+    raise ValueError(f"{shown(value)} is a {type(value).__name__} to YAML; quote it")
 
 
 def _as_text(number: str) -> str:
@@ -69,40 +76,89 @@ def _as_text(number: str) -> str:
 
 
 def _several(values: object) -> tuple[Any, ...]:
-    if not isinstance(values, list | tuple) or not values:
+    if not isinstance(values, list) or not values:
         raise ValueError(f"{shown(values)} is not a list of values; write `[a, b]`")
-    _value(values)
-    for key, count in Counter(map(as_key, values)).items():
-        if count > 1:
-            raise ValueError(f"{key} appears twice; keep one, or give probabilities")
+    keys = [as_key(_value(value)) for value in values]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise ValueError(f"{twice[0]} appears twice; keep one, or give probabilities")
     return tuple(values)
-
-
-def as_key(value: object) -> str:
-    """Return a value as JSON: 1, 1.0 and true are equal in Python but not on a command line."""
-    return json.dumps(value, sort_keys=True)
 
 
 Number = Annotated[float, PlainValidator(_number)]
 """A finite number; integers stay integers."""
 
-Positive = Annotated[Number, Field(gt=0)]
-Value = Annotated[Any, PlainValidator(_value)]
-Values = Annotated[tuple[Any, ...], PlainValidator(_several)]
 
+class Parameter(BaseModel):
+    """The distribution of one parameter of a sweep, with the keys of W&B's schema.
 
-@dataclass(frozen=True)
-class Constant:
-    """The same value in every trial; not stored in Optuna."""
+    `q` rounds to its multiples, which count from 0 as in W&B, not from the lower bound.
+    """
 
-    value: Value
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
+    distribution: str
+    value: Annotated[Any, PlainValidator(_value)] = None
+    values: Annotated[tuple[Any, ...], PlainValidator(_several)] = ()
+    probabilities: tuple[Number, ...] = ()
+    min: Number = 0
+    max: Number = 1
+    mu: Number = 0.0
+    sigma: Annotated[Number, Field(gt=0)] = 1.0
+    q: Annotated[Number, Field(gt=0)] = 1.0
 
-@dataclass(frozen=True)
-class Categorical:
-    """One of several values, uniformly distributed."""
+    @model_validator(mode="before")
+    @classmethod
+    def _infer(cls, content: Any) -> Any:
+        if not isinstance(content, Mapping):
+            key = "values" if isinstance(content, list) else "value"
+            raise ValueError(f"not a mapping; write `{key}: {shown(content)}` below it")
+        given = {key: value for key, value in content.items() if key != "distribution"}
+        name = content.get("distribution") or _inferred(given)
+        if not isinstance(name, str) or name not in _TAKES:
+            known = ", ".join(_TAKES)
+            raise ValueError(f"distribution {shown(name)} is not known; write one of {known}")
+        takes = _TAKES[name]
+        if unknown := [str(key) for key in given if key not in takes]:
+            raise ValueError(f"{name} takes {', '.join(takes)}; leave out {', '.join(unknown)}")
+        required = [key for key in takes if key not in ("mu", "sigma", "q")]
+        if missing := [key for key in required if key not in given]:
+            raise ValueError(f"{missing[0]}: missing; write `{missing[0]}:` and a value")
+        return {**given, "distribution": name}
 
-    values: Values
+    @model_validator(mode="after")
+    def _check(self) -> "Parameter":
+        name, low, high = self.distribution, self.min, self.max
+        if not low < high:
+            raise ValueError(f"min {low} is not below max {high}; write `value: {low}` for one")
+        if name == "int_uniform" and not (type(low) is type(high) is int):
+            raise ValueError("min and max of int_uniform are integers; write uniform, or integers")
+        if name.endswith("log_uniform_values") and low <= 0:
+            raise ValueError(f"min {low} is not greater than 0, which {name} needs")
+        if name.endswith("log_uniform") and high > 700:
+            raise ValueError(
+                "min and max of log_uniform are exponents of e, and these are too large; "
+                "write `log_uniform_values` and the limits themselves"
+            )
+        shares, count = self.probabilities, len(self.values)
+        if shares and (len(shares) != count or min(shares) < 0 or abs(sum(shares) - 1) > 1e-5):
+            raise ValueError(f"probabilities: write {count}, none below 0, that sum to 1")
+        return self
+
+    @property
+    def choices(self) -> Sequence[Any] | None:
+        """All values, in the file's order; None for a continuous distribution."""
+        match self.distribution:
+            case "constant":
+                return (self.value,)
+            case "int_uniform":
+                return range(int(self.min), int(self.max) + 1)
+        return self.values or None
+
+    @property
+    def is_varied(self) -> bool:
+        """Whether trials differ in it."""
+        # A range may be too long for len().
+        return self.choices is None or len(self.choices[:2]) > 1
 
     @property
     def keys(self) -> list[Any]:
@@ -111,199 +167,86 @@ class Categorical:
         Distinct scalars encode themselves. All other values are encoded as JSON, because Optuna
         stores no lists and treats True, 1 and 1.0 as one choice.
         """
-        scalar = all(isinstance(value, _SCALARS) for value in self.values)
-        if scalar and len(set(self.values)) == len(self.values):
+        is_scalar = not any(isinstance(value, list | dict) for value in self.values)
+        if is_scalar and len(set(self.values)) == len(self.values):
             return list(self.values)
         return list(map(as_key, self.values))
 
+    def suggest(self, name: str, trial: BaseTrial) -> Any:
+        """Return a trial's value, in the form that W&B puts on the command line.
 
-@dataclass(frozen=True)
-class CategoricalWithProbabilities:
-    """One of several values with given probabilities, which sum to 1."""
+        For distributions that Optuna lacks, it stores a probability, uniform in (0, 1), so that its
+        samplers still work. A frozen trial returns its stored value.
+        """
+        low, high = self.min, self.max
+        match self.distribution.removeprefix("q_"):
+            case "constant":
+                return self.value
+            case "categorical":
+                return self.values[self.keys.index(trial.suggest_categorical(name, self.keys))]
+            case "categorical_w_probabilities":
+                # Without the last bound, which rounding may leave below 1.
+                bounds = list(accumulate(self.probabilities))[:-1]
+                return self.values[
+                    bisect_right(bounds, trial.suggest_float(name, _TAIL, 1 - _TAIL))
+                ]
+            case "int_uniform":
+                return trial.suggest_int(name, int(low), int(high))
+            case "uniform":
+                drawn = trial.suggest_float(name, low, high)
+            case "log_uniform":
+                drawn = trial.suggest_float(name, math.exp(low), math.exp(high), log=True)
+            case "log_uniform_values":
+                drawn = trial.suggest_float(name, low, high, log=True)
+            case normal:
+                share = trial.suggest_float(name, _TAIL, 1 - _TAIL)
+                drawn = NormalDist(self.mu, self.sigma).inv_cdf(share)
+                drawn = math.exp(drawn) if normal == "log_normal" else drawn
+        return round(drawn / self.q) * self.q if self.distribution.startswith("q_") else drawn
 
-    values: Values
-    probabilities: tuple[Number, ...]
+    def as_axis(self) -> "Parameter":
+        """Return the parameter with its values listed one by one, for a grid.
 
-    def __post_init__(self) -> None:
-        total, count = sum(self.probabilities), len(self.values)
-        if len(self.probabilities) != count or min(self.probabilities) < 0 or abs(total - 1) > 1e-5:
-            raise ValueError(f"probabilities: write {count}, none below 0, that sum to 1")
+        `q_uniform` gives min, min + q and so on below max, as in W&B.
 
-
-@dataclass(frozen=True)
-class _Range:
-    min: Any
-    max: Any
-
-    def __post_init__(self) -> None:
-        if self.min > self.max:
-            raise ValueError(f"min {self.min} is above max {self.max}; swap them")
-        if self.min == self.max:
-            raise ValueError(f"min {self.min} is max too; write `value: {self.min}` alone")
-
-
-@dataclass(frozen=True)
-class IntUniform(_Range):
-    """An integer in [min, max], uniformly distributed."""
-
-    min: Annotated[int, Field(strict=True)]
-    max: Annotated[int, Field(strict=True)]
-
-
-@dataclass(frozen=True)
-class Uniform(_Range):
-    """A real number in [min, max], uniformly distributed."""
-
-    min: Number
-    max: Number
-
-
-@dataclass(frozen=True)
-class LogUniform(_Range):
-    """A positive number in [min, max] whose logarithm is uniformly distributed."""
-
-    min: Positive
-    max: Positive
-
-
-@dataclass(frozen=True)
-class Normal:
-    """A normally distributed number with mean `mu` and standard deviation `sigma`."""
-
-    mu: Number = 0.0
-    sigma: Positive = 1.0
-
-
-@dataclass(frozen=True)
-class LogNormal(Normal):
-    """A positive number whose logarithm has mean `mu` and standard deviation `sigma`."""
+        Raises:
+            ValueError: If it is continuous, has probabilities, or has too many values.
+        """
+        match self.distribution:
+            case "constant" | "categorical":
+                return self
+            case "int_uniform":
+                count = int(self.max) - int(self.min) + 1
+                values: Sequence[Any] = range(int(self.min), int(self.max) + 1)
+            case "q_uniform":
+                count = math.ceil((self.max - self.min) / self.q)
+                values = np.arange(self.min, self.max, self.q) if count < 1e6 else ()
+            case _:
+                raise ValueError(
+                    "method grid needs listed values; write `values: [...]` without probabilities, "
+                    "or method: random"
+                )
+        if count > _LARGEST_GRID_AXIS:
+            raise ValueError(
+                f"a grid of {count} values; write fewer as `values: [...]`, or method: random"
+            )
+        return Parameter(distribution="categorical", values=np.asarray(values).tolist())
 
 
-@dataclass(frozen=True)
-class Quantized:
-    """Another distribution, rounded to the nearest multiple of the step `q`.
-
-    Multiples count from 0 as in W&B, not from the lower bound, so a bound that is not a multiple
-    may be exceeded: 8 with q 3 gives 9. Optuna stores the value before rounding.
-    """
-
-    of: Uniform | LogUniform | Normal | LogNormal
-    q: Positive
-
-    def rounded(self, value: float) -> float:
-        """Return the nearest multiple of `q`."""
-        return round(value / self.q) * self.q
-
-
-Parameter = (
-    Constant
-    | Categorical
-    | CategoricalWithProbabilities
-    | IntUniform
-    | Uniform
-    | LogUniform
-    | Normal
-    | LogNormal
-    | Quantized
-)
-"""The distribution of one parameter of a sweep."""
-
-
-def choices_of(parameter: Parameter) -> Sequence[Any] | None:
-    """Return all values, in the file's order; None for a continuous distribution."""
-    match parameter:
-        case Constant(value):
-            return (value,)
-        case Categorical(values) | CategoricalWithProbabilities(values, _):
-            return values
-        case IntUniform(low, high):
-            return range(low, high + 1)
-    return None
-
-
-def quantile(parameter: Parameter, u: float) -> Any:
-    """Return the quantile at probability `u` in (0, 1); each listed value has its share of it."""
-    match parameter:
-        case Constant(value):
-            return value
-        case Categorical(values):
-            return values[int(u * len(values))]
-        case CategoricalWithProbabilities(values, probabilities):
-            # Without the last bound, which rounding may leave below 1.
-            return values[bisect_right(list(accumulate(probabilities))[:-1], u)]
-        case IntUniform(low, high):
-            return low + int(u * (high - low + 1))
-        case Uniform(low, high):
-            return low + u * (high - low)
-        case LogUniform(low, high):
-            return math.exp(math.log(low) + u * (math.log(high) - math.log(low)))
-        case LogNormal(mu, sigma):
-            return math.exp(NormalDist(mu, sigma).inv_cdf(u))
-        case Normal(mu, sigma):
-            return NormalDist(mu, sigma).inv_cdf(u)
-        case Quantized(of):
-            return parameter.rounded(quantile(of, u))
-
-
-def suggest(parameter: Parameter, name: str, trial: "BaseTrial") -> Any:
-    """Return a trial's value, in the form that W&B puts on the command line.
-
-    For distributions that Optuna lacks, it stores a probability, uniform in (0, 1), so that its
-    samplers still work. A frozen trial returns its stored value.
-    """
-    match parameter:
-        case Constant(value):
-            return value
-        case Categorical(values):
-            keys = parameter.keys
-            return values[keys.index(trial.suggest_categorical(name, keys))]
-        case IntUniform(low, high):
-            return trial.suggest_int(name, low, high)
-        case Uniform(low, high):
-            return trial.suggest_float(name, low, high)
-        case LogUniform(low, high):
-            return trial.suggest_float(name, low, high, log=True)
-        case Quantized(of):
-            return parameter.rounded(suggest(of, name, trial))
-    return quantile(parameter, trial.suggest_float(name, _TAIL, 1 - _TAIL))
-
-
-def grid_axis(parameter: Parameter) -> Categorical | Constant:
-    """Return a parameter with its values listed one by one, for a grid.
-
-    `q_uniform` gives min, min + q and so on below max, as in W&B.
-
-    Raises:
-        ValueError: If it is continuous, has probabilities, or has too many values.
-    """
-    match parameter:
-        case Constant() | Categorical():
-            return parameter
-        case IntUniform():
-            _require_few(parameter.max - parameter.min + 1)
-            return Categorical(tuple(range(parameter.min, parameter.max + 1)))
-        case Quantized(Uniform(low, high), q):
-            import numpy as np
-
-            _require_few(math.ceil((high - low) / q))
-            return Categorical(tuple(np.arange(low, high, q).tolist()))
-    raise ValueError(
-        "method grid needs listed values; write `values: [...]` without probabilities, "
-        "or method: random"
-    )
-
-
-def _require_few(count: int) -> None:
-    if count > _LARGEST_GRID_AXIS:
-        raise ValueError(
-            f"a grid of {count} values; write fewer as `values: [...]`, or method: random"
-        )
+def _inferred(given: Mapping[str, Any]) -> str:
+    """Return the name of the distribution, inferred by W&B's rules."""
+    if "value" in given:
+        return "constant"
+    if "values" in given:
+        return "categorical_w_probabilities" if "probabilities" in given else "categorical"
+    if not {"min", "max"} & given.keys():
+        raise ValueError("has no values; write value, values, min and max, or distribution")
+    return "int_uniform" if type(given.get("min")) is type(given.get("max")) is int else "uniform"
 
 
 def grid_size(parameters: Mapping[str, Parameter]) -> int:
     """Return the number of combinations of a grid."""
-    axes = (each for each in parameters.values() if isinstance(each, Categorical))
-    return math.prod(len(axis.values) for axis in axes)
+    return math.prod(len(parameter.values or (None,)) for parameter in parameters.values())
 
 
 def combination(parameters: Mapping[str, Parameter], index: int) -> dict[str, Any]:
@@ -313,22 +256,7 @@ def combination(parameters: Mapping[str, Parameter], index: int) -> dict[str, An
     """
     chosen = {}
     for name, parameter in sorted(parameters.items(), reverse=True):
-        if isinstance(parameter, Categorical):
+        if parameter.values:
             index, position = divmod(index, len(parameter.values))
             chosen[name] = parameter.keys[position]
     return chosen
-
-
-def sampler_of(method: Method, seed: int, index: int) -> "BaseSampler":
-    """Return the Optuna sampler of one trial; a grid's trials are enqueued with their values.
-
-    Each trial has its own random generator. With one generator per worker, all workers would start
-    with the same values, and a trial's values would depend on the worker that runs it.
-    """
-    import numpy as np
-    from optuna.samplers import RandomSampler, TPESampler
-
-    own_seed = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
-    if method == "bayes":
-        return TPESampler(seed=own_seed, multivariate=True, constant_liar=True)
-    return RandomSampler(seed=own_seed)

@@ -5,11 +5,11 @@ import math
 import re
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
+from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -17,7 +17,6 @@ from pydantic import (
     Field,
     PlainValidator,
     PrivateAttr,
-    TypeAdapter,
     ValidationError,
     ValidationInfo,
     model_validator,
@@ -26,23 +25,7 @@ from pydantic_core import ErrorDetails
 
 from lightning_colorize.common.errors import UsageError, first_line
 from lightning_colorize.metrics.spec import Goal, metric_goal
-from lightning_colorize.sweeps.hyperband import Count, Hyperband
-from lightning_colorize.sweeps.space import (
-    Categorical,
-    CategoricalWithProbabilities,
-    Constant,
-    IntUniform,
-    LogNormal,
-    LogUniform,
-    Method,
-    Normal,
-    Parameter,
-    Quantized,
-    Uniform,
-    grid_axis,
-    grid_size,
-    shown,
-)
+from lightning_colorize.sweeps.space import Method, Number, Parameter, grid_size, shown
 
 ARGUMENTS = (
     *("${args}", "${args_no_equals}", "${args_no_hyphens}", "${args_no_boolean_flags}"),
@@ -55,6 +38,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _TWO_TOKENS = re.compile(r"(--?[\w.-]+) (\S.*)")
 
 Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(strict=True, ge=1)]
 
 
 class Section(BaseModel):
@@ -81,6 +65,40 @@ class SweepMetric(Section):
     def mode(self) -> Goal:
         """The goal in Lightning's words, not W&B's."""
         return "max" if self.goal == "maximize" else "min"
+
+
+class Hyperband(Section):
+    """The rule by which runs are stopped early: one bracket, as successive halving.
+
+    A run is judged after `min_iter`, `min_iter` x `eta` and so on validations; or, from `max_iter`,
+    after `max_iter` divided `s` times by `eta` (fewer times if that were below 1) and so on. Optuna
+    judges a run once at each; W&B does so again when other runs arrive there.
+    """
+
+    type: Literal["hyperband"]
+    min_iter: Count | None = None
+    max_iter: Count | None = None
+    s: Count | None = None
+    eta: Annotated[Number, Field(ge=2, multiple_of=1)] = 3  # the best 1/eta of the runs continue
+    strict: bool = True  # by the value there, else by the best so far
+
+    @model_validator(mode="after")
+    def _check(self) -> "Hyperband":
+        if (self.min_iter is None) is (self.max_iter is None or self.s is None):
+            raise ValueError("write min_iter, or max_iter and s")
+        if self.max_iter is not None and self.max_iter < self.eta:
+            raise ValueError(f"max_iter {self.max_iter} is below eta, so no run is ever stopped")
+        return self
+
+    @property
+    def first(self) -> int:
+        """The number of validations after which a run is first judged."""
+        if self.min_iter is not None:
+            return self.min_iter
+        assert self.max_iter is not None
+        assert self.s is not None
+        most = int(math.log(self.max_iter, self.eta) + 1e-9)
+        return int(self.max_iter / self.eta ** min(self.s, most))
 
 
 def _name(value: object, info: ValidationInfo) -> str:
@@ -114,70 +132,9 @@ def _command(tokens: object) -> tuple[str, ...]:
     return words
 
 
-_QUANTIZABLE: dict[str, type[Parameter]] = {
-    "uniform": Uniform,
-    "log_uniform": Uniform,  # the exponent of e
-    "log_uniform_values": LogUniform,
-    "normal": Normal,
-    "log_normal": LogNormal,
-}
-_DISTRIBUTIONS: dict[str, type[Parameter]] = {
-    "constant": Constant,
-    "categorical": Categorical,
-    "categorical_w_probabilities": CategoricalWithProbabilities,
-    "int_uniform": IntUniform,
-    **_QUANTIZABLE,
-    **{f"q_{name}": distribution for name, distribution in _QUANTIZABLE.items()},
-}
-
-
 def _read_parameter(content: object, info: ValidationInfo) -> Parameter:
-    parameter = _distribution(content)
-    return grid_axis(parameter) if info.data.get("method") == "grid" else parameter
-
-
-def _distribution(content: object) -> Parameter:
-    if not isinstance(content, Mapping):
-        key = "values" if isinstance(content, list) else "value"
-        raise ValueError(f"not a mapping; write `{key}: {shown(content)}` below it")
-    given = dict(content)
-    name = given.pop("distribution", None) or _inferred(given)
-    if not isinstance(name, str) or name not in _DISTRIBUTIONS:
-        known = ", ".join(_DISTRIBUTIONS)
-        raise ValueError(f"distribution {shown(name)} is not known; write one of {known}")
-    is_quantized = name.startswith("q_")
-    takes = [field.name for field in fields(_DISTRIBUTIONS[name])]
-    takes += ["q"] if is_quantized else []
-    if unknown := [str(key) for key in given if key not in takes]:
-        raise ValueError(f"{name} takes {', '.join(takes)}; leave out {', '.join(unknown)}")
-    q = given.pop("q", 1.0)
-    parameter: Parameter = TypeAdapter(_DISTRIBUTIONS[name]).validate_python(given)
-    if name.endswith("log_uniform"):
-        parameter = _log_uniform(parameter)
-    if not is_quantized:
-        return parameter
-    return TypeAdapter(Quantized).validate_python({"of": parameter, "q": q})
-
-
-def _inferred(given: Mapping[str, Any]) -> str:
-    """Return the name of the distribution, inferred by W&B's rules."""
-    if "value" in given:
-        return "constant"
-    if "values" in given:
-        return "categorical_w_probabilities" if "probabilities" in given else "categorical"
-    if not {"min", "max"} & given.keys():
-        raise ValueError("has no values; write value, values, min and max, or distribution")
-    return "int_uniform" if type(given.get("min")) is type(given.get("max")) is int else "uniform"
-
-
-def _log_uniform(exponents: Any) -> LogUniform:
-    try:
-        return LogUniform(math.exp(exponents.min), math.exp(exponents.max))
-    except OverflowError:
-        raise ValueError(
-            "min and max of log_uniform are exponents of e, and these are too large; "
-            "write `log_uniform_values` and the limits themselves"
-        ) from None
+    parameter = Parameter.model_validate(content)
+    return parameter.as_axis() if info.data.get("method") == "grid" else parameter
 
 
 def _parameter_name(name: str) -> str:
@@ -234,6 +191,14 @@ class Sweep(Section):
     def source(self) -> dict[str, Any]:
         """The file's mapping, nested parameters under dotted names."""
         return self._source
+
+    @property
+    def pruner(self) -> BasePruner:
+        """Optuna's pruner for `early_terminate`."""
+        rule = self.early_terminate
+        if rule is None:
+            return NopPruner()
+        return SuccessiveHalvingPruner(min_resource=rule.first, reduction_factor=int(rule.eta))
 
     @property
     def mode(self) -> Goal | None:

@@ -1,24 +1,31 @@
-"""The state of a sweep: its trials as plain rows, the leaderboard, the time left, labels."""
+"""The state of a sweep: its trials as plain rows, the leaderboard, the table of a terminal."""
 
 import json
 import math
+import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from statistics import mean, stdev
 from typing import Any, Literal
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.exceptions import StorageInternalError
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from lightning_colorize.common.text import UNKNOWN, short_names
+from lightning_colorize.common.progress import LineClock
+from lightning_colorize.common.text import UNKNOWN, format_time, short_names
 from lightning_colorize.metrics.spec import CONFIDENCE, Goal, cost
 from lightning_colorize.runs.record import RunRecord
-from lightning_colorize.sweeps.queue import STALE_AFTER, is_dead
-from lightning_colorize.sweeps.space import Constant, Parameter, as_key, choices_of
+from lightning_colorize.sweeps.space import as_key, combination
 from lightning_colorize.sweeps.spec import Sweep, SweepMetric
-from lightning_colorize.sweeps.storage import answered
-from lightning_colorize.sweeps.study import EPOCH, LEASE, REASON, Study, history_of, seconds_of
+from lightning_colorize.sweeps.study import Study
+from lightning_colorize.sweeps.trial import EPOCH, REASON, SECONDS
 
 State = Literal["waiting", "running", "finished", "pruned", "failed"]
 
@@ -27,42 +34,61 @@ ENDED: tuple[State, ...] = ("finished", "pruned", "failed")
 
 SEED = "seed_everything"
 
-_STATES: dict[TrialState, State] = {
-    TrialState.WAITING: "waiting",
-    TrialState.RUNNING: "running",
-    TrialState.COMPLETE: "finished",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
+_STATES: dict[TrialState, tuple[State, str]] = {
+    TrialState.WAITING: ("waiting", "dim"),
+    TrialState.RUNNING: ("running", "cyan"),
+    TrialState.COMPLETE: ("finished", "green"),
+    TrialState.PRUNED: ("pruned", "yellow"),
+    TrialState.FAIL: ("failed", "red"),
 }
+_STYLES = dict(_STATES.values())
+_UPDATE_EVERY = 2.0
+_WIDE = 1000
 
 
 @dataclass(frozen=True)
 class TrialRow:
-    """A trial, by its number in the order of creation."""
+    """A trial, by its number in the sweep."""
 
     number: int
-    state: State  # `waiting` also if its worker has died
-    values: dict[str, Any]  # by dotted name, in the file's order
-    value: float | None  # best value of the metric; None before the end, and without a metric
+    state: State
+    values: dict[str, Any]  # by dotted name, in the file's order; empty if not drawn yet
+    value: float | None  # best value of the metric so far; None without one
     epoch: int | None  # number of epochs up to the last validation
     reason: str | None
     folder: Path
-    seconds: float | None  # total run time of its processes; None before the first
+    seconds: float | None  # run time, as its workers measured it; None before the first
     history: list[float]  # the logged values of the metric
 
 
 def rows(study: Study) -> list[TrialRow]:
-    """Return all trials, by number; wait for a database that restarts.
-
-    Raises:
-        WorkError: If it is unreachable for minutes.
-    """
-    return answered(lambda: current_rows(study))
+    """Return all trials, by number."""
+    return [_row(study, number, trial) for number, trial in study.trials().items()]
 
 
-def current_rows(study: Study) -> list[TrialRow]:
-    """Return all trials, by number; fail if the database does not answer."""
-    return [_row(study, number, trial) for number, trial in enumerate(study.trials())]
+def _row(study: Study, number: int, trial: FrozenTrial) -> TrialRow:
+    sweep, known = study.sweep, trial.user_attrs
+    drawn = trial.params
+    if sweep.method == "grid":
+        drawn = combination(sweep.parameters, number)
+    searched = {name for name, each in sweep.parameters.items() if each.distribution != "constant"}
+    history = [value for _, value in sorted(trial.intermediate_values.items())]
+    state, _ = _STATES[trial.state]
+    value = trial.values[0] if trial.values and state == "finished" else None
+    if value is None and history and sweep.mode is not None:
+        mode = sweep.mode
+        value = min(history, key=lambda each: cost(each, mode))
+    return TrialRow(
+        number=number,
+        state=state,
+        values=study.values_of(FixedTrial(drawn)) if searched <= drawn.keys() else {},
+        value=None if sweep.metric is None else value,
+        epoch=None if EPOCH not in known else known[EPOCH] + 1,
+        reason=known.get(REASON),
+        folder=study.folder_of(number),
+        seconds=known.get(SECONDS),
+        history=history,
+    )
 
 
 def best(all_rows: Sequence[TrialRow], goal: Goal | None) -> TrialRow | None:
@@ -73,40 +99,12 @@ def best(all_rows: Sequence[TrialRow], goal: Goal | None) -> TrialRow | None:
     return min(ranked, key=lambda row: cost(_value(row), goal), default=None)
 
 
-def _row(study: Study, number: int, trial: FrozenTrial) -> TrialRow:
-    known = trial.user_attrs
-    state = _STATES[trial.state]
-    reason = known.get(REASON)
-    lease = known.get(LEASE)
-    # A trial without a lease is being taken at this moment.
-    if state == "running" and lease:
-        is_stale = time.time() - float(lease["renewed"]) > STALE_AFTER
-        if is_stale or is_dead(lease):
-            state, reason = "waiting", "its worker is gone"
-    parameters = study.sweep.parameters
-    searched = [name for name, each in parameters.items() if not isinstance(each, Constant)]
-    has_value = study.sweep.metric is not None and trial.values is not None
-    return TrialRow(
-        number=number,
-        state=state,
-        values=study.values_of(trial) if set(searched) <= trial.params.keys() else {},
-        value=trial.values[0] if has_value else None,
-        epoch=None if EPOCH not in known else known[EPOCH] + 1,
-        reason=reason,
-        folder=study.folder_of(number),
-        seconds=seconds_of(trial),
-        history=history_of(trial),
-    )
-
-
 @dataclass(frozen=True)
 class LeaderboardEntry:
     """The finished trials of one configuration, which differ only in their seed."""
 
-    trials: list[TrialRow]  # one per seed, the best first
-    repeats: list[TrialRow]  # additional trials of a counted seed
-    # Of other seeds, failed or stopped early, so `trials` may be a lucky selection.
-    missing: list[TrialRow]
+    trials: list[TrialRow]  # the best first
+    missing: list[TrialRow]  # failed or stopped early, so `trials` may be a lucky selection
     values: dict[str, Any]  # their common values, by dotted name
     value: float  # mean of the metric over `trials`
     spread: float | None  # its standard deviation (n - 1); None for a single trial
@@ -121,46 +119,29 @@ def leaderboard(all_rows: Sequence[TrialRow], goal: Goal | None) -> list[Leaderb
     groups: dict[str, list[TrialRow]] = {}
     for row in all_rows:
         others = {name: value for name, value in row.values.items() if name != SEED}
-        groups.setdefault(json.dumps(others, sort_keys=True), []).append(row)
+        groups.setdefault(as_key(others), []).append(row)
     entries = [_entry(group, goal) for group in groups.values() if any(map(_is_ranked, group))]
     return sorted(entries, key=lambda entry: cost(entry.value, goal))
 
 
-def winner(all_rows: Sequence[TrialRow], goal: Goal | None) -> TrialRow | None:
-    """Return the best trial of the best configuration; None without any."""
-    entries = leaderboard(all_rows, goal)
-    return entries[0].trials[0] if entries else None
-
-
 def _entry(group: Sequence[TrialRow], goal: Goal) -> LeaderboardEntry:
-    by_seed: dict[str, TrialRow] = {}
-    repeats = []
-    for row in filter(_is_ranked, group):
-        if by_seed.setdefault(_seed(row), row) is not row:
-            repeats.append(row)
-    lost = {_seed(row): row for row in group if row.state in ("failed", "pruned")}
-    missing = [row for seed, row in lost.items() if seed not in by_seed]
-    trials = sorted(by_seed.values(), key=lambda row: cost(_value(row), goal))
+    trials = sorted(filter(_is_ranked, group), key=lambda row: cost(_value(row), goal))
+    missing = [row for row in group if row.state in ("failed", "pruned")]
     values, scores = dict(trials[0].values), [_value(row) for row in trials]
-    if len(trials) == 1:
-        return LeaderboardEntry(trials, repeats, missing, values, scores[0], None, None, None)
+    center, count = mean(scores), len(scores)
+    if count == 1:
+        return LeaderboardEntry(trials, missing, values, center, None, None, None)
     # Slow to import, and most sweeps have no seeds.
-    from scipy.special import stdtrit
+    from scipy.stats import t
 
-    del values[SEED]
-    center, spread = mean(scores), stdev(scores)
-    half = float(stdtrit(len(scores) - 1, (1 + CONFIDENCE) / 2)) * spread / math.sqrt(len(scores))
-    return LeaderboardEntry(
-        trials, repeats, missing, values, center, spread, center - half, center + half
-    )
+    values.pop(SEED, None)
+    spread = stdev(scores)
+    half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * spread / math.sqrt(count)
+    return LeaderboardEntry(trials, missing, values, center, spread, center - half, center + half)
 
 
 def _is_ranked(row: TrialRow) -> bool:
     return row.state == "finished" and row.value is not None
-
-
-def _seed(row: TrialRow) -> str:
-    return json.dumps(row.values.get(SEED))
 
 
 def _value(row: TrialRow) -> float:
@@ -193,50 +174,27 @@ def not_beaten(
     )
 
 
-def seconds_left(all_rows: Sequence[TrialRow], sweep: Sweep, workers: int) -> float | None:
-    """Estimate the seconds left, from the mean duration of trials that did not fail.
-
-    None before any such trial has ended, or if the number of trials is unlimited.
-    """
-    total = sweep.trial_count
-    ended = (row for row in all_rows if row.state in ("finished", "pruned"))
-    taken = [row.seconds for row in ended if row.seconds is not None]
-    if total is None or not taken:
-        return None
-    each = mean(taken)
-    # A late trial may end at any time; an estimate from its delay would rise.
-    left = [max(0.0, each - (row.seconds or 0.0)) for row in all_rows if row.state not in ENDED]
-    left += [each] * (total - len(all_rows))
-    # Other machines may run trials too.
-    running = sum(row.state == "running" for row in all_rows)
-    return max([*left, sum(left) / max(workers, running, 1)], default=0.0)
-
-
 class Labels:
     """Short names of the parameters that a sweep varies, and of their values."""
 
     def __init__(self, sweep: Sweep) -> None:
         short = short_names(sweep.parameters)
+        varied = [name for name, each in sweep.parameters.items() if each.is_varied]
         # The short names by dotted name, in the file's order.
-        self.names = {
-            name: short[name]
-            for name, parameter in sweep.parameters.items()
-            # A range may be too long for len().
-            if (choices := choices_of(parameter)) is None or len(choices[:2]) > 1
-        }
-        self._choices = {name: _choices(sweep.parameters[name]) for name in self.names}
+        self.names = {name: short[name] for name in varied}
 
-    def value(self, name: str, value: Any) -> str:
-        """Return the label of a parameter's value."""
-        return self._choices[name].get(as_key(value)) or _plain(value)
+    @staticmethod
+    def value(value: Any) -> str:
+        """Return the label of a parameter's value; of a fragment, its name."""
+        if isinstance(value, float):
+            return f"{value:.4g}"
+        text = value if isinstance(value, str) else json.dumps(value)
+        return PurePosixPath(text).stem if text.endswith((".yaml", ".yml")) else text
 
     def changes(self, values: dict[str, Any]) -> str:
         """Return the varied parameters of a trial: `encoder=resnet18, lr=0.001`."""
-        return ", ".join(
-            f"{short}={self.value(name, values[name])}"
-            for name, short in self.names.items()
-            if name in values
-        )
+        given = {short: values[name] for name, short in self.names.items() if name in values}
+        return ", ".join(f"{short}={self.value(value)}" for short, value in given.items())
 
 
 def format_value(value: float | None) -> str:
@@ -244,23 +202,119 @@ def format_value(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:#.4g}".rstrip(".")
 
 
-def _choices(parameter: Parameter) -> dict[str, str]:
-    values = choices_of(parameter)
-    if not isinstance(values, tuple):
-        return {}
-    written = [_plain(value) for value in values]
-    if len(set(written)) < len(values):
-        # Fragments of one name in two folders, or 1 and "1".
-        all_texts = all(isinstance(value, str) for value in values)
-        written = list(values) if all_texts else [as_key(value) for value in values]
-    return dict(zip(map(as_key, values), written, strict=True))
+class ProgressLines:
+    """Prints a line when a trial ends, and a summary every 30 s: call `tick` often."""
+
+    def __init__(self, study: Study, workers: int) -> None:
+        self._study = study
+        self._workers = workers
+        self._labels = Labels(study.sweep)
+        # Trials that have already ended get no line.
+        self._printed = {row.number for row in rows(study) if row.state in ENDED}
+        self._clock = LineClock()
+        self._next_update = 0.0
+
+    def tick(self) -> None:
+        """Print what is new, if it is time."""
+        if time.monotonic() < self._next_update:
+            return
+        self._next_update = time.monotonic() + _UPDATE_EVERY
+        try:
+            trials = rows(self._study)
+        except StorageInternalError:
+            return  # the server restarts
+        for row in trials:
+            if row.state in ENDED and row.number not in self._printed:
+                self._printed.add(row.number)
+                self._print(self._ending(row))
+        if self._clock.is_due():
+            left = seconds_left(trials, self._study.sweep, self._workers)
+            self._print(summary(trials, self._study.sweep, left))
+
+    def _ending(self, row: TrialRow) -> str:
+        metric = self._study.sweep.metric
+        words = [format_time(row.seconds)]
+        if row.reason is not None:
+            words.insert(0, row.reason)
+        if metric is not None and row.value is not None:
+            words.insert(0, f"{metric.name} {format_value(row.value)}")
+        changes = self._labels.changes(row.values)
+        return f"trial {row.number} {row.state}: {', '.join(words)}" + (
+            f"; {changes}" if changes else ""
+        )
+
+    def _print(self, line: str) -> None:
+        self._clock.restart()
+        print(line, file=sys.stderr, flush=True)
 
 
-def _plain(value: Any) -> str:
-    match value:
-        case str():
-            path = PurePosixPath(value)
-            return path.stem if path.suffix in (".yaml", ".yml") else value
-        case float():
-            return f"{value:.4g}"
-    return json.dumps(value)
+def print_table(study: Study, console: Console | None = None) -> None:
+    """Print a sweep's trials, with the baselines of the best trial's data."""
+    if console is None:
+        console = Console(width=None if sys.stdout.isatty() else _WIDE)
+    trials, metric = rows(study), study.sweep.metric
+    running = sum(row.state == "running" for row in trials)
+    left = seconds_left(trials, study.sweep, running) if running else None
+    console.print(f"{study.sweep.name}: {summary(trials, study.sweep, left)}", highlight=False)
+    shown = [row for row in trials if row.state != "waiting" or row.seconds is not None]
+    if shown:
+        console.print(_table(shown, study.sweep))
+    if metric is not None and (entries := leaderboard(trials, metric.mode)):
+        baselines = read_baselines(entries[0], metric)
+        for name, value in baselines.items():
+            console.print(Text(f"baseline {name}: {metric.name} {format_value(value)}", "dim"))
+        if remark := not_beaten(entries[0], metric, baselines):
+            console.print(Text(remark, "yellow"))
+
+
+def _table(shown: Sequence[TrialRow], sweep: Sweep) -> Table:
+    first, labels = best(shown, sweep.mode), Labels(sweep)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    metric = "" if sweep.metric is None else sweep.metric.name
+    for name in ("trial", "state", *labels.names.values(), "epoch", metric, "time"):
+        is_number = name in ("trial", "epoch", metric, "time")
+        table.add_column(Text(name), justify="right" if is_number else "left", no_wrap=True)
+    for row in shown:
+        values = [labels.value(row.values[n]) if row.values else UNKNOWN for n in labels.names]
+        epoch = UNKNOWN if row.epoch is None else str(row.epoch)
+        table.add_row(
+            str(row.number),
+            Text(row.state, style=_STYLES[row.state]),
+            *map(Text, values),
+            *(epoch, format_value(row.value), format_time(row.seconds)),
+            style="bold" if row is first else None,
+        )
+    return table
+
+
+def summary(trials: Sequence[TrialRow], sweep: Sweep, left: float | None) -> str:
+    """Return the progress of a sweep, in one line."""
+    count = Counter[str](row.state for row in trials)
+    total = sweep.trial_count
+    done = sum(count[state] for state in ENDED)
+    words = [f"{done:,} of {total:,} trials ended" if total else f"{done:,} trials ended"]
+    words += [
+        f"{count[state]:,} {state}" for state in ("pruned", "failed", "running") if count[state]
+    ]
+    if left is not None and round(left):
+        words.append(f"about {format_time(left)} left")
+    first = best(trials, sweep.mode)
+    if sweep.metric is not None and first is not None:
+        words.append(f"best {sweep.metric.name} {format_value(first.value)} (trial {first.number})")
+    return ", ".join(words)
+
+
+def seconds_left(all_rows: Sequence[TrialRow], sweep: Sweep, workers: int) -> float | None:
+    """Estimate the seconds left, from the mean duration of trials that did not fail.
+
+    None before any such trial has ended, or if the number of trials is unlimited.
+    """
+    ended = (row for row in all_rows if row.state in ("finished", "pruned"))
+    taken = [row.seconds for row in ended if row.seconds is not None]
+    if sweep.trial_count is None or not taken:
+        return None
+    each = mean(taken)
+    left = [max(0.0, each - (row.seconds or 0.0)) for row in all_rows if row.state not in ENDED]
+    # Other machines may run trials too.
+    running = sum(row.state == "running" for row in all_rows)
+    return max([*left, sum(left) / max(workers, running, 1)], default=0.0)

@@ -1,37 +1,182 @@
-"""A sweep's study: the sweep and its trials, in a file or database that workers share."""
+"""A sweep's study in Optuna: SQLite in the sweep's folder, or PostgreSQL for several machines.
+
+Optuna's heartbeat, with the clock of the database, finds trials whose worker died and queues them
+again. A retried trial is another trial of Optuna with the same number of ours, and so with the same
+run folder, from which it resumes.
+"""
 
 import json
-import math
-import re
 import shlex
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import optuna
-from optuna.exceptions import OptunaError
-from optuna.storages import BaseStorage
+from optuna.exceptions import ExperimentalWarning, OptunaError, StorageInternalError
+from optuna.samplers import RandomSampler, TPESampler
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from lightning_colorize.common.arguments import COMMAND
+from lightning_colorize.common.arguments import COMMAND, install
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.space import suggest
+from lightning_colorize.sweeps.space import combination
 from lightning_colorize.sweeps.spec import Sweep, parse_sweep
-from lightning_colorize.sweeps.storage import OpenStorage, database_message, open_storage
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 SWEEP_FILE = "sweep.yaml"
+STUDY_FILE = "study.db"
+
+HEARTBEAT = 10
+"""Seconds between two heartbeats of a running trial."""
+
+GRACE_PERIOD = 60
+"""Seconds without a heartbeat after which a trial is queued again."""
+
+PATIENCE = 300.0
+"""Seconds for which a worker's PostgreSQL server may be unreachable."""
+
+NUMBER = "number"
+"""Attribute of a trial: its position in the sweep, which retries keep."""
 
 # Attributes of a study.
-_SWEEP, _ROOT, _SEED, _START, _STOPPED = "sweep", "root", "seed", "start folder", "stopped"
-# Attributes of a trial.
-LEASE, REASON, EPOCH, SECONDS = "lease", "reason", "epoch", "seconds"
-INTERRUPTIONS, RETRY_OF = "interruptions", "again"
+_SWEEP, _ROOT, _SEED, _START, _QUEUED = "sweep", "root", "seed", "start folder", "queued"
+_STOPPED = "stopped"
 
 _TRIAL = "trial-"
+_CONNECT_TIMEOUT = 5
+_ACCEPTED = "give a sweep's folder, sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+
+
+warnings.filterwarnings("ignore", category=ExperimentalWarning)
+
+
+class _Retry(RetryHeartbeatStaleTrialCallback):
+    def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        trial.user_attrs[NUMBER] = number_of(trial)
+        super().__call__(study, trial)
+
+
+retry = _Retry()
+"""Queues a trial again, with its values, attributes and number: `retry(study, trial)`."""
+
+
+class SweepStorage(RDBStorage):
+    """A database of studies; `shown` is its folder or URL for messages, without the password."""
+
+    def __init__(self, url: URL, shown: str, create: bool) -> None:
+        self.shown = shown
+        options: dict[str, Any] = {"connect_args": {"timeout": 60}}
+        if url.get_backend_name() == "postgresql":
+            options = {"pool_pre_ping": True, "creator": _waiting(url)}
+        super().__init__(
+            url.render_as_string(hide_password=False),
+            engine_kwargs=options,
+            heartbeat_interval=HEARTBEAT,
+            grace_period=GRACE_PERIOD,
+            heartbeat_stale_trial_callback=retry,
+            skip_table_creation=not create,
+        )
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """Set a trial's state; a started trial has a heartbeat from the first moment."""
+        if state == TrialState.RUNNING:
+            self.record_heartbeat(trial_id)
+        return super().set_trial_state_values(trial_id, state, values)
+
+
+def _waiting(url: URL) -> "Callable[[], Connection]":
+    """Return a function that connects to a PostgreSQL server, and waits for one that restarts."""
+    import psycopg
+
+    text = url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    def connect() -> "Connection":
+        began, is_reported = time.monotonic(), False
+        while True:
+            try:
+                return psycopg.connect(text, connect_timeout=_CONNECT_TIMEOUT)
+            except psycopg.OperationalError as error:
+                if time.monotonic() - began > PATIENCE:
+                    raise
+                if not is_reported:
+                    reason = database_message(error)
+                    print(f"the database does not answer ({reason}); waiting", file=sys.stderr)
+                    is_reported = True
+            time.sleep(1.0)
+
+    return connect
+
+
+def database_message(error: BaseException) -> str:
+    """Return the first line of a database's message."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().partition("\n")[0]
+
+
+def is_database_error(error: BaseException | None) -> bool:
+    """Return whether a database caused an error, however hidden."""
+    if error is None or isinstance(error, SQLAlchemyError | StorageInternalError):
+        return error is not None
+    return is_database_error(error.__cause__ or error.__context__)
+
+
+def open_storage(given: str, create: bool, patient: bool = False) -> SweepStorage:
+    """Open a storage: a sweep's folder, or a URL in SQLAlchemy's form.
+
+    A `patient` call waits for a PostgreSQL server that restarts.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    is_folder = "://" not in given
+    url = _url(f"sqlite:///{Path(given) / STUDY_FILE}" if is_folder else given)
+    secret = url.difference_update_query(["password", "sslpassword"])
+    shown = given if is_folder else secret.render_as_string(hide_password=True)
+    if url.get_backend_name() == "sqlite":
+        file = Path(str(url.database))
+        if not create and not file.is_file():
+            raise UsageError(f"{file} does not exist; {_ACCEPTED}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if url.get_backend_name() == "postgresql" and not patient:
+            import psycopg
+
+            text = url.set(drivername="postgresql").render_as_string(hide_password=False)
+            psycopg.connect(text, connect_timeout=_CONNECT_TIMEOUT).close()
+        return SweepStorage(url, shown, create)
+    except ImportError:
+        raise UsageError(f"PostgreSQL needs a driver: {install('cluster')}") from None
+    except Exception as error:  # of SQLAlchemy, of a driver that may not be installed, of Optuna
+        reason = database_message(error)
+        raise UsageError(f"{shown} contains no study, or is not usable: {reason}") from None
+
+
+def _url(given: str) -> URL:
+    try:
+        # Some hosts give the short form.
+        url = make_url(given.replace("postgres://", "postgresql://", 1))
+    except (ArgumentError, ValueError):
+        raise UsageError(f"the URL of the study cannot be parsed; {_ACCEPTED}") from None
+    match url.get_backend_name():
+        case "sqlite" if url.database and url.database != ":memory:":
+            return url.set(database=str(Path(url.database).expanduser().absolute()))
+        case "postgresql" if given.count("@") < 2:
+            return url.set(drivername="postgresql+psycopg")
+        case "postgresql":  # the rest of the password would be shown as the host
+            raise UsageError("the URL of the study contains a second @: write %40 in its password")
+        case backend:
+            raise UsageError(f"studies cannot be stored in {backend} like this; {_ACCEPTED}")
 
 
 @dataclass(frozen=True)
@@ -42,13 +187,10 @@ class Study:
     root: Path  # of all runs; the same on all machines that share the study
     # Where the sweep was started; trials start there too, as paths of fragments are relative to it.
     start: Path
-    seed: int  # of all random draws
+    seed: int  # of random search
     url: str  # how another process opens it: a folder or a URL, including the password
     shown: str  # the same for messages, without the password
-    inner: optuna.Study
-    storage: BaseStorage  # for operations that `inner` lacks
-    id: int
-    lock: AbstractContextManager[Any]  # held while trials are taken and closed
+    optuna: optuna.Study
 
     @property
     def folder(self) -> Path:
@@ -65,54 +207,65 @@ class Study:
         name = [f"--name={self.sweep.name}"] if "://" in self.shown else []
         return f"{COMMAND} {shlex.join(['sweep', action, self.shown, *name, *more])}"
 
-    def trials(self) -> list[FrozenTrial]:
-        """Return all trials, by number.
+    def trials(self) -> dict[int, FrozenTrial]:
+        """Return the last attempt of each trial, by number."""
+        attempts = self.optuna.get_trials(deepcopy=False)
+        return dict(sorted((number_of(trial), trial) for trial in attempts if self.is_ours(trial)))
 
-        Optuna cannot reopen a failed trial. A retried trial is another trial there, which replaces
-        the first: it has the same number, and thus the same folder and values.
+    def is_ours(self, trial: FrozenTrial | optuna.Trial) -> bool:
+        """Return whether a trial is one of the sweep's.
+
+        Optuna creates another one for a worker that finds none waiting.
         """
-        by_number: list[FrozenTrial] = []
-        # Copying each of many trials would take longer than everything else.
-        for trial in self.storage.get_all_trials(self.id, deepcopy=False):
-            number = trial.user_attrs.get(RETRY_OF)
-            if number is None:
-                by_number.append(trial)
-            else:
-                by_number[number] = trial
-        return by_number
+        return self.sweep.trial_count is None or NUMBER in trial.user_attrs
+
+    def are_waiting(self) -> bool:
+        """Return whether trials wait for a worker, including those of dead workers."""
+        fail_stale_trials(self.optuna)
+        return any(trial.state == TrialState.WAITING for trial in self.trials().values())
+
+    def all_ended(self) -> bool:
+        """Return whether no worker has anything left to do."""
+        ended = (trial.state.is_finished() for trial in self.trials().values())
+        return self.sweep.trial_count is not None and all(ended)
+
+    def retry_failed(self) -> int:
+        """Queue all failed trials again; returns their number."""
+        failed = [trial for trial in self.trials().values() if trial.state == TrialState.FAIL]
+        for trial in failed:
+            retry(self.optuna, trial)
+        return len(failed)
 
     def values_of(self, trial: BaseTrial) -> dict[str, Any]:
         """Return a trial's values, in the file's order; Optuna draws missing ones."""
-        return {name: suggest(p, name, trial) for name, p in self.sweep.parameters.items()}
+        return {name: each.suggest(name, trial) for name, each in self.sweep.parameters.items()}
 
     @property
     def stopped(self) -> Literal["after", "now"] | None:
         """Whether workers should stop: after their trial, or now."""
-        attributes = self.storage.get_study_user_attrs(self.id)
-        stopped: Literal["after", "now"] | None = attributes.get(_STOPPED)
+        stopped: Literal["after", "now"] | None = self.optuna.user_attrs.get(_STOPPED)
         return stopped
 
-    def stop(self, now: bool = False) -> None:
-        """Stop all workers, on all machines: after their trials, or by interrupting them `now`."""
-        self._set_stopped("now" if now else "after")
-
-    def resume(self) -> None:
-        """Let workers take trials again."""
-        self._set_stopped(None)
-
-    def _set_stopped(self, word: str | None) -> None:
+    def stop(self, how: Literal["after", "now"] | None) -> None:
+        """Stop all workers, on all machines; None lets workers take trials again."""
         with _writing(self.sweep.name):
-            self.storage.set_study_user_attr(self.id, _STOPPED, word)
+            self.optuna.set_user_attr(_STOPPED, how)
+
+
+def number_of(trial: FrozenTrial | optuna.Trial) -> int:
+    """Return a trial's position in the sweep; a retried trial has another number in Optuna."""
+    number: int = trial.user_attrs.get(NUMBER, trial.number)
+    return number
 
 
 def create_study(
     sweep: Sweep, root: Path, url: str | None = None, seed: int = 0, file: Path | None = None
 ) -> Study:
-    """Create a sweep's study and folder, before any worker starts.
+    """Create a sweep's study and folder and queue its trials, before any worker starts.
 
     If the same sweep exists, its study is opened: a second call resumes it. Trials start in the
-    current folder. The database is by default a journal in the sweep's folder, `root` / its name;
-    the sweep file is copied there.
+    current folder. The database is by default in the sweep's folder, `root` / its name; the sweep
+    file is copied there.
 
     Raises:
         UsageError: If a different study has that name, the folder contains another study's trials,
@@ -120,104 +273,119 @@ def create_study(
     """
     folder = root.resolve() / sweep.name
     with _writing(sweep.name):
-        storage = open_storage(str(folder) if url is None else url, create=True)
-        _create(storage, folder, sweep, seed)
         folder.mkdir(parents=True, exist_ok=True)
+        storage = open_storage(str(folder) if url is None else url, create=True)
+        study = optuna.create_study(
+            study_name=sweep.name,
+            storage=storage,
+            direction="minimize" if sweep.metric is None else sweep.metric.goal,
+            load_if_exists=True,
+        )
+        attributes = {_SWEEP: sweep.source, _ROOT: str(folder.parent), _SEED: seed}
+        _describe(study, storage, folder, {**attributes, _START: str(Path.cwd())})
+        # The name that optuna-dashboard shows.
+        if sweep.metric is not None and study.metric_names is None:
+            study.set_metric_names([sweep.metric.name])
+        _queue(study, sweep, seed)
         if file is not None:
             # The file may be that copy.
             with suppress(shutil.SameFileError):
                 shutil.copyfile(file, folder / SWEEP_FILE)
-    return _study(storage, sweep.name)
+    return _study(storage, sweep.name, url or str(folder))
 
 
-def _create(opened: OpenStorage, folder: Path, sweep: Sweep, seed: int) -> None:
-    """Create a study, or check that the existing one is the same sweep's."""
-    expected = {_SWEEP: sweep.source, _ROOT: str(folder.parent), _SEED: seed}
-    expected[_START] = str(Path.cwd())
-    with opened.lock(sweep.name):
-        inner = optuna.create_study(
-            study_name=sweep.name,
-            storage=opened.storage,
-            direction="minimize" if sweep.metric is None else sweep.metric.goal,
-            load_if_exists=True,
-        )
-        known = inner.user_attrs
-        trials = inner.get_trials(deepcopy=False)
-        if _SWEEP not in known and (known or trials):
-            raise UsageError(
-                f"{opened.shown} contains a study '{sweep.name}' that is not a sweep; "
-                "choose another `name:`"
-            )
-        # A creation that was killed may lack attributes. As JSON: the order of parameters is the
-        # order of a grid.
-        both = [key for key in expected if key in known]
-        if different := [k for k in both if json.dumps(known[k]) != json.dumps(expected[k])]:
-            raise UsageError(
-                f"{opened.shown} contains a sweep '{sweep.name}' with a different "
-                f"{' and '.join(different)}; choose another `name:`, or resume that sweep with "
-                "sweep resume"
-            )
-        count = sum(RETRY_OF not in trial.user_attrs for trial in trials)
-        _refuse_unknown_trials(opened, folder, count)
-        # The sweep first: it marks the study as a sweep's.
-        for key in expected:
-            if key not in known:
-                inner.set_user_attr(key, expected[key])
-        # The name that optuna-dashboard shows.
-        if sweep.metric is not None and inner.metric_names is None:
-            inner.set_metric_names([sweep.metric.name])
-
-
-def _refuse_unknown_trials(opened: OpenStorage, folder: Path, trials: int) -> None:
-    """Refuse a folder with another study's trials, whose results would be taken over."""
-    found = [re.fullmatch(rf"{_TRIAL}(\d+)", path.name) for path in folder.glob(f"{_TRIAL}*")]
-    unknown = sorted(name[0] for name in found if name and int(name[1]) >= trials)
-    if unknown:
+def _describe(
+    study: optuna.Study, storage: SweepStorage, folder: Path, attributes: dict[str, Any]
+) -> None:
+    """Store attributes with a new study, or check that an existing one is the same sweep's."""
+    known, trials = study.user_attrs, study.get_trials(deepcopy=False)
+    if _SWEEP not in known and (known or trials):
         raise UsageError(
-            f"{folder} contains {unknown[0]}, which the study in {opened.shown} does not; "
+            f"{storage.shown} contains a study '{study.study_name}' that is not a sweep; "
+            "choose another `name:`"
+        )
+    # As JSON: the order of parameters is the order of a grid.
+    both = [key for key in attributes if key in known]
+    if different := [k for k in both if json.dumps(known[k]) != json.dumps(attributes[k])]:
+        raise UsageError(
+            f"{storage.shown} contains a sweep '{study.study_name}' with a different "
+            f"{' and '.join(different)}; choose another `name:`, or resume that sweep with "
+            "sweep resume"
+        )
+    if not trials and (found := sorted(folder.glob(f"{_TRIAL}[0-9]*"))):
+        raise UsageError(
+            f"{folder} contains {found[0].name}, which the study in {storage.shown} does not; "
             "move the folder, or give this sweep another `name:`"
         )
+    for key, value in attributes.items():
+        if key not in known:
+            study.set_user_attr(key, value)
 
 
-def open_study(url: str, name: str | None = None) -> Study:
+def _queue(study: optuna.Study, sweep: Sweep, seed: int) -> None:
+    """Queue all trials: of a grid and of random search with their values.
+
+    Without `run_cap` there is no end, and workers create trials.
+    """
+    if _QUEUED in study.user_attrs or sweep.trial_count is None:
+        return
+    drawing = optuna.create_study(sampler=RandomSampler(seed=seed))  # in memory
+    done = len(study.get_trials(deepcopy=False))  # if this was killed before
+    for number in range(sweep.trial_count):
+        values = combination(sweep.parameters, number) if sweep.method == "grid" else {}
+        if sweep.method == "random":
+            trial = drawing.ask()
+            for name, parameter in sweep.parameters.items():
+                parameter.suggest(name, trial)
+            values = trial.params
+        if number >= done:
+            study.enqueue_trial(values, {NUMBER: number})
+    study.set_user_attr(_QUEUED, True)
+
+
+def open_study(url: str, name: str | None = None, patient: bool = False) -> Study:
     """Open an existing study, from any machine.
 
     `url` is the sweep's folder or a database, which needs the study's name if it contains several.
+    A `patient` call waits for a PostgreSQL server that restarts.
     """
-    opened = open_storage(url, create=False)
+    storage = open_storage(url, create=False, patient=patient)
     names = sorted(
         study.study_name
-        for study in opened.storage.get_all_studies()
+        for study in storage.get_all_studies()
         if {_SWEEP, _ROOT, _SEED, _START} <= study.user_attrs.keys()
     )
+    known = ", ".join(names)
     if not names:
-        raise UsageError(f"{opened.shown} contains no sweep; start one with sweep run")
+        raise UsageError(f"{storage.shown} contains no sweep; start one with sweep run")
     if name is None and len(names) > 1:
-        raise UsageError(f"{opened.shown} contains several sweeps; give --name: {', '.join(names)}")
+        raise UsageError(f"{storage.shown} contains several sweeps; give --name: {known}")
     if name is not None and name not in names:
-        known = ", ".join(names)
-        raise UsageError(f"{opened.shown} contains no sweep '{name}'; known are {known}")
-    return _study(opened, name or names[0])
+        raise UsageError(f"{storage.shown} contains no sweep '{name}'; known are {known}")
+    return _study(storage, name or names[0], url)
 
 
-def _study(opened: OpenStorage, name: str) -> Study:
-    inner = optuna.load_study(study_name=name, storage=opened.storage)
-    known = inner.user_attrs
+def _study(storage: SweepStorage, name: str, url: str) -> Study:
+    study = optuna.load_study(study_name=name, storage=storage)
+    known = study.user_attrs
+    # A sweep file without a name has the sweep's name.
+    sweep = parse_sweep(known[_SWEEP], f"{name}.yaml")
+    if sweep.method == "bayes":
+        study.sampler = TPESampler(multivariate=True, constant_liar=True)
+    else:
+        study.sampler = RandomSampler()
+    study.pruner = sweep.pruner
     # The root of a sweep whose folder was moved or copied is where the folder is.
-    folder = Path(opened.url)
-    is_moved = "://" not in opened.url and folder.name == name
+    folder = Path(url).resolve()
+    is_folder = "://" not in url
     return Study(
-        # A sweep file without a name has the sweep's name.
-        sweep=parse_sweep(known[_SWEEP], f"{name}.yaml"),
-        root=folder.parent if is_moved else Path(known[_ROOT]),
+        sweep=sweep,
+        root=folder.parent if is_folder and folder.name == name else Path(known[_ROOT]),
         start=Path(known[_START]),
         seed=known[_SEED],
-        url=opened.url,
-        shown=opened.shown,
-        inner=inner,
-        storage=opened.storage,
-        id=opened.storage.get_study_id_from_name(name),
-        lock=opened.lock(name),
+        url=str(folder) if is_folder else url,
+        shown=storage.shown,
+        optuna=study,
     )
 
 
@@ -226,22 +394,5 @@ def _writing(name: str) -> Iterator[None]:
     """Report in one line that a sweep's study or folder is not writable."""
     try:
         yield
-    except (OSError, OptunaError) as error:
+    except (OSError, OptunaError, SQLAlchemyError) as error:
         raise UsageError(f"the sweep '{name}' is not writable: {database_message(error)}") from None
-
-
-def history_of(trial: FrozenTrial) -> list[float]:
-    """Return the logged values of a trial's metric, in their order."""
-    values: Sequence[float] = [v for _, v in sorted(trial.intermediate_values.items())]
-    # Optuna deletes none: retracted values are NaN.
-    return [value for value in values if math.isfinite(value)]
-
-
-def seconds_of(trial: FrozenTrial) -> float | None:
-    """Return the total run time of a trial's processes; None before the first."""
-    earlier: float | None = trial.user_attrs.get(SECONDS)
-    # A waiting trial keeps the start of its last process.
-    if trial.datetime_start is None or trial.state == TrialState.WAITING:
-        return earlier
-    last = (trial.datetime_complete or datetime.now()) - trial.datetime_start
-    return (earlier or 0.0) + last.total_seconds()

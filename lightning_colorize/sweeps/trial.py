@@ -1,61 +1,43 @@
-"""One trial: its command line, its process in one run folder, the outcome found there."""
+"""One trial: its command, and Optuna's objective, which runs it in its run folder."""
 
-import ctypes
+import errno
 import json
 import os
-import re
-import shutil
-import signal
-import subprocess
 import sys
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.exceptions import UpdateFinishedTrialError as TrialFinished
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics.spec import cost
-from lightning_colorize.runs.folder import OUTPUT, SWEEP, TRIAL, is_stop_requested, read_stop_reason
+from lightning_colorize.runs.folder import (
+    is_running,
+    is_stop_requested,
+    read_stop_reason,
+    request_stop,
+)
 from lightning_colorize.runs.result import RUNNING, RunResult
 from lightning_colorize.runs.validation_log import ValidationReader
-from lightning_colorize.sweeps.spec import VARIABLE, Sweep, SweepMetric
+from lightning_colorize.sweeps.process import GRACE, INTERRUPTED, TrialProcess, ending
+from lightning_colorize.sweeps.spec import VARIABLE, Sweep
+from lightning_colorize.sweeps.study import Study, number_of
 
-INTERRUPTED = {
-    *(-signal.SIGINT, -signal.SIGTERM),
-    *(128 + signal.SIGINT, 128 + signal.SIGTERM),
-}
-"""Exit codes: -signal if Python did not catch the signal, 128 + signal if it did."""
+# Attributes of a trial.
+REASON, EPOCH, SECONDS, INTERRUPTIONS = "reason", "epoch", "seconds", "interruptions"
 
-STUDY = "LIGHTNING_COLORIZE_STUDY"
-"""Environment variable with a worker's study: its folder or URL, including the password."""
+MOST_INTERRUPTIONS = 3
+"""How often a trial that no worker interrupted is queued again."""
 
-GRACE = 25.0
-"""Seconds for an interrupted trial to write a checkpoint. A cluster kills 30 s after its signal."""
-
-NOT_STARTED = 127
-"""Exit code of a shell for a program that cannot be started."""
-
-_OURS = "lightning-colorize"
-_PR_SET_PDEATHSIG = 1
-_END_OF_OUTPUT = 4096
-# Lines below it may list the accepted values.
-_ERROR_LINE = re.compile(r"lightning-colorize[a-z ]*: ")
-
-# By these, Lightning would take the trial for one process of an outer launcher, or connect all
-# trials of a machine to the same port. Without them it chooses a free port per trial.
-_OUTER = ("SLURM_", "SLURMD_", "PMI_", "PMIX_")
-_OUTER_NAMES = {
-    *("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK"),
-    *("LOCAL_RANK", "LOCAL_WORLD_SIZE"),
-}
-
-
-def clean(environment: MutableMapping[str, str], *kept: str) -> None:
-    """Remove the variables of an outer Slurm task or launcher, except for those to be kept."""
-    for name in [*environment]:
-        if name not in ("SLURM_CONF", *kept) and (name.startswith(_OUTER) or name in _OUTER_NAMES):
-            del environment[name]
+_NO_PROGRAM = (errno.ENOENT, errno.EACCES, errno.ENOEXEC)
+# Seconds.
+_POLL_EVERY = 0.2
+_TICK_EVERY = 10.0
+_START_PHASE = 60.0
 
 
 def unset_variables(sweep: Sweep) -> list[str]:
@@ -72,26 +54,17 @@ def expand(sweep: Sweep, values: Mapping[str, Any]) -> list[str]:
 
     Arguments are sorted by name, as W&B sends them: `model.loss` precedes its argument
     `model.loss.beta`. `${interpreter}` is the running Python, where W&B takes the first `python` of
-    PATH: a trial needs the packages that the sweep was started with. For the same reason
-    `lightning-colorize` is the script next to that Python, if there is one.
+    PATH: a trial needs the packages that the sweep was started with.
     """
     macros = _arguments(values)
-    macros["${env}"] = ["/usr/bin/env"] if os.name == "posix" else []
+    macros["${env}"] = ["/usr/bin/env"]
     macros["${interpreter}"] = [sys.executable]
     macros["${program}"] = [] if sweep.program is None else [sweep.program]
     with_variables = (
         VARIABLE.sub(lambda match: os.environ.get(match[1], match[1]), token)
         for token in sweep.command
     )
-    words = [word for token in with_variables for word in macros.get(token, [token])]
-    for index, word in enumerate(words):
-        if word == _OURS:
-            beside = shutil.which(_OURS, path=str(Path(sys.executable).parent))
-            words[index] = beside or _OURS
-        # `env` may have `NAME=value` before the program.
-        if word not in macros["${env}"] and "=" not in word:
-            break
-    return words
+    return [word for token in with_variables for word in macros.get(token, [token])]
 
 
 def _arguments(values: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -113,195 +86,194 @@ def _arguments(values: Mapping[str, Any]) -> dict[str, list[str]]:
     }
 
 
-class TrialProcess:
-    """A trial's command in a process group of its own.
+class TrialFailed(Exception):
+    """The trial's process failed: the message says why."""
 
-    The run folder is created if missing, and output is appended to a file in it. Loggers group the
-    trials of a sweep by its name.
+
+class TrialInterrupted(Exception):
+    """The trial did not end: another attempt resumes it."""
+
+
+class Objective:
+    """Runs a trial's process in its run folder, and returns the best value of the metric.
+
+    An earlier process of the trial, which was killed, left its validations, its checkpoint or its
+    result there. `urgency` is polled: 0 to continue, 1 to interrupt the process, 2 to kill it.
+
+    After TrialInterrupted, `is_interrupted` says that the trial must be queued again, and
+    `obstacle` what would stop any trial, such as a full disk; `is_lost` says that another worker
+    has the trial, because this one seemed dead or came second.
 
     Raises:
-        OSError: If the program cannot be started (`filename` is then the first word), or a folder
-            is not usable.
+        TrialFailed, TrialInterrupted, TrialPruned: In place of a value.
     """
 
-    def __init__(self, command: Sequence[str], folder: Path, start: Path, sweep: str = "") -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._output = folder / OUTPUT
-        with self._output.open("ab") as output:
-            self._start = output.tell()
-            environment = {**os.environ, TRIAL: str(folder.resolve()), SWEEP: sweep}
-            # It may contain a password.
-            environment.pop(STUDY, None)
-            self._process = start_process(command, environment, output, start)
+    def __init__(self, study: Study, urgency: Callable[[], int]) -> None:
+        self._study = study
+        self._urgency = urgency
+        self.failures = 0  # in a row, within a minute and before a validation
+        self.is_interrupted = self.is_lost = False  # the last trial
+        self.obstacle: OSError | None = None  # which any trial would meet
 
-    def wait(self, seconds: float) -> int | None:
-        """Return the exit code; None if the process still runs after some seconds."""
+    def __call__(self, trial: optuna.Trial) -> float:
+        """Run a trial to its end."""
+        self.is_interrupted = self.is_lost = False
+        attempt = _Attempt(self._study, trial, self._urgency)
         try:
-            return self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return None
-
-    def terminate(self) -> None:
-        """Ask the whole group to write a checkpoint and exit."""
-        self._signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Kill the rest of the group."""
-        self._signal(signal.SIGKILL)
-
-    def end(self, grace: float) -> None:
-        """End the process and its whole group.
-
-        A rank that waits for a crashed one would block its GPU for the next trial.
-        """
-        if self.wait(0) is None:
-            self.terminate()
-            self.wait(grace)
-        self.kill()
-        self._process.wait()
-
-    def _signal(self, number: signal.Signals) -> None:
-        # The group may be gone; macOS reports that as the second error.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
-
-    def last_line(self) -> str:
-        """Return the last line of output; of this package's commands, the error line."""
-        with self._output.open("rb") as output:
-            end = output.seek(0, os.SEEK_END)
-            output.seek(max(self._start, end - _END_OF_OUTPUT))
-            text = output.read().decode(errors="replace")
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return ([line for line in lines if _ERROR_LINE.match(line)] or lines or [""])[-1]
+            if not self._study.is_ours(trial):
+                raise TrialFinished
+            value = attempt.run()
+        except TrialFinished:
+            self.is_lost = True
+            raise TrialInterrupted from None
+        except TrialFailed as error:
+            trial.set_user_attr(REASON, str(error))
+            self.failures = self.failures + 1 if attempt.is_at_start else 0
+            raise
+        except (OSError, StorageInternalError, TrialInterrupted) as error:
+            self.obstacle = error if isinstance(error, OSError) else None
+            self.is_interrupted = True
+            raise TrialInterrupted from error
+        self.failures = 0
+        return value
 
 
-def start_process(
-    command: Sequence[str],
-    environment: Mapping[str, str],
-    output: IO[bytes] | None = None,
-    start: Path | None = None,
-) -> subprocess.Popen[bytes]:
-    """Start a process in a group of its own, which ends with this one.
-
-    Ctrl-C on a terminal reaches it once, through this process.
-    """
-    return subprocess.Popen(
-        command,
-        cwd=start,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=None if output is None else subprocess.STDOUT,
-        start_new_session=True,
-        preexec_fn=_ends_with_parent(),
-    )
-
-
-def _ends_with_parent() -> Callable[[], None] | None:
-    """Return a `preexec_fn` that terminates a process when its parent dies, even if killed.
-
-    Linux only; None elsewhere.
-    """
-    if sys.platform != "linux":
-        return None
-    parent = os.getpid()
-    prctl = ctypes.CDLL(None).prctl
-
-    def promise() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os._exit(128 + signal.SIGTERM)
-
-    return promise
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The outcome of a trial's process."""
-
-    # A trial that another program `interrupted`, or its worker `returned`, can resume from its
-    # checkpoint.
-    state: Literal["finished", "pruned", "failed", "interrupted", "returned"]
-    value: float | None = None  # of the metric; None without one
-    reason: str | None = None  # why it did not finish
-
-
-class TrialRun:
-    """The validations and the result in a trial's run folder."""
-
-    def __init__(self, folder: Path, metric: SweepMetric | None) -> None:
-        self.values: list[float] = []  # finite values of the metric so far, by step
-        self._folder = folder
-        self._metric = metric
-        self._reader = ValidationReader(folder)
-        self._earlier_result: tuple[int, int] | None = None
+class _Attempt:
+    def __init__(self, study: Study, trial: optuna.Trial, urgency: Callable[[], int]) -> None:
+        self._sweep = study.sweep
+        self._start = study.start
+        self._values_of = study.values_of
+        self._trial = trial
+        self._urgency = urgency
+        self._folder = study.folder_of(number_of(trial))
+        self._validations = ValidationReader(self._folder)
+        self._reported = 0
+        self._earlier_seconds: float = trial.user_attrs.get(SECONDS, 0.0)
+        self._began = self._ticked = time.monotonic()
 
     @property
-    def epoch(self) -> int | None:
-        """The epoch of the last validation; None before the first."""
-        records = self._reader.records
-        return records[-1].epoch if records else None
+    def is_at_start(self) -> bool:
+        """Whether it started within the last minute and has not validated."""
+        return time.monotonic() - self._began < _START_PHASE and not self._validations.records
 
-    def read(self) -> bool:
-        """Read new validations; returns whether any changed."""
-        is_new = self._reader.read()
-        if is_new and self._metric is not None:
-            name = self._metric.name
-            logged = (record.metrics.get(name) for record in self._reader.records)
-            self.values = [value for value in logged if value is not None]
-        return is_new
+    def run(self) -> float:
+        """Return the value of the metric, or raise what became of the trial."""
+        while is_running(self._folder):  # a process that outlived its worker
+            self._tick()
+            if self._urgency():
+                raise TrialInterrupted
+            time.sleep(_POLL_EVERY)
+        values = self._values_of(self._trial)
+        self._report()
+        result, reason = self._result(), "interrupted"
+        if result is None or not result.ended:  # else its worker was killed before it could say so
+            result, reason = self._run_process(expand(self._sweep, values))
+        self._tick(0)
+        if result is None or not result.ended:
+            self._raise_unfinished(result, reason)
+        return self._value(result)
 
-    def mark_start(self) -> None:
-        """From now on, only a newer result counts as the process's own."""
-        self._earlier_result = RunResult.stamp(self._folder)
-
-    def outcome(self, code: int | None = None, last_line: str = "") -> Outcome | None:
-        """Return the outcome of the run; its result decides, not the exit code.
-
-        Without an exit code, it is None unless the run is complete, by a result of the process's
-        own.
-        """
-        result = None
-        reason = f"{ending(code)}: {last_line or 'no output'}"
+    def _run_process(self, words: Sequence[str]) -> tuple[RunResult | None, str]:
+        """Run the trial's process; returns its result, None without a new one, and its ending."""
+        before = RunResult.stamp(self._folder)
         try:
-            if RunResult.stamp(self._folder) != self._earlier_result:
-                result = RunResult.read(self._folder)
-        except UsageError as error:
-            reason = str(error).removeprefix(f"{self._folder}{os.sep}")
-        if result is not None and result.ended:
-            return self._ended(result)
-        if code is None:
-            return None
-        status = None if result is None else result.status
-        if status == "interrupted" or code in INTERRUPTED:
-            return Outcome("interrupted", reason="interrupted by another program")
-        return Outcome("interrupted" if status == RUNNING else "failed", reason=reason)
+            process = TrialProcess(words, self._folder, self._start, self._sweep.name)
+        except OSError as error:
+            if error.filename != words[0] or error.errno not in _NO_PROGRAM:
+                raise
+            raise TrialFailed(f"{words[0]} cannot be run: {error.strerror}") from None
+        try:
+            while (code := process.wait(_POLL_EVERY)) is None and not self._urgency():
+                self._tick()
+                with suppress(StorageInternalError):  # reported at the next poll
+                    self._report(process_runs=True)
+        finally:
+            process.end(GRACE, lambda: self._urgency() > 1)
+        self._report()
+        code = process.wait(0)
+        result = self._result() if RunResult.stamp(self._folder) != before else None
+        if code in INTERRUPTED:
+            return result, "interrupted"
+        return result, f"{ending(code)}: {process.last_line() or 'no output'}"
 
-    def _ended(self, result: RunResult) -> Outcome:
-        value = None
-        if self._metric is not None and self.values:
-            goal = self._metric.mode
-            value = min(self.values, key=lambda each: cost(each, goal))
+    def _result(self) -> RunResult | None:
+        if RunResult.stamp(self._folder) is None:
+            return None
+        try:
+            return RunResult.read(self._folder)
+        except UsageError as error:
+            raise TrialFailed(str(error).removeprefix(f"{self._folder}{os.sep}")) from None
+
+    def _tick(self, seconds: float = _TICK_EVERY) -> None:
+        """Store the run time; this also finds out whether another worker has the trial."""
+        now = time.monotonic()
+        if now - self._ticked >= seconds:
+            self._ticked = now
+            self._trial.set_user_attr(SECONDS, self._earlier_seconds + now - self._began)
+
+    def _report(self, process_runs: bool = False) -> None:
+        """Report new values of the metric; stop a running process that is behind the others."""
+        is_new = self._validations.read()
+        values = self._values()
+        rule = self._sweep.early_terminate
+        for index in range(self._reported, len(values)):
+            is_strict = rule is None or rule.strict
+            value = values[index] if is_strict else self._best(values[: index + 1])
+            self._trial.report(value, index + 1)
+            self._reported = index + 1
+            # Optuna also needs the rank of a run that has ended.
+            is_behind = rule is not None and self._trial.should_prune()
+            if is_behind and process_runs and self._sweep.metric is not None:
+                name = self._sweep.metric.name
+                reason = f"hyperband: {name} {value:.5g} is behind at validation {index + 1}"
+                request_stop(self._folder, reason)
+        if is_new and self._validations.records:
+            self._trial.set_user_attr(EPOCH, self._validations.records[-1].epoch)
+
+    def _values(self) -> list[float]:
+        """Return the finite values of the metric, by step."""
+        if self._sweep.metric is None:
+            return []
+        name = self._sweep.metric.name
+        logged = (record.metrics.get(name) for record in self._validations.records)
+        return [value for value in logged if value is not None]
+
+    def _best(self, values: Sequence[float]) -> float:
+        assert self._sweep.mode is not None
+        mode = self._sweep.mode
+        return min(values, key=lambda value: cost(value, mode))
+
+    def _value(self, result: RunResult) -> float:
+        """Return the best value of a run that has ended."""
         requested = result.stop_requested
         if requested is None:  # programs other than `fit` do not report it
             requested = is_stop_requested(self._folder)
         if result.status == "stopped_early" and requested:
-            return Outcome("pruned", value, read_stop_reason(self._folder))
-        if self._metric is None:
-            return Outcome("finished")
-        name = self._metric.name
-        if not any(name in record.metrics for record in self._reader.records):
-            if name not in result.metrics:
-                return Outcome("failed", reason=f"{name} was not logged")
-            value = result.metrics[name]
+            self._trial.set_user_attr(REASON, read_stop_reason(self._folder))
+            raise optuna.TrialPruned
+        if self._sweep.metric is None:
+            return 0.0  # Optuna requires one
+        name, values = self._sweep.metric.name, self._values()
+        if values:
+            return self._best(values)
+        is_logged = any(name in record.metrics for record in self._validations.records)
+        if not is_logged and name not in result.metrics:
+            raise TrialFailed(f"{name} was not logged")
+        value = None if is_logged else result.metrics[name]
         if value is None:
-            return Outcome("failed", reason=f"{name} was never a number")
-        return Outcome("finished", value)
+            raise TrialFailed(f"{name} was never a number")
+        return value
 
-
-def ending(code: int | None) -> str:
-    """Return how a process ended."""
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-    return f"exit code {code}"
+    def _raise_unfinished(self, result: RunResult | None, reason: str) -> None:
+        """Raise what became of a trial whose process ended early."""
+        if self._urgency():
+            raise TrialInterrupted
+        status = None if result is None else result.status
+        if reason != "interrupted" and status not in ("interrupted", RUNNING):
+            raise TrialFailed(reason)
+        # Another program interrupted or killed it.
+        times = self._trial.user_attrs.get(INTERRUPTIONS, 0) + 1
+        if times > MOST_INTERRUPTIONS:
+            raise TrialFailed(f"{reason}, {times} times")
+        self._trial.set_user_attr(INTERRUPTIONS, times)
+        raise TrialInterrupted

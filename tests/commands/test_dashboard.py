@@ -16,7 +16,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from werkzeug.test import Client
 
 from lightning_colorize.commands import dashboard
-from lightning_colorize.sweeps.storage import OpenStorage, open_storage
+from lightning_colorize.sweeps.study import open_storage
 from tests.conftest import until
 from tests.sweeps.conftest import Engine, run_trials
 
@@ -89,17 +89,15 @@ def test_a_study_needs_optuna_dashboard(command, tmp_path, monkeypatch, capsys):
     assert "needs optuna-dashboard: pip install '.[cluster]'" in capsys.readouterr().err
 
 
-def _study(folder, url=None):
-    study = Engine(folder).study({"x": [1, 2]}, url)
+def _study(folder):
+    study = Engine(folder).study({"x": [1, 2]})
     run_trials(study, 23.0)
     return study.url
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["journal", "sqlite"])
-def test_serves_a_study_until_interrupted(tmp_path, kind):
-    url = f"sqlite:///{tmp_path}/study.db" if kind == "sqlite" else None
-    study = _study(tmp_path, url)
+def test_serves_a_study_until_interrupted(tmp_path):
+    study = _study(tmp_path)
     with _dashboard("--study", study, "--port", 0) as process:
         line = process.stdout.readline()
         url = re.search(r"optuna-dashboard on \S+: (http://127\.0\.0\.1:\d+/)dashboard/(\S+)", line)
@@ -111,15 +109,14 @@ def test_serves_a_study_until_interrupted(tmp_path, kind):
 
 
 def test_a_password_is_not_shown(tmp_path, monkeypatch, capsys):
-    storage = open_storage(_study(tmp_path), create=False).storage
-    secret, shown = (f"postgresql://somebody:{word}@host/studies" for word in ("secret", "***"))
-    opened = OpenStorage(storage, None, secret, shown)
-    monkeypatch.setattr("lightning_colorize.sweeps.storage.open_storage", lambda *_, **__: opened)
+    opened = open_storage(_study(tmp_path), create=False)
+    secret, opened.shown = (f"postgresql://me:{word}@host/studies" for word in ("secret", "***"))
+    monkeypatch.setattr("lightning_colorize.sweeps.study.open_storage", lambda *_, **__: opened)
     monkeypatch.setattr("werkzeug.serving.BaseWSGIServer.serve_forever", lambda server: None)
     # Takes seconds to import.
     fake = SimpleNamespace(wsgi=lambda storage: None)
     monkeypatch.setitem(sys.modules, "optuna_dashboard", fake)
     dashboard._serve_study(secret, 0)
     output = capsys.readouterr().out
-    assert output.startswith(f"optuna-dashboard on {shown}: http://127.0.0.1:")
+    assert output.startswith(f"optuna-dashboard on {opened.shown}: http://127.0.0.1:")
     assert "secret" not in output

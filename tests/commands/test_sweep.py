@@ -11,7 +11,7 @@ import yaml
 
 from lightning_colorize.commands import sweep_actions, sweep_checks
 from lightning_colorize.reports.sweep import image_strips
-from lightning_colorize.sweeps import wandb
+from lightning_colorize.sweeps.process import STUDY
 from lightning_colorize.sweeps.spec import read_sweep
 from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.study import create_study, open_study
@@ -45,7 +45,11 @@ def run(command, tmp_path):
 @pytest.fixture
 def in_this_process(monkeypatch):
     """The worker runs here: the processes of workers are tested in tests/sweeps/test_launch.py."""
-    monkeypatch.setattr(sweep_actions, "run_workers", lambda study, *_: work(study))
+    monkeypatch.setattr(
+        sweep_actions,
+        "run_workers",
+        lambda workers, *_: work(open_study(workers.environment[STUDY], workers.words[-1])),
+    )
 
 
 @pytest.mark.usefixtures("in_this_process")
@@ -105,10 +109,11 @@ def test_join_and_resume_check_again_in_the_start_folder(
     study = create_study(read_sweep(file), tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     if action == "resume":
-        study.stop()
+        study.stop("after")
     assert command("sweep", action, study.folder) == 2
     assert "needs NEEDED, which" in capsys.readouterr().err
-    assert (study.stopped, rows(study)) == ("after" if action == "resume" else None, [])
+    assert study.stopped == ("after" if action == "resume" else None)
+    assert states(study) == ["waiting"]
 
     checked = []
     monkeypatch.setattr(sweep_checks, "check", lambda *_: checked.append(Path.cwd()))
@@ -127,7 +132,7 @@ def test_stop_and_resume(run, sweep, command, tmp_path, capsys):
     assert command("sweep", "join", study.folder) == 2
     assert "sweep resume" in capsys.readouterr().err
     assert run(file) == 2
-    assert states(study) == []
+    assert states(study) == ["waiting"] * 2
     assert command("sweep", "resume", study.folder) == 0
     assert states(study) == ["finished", "finished"]
 
@@ -137,7 +142,7 @@ def test_one_of_several_sweeps_in_a_database_is_joined(command, tmp_path):
     url = f"sqlite:///{tmp_path}/study.db"
     one, two = (Engine(tmp_path).study({"x": [1]}, url, name=name) for name in ("one", "two"))
     assert command("sweep", "join", url, "--name", "two") == 0
-    assert (states(one), states(two)) == ([], ["finished"])
+    assert (states(one), states(two)) == (["waiting"], ["finished"])
 
 
 def test_a_dry_run_prints_commands_or_a_batch_script_alone(run, sweep, tmp_path, capsys):
@@ -171,7 +176,7 @@ def logged_in(monkeypatch):
     """Pretend that W&B is available; returns the calls of its engine."""
     calls = []
     monkeypatch.setattr(wandb_mode, "wandb_mode", lambda _: SimpleNamespace(mode="online"))
-    monkeypatch.setattr(wandb, "run_wandb", lambda *words: calls.append(words) or 0)
+    monkeypatch.setattr(sweep_actions, "launch_wandb", lambda *words: calls.append(words) or 0)
     return calls
 
 
@@ -183,13 +188,13 @@ def test_wandb_runs_a_sweep_if_logged_in(sweep, command, tmp_path, capsys, monke
         assert len(capsys.readouterr().out.splitlines()) == 2
         assert logged_in == []
     assert command(*words, "--workers", 2) == 0
-    assert [words[1:] for words in logged_in] == [(2, None)]
+    assert [words[1:] for words in logged_in] == [(Path("runs"), 2, None, None)]
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(
     "words",
-    [["--root", "else"], ["--seed", "4"], ["--storage", "sqlite:///x"]],
+    [["--seed", "4"], ["--storage", "sqlite:///x"]],
 )
 def test_options_of_the_local_engine_select_it(
     sweep, command, tmp_path, capsys, monkeypatch, logged_in, words
@@ -213,8 +218,8 @@ def test_only_on_request_does_wandb_run_on_slurm(
     words += ("--gpus-per-trial", 2, "--workers", 8, "--root", "else")
     assert command(*words) == 0
     printed = capsys.readouterr()
-    assert "engine    local because of --root, --launcher slurm" in printed.err
-    assert "sweeps.worker mine --in-job" in printed.out
+    assert "engine    local because of --launcher slurm" in printed.err
+    assert "sweeps.worker mine" in printed.out
     assert command(*words, "--engine", "wandb") == 0
     script = capsys.readouterr().out
     assert {"#SBATCH --array=0-7%8", "#SBATCH --gpus-per-node=2"} <= set(script.splitlines())

@@ -25,7 +25,11 @@ if name == "sbatch":
 if name == "squeue":
     for file in here.glob("*.job"):
         state = file.read_text()
-        print(file.stem, state, "Priority", "n1" if state == "RUNNING" else "", sep="|")
+        script = (here / f"{file.stem}.script").read_text()
+        last = script.partition("--array=0-")[2].partition("%")[0]
+        names = [f"{file.stem}_{n}" for n in range(int(last) + 1)] if last else [file.stem]
+        for name in names:
+            print(name, state, "Priority", "n1" if state == "RUNNING" else "", sep="|")
     print("777|RUNNING|None|n2")
 if name == "scancel":
     for file in [here / f"{number}.job" for number in words]:

@@ -7,8 +7,8 @@ import pytest
 from lightning_colorize.cluster.batch import Resources
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.result import RunResult
-from lightning_colorize.sweeps import launch
-from lightning_colorize.sweeps.launch import launch_workers
+from lightning_colorize.sweeps import launch as launching
+from lightning_colorize.sweeps.launch import launch_workers, workers_of
 from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.study import create_study
@@ -24,22 +24,19 @@ EPOCHS = 28  # of a tenth of a second: a requeue must come before the end
 
 @pytest.fixture(autouse=True)
 def short_intervals(monkeypatch):
-    monkeypatch.setattr(launch, "_QUERY_EVERY", 1.0)
+    monkeypatch.setattr(launching, "_QUERY_EVERY", 1.0)
 
 
-@pytest.fixture
-def messages(cluster):
-    """The launcher's messages; printed with Slurm's logs after the test."""
-    lines = []
-    yield lines
-    print(*lines, cluster.logs(), sep="\n")
+def launch(study, workers, tick=lambda: None, **options):
+    jobs = workers_of(study.sweep.name, study.folder, workers, study.url, tick)
+    return launch_workers(jobs, Resources(**OPTIONS | options), study.all_ended)
 
 
-def jobs_of(messages):
-    return messages[0].removeprefix("submitted ").partition(";")[0].split(", ")
+def first_job(cluster):
+    return min(cluster("squeue", "--noheader", "--array", "--format=%i").split())
 
 
-def test_a_trial_of_two_processes_resumes_after_a_requeue(command, cluster, messages):
+def test_a_trial_of_two_processes_resumes_after_a_requeue(command, cluster):
     fixed = command.words("unused", "--data.batch_size", 2, "--run.grid_images", 0)
     two = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
     epochs = ["--trainer.max_epochs", str(EPOCHS), "--run.patience", str(EPOCHS)]
@@ -58,10 +55,10 @@ def test_a_trial_of_two_processes_resumes_after_a_requeue(command, cluster, mess
     def tick():
         running = [row for row in rows(study) if row.state == "running"]
         if not requeued and len(running) == 2 and min(len(row.history) for row in running) > 1:
-            requeued.append(jobs_of(messages)[0])
+            requeued.append(first_job(cluster))
             cluster("scontrol", "requeue", requeued[0])
 
-    assert launch_workers(study, 2, Resources(**OPTIONS), tick, messages.append) == 0
+    assert launch(study, 2, tick) == 0
     table = rows(study)
     for row in table:
         print((row.folder / "output.log").read_text()[-2000:])
@@ -79,34 +76,27 @@ def test_a_trial_of_two_processes_resumes_after_a_requeue(command, cluster, mess
         assert steps == sorted(set(steps))
         assert len(steps) == 3 * EPOCHS
         assert result.batches == 3 * EPOCHS
-    assert requeued
-    assert (
-        messages.count(f"job {requeued[0]}: running on n1")
-        + messages.count(f"job {requeued[0]}: running on n2")
-        == 2
-    )
     assert "Restarts=1" in cluster("scontrol", "show", "job", requeued[0])
 
 
-def test_a_worker_out_of_time_is_requeued(engine, cluster, messages):  # noqa: F811
+def test_a_worker_out_of_time_is_requeued(engine, cluster, capfd):  # noqa: F811
     study = engine.study({"x": [1, 2, 3], "epochs": 80, "seconds": 0.05})
     requeued = []
 
     def tick():
         if not requeued and len(engine.validations(study, 0)) > 5:
-            requeued.append(jobs_of(messages)[0])
+            requeued.append(first_job(cluster))
             # As Slurm does some time before the limit: to the batch script alone.
             cluster("scancel", "--batch", "--signal=USR2", requeued[0])
 
-    options = Resources(**OPTIONS)
-    assert launch_workers(study, 2, options, tick, messages.append) == 0
+    assert launch(study, 2, tick) == 0
     assert [row.state for row in rows(study)] == ["finished"] * 3
     assert sorted(len(engine.starts(study, number)) for number in range(3)) == [1, 1, 2]
     for number in range(3):
         epochs = [line["epoch"] for line in engine.validations(study, number)]
         assert epochs == list(range(80))
     assert "Restarts=1" in cluster("scontrol", "show", "job", requeued[0])
-    assert f"job {requeued[0]}: pending (BeginTime)" in messages
+    assert f"job {requeued[0]}: pending (BeginTime)" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -119,5 +109,5 @@ def test_a_worker_out_of_time_is_requeued(engine, cluster, messages):  # noqa: F
 )
 def test_refused_options_leave_no_job(engine, cluster, options, message):  # noqa: F811
     with pytest.raises(UsageError, match=message):
-        launch_workers(engine.study({"x": 1}), 2, Resources(**OPTIONS | options))
+        launch(engine.study({"x": 1}), 2, **options)
     assert cluster("squeue", "--noheader") == ""

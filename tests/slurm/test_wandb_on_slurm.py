@@ -12,6 +12,7 @@ import pytest
 
 from lightning_colorize.cluster.batch import Resources
 from lightning_colorize.runs.result import RunResult
+from lightning_colorize.sweeps import launch as launching
 from lightning_colorize.sweeps import wandb
 from lightning_colorize.sweeps.agent import records
 from lightning_colorize.sweeps.spec import parse_sweep
@@ -76,9 +77,10 @@ def test_trials_survive_a_killed_job_and_a_drained_node(
     server,
     monkeypatch,
     tmp_path,
+    capfd,
     engine,  # noqa: F811
 ):
-    monkeypatch.setattr(wandb, "_QUERY_EVERY", 1.0)
+    monkeypatch.setattr(launching, "_QUERY_EVERY", 1.0)
     monkeypatch.setattr(wandb, "_CREATE_TIMEOUT", 120.0)
     # Of an outer launcher: two trials cannot share a port.
     monkeypatch.setenv("MASTER_PORT", "29500")
@@ -95,11 +97,7 @@ def test_trials_survive_a_killed_job_and_a_drained_node(
         "agents.yaml",
     )
     folder = tmp_path / "agents-abcd1234"
-    lines, ports, disturbed = [], {}, []
-
-    def say(line):
-        lines.append(line)
-        print(time.strftime("%H:%M:%S"), line, flush=True)
+    ports, disturbed = {}, []
 
     def watch():
         """Return how many unfinished trials have started to validate."""
@@ -116,7 +114,6 @@ def test_trials_survive_a_killed_job_and_a_drained_node(
         killed = min(job for job in jobs if jobs[job] == "n1")
         (requeued,) = (job for job in jobs if jobs[job] == "n2")
         disturbed.extend([killed, requeued])
-        say(f"test: kill -9 job {killed} on n1; drain n2 and requeue its job {requeued}")
         cluster("scancel", "--full", "--signal=KILL", killed)
         cluster("scontrol", "update", "NodeName=n2", "State=DRAIN", "Reason=test")
         cluster("scontrol", "requeue", requeued)
@@ -128,7 +125,7 @@ def test_trials_survive_a_killed_job_and_a_drained_node(
     thread = threading.Thread(target=disturb)
     thread.start()
     try:
-        code = wandb.launch_wandb(sweep, tmp_path, WORKERS, OPTIONS, say)
+        code = wandb.launch_wandb(sweep, tmp_path, WORKERS, options=OPTIONS)
     finally:
         done.set()
         thread.join()
@@ -137,6 +134,8 @@ def test_trials_survive_a_killed_job_and_a_drained_node(
             said = [line for line in log.read_text().splitlines() if "About to run" not in line]
             print(f"--- {log.name}", *said, sep="\n")
 
+    lines = capfd.readouterr().out.splitlines()
+    print(*lines, sep="\n")
     assert code == 0
     assert lines[-1] == f"trials    {TRIALS} of {TRIALS} completed"
     requeued = disturbed[1]

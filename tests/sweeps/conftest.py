@@ -5,19 +5,18 @@ import multiprocessing
 import os
 import sys
 import textwrap
-import time
+import warnings
 from pathlib import Path
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from optuna.trial import TrialState
 
-from lightning_colorize.sweeps import queue
-from lightning_colorize.sweeps.queue import TrialQueue
+from lightning_colorize.sweeps import study as study_module
+from lightning_colorize.sweeps import trial, worker
 from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.status import rows
-from lightning_colorize.sweeps.study import create_study, open_study
-from lightning_colorize.sweeps.trial import Outcome
-from lightning_colorize.sweeps.worker import WorkerOptions, work
+from lightning_colorize.sweeps.study import create_study, number_of, open_study
+from lightning_colorize.sweeps.worker import work
 from tests.conftest import read_lines
 
 # Like `fit` for an engine: resumes from a checkpoint, validates, stops when asked to, writes a
@@ -101,14 +100,12 @@ class Worker(multiprocessing.get_context("fork").Process):
         self.join()
 
 
-def run_worker(url, name, options, machine):
-    if machine is not None:
-        queue._machine = lambda: machine
-    sys.exit(work(open_study(url, name), options))
+def run_worker(url, name):
+    sys.exit(work(open_study(url, name)))
 
 
 class Engine:
-    """Sweeps over the stub in `folder`, with leases of seconds."""
+    """Sweeps over the stub in `folder`."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -141,12 +138,11 @@ class Engine:
 
     def work(self, study):
         """Run a worker in this process."""
-        return work(study, WorkerOptions(renew_every=0.2, grace=5.0))
+        return work(study)
 
-    def start(self, study, machine=None, **times):
-        """Start a worker in its own process, on a machine of that name."""
-        options = WorkerOptions(**{"renew_every": 0.2, "grace": 5.0} | times)
-        return self.fork(run_worker, study.url, study.sweep.name, options, machine)
+    def start(self, study):
+        """Start a worker in its own process."""
+        return self.fork(run_worker, study.url, study.sweep.name)
 
     def fork(self, target, *arguments):
         self.workers.append(Worker(target=target, args=arguments))
@@ -164,24 +160,31 @@ class Engine:
         return read_lines(study.folder_of(number) / "validations.jsonl")
 
 
-def run_trials(study, *outcomes, queue=None, history=(), **result):
-    """Take a trial for each outcome: None keeps it running, a number is a finished one's value.
+def run_trials(study, *outcomes, history=(), **result):
+    """Take a trial for each outcome: a value, a state or the reason of a failure; None: it runs.
 
-    The queue is by default a new worker's. Each trial logs `history`, a value an epoch; `result` is
-    the content of its result file, by default none.
+    Each trial logs `history`; `result` is the content of its result file, by default none.
     """
-    trials = queue or TrialQueue(study)
     for outcome in outcomes:
-        trial = trials.take()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a heartbeat belongs to Study.optimize
+            trial = study.optuna.ask()
+        study.values_of(trial)
+        trial.set_user_attr("seconds", 1.0)
         for index, value in enumerate(history):
-            trials.report(trial, index, value)
-            trials.report_epoch(trial, index)
+            trial.report(value, index + 1)
+            trial.set_user_attr("epoch", index)
+        folder = study.folder_of(number_of(trial))
         if result:
-            trial.folder.mkdir(parents=True)
-            ends("finished", **result)(trial.folder)
-        if outcome is not None:
-            is_value = isinstance(outcome, float)
-            trials.tell(trial, Outcome("finished", outcome) if is_value else outcome)
+            folder.mkdir(parents=True)
+            ends("finished", **result)(folder)
+        if isinstance(outcome, str):
+            trial.set_user_attr("reason", outcome)
+            study.optuna.tell(trial, state=TrialState.FAIL)
+        elif isinstance(outcome, TrialState):
+            study.optuna.tell(trial, state=outcome)
+        elif outcome is not None:
+            study.optuna.tell(trial, outcome)
 
 
 def states(study):
@@ -219,26 +222,20 @@ def ends(status, metrics=None, **more):
     return step
 
 
-def away():
-    return OperationalError("SELECT 1", {}, Exception("server closed the connection\nand more"))
-
-
-def failing(*errors):
-    """Return a call that raises these errors before it answers, and the times of its calls."""
-    remaining, calls = list(errors), []
-
-    def call(*_):
-        calls.append(time.monotonic())
-        if remaining:
-            raise remaining.pop(0)
-        return "answer"
-
-    return call, calls
+@pytest.fixture(autouse=True)
+def short_intervals(monkeypatch):
+    """Seconds in place of minutes; forked workers inherit them."""
+    monkeypatch.setattr(study_module, "HEARTBEAT", 1)
+    monkeypatch.setattr(study_module, "GRACE_PERIOD", 3)
+    monkeypatch.setattr(trial, "GRACE", 5.0)
+    monkeypatch.setattr(trial, "_TICK_EVERY", 0.5)
+    monkeypatch.setattr(worker, "_IDLE", 0.2)
+    monkeypatch.setattr(worker, "_CHECK_STOPPED_EVERY", 0.2)
 
 
 @pytest.fixture
 def engine(tmp_path):
     engine = Engine(tmp_path)
     yield engine
-    for worker in engine.workers:
-        worker.end()
+    for process in engine.workers:
+        process.end()

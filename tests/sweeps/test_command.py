@@ -2,10 +2,10 @@
 
 import os
 import sys
-from pathlib import Path
 
 import pytest
 
+from lightning_colorize.sweeps.process import TrialProcess
 from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.trial import expand
 from tests.sweep_files.conftest import agent  # noqa: F401
@@ -71,22 +71,17 @@ def test_environment_variables_match_wandb(wandb_command, monkeypatch):
     assert ours == ["run.sh", "one two", "--x=one two/LC_NONE", "--a=1"]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a script without suffix")
 def test_the_command_beside_python_is_used(tmp_path, monkeypatch):
+    """A trial needs the packages that the sweep was started with."""
     for folder in ("beside", "path"):
         script = tmp_path / folder / "lightning-colorize"
         script.parent.mkdir()
-        script.write_text("#!/bin/sh\n")
+        script.write_text(f"#!/bin/sh\necho {folder} $*\n")
         script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "beside" / "python"))
-    monkeypatch.setenv("PATH", str(tmp_path / "path"))
-    ours = str(tmp_path / "beside" / "lightning-colorize")
-    tail = ["fit", "--project", "lightning-colorize", "--a=1"]
-    tokens = ["fit", "--project", "lightning-colorize", "${args}"]
-    for start in (["${env}"], [], ["${env}", "OMP_NUM_THREADS=1"]):
-        words = expand(sweep_of([*start, "lightning-colorize", *tokens]), {"a": 1})
-        assert words[-5:] == [ours, *tail]
-    program = sweep_of(["${env}", "${program}", *tokens], program="lightning-colorize")
-    assert expand(program, {"a": 1})[1] == ours
-    Path(ours).unlink()
-    assert expand(sweep_of(["lightning-colorize", *tokens]), {"a": 1})[0] == "lightning-colorize"
+    monkeypatch.setenv("PATH", str(tmp_path / "path"), prepend=os.pathsep)
+    for start in (["${env}"], ["${env}", "OMP_NUM_THREADS=1"]):
+        words = expand(sweep_of([*start, "lightning-colorize", "fit", "${args}"]), {"a": 1})
+        process = TrialProcess(words, tmp_path / "trial", tmp_path)
+        assert process.wait(20) == 0
+        assert process.last_line() == "beside fit --a=1"

@@ -5,21 +5,15 @@ import random
 import shutil
 import subprocess
 import tempfile
-import threading
 import time
 from glob import glob
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.launch import run_workers
-from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.status import rows
-from lightning_colorize.sweeps.storage import ConnectionLost
 from lightning_colorize.sweeps.study import open_study
-from lightning_colorize.sweeps.trial import Outcome
 from tests.conftest import until
 from tests.distributed.launchers import free_port
 
@@ -44,14 +38,6 @@ class Server:
 
     def stop(self, how="fast"):
         self._run("pg_ctl", "-m", how, "-w", "stop")
-
-    def ask(self, query):
-        """Return a query's value, over a connection that no worker has."""
-        engine = create_engine(self.url.replace("postgresql", "postgresql+psycopg"))
-        with engine.connect() as connection:
-            value = connection.execute(text(query)).scalar()
-        engine.dispose()
-        return value
 
     def _run(self, program, *words):
         # PostgreSQL refuses root.
@@ -78,113 +64,67 @@ def server():
     shutil.rmtree(folder)
 
 
-def disconnect_all(server):
-    server.ask(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
-    )
-
-
 def test_no_trial_is_lost_or_run_twice(engine, server):
-    """60 trials, 2 x 2 workers of which half are killed, and a restart of the server."""
+    """40 trials, 4 workers of which two are killed, and a restart of the server."""
     study = engine.study(
-        {"x": UNIFORM, "seconds": 0.3}, server.url, name="sixty", method="random", run_cap=60
+        {"x": UNIFORM, "seconds": 0.5}, server.url, name="forty", method="random", run_cap=40
     )
-    began = time.monotonic()
-    options = {"renew_every": 0.5, "stale_after": 4.0}
-    groups = [
-        [engine.start(study, machine=machine, **options) for _ in range(2)]
-        for machine in ("one", "other")
-    ]
+    workers = [engine.start(study) for _ in range(4)]
+    chance = random.Random(7)
 
-    def kill_one_of(group):
-        worker = chance.choice(group)
-        until(lambda: is_busy(engine, study, worker))
+    def kill(worker):
+        until(lambda: is_busy(engine, study, worker), 60)
         worker.end()
 
-    chance = random.Random(7)
-    events = [
-        (chance.uniform(2, 10), lambda: kill_one_of(groups[0])),
-        (chance.uniform(2, 10), lambda: kill_one_of(groups[1])),
-        (chance.uniform(4, 8), lambda: (server.stop(), time.sleep(1), server.start())),
-    ]
-    for at, act in sorted(events, key=lambda event: event[0]):
-        until(lambda at=at: time.monotonic() - began >= at)
-        act()
-    codes = [worker.wait(120) for group in groups for worker in group]
-    assert sorted(codes) == [-9, -9, 0, 0]
+    until(lambda: len(list(study.folder.glob("trial-*"))) > 4, 60)
+    kill(workers[0])
+    time.sleep(chance.uniform(1, 3))
+    server.stop()
+    time.sleep(2)
+    server.start()
+    time.sleep(chance.uniform(1, 3))
+    kill(workers[1])
+    assert [worker.wait(200) for worker in workers] == [-9, -9, 0, 0]
 
-    table = rows(open_study(server.url, "sixty"))
-    assert [row.number for row in table] == list(range(60))
+    table = rows(open_study(server.url, "forty"))
+    assert [row.number for row in table] == list(range(40))
     assert {row.state for row in table} == {"finished"}
     assert [row.value for row in table] == [row.values["x"] for row in table]
-    assert len({row.value for row in table}) == 60
-    assert len(list(study.folder.glob("trial-*"))) == 60
-    assert [len(engine.finishes(study, number)) for number in range(60)] == [1] * 60
-    assert sum(len(engine.starts(study, number)) - 1 for number in range(60)) <= 4
+    assert len({row.value for row in table}) == 40
+    assert [row.history for row in table] == [[row.value] for row in table]
+    assert len(list(study.folder.glob("trial-*"))) == 40
+    assert [len(engine.finishes(study, number)) for number in range(40)] == [1] * 40
+    assert sum(len(engine.starts(study, number)) - 1 for number in range(40)) <= 6
 
 
 def is_busy(engine, study, worker):
-    last = [(engine.starts(study, n)[-1:], engine.finishes(study, n)) for n in range(60)]
+    last = [(engine.starts(study, n)[-1:], engine.finishes(study, n)) for n in range(40)]
     return any(start and start[0]["worker"] == worker.pid and not end for start, end in last)
 
 
-def test_one_worker_at_a_time(engine, server):
-    study = engine.study({"x": [1, 2]}, server.url, name="locks")
-    other = open_study(server.url, "locks")
-    with study.lock:
-        # Each study has its own lock.
-        with engine.study({"x": [1, 2]}, server.url, name="neighbor").lock:
-            pass
-        assert locks(server) == 1
-        worker = engine.start(other)
-        until(lambda: locks(server) == 2)  # one has it, one waits
-        assert rows(study) == []
-    assert worker.wait(60) == 0
-    assert [row.state for row in rows(other)] == ["finished", "finished"]
-
-
-def locks(server):
-    return server.ask("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
-
-
-def test_nothing_is_written_after_losing_the_lock(engine, server):
-    study = engine.study({"x": [1, 2]}, server.url, name="lost")
-    with study.lock:
-        disconnect_all(server)
-        # Optuna tries once more, on a new connection.
-        with pytest.raises(ConnectionLost):
-            study.storage.create_new_trial(study.id)
-    assert rows(study) == []
-    assert TrialQueue(study).take().number == 0
-
-
-def test_a_call_survives_a_restart(engine, server, capsys):
-    study = engine.study({"x": [1, 2]}, server.url, name="restart")
-    one = TrialQueue(study)
-    trial = one.take()
-    server.stop()
+def test_a_training_outlives_a_restart(engine, server):
+    """The server is away longer than a heartbeat, and the trial is not started again."""
+    study = engine.study({"x": 1, "seconds": 0.5, "epochs": 16}, server.url, name="restart")
+    worker = engine.start(study)
+    until(lambda: len(engine.validations(study, 0)) > 2, 60)
+    server.stop("immediate")
+    time.sleep(2)
     server.start()
-    assert one.renew(trial)
-    one.report(trial, 0, 1.0)
-    assert one.tell(trial, Outcome("finished", 1.0))
-    assert [(row.value, row.history) for row in rows(study)] == [(1.0, [1.0])]
-    output = capsys.readouterr().err
-    assert output.count("the study's database does not answer (") == 1
+    assert worker.wait(100) == 0
+    (row,) = rows(study)
+    assert row.history == pytest.approx([1 + epoch / 100 for epoch in range(16)])
+    assert len(engine.starts(study, 0)) == 1
 
 
-def test_workers_wait_for_a_server_that_is_away_when_they_start(engine, server, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+def test_workers_wait_for_a_server_that_is_away_when_they_start(engine, server, capfd):
     study = engine.study({"x": [1, 2]}, server.url, name="away")
     server.stop()
-    back = threading.Timer(12, server.start)
-    back.start()
-    lines = []
-    assert run_workers(study, 2, say=lines.append) == 0
-    back.join()
+    worker = engine.start(study)
+    time.sleep(5)
+    server.start()
+    assert worker.wait(100) == 0
     assert [row.state for row in rows(study)] == ["finished", "finished"]
-    assert lines
-    assert all("database does not answer (" in line for line in lines)
+    assert capfd.readouterr().err.count("the database does not answer (") == 1
 
 
 def test_errors_of_the_server_are_one_line(server):

@@ -5,17 +5,9 @@ import warnings
 import optuna
 import pytest
 from optuna.samplers import RandomSampler
+from optuna.trial import FixedTrial
 
-from lightning_colorize.sweeps.space import (
-    Categorical,
-    CategoricalWithProbabilities,
-    Constant,
-    Quantized,
-    Uniform,
-    combination,
-    quantile,
-    suggest,
-)
+from lightning_colorize.sweeps.space import Parameter, combination
 from lightning_colorize.sweeps.spec import parse_sweep
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -35,38 +27,40 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
     ],
 )
 def test_values_survive_optuna(values):
-    parameter = Categorical(values)
+    parameter = Parameter(values=list(values))
     study = optuna.create_study(sampler=RandomSampler(0))
     seen = {}
     with warnings.catch_warnings():
         # Optuna warns of choices that it cannot store.
         warnings.simplefilter("error")
         for _ in range(40):
-            value = suggest(parameter, "x", study.ask())
+            value = parameter.suggest("x", study.ask())
             seen[repr(value)] = type(value)
         for trial in study.trials:
-            suggest(parameter, "x", trial)
+            parameter.suggest("x", trial)
     assert seen == {repr(value): type(value) for value in values}
 
 
 def test_scalars_encode_themselves_in_optuna_and_a_constant_is_not_stored():
     trial = optuna.create_study(sampler=RandomSampler(0)).ask()
-    assert suggest(Constant([1]), "c", trial) == [1]
-    assert {"x": suggest(Categorical(("a", 2, None)), "x", trial)} == trial.params
+    assert Parameter(value=[1]).suggest("c", trial) == [1]
+    assert {"x": Parameter(values=["a", 2, None]).suggest("x", trial)} == trial.params
     assert trial.distributions["x"].choices == ("a", 2, None)
 
 
 def test_probabilities_may_sum_to_less_than_one_by_rounding():
-    parameter = CategoricalWithProbabilities(tuple("abcdefghij"), (0.1,) * 10)
-    assert quantile(parameter, 1 - 1e-17) == "j"
+    parameter = Parameter(values=list("abcdefghij"), probabilities=[0.1] * 10)
+    assert parameter.suggest("x", FixedTrial({"x": 1 - 1e-6})) == "j"
 
 
-def test_multiples_of_integer_steps_are_integers():
-    assert quantile(Quantized(Uniform(0, 9), 3), 0.6) == 6
-    assert isinstance(quantile(Quantized(Uniform(0, 9), 3), 0.5), int)
-    assert isinstance(quantile(Quantized(Uniform(0, 9), 3.0), 0.5), float)
-    # Never -0.0, which would be another value on a command line.
-    assert str(quantile(Quantized(Uniform(-1, 9), 5.0), 0.01)) == "0.0"
+@pytest.mark.parametrize(
+    ("low", "q", "drawn", "expected"),
+    [(0, 3, 5.4, "6"), (0, 3.0, 4.5, "6.0"), (-1, 5.0, -0.9, "0.0")],
+)
+def test_multiples_of_integer_steps_are_integers(low, q, drawn, expected):
+    """Never -0.0, which would be another value on a command line."""
+    parameter = Parameter(distribution="q_uniform", min=low, max=9, q=q)
+    assert str(parameter.suggest("x", FixedTrial({"x": drawn}))) == expected
 
 
 def test_a_large_grid_is_not_materialized():

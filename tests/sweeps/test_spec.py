@@ -1,10 +1,10 @@
 """Sweep files: their content, and the one-line error of each mistake."""
 
+import optuna
 import pytest
 import yaml
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.space import Categorical, Constant, LogUniform, Uniform
 from lightning_colorize.sweeps.spec import SweepMetric, parse_sweep, read_sweep
 
 VALID = """
@@ -48,13 +48,12 @@ def test_a_complete_file(tmp_path):
     assert (sweep.name, sweep.method, sweep.run_cap) == ("encoders", "bayes", 12)
     assert sweep.metric == SweepMetric(name="val/psnr", goal="maximize")
     assert sweep.command[1:3] == ("lightning-colorize", "fit")
-    assert sweep.early_terminate.bands[:4] == (2, 4, 8, 16)
     assert (sweep.early_terminate.eta, sweep.early_terminate.strict) == (2, False)
-    assert list(sweep.parameters.items()) == [
-        ("model.optimizer.lr", LogUniform(0.0001, 0.01)),
-        ("model.loss", Categorical(("experiments/loss/l1.yaml", "experiments/loss/mse.yaml"))),
-        ("model.dropout", Uniform(0.0, 0.5)),
-        ("trainer.max_epochs", Constant(4)),
+    assert [(name, each.distribution) for name, each in sweep.parameters.items()] == [
+        ("model.optimizer.lr", "log_uniform_values"),
+        ("model.loss", "categorical"),
+        ("model.dropout", "uniform"),
+        ("trainer.max_epochs", "constant"),
     ]
     assert sweep.source == yaml.safe_load(VALID)
 
@@ -114,8 +113,13 @@ def ending(**rule):
         ({"early_terminate": {"min_iter": 2}}, "early_terminate.type", "missing"),
         (ending(), "early_terminate", "write min_iter, or max_iter and s"),
         (ending(min_iter=1, max_iter=9, s=2), "early_terminate", "write min_iter, or max_iter"),
-        (ending(max_iter=2, s=2), "early_terminate", "write 3 or more"),
-        (ending(min_iter=1, eta=1), "early_terminate.eta", "1 should be greater than 1"),
+        (ending(max_iter=2, s=2), "early_terminate", "max_iter 2 is below eta"),
+        (
+            ending(min_iter=1, eta=1),
+            "early_terminate.eta",
+            "1 should be greater than or",
+        ),
+        (ending(min_iter=1, eta=2.5), "early_terminate.eta", "2.5 should be a multiple of 1"),
         (ending(miniter=1), "early_terminate.miniter", "did you mean min_iter?"),
         ({"command": "lightning-colorize fit ${args}"}, "command", "is not a list"),
         ({"command": ["x", None, "${args}"]}, "command", "None is not text"),
@@ -138,15 +142,15 @@ def test_tokens_may_contain_spaces(token):
 @pytest.mark.parametrize(
     ("parameter", "key", "expected"),
     [
-        ({"min": 1, "max": 0}, "x", "min 1 is above max 0; swap them"),
-        ({"min": 2.0, "max": 2.0}, "x", "write `value: 2.0` alone"),
-        ({"min": 1}, "x.max", "missing"),
+        ({"min": 1, "max": 0}, "x", "min 1 is not below max 0; write"),
+        ({"min": 2.0, "max": 2.0}, "x", "write `value: 2.0` for one"),
+        ({"min": 1}, "x", "max: missing"),
         ({"min": 0.0, "max": float("inf")}, "x.max", "inf is not a finite number"),
         ({"min": "1e-4", "max": 1}, "x.min", "'1e-4' is text to YAML, not a number; write 1.0e-2"),
         ({"values": [{"lr": ["1e-2"]}]}, "x.values", "'1e-2' is text to YAML"),
         ({"values": []}, "x.values", "[] is not a list of values"),
         ({"values": [1, 2, 1]}, "x.values", "1 appears twice"),
-        ({"values": [{1: 2}]}, "x.values", "the key 1 is not text"),
+        ({"values": [{1: 2}]}, "x.values", "{1: 2} is a dict to YAML"),
         ({"values": [1.5, float("inf")]}, "x.values", "inf is not finite"),
         ({"values": [yaml.safe_load("2024-01-01")]}, "x.values", "is a date to YAML; quote it"),
         ({"values": [1, 2], "probabilities": [1]}, "x", "probabilities: write 2"),
@@ -202,7 +206,7 @@ def test_nested_parameters_have_dotted_names():
     # Also W&B receives these: its agent would write a dictionary on the command line.
     assert sweep.source["parameters"] == expected
     assert list(sweep.parameters) == list(expected)
-    assert sweep.parameters["model.optimizer.lr"] == Categorical((0.1, 0.2))
+    assert sweep.parameters["model.optimizer.lr"].values == (0.1, 0.2)
     twice = {"model.lr": {"value": 0.1}, "model": {"parameters": {"lr": {"value": 0.1}}}}
     assert_refused(valid(parameters=twice), "parameters.model.lr", "appears twice; keep one")
 
@@ -228,6 +232,32 @@ def test_files_that_are_not_sweep_files(tmp_path, text, message):
         read_sweep(path)
     assert str(caught.value).startswith(f"{path}: {message}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rule", "rungs"),
+    [
+        ({"min_iter": 3}, [3, 9, 27]),
+        ({"min_iter": 2, "eta": 2}, [2, 4, 8]),
+        # As W&B: max_iter / eta, / eta^2 and so on, s of them or fewer.
+        ({"max_iter": 27, "s": 2}, [3, 9, 27]),
+        ({"max_iter": 27, "s": 9}, [1, 3, 9]),
+        ({"max_iter": 20, "s": 2, "eta": 2}, [5, 10, 20]),
+    ],
+)
+def test_rungs_are_counted_in_validations(rule, rungs):
+    pruner = parse_sweep(valid(**ending(**rule)), "s.yaml").pruner
+    study = optuna.create_study(direction="maximize", pruner=pruner)
+    ends = []
+    for value in (9.0, 1.0):
+        trial = study.ask()
+        for step in range(1, rungs[-1] + 1):
+            trial.report(value, step)
+            if trial.should_prune():
+                ends.append(step)
+        study.tell(trial, value)
+    # The worse trial is behind at each.
+    assert ends == rungs
 
 
 def test_a_merged_key_may_be_given_again(tmp_path):

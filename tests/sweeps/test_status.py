@@ -1,22 +1,25 @@
-"""The leaderboard, its baselines, the time that a sweep still takes, and labels."""
+"""The leaderboard, its baselines, labels, and the table on a terminal and off it."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from optuna.trial import TrialState
 
 from lightning_colorize.sweeps.spec import SweepMetric
 from lightning_colorize.sweeps.status import (
     Labels,
+    ProgressLines,
     TrialRow,
     format_value,
     leaderboard,
     not_beaten,
+    print_table,
     read_baselines,
     seconds_left,
-    winner,
 )
-from tests.sweeps.conftest import ends
+from tests.sweeps.conftest import ends, run_trials
 
 
 def a_row(number, value, state="finished", **values):
@@ -40,8 +43,7 @@ def test_finished_trials_are_in_the_order_of_the_goal(goal, order):
     unranked = [a_row(3, None, x=0), *(a_row(4, 9.0, state, x=state) for state in others)]
     rows = [a_row(0, 2.0, x=1), a_row(1, 3.0, x=2), a_row(2, 1.0, x=3), *unranked]
     assert numbers(leaderboard(rows, goal)) == order
-    assert winner(rows, goal).number == order[0][0]
-    assert (leaderboard(unranked, goal), winner(unranked, goal)) == ([], None)
+    assert leaderboard(unranked, goal) == []
 
 
 def test_trials_that_differ_only_in_their_seed_are_one_entry():
@@ -55,22 +57,9 @@ def test_trials_that_differ_only_in_their_seed_are_one_entry():
     assert first.high - 23 == pytest.approx(4.303 / 3**0.5, abs=1e-3)
     assert 23 - first.low == pytest.approx(4.303 / 3**0.5, abs=1e-3)
     assert (second.spread, second.low, second.high) == (None, None, None)
-    # The best single trial is of the last.
-    assert winner(rows, "max").number == 1
     assert third.value == 22.5
     (single,) = leaderboard(seeds(0, [22.0], x=1), "max")
     assert (single.values, single.low) == ({"x": 1, "seed_everything": 0}, None)
-
-
-def test_a_repeated_seed_counts_once():
-    rows = [*seeds(0, [22.0, 24.0], x=1), a_row(2, 99.0, x=1, seed_everything=0)]
-    (entry,) = leaderboard(rows, "max")
-    assert entry.value == 23
-    assert [row.number for row in entry.repeats] == [2]
-    (alone,) = leaderboard([a_row(0, 1.0, x=1), a_row(1, 2.0, x=1)], "max")
-    assert (alone.value, alone.spread) == (1.0, None)
-    # For a command line, 1 and true differ.
-    assert len(leaderboard([a_row(0, 1.0, x=1), a_row(1, 2.0, x=True)], "max")) == 2
 
 
 def test_seeds_that_are_missing_are_counted():
@@ -78,7 +67,6 @@ def test_seeds_that_are_missing_are_counted():
         *seeds(0, [10.0], x=1),
         a_row(1, None, "failed", x=1, seed_everything=1),
         a_row(2, 7.0, "pruned", x=1, seed_everything=2),
-        a_row(3, None, "failed", x=1, seed_everything=0),  # which another trial has
         a_row(4, None, "running", x=1, seed_everything=4),
         *seeds(5, [9.0, 9.0], x=2),
         a_row(8, None, "failed", x=3, seed_everything=0),
@@ -139,23 +127,24 @@ def rows(*states):
 
 # Those that did not fail took 10 s on average.
 DONE = (("finished", 8), ("pruned", 12), ("failed", 1))
+WAITS = ("waiting", None)
 
 
 @pytest.mark.parametrize(
     ("others", "workers", "left"),
     [
-        ([], 1, 50),  # five more, one after the other
-        ([], 2, 25),
-        ([], 9, 10),
+        ([WAITS] * 5, 1, 50),  # one after the other
+        ([WAITS] * 5, 2, 25),
+        ([WAITS] * 5, 9, 10),
         # 6 and 7 s left of those that run, and three more.
-        ([("running", 4), ("running", 3)], 2, (6 + 7 + 30) / 2),
+        ([("running", 4), ("running", 3), *[WAITS] * 3], 2, (6 + 7 + 30) / 2),
         # All have exceeded the mean: they may end now.
         ([("running", 14)] * 5, 5, 0),
-        # 3 s of one that resumes from its checkpoint, and four more.
-        ([("waiting", 7)], 1, 43),
-        ([("waiting", None)], 1, 50),
+        # 3 s of one that resumes from its checkpoint.
+        ([("waiting", 7)], 1, 3),
         # On other machines there are more workers than here.
         ([("running", 0)] * 5, 1, 10),
+        ([], 2, 0),
     ],
 )
 def test_the_time_left(engine, others, workers, left):
@@ -163,9 +152,8 @@ def test_the_time_left(engine, others, workers, left):
     assert seconds_left(rows(*DONE, *others), sweep, workers) == pytest.approx(left)
 
 
-def test_the_time_left_is_zero_or_unknown(engine):
+def test_the_time_left_may_be_unknown(engine):
     endless, three = (engine.sweep(UNIFORM, method="random", run_cap=cap) for cap in (None, 3))
-    assert seconds_left(rows(*DONE), three, 2) == 0
     assert seconds_left(rows(*DONE), endless, 2) is None
     assert seconds_left(rows(("failed", 1), ("running", 5)), three, 2) is None
 
@@ -192,23 +180,91 @@ def test_constants_count_for_names_and_long_ranges_are_no_constants(engine):
 
 
 @pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        (["a/x.yaml", "b/x.yaml"], ["a/x.yaml", "b/x.yaml"]),
-        ([True, None, 1], ["true", "null", "1"]),
-        ([1, "one", True, "true"], ["1", '"one"', "true", '"true"']),
-        ([0.12341, 0.12342], ["0.12341", "0.12342"]),
-        ([[0.5, 0.9], [0.9, 0.999]], ["[0.5, 0.9]", "[0.9, 0.999]"]),
-    ],
-)
-def test_different_values_have_different_labels(engine, values, expected):
-    labels = Labels(engine.sweep({"x": {"values": values}}))
-    assert [labels.value("x", value) for value in values] == expected
-
-
-@pytest.mark.parametrize(
     ("value", "expected"),
     [(None, "-"), (23.1, "23.10"), (0.94567, "0.9457"), (1234.2, "1234"), (-0.5, "-0.5000")],
 )
 def test_numbers(value, expected):
     assert format_value(value) == expected
+
+
+ENCODERS = ["experiments/encoder/resnet18.yaml", "experiments/encoder/unet.yaml"]
+
+
+@pytest.fixture
+def study(engine):
+    return engine.study({"model.encoder": ENCODERS, "model.x": [1, 2, 3], "data.size": 64})
+
+
+def printed(capsys, name="out"):
+    """Return the lines printed, without padding."""
+    text = re.sub(r"about \S+ left, ", "", getattr(capsys.readouterr(), name))
+    return [" ".join(line.split()) for line in text.splitlines()]
+
+
+def test_a_line_when_a_trial_ends(study, capsys):
+    run_trials(study, 20.0)
+    lines = ProgressLines(study, 1)
+
+    def tick():
+        lines._next_update = 0
+        lines.tick()
+
+    tick()
+    assert printed(capsys, "err") == []  # ended before
+    run_trials(study, 19.0, 23.125)
+    tick()
+    run_trials(study, TrialState.PRUNED, history=[18.0])
+    tick()
+    tick()
+    run_trials(study, "exit code 1: boom [all]", None)
+    tick()
+    assert printed(capsys, "err") == [
+        "trial 1 finished: val/psnr 19.00, 0:00:01; encoder=resnet18, x=2",
+        "trial 2 finished: val/psnr 23.12, 0:00:01; encoder=resnet18, x=3",
+        "trial 3 pruned: val/psnr 18.00, 0:00:01; encoder=unet, x=1",
+        "trial 4 failed: exit code 1: boom [all], 0:00:01; encoder=unet, x=2",
+    ]
+    lines._clock.seconds = 0.0  # not 30
+    tick()
+    assert printed(capsys, "err") == [
+        "5 of 6 trials ended, 1 pruned, 1 failed, 1 running, best val/psnr 23.12 (trial 2)"
+    ]
+
+
+def test_status_has_all_trials_and_the_baselines_of_the_best(study, capsys):
+    lut = {"val/psnr": 22.5, "val/ssim": 0.5}
+    run_trials(study, 21.0, baselines={"lut": {"val/psnr": 99.0}})
+    best = {"grey": {"val/psnr": 20.0}, "mean": {}, "lut": lut}
+    run_trials(study, 22.0, history=[21.0, 22.0], baselines=best)
+    run_trials(study, None, history=[17.0, 21.5, 21.25])
+    print_table(study)
+    assert [line for line in printed(capsys) if "─" not in line and line] == [
+        "tiny: 2 of 6 trials ended, 1 running, best val/psnr 22.00 (trial 1)",
+        "trial state encoder x epoch val/psnr time",
+        "0 finished resnet18 1 - 21.00 0:00:01",
+        "1 finished resnet18 2 2 22.00 0:00:01",
+        "2 running resnet18 3 3 21.50 0:00:01",
+        "baseline grey: val/psnr 20.00",
+        "baseline lut: val/psnr 22.50",
+        "the best trial does not beat lut: val/psnr 22.00, lut 22.50",
+    ]
+
+
+def test_status_compares_no_clocks(engine, capsys, monkeypatch):
+    """A running trial's time is as its worker measured it, on a machine with another clock."""
+    study = engine.study({"x": 1})
+    run_trials(study, None)
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    trial = study.trials()[0]
+    trial.datetime_start = trial.datetime_start.replace(year=1999)
+    print_table(study)
+    assert "0 running - - 0:00:01" in printed(capsys)
+
+
+def test_a_sweep_without_metric_or_trials(engine, capsys):
+    study = engine.study({"x": [1, 2]}, metric=None)
+    print_table(study)
+    assert capsys.readouterr().out == "tiny: 0 of 2 trials ended\n"
+    run_trials(study, 0.0)
+    print_table(study)
+    assert "0 finished 1 - - 0:00:01" in printed(capsys)

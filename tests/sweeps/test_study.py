@@ -1,4 +1,5 @@
-import re
+"""Studies: created once, opened anywhere, refused in one line."""
+
 import shlex
 import shutil
 import socket
@@ -11,15 +12,16 @@ import optuna
 import pytest
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.sweeps.queue import TrialQueue
+from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.study import create_study, open_study
+from tests.sweeps.conftest import run_trials
 
 X = {"x": [1, 2]}
 
 
-@pytest.mark.parametrize("kind", ["journal", "sqlite"])
-def test_another_machine_can_open_a_study(engine, kind, monkeypatch):
-    url = f"sqlite:///{engine.folder}/new/study.db" if kind == "sqlite" else None
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_another_machine_can_open_a_study(engine, is_folder, monkeypatch):
+    url = None if is_folder else f"sqlite:///{engine.folder}/new/study.db"
     here = Path.cwd()
     created = engine.study(X, url, seed=7, early_terminate={"type": "hyperband", "min_iter": 1})
     monkeypatch.chdir("/")
@@ -28,7 +30,9 @@ def test_another_machine_can_open_a_study(engine, kind, monkeypatch):
     assert (study.sweep.name, study.seed, study.start) == ("tiny", 7, here)
     assert study.folder == engine.folder / "runs/tiny"
     assert study.folder_of(12) == study.folder / "trial-0012"
-    assert study.inner.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert study.optuna.direction == optuna.study.StudyDirection.MAXIMIZE
+    # Without a name, optuna-dashboard calls it Objective 0.
+    assert study.optuna.metric_names == ["val/psnr"]
 
 
 @pytest.mark.parametrize("given", ["given.yaml", "runs/tiny/sweep.yaml"])
@@ -40,19 +44,25 @@ def test_the_sweep_file_is_copied(engine, given):
     assert (study.folder / "sweep.yaml").read_text() == "# a comment\n"
 
 
-@pytest.mark.parametrize("taken", [0, 1])
-def test_a_folder_with_another_studys_trials_is_refused(engine, taken):
-    study = engine.study(X)
-    study.folder_of(taken).mkdir()
-    if taken:
-        TrialQueue(study).take()
-    # A folder of another program.
-    (study.folder / "trial-notes").mkdir()
-    assert f"tiny contains trial-000{taken}, which" in refusal(engine.study, X)
-    other = f"sqlite:///{engine.folder}/other.db"
-    assert "move the folder" in refusal(engine.study, {"x": [70, 80]}, other)
-    TrialQueue(study).take()
-    assert len(engine.study(X).inner.trials) == taken + 1
+def test_random_draws_are_those_of_the_seed(engine):
+    def drawn(name, seed):
+        parameters = {"x": {"min": 0.0, "max": 1.0}, "y": ["a", "b"], "z": 3}
+        study = engine.study(parameters, name=name, seed=seed, method="random", run_cap=6)
+        run_trials(study, *[1.0] * 6)
+        return [row.values for row in rows(study)]
+
+    first = drawn("first", 1)
+    assert len({values["x"] for values in first}) == 6
+    assert drawn("second", 1) == first
+    assert drawn("third", 2) != first
+
+
+def test_a_folder_with_another_studys_trials_is_refused(engine):
+    folder = engine.folder / "runs/tiny/trial-0001"
+    folder.mkdir(parents=True)
+    assert "tiny contains trial-0001, which" in refusal(engine.study, X)
+    folder.rename(folder.with_name("trial-notes"))
+    assert len(engine.study(X).optuna.trials) == 2
 
 
 @pytest.mark.parametrize(
@@ -60,18 +70,18 @@ def test_a_folder_with_another_studys_trials_is_refused(engine, taken):
     [("mine", "--name=mine"), ("-mine", "--name=-mine"), ("a b", "'--name=a b'")],
 )
 def test_a_command_names_the_sweep_in_a_database_and_can_be_copied(engine, name, typed):
-    journal = engine.study(X, name=name)
-    database = replace(journal, shown="sqlite:///a study.db")
+    study = engine.study(X, name=name)
+    database = replace(study, shown="sqlite:///a study.db")
     assert database.command("resume", "--retry-failed") == (
         f"lightning-colorize sweep resume 'sqlite:///a study.db' {typed} --retry-failed"
     )
-    assert shlex.split(journal.command("stop"))[2:] == ["stop", str(journal.folder)]
+    assert shlex.split(study.command("stop"))[2:] == ["stop", str(study.folder)]
 
 
 def test_the_same_sweep_resumes_and_a_different_one_is_refused(engine, monkeypatch):
     two = {"x": [1, 2], "y": [1, 2]}
-    TrialQueue(engine.study(two)).take()
-    assert len(engine.study(two).inner.trials) == 1
+    run_trials(engine.study(two), 1.0)
+    assert len(engine.study(two).optuna.trials) == 4
     for changes, different in (
         ({"parameters": {"y": [1, 2], "x": [1, 2]}}, "sweep"),  # another order of a grid
         ({"parameters": two, "run_cap": 1, "seed": 3}, "sweep and seed"),
@@ -81,15 +91,21 @@ def test_the_same_sweep_resumes_and_a_different_one_is_refused(engine, monkeypat
     assert "a different start folder;" in refusal(engine.study, two)
 
 
-def test_a_killed_creation_is_completed(engine):
-    study = engine.study(X)
-    journal = study.folder / "study.journal"
-    lines = journal.read_text().splitlines(keepends=True)
-    assert len(lines) == 6  # the study, four attributes, the name of the metric
-    journal.write_text("".join(lines[:2]))
-    assert "contains no sweep" in refusal(open_study, study.url)
-    assert engine.study(X).seed == 0
-    assert open_study(study.url).sweep == study.sweep
+def test_a_killed_creation_is_completed(engine, monkeypatch):
+    enqueue, calls = optuna.Study.enqueue_trial, []
+
+    def killed(study, *words):
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        calls.append(words)
+        enqueue(study, *words)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Study, "enqueue_trial", killed)
+        with pytest.raises(KeyboardInterrupt):
+            engine.study({"x": list(range(9))})
+    study = engine.study({"x": list(range(9))})
+    assert [row.values["x"] for row in rows(study)] == list(range(9))
 
 
 def test_a_foreign_study_is_refused(engine):
@@ -112,14 +128,14 @@ def refusal(act, *words, **options):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("nowhere", "nowhere/study.journal does not exist; give a sweep's folder, sqlite:///FILE"),
+        ("nowhere", "nowhere/study.db does not exist; give a sweep's folder, sqlite:///FILE"),
         ("sqlite:///nowhere.db", "nowhere.db does not exist"),
-        ("sqlite://", "sqlite:// is not a file that workers can share"),
-        ("mysql://host/studies", "studies cannot be stored in mysql; give"),
+        ("sqlite://", "studies cannot be stored in sqlite like this"),
+        ("mysql://host/studies", "studies cannot be stored in mysql"),
         ("postgresql://host:port/studies", "the URL of the study cannot be parsed; give"),
         ("nonsense://", "studies cannot be stored in nonsense"),
         ("postgresql://me:two@secret@127.0.0.1/studies", "write %40 in its password"),
-        ("postgresql://me:secret@127.0.0.1:1/a?password=secret&sslpassword=secret&b=c", "1/a?b=c"),
+        ("postgresql://me:secret@127.0.0.1:1/a?password=secret&connect_timeout=1", "127.0.0.1:1/a"),
     ],
 )
 def test_invalid_storages(url, message, tmp_path, monkeypatch):
@@ -143,22 +159,14 @@ def test_an_unreachable_server_fails_in_seconds_and_a_missing_driver_without_a_c
 
 
 def test_other_files_are_refused_and_kept(tmp_path):
-    journal = tmp_path / "study.journal"
-    for content in (b"method: grid\nmetric:\n", b"\xff\xfe<p>", b"[]\n[]\n"):
-        journal.write_bytes(content)
-        message = refusal(open_study, str(tmp_path))
-        assert re.search("not the journal of a sweep|contains no sweep", message)
-        assert journal.read_bytes() == content
     (tmp_path / "text.db").write_text("this is no database" * 100)
     assert "not a database" in refusal(open_study, f"sqlite:///{tmp_path}/text.db")
+    assert (tmp_path / "text.db").read_text() == "this is no database" * 100
 
 
 def test_a_write_error_is_one_line(engine):
-    study = engine.study(X)
-    (study.folder / ".study.journal.lock").unlink(missing_ok=True)
-    (study.folder / ".study.journal.lock").mkdir()
-    for act in (study.stop, study.resume, lambda: engine.study({"x": [3]})):
-        assert re.search(r"the sweep 'tiny' is not writable: .*\.lock", refusal(act))
+    (engine.folder / "runs").touch()
+    assert "the sweep 'tiny' is not writable: " in refusal(engine.study, X)
 
 
 def test_one_of_several_studies_needs_a_name(engine):
@@ -170,31 +178,15 @@ def test_one_of_several_studies_needs_a_name(engine):
     assert "no sweep 'three'; known are one, two" in refusal(open_study, url, "three")
 
 
-def test_a_partial_line_in_the_journal_is_dropped(engine):
-    study = engine.study(X)
-    taken = TrialQueue(study).take()
-    with (study.folder / "study.journal").open("ab") as journal:
-        journal.write(b'{"op_code": 8, "trial_id": 0, "user_')
-    other = TrialQueue(open_study(study.url))
-    assert other.take().number == 1
-    assert len(open_study(study.url).inner.trials) == 2
-    assert TrialQueue(study).renew(taken) is False  # not its worker, but the journal is readable
-
-
-def test_optuna_is_silent_and_names_the_metric(engine, capfd, recwarn):
-    """Without a name, optuna-dashboard calls it Objective 0."""
-    bayes = {"method": "bayes", "run_cap": 1, "parameters": {"x": {"min": 0.0, "max": 1.0}}}
-    for _ in range(2):
-        study = engine.study(**bayes)
-        assert study.inner.metric_names == ["val/psnr"]
-    TrialQueue(study).take()
-    assert capfd.readouterr() == ("", "")
-    assert not [warning for warning in recwarn if "optuna" in str(warning.category)]
-
-
 def test_a_moved_sweep_can_be_opened(engine, tmp_path):
     study = engine.study(X)
     moved = tmp_path / "elsewhere" / study.sweep.name
     shutil.copytree(study.folder, moved)
     assert open_study(str(moved)).folder == moved
     assert open_study(str(study.folder)).folder == study.folder
+
+
+def test_optuna_is_silent(engine, capfd):
+    study = engine.study({"x": {"min": 0.0, "max": 1.0}}, method="bayes", run_cap=2)
+    engine.work(study)
+    assert capfd.readouterr() == ("", "")

@@ -12,7 +12,7 @@ from lightning_colorize.cluster.batch import Resources
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps import wandb
 from lightning_colorize.sweeps.spec import parse_sweep
-from lightning_colorize.sweeps.wandb import create_sweep, launch_wandb, run_wandb
+from lightning_colorize.sweeps.wandb import create_sweep, launch_wandb
 from tests.conftest import until
 from tests.slurm.stub import Slurm
 
@@ -28,7 +28,7 @@ SOURCE = {
 
 # Stub of `python -m wandb`: records its arguments and prints the messages of W&B 0.31.
 STAND_IN = """
-import json, os, pathlib, signal, sys, time, yaml
+import json, os, pathlib, sys, time, yaml
 folder = pathlib.Path(os.environ["STAND_IN"])
 words = sys.argv[1:]
 def note(name, content):
@@ -45,20 +45,11 @@ elif words[0] == "sweep":
           file=sys.stderr)
     print("wandb: Run sweep agent with: \\x1b[33mwandb agent me/p/abc123\\x1b[0m", file=sys.stderr)
 else:
-    received = []
-    if os.environ.get("LONG"):
-        def handle(number, frame):
-            received.append(time.monotonic())
-            note(f"received-{os.getpid()}.json", received)
-            if len(received) == 2:
-                sys.exit(0)
-        signal.signal(signal.SIGINT, handle)
     names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PATH")
     note(f"agent-{os.getpid()}.json",
          {"words": words, "environment": {name: os.environ.get(name) for name in names}})
     for _ in range(200 if os.environ.get("LONG") else 0):
         time.sleep(0.1)
-    sys.exit(int(os.environ.get("AGENT_CODE", 0)))
 """
 
 
@@ -71,7 +62,7 @@ def stand_in(tmp_path, monkeypatch):
     (package / "__main__.py").write_text(STAND_IN)
     notes = tmp_path / "notes"
     notes.mkdir()
-    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    monkeypatch.setenv("PYTHONPATH", str(package.parent), prepend=os.pathsep)
     monkeypatch.setenv("STAND_IN", str(notes))
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -86,12 +77,16 @@ def notes_of(folder, kind):
     return [json.loads(path.read_text()) for path in sorted(folder.glob(f"{kind}-*.json"))]
 
 
-def test_wandb_receives_the_file_and_agents_start(stand_in, monkeypatch):
-    messages = []
+TRIAL = ["${interpreter}", "-m", "lightning_colorize.sweeps.agent", "trial"]
+STORED = {**SOURCE, "name": "quick", "command": [*TRIAL, *SOURCE["command"]]}
+
+
+@pytest.mark.timeout(300)
+def test_wandb_receives_the_file_and_agents_start(stand_in, monkeypatch, tmp_path, capfd):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
-    assert run_wandb(sweep(run_cap=7), workers=2, gpus_per_trial=2, say=messages.append) == 0
+    assert launch_wandb(sweep(run_cap=7), tmp_path / "runs", 2, 2) == 1  # no trial was handed out
     created = json.loads((stand_in / "sweep.json").read_text())
-    assert created["file"] == {**SOURCE, "run_cap": 7, "name": "quick"}
+    assert created["file"] == {**STORED, "run_cap": 7}
     assert list(created["file"]["parameters"]) == list(SOURCE["parameters"])
     assert created["words"] == ["sweep", "--project", "lightning_colorize"]
     agents = notes_of(stand_in, "agent")
@@ -102,20 +97,16 @@ def test_wandb_receives_the_file_and_agents_start(stand_in, monkeypatch):
         assert each["OMP_NUM_THREADS"] is not None
         assert each["PATH"].split(os.pathsep)[0] == os.path.dirname(sys.executable)
     page = "https://wandb.ai/me/p/sweeps/abc123"
-    assert [line.split() for line in messages] == [["sweep", "me/p/abc123"], ["page", page]]
+    assert [line.split() for line in capfd.readouterr().out.splitlines()] == [
+        *(["sweep", "me/p/abc123"], ["page", page], ["runs", f"{tmp_path}/runs/quick-abc123"]),
+        ["trials", "0", "of", "0", "completed"],
+    ]
 
 
-def test_the_files_project_and_an_agent_that_fails(stand_in, monkeypatch):
+def test_more_gpus_than_there_are_create_no_sweep(stand_in, tmp_path):
     with pytest.raises(UsageError, match="GPU"):
-        run_wandb(sweep(), gpus_per_trial=1)
+        launch_wandb(sweep(), tmp_path, 1, 1)
     assert not list(stand_in.iterdir())
-    monkeypatch.setenv("AGENT_CODE", "3")
-    assert run_wandb(sweep(project="mine"), say=lambda line: None) == 1
-    created = json.loads((stand_in / "sweep.json").read_text())
-    assert created["words"] == ["sweep", "--project", "mine"]
-    (agent,) = notes_of(stand_in, "agent")
-    assert agent["words"] == ["agent", "me/p/abc123"]  # no run_cap: until the sweep ends
-    assert agent["environment"]["OMP_NUM_THREADS"] is None
 
 
 @pytest.mark.parametrize(
@@ -133,10 +124,10 @@ def test_the_files_project_and_an_agent_that_fails(stand_in, monkeypatch):
 def test_errors_of_wandb_are_one_line(stand_in, monkeypatch, code, reason):
     monkeypatch.setenv("ON_SWEEP", code)
     with pytest.raises(UsageError) as caught:
-        run_wandb(sweep(), workers=2, say=lambda line: None)
+        create_sweep(sweep(project="mine"))
+    assert json.loads((stand_in / "sweep.json").read_text())["words"][-1] == "mine"
     assert str(caught.value).startswith(f"W&B did not accept the sweep: {reason}")
     assert "\n" not in str(caught.value)
-    assert not notes_of(stand_in, "agent")
 
 
 def test_a_silent_server_times_out(stand_in, monkeypatch):
@@ -146,31 +137,26 @@ def test_a_silent_server_times_out(stand_in, monkeypatch):
         create_sweep(sweep())
 
 
-def test_a_signal_ends_the_trials_of_all_agents(stand_in, monkeypatch):
+@pytest.mark.timeout(300)
+def test_a_signal_ends_the_agents(stand_in, monkeypatch, tmp_path):
     monkeypatch.setenv("LONG", "yes")
 
     def terminate():
-        until(lambda: len(list(stand_in.glob("agent-*"))) == 2)
+        until(lambda: len(list(stand_in.glob("agent-*"))) == 2, 200)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=terminate).start()
-    assert run_wandb(sweep(), workers=2, say=lambda line: None) == 143
-    received = notes_of(stand_in, "received")
-    # Once to take no further trial, once to end the one that runs.
-    assert [len(times) for times in received] == [2, 2]
-    assert all(after - before > 0.5 for before, after in received)
+    assert launch_wandb(sweep(), tmp_path, 2) == 143
 
 
-def test_an_array_of_agents_is_submitted(stand_in, tmp_path, monkeypatch):
+def test_an_array_of_agents_is_submitted(stand_in, tmp_path, monkeypatch, capfd):
     pytest.importorskip("submitit")
-    cluster, messages = Slurm(tmp_path / "bin", monkeypatch), []
+    cluster = Slurm(tmp_path / "bin", monkeypatch)
+    monkeypatch.setattr("lightning_colorize.sweeps.launch._QUERY_EVERY", 0.0)
+    threading.Timer(5, cluster.end).start()
     options = Resources(gpus=2, cpus=4)
-    assert launch_wandb(sweep(run_cap=7), tmp_path / "runs", 8, options, messages.append) == 1
-    created = json.loads((stand_in / "sweep.json").read_text())["file"]
-    trial = ["${interpreter}", "-m", "lightning_colorize.sweeps.agent", "trial"]
-    assert created == {**SOURCE, "command": [*trial, *SOURCE["command"]], **{"run_cap": 7}} | {
-        "name": "quick"
-    }
+    assert launch_wandb(sweep(run_cap=7), tmp_path / "runs", 8, options=options) == 1
+    assert json.loads((stand_in / "sweep.json").read_text())["file"] == {**STORED, "run_cap": 7}
     folder = tmp_path / "runs" / "quick-abc123"
     script = (cluster.folder / "12.script").read_text()
     options = ("array=0-7%8", "gpus-per-node=2", "cpus-per-task=4", "requeue", "signal=B:USR2@90")
@@ -180,20 +166,21 @@ def test_an_array_of_agents_is_submitted(stand_in, tmp_path, monkeypatch):
         f"exec {sys.executable} -m lightning_colorize.sweeps.agent job {folder} me/p/abc123 "
         f"{sys.executable} -m wandb agent --count 7 me/p/abc123"
     )
-    assert f"submitted 12; logs in {folder}/slurm" in messages
-    assert f"job 12_7 has ended; its log: {folder}/slurm/12_7_0_log.out" in messages
-    assert messages[-1] == "trials    0 of 0 completed"
+    lines = capfd.readouterr().out.splitlines()
+    assert f"submitted 12; logs in {folder}/slurm" in lines
+    assert f"job 12_7 has ended; its log: {folder}/slurm/12_7_0_log.out" in lines
+    assert lines[-1] == "trials    0 of 0 completed"
 
 
 def test_a_refused_array_cancels_the_sweep(stand_in, tmp_path, monkeypatch):
     pytest.importorskip("submitit")
     cluster = Slurm(tmp_path / "bin", monkeypatch)
     with pytest.raises(UsageError, match="--nodes is chosen for you"):
-        launch_wandb(sweep(), tmp_path / "runs", 2, Resources(extra={"nodes": "2"}))
+        launch_wandb(sweep(), tmp_path / "runs", 2, options=Resources(extra={"nodes": "2"}))
     assert not (stand_in / "sweep.json").exists()
     cluster.enable("refuse 12")
     with pytest.raises(UsageError, match="Slurm refuses the job: Not today"):
-        launch_wandb(sweep(), tmp_path / "runs", 2, Resources(), lambda line: None)
+        launch_wandb(sweep(), tmp_path / "runs", 2, options=Resources())
     canceled = json.loads((stand_in / "canceled.json").read_text())
     assert canceled == ["sweep", "--cancel", "me/p/abc123"]
 

@@ -4,20 +4,19 @@ import sys
 
 import numpy as np
 import pytest
+from optuna.trial import FixedTrial, TrialState
 
 from lightning_colorize.reports.sweep import write_report
 from lightning_colorize.runs.images import BestImage, write_best_images
-from lightning_colorize.sweeps.queue import TrialQueue
 from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.status import leaderboard, rows
 from lightning_colorize.sweeps.study import create_study
-from lightning_colorize.sweeps.trial import Outcome
-from tests.sweeps.conftest import ends, engine  # noqa: F401
+from tests.sweeps.conftest import ends, engine, run_trials  # noqa: F401
 
 SOURCE = {
     "name": "tiny <&>",
     "method": "random",
-    "run_cap": 40,
+    "run_cap": 15,
     "metric": {"name": "val/psnr", "goal": "maximize"},
     "command": [sys.executable, "fit.py", "--config", "a b.yaml", "${args}"],
     "parameters": {
@@ -37,26 +36,25 @@ def score(values):
     return 20.0 + 2 * ("unet" in values["model.encoder"]) + values["model.noise"] / 50
 
 
+def drawn(study, number):
+    """Return the values that a queued trial will have, as Optuna stores them."""
+    return study.trials()[number].system_attrs["fixed_params"]
+
+
 @pytest.fixture(scope="session")
 def study(tmp_path_factory):
     """A study: trial 3 failed, 4 was pruned, the last one runs, the others finished."""
     study = create_study(parse_sweep(SOURCE, "tiny.yaml"), tmp_path_factory.mktemp("runs"))
-    trials = TrialQueue(study)
-    for _ in range(15):
-        trial = trials.take()
-        value = score(trial.values)
-        for index in range(3):
-            trials.report(trial, index, value - 2 + index)
-        if trial.number == 3:
-            trials.tell(trial, Outcome("failed", reason="exit code 1: boom"))
-        elif trial.number == 4:
-            trials.tell(trial, Outcome("pruned", 99.0, "hyperband: it is behind"))
-        elif trial.number < 14:
-            trial.folder.mkdir()
-            costs = {"images_seen": 1000 + trial.number, "parameters": 7654321}
-            ends("finished", **costs)(trial.folder)
-            (trial.folder / "config.yaml").touch()
-            trials.tell(trial, Outcome("finished", value))
+    for number in range(15):
+        value = score(study.values_of(FixedTrial(drawn(study, number))))
+        history = [value - 2, value - 1, value]
+        outcome = {3: "exit code 1: boom", 4: TrialState.PRUNED, 14: None}.get(number, value)
+        run_trials(study, outcome, history=history)
+        if isinstance(outcome, float):
+            folder = study.folder_of(number)
+            folder.mkdir()
+            ends("finished")(folder)
+            (folder / "config.yaml").touch()
     return study
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from lightning_colorize.reports.sweep import write_report
 from lightning_colorize.sweeps.status import best, format_value, rows
-from lightning_colorize.sweeps.trial import Outcome
 from tests.reports.html import content, headings, requests_another_site, section, table
 from tests.reports.sweep.conftest import score
 from tests.sweeps.conftest import run_trials
@@ -37,12 +36,11 @@ def test_the_leaderboard_has_the_finished_trials_in_their_order(study, text):
     cells = table(section(text, "results"))
     assert [line[0] for line in cells] == [str(rank) for rank in range(1, 13)]
     assert [line[1] for line in cells] == [format_value(row.value) for row in finished]
-    assert [line[7] for line in cells] == [str(row.number) for row in finished]
+    assert [line[-2] for line in cells] == [str(row.number) for row in finished]
     first = finished[0]
-    assert cells[0][2] == "unet"
-    assert cells[0][3] == json.dumps(first.values["model.betas"])
-    assert cells[0][4] == f"{first.values['model.noise']:.4g}"
-    assert cells[0][9:] == [f"{1000 + first.number:,}", "7,654,321"]
+    assert cells[0][2:6] == ["", "", "1", "unet"]
+    assert cells[0][6] == json.dumps(first.values["model.betas"])
+    assert cells[0][7] == f"{first.values['model.noise']:.4g}"
 
 
 BASELINES = {"grey": {"val/psnr": 20.0}, "mean": {"val/psnr": None}, "lut": {"val/psnr": 22.25}}
@@ -65,7 +63,6 @@ def test_the_winner_can_be_trained_again(study, text):
     winner = best(rows(study), "max")
     shown = html.unescape(section(text, "winner"))
     assert f"Trial {winner.number}," in shown
-    assert re.search(r"<pre[^>]*>python[\d.]* fit.py --config 'a b.yaml' --data.size=64 ", shown)
     assert f"lightning-colorize fit --config '{winner.folder}/config.yaml'" in shown
 
 
@@ -94,13 +91,11 @@ def test_no_text_becomes_markup(text):
 def test_seeds_are_one_row_with_an_interval(engine):
     study = engine.study({"x": [1, 2], "seed_everything": [7, 8, 9]})
     # Seeds change slower than x, which comes last in the alphabet.
-    run_trials(study, 22.0, 25.0, 23.0, Outcome("failed"), 24.0, Outcome("failed"))
+    run_trials(study, 22.0, 25.0, 23.0, "boom", 24.0, "boom")
     results = section(page_of(study), "results")
     single, group = table(results)
     assert single[:6] == ["1", "25.00", "", "", "1<small>2 missing</small>", "2"]
-    assert group[:7] == ["2", "23.00", "1.0", "[20.52, 25.48]", "3", "1", "9, 8, 7"]
-    assert "1 of 2 configurations was trained once" in results
-    assert "In 1 of them, trials of other seeds failed" in results
+    assert group[:7] == ["2", "23.00", "1.0", "[20.52, 25.48]", "3", "1", "4, 2, 0"]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +107,7 @@ def test_seeds_are_one_row_with_an_interval(engine):
 )
 def test_a_sweep_without_a_ranking(engine, metric, message):
     study = engine.study({"x": [1, 2], "seed_everything": [3, 4]}, metric=metric)
-    run_trials(study, Outcome("failed" if metric else "finished"))
+    run_trials(study, "boom" if metric else 0.0)
     text = page_of(study)
     assert message in section(text, "results")
     assert ("lower is better" in text) == (metric is not None)
