@@ -77,7 +77,7 @@ def _serve(root: Path, port: int) -> None:
 
 
 def _serve_study(url: str, port: int) -> None:
-    """Serve the studies of a journal or database in optuna-dashboard until interrupted."""
+    """Serve the studies of a database in optuna-dashboard until interrupted."""
     from lightning_colorize.sweeps.study import open_storage
 
     opened = open_storage(os.path.expanduser(url), create=False)

@@ -76,7 +76,9 @@ def resume(args: argparse.Namespace) -> int:
 
 def status(args: argparse.Namespace) -> int:
     """Show all trials."""
-    print_table(open_study(args.study, args.name))
+    study = open_study(args.study, args.name)
+    study.recover()
+    print_table(study)
     return 0
 
 

@@ -70,7 +70,8 @@ def _context(study: Study, images: int) -> dict[str, Any]:
         "method": sweep.method,
         "metric": sweep.metric,
         "confidence": f"{100 * CONFIDENCE:g}",
-        "ranking": ranking,
+        "results": None,
+        "winner": None,
         "images": strips,
         "legend": {
             f"trial {row.number}": f"{labels.changes(row.values)}: {format_value(row.value)}"

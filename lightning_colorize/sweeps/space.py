@@ -217,7 +217,7 @@ class Parameter(BaseModel):
                 return self
             case "int_uniform":
                 count = int(self.max) - int(self.min) + 1
-                values: Sequence[Any] = range(int(self.min), int(self.max) + 1)
+                values: Any = range(int(self.min), int(self.max) + 1)
             case "q_uniform":
                 count = math.ceil((self.max - self.min) / self.q)
                 values = np.arange(self.min, self.max, self.q) if count < 1e6 else ()

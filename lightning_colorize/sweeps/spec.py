@@ -1,6 +1,5 @@
 """Sweep files in W&B's schema, as pydantic models: read, checked strictly, one error per key."""
 
-import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -91,7 +90,7 @@ class Hyperband(Section):
         return self
 
     @property
-    def first(self) -> int:
+    def first_rung(self) -> int:
         """The number of validations after which a run is first judged."""
         if self.min_iter is not None:
             return self.min_iter
@@ -198,7 +197,7 @@ class Sweep(Section):
         rule = self.early_terminate
         if rule is None:
             return NopPruner()
-        return SuccessiveHalvingPruner(min_resource=rule.first, reduction_factor=int(rule.eta))
+        return SuccessiveHalvingPruner(min_resource=rule.first_rung, reduction_factor=int(rule.eta))
 
     @property
     def mode(self) -> Goal | None:
@@ -214,15 +213,12 @@ class Sweep(Section):
         return size if self.run_cap is None else min(size, self.run_cap)
 
 
-_SECTIONS: dict[str, type[BaseModel]] = {"metric": SweepMetric, "early_terminate": Hyperband}
-
-
 def read_sweep(path: Path) -> Sweep:
     """Read a sweep file.
 
     Raises:
-        UsageError: `FILE: key: what is wrong; what to write instead`, one line per key that W&B's
-            schema refuses or that would mean something else in the local engine.
+        UsageError: One line per key that W&B's schema refuses or that would mean something else in
+            the local engine.
     """
     return parse_sweep(_read_yaml(path), str(path))
 
@@ -258,31 +254,14 @@ def _flat(parameters: Mapping[Any, Any], where: str) -> dict[Any, Any]:
 
 
 def _line(where: str, error: ErrorDetails) -> str:
-    """Return `FILE: key: what is wrong; what to write instead`."""
+    """Return `FILE: key: what is wrong`."""
     loc = error["loc"]
     if loc[-1:] == ("[key]",):
         loc = loc[:-1]
     path = ""
     for part in loc:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    return ": ".join(filter(None, (where, path, _message(error, path))))
-
-
-def _message(error: ErrorDetails, path: str) -> str:
-    given, key = error["input"], path.rpartition(".")[2]
-    match error["type"]:
-        case "missing":
-            return f"missing; write `{key}:` and a value"
-        case "extra_forbidden":
-            known = list(_SECTIONS.get(str(error["loc"][0]), Sweep).model_fields)
-            close = difflib.get_close_matches(key, known, n=1)
-            meant = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-            return f"unknown key; {meant}"
-        case "model_type" | "dict_type":
-            return f"{shown(given)} is not a mapping; write `key: value` lines below it"
-        case "value_error":
-            return str(error["ctx"]["error"])
-    return error["msg"].replace("Input", shown(given), 1)
+    return ": ".join(filter(None, (where, path, error["msg"].removeprefix("Value error, "))))
 
 
 class _Loader(yaml.SafeLoader):

@@ -21,7 +21,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning, OptunaError, StorageInternalError
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
-from optuna.trial import BaseTrial, FrozenTrial, TrialState
+from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -57,6 +57,7 @@ _CONNECT_TIMEOUT = 5
 _ACCEPTED = "give a sweep's folder, sqlite:///FILE or postgresql://USER@HOST/DATABASE"
 
 
+optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=ExperimentalWarning)
 
 
@@ -138,10 +139,10 @@ def open_storage(given: str, create: bool, patient: bool = False) -> SweepStorag
 
     A `patient` call waits for a PostgreSQL server that restarts.
     """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     is_folder = "://" not in given
     url = _url(f"sqlite:///{Path(given) / STUDY_FILE}" if is_folder else given)
     secret = url.difference_update_query(["password", "sslpassword"])
+    secret = secret.set(drivername=url.get_backend_name())
     shown = given if is_folder else secret.render_as_string(hide_password=True)
     if url.get_backend_name() == "sqlite":
         file = Path(str(url.database))
@@ -212,16 +213,19 @@ class Study:
         attempts = self.optuna.get_trials(deepcopy=False)
         return dict(sorted((number_of(trial), trial) for trial in attempts if self.is_ours(trial)))
 
-    def is_ours(self, trial: FrozenTrial | optuna.Trial) -> bool:
+    def is_ours(self, trial: FrozenTrial | Trial) -> bool:
         """Return whether a trial is one of the sweep's.
 
         Optuna creates another one for a worker that finds none waiting.
         """
         return self.sweep.trial_count is None or NUMBER in trial.user_attrs
 
-    def are_waiting(self) -> bool:
-        """Return whether trials wait for a worker, including those of dead workers."""
+    def recover(self) -> None:
+        """Queue the trials of dead workers again."""
         fail_stale_trials(self.optuna)
+
+    def are_waiting(self) -> bool:
+        """Return whether trials wait for a worker."""
         return any(trial.state == TrialState.WAITING for trial in self.trials().values())
 
     def all_ended(self) -> bool:
@@ -252,7 +256,7 @@ class Study:
             self.optuna.set_user_attr(_STOPPED, how)
 
 
-def number_of(trial: FrozenTrial | optuna.Trial) -> int:
+def number_of(trial: FrozenTrial | Trial) -> int:
     """Return a trial's position in the sweep; a retried trial has another number in Optuna."""
     number: int = trial.user_attrs.get(NUMBER, trial.number)
     return number

@@ -100,10 +100,6 @@ class Objective:
     An earlier process of the trial, which was killed, left its validations, its checkpoint or its
     result there. `urgency` is polled: 0 to continue, 1 to interrupt the process, 2 to kill it.
 
-    After TrialInterrupted, `is_interrupted` says that the trial must be queued again, and
-    `obstacle` what would stop any trial, such as a full disk; `is_lost` says that another worker
-    has the trial, because this one seemed dead or came second.
-
     Raises:
         TrialFailed, TrialInterrupted, TrialPruned: In place of a value.
     """
@@ -112,19 +108,19 @@ class Objective:
         self._study = study
         self._urgency = urgency
         self.failures = 0  # in a row, within a minute and before a validation
-        self.is_interrupted = self.is_lost = False  # the last trial
+        self.is_interrupted = False  # whether the last trial must be queued again
+        self.trial = -1  # its number in Optuna
         self.obstacle: OSError | None = None  # which any trial would meet
 
     def __call__(self, trial: optuna.Trial) -> float:
         """Run a trial to its end."""
-        self.is_interrupted = self.is_lost = False
+        self.is_interrupted, self.trial = False, trial.number
         attempt = _Attempt(self._study, trial, self._urgency)
         try:
             if not self._study.is_ours(trial):
                 raise TrialFinished
             value = attempt.run()
-        except TrialFinished:
-            self.is_lost = True
+        except TrialFinished:  # another worker has it: this one seemed dead, or came second
             raise TrialInterrupted from None
         except TrialFailed as error:
             trial.set_user_attr(REASON, str(error))
@@ -169,9 +165,9 @@ class _Attempt:
         if result is None or not result.ended:  # else its worker was killed before it could say so
             result, reason = self._run_process(expand(self._sweep, values))
         self._tick(0)
-        if result is None or not result.ended:
-            self._raise_unfinished(result, reason)
-        return self._value(result)
+        if result is not None and result.ended:
+            return self._value(result)
+        raise self._unfinished(result, reason)
 
     def _run_process(self, words: Sequence[str]) -> tuple[RunResult | None, str]:
         """Run the trial's process; returns its result, None without a new one, and its ending."""
@@ -264,16 +260,16 @@ class _Attempt:
             raise TrialFailed(f"{name} was never a number")
         return value
 
-    def _raise_unfinished(self, result: RunResult | None, reason: str) -> None:
-        """Raise what became of a trial whose process ended early."""
+    def _unfinished(self, result: RunResult | None, reason: str) -> Exception:
+        """Return what became of a trial whose process ended early."""
         if self._urgency():
-            raise TrialInterrupted
+            return TrialInterrupted()
         status = None if result is None else result.status
         if reason != "interrupted" and status not in ("interrupted", RUNNING):
-            raise TrialFailed(reason)
+            return TrialFailed(reason)
         # Another program interrupted or killed it.
         times = self._trial.user_attrs.get(INTERRUPTIONS, 0) + 1
         if times > MOST_INTERRUPTIONS:
-            raise TrialFailed(f"{reason}, {times} times")
+            return TrialFailed(f"{reason}, {times} times")
         self._trial.set_user_attr(INTERRUPTIONS, times)
-        raise TrialInterrupted
+        return TrialInterrupted()

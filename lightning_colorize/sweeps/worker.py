@@ -90,6 +90,7 @@ class _Worker:
         self._stopped, self._checked = study.stopped, time.monotonic()
         if self._stopped:
             return True
+        study.recover()
         if study.sweep.trial_count is not None and not study.are_waiting():
             if study.all_ended():
                 return True
@@ -102,8 +103,9 @@ class _Worker:
                 catch=(TrialFailed, TrialInterrupted),
                 callbacks=[self._after],
             )
-        except ValueError:
-            if not objective.is_lost:  # else Optuna refuses the outcome
+        except (ValueError, AssertionError):
+            # Optuna refuses the outcome of a trial that another worker has taken over.
+            if not study.optuna.get_trials(deepcopy=False)[objective.trial].state.is_finished():
                 raise
         if objective.obstacle is not None:
             raise WorkError(

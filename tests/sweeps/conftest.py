@@ -101,7 +101,7 @@ class Worker(multiprocessing.get_context("fork").Process):
 
 
 def run_worker(url, name):
-    sys.exit(work(open_study(url, name)))
+    sys.exit(work(open_study(url, name, patient=True)))
 
 
 class Engine:
