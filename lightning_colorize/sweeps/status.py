@@ -13,13 +13,12 @@ from typing import Any, Literal
 
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from lightning_colorize.common.progress import LineClock
 from lightning_colorize.common.text import UNKNOWN, format_time, short_names
+from lightning_colorize.evaluation.table import Cell, Column, Table, make_row
 from lightning_colorize.metrics.spec import CONFIDENCE, Goal, cost
 from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.sweeps.space import as_key, combination
@@ -34,14 +33,13 @@ ENDED: tuple[State, ...] = ("finished", "pruned", "failed")
 
 SEED = "seed_everything"
 
-_STATES: dict[TrialState, tuple[State, str]] = {
-    TrialState.WAITING: ("waiting", "dim"),
-    TrialState.RUNNING: ("running", "cyan"),
-    TrialState.COMPLETE: ("finished", "green"),
-    TrialState.PRUNED: ("pruned", "yellow"),
-    TrialState.FAIL: ("failed", "red"),
+_STATES: dict[TrialState, State] = {
+    TrialState.WAITING: "waiting",
+    TrialState.RUNNING: "running",
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
 }
-_STYLES = dict(_STATES.values())
 _UPDATE_EVERY = 2.0
 _WIDE = 1000
 
@@ -73,7 +71,7 @@ def _row(study: Study, number: int, trial: FrozenTrial) -> TrialRow:
         drawn = combination(sweep.parameters, number)
     searched = {name for name, each in sweep.parameters.items() if each.distribution != "constant"}
     history = [value for _, value in sorted(trial.intermediate_values.items())]
-    state, _ = _STATES[trial.state]
+    state = _STATES[trial.state]
     value = trial.values[0] if trial.values and state == "finished" else None
     if value is None and history and sweep.mode is not None:
         mode = sweep.mode
@@ -269,22 +267,20 @@ def print_table(study: Study, console: Console | None = None) -> None:
 
 def _table(shown: Sequence[TrialRow], sweep: Sweep) -> Table:
     first, labels = best(shown, sweep.mode), Labels(sweep)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    metric = "" if sweep.metric is None else sweep.metric.name
-    for name in ("trial", "state", *labels.names.values(), "epoch", metric, "time"):
-        is_number = name in ("trial", "epoch", metric, "time")
-        table.add_column(Text(name), justify="right" if is_number else "left", no_wrap=True)
-    for row in shown:
-        values = [labels.value(row.values[n]) if row.values else UNKNOWN for n in labels.names]
-        epoch = UNKNOWN if row.epoch is None else str(row.epoch)
-        table.add_row(
-            str(row.number),
-            Text(row.state, style=_STYLES[row.state]),
-            *map(Text, values),
-            *(epoch, format_value(row.value), format_time(row.seconds)),
-            style="bold" if row is first else None,
+    columns = [Column("trial"), Column("state", text=True)]
+    columns += [Column(short, name, text=True) for name, short in labels.names.items()]
+    columns += [Column("epoch"), Column("" if sweep.metric is None else sweep.metric.name)]
+    body = [
+        make_row(
+            *(str(row.number), row.state),
+            *(labels.value(row.values[n]) if row.values else UNKNOWN for n in labels.names),
+            UNKNOWN if row.epoch is None else str(row.epoch),
+            Cell(format_value(row.value), kind="best" if row is first else ""),
+            format_time(row.seconds),
         )
-    return table
+        for row in shown
+    ]
+    return Table("Trials", [*columns, Column("time")], body)
 
 
 def summary(trials: Sequence[TrialRow], sweep: Sweep, left: float | None) -> str:

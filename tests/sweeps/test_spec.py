@@ -104,7 +104,11 @@ def ending(**rule):
         ({"metric": "val/psnr"}, "metric", "should be a valid dictionary"),
         ({"metric": {"goal": "maximize"}}, "metric.name", "Field required"),
         ({"metric": {"name": "val/psnr"}}, "metric", "for val/psnr write `goal: maximize`"),
-        ({"metric": {"name": "a", "gaol": "minimize"}}, "metric.gaol", "Extra inputs are not permitted"),
+        (
+            {"metric": {"name": "a", "gaol": "minimize"}},
+            "metric.gaol",
+            "Extra inputs are not permitted",
+        ),
         ({"parameters": {}}, "parameters", "at least 1 item"),
         ({"parameters": {3: {"value": 1}}}, "parameters[3]", "should be a valid string"),
         ({"parameters": {"a b": {"value": 1}}}, "parameters.a b", "write letters, digits"),

@@ -58,7 +58,7 @@ OUT_OF_MEMORY = "killed by SIGKILL (out of memory?): no output"
             "val/psnr",
             "failed",
             3.0,
-            "result.json is not JSON",
+            "result.json cannot be read",
         ),
         # Stopped by the engine, or by itself before it saw the request.
         (f"echo behind > stop\n{result('stopped_early')}", "val/psnr", "pruned", 3.0, "behind"),
