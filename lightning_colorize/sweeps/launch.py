@@ -87,8 +87,14 @@ def run_workers(workers: Workers, gpus_per_trial: int | None = None) -> int:
             return start_process(workers.words, {**shares[index], **workers.environment})
 
         running = {index: start(index) for index in range(workers.count)}
-        stack.callback(lambda: [process.wait() for process in running.values()])
-        stack.callback(lambda: [process.terminate() for process in running.values()])
+
+        def end() -> None:
+            for process in running.values():
+                process.terminate()
+            for process in running.values():
+                process.wait()
+
+        stack.callback(end)
         replacements = dict.fromkeys(running, 0)
         codes: list[int] = []
         forwarded, ticked = 0, float("-inf")
