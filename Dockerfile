@@ -7,7 +7,6 @@ FROM python:3.12.12-slim-trixie
 
 # torch.compile calls a compiler: g++ on the CPU, gcc for Triton's launchers on a GPU. Debian removes
 # old versions from its mirrors, so a pinned one could not be installed for long.
-# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends gcc g++ libc6-dev \
     && rm -rf /var/lib/apt/lists/*

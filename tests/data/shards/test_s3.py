@@ -1,9 +1,11 @@
-"""Shards in S3, simulated by moto on 127.0.0.1, with some 503 responses."""
+"""Shards in S3, simulated on 127.0.0.1, with some 503 responses."""
 
 import threading
 from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from secrets import token_hex
-from types import SimpleNamespace
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -14,32 +16,61 @@ from tests.data.conftest import assert_same
 
 pytestmark = pytest.mark.slow
 
-SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
+
+class Objects(BaseHTTPRequestHandler):
+    """S3's answers to GET and HEAD for the files of a folder, as the objects of any bucket.
+
+    Each object is refused `refusals` times before it is served; `refused` and `served` count.
+    """
+
+    protocol_version = "HTTP/1.1"
+    root: Path
+    refusals = 0
+    refused: Counter[str]
+    served: Counter[str]
+
+    def do_GET(self):
+        key = unquote(urlsplit(self.path).path).split("/set/")[-1]
+        if self.command == "GET":
+            if self.refused[key] < self.refusals:
+                self.refused[key] += 1
+                return self.answer(503, error("SlowDown"))
+            self.served[key] += 1
+        file = self.root / key
+        if not file.is_file():
+            return self.answer(404, error("NoSuchKey"))
+        content = file.read_bytes()
+        first, _, last = self.headers.get("Range", "").removeprefix("bytes=").partition("-")
+        part = content[int(first or 0) : int(last or len(content)) + 1]
+        return self.answer(206 if "Range" in self.headers else 200, part)
+
+    do_HEAD = do_GET
+
+    def answer(self, status, content):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+        self.send_header("ETag", '"0"')
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def log_message(self, *words):
+        pass
+
+
+def error(code):
+    return f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
 
 
 @pytest.fixture
-def server(monkeypatch):
-    """moto's S3 behind a proxy, which refuses each object `refusals` times before it is served.
+def server(monkeypatch, packed):
+    """S3 on 127.0.0.1, whose buckets contain the pack as `set`."""
+    import s3fs
 
-    `refused` and `served` count the requests of each object that were answered so.
-    """
-    from moto.server import DomainDispatcherApplication, create_backend_app
-    from werkzeug.serving import make_server
-
-    moto = DomainDispatcherApplication(create_backend_app)
-    counts = SimpleNamespace(refusals=0, refused=Counter(), served=Counter())
-
-    def proxy(environ, start_response):
-        key = environ["PATH_INFO"]
-        if environ["REQUEST_METHOD"] == "GET":
-            if counts.refused[key] < counts.refusals:
-                counts.refused[key] += 1
-                start_response("503 Slow Down", [("Content-Type", "application/xml")])
-                return [SLOW_DOWN]
-            counts.served[key] += 1
-        return moto(environ, start_response)
-
-    http = make_server("127.0.0.1", 0, proxy, threaded=True)
+    counts = {"refused": Counter(), "served": Counter()}
+    handler = type("PackObjects", (Objects,), {"root": packed, **counts})
+    http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=http.serve_forever, daemon=True).start()
     for name, value in {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{http.server_port}",
@@ -52,21 +83,15 @@ def server(monkeypatch):
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(files, "DELAYS", (0.05,) * 30)
-    yield counts
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield handler
     http.shutdown()
 
 
 @pytest.fixture
-def bucket(server, packed):
-    """The URL of a copy of the pack."""
-    import s3fs
-
-    s3fs.S3FileSystem.clear_instance_cache()
-    system = s3fs.S3FileSystem()
-    name = f"photographs-{token_hex(4)}"  # moto's buckets outlive its servers
-    system.mkdir(name)
-    system.put(f"{packed}/", f"{name}/set/", recursive=True)
-    return f"s3://{name}/set"
+def bucket(server):
+    """The URL of the pack, in a bucket of its own."""
+    return f"s3://photographs-{token_hex(4)}/set"
 
 
 def epochs(root, source, workers):
