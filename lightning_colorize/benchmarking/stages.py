@@ -107,9 +107,11 @@ class Bench:
 
     def _loading(self, kind: Kind, detail: str, loader: ImageLoader) -> BenchStage:
         batches = endless(loader)
-        return self._stage(
+        stage = self._stage(
             kind, detail, lambda: len(next(batches).rgb), _PREFETCHED * loader.num_workers
         )
+        loader.close()
+        return stage
 
     def _on_device(self, data: ColorizationDataModule) -> Iterator[BenchStage]:
         loader = data.loader("train")
@@ -143,7 +145,9 @@ class Bench:
             training.step(self._converted(raw, data.augmentation))
             return len(raw.rgb)
 
-        return self._stage("together", detail, work, _PREFETCHED * loader.num_workers)
+        stage = self._stage("together", detail, work, _PREFETCHED * loader.num_workers)
+        loader.close()
+        return stage
 
     def _converted(self, raw: RawBatch, augmentation: Augmentation | None = None) -> ColorBatch:
         moved = raw._replace(rgb=raw.rgb.to(self.device, non_blocking=True))

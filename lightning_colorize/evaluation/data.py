@@ -79,8 +79,11 @@ class EvaluationImages:
             max_broken_share=1.0,
         )
         datamodule.setup("test")
-        for raw in datamodule.loader("test"):
-            yield to_color_batch(raw._replace(rgb=raw.rgb.to(device)))
+        try:
+            for raw in datamodule.loader("test"):
+                yield to_color_batch(raw._replace(rgb=raw.rgb.to(device)))
+        finally:
+            datamodule.teardown("test")  # ends the workers, for which garbage collection may wait
 
 
 def find_images(
