@@ -277,8 +277,8 @@ def create_study(
     """
     folder = root.resolve() / sweep.name
     with _writing(sweep.name):
-        folder.mkdir(parents=True, exist_ok=True)
         storage = open_storage(str(folder) if url is None else url, create=True)
+        folder.mkdir(parents=True, exist_ok=True)
         study = optuna.create_study(
             study_name=sweep.name,
             storage=storage,

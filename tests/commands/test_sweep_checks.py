@@ -61,9 +61,9 @@ def test_variations_contain_each_listed_value_and_two_of_a_range(tmp_path):
 @pytest.mark.parametrize(
     ("parameters", "more", "expected"),
     [
-        ({"model.optimiser.lr": {"value": 0.1}}, {}, "model.optimiser"),
+        ({"model.optimiser.lr": {"value": 0.1}}, {}, "optimiser"),
         ({"model.loss": {"values": ["experiments/loss/l1.yaml", "L7"]}}, {}, "L7"),
-        ({"data.size": {"values": [64, "large"]}}, {}, "--data.size: 'large'"),
+        ({"data.size": {"values": [64, "large"]}}, {}, "data.size"),
         ({"data.batch_size": {"values": [16, 0]}}, {}, "--data.batch_size is 0"),
         ({"trainer.max_time": {"value": None}}, {}, 'write "null" with quotes'),
         ({"data.root": {"value": "/no/such/folder"}}, {}, "/no/such/folder"),

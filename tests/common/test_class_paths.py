@@ -63,12 +63,12 @@ def test_builds_objects_factories_and_nested_specs():
     assert type(task.loss.losses["l1"]) is L1
     assert task.loss.weights == {"l1": 3.0}
     # The default SchedulerFactory is optional, the optimizer's is not: both stay factories.
-    optimizer = task.optimizer([nn.Parameter(torch.zeros(1))])
-    assert isinstance(task.scheduler, partial)
+    optimizer = task.optimization.optimizer([nn.Parameter(torch.zeros(1))])
+    assert isinstance(task.optimization.scheduler, partial)
     assert type(optimizer) is torch.optim.SGD
     assert optimizer.param_groups[0]["lr"] == 0.25
-    assert task.scheduler(optimizer).step_size == 7
-    assert task.encoder_rates.ratio == 0.5
+    assert task.optimization.scheduler(optimizer).step_size == 7
+    assert task.optimization.encoder_lr_ratio == 0.5
 
 
 def test_nested_class_paths_are_found():

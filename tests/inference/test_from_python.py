@@ -64,7 +64,7 @@ def test_a_task_is_rebuilt_from_its_checkpoint(trained):
     task = RegressionTask.load_from_checkpoint(path)
     assert same_weights(task, model)
     assert task.loss.weights == {"l1": 2.0}
-    optimizer = task.optimizer([nn.Parameter(torch.zeros(1))])
+    optimizer = task.optimization.optimizer([nn.Parameter(torch.zeros(1))])
     assert (type(optimizer), optimizer.param_groups[0]["lr"]) == (torch.optim.SGD, 0.01)
     with pytest.raises(UsageError, match="RegressionTask is not a CGANTask"):
         CGANTask.load_from_checkpoint(path)

@@ -47,7 +47,7 @@ def test_configuration_files_and_options_are_merged(command, tmp_path):
     assert command("fit", "--config", tmp_path / "mine.yaml", *words) == 0
     config = read_config(command.root / "mine" / "joined")
     assert config["data"]["size"] == 24
-    assert config["data"]["rotation"] == 4.0
+    assert config["data"]["augmentation"]["rotation"] == 4.0
     assert config["trainer"]["max_steps"] == 2
     assert config["run"]["experiment"] == "mine"
     assert config["run"]["name"] is None

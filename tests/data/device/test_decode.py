@@ -61,12 +61,12 @@ TRAINING = {"training": True}
 @pytest.mark.parametrize(
     ("names", "options", "shown"),
     [
-        (KINDS, TRAINING, [0, 1, 2, 4, 4, 5, 6, 8, 8, 9, 10, 11, 12]),
+        (KINDS, TRAINING, [0, 1, 2, 9, 4, 5, 6, 0, 8, 9, 10, 11, 12]),
         (["png"], {}, [0]),
         (["jpeg"], {}, [0]),
         (["text", "cut"], {}, []),
         (["long", "corrupt", "jpeg"], {}, [0, 2]),
-        (["corrupt", "long", "more_corrupt", "text", "jpeg"], TRAINING, [1, 1, 4, 4, 4]),
+        (["corrupt", "long", "more_corrupt", "text", "jpeg"], TRAINING, [4, 1, 4, 1, 4]),
     ],
     ids=["all kinds", "no file", "no pixels", "nothing", "left out", "replaced"],
 )
