@@ -162,6 +162,9 @@ def test_metrics_of_pretrained_networks_are_in_the_result_and_in_the_leaderboard
     import timm
     import torch
 
+    from lightning_colorize.evaluation.pretrained import load_network
+
+    load_network.cache_clear()  # another test's weights
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))  # and tests have no network
     torch.manual_seed(0)
     torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "resnet.pt")

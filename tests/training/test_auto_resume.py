@@ -79,6 +79,6 @@ def test_auto_resume_ignores_settings_of_a_newer_version(command, stop_in):
     assert command("fit", *words) == 138
     config = command.root / "tiny/older/config.yaml"
     settings = yaml.safe_load(config.read_text())
-    del settings["data"]["rotation"]
+    del settings["data"]["augmentation"]["rotation"]
     config.write_text(yaml.safe_dump(settings))
     assert command("fit", *words) == 0
