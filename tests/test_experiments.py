@@ -215,10 +215,7 @@ def test_20_000_faces_and_the_color_half_of_pairs(parser, tmp_path):
 
 
 # Arguments of the base class that do not suit the network.
-FIXED = {
-    "RegNetEncoder": {"normalization"},
-    "VGG16Encoder": {"levels", "normalization", "norm_eval"},
-}
+FIXED = {"VGG16Encoder": {"levels"}}
 
 
 @pytest.mark.parametrize("slot", sorted(SLOTS.keys() - {"optimizer"}))

@@ -1,6 +1,6 @@
 """A split's images as uint8 squares."""
 
-from itertools import chain
+from math import gcd
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -137,22 +137,28 @@ class ImageDataset(Dataset[Item]):
         return self.at(index, draw / 2**32 if self.training else 0.5)
 
     def at(self, index: int, position: float) -> Item:
-        """Return an image or its replacement; an index beyond the last one starts over.
+        """Return an image or its replacement.
 
         `position` is the position of the square crop along the long side.
         """
         corrupt: list[CorruptImage] = []
-        # Half of the set away first: the neighbors of an image may be in the same damaged shard.
-        count, half = len(self), max(1, len(self) // 2)
-        others = chain(range(half, count), range(1, half)) if self.training else ()
-
-        for offset in chain((0,), others):
-            candidate = (index + offset) % count
+        candidate = index
+        for _ in range(len(self) if self.training else 1):
             try:
                 return self._item(candidate, position)._replace(corrupt=corrupt)
             except ImageError as error:
                 corrupt.append(CorruptImage(self.images.name(candidate), error))
+                candidate = self.after(candidate)
         return Item(None, index, corrupt)
+
+    def after(self, index: int) -> int:
+        """Return the image that replaces a corrupt one, in a cycle through all images.
+
+        It is about half of the set away: neighbors may be in the same damaged shard.
+        """
+        count = len(self)
+        half = range(max(1, count // 2), count + 1)
+        return (index + next(step for step in half if gcd(step, count) == 1)) % count
 
     def collate(self, items: list[Item]) -> Any:
         """Return the batch that a worker ships; here a `Shipped`."""

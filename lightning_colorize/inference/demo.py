@@ -190,9 +190,11 @@ def painting_routes(html: str, model: Model, max_pixels: int, max_bytes: int) ->
 
     @router.post(f"/{PAINTING}")
     async def color(request: Request) -> Response:
-        if not 0 < int(request.headers.get("Content-Length", 0)) <= max_bytes:
-            raise HTTPException(413)
+        if "Transfer-Encoding" in request.headers:  # no length in advance
+            raise HTTPException(411)
         try:
+            if not 0 < int(request.headers.get("Content-Length", 0)) <= max_bytes:
+                raise HTTPException(413)
             return Response(await run_in_threadpool(answer, await request.body()))
         except (ValueError, UsageError):
             raise HTTPException(400) from None

@@ -178,7 +178,8 @@ class DeviceDecoder:
                     continue
                 corrupt.append(CorruptImage(name, image))
                 if self.dataset.training:
-                    item = self.dataset.at(indices[row] + 1, batch.jpegs[row].position)
+                    other = self.dataset.after(indices[row])
+                    item = self.dataset.at(other, batch.jpegs[row].position)
                     corrupt += item.corrupt
                     if item.rgb is not None:
                         squares[row], indices[row] = item.rgb.to(self.device), item.image

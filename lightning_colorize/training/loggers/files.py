@@ -33,6 +33,11 @@ class RunFiles(RunLogger):
         self._resume_step = resume_step
         self._files: dict[str, MetricsFile] = {}
 
+    @property
+    def save_dir(self) -> str:
+        """The run folder, where Lightning's profilers write."""
+        return str(self._folder)
+
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Add metrics to the row of a step; without a step, to the last row."""

@@ -66,7 +66,7 @@ TRAINING = {"training": True}
         (["jpeg"], {}, [0]),
         (["text", "cut"], {}, []),
         (["long", "corrupt", "jpeg"], {}, [0, 2]),
-        (["corrupt", "long", "more_corrupt", "text", "jpeg"], TRAINING, [4, 1, 4, 1, 4]),
+        (["corrupt", "long", "more_corrupt", "text", "jpeg"], TRAINING, [4, 1, 4, 4, 4]),
     ],
     ids=["all kinds", "no file", "no pixels", "nothing", "left out", "replaced"],
 )
