@@ -45,7 +45,8 @@ def main(words: list[str]) -> int:
             print(_USAGE, *common_options(), sep="\n")
             return 0
         words = ["--help"]
-    if not any(word.startswith(("--config", "-c", "--model")) for word in words):
+    is_named = any(word.startswith(("--config", "-c", "--model", "--help")) for word in words)
+    if not is_named:
         raise UsageError(f"name an experiment: {PROGRAM} --config experiments/quickstart.yaml")
     from lightning_colorize.common.processes import is_first_process
     from lightning_colorize.runs.naming import begun_trial

@@ -484,7 +484,14 @@ def _quantize(source: Path, images: Sequence[ColorBatch], file: Path, image: boo
     level = root.level
     root.setLevel(logging.ERROR)
     try:
-        quantize_static(source, target, Reader(), op_types_to_quantize=["Conv"], per_channel=True)
+        quantize_static(
+            source,
+            target,
+            Reader(),
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            reduce_range=True,  # 7 bits: sums of 8-bit products overflow on CPUs without VNNI
+        )
     finally:
         root.setLevel(level)
     target.replace(source)
