@@ -200,7 +200,7 @@ def optimized(hints: Tensor, L: Tensor) -> Tensor:
         window = torch.where(there, grey[index], torch.nan)
         distance = (window - grey).square()
         distance[4] = torch.nan  # the pixel itself
-        # The limits of the variance are those of the authors' code.
+        # The limits of the variance are from the authors' code.
         variance = 0.6 * (window - window.nanmean(0)).square().nanmean(0)
         nearest = distance.nan_to_num(torch.inf).amin(0)
         variance = variance.maximum(nearest / -math.log(0.01)).clamp(min=2e-6)

@@ -49,7 +49,7 @@ def check(sweep: Sweep, file: Path) -> list[Any]:
 
 
 def remarks(sweep: Sweep, configs: Sequence[Any]) -> Iterator[str]:
-    """Yield hints about settings that are often misunderstood; `configs` are those of `fit`."""
+    """Yield hints about settings that are often misunderstood; `configs` are parsed by `fit`."""
     if sweep.trial_count is None:
         yield (
             f"run_cap: missing, so method: {sweep.method} never ends; add one, such as run_cap: 20"

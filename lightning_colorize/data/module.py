@@ -143,7 +143,7 @@ class ColorizationDataModule(LightningDataModule):
         self.source.prepare(self.root)
 
     def setup(self, stage: str | None = None) -> None:
-        """Find the images of each split, and cache those of the stage if they fit in memory."""
+        """Find the images of each split, and cache the stage's images if they fit in memory."""
         if not self._splits:
             self._splits = self.source.splits(self.root)
             if "train" in self._splits:

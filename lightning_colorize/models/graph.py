@@ -41,7 +41,7 @@ Run = Callable[..., Any]
 class GraphModel(Model):
     """A graph that was exported from a network and runs on the CPU.
 
-    `run` maps L in [0, 100] to ab in LAB units, both of any size; `inputs` are those of its
+    `run` maps L in [0, 100] to ab in LAB units, both of any size; `inputs` are the inputs of its
     `CONDITIONS` that follow L. Images with a side below `least` are padded; see `Model` for
     `multiple`.
     """

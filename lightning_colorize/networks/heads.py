@@ -121,7 +121,7 @@ class RgbHead(Head):
 
     def forward(self, decoded: Tensor, size: tuple[int, int]) -> Tensor:
         """Return predicted RGB in [0, 1], fp32 even under autocast: (B, 3, H, W) at `size`."""
-        # LAB of dark colors needs finer steps than those of bf16.
+        # LAB of dark colors needs finer steps than bf16 has.
         return _at_size(_without_half(self.conv(decoded)), size).sigmoid()
 
     def target(self, ab: Tensor, L: Tensor | None = None) -> Tensor:

@@ -63,7 +63,7 @@ class FlowMatching(Objective):
 
 
 class Diffusion(Objective):
-    """Denoising diffusion (Ho et al. 2020); noise and steps are those of diffusers' schedulers.
+    """Denoising diffusion (Ho et al. 2020); diffusers' schedulers give noise and steps.
 
     Args:
         prediction: What the denoiser predicts: the noise (`epsilon`), or the velocity of Salimans

@@ -1,4 +1,4 @@
-"""A loss that compares a classification with that of a trained network."""
+"""A loss that compares two classifications: the student's and a trained network's."""
 
 from functools import cached_property
 from pathlib import Path

@@ -40,7 +40,7 @@ class TarIndex(NamedTuple):
 class PackedTar(NamedTuple):
     """A tar of a pack: file name, bytes, SHA-256, broken images with reasons, and images.
 
-    The file name is that of the split, `-` and a number. A tar without images has no file.
+    The file name is the split, `-` and a number. A tar without images has no file.
     """
 
     file: str
