@@ -222,8 +222,8 @@ def test_resume_in_mid_epoch_with_other_batches_is_refused(other, message):
 def test_corrupt_images_are_replaced_in_training(tmp_path):
     report = tmp_path / "broken.txt"
     counts = Counter(flat(make_loader(12, 3, broken=[4, 5], report=report)))
-    # By images half of the set away.
-    assert counts == Counter([n for n in range(12) if n not in (4, 5)] + [10, 11])
+    # By images about half of the set away.
+    assert counts == Counter([n for n in range(12) if n not in (4, 5)] + [11, 0])
     assert read_name_list(report) == {"4", "5"}
 
 

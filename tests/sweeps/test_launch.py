@@ -74,6 +74,7 @@ def launched(engine, monkeypatch, capfd):
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_trial_resumed(engine, launched):
     study = engine.study({"x": [1, 2, 3], "seconds": 1, "epochs": 2})
     killed = []

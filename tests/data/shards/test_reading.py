@@ -139,7 +139,7 @@ def test_a_skipped_tar_is_replaced_by_the_images_of_others(own_pack, tmp_path, w
     data = data_module(own_pack, "skip", max_broken_share=0.5, num_workers=workers)
     images, loader = data.images("train"), data.loader("train")
     loader.corrupt.report = tmp_path / "broken.txt"
-    read = (0, 1, 2, *range(6, 12), 9, 10, 11)
+    read = (0, 1, 2, *range(6, 12), 10, 11, 0)
     for _ in range(2):
         assert sorted(names_in(loader)) == sorted(images.name(i) for i in read)
     assert read_name_list(tmp_path / "broken.txt") == {images.name(i) for i in (3, 4, 5)}
