@@ -264,7 +264,7 @@ def _line(where: str, error: ErrorDetails) -> str:
     return ": ".join(filter(None, (where, path, error["msg"].removeprefix("Value error, "))))
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
     """Refuses repeated keys, of which PyYAML silently keeps the last."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
