@@ -21,10 +21,9 @@ from lightning_colorize.sweeps.launch import (
     run_workers,
     workers_of,
 )
-from lightning_colorize.sweeps.spec import Sweep, read_sweep
+from lightning_colorize.sweeps.spec import Sweep, expand, read_sweep
 from lightning_colorize.sweeps.status import ProgressLines, print_table, rows
 from lightning_colorize.sweeps.study import SWEEP_FILE, Study, create_study, open_study
-from lightning_colorize.sweeps.trial import expand
 from lightning_colorize.sweeps.wandb import agents_of, launch_wandb
 
 _SHOWN = 3

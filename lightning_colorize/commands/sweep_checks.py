@@ -11,8 +11,7 @@ from optuna.samplers import RandomSampler
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics.spec import NAMES
 from lightning_colorize.sweeps.space import Parameter, as_key, shown
-from lightning_colorize.sweeps.spec import ARGUMENTS, Sweep
-from lightning_colorize.sweeps.trial import expand, unset_variables
+from lightning_colorize.sweeps.spec import ARGUMENTS, Sweep, expand, unset_variables
 from lightning_colorize.training.checking import check_words
 
 _PROGRAMS = (["lightning-colorize"], ["-m", "lightning_colorize"])

@@ -17,21 +17,22 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lightning_colorize.common.errors import WorkError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.runs.folder import is_running
 from lightning_colorize.sweeps.process import (
-    GRACE,
     INTERRUPTED,
     PR_SET_CHILD_SUBREAPER,
     PR_SET_PDEATHSIG,
-    TrialProcess,
+    caught_signals,
     clean,
     ending,
+    main_of,
     prctl,
+    run_process,
     start_process,
 )
 
@@ -113,8 +114,6 @@ def run_trial(command: Sequence[str], root: Path, resumed: bool) -> int:
     """
     parent = os.getppid()
     signals: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: signals.append(number))
     # W&B's agent does not end its trials when it is killed.
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     wandb = {name: os.environ[name] for name in _RUN_VARIABLES if name in os.environ}
@@ -125,7 +124,7 @@ def run_trial(command: Sequence[str], root: Path, resumed: bool) -> int:
     def job_ends() -> bool:
         return os.getppid() != parent or (resumed and bool(signals))
 
-    with _locked(folder) as is_mine:
+    with caught_signals(signals.append), _locked(folder) as is_mine:
         before = Record.read(folder)
         if not is_mine or (before is not None and before.code is not None):
             return 0
@@ -137,27 +136,19 @@ def run_trial(command: Sequence[str], root: Path, resumed: bool) -> int:
         _say(record, f"{'starts' if before is None else 'resumes'} in {folder}")
         clean(os.environ)
         try:
-            process = TrialProcess(command, folder, Path.cwd(), root.name)
+            code, _ = run_process(command, folder, Path.cwd(), root.name, lambda: bool(signals))
         except OSError as error:
-            Record(record.command, wandb, _NOT_STARTED).write(folder)
             _say(record, f"cannot be started: {error}")
-            return _NOT_STARTED
-        try:
-            while (code := process.wait(_POLL_EVERY)) is None and not signals:
-                pass
-        finally:
-            process.end(GRACE)
-        code = process.wait(0) if code is None else code
-        assert code is not None
+            code = _NOT_STARTED
         if code in INTERRUPTED:
             # Slurm may signal the trial along with the agent, and the trial may be faster.
             end = time.monotonic() + _UNTIL_SIGNALED
             while not job_ends() and time.monotonic() < end:
                 time.sleep(_POLL_EVERY)
-        if code and job_ends():
+        if code not in (0, _NOT_STARTED) and job_ends():
             _say(record, "is interrupted; a job of the sweep resumes it")
             return 128 + signal.SIGTERM
-        Record(record.command, wandb, code).write(folder)
+        replace(record, code=code).write(folder)
         _say(record, f"has ended, {ending(code)}")
         return code if code >= 0 else 128 - code
 
@@ -170,8 +161,6 @@ def run_agent(root: Path, path: str, words: Sequence[str]) -> int:
     Returns:
         0 if all trials of the sweep have ended or it is canceled at W&B, 130 or 143 after a signal.
     """
-    from lightning_colorize.sweeps.worker import caught_signals
-
     signals: list[int] = []
     # A trial outlives its agent until its checkpoint is written; the job must wait for it.
     prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -247,8 +236,6 @@ def main() -> int:
     """Run a worker or, as its descendant, a trial; the first argument says which."""
     action, *words = sys.argv[1:]
     if action == "job":
-        from lightning_colorize.sweeps.worker import main_of
-
         folder, path, *agent = words
         return main_of(lambda: run_agent(Path(folder), path, agent))
     # Without the variable, the agent was started by hand.

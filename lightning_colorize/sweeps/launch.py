@@ -29,8 +29,7 @@ from lightning_colorize.cluster.batch import Resources, executor, parameters, su
 from lightning_colorize.cluster.queue import Queue, require_slurm
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import cores
-from lightning_colorize.sweeps.process import STUDY, ending, start_process
-from lightning_colorize.sweeps.worker import caught_signals
+from lightning_colorize.sweeps.process import STUDY, caught_signals, ending, start_process
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor

@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
+from lightning_colorize.cluster.queue import call
+from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.runs.folder import OUTPUT, SWEEP, TRIAL
 
 INTERRUPTED = {
@@ -23,12 +26,12 @@ INTERRUPTED = {
 STUDY = "LIGHTNING_COLORIZE_STUDY"
 """Environment variable with a worker's study: its folder or URL, including the password."""
 
-GRACE = 25.0
-"""Seconds for an interrupted trial to write a checkpoint. A cluster kills 30 s after its signal."""
-
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
+# Seconds.
+_GRACE = 25.0  # for a checkpoint; a cluster kills 30 s after its signal
 _POLL_EVERY = 0.2
+
 _END_OF_OUTPUT = 4096
 # Lines below it may list the accepted values.
 _ERROR_LINE = re.compile(r"lightning-colorize[a-z ]*: ")
@@ -53,6 +56,45 @@ def prctl(option: int, value: int) -> None:
     """Set a property of this process; only on Linux."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, value)
+
+
+@contextmanager
+def caught_signals(handle: Callable[[int], None]) -> Iterator[None]:
+    """Pass the numbers of SIGINT and SIGTERM to a function, then restore their handlers."""
+    before = {
+        number: signal.signal(number, lambda number, frame: handle(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main_of(run: Callable[[], int]) -> int:
+    """Run a process of a sweep; an error becomes one line and an exit code.
+
+    In a Slurm job, SIGUSR2 terminates it, like SIGTERM; then the job is requeued.
+    """
+    time_is_up: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        time_is_up.append(number)
+        signal.raise_signal(signal.SIGTERM)
+
+    signal.signal(signal.SIGUSR2, handle)
+    try:
+        code = run()
+        if time_is_up:
+            job = os.environ["SLURM_JOB_ID"]
+            done = call(["scontrol", "requeue", job])
+            if done.returncode:
+                raise WorkError(f"job {job} is not requeued: {done.stderr.strip()}")
+        return code
+    except (UsageError, WorkError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
 
 
 def start_process(
@@ -86,60 +128,64 @@ def start_process(
     )
 
 
-class TrialProcess:
-    """A trial's command in a process group of its own.
+def run_process(
+    command: Sequence[str],
+    folder: Path,
+    start: Path,
+    sweep: str,
+    urgency: Callable[[], int],
+    tick: Callable[[], None] = lambda: None,
+) -> tuple[int, str]:
+    """Run a trial's command in `start`, with its output appended to a file in the run folder.
 
-    The run folder is created if missing, and output is appended to a file in it. Loggers group the
-    trials of a sweep by its name.
+    Loggers group the trials of a sweep by its name. Both functions are called until the process
+    ends; `urgency` returns 0 to let it run, 1 to interrupt it, 2 to kill it.
+
+    Returns:
+        The exit code, and the last line of output; of this package's commands, the error line.
 
     Raises:
         OSError: If the program cannot be started (`filename` is then the first word), or a folder
             is not usable.
     """
-
-    def __init__(self, command: Sequence[str], folder: Path, start: Path, sweep: str = "") -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._output = folder / OUTPUT
-        with self._output.open("ab") as output:
-            self._start = output.tell()
-            environment = {**os.environ, TRIAL: str(folder.resolve()), SWEEP: sweep}
-            # It may contain a password.
-            environment.pop(STUDY, None)
-            self._process = start_process(command, environment, output, start)
-
-    def wait(self, seconds: float) -> int | None:
-        """Return the exit code; None if the process still runs after some seconds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / OUTPUT).open("ab+") as output:
+        begin = output.tell()
+        environment = {**os.environ, TRIAL: str(folder.resolve()), SWEEP: sweep}
+        environment.pop(STUDY, None)  # it may contain a password
+        process = start_process(command, environment, output, start)
         try:
-            return self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return None
+            while not _has_ended(process) and not urgency():
+                tick()
+        finally:
+            _end(process, urgency)
+        output.seek(max(begin, output.seek(0, os.SEEK_END) - _END_OF_OUTPUT))
+        text = output.read().decode(errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if _ERROR_LINE.match(line)]
+    return process.returncode, (errors or lines or [""])[-1]
 
-    def end(self, grace: float, at_once: Callable[[], bool] = lambda: False) -> None:
-        """End the process and its whole group, after a grace period of seconds for a checkpoint.
 
-        A rank that waits for a crashed one would block its GPU for the next trial.
-        """
-        until = time.monotonic() + grace
-        if self.wait(0) is None:
-            self._signal(signal.SIGTERM)
-        while self.wait(_POLL_EVERY) is None and time.monotonic() < until and not at_once():
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_POLL_EVERY)
+    return process.returncode is not None
+
+
+def _end(process: subprocess.Popen[bytes], urgency: Callable[[], int]) -> None:
+    """End the process and its whole group, after a grace period for a checkpoint.
+
+    A rank that waits for a crashed one would block its GPU for the next trial.
+    """
+    # The group may be gone; macOS reports that as the second error.
+    with suppress(ProcessLookupError, PermissionError):
+        until = time.monotonic() + _GRACE
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+        while not _has_ended(process) and time.monotonic() < until and urgency() < 2:
             pass
-        self._signal(signal.SIGKILL)
-        self._process.wait()
-
-    def _signal(self, number: signal.Signals) -> None:
-        # The group may be gone; macOS reports that as the second error.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
-
-    def last_line(self) -> str:
-        """Return the last line of output; of this package's commands, the error line."""
-        with self._output.open("rb") as output:
-            end = output.seek(0, os.SEEK_END)
-            output.seek(max(self._start, end - _END_OF_OUTPUT))
-            text = output.read().decode(errors="replace")
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return ([line for line in lines if _ERROR_LINE.match(line)] or lines or [""])[-1]
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def ending(code: int | None) -> str:

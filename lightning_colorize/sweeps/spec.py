@@ -1,8 +1,11 @@
 """Sweep files in W&B's schema, as pydantic models: read, checked strictly, one error per key."""
 
+import json
 import math
+import os
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -204,6 +207,10 @@ class Sweep(Section):
         """The metric's mode; None without a metric."""
         return None if self.metric is None else self.metric.mode
 
+    def best_of(self, values: Iterable[float]) -> float:
+        """Return the best of some values of the metric."""
+        return (max if self.mode == "max" else min)(values)
+
     @property
     def trial_count(self) -> int | None:
         """The number of trials; None for no limit."""
@@ -211,6 +218,47 @@ class Sweep(Section):
             return self.run_cap
         size = grid_size(self.parameters)
         return size if self.run_cap is None else min(size, self.run_cap)
+
+
+def unset_variables(sweep: Sweep) -> list[str]:
+    """Return the environment variables of the command that are not set.
+
+    W&B substitutes the name of a variable that is not set.
+    """
+    named = (name for token in sweep.command for name in VARIABLE.findall(token))
+    return [name for name in dict.fromkeys(named) if name not in os.environ]
+
+
+def expand(sweep: Sweep, values: Mapping[str, Any]) -> list[str]:
+    """Return the command line of a trial.
+
+    Arguments are sorted by name, as W&B sends them: `model.loss` precedes its argument
+    `model.loss.beta`. `${interpreter}` is the running Python, where W&B takes the first `python` of
+    PATH: a trial needs the packages that the sweep was started with.
+    """
+    pairs = [(name, values[name]) for name in sorted(values)]
+    plain = [f"{name}={value}" for name, value in pairs]
+    macros = {
+        "${env}": ["/usr/bin/env"],
+        "${interpreter}": [sys.executable],
+        "${program}": [] if sweep.program is None else [sweep.program],
+        "${args}": [f"--{word}" for word in plain],
+        "${args_no_equals}": [word for name, value in pairs for word in (f"--{name}", str(value))],
+        "${args_no_hyphens}": plain,
+        "${args_no_boolean_flags}": [
+            f"--{name}" if value is True else f"--{name}={value}"
+            for name, value in pairs
+            if value is not False
+        ],
+        "${args_json}": [json.dumps(dict(pairs))],
+        "${args_append_hydra}": [f"+{word}" for word in plain],
+        "${args_override_hydra}": [f"++{word}" for word in plain],
+    }
+    with_variables = (
+        VARIABLE.sub(lambda match: os.environ.get(match[1], match[1]), token)
+        for token in sweep.command
+    )
+    return [word for token in with_variables for word in macros.get(token, [token])]
 
 
 def read_sweep(path: Path) -> Sweep:
@@ -264,25 +312,25 @@ def _line(where: str, error: ErrorDetails) -> str:
     return ": ".join(filter(None, (where, path, error["msg"].removeprefix("Value error, "))))
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
-    """Refuses repeated keys, of which PyYAML silently keeps the last."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        # Before `<<` is merged in, whose keys may be given again on purpose.
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key, _ in node.value:
-            if key.tag != "tag:yaml.org,2002:merge" and isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    problem = f"`{key.value}` appears twice; keep one"
-                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-                seen.add(key.value)
-        return node
+def _refuse_repeated_keys(node: yaml.Node) -> None:
+    """Refuse repeated keys, of which PyYAML silently keeps the last."""
+    seen = set()
+    for item in node.value if isinstance(node, yaml.CollectionNode) else ():
+        key, value = item if isinstance(item, tuple) else (None, item)
+        # A key that `<<` merges in may be given again.
+        if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+            if key.value in seen:
+                problem = f"`{key.value}` appears twice; keep one"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add(key.value)
+        _refuse_repeated_keys(value)
 
 
 def _read_yaml(path: Path) -> dict[Any, Any]:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        text = path.read_text(encoding="utf-8")
+        _refuse_repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader))
+        content = yaml.safe_load(text)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); give a sweep file") from None
     except yaml.MarkedYAMLError as error:

@@ -23,8 +23,7 @@ from lightning_colorize.metrics.spec import CONFIDENCE, Goal, cost
 from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.sweeps.space import as_key, combination
 from lightning_colorize.sweeps.spec import Sweep, SweepMetric
-from lightning_colorize.sweeps.study import Study
-from lightning_colorize.sweeps.trial import EPOCH, REASON, SECONDS
+from lightning_colorize.sweeps.study import EPOCH, REASON, SECONDS, Study
 
 State = Literal["waiting", "running", "finished", "pruned", "failed"]
 

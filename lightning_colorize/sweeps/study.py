@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,9 @@ NUMBER = "number"
 _SWEEP, _ROOT, _SEED, _START, _QUEUED = "sweep", "root", "seed", "start folder", "queued"
 _STOPPED = "stopped"
 
+# Attributes of a trial, besides its number.
+REASON, EPOCH, SECONDS = "reason", "epoch", "seconds"
+
 _TRIAL = "trial-"
 _CONNECT_TIMEOUT = 5
 _ACCEPTED = "give a sweep's folder, sqlite:///FILE or postgresql://USER@HOST/DATABASE"
@@ -78,7 +81,7 @@ class SweepStorage(RDBStorage):
         self.shown = shown
         options: dict[str, Any] = {"connect_args": {"timeout": 60}}
         if url.get_backend_name() == "postgresql":
-            options = {"pool_pre_ping": True, "creator": _waiting(url)}
+            options = {"pool_pre_ping": True, "creator": lambda: _connect(url, PATIENCE)}
         super().__init__(
             url.render_as_string(hide_password=False),
             engine_kwargs=options,
@@ -97,27 +100,23 @@ class SweepStorage(RDBStorage):
         return super().set_trial_state_values(trial_id, state, values)
 
 
-def _waiting(url: URL) -> "Callable[[], Connection]":
-    """Return a function that connects to a PostgreSQL server, and waits for one that restarts."""
+def _connect(url: URL, patience: float) -> "Connection":
+    """Connect to a PostgreSQL server, and wait some seconds for one that restarts."""
     import psycopg
 
     text = url.set(drivername="postgresql").render_as_string(hide_password=False)
-
-    def connect() -> "Connection":
-        began, is_reported = time.monotonic(), False
-        while True:
-            try:
-                return psycopg.connect(text, connect_timeout=_CONNECT_TIMEOUT)
-            except psycopg.OperationalError as error:
-                if time.monotonic() - began > PATIENCE:
-                    raise
-                if not is_reported:
-                    reason = database_message(error)
-                    print(f"the database does not answer ({reason}); waiting", file=sys.stderr)
-                    is_reported = True
-            time.sleep(1.0)
-
-    return connect
+    end, is_reported = time.monotonic() + patience, False
+    while True:
+        try:
+            return psycopg.connect(text, connect_timeout=_CONNECT_TIMEOUT)
+        except psycopg.OperationalError as error:
+            if time.monotonic() >= end:
+                raise
+            if not is_reported:
+                reason = database_message(error)
+                print(f"the database does not answer ({reason}); waiting", file=sys.stderr)
+                is_reported = True
+        time.sleep(1.0)
 
 
 def database_message(error: BaseException) -> str:
@@ -151,10 +150,7 @@ def open_storage(given: str, create: bool, patient: bool = False) -> SweepStorag
         file.parent.mkdir(parents=True, exist_ok=True)
     try:
         if url.get_backend_name() == "postgresql" and not patient:
-            import psycopg
-
-            text = url.set(drivername="postgresql").render_as_string(hide_password=False)
-            psycopg.connect(text, connect_timeout=_CONNECT_TIMEOUT).close()
+            _connect(url, 0).close()
         return SweepStorage(url, shown, create)
     except ImportError:
         raise UsageError(f"PostgreSQL needs a driver: {install('cluster')}") from None

@@ -1,43 +1,72 @@
-"""A worker: a process that runs a sweep's trials one after the other."""
+"""A worker: a process that runs a sweep's trials one after the other, each as Optuna's objective.
 
+Downwards: `work` calls Optuna's `optimize` for one trial, `optimize` the objective, the objective
+`_Trial.run`, which starts the trial's process in its run folder.
+"""
+
+import errno
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
+from collections.abc import Callable
+from contextlib import suppress
 
 import optuna
 from optuna.exceptions import StorageInternalError
+from optuna.exceptions import UpdateFinishedTrialError as TrialFinished
 from optuna.trial import FrozenTrial
 
-from lightning_colorize.cluster.queue import call
 from lightning_colorize.common.errors import UsageError, WorkError
-from lightning_colorize.sweeps.process import STUDY, clean
-from lightning_colorize.sweeps.study import Study, is_database_error, open_study, retry
-from lightning_colorize.sweeps.trial import Objective, TrialFailed, TrialInterrupted
+from lightning_colorize.runs.folder import (
+    is_running,
+    is_stop_requested,
+    read_stop_reason,
+    request_stop,
+)
+from lightning_colorize.runs.result import RUNNING, RunResult
+from lightning_colorize.runs.validation_log import ValidationReader
+from lightning_colorize.sweeps.process import (
+    INTERRUPTED,
+    STUDY,
+    caught_signals,
+    clean,
+    ending,
+    main_of,
+    run_process,
+)
+from lightning_colorize.sweeps.spec import expand
+from lightning_colorize.sweeps.study import (
+    EPOCH,
+    REASON,
+    SECONDS,
+    Study,
+    is_database_error,
+    number_of,
+    open_study,
+    retry,
+)
 
 # Seconds.
 _CHECK_STOPPED_EVERY = 2.0
 _IDLE = 1.0
+_POLL_EVERY = 0.2
+_TICK_EVERY = 10.0
+_START_PHASE = 60.0
 
 _MOST_ERRORS = 10  # of the database, in a row
 _MOST_FAILURES = 5  # in a row; same as W&B's agent
+# How often a trial that no worker interrupted is queued again; an attribute counts them.
+_MOST_INTERRUPTIONS, _INTERRUPTIONS = 3, "interruptions"
+
+_NO_PROGRAM = (errno.ENOENT, errno.EACCES, errno.ENOEXEC)
 
 
-@contextmanager
-def caught_signals(handle: Callable[[int], None]) -> Iterator[None]:
-    """Pass the numbers of SIGINT and SIGTERM to a function, then restore their handlers."""
-    before = {
-        number: signal.signal(number, lambda number, frame: handle(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+class TrialFailed(Exception):
+    """The trial's process failed: the message says why."""
+
+
+class TrialInterrupted(Exception):
+    """The trial did not end: another attempt resumes it."""
 
 
 def work(study: Study) -> int:
@@ -54,26 +83,11 @@ def work(study: Study) -> int:
             reasons that are not its own, or several in a row failed at their start.
     """
     worker = _Worker(study)
-    with caught_signals(worker.handle):
-        return worker.work()
-
-
-class _Worker:
-    def __init__(self, study: Study) -> None:
-        self._study = study
-        self._objective = Objective(study, self._urgency)
-        self._signals: list[int] = []
-        self._stopped: str | None = None
-        self._checked = float("-inf")
-
-    def handle(self, number: int) -> None:
-        self._signals.append(number)
-
-    def work(self) -> int:
-        errors = 0
-        while not self._signals:
+    errors = 0
+    with caught_signals(worker.signals.append):
+        while not worker.signals:
             try:
-                if self._is_done():
+                if not worker.run_next():
                     return 0
                 errors = 0
             except Exception as error:
@@ -82,81 +96,216 @@ class _Worker:
                 if errors > _MOST_ERRORS or not is_database_error(error):
                     raise
                 time.sleep(_IDLE)
-        return 128 + self._signals[0]
+    return 128 + worker.signals[0]
 
-    def _is_done(self) -> bool:
-        """Run a trial if there is one; returns whether there will be no more."""
-        study, objective = self._study, self._objective
+
+class _Worker:
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self.signals: list[int] = []
+        self._failures = 0  # in a row, within a minute and before a validation
+        self._trial = -1  # the last one's number in Optuna
+        self._is_interrupted = False  # whether it must be queued again
+        self._obstacle: OSError | None = None  # which any trial would meet
+        self._stopped: str | None = None
+        self._checked = float("-inf")
+
+    def run_next(self) -> bool:
+        """Run a trial if one waits; returns False if there will be no more."""
+        study = self._study
         self._stopped, self._checked = study.stopped, time.monotonic()
         if self._stopped:
-            return True
+            return False
         study.recover()
         if study.sweep.trial_count is not None and not study.are_waiting():
             if study.all_ended():
-                return True
+                return False
             time.sleep(_IDLE)  # another worker may die, and its trial wait again
-            return False
+            return True
         try:
             study.optuna.optimize(
-                objective,
+                self._objective,
                 n_trials=1,
-                catch=(TrialFailed, TrialInterrupted),
+                catch=(TrialFailed, TrialInterrupted, TrialFinished),
                 callbacks=[self._after],
             )
         except (ValueError, AssertionError):
             # Optuna refuses the outcome of a trial that another worker has taken over.
-            if not study.optuna.get_trials(deepcopy=False)[objective.trial].state.is_finished():
+            if not study.optuna.get_trials(deepcopy=False)[self._trial].state.is_finished():
                 raise
-        if objective.obstacle is not None:
+        if self._obstacle is not None:
             raise WorkError(
-                f"trials cannot be run here ({objective.obstacle}); "
+                f"trials cannot be run here ({self._obstacle}); "
                 f"when that is fixed: {study.command('resume')}"
             )
-        if objective.failures == _MOST_FAILURES:
+        if self._failures == _MOST_FAILURES:
             raise WorkError(
                 f"{_MOST_FAILURES} trials in a row failed at their start; the reasons are in "
                 f"`{study.command('export')}`; when that is fixed: "
                 f"{study.command('resume', '--retry-failed')}"
             )
-        return False
+        return True
+
+    def _objective(self, trial: optuna.Trial) -> float:
+        """Run a trial to its end; returns the best value of the metric."""
+        self._is_interrupted, self._trial = False, trial.number
+        if not self._study.is_ours(trial):
+            raise TrialFinished
+        attempt = _Trial(self._study, trial, self._urgency)
+        try:
+            value = attempt.run()
+        except TrialFailed as error:
+            trial.set_user_attr(REASON, str(error))
+            self._failures = self._failures + 1 if attempt.is_at_start else 0
+            raise
+        except (OSError, StorageInternalError, TrialInterrupted) as error:
+            self._obstacle = error if isinstance(error, OSError) else None
+            self._is_interrupted = True
+            raise TrialInterrupted from error
+        self._failures = 0
+        return value
 
     def _after(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        if self._objective.is_interrupted:
+        if self._is_interrupted:
             retry(study, trial)
 
     def _urgency(self) -> int:
         """Return 0 to let a trial run, 1 to interrupt it, 2 to kill it."""
         now = time.monotonic()
-        if now - self._checked >= _CHECK_STOPPED_EVERY and not self._signals:
+        if now - self._checked >= _CHECK_STOPPED_EVERY and not self.signals:
             self._checked = now
             with suppress(StorageInternalError):
                 self._stopped = self._study.stopped
-        return min(2, len(self._signals)) or int(self._stopped == "now")
+        return min(2, len(self.signals)) or int(self._stopped == "now")
 
 
-def main_of(run: Callable[[], int]) -> int:
-    """Run a process of a sweep; an error becomes one line and an exit code.
+class _Trial:
+    """A trial, of which an earlier process may have left validations, a checkpoint or a result."""
 
-    In a Slurm job, SIGUSR2 terminates it, like SIGTERM; then the job is requeued.
-    """
-    time_is_up: list[int] = []
+    def __init__(self, study: Study, trial: optuna.Trial, urgency: Callable[[], int]) -> None:
+        self._study = study
+        self._sweep = study.sweep
+        self._trial = trial
+        self._urgency = urgency
+        self._folder = study.folder_of(number_of(trial))
+        self._validations = ValidationReader(self._folder)
+        self._values: list[float] = []  # of the metric, finite ones
+        self._reported = 0  # how many of them
+        self._earlier_seconds: float = trial.user_attrs.get(SECONDS, 0.0)
+        self._began = self._ticked = time.monotonic()
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        time_is_up.append(number)
-        signal.raise_signal(signal.SIGTERM)
+    @property
+    def is_at_start(self) -> bool:
+        """Whether it started within the last minute and has not validated."""
+        return time.monotonic() - self._began < _START_PHASE and not self._validations.records
 
-    signal.signal(signal.SIGUSR2, handle)
-    try:
-        code = run()
-        if time_is_up:
-            job = os.environ["SLURM_JOB_ID"]
-            done = call(["scontrol", "requeue", job])
-            if done.returncode:
-                raise WorkError(f"job {job} is not requeued: {done.stderr.strip()}")
-        return code
-    except (UsageError, WorkError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
+    def run(self) -> float:
+        """Return the value of the metric, or raise what became of the trial."""
+        while is_running(self._folder):  # a process that outlived its worker
+            self._tick()
+            if self._urgency():
+                raise TrialInterrupted
+            time.sleep(_POLL_EVERY)
+        words = expand(self._sweep, self._study.values_of(self._trial))
+        self._report()
+        result, reason = self._result(), "interrupted"
+        if result is None or not result.ended:  # else its worker was killed before it could say so
+            result, reason = self._run_process(words)
+        self._tick(0)
+        if result is None or not result.ended:
+            raise self._unfinished(result, reason)
+        return self._value(result)
+
+    def _run_process(self, words: list[str]) -> tuple[RunResult | None, str]:
+        """Run the trial's process; returns its result, None without a new one, and its ending."""
+        before = RunResult.stamp(self._folder)
+
+        def tick() -> None:
+            self._tick()
+            with suppress(StorageInternalError):  # reported at the next poll
+                self._report(process_runs=True)
+
+        try:
+            code, line = run_process(
+                words, self._folder, self._study.start, self._sweep.name, self._urgency, tick
+            )
+        except OSError as error:
+            if error.filename != words[0] or error.errno not in _NO_PROGRAM:
+                raise
+            raise TrialFailed(f"{words[0]} cannot be run: {error.strerror}") from None
+        self._report()
+        result = self._result() if RunResult.stamp(self._folder) != before else None
+        reason = f"{ending(code)}: {line or 'no output'}"
+        return result, "interrupted" if code in INTERRUPTED else reason
+
+    def _result(self) -> RunResult | None:
+        if RunResult.stamp(self._folder) is None:  # or it raises that the folder is not usable
+            return None
+        try:
+            return RunResult.read(self._folder)
+        except UsageError as error:
+            raise TrialFailed(str(error).removeprefix(f"{self._folder}{os.sep}")) from None
+
+    def _tick(self, seconds: float = _TICK_EVERY) -> None:
+        """Store the run time; this also finds out whether another worker has the trial."""
+        now = time.monotonic()
+        if now - self._ticked >= seconds:
+            self._ticked = now
+            self._trial.set_user_attr(SECONDS, self._earlier_seconds + now - self._began)
+
+    def _report(self, process_runs: bool = False) -> None:
+        """Report new values of the metric; stop a running process that is behind the others."""
+        is_new = self._validations.read()
+        metric, rule = self._sweep.metric, self._sweep.early_terminate
+        name = "" if metric is None else metric.name
+        logged = (record.metrics.get(name) for record in self._validations.records)
+        self._values = [value for value in logged if value is not None]
+        for step in range(self._reported + 1, len(self._values) + 1):
+            value = self._values[step - 1]
+            if rule is not None and not rule.strict:
+                value = self._sweep.best_of(self._values[:step])
+            self._trial.report(value, step)
+            self._reported = step
+            # Optuna also needs the rank of a run that has ended.
+            if rule is not None and self._trial.should_prune() and process_runs:
+                reason = f"hyperband: {name} {value:.5g} is behind at validation {step}"
+                request_stop(self._folder, reason)
+        if is_new and self._validations.records:
+            self._trial.set_user_attr(EPOCH, self._validations.records[-1].epoch)
+
+    def _value(self, result: RunResult) -> float:
+        """Return the best value of a run that has ended."""
+        requested = result.stop_requested
+        if requested is None:  # programs other than `fit` do not report it
+            requested = is_stop_requested(self._folder)
+        if result.status == "stopped_early" and requested:
+            self._trial.set_user_attr(REASON, read_stop_reason(self._folder))
+            raise optuna.TrialPruned
+        if self._sweep.metric is None:
+            return 0.0  # Optuna requires one
+        if self._values:
+            return self._sweep.best_of(self._values)
+        name = self._sweep.metric.name
+        value = result.metrics.get(name)
+        if value is None:
+            logged = (result.metrics, *(record.metrics for record in self._validations.records))
+            is_logged = any(name in metrics for metrics in logged)
+            raise TrialFailed(f"{name} was {'never a number' if is_logged else 'not logged'}")
+        return value
+
+    def _unfinished(self, result: RunResult | None, reason: str) -> Exception:
+        """Return what became of a trial whose process ended early."""
+        if self._urgency():
+            return TrialInterrupted()
+        status = None if result is None else result.status
+        if reason != "interrupted" and status not in ("interrupted", RUNNING):
+            return TrialFailed(reason)
+        # Another program interrupted or killed it.
+        times = self._trial.user_attrs.get(_INTERRUPTIONS, 0) + 1
+        if times > _MOST_INTERRUPTIONS:
+            return TrialFailed(f"{reason}, {times} times")
+        self._trial.set_user_attr(_INTERRUPTIONS, times)
+        return TrialInterrupted()
 
 
 def main() -> int:

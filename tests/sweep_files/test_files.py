@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_colorize.data.cache import bytes_needed
 from lightning_colorize.runs.folder import flatten
 from lightning_colorize.sweeps.spec import read_sweep
 from lightning_colorize.tasks import CGANTask
@@ -154,29 +153,7 @@ def test_none_booleans_and_classes_are_parsed(parser, agent, at_root):
     assert look_up(config, "data.augmentation.crop_scale") is None
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("sweeps/*.yaml")), ids=lambda path: path.stem)
-def test_the_header_states_what_the_cache_needs(path, parser, trials, agent, at_root):
-    sweep = read(path)
-    words = agent(sweep, trials(path)[0]).command
-    data = parser.parse_args(words[words.index("fit") + 1 :]).as_dict()["data"]
-    header = " ".join(path.read_text().partition("\nname: ")[0].replace("#", "").split())
-    assert f"(data.cache: {data['cache']})" in header
-    if path.stem != "quick":
-        bytes_ = bytes_needed(1000, round(1.125 * data["size"]))
-        assert f"{bytes_ / 1e6:.0f} MB per 1,000 images at {data['size']} pixels" in header
-
-
 @every_file
 def test_the_header_states_the_trial_count(path):
     count = int(re.search(r"(\d+) trials", path.read_text())[1])
     assert count == read_sweep(path).trial_count
-
-
-@every_file
-def test_every_key_is_commented_and_lines_are_short(path):
-    lines = path.read_text().splitlines()
-    assert max(map(len, lines)) <= 105
-    for line in lines:
-        plain = re.match(r"\s*(name|value|min|max): |(parameters|command|early_terminate):$", line)
-        if re.match(r"\s*[\w.]+: \S", line) and not plain:
-            assert " # " in line, f"no comment: {line}"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
+from lightning_colorize.sweeps import process, worker
 from lightning_colorize.sweeps import study as study_module
-from lightning_colorize.sweeps import trial, worker
 from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.study import create_study, number_of, open_study
@@ -227,8 +227,8 @@ def short_intervals(monkeypatch):
     """Seconds in place of minutes; forked workers inherit them."""
     monkeypatch.setattr(study_module, "HEARTBEAT", 1)
     monkeypatch.setattr(study_module, "GRACE_PERIOD", 3)
-    monkeypatch.setattr(trial, "GRACE", 5.0)
-    monkeypatch.setattr(trial, "_TICK_EVERY", 0.5)
+    monkeypatch.setattr(process, "_GRACE", 5.0)
+    monkeypatch.setattr(worker, "_TICK_EVERY", 0.5)
     monkeypatch.setattr(worker, "_IDLE", 0.2)
     monkeypatch.setattr(worker, "_CHECK_STOPPED_EVERY", 0.2)
 
@@ -237,5 +237,5 @@ def short_intervals(monkeypatch):
 def engine(tmp_path):
     engine = Engine(tmp_path)
     yield engine
-    for process in engine.workers:
-        process.end()
+    for started in engine.workers:
+        started.end()

@@ -5,9 +5,8 @@ import sys
 
 import pytest
 
-from lightning_colorize.sweeps.process import TrialProcess
-from lightning_colorize.sweeps.spec import parse_sweep
-from lightning_colorize.sweeps.trial import expand
+from lightning_colorize.sweeps.process import run_process
+from lightning_colorize.sweeps.spec import expand, parse_sweep
 from tests.sweep_files.conftest import agent  # noqa: F401
 
 VALUES = {
@@ -82,6 +81,5 @@ def test_the_command_beside_python_is_used(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "path"), prepend=os.pathsep)
     for start in (["${env}"], ["${env}", "OMP_NUM_THREADS=1"]):
         words = expand(sweep_of([*start, "lightning-colorize", "fit", "${args}"]), {"a": 1})
-        process = TrialProcess(words, tmp_path / "trial", tmp_path)
-        assert process.wait(20) == 0
-        assert process.last_line() == "beside fit --a=1"
+        done = run_process(words, tmp_path / "trial", tmp_path, "", lambda: 0)
+        assert done == (0, "beside fit --a=1")

@@ -1,12 +1,9 @@
 """One trial: the outcome in its run folder, and the end of its process."""
 
-import os
-import time
-
 import pytest
 
-from lightning_colorize.sweeps import trial
-from lightning_colorize.sweeps.process import TrialProcess
+from lightning_colorize.sweeps import process, worker
+from lightning_colorize.sweeps.process import run_process
 from lightning_colorize.sweeps.status import rows
 from tests.conftest import until
 from tests.sweeps.conftest import is_alive
@@ -70,7 +67,7 @@ OUT_OF_MEMORY = "killed by SIGKILL (out of memory?): no output"
     ],
 )
 def test_the_outcome_of_a_run(engine, monkeypatch, script, metric, state, value, reason):
-    monkeypatch.setattr(trial, "MOST_INTERRUPTIONS", 1)
+    monkeypatch.setattr(worker, "_MOST_INTERRUPTIONS", 1)
     text = f'cd "$LIGHTNING_COLORIZE_TRIAL"\n{VALIDATED}{script}'
     study = engine.study(
         {"x": 1},
@@ -98,26 +95,23 @@ def test_a_result_counts_if_it_was_written_since_the_start(engine):
     assert rows(study)[0].value == 4.5
 
 
-def test_end_kills_the_whole_group(tmp_path):
+def run_script(script, folder, urgency=lambda: 0):
+    return run_process(["/bin/sh", "-c", script], folder, folder.parent, "", urgency)
+
+
+def test_the_whole_group_of_a_process_ends(tmp_path):
     # As a rank that has crashed leaves the others, which hold their GPUs.
-    process = TrialProcess(["/bin/sh", "-c", "sleep 60 & echo $!; exit 1"], tmp_path, tmp_path)
-    assert process.wait(20) == 1
-    child = int(process.last_line())
-    os.kill(child, 0)
-    process.end(0)
-    until(lambda: not is_alive(child), 5)
+    code, line = run_script("sleep 60 & echo $!; exit 1", tmp_path / "crashes")
+    assert code == 1
+    until(lambda: not is_alive(int(line)), 5)
 
 
-def test_end_waits_for_the_grace_period(tmp_path):
-    started = []
-    for name, action in {"writes": "echo written; exit 143", "deaf": ""}.items():
-        script = f"trap '{action}' TERM; echo ready; while :; do sleep 0.05; done"
-        started.append(TrialProcess(["/bin/sh", "-c", script], tmp_path / name, tmp_path))
-    writes, deaf = started
-    until(lambda: writes.last_line() == deaf.last_line() == "ready")
-    writes.end(10)
-    assert (writes.wait(0), writes.last_line()) == (143, "written")
-    began = time.monotonic()
-    deaf.end(0.3)
-    assert 0.3 <= time.monotonic() - began < 10
-    assert deaf.wait(0) == -9
+@pytest.mark.parametrize(
+    ("action", "grace", "expected"),
+    [("echo written; exit 143", 10, (143, "written")), ("", 0.3, (-9, "ready"))],
+)
+def test_an_interrupted_process_has_a_grace_period(tmp_path, monkeypatch, action, grace, expected):
+    monkeypatch.setattr(process, "_GRACE", grace)
+    script = f"trap '{action}' TERM; echo ready; while :; do sleep 0.05; done"
+    log = tmp_path / "trial/output.log"
+    assert run_script(script, log.parent, lambda: "ready" in log.read_text()) == expected
