@@ -24,11 +24,6 @@ class Queue:
         self._left = set(logs)
         self._answers = True
 
-    @property
-    def numbers(self) -> list[str]:
-        """Job IDs for `scancel`."""
-        return sorted(self._logs)
-
     def check(self) -> bool:
         """Report changes; return whether any job is still in the queue."""
         done = call(["squeue", "--me", "--noheader", "--array", "--format=%i|%T|%r|%N"])
@@ -51,19 +46,14 @@ class Queue:
         return bool(self._left)
 
     def cancel_waiting(self) -> None:
-        """Cancel the jobs that have not started."""
-        cancel(["--state=PENDING", *self.numbers])
+        """Cancel the jobs that have not started; `scancel` ignores those that have ended."""
+        call(["scancel", "--state=PENDING", *sorted(self._logs)])
 
 
 def require_slurm(command: str) -> None:
     """Refuse to run without Slurm's commands."""
     if shutil.which("sbatch") is None:
         raise UsageError(f"{command}: sbatch not found; run this on a login node")
-
-
-def cancel(words: Sequence[str]) -> None:
-    """Call `scancel`, which ignores jobs that have ended."""
-    call(["scancel", *words])
 
 
 def reason(said: str) -> str:

@@ -110,15 +110,7 @@ def report(args: argparse.Namespace) -> int:
     return 0
 
 
-ACTIONS = {
-    "run": run,
-    "join": join,
-    "resume": resume,
-    "status": status,
-    "stop": stop,
-    "export": export,
-    "report": report,
-}
+ACTIONS = {each.__name__: each for each in (run, join, resume, status, stop, export, report)}
 
 
 def _require(args: argparse.Namespace) -> None:

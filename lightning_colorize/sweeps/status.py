@@ -72,9 +72,8 @@ def _row(study: Study, number: int, trial: FrozenTrial) -> TrialRow:
     history = [value for _, value in sorted(trial.intermediate_values.items())]
     state = _STATES[trial.state]
     value = trial.values[0] if trial.values and state == "finished" else None
-    if value is None and history and sweep.mode is not None:
-        mode = sweep.mode
-        value = min(history, key=lambda each: cost(each, mode))
+    if value is None and history:
+        value = sweep.best_of(history)
     return TrialRow(
         number=number,
         state=state,

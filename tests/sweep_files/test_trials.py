@@ -57,22 +57,10 @@ def test_a_sampled_trial_trains_a_step(path, trials, agent, at_root, tmp_path):
 
 
 @pytest.mark.ddp
-@pytest.mark.parametrize(
-    ("file", "chosen"),
-    [
-        ("multi_gpu", {"config": "experiments/cgan_pix2pix.yaml", "data.batch_size": 2}),
-        (
-            "encoders_x_losses_multi_gpu",
-            {
-                "model.encoder": "experiments/encoder/conv.yaml",
-                "model.loss": "experiments/loss/cross_entropy.yaml",
-            },
-        ),
-    ],
-)
-def test_a_trial_on_two_gpus_trains_in_two_processes(agent, at_root, tmp_path, file, chosen):
-    sweep = yaml.safe_load((ROOT / "sweeps" / f"{file}.yaml").read_text())
-    values = {n: e["value"] for n, e in sweep["parameters"].items() if "value" in e} | chosen
+def test_a_trial_on_two_gpus_trains_in_two_processes(agent, at_root, tmp_path):
+    sweep = yaml.safe_load((ROOT / "sweeps" / "multi_gpu.yaml").read_text())
+    values = {n: e["value"] for n, e in sweep["parameters"].items() if "value" in e}
+    values |= {"config": "experiments/cgan_pix2pix.yaml", "data.batch_size": 2}
     command = agent(sweep, values).command
     words = command[command.index("fit") :]
     small = {**SMALLER, **ONE_STEP, "trainer.accelerator": "cpu", "run.root": tmp_path / "runs"}

@@ -153,7 +153,12 @@ def test_an_array_of_agents_is_submitted(stand_in, tmp_path, monkeypatch, capfd)
     pytest.importorskip("submitit")
     cluster = Slurm(tmp_path / "bin", monkeypatch)
     monkeypatch.setattr("lightning_colorize.sweeps.launch._QUERY_EVERY", 0.0)
-    threading.Timer(5, cluster.end).start()
+
+    def end():
+        until((cluster.folder / "12.job").exists, 60)
+        cluster.end()
+
+    threading.Thread(target=end).start()
     options = Resources(gpus=2, cpus=4)
     assert launch_wandb(sweep(run_cap=7), tmp_path / "runs", 8, options=options) == 1
     assert json.loads((stand_in / "sweep.json").read_text())["file"] == {**STORED, "run_cap": 7}

@@ -178,20 +178,6 @@ def test_an_interrupted_trial_resumes_three_times(engine):
     assert (row.state, row.reason) == ("failed", "interrupted, 4 times")
 
 
-@pytest.mark.parametrize(
-    ("parameters", "reason"),
-    [
-        ({"do": "fail"}, "exit code 1: boom"),
-        ({"do": "null"}, "val/psnr was never a number"),
-        ({"do": "silent"}, "val/psnr was not logged"),
-    ],
-)
-def test_a_failure_has_a_reason(engine, parameters, reason):
-    study = engine.study({"x": [1, 2], **parameters})
-    assert engine.work(study) == 0
-    assert [(row.state, row.reason) for row in rows(study)] == [("failed", reason)] * 2
-
-
 def test_failed_trials_run_again_on_request(engine):
     study = engine.study({"x": [1, 2], "do": "fail"})
     assert engine.work(study) == 0
@@ -216,7 +202,8 @@ def test_many_failures_at_the_start_stop_the_worker(engine):
     # Failures after a validation do not stop the worker.
     late = engine.study({"x": [1, 2, 3, 4, 5, 6], "do": "null"}, name="late")
     assert engine.work(late) == 0
-    assert states(late) == ["failed"] * 6
+    reasons = {(row.state, row.reason) for row in rows(late)}
+    assert reasons == {("failed", "val/psnr was never a number")}
 
 
 def test_an_unusable_folder_stops_the_worker(engine):
@@ -241,12 +228,6 @@ def test_stop_after_the_trial_and_resume(engine):
     study.stop(None)
     assert engine.work(study) == 0
     assert states(study) == ["finished"] * 3
-
-
-def test_the_value_of_a_run_that_only_tests(engine):
-    study = engine.study({"x": 3}, metric={"name": "test/psnr", "goal": "maximize"})
-    engine.work(study)
-    assert rows(study)[0].value == 6.0
 
 
 def test_a_sweep_without_metric(engine):
