@@ -244,10 +244,9 @@ class ProgressLines:
         print(line, file=sys.stderr, flush=True)
 
 
-def print_table(study: Study, console: Console | None = None) -> None:
+def print_table(study: Study) -> None:
     """Print a sweep's trials, with the baselines of the best trial's data."""
-    if console is None:
-        console = Console(width=None if sys.stdout.isatty() else _WIDE)
+    console = Console(width=None if sys.stdout.isatty() else _WIDE)
     trials, metric = rows(study), study.sweep.metric
     running = sum(row.state == "running" for row in trials)
     left = seconds_left(trials, study.sweep, running) if running else None

@@ -220,10 +220,6 @@ class Study:
         """Queue the trials of dead workers again."""
         fail_stale_trials(self.optuna)
 
-    def are_waiting(self) -> bool:
-        """Return whether trials wait for a worker."""
-        return any(trial.state == TrialState.WAITING for trial in self.trials().values())
-
     def all_ended(self) -> bool:
         """Return whether no worker has anything left to do."""
         ended = (trial.state.is_finished() for trial in self.trials().values())

@@ -14,7 +14,7 @@ from contextlib import suppress
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.exceptions import UpdateFinishedTrialError as TrialFinished
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.runs.folder import (
@@ -117,8 +117,9 @@ class _Worker:
         if self._stopped:
             return False
         study.recover()
-        if study.sweep.trial_count is not None and not study.are_waiting():
-            if study.all_ended():
+        states = {trial.state for trial in study.trials().values()}
+        if study.sweep.trial_count is not None and TrialState.WAITING not in states:
+            if TrialState.RUNNING not in states:
                 return False
             time.sleep(_IDLE)  # another worker may die, and its trial wait again
             return True
