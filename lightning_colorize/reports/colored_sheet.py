@@ -12,7 +12,7 @@ from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, read_image
 from lightning_colorize.inference import Job
 from lightning_colorize.models.image import without_color
-from lightning_colorize.reports.kit.sheet import draw_sheet
+from lightning_colorize.reports.kit.images import draw_sheet
 
 _SIDE = 256  # pixels of a tile
 _MOST = 24  # images

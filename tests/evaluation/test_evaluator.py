@@ -7,7 +7,7 @@ import torch
 
 from lightning_colorize.color import ColorBatch, to_lab
 from lightning_colorize.evaluation import evaluate, evaluate_batches
-from lightning_colorize.evaluation.results import measure_systems
+from lightning_colorize.evaluation.evaluator import measure_systems
 from lightning_colorize.evaluation.systems import System
 from lightning_colorize.inference import load_model
 from lightning_colorize.metrics.spec import NAMES, SAMPLED

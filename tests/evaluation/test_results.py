@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from lightning_colorize.color import ColorBatch, to_lab
+from lightning_colorize.evaluation.evaluator import Results, measure
 from lightning_colorize.evaluation.failures import FAILURES
-from lightning_colorize.evaluation.results import Results, measure
 from lightning_colorize.evaluation.systems import Prediction
 from lightning_colorize.metrics.spec import COLUMNS
 from tests.evaluation.stubs import LargestError, Predicts

@@ -13,10 +13,12 @@ from lightning_colorize.metrics.spec import COLUMNS
 from lightning_colorize.models.image import seen_side, without_color
 from lightning_colorize.reports.comparison.plan import Plan
 from lightning_colorize.reports.kit.charts import style_class
-from lightning_colorize.reports.kit.sheet import BACKGROUND, FAINT, draw_sheet
-from lightning_colorize.reports.kit.thumbnails import (
+from lightning_colorize.reports.kit.images import (
+    BACKGROUND,
+    FAINT,
     Strip,
     Tile,
+    draw_sheet,
     read_thumbnails,
     thumbnail,
     write_thumbnails,

@@ -17,9 +17,8 @@ from lightning_colorize.models.folder import FolderModel
 from lightning_colorize.reports.comparison.collector import ImageCollector
 from lightning_colorize.reports.comparison.page import render_page
 from lightning_colorize.reports.comparison.plan import Plan, default_size, remarks
-from lightning_colorize.reports.comparison.report import build_report
-from lightning_colorize.reports.comparison.tables import differences_table
-from lightning_colorize.reports.kit.sheet import draw_sheet
+from lightning_colorize.reports.comparison.report import build_report, differences_table
+from lightning_colorize.reports.kit.images import draw_sheet
 from tests.reports.comparison.made import make_measured
 from tests.reports.html import content, requests_another_site, section
 
@@ -53,7 +52,7 @@ def _system(index, size):
     return SimpleNamespace(
         name=f"system {index}",
         path=Path(f"runs/{index}"),
-        kind="best.ckpt",
+        model=SimpleNamespace(kind="best.ckpt"),
         run=None,
         color_whole=lambda name, rgb, _, **more: _image(100 * int(name[5:-7]) + index, size),
     )

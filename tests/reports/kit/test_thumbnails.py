@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightning_colorize.reports.kit.thumbnails import (
+from lightning_colorize.reports.kit.images import (
     SIDE,
     Strip,
     read_thumbnails,

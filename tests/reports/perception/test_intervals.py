@@ -11,14 +11,15 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from lightning_colorize.reports.perception.answers import Answers, Participant, Trial
-from lightning_colorize.reports.perception.bradley_terry import (
+from lightning_colorize.reports.perception.plan import make_plan
+from lightning_colorize.reports.perception.score import (
     PRIOR,
     fit,
+    rates,
+    rates_by,
     resampled_sums,
     strengths,
 )
-from lightning_colorize.reports.perception.plan import make_plan
-from lightning_colorize.reports.perception.score import rates, rates_by
 from tests.reports.perception.simulated import SYSTEMS, answered
 
 PLANTED = {"real": logit([0.15, 0.3, 0.45]), "better": np.array([-0.7, 0.1, 0.6])}
