@@ -71,35 +71,23 @@ Rows = dict[str, dict[str, Value]]
 
 
 class Protocol(BaseModel):
-    """How images are prepared as the truth that results are compared with.
-
-    Attributes:
-        name: The name of its file.
-        size: Side of the square in pixels; None for images at their own size.
-        shape: `crop` resizes the short side and takes the center, `square` takes the center and
-            resizes it, `stretch` resizes both sides, `native` does neither.
-        resampling: Resampling of 8-bit RGB.
-        antialias: Whether reduced images are smoothed; bilinear without it is `cv2.resize`.
-        files: File names with a placeholder for the number, `image_{:04d}.jpg`; None for all
-            images.
-        count: Required number of images; None for any number.
-        colorfulness: Published value for the true images, by `colorfulness(absolute=True)`.
-        hint_points: Number of points of the true colors that are given as hints.
-        damaged: Whether a system sees the image's `old_copy`.
-    """
+    """How images are prepared as the truth that results are compared with."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(exclude=True)
+    name: str = Field(exclude=True)  # The name of its file.
+    # Side of the square in pixels; None for images at their own size.
     size: Annotated[int, Field(ge=16, le=4096)] | None
+    # `crop` resizes the short side and takes the center, `square` takes the center and resizes it,
+    # `stretch` resizes both sides, `native` does neither.
     shape: Literal["crop", "square", "stretch", "native"]
-    resampling: Literal["bilinear", "bicubic", "lanczos", "none"] = "bicubic"
-    antialias: bool = True
-    files: str | None = None
-    count: Annotated[int, Field(ge=1)] | None = None
-    colorfulness: FiniteFloat | None = None
-    hint_points: Annotated[int, Field(ge=0)] = 0
-    damaged: bool = False
+    resampling: Literal["bilinear", "bicubic", "lanczos", "none"] = "bicubic"  # Of 8-bit RGB.
+    antialias: bool = True  # Smooths reduced images; bilinear without it is `cv2.resize`.
+    files: str | None = None  # Names with the number, `image_{:04d}.jpg`; None for all images.
+    count: Annotated[int, Field(ge=1)] | None = None  # Required number of images.
+    colorfulness: FiniteFloat | None = None  # Published for the truth, `absolute=True`.
+    hint_points: Annotated[int, Field(ge=0)] = 0  # Points of the true colors given as hints.
+    damaged: bool = False  # Whether a system sees the image's `old_copy`.
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

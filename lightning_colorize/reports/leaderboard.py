@@ -125,12 +125,13 @@ def _cells(
     result: ProtocolResult, row: str, pretrained: Sequence[PretrainedResult | None]
 ) -> list[Cell]:
     """Return the cells of a row: `COLUMNS`, then the metrics of pretrained networks."""
-    cells = [_cell(metric.format, result.rows[row].get(metric.name)) for metric in COLUMNS]
-    for found in pretrained:
-        cells.append(
-            Cell(UNKNOWN) if found is None else _cell("{:.4g}", found.rows.get(row), found.images)
-        )
-    return cells
+    return [
+        *(_cell(metric.format, result.rows[row].get(metric.name)) for metric in COLUMNS),
+        *(
+            Cell(UNKNOWN) if each is None else _cell("{:.4g}", each.rows.get(row), each.images)
+            for each in pretrained
+        ),
+    ]
 
 
 def _cell(form: str, value: Value | None, images: int | None = None) -> Cell:

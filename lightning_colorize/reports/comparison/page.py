@@ -67,11 +67,13 @@ def render_page(
 ) -> str:
     """Return the page."""
     systems = plan.systems
+    names = [system.name for system in systems]
+    title = " against ".join(names) if len(names) <= 3 else f"{len(names)} colorizers compared"
     split = "" if plan.found.split == "all" else f"{plan.found.split} "
     differ = [image for image in images if image.disagreement > 0]
     differ.sort(key=lambda image: -image.disagreement)
     page: dict[str, Any] = {
-        "title": _title([system.name for system in systems]),
+        "title": title if len(names) > 1 else f"{title}, in detail",
         "lead": f"{len(images)} {split}image{'' if len(images) == 1 else 's'}",
         "data": str(plan.data),
         "size": plan.size,
@@ -100,14 +102,6 @@ def render_page(
     return render("comparison.html.jinja", *assets, page=page)
 
 
-def _title(names: Sequence[str]) -> str:
-    if len(names) == 1:
-        return f"{names[0]}, in detail"
-    if len(names) <= 3:
-        return " against ".join(names)
-    return f"{len(names)} colorizers compared"
-
-
 def _extremes(
     plan: Plan, images: Sequence[ComparedImage]
 ) -> list[dict[str, list[tuple[ComparedImage, Tile, Tile]]]]:
@@ -119,18 +113,15 @@ def _extremes(
         shown = min(_EXTREMES, len(known) // 2)
         halves = {"best": known[:shown], "worst": known[: -shown - 1 : -1]}
         tiles = {
-            half: [(image, tiles[index + 1], tiles[-1]) for image, tiles in _tiles(plan, chosen)]
+            half: [
+                (image, tiles[index + 1], tiles[-1])
+                for image, tiles in ((image, image.strip(plan).tiles) for image in chosen)
+            ]
             for half, chosen in halves.items()
         }
         if shown:
             extremes.append(tiles)
     return extremes
-
-
-def _tiles(
-    plan: Plan, images: Sequence[ComparedImage]
-) -> list[tuple[ComparedImage, Sequence[Tile]]]:
-    return [(image, image.strip(plan).tiles) for image in images]
 
 
 def _curves(systems: Sequence[System], metrics: Sequence[Metric]) -> dict[str, list[Figure]]:
@@ -161,9 +152,10 @@ def write_errors(plan: Plan, report: Report, images: Sequence[ComparedImage]) ->
     categories = sorted({image.category for image in images})
     values = _values(report)
     count = len(plan.systems)
+    styles = [style_class(index) for index in range(count)]
     data = {
         "systems": report.results.systems,
-        "styles": [style_class(index) for index in range(count)],
+        "styles": styles,
         "last": "truth" if plan.truth else "grey",
         "names": [image.name for image in images],
         "sheets": [image.sheet for image in images],
@@ -181,7 +173,7 @@ def write_errors(plan: Plan, report: Report, images: Sequence[ComparedImage]) ->
         "size": plan.size,
         "columns": count + 1,
         "systems": plan.systems,
-        "styles": data["styles"],
+        "styles": styles,
         "categories": categories,
         "measures": values,
         "failures": FAILURES,
@@ -195,31 +187,24 @@ def _values(report: Report) -> list[dict[str, Any]]:
     results = report.results
     if results.values is None or results.failures is None:
         return []
-    found: list[tuple[Metric | Failure, np.ndarray, dict[str, Any]]] = [
-        (
-            metric,
-            results.values[: len(results.systems), COLUMNS.index(metric.name)],
-            {"help": metric.full_help, "sign": _SIGNS[metric.goal], "threshold": None},
-        )
-        for metric in METRICS
-        if metric.per_image
-    ]
-    found += [
-        (
-            failure,
-            results.failures[:, index],
-            {"help": failure.help, "sign": 1, "threshold": failure.threshold},
-        )
-        for index, failure in enumerate(FAILURES)
-    ]
-    described = []
-    for each, values, more in found:
-        digits = len(each.format.format(0).partition(".")[2])
+
+    def described(row: Metric | Failure, values: np.ndarray, **more: Any) -> dict[str, Any]:
+        digits = len(row.format.format(0).partition(".")[2])
         # More digits than shown, so that their mean is the one of the other page.
-        rows = np.round(values, digits + 3).tolist()
-        finite = [[value if np.isfinite(value) else None for value in row] for row in rows]
-        label = each.label if isinstance(each, Failure) else each.name
-        described.append(
-            {"name": each.name, "label": label, "digits": digits, **more, "values": finite}
-        )
-    return described
+        rounded = np.round(values, digits + 3).tolist()
+        finite = [[value if np.isfinite(value) else None for value in of] for of in rounded]
+        return {"name": row.name, "digits": digits, "values": finite, **more}
+
+    systems = results.values[: len(results.systems)]
+    metrics = [
+        described(row, systems[:, COLUMNS.index(row.name)], label=row.name, help=row.full_help,
+                  sign=_SIGNS[row.goal], threshold=None)
+        for row in METRICS
+        if row.per_image
+    ]  # fmt: skip
+    failures = [
+        described(row, results.failures[:, index], label=row.label, help=row.help, sign=1,
+                  threshold=row.threshold)
+        for index, row in enumerate(FAILURES)
+    ]  # fmt: skip
+    return metrics + failures

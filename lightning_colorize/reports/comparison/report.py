@@ -133,8 +133,7 @@ def group_seeds(systems: Sequence[System]) -> list[SeedGroup]:
     """
     found: dict[str, dict[str, int]] = {}
     for index, system in enumerate(systems):
-        settings = {} if system.run is None else RunRecord(system.run).settings
-        if not settings:
+        if system.run is None or not (settings := RunRecord(system.run).settings):
             continue
         seeds = (str(settings[key]) for key in _SEEDS if settings.get(key) is not None)
         others = {
@@ -144,11 +143,7 @@ def group_seeds(systems: Sequence[System]) -> list[SeedGroup]:
         }
         key = json.dumps(others, sort_keys=True, default=str)
         found.setdefault(key, {}).setdefault(", ".join(dict.fromkeys(seeds)), index)
-    return [
-        SeedGroup(list(members.values()), list(members))
-        for members in found.values()
-        if len(members) > 1
-    ]
+    return [SeedGroup([*each.values()], [*each]) for each in found.values() if len(each) > 1]
 
 
 def differences_table(report: Report) -> Table | None:
@@ -221,17 +216,13 @@ def budgets_table(systems: Sequence[System]) -> Table | None:
         return None
     rows = []
     for index, system in enumerate(systems):
-        result = None if system.run is None else RunRecord(system.run).result
-        if result is not None:
-            cells = [
-                format_count(result.images_seen),
-                format_time(result.seconds),
-                format_count(result.parameters),
-                format_count(result.epochs),
-                result.status.replace("_", " "),
-            ]
-        else:
-            cells = [*[UNKNOWN] * 4, "no result" if system.run else "no run folder"]
+        cells = [*[UNKNOWN] * 4, "no result" if system.run else "no run folder"]
+        if system.run is not None and (result := RunRecord(system.run).result) is not None:
+            seen, *counts = map(
+                format_count, (result.images_seen, result.parameters, result.epochs)
+            )
+            status = result.status.replace("_", " ")
+            cells = [seen, format_time(result.seconds), *counts, status]
         rows.append(make_row(Cell(system.name, style=style_class(index)), *cells))
     names = ("images seen", "training time", "parameters", "epochs", "status")
     return Table("Budgets", [Column("system", text=True), *map(Column, names)], rows)
@@ -242,19 +233,11 @@ def settings_table(
 ) -> Table | None:
     """Return the settings that differ, by dotted name; None for fewer than two runs."""
     runs = [system.name for system in systems if system.run]
-    rows = [
-        make_row(
-            key,
-            *(
-                Cell(
-                    without_folders(value or UNKNOWN),
-                    kind="setting" + " changed" * (value != values[0]),
-                )
-                for value in values
-            ),
-        )
-        for key, values in settings.items()
-    ]
+    rows = []
+    for key, values in settings.items():
+        kinds = ["setting" + " changed" * (value != values[0]) for value in values]
+        texts = [without_folders(value or UNKNOWN) for value in values]
+        rows.append(make_row(key, *(Cell(t, kind=k) for t, k in zip(texts, kinds, strict=True))))
     columns = [Column("key", text=True), *(Column(name, text=True) for name in runs)]
     return Table("Settings", columns, rows) if len(runs) > 1 else None
 

@@ -42,14 +42,17 @@ def write_made_errors(folder, count, *, truth=True):
     for name in (SHEETS, THUMBNAILS):
         (folder / name).mkdir()
     noise = [Image.effect_noise((96 + 8 * i, 128), 90).convert("RGB") for i in range(4)]
-    images = []
+    images, sizes = [], []
     for i, name in enumerate(names):
         file = f"{i:05d}.jpg"
-        size = write_thumbnails(folder / THUMBNAILS / file, [noise[i % 4]] * (3 + truth))
+        if i < 4:
+            sizes.append(write_thumbnails(folder / THUMBNAILS / file, [noise[i]] * (3 + truth)))
+        else:
+            (folder / THUMBNAILS / file).hardlink_to(folder / THUMBNAILS / f"{i % 4:05d}.jpg")
         if i < 50:
             noise[i % 4].save(folder / SHEETS / file)
         apart = float(measured.disagreement[i])
-        images.append(ComparedImage(name, CATEGORIES[i % 4], file, size, [], apart))
+        images.append(ComparedImage(name, CATEGORIES[i % 4], file, sizes[i % 4], [], apart))
     model = SimpleNamespace(kind="best.ckpt")
     systems = [SimpleNamespace(name=name, path=Path("runs"), model=model) for name in SYSTEMS]
     plan = SimpleNamespace(out=folder, systems=systems, data=Path("images"), size=64, truth=truth)
