@@ -177,7 +177,6 @@ def predict_with_settings(
 
     Each setting has the input size of the network, or None for the size of the batch; a prediction
     of another size is resized. Consecutive settings of one size and `flip` share a prediction.
-    `samples` are the colorings per image of a model that samples.
     """
     count = samples if model.draws else 1
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from skimage import data
 
 from lightning_colorize.cli import main
 from lightning_colorize.common.bundled import bundled
@@ -84,9 +83,7 @@ def draws(library, tmp_path_factory):
 
 @pytest.fixture
 def photograph(tmp_path):
-    file = tmp_path / "coffee.png"
-    Image.fromarray(data.coffee()[::2, 30:560:2]).convert("L").convert("RGB").save(file)
-    return file
+    return write_photograph(tmp_path / "ramp.png", 650, 520)
 
 
 @pytest.mark.browser
@@ -99,7 +96,7 @@ def test_a_photograph_is_colored_in_the_browser(visit, tinted, photograph, devic
     page.wait_for_selector("[data-part=save]", timeout=120_000)
     with page.expect_download() as download:
         page.click("[data-part=save]")
-    assert download.value.suggested_filename == "coffee-color.png"
+    assert download.value.suggested_filename == "ramp-color.png"
     colored = np.asarray(Image.open(download.value.path()).convert("RGB"), dtype=int)
     expected = np.asarray(load_model(file).colorize(photograph), dtype=int)
     assert colored.shape == expected.shape
@@ -130,9 +127,8 @@ def test_another_file_is_refused_and_the_next_one_colored(visit, tinted, photogr
 @pytest.mark.browser
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["tinted", "draws"])
-def test_colors_are_painted_in_the_browser(visit, name, tmp_path, request):
+def test_colors_are_painted_in_the_browser(visit, name, photograph, tmp_path, request):
     address, _ = request.getfixturevalue(name)
-    photograph = write_photograph(tmp_path / "ramp.png", 650, 520)
     for by, device in (("mouse", DESK), ("finger", PHONE), ("keyboard", DESK)):
         page = visit(address, **device)
         paint_on(page, photograph, by, "Other" in page.inner_text("main"), tmp_path)
@@ -190,8 +186,7 @@ def quick(tmp_path_factory):
 
 
 @pytest.mark.browser
-def test_painting_shows_an_estimate_first_and_replaces_the_samples(visit, quick, tmp_path):
-    photograph = write_photograph(tmp_path / "ramp.png")
+def test_painting_shows_an_estimate_first_and_replaces_the_samples(visit, quick, photograph):
     with _serve(quick) as address:
         page = visit(address, **DESK)
         page.evaluate(RECORD)

@@ -199,8 +199,8 @@ def seeds_table(report: Report) -> Table | None:
             str(len(group.seeds)),
             ", ".join(group.seeds),
             *(
-                f"{_rounded(metric, mean)} ± {_rounded(metric, spread)}"
-                for metric, (mean, spread) in zip(report.columns, spreads, strict=True)
+                " ± ".join(format_number(metric.format, value) for value in values)
+                for metric, values in zip(report.columns, spreads, strict=True)
             ),
         )
         for group, spreads in report.seeds
@@ -263,10 +263,6 @@ def _verdict(difference: Difference, metric: Metric) -> str:
     if metric.goal is None:
         return "other"
     return "better" if (difference.value > 0) == (metric.goal == "max") else "worse"
-
-
-def _rounded(metric: Metric, value: float) -> str:
-    return format_number(metric.format, value)
 
 
 def _signed(metric: Metric, value: float) -> str:

@@ -150,10 +150,8 @@ def strengths(rated: Sequence[Rated], systems: Sequence[str], seed: int = 0) -> 
     covariance = center @ np.linalg.inv(_derivatives(values, wins)[1]) @ center
     error = norm.ppf(TAILS[1]) * np.sqrt(np.diag(covariance))
     low, high = np.minimum(low, values - error), np.maximum(high, values + error)
-    return {
-        name: Strength(float(values[i]), float(low[i]), float(high[i]))
-        for i, name in enumerate(names)
-    }
+    ends = np.stack([values, low, high], axis=1).tolist()
+    return {name: Strength(*each) for name, each in zip(names, ends, strict=True)}
 
 
 def _derivatives(theta: np.ndarray, wins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
