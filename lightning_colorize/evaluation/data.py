@@ -36,7 +36,7 @@ SplitName = Literal["train", "val", "test", "all"]
 
 @dataclass(frozen=True)
 class EvaluationImages:
-    """Images to evaluate, and their split of the folder."""
+    """Images to evaluate, with the split of the folder that they are: `images` and `split`."""
 
     images: ImageSet
     split: SplitName

@@ -266,19 +266,33 @@ class ColorFigures:
 
 @dataclass
 class Evaluation:
-    """The metrics of a network and its baselines."""
+    """The metrics of a network and its baselines.
 
-    rows: Rows  # Metrics over all images.
-    groups: dict[str, Rows]  # The same for each category, by name; empty without categories.
-    counts: dict[str, int]  # Number of images per category.
-    images: int  # Number of measured images.
-    grey_truths: int  # Number of these that have no color to measure.
-    colors: ColorFigures  # Color statistics of the network.
-    group_colors: dict[str, ColorFigures]  # The same for each category.
-    hue: list[ColorRange]  # Errors by the hue of the true color.
-    chroma: list[ColorRange]  # Errors by the chroma of the true color.
-    metrics: Sequence[spec.Metric]  # The columns, the model's custom metrics last.
-    intervals: Intervals  # The metrics with intervals, without the custom ones.
+    Attributes:
+        rows: Metrics over all images.
+        groups: The same for each category, by name; empty without categories.
+        counts: Number of images per category.
+        images: Number of measured images.
+        grey_truths: Number of these that have no color to measure.
+        colors: Color statistics of the network.
+        group_colors: The same for each category.
+        hue: Errors by the hue of the true color.
+        chroma: Errors by the chroma of the true color.
+        metrics: Name, goal and format of the metrics, the model's custom metrics last.
+        intervals: The metrics with intervals, without the custom ones.
+    """
+
+    rows: Rows
+    groups: dict[str, Rows]
+    counts: dict[str, int]
+    images: int
+    grey_truths: int
+    colors: ColorFigures
+    group_colors: dict[str, ColorFigures]
+    hue: list[ColorRange]
+    chroma: list[ColorRange]
+    metrics: Sequence[spec.Metric]
+    intervals: Intervals
 
 
 def evaluate(

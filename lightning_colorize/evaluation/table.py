@@ -137,7 +137,7 @@ def metrics_table(
     """Return a table with a row for each network or baseline and a column for each metric.
 
     `rows` are metrics under names without `val/`; None and nan are shown as a dash. `title` is the
-    heading of the column of names. Metrics that no row has are left out.
+    heading of the column of names. Columns are the `metrics` that any row has.
     """
     shown = [metric for metric in metrics if any(metric.name in row for row in rows.values())]
     cells = metric_cells(list(rows.values()), shown)
