@@ -43,8 +43,8 @@ from lightning_colorize.common.bundled import SAMPLES
 from lightning_colorize.data.decoding.files import read_image
 from lightning_colorize.data.sources import EmbeddedSource
 from lightning_colorize.evaluation import evaluate_batches, find_images
+from lightning_colorize.evaluation.evaluator import measure_systems
 from lightning_colorize.evaluation.grid import evaluate_grid
-from lightning_colorize.evaluation.results import measure_systems
 from lightning_colorize.evaluation.statistics import intervals
 from lightning_colorize.evaluation.systems import open_systems
 from lightning_colorize.inference import Colorizer, colorize_image, load_model

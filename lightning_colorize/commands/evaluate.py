@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lightning_colorize.color import ColorBatch
     from lightning_colorize.evaluation import Evaluation, EvaluationImages
     from lightning_colorize.evaluation.data import SplitName
-    from lightning_colorize.evaluation.results import Intervals
+    from lightning_colorize.evaluation.evaluator import Intervals
     from lightning_colorize.inference import Colorizer
     from lightning_colorize.models.base import Model
 

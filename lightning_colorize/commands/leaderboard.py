@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from lightning_colorize.evaluation import metrics_table, print_plain
-    from lightning_colorize.evaluation.protocol_result import COLUMNS, SYSTEM, ProtocolResult
+    from lightning_colorize.evaluation.protocol import COLUMNS, SYSTEM, ProtocolResult
     from lightning_colorize.reports.leaderboard import (
         MARKDOWN,
         PAGE,

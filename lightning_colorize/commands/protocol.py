@@ -56,12 +56,13 @@ def run(args: argparse.Namespace) -> int:
     from lightning_colorize.evaluation import metrics_table, print_plain
     from lightning_colorize.evaluation.data import choose_images, find_truth, trained_on
     from lightning_colorize.evaluation.pretrained import PretrainedMetrics
-    from lightning_colorize.evaluation.protocol import ProtocolImages, read_protocol
-    from lightning_colorize.evaluation.protocol_result import (
+    from lightning_colorize.evaluation.protocol import (
         COLUMNS,
         LONGEST_NAME,
+        ProtocolImages,
         ProtocolResult,
         measure_protocol,
+        read_protocol,
     )
     from lightning_colorize.evaluation.systems import open_system, split_word
     from lightning_colorize.models.control import require_conditions

@@ -55,8 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
     from lightning_colorize.evaluation import print_plain
     from lightning_colorize.reports.perception.answers import read_answers
-    from lightning_colorize.reports.perception.bradley_terry import strengths
-    from lightning_colorize.reports.perception.score import rates, rates_by
+    from lightning_colorize.reports.perception.score import rates, rates_by, strengths
 
     answers = read_answers(args.files)
     _print_excluded(answers)

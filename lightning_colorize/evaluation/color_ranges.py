@@ -1,6 +1,5 @@
 """Errors by ranges of hue and chroma of the true color, and color diversity."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from lightning_colorize.color import full_precision
 from lightning_colorize.color.bins import bin_centers, nearest_bins
-from lightning_colorize.evaluation.statistics import ratio_intervals
+from lightning_colorize.evaluation.statistics import as_interval, ratio_intervals
 from lightning_colorize.evaluation.table import Column, Table, format_number, make_row
 from lightning_colorize.metrics.image_pair import ImagePair
 
@@ -65,9 +64,8 @@ def measure_ranges(images: ImagePair) -> Tensor:
         chroma, chroma_hat = torch.hypot(a, b), torch.hypot(*images.lab_hat[1].unbind(1))
         hue = torch.rad2deg(torch.atan2(b, a)) % 360
         # Hues before the first sector belong to the last one.
-        sector = (torch.bucketize(hue, hue.new_tensor([*HUES.values()]), right=True) - 1) % len(
-            HUES
-        )
+        starts = hue.new_tensor([*HUES.values()])
+        sector = (torch.bucketize(hue, starts, right=True) - 1) % len(HUES)
         level = torch.bucketize(chroma, chroma.new_tensor(CHROMAS[1:]), right=True)
         cell = level * _SHAPE[1] + (1 + sector) * (level > 0)
         values = (torch.ones_like(chroma), chroma, chroma_hat, images.ciede2000[:, 0])
@@ -130,7 +128,7 @@ def errors_by(by: By, sums: np.ndarray, rows: Sequence[str]) -> list[ColorRange]
         mean = chroma[0, index].sum() / count.sum() if count.any() else np.nan
         figures = {
             row: {
-                figure: dict(zip(("value", "low", "high"), ends.tolist(), strict=True))
+                figure: as_interval(ends)
                 for figure, ends in zip(names, intervals[:, :, number, index].T, strict=True)
             }
             for number, row in enumerate(rows)
@@ -142,11 +140,11 @@ def errors_by(by: By, sums: np.ndarray, rows: Sequence[str]) -> list[ColorRange]
 
 def _ranges(by: By) -> list[tuple[str, str]]:
     if by == "chroma":
-        between = [f"{low:g}-{high:g}" for low, high in itertools.pairwise(CHROMAS)]
-        return [(each, "LAB units") for each in (*between, f"{CHROMAS[-1]:g}-")]
-    starts = list(HUES.values())
-    ends = zip(HUES, starts, [*starts[1:], starts[0]], strict=True)
-    named = [(name, f"{low:g}-{high:g}°") for name, low, high in ends]
+        ends = [*map("{:g}".format, CHROMAS[1:]), ""]
+        return [(f"{low:g}-{end}", "LAB units") for low, end in zip(CHROMAS, ends, strict=True)]
+    starts = [*HUES.values()]
+    sectors = zip(HUES, starts, [*starts[1:], starts[0]], strict=True)
+    named = [(name, f"{low:g}-{high:g}°") for name, low, high in sectors]
     return [(_GREY, f"chroma 0-{CHROMAS[1]:g}"), *named]
 
 

@@ -12,8 +12,8 @@ from lightning_colorize.color import NO_CONDITION, ColorBatch, Condition, full_p
 from lightning_colorize.color.hints import HintPoints, diffused, hints_from, optimized
 from lightning_colorize.color.palette import palettes_of
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.evaluation.results import Intervals, Results, measure
-from lightning_colorize.evaluation.statistics import ratio_intervals
+from lightning_colorize.evaluation.evaluator import Intervals, Results, measure
+from lightning_colorize.evaluation.statistics import as_interval, ratio_intervals
 from lightning_colorize.evaluation.systems import Prediction
 from lightning_colorize.metrics.image_pair import ImagePair
 from lightning_colorize.metrics.spec import METRICS, Metric
@@ -122,9 +122,9 @@ def measure_conditions(
     column = [metric.name for metric in CONDITIONED].index(_OUTSIDE) - len(CONDITIONED)
     outside = results.values[:, column]
     # Without the images whose object fills them.
-    ends = ratio_intervals(np.nan_to_num(outside), np.isfinite(outside)).T.tolist()
+    ends = ratio_intervals(np.nan_to_num(outside), np.isfinite(outside)).T
     for row, values in zip(found.values(), ends, strict=True):
-        row[_OUTSIDE] = dict(zip(("value", "low", "high"), values, strict=True))
+        row[_OUTSIDE] = as_interval(values)
     return found
 
 

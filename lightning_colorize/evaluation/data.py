@@ -36,27 +36,26 @@ SplitName = Literal["train", "val", "test", "all"]
 
 @dataclass(frozen=True)
 class EvaluationImages:
-    """Images to evaluate.
-
-    Attributes:
-        images: The images.
-        split: The split of the folder.
-    """
+    """Images to evaluate, with the split of the folder that they are: `images` and `split`."""
 
     images: ImageSet
     split: SplitName
 
     @cached_property
+    def names(self) -> list[str]:
+        """The name of each image."""
+        return [self.images.name(index) for index in range(len(self.images))]
+
+    @cached_property
     def category_of(self) -> Callable[[str], str]:
         """A function from an image's name to its category."""
-        return category_finder(self.images.name(index) for index in range(len(self.images)))
+        return category_finder(self.names)
 
     @property
     def labels(self) -> dict[str, str]:
         """The label of each image by name, its category if the data has no labels."""
-        names = [self.images.name(index) for index in range(len(self.images))]
-        labels = self.images.notes.labels or map(self.category_of, names)
-        return dict(zip(names, labels, strict=True))
+        labels = self.images.notes.labels or map(self.category_of, self.names)
+        return dict(zip(self.names, labels, strict=True))
 
     def describe(self, count: int, folder: Path, size: int) -> str:
         """Return the number of images, their split, folder and size in pixels."""
@@ -64,12 +63,9 @@ class EvaluationImages:
         return f"{count:,} {which}image{'s' * (count != 1)} of {folder} at {size} px"
 
     def batches(self, size: int, batch_size: int, device: torch.device) -> Iterator[ColorBatch]:
-        """Yield the images as (L, ab) on the device; corrupt ones are reported and skipped.
+        """Yield the images as (L, ab) squares on the device; corrupt ones are reported and skipped.
 
-        Args:
-            size: Height and width in pixels.
-            batch_size: Images per batch.
-            device: Device for the conversion.
+        `size` is their height and width in pixels.
         """
         datamodule = ColorizationDataModule(
             source=GivenSplits({"test": self.images}),
@@ -98,8 +94,7 @@ def find_images(
         folder: A folder with train, val and test, any other image folder, or packed shards.
         split: The split to use; by default `default` if the folder has splits, else all images.
             Folders without splits are split by hash, as in `fit`.
-        source: The source that split the folder for training. Its splits are used; the default is
-            `default`.
+        source: The source that split the folder for training.
         default: The default split of a folder with splits.
 
     Raises:
@@ -175,8 +170,7 @@ def choose_images(
 
     Networks have all images. At most `max_images` images are drawn at random; None stands for all.
     """
-    names = [found.images.name(i) for i in range(len(found.images))]
-    missing = {}
+    names, missing = found.names, {}
     for system in systems:
         without = [name for name in names if not system.model.has(name)]
         if len(without) == len(names):
@@ -186,7 +180,7 @@ def choose_images(
             )
         if without:
             missing[system.name] = without
-    lost = {name for without in missing.values() for name in without}
+    lost = set().union(*missing.values())
     common = [name for name in names if name not in lost]
     if not common:
         raise UsageError("no image is common to all systems")
@@ -199,11 +193,8 @@ def trained_on(
     found: EvaluationImages, systems: Sequence[System], allow: Sequence[str]
 ) -> dict[str, int]:
     """Return how many of the images each model was trained on, if any."""
-    counts = {
-        system.name: count_trained(found.images, system.trained, allow)
-        for system in systems
-        if system.trained is not None
-    }
+    known = ((system.name, system.trained) for system in systems if system.trained is not None)
+    counts = {name: count_trained(found.images, trained, allow) for name, trained in known}
     return {name: count for name, count in counts.items() if count}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.evaluation.results import Results, Rows, measure
+from lightning_colorize.evaluation.evaluator import Results, Rows, measure
 from lightning_colorize.evaluation.systems import predict_with_settings
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.baseline import baseline_models

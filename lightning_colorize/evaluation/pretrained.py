@@ -1,15 +1,13 @@
 """FID, KID, MiFID, LPIPS, CLIP score and Frechet distances, measured by torchmetrics.
 
-Weights are files given by path, or the published ones. To add a metric, add a row to `METRICS`: a
-network, its weights, and how its features are reduced to values.
+To add a metric, add a row to `METRICS`: a network, and how its features are reduced to values.
 """
 
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from functools import partial
+from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, Field, FiniteFloat
@@ -20,29 +18,16 @@ from torchmetrics.image.fid import FrechetInceptionDistance as FID
 from torchmetrics.image.kid import KernelInceptionDistance as KID
 from torchmetrics.image.mifid import MemorizationInformedFrechetInceptionDistance as MiFID
 from torchmetrics.utilities import dim_zero_cat, rank_zero_warn
-from torchvision.models import AlexNet_Weights, Inception_V3_Weights, VGG16_Weights
 
 from lightning_colorize.color import full_precision, to_rgb, to_rgb_in_gamut
-from lightning_colorize.common.arguments import expanded_path, install
+from lightning_colorize.common.arguments import expanded_path
 from lightning_colorize.common.described import Sha256
-from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.common.errors import UsageError, first_line
-from lightning_colorize.evaluation.pretrained_networks import (
-    fidelity_inception,
-    lpips,
-    timm_features,
-    torchvision_inception,
-)
+from lightning_colorize.evaluation.pretrained_networks import find_network, load_network
 from lightning_colorize.evaluation.statistics import mean_intervals
 from lightning_colorize.metrics.spec import Goal
 from lightning_colorize.networks.base import NeedsWeights
 from lightning_colorize.networks.encoders.timm_backbone import require_model
-from lightning_colorize.networks.encoders.weights import (
-    State,
-    bounded_hub,
-    bounded_sockets,
-    read_weights,
-)
 
 TIMM = "frechet:"
 """Prefix of the names of timm models."""
@@ -50,7 +35,7 @@ TIMM = "frechet:"
 _SUBSETS, _SUBSET_SIZE = 100, 1000  # of KID; up to 1,000 images are one subset
 
 
-class PretrainedValue(BaseModel):
+class Value(BaseModel):
     """A metric over images."""
 
     value: FiniteFloat
@@ -66,7 +51,7 @@ class PretrainedResult(BaseModel):
     goal: Goal
     sha256: Sha256 | None = None  # SHA-256 of the weights file.
     images: Annotated[int, Field(ge=1)] | None = None
-    rows: dict[str, PretrainedValue] = {}
+    rows: dict[str, Value] = {}
 
     @property
     def network(self) -> tuple[str, str, str | None]:
@@ -77,10 +62,6 @@ class PretrainedResult(BaseModel):
     def label(self) -> str:
         """The name with the hash of the weights, so that two networks never share a column."""
         return self.name if self.sha256 is None else f"{self.name} {self.sha256[:8]}"
-
-
-Distance = Callable[[Tensor, Tensor], Tensor]
-"""Maps features of images and of the true images, (N, D) each, to a scalar, or one value each."""
 
 
 def frechet_distance(features: Tensor, true: Tensor, metric: Callable[..., Any] = FID) -> Tensor:
@@ -127,60 +108,24 @@ def _first(features: Tensor, true: Tensor) -> Tensor:
     return features[:, 0]
 
 
-class _Network(NamedTuple):
-    """How a network is built."""
-
-    build: Callable[[State], nn.Module]
-    package: str  # The distribution on which its values depend.
-    published: str = ""  # URL or Hugging Face repository of its weights.
-
-
-_NETWORKS = {
-    "inception": _Network(
-        fidelity_inception,
-        "torch-fidelity",
-        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
-        "weights-inception-2015-12-05-6726825d.pth",
-    ),
-    "inception_torchvision": _Network(
-        torchvision_inception, "torchvision", Inception_V3_Weights.IMAGENET1K_V1.url
-    ),
-    "alex": _Network(partial(lpips, "alex"), "torchvision", AlexNet_Weights.IMAGENET1K_V1.url),
-    "vgg": _Network(partial(lpips, "vgg"), "torchvision", VGG16_Weights.IMAGENET1K_V1.url),
-    "clip": _Network(
-        partial(timm_features, "vit_base_patch16_clip_quickgelu_224.openai", head=True),
-        "timm",
-        "timm/vit_base_patch16_clip_224.openai",
-    ),
-}
-
-
-def _network(name: str) -> _Network:
-    return _NETWORKS.get(name) or _Network(partial(timm_features, name), "timm")
-
-
 @dataclass(frozen=True)
 class PretrainedMetric:
     """A row of the table."""
 
     name: str
     title: str  # Metric, network, input.
-    network: str  # In `_NETWORKS`, or a timm model; metrics of the same one share its features.
-    distance: Distance = frechet_distance
+    network: str  # In `NETWORKS`, or a timm model; metrics of the same one share its features.
+    # Maps features of images and of the true images, (N, D) each, to a scalar, or one value each.
+    distance: Callable[[Tensor, Tensor], Tensor] = frechet_distance
     goal: Goal = "min"
 
-    @property
-    def packages(self) -> tuple[str, str]:
-        """The distributions on which the values depend."""
-        return "torchmetrics", _network(self.network).package
-
-    def values(self, features: Tensor, true: int) -> list[PretrainedValue]:
+    def values(self, features: Tensor, true: int) -> list[Value]:
         """Return the value of each row of features, (rows, N, D); `true` is the truth's row."""
         found = [self.distance(row, features[true]) for row in features]
         if found[0].ndim:
             by_image = torch.stack(found).double().numpy()
-            return [PretrainedValue(**each) for each in mean_intervals(by_image)]
-        return [PretrainedValue(value=float(value)) for value in found]
+            return [Value(**each) for each in mean_intervals(by_image)]
+        return [Value(value=float(value)) for value in found]
 
 
 _INPUT = "Inception v3 of TensorFlow (torch-fidelity), 2,048 features of 299x299 pixels"
@@ -240,45 +185,6 @@ def find_metric(name: str) -> PretrainedMetric:
     return PretrainedMetric(name, f"{title}; not FID", model)
 
 
-@cache
-def load_network(name: str, path: Path | None, device: str) -> tuple[nn.Module, str]:
-    """Return a network in evaluation mode, and the SHA-256 of its weights; each is loaded once.
-
-    Without a path, the published weights come from the cache of torch.hub or Hugging Face, or are
-    downloaded.
-
-    Raises:
-        ValueError: In one line, if the weights are not available or do not fit.
-    """
-    known = _network(name)
-    if path is None and not known.published:
-        raise ValueError("add =WEIGHTS, a file with timm's state dict")
-    try:
-        file = path or _published(known.published)
-        network = known.build(read_weights(file))
-        return network.eval().requires_grad_(False).to(device), sha256_of(file)
-    except ImportError as error:
-        raise ValueError(f"{error.name} is missing: {install('metrics')}") from None
-    except Exception as error:  # each library raises its own errors for a failed download
-        # The first line of load_state_dict's error does not say what is missing.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        published = "" if path else "the published weights are not available: "
-        raise ValueError(published + reason) from error
-
-
-def _published(source: str) -> Path:
-    if "://" not in source:
-        from huggingface_hub import hf_hub_download
-
-        with bounded_hub():
-            return Path(hf_hub_download(source, "model.safetensors"))
-    with bounded_sockets():
-        torch.hub.load_state_dict_from_url(
-            source, progress=False, check_hash=True, weights_only=True
-        )
-    return Path(torch.hub.get_dir(), "checkpoints", source.rpartition("/")[2])
-
-
 def _extract(name: str, network: nn.Module, rgb: Tensor, true: Tensor) -> Tensor:
     try:
         with full_precision(rgb):
@@ -314,7 +220,8 @@ class PretrainedMetrics:
     @property
     def packages(self) -> list[str]:
         """The distributions on which the values depend."""
-        return sorted({name for metric, _, _ in self.metrics for name in metric.packages})
+        networks = {find_network(metric.network).package for metric, _, _ in self.metrics}
+        return sorted(networks | {"torchmetrics"}) if networks else []
 
     def update(self, rgb: Tensor, true: Tensor) -> None:
         """Measure one image, (rows, 3, H, W) in uint8, and its truth, (3, H, W) in uint8."""

@@ -1,18 +1,32 @@
-"""Pretrained networks that measure images, each built from a state dict."""
+"""Pretrained networks that measure images, with weights by path or the published ones."""
 
 from collections.abc import Callable
+from functools import cache, partial
 from io import BytesIO
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import inception_v3
+from torchvision.models import (
+    AlexNet_Weights,
+    Inception_V3_Weights,
+    VGG16_Weights,
+    inception_v3,
+)
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
+from lightning_colorize.common.arguments import install
+from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.networks.encoders.timm_backbone import load_whole
-from lightning_colorize.networks.encoders.weights import State
+from lightning_colorize.networks.encoders.weights import (
+    State,
+    bounded_hub,
+    bounded_sockets,
+    read_weights,
+)
 
 
 class _Network(nn.Module):
@@ -37,8 +51,7 @@ def fidelity_inception(state: State) -> nn.Module:
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     # It would read a file with torch.load, allowing all pickles: pass it what was read safely.
-    file = BytesIO()
-    torch.save(state, file)
+    torch.save(state, file := BytesIO())
     file.seek(0)
     net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], file)
     return _Network(net, lambda net, rgb, true: net(rgb)[0])
@@ -98,3 +111,75 @@ def timm_features(name: str, state: State, head: bool = False) -> nn.Module:
         return features
 
     return _Network(net, extract)
+
+
+class _Source(NamedTuple):
+    """How a network is built."""
+
+    build: Callable[[State], nn.Module]
+    package: str  # The distribution on which its values depend.
+    published: str = ""  # URL or Hugging Face repository of its weights.
+
+
+NETWORKS = {
+    "inception": _Source(
+        fidelity_inception,
+        "torch-fidelity",
+        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+        "weights-inception-2015-12-05-6726825d.pth",
+    ),
+    "inception_torchvision": _Source(
+        torchvision_inception, "torchvision", Inception_V3_Weights.IMAGENET1K_V1.url
+    ),
+    "alex": _Source(partial(lpips, "alex"), "torchvision", AlexNet_Weights.IMAGENET1K_V1.url),
+    "vgg": _Source(partial(lpips, "vgg"), "torchvision", VGG16_Weights.IMAGENET1K_V1.url),
+    "clip": _Source(
+        partial(timm_features, "vit_base_patch16_clip_quickgelu_224.openai", head=True),
+        "timm",
+        "timm/vit_base_patch16_clip_224.openai",
+    ),
+}
+
+
+def find_network(name: str) -> _Source:
+    """Return a row of `NETWORKS`, or the features of the timm model of this name."""
+    return NETWORKS.get(name) or _Source(partial(timm_features, name), "timm")
+
+
+@cache
+def load_network(name: str, path: Path | None, device: str) -> tuple[nn.Module, str]:
+    """Return a network in evaluation mode, and the SHA-256 of its weights; each is loaded once.
+
+    Without a path, the published weights come from the cache of torch.hub or Hugging Face, or are
+    downloaded.
+
+    Raises:
+        ValueError: In one line, if the weights are not available or do not fit.
+    """
+    known = find_network(name)
+    if path is None and not known.published:
+        raise ValueError("add =WEIGHTS, a file with timm's state dict")
+    try:
+        file = path or _published(known.published)
+        network = known.build(read_weights(file))
+        return network.eval().requires_grad_(False).to(device), sha256_of(file)
+    except ImportError as error:
+        raise ValueError(f"{error.name} is missing: {install('metrics')}") from None
+    except Exception as error:  # each library raises its own errors for a failed download
+        # The first line of load_state_dict's error does not say what is missing.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        published = "" if path else "the published weights are not available: "
+        raise ValueError(published + reason) from error
+
+
+def _published(source: str) -> Path:
+    if "://" not in source:
+        from huggingface_hub import hf_hub_download
+
+        with bounded_hub():
+            return Path(hf_hub_download(source, "model.safetensors"))
+    with bounded_sockets():
+        torch.hub.load_state_dict_from_url(
+            source, progress=False, check_hash=True, weights_only=True
+        )
+    return Path(torch.hub.get_dir(), "checkpoints", source.rpartition("/")[2])

@@ -35,12 +35,13 @@ def print_result(
     """
     console = console or Console()
     epoch = "last epoch" if result.monitor is None else "best epoch"
-    for split, title in {"val": f"validation, {epoch}", "test": "test"}.items():
+    every = {MODEL: result.metrics, **result.baselines}
+    for split, title in {"val/": f"validation, {epoch}", "test/": "test"}.items():
         rows = {
-            name: _of_split(values, split)
-            for name, values in {MODEL: result.metrics, **result.baselines}.items()
+            name: {k.removeprefix(split): v for k, v in values.items() if k.startswith(split)}
+            for name, values in every.items()
         }
-        if count := counts.get(split):
+        if count := counts.get(split[:-1]):
             title += f", {count:,} image{'s' * (count != 1)}"
         if rows[MODEL]:
             print_plain(console, metrics_table(rows, title, metrics))
@@ -52,23 +53,16 @@ def print_result(
         console.print(value, markup=False, highlight=False, soft_wrap=True)
 
 
-def _of_split(metrics: Mapping[str, float | None], split: str) -> dict[str, float | None]:
-    prefix = f"{split}/"
-    return {k.removeprefix(prefix): v for k, v in metrics.items() if k.startswith(prefix)}
-
-
 def _lines(result: RunResult, folder: Path, allow: Sequence[str]) -> list[tuple[str, str]]:
     root = folder.parent.parent
     option = "" if root == Path("runs") else f" --root {root}"
     epochs, images, seconds = result.epochs or 0, result.images_seen or 0, result.seconds or 0.0
     rate = result.images_per_second
     speed = "" if rate is None else f" ({rate:,.0f}/s)"
+    count = f"{epochs} epoch{'s' * (epochs != 1)}"
+    work = f"{count}, {images:,} images in {format_time(seconds)}{speed}"
     lines = [
-        (
-            result.status.replace("_", " "),
-            f"{epochs} epoch{'s' * (epochs != 1)}, {images:,} images"
-            f" in {format_time(seconds)}{speed}",
-        ),
+        (result.status.replace("_", " "), work),
         ("compute", _compute(result)),
         ("images", str(folder / IMAGES)),
     ]

@@ -63,13 +63,15 @@ def differences_from_first(
     the rows of baselines follow, and each of their intervals holds on its own.
     """
     with np.errstate(invalid="ignore"):
-        estimate = _less_first(metrics_over(values))
+        metrics = metrics_over(values)
+        estimate = metrics - metrics[:1]
     # A system that diverged must not spoil the intervals of the others.
     values = np.where(np.isfinite(values), values, 0.0)
     count = values.shape[-1]
     if count < 2:
         return [[Difference(float(value)) for value in row] for row in estimate]
-    draws = _less_first(_draws(values, RESAMPLES, seed))
+    draws = _draws(values, RESAMPLES, seed)
+    draws -= draws[:1].copy()
     alpha = np.full(estimate.shape, 1 - CONFIDENCE)
     for column, known in enumerate(np.isfinite(estimate[:systems]).T):
         members = 1 + np.flatnonzero(known[1:])
@@ -100,19 +102,10 @@ def _difference(value: float, draws: np.ndarray, alpha: float, images: int) -> D
     low, high = map(float, np.quantile(draws, (alpha / 2, 1 - alpha / 2)))
     needed = None
     if value and low <= 0 <= high:
-        spread = float(draws.std()) * images**0.5
-        needed = math.ceil(count_needed(abs(float(value)), spread, alpha))
+        # Two-sided, by the normal approximation; detections with the wrong sign do not count.
+        quantiles = stats.norm.ppf(POWER) - stats.norm.ppf(alpha / 2)
+        needed = math.ceil(images * (quantiles * draws.std() / value) ** 2)
     return Difference(float(value), low, high, needed)
-
-
-def count_needed(difference: float, spread: float, alpha: float) -> float:
-    """Return the number of observations that detect a difference with a power of 80 %.
-
-    The test is two-sided, by the normal approximation; detections with the wrong sign do not count.
-    `difference` is the true one, above 0; `spread` is the standard deviation of an observation.
-    """
-    quantiles = stats.norm.ppf(POWER) - stats.norm.ppf(alpha / 2)
-    return float((quantiles * spread / difference) ** 2)
 
 
 def _draws(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
@@ -138,18 +131,19 @@ def intervals(
     """
     low, high = np.quantile(_draws(values, _FEWER, seed), TAILS, axis=-1)
     return [
-        {
-            name: {"value": float(v), "low": float(a), "high": float(b)}
-            for name, v, a, b in zip(names, *row, strict=True)
-        }
-        for row in zip(metrics_over(values), low, high, strict=True)
+        {name: as_interval(ends) for name, ends in zip(names, row.T, strict=True)}
+        for row in np.stack([metrics_over(values), low, high], axis=1)
     ]
+
+
+def as_interval(ends: np.ndarray) -> dict[str, float]:
+    """Return a value, its lower and its upper bound, (3,), by name."""
+    return dict(zip(("value", "low", "high"), ends.tolist(), strict=True))
 
 
 def mean_intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, float]]:
     """Return the mean of each row of (rows, images) with its interval, as `intervals` does."""
-    ends = ratio_intervals(values, np.ones(values.shape[-1]), seed)
-    return [dict(zip(("value", "low", "high"), row.tolist(), strict=True)) for row in ends.T]
+    return [*map(as_interval, ratio_intervals(values, np.ones(values.shape[-1]), seed).T)]
 
 
 def ratio_intervals(sums: np.ndarray, weights: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -179,8 +173,3 @@ def mean_and_spread(rows: Sequence[Sequence[float]]) -> list[tuple[float, float]
     """Return mean and standard deviation (n - 1) over runs, of each metric."""
     table = np.asarray(rows)
     return list(zip(table.mean(0).tolist(), table.std(0, ddof=1).tolist(), strict=True))
-
-
-def _less_first(metrics: np.ndarray) -> np.ndarray:
-    difference: np.ndarray = metrics - metrics[:1]
-    return difference

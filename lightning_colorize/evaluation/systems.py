@@ -68,11 +68,6 @@ class System:
         except UsageError as error:
             self.problem = f"{error}: the training data and settings of {self.name} are unknown"
 
-    @property
-    def kind(self) -> str:
-        """The kind of the model, or the name of its file."""
-        return self.model.kind
-
     def load(self, batch: ColorBatch, view: View) -> list[ImageError]:
         """Return the errors of images of a batch, prepared with `view`, that cannot be read.
 
@@ -108,11 +103,8 @@ class System:
         """Colorize one whole image, (3, H, W), uint8; the result has the same shape and dtype.
 
         `size` is the short side of a network's input in pixels. `view` is how `rgb` was prepared;
-        by default it was resized. `seed` is the seed of a model that samples.
-
-        Raises:
-            FloatingPointError: If the predicted colors are not finite.
-            ImageError: If a file of the model cannot be read.
+        by default it was resized. Raises FloatingPointError for colors that are not finite, and
+        ImageError if a file of the model cannot be read.
         """
         if self.model.keeps_lightness:
             return colorize_image(self.model, rgb, size, seed=seed)
@@ -130,8 +122,9 @@ def open_systems(
 ) -> list[System]:
     """Open the systems of a command line, each `NAME=RUN_OR_CKPT_OR_FOLDER`."""
     named = [split_word(word) for word in words]
+    names = [name for name, _ in named]
     for name, path in named:
-        if [other for other, _ in named].count(name) > 1:
+        if names.count(name) > 1:
             raise UsageError(f"two systems are named {name}; give each its own NAME=")
         if name in _RESERVED:
             raise UsageError(f"{name} is a reserved name of the page; choose another NAME")
@@ -149,10 +142,8 @@ def split_word(word: str) -> tuple[str, Path]:
     path = with_bundled(path)
     if name or is_artifact(path):
         return name or path.name, path
-    run = run_of(path)
-    if run is not None:
-        return run.resolve().name, path
-    return path.resolve().name if path.is_dir() else path.stem, path
+    folder = run_of(path) or (path if path.is_dir() else None)
+    return path.stem if folder is None else folder.resolve().name, path
 
 
 def open_system(
@@ -186,7 +177,6 @@ def predict_with_settings(
 
     Each setting has the input size of the network, or None for the size of the batch; a prediction
     of another size is resized. Consecutive settings of one size and `flip` share a prediction.
-    `samples` are the colorings per image of a model that samples.
     """
     count = samples if model.draws else 1
 

@@ -80,9 +80,7 @@ class Table:
         rule = " | ".join("---" if column.text else "---:" for column in self.columns)
         texts = [[column.name for column in self.columns]]
         for row in (*self.rows, *self.foot):
-            texts.append(
-                [" ".join([c.text, *(f"({note})" for note in c.notes)]) for c in row.cells]
-            )
+            texts.append([" ".join([c.text, *map("({})".format, c.notes)]) for c in row.cells])
         head, *rows = (f"| {' | '.join(map(markdown_text, each))} |" for each in texts)
         return [head, f"| {rule} |", *rows]
 
@@ -118,13 +116,7 @@ def metric_cells(
 
     Ties after rounding are bold too; a metric without a goal has no best value.
     """
-    table = [
-        [
-            Cell(format_number(m.format, row.get(m.name)), value=_known(row.get(m.name)))
-            for m in metrics
-        ]
-        for row in rows
-    ]
+    table = [[_cell(metric, row.get(metric.name)) for metric in metrics] for row in rows]
     for column, metric in enumerate(metrics):
         cells = [row[column] for row in table[:ranked]]
         known = [cell for cell in cells if cell.value is not None]
@@ -144,12 +136,8 @@ def metrics_table(
 ) -> Table:
     """Return a table with a row for each network or baseline and a column for each metric.
 
-    The best value of a column is bold if the metric has a goal, and so are ties after rounding.
-
-    Args:
-        rows: Metrics by row, under names without `val/`; None and nan are shown as a dash.
-        title: Heading of the column of names.
-        metrics: The columns; metrics that no row has are left out.
+    `rows` are metrics under names without `val/`; None and nan are shown as a dash. `title` is the
+    heading of the column of names. Columns are the `metrics` that any row has.
     """
     shown = [metric for metric in metrics if any(metric.name in row for row in rows.values())]
     cells = metric_cells(list(rows.values()), shown)
@@ -164,10 +152,9 @@ def print_metrics(
     metrics: Sequence[Metric],
 ) -> None:
     """Print `metrics_table`, with the metrics of samples in a second one."""
-    sampled = [metric for metric in metrics if metric in SAMPLED]
     others = [metric for metric in metrics if metric not in SAMPLED]
     print_plain(console, metrics_table(rows, title, others))
-    if sampled:
+    if sampled := [metric for metric in metrics if metric in SAMPLED]:
         print_plain(console, metrics_table(rows, "samples", sampled))
 
 
@@ -180,5 +167,6 @@ def print_plain(console: Console, table: Table | RichTable) -> None:
     console.print(rich)
 
 
-def _known(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+def _cell(metric: Metric, value: float | None) -> Cell:
+    known = value if value is not None and math.isfinite(value) else None
+    return Cell(format_number(metric.format, known), value=known)

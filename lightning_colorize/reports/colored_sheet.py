@@ -12,7 +12,7 @@ from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, read_image
 from lightning_colorize.inference import Job
 from lightning_colorize.models.image import without_color
-from lightning_colorize.reports.kit.sheet import draw_sheet
+from lightning_colorize.reports.kit.images import draw_sheet
 
 _SIDE = 256  # pixels of a tile
 _MOST = 24  # images
@@ -26,27 +26,22 @@ def write_sheet(file: Path, jobs: Mapping[str, Sequence[Job]]) -> int:
     The jobs of each model have the same images in the same order. If there are many, an evenly
     spaced selection is shown. Without any, no file is written.
     """
-    first, *_ = jobs.values()
-    steps = range(0, len(first), max(1, -(-len(first) // _MOST)))
-    tiles, labels = [], []
-    shown = 0
-    for index in steps:
-        same = {name: of_model[index] for name, of_model in jobs.items()}
+    images = [*zip(*jobs.values(), strict=True)]
+    tiles, labels, shown, width = [], [], 0, 1
+    for of_image in images[:: max(1, -(-len(images) // _MOST))]:
+        source, named = of_image[0].source, zip(jobs, of_image, strict=True)
+        results = [(name, target) for name, job in named for target in job.targets]
         try:
-            grey = without_color(_small(first[index].source))
-            results = [(name, target) for name, job in same.items() for target in job.targets]
-            colored = [to_pil_image(_small(target)) for _, target in results]
+            tiles += [without_color(_small(source)), *(_small(target) for _, target in results)]
         except ImageError:  # it failed or was skipped
             continue
-        shown += 1
-        tiles += [to_pil_image(grey), *colored]
-        labels += [(first[index].source.name, "grey"), *((name, "") for name, _ in results)]
+        labels += [(source.name, "grey"), *((name, "") for name, _ in results)]
+        shown, width = shown + 1, 1 + len(results)
     if not shown:
         return 0
-    width = 1 + len(results)
     columns = max(1, _COLUMNS // width) * width
-    squares = [ImageOps.pad(tile, (_SIDE, _SIDE), color="white") for tile in tiles]
-    sheet = draw_sheet(squares, labels, f"{shown} of {len(first)} images", columns)
+    squares = [ImageOps.pad(to_pil_image(t), (_SIDE, _SIDE), color="white") for t in tiles]
+    sheet = draw_sheet(squares, labels, f"{shown} of {len(images)} images", columns)
     with atomic_file(file, sync=False) as opened:
         sheet.save(opened, "JPEG", quality=92, comment=_COMMENT)
     return shown

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.evaluation.grid import Grid
@@ -33,20 +34,16 @@ def _figure(grid: Grid) -> Figure:
     data = [
         _trace(grid, "other settings", others, mode="markers", color=MUTED),
         _trace(grid, "not beaten by any", front, mode="lines+markers", color=ACCENT),
-        *(
-            {
-                "type": "scatter",
-                "name": name,
-                "mode": "markers+text",
-                "x": [row[_X]],
-                "y": [row[_Y]],
-                "text": [name],
-                "textposition": "top center",
-                "marker": {"symbol": "x", "color": MUTED},
-                "showlegend": False,
-            }
-            for name, row in grid.baselines.items()
-        ),
+        {
+            "type": "scatter",
+            "mode": "markers+text",
+            "x": [row[_X] for row in grid.baselines.values()],
+            "y": [row[_Y] for row in grid.baselines.values()],
+            "text": [*grid.baselines],
+            "textposition": "top center",
+            "marker": {"symbol": "x", "color": MUTED},
+            "showlegend": False,
+        },
     ]
     return make_figure(
         data,
@@ -58,9 +55,7 @@ def _figure(grid: Grid) -> Figure:
     )
 
 
-def _trace(
-    grid: Grid, name: str, members: Sequence[int], *, mode: str, color: str
-) -> dict[str, object]:
+def _trace(grid: Grid, name: str, members: Sequence[int], mode: str, color: str) -> dict[str, Any]:
     return {
         "type": "scatter",
         "name": name,

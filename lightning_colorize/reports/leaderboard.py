@@ -8,15 +8,15 @@ import yaml
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.text import UNKNOWN
-from lightning_colorize.evaluation.pretrained import PretrainedResult, PretrainedValue
-from lightning_colorize.evaluation.protocol import MeasuredImages, read_protocol
-from lightning_colorize.evaluation.protocol_result import (
+from lightning_colorize.evaluation.pretrained import PretrainedResult, Value
+from lightning_colorize.evaluation.protocol import (
     COLUMNS,
     KEPT,
     SYSTEM,
     TRUTH,
+    MeasuredImages,
     ProtocolResult,
-    Value,
+    read_protocol,
 )
 from lightning_colorize.evaluation.table import Cell, Column, Table, make_row, markdown_text
 from lightning_colorize.metrics.spec import GREY, Metric, cost
@@ -125,15 +125,16 @@ def _cells(
     result: ProtocolResult, row: str, pretrained: Sequence[PretrainedResult | None]
 ) -> list[Cell]:
     """Return the cells of a row: `COLUMNS`, then the metrics of pretrained networks."""
-    cells = [_cell(metric.format, result.rows[row].get(metric.name)) for metric in COLUMNS]
-    for found in pretrained:
-        cells.append(
-            Cell(UNKNOWN) if found is None else _cell("{:.4g}", found.rows.get(row), found.images)
-        )
-    return cells
+    return [
+        *(_cell(metric.format, result.rows[row].get(metric.name)) for metric in COLUMNS),
+        *(
+            Cell(UNKNOWN) if each is None else _cell("{:.4g}", each.rows.get(row), each.images)
+            for each in pretrained
+        ),
+    ]
 
 
-def _cell(form: str, value: Value | PretrainedValue | None, images: int | None = None) -> Cell:
+def _cell(form: str, value: Value | None, images: int | None = None) -> Cell:
     if value is None:
         return Cell(UNKNOWN)
     note = f"N {images:,}" if images else ""

@@ -15,7 +15,7 @@ from lightning_colorize.common.text import format_time
 from lightning_colorize.evaluation.table import Cell, Column, Row, Table, make_row
 from lightning_colorize.metrics.spec import BASELINES, CONFIDENCE
 from lightning_colorize.reports.kit.html import render
-from lightning_colorize.reports.kit.thumbnails import Strip, Tile, thumbnail
+from lightning_colorize.reports.kit.images import Strip, Tile, thumbnail
 from lightning_colorize.runs.folder import CONFIG
 from lightning_colorize.runs.images import read_best_images
 from lightning_colorize.sweeps.spec import Sweep

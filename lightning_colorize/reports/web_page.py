@@ -20,6 +20,7 @@ _LIBRARY = "onnxruntime-web"
 _VERSION = "1.30.0"
 _FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 _SECONDS = 300  # for the download
+_ERRORS = (subprocess.SubprocessError, tarfile.TarError)
 _MOST_PIXELS = 12_000_000  # of one image: WebAssembly has 4 GB
 
 
@@ -38,13 +39,7 @@ def read_library() -> dict[str, bytes]:
             with tarfile.open(packed) as archive:
                 members = {name: archive.extractfile(f"package/dist/{name}") for name in _FILES}
                 return {name: file.read() for name, file in members.items() if file}
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            tarfile.TarError,
-            subprocess.SubprocessError,
-        ) as error:
+        except (*_ERRORS, OSError, ValueError, KeyError) as error:
             text = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
             reason = text.strip().partition("\n")[0]
             raise UsageError(

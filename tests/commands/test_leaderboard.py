@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_colorize.evaluation.protocol import read_protocol
-from lightning_colorize.evaluation.protocol_result import SYSTEM, TRUTH
+from lightning_colorize.evaluation.protocol import SYSTEM, TRUTH, read_protocol
 from lightning_colorize.reports import leaderboard as leaderboard_page
 
 _METRICS = ("psnr", "ssim", "ciede2000", "colorfulness_ratio", "colorfulness_absolute")

@@ -4,7 +4,7 @@ import shutil
 import pytest
 from PIL import Image, ImageEnhance
 
-from lightning_colorize.evaluation.protocol_result import KEPT, SYSTEM, TRUTH
+from lightning_colorize.evaluation.protocol import KEPT, SYSTEM, TRUTH
 from lightning_colorize.metrics import BASELINES
 
 

@@ -34,15 +34,23 @@ def _images(count, side=40):
     return (true * 255).byte(), ((0.6 * true + 0.4 * other) * 200).byte()
 
 
-@pytest.fixture
-def files(tmp_path):
+@pytest.fixture(scope="module")
+def backbone():
+    """AlexNet with random weights."""
+    torch.manual_seed(0)
+    return alexnet()
+
+
+@pytest.fixture(scope="module")
+def files(backbone, tmp_path_factory):
     """Files of random weights: of a small timm model, and of AlexNet's convolutions."""
     timm = pytest.importorskip("timm")
+    folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
-    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "resnet.pt")
-    state = {f"features.{key}": value for key, value in alexnet().features.state_dict().items()}
-    torch.save(state, tmp_path / "alexnet.pt")
-    return {"frechet:test_resnet": tmp_path / "resnet.pt", "lpips_alex": tmp_path / "alexnet.pt"}
+    torch.save(timm.create_model("test_resnet").state_dict(), folder / "resnet.pt")
+    state = {f"features.{key}": value for key, value in backbone.features.state_dict().items()}
+    torch.save(state, folder / "alexnet.pt")
+    return {"frechet:test_resnet": folder / "resnet.pt", "lpips_alex": folder / "alexnet.pt"}
 
 
 def _measure(words, true, colored):
@@ -108,7 +116,7 @@ def test_fid_and_kid_are_of_torch_fidelitys_network(tmp_path, monkeypatch):
     file = tmp_path / "weights.pth"
     torch.save(network.state_dict(), file)
     monkeypatch.setattr(extractor.FeatureExtractorInceptionV3, "INPUT_IMAGE_SIZE", 75)
-    true, colored = _images(6)
+    true, colored = _images(4)
     fid, kid = _measure([f"fid={file}", f"kid={file}"], true, colored)
     with torch.no_grad():
         features = [torch.cat([network(i[None])[0] for i in each]) for each in (true, colored)]
@@ -135,9 +143,7 @@ def test_torchvision_inception_sees_images_scaled_as_by_ddcolor():
     torch.testing.assert_close(seen[0].mean((2, 3)), torch.tensor(expected), atol=1e-5, rtol=0)
 
 
-def test_lpips_is_that_of_torchmetrics_with_its_backbone(monkeypatch):
-    torch.manual_seed(0)
-    backbone = alexnet()
+def test_lpips_is_that_of_torchmetrics_with_its_backbone(backbone, monkeypatch):
     true, colored = (each[0] for each in _images(1, side=70))
     with torch.no_grad():
         measured = lpips("alex", backbone.state_dict())(torch.stack([colored, true]), true)
@@ -222,11 +228,8 @@ def test_published_weights_are_taken_from_the_cache(files, monkeypatch, tmp_path
     cached.symlink_to(files["lpips_alex"])
     (result,) = _measure(["lpips_alex"], *_images(2, side=64))
     assert result.sha256 == sha256_of(cached)
-
-
-def test_an_image_too_small_is_named(files):
-    with pytest.raises(UsageError, match="of 16x16 pixels"):
-        _measure([f"lpips_alex={files['lpips_alex']}"], *_images(3, side=16))
+    with pytest.raises(UsageError, match="of 16x16 pixels"):  # too small for AlexNet
+        _measure(["lpips_alex"], *_images(3, side=16))
 
 
 @pytest.mark.parametrize("name", ["frechet:test_resnet", "lpips_alex"])

@@ -37,6 +37,8 @@ def test_a_crop_keeps_shapes_and_a_stretch_keeps_the_whole_image(resampling):
     assert crop.dtype == stretch.dtype == torch.uint8
     assert crop[0, :, 3:].max() == 0
     assert stretch[0, :, :6].min() > 240
+    native = _protocol(size=None, shape="native", resampling="none")
+    assert torch.equal(native.prepare(rgb), rgb)
 
 
 def _photograph(height, width):
@@ -69,12 +71,6 @@ def test_bilinear_without_antialias_is_what_the_code_of_DDColor_does():
     assert np.abs(smoothed - expected).mean() > 5
 
 
-def test_native_images_are_not_touched():
-    rgb = torch.randint(256, (3, 21, 35), dtype=torch.uint8)
-    native = _protocol(size=None, shape="native", resampling="none")
-    assert torch.equal(native.prepare(rgb), rgb)
-
-
 def test_the_digest_changes_with_any_image_and_setting_but_not_with_names(folder):
     before = _digest(folder, ["a.png", "b.png", "c.png"])
     assert _digest(folder, ["c.png", "a.png", "b.png"]) == before
@@ -85,15 +81,12 @@ def test_the_digest_changes_with_any_image_and_setting_but_not_with_names(folder
     assert _digest(folder, ["z.png", "b.png", "c.png"]) == before
     Image.new("RGB", (60, 40), (200, 30, 31)).save(folder / "z.png")
     assert _digest(folder, ["z.png", "b.png", "c.png"]) != before
-
-
-def test_an_image_that_cannot_be_read_is_left_out_of_the_digest(folder):
-    before = _digest(folder, ["a.png", "b.png"])
-    (folder / "c.png").write_bytes(b"no image")
-    images = ProtocolImages(_protocol(), FileImages(folder, ["a.png", "b.png", "c.png"]))
-    assert [name for name, _ in images] == ["a.png", "b.png"]
-    assert [str(error.path) for error in images.broken] == ["c.png"]
-    assert images.measured().sha256 == before
+    # An image that cannot be read is left out.
+    (folder / "z.png").write_bytes(b"no image")
+    images = ProtocolImages(_protocol(), FileImages(folder, ["z.png", "b.png", "c.png"]))
+    assert [name for name, _ in images] == ["b.png", "c.png"]
+    assert [str(error.path) for error in images.broken] == ["z.png"]
+    assert images.measured().sha256 == _digest(folder, ["b.png", "c.png"])
 
 
 def test_files_are_found_in_any_folder_and_missing_ones_are_named(folder):
@@ -107,14 +100,9 @@ def test_files_are_found_in_any_folder_and_missing_ones_are_named(folder):
         _protocol(files="val_{:02d}.png", count=3).choose(folder, every)
     with pytest.raises(UsageError, match=r"has 2 images; .* has 1"):
         _protocol(count=2).choose(folder, every)
-
-
-def test_two_files_of_one_name_are_refused(folder):
-    for deep in ("a", "b"):
-        (folder / deep).mkdir()
-        Image.new("RGB", (40, 40)).save(folder / deep / "val_01.png")
-    with pytest.raises(UsageError, match=r"has a/val_01.png and b/val_01.png; keep one"):
-        _protocol(files="val_{:02d}.png", count=1).choose(folder, FileImages(folder, []))
+    Image.new("RGB", (40, 40)).save(folder / "val_01.png")
+    with pytest.raises(UsageError, match=r"has deep/val_01.png and val_01.png; keep one"):
+        _protocol(files="val_{:02d}.png", count=1).choose(folder, every)
 
 
 @pytest.mark.parametrize("name", ["native", "crop256", "stretch256", "val5k-crop256", "hints10"])
@@ -130,7 +118,6 @@ def test_the_digests_of_these_protocols_stay_valid(name):
     [
         ("val50k", r"needs ILSVRC2012_val_00000001.JPEG in .*; 50,000 of 50,000 images are miss"),
         ("val5k-stretch256", r"ILSVRC2012_val_00000001.JPEG in .*; 5,000 of 5,000 images are miss"),
-        ("val5k-crop256-bilinear", r"ILSVRC2012_val_00000001.JPEG in .*; 5,000 of 5,000 images"),
         ("ade20k-stretch256", r"needs ADE_val_00000001.jpg in .*; 2,000 of 2,000 images are miss"),
         ("coco-stuff-stretch256", r"has 5,000 images; .* has 1$"),
     ],
@@ -153,7 +140,6 @@ def test_a_published_protocol_refuses_other_images_with_its_count(folder, name, 
         ("size: 64\nshape: crop\n1: 2", "1: Keys should be strings"),
         ("size: 64\nshape: crop\ncount: 2\nfiles: a{}_{}", "files needs one place"),
         ("size: 64\nshape: crop\ncolorfulness: .nan", "colorfulness: "),
-        ("a: [", "is not YAML"),
     ],
 )
 def test_a_wrong_file_is_one_line(tmp_path, content, message):
@@ -161,8 +147,5 @@ def test_a_wrong_file_is_one_line(tmp_path, content, message):
     with pytest.raises(UsageError, match=message) as caught:
         read_protocol(str(tmp_path / "mine.yaml"))
     assert "\n" not in str(caught.value)
-
-
-def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(UsageError, match=r"unknown protocol crop25; .* crop256, hints10"):
         read_protocol("crop25")

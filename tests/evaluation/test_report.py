@@ -40,22 +40,22 @@ def _printed(result, folder, **counts):
 )
 def test_summary_of_a_run(folder, root):
     text = _printed(_RESULT, Path(folder), val=1200, test=1)
-    lines = [line.split() for line in text.splitlines()]
-    assert ["validation,", "best", "epoch,", "1,200", "images", "psnr"] in lines
-    assert ["test,", "1", "image", "psnr"] in lines
-    assert ["model", "23.00"] in lines
-    assert ["model", "22.50"] in lines
-    assert ["grey", "21.25"] in lines
-    assert "stopped early 12 epochs, 58,000 images in 0:15:02 (64/s)\n" in text
-    assert (
-        "compute   1 device hours, 72 images/s in steady state, 3.1% of it waiting for"
-        " data, peak device memory 5.0 GiB\n"
-    ) in text
-    assert f"{folder}/checkpoints/best.ckpt\n" in text
-    assert f"lightning-colorize colorize INPUT OUTPUT --checkpoint {folder}\n" in text
-    assert f"{folder}/images\n" in text
-    assert f"lightning-colorize dashboard{root}\n" in text
-    assert f"lightning-colorize runs list{root}\n" in text
+    lines = {" ".join(line.split()) for line in text.splitlines()}
+    assert lines >= {
+        "validation, best epoch, 1,200 images psnr",
+        "test, 1 image psnr",
+        "model 23.00",
+        "model 22.50",
+        "grey 21.25",
+        "stopped early 12 epochs, 58,000 images in 0:15:02 (64/s)",
+        "compute 1 device hours, 72 images/s in steady state, 3.1% of it waiting for data, "
+        "peak device memory 5.0 GiB",
+        f"best {folder}/checkpoints/best.ckpt",
+        f"color lightning-colorize colorize INPUT OUTPUT --checkpoint {folder}",
+        f"images {folder}/images",
+        f"curves lightning-colorize dashboard{root}",
+        f"runs lightning-colorize runs list{root}",
+    }
 
 
 def test_a_diverged_run_has_a_table():
@@ -65,15 +65,9 @@ def test_a_diverged_run_has_a_table():
     assert re.search(r"^model +- +-$", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("metrics", [{}, {"train/loss": 0.1}])
-def test_a_run_that_ended_before_its_first_validation(metrics):
-    result = _RESULT | {
-        "status": "interrupted", "metrics": metrics, "best_checkpoint": None, "epochs": 1,
-        "images_per_second": None, "seconds": 0.0, "device_hours": 0.00021,
-        "steady_images_per_second": None, "data_wait_share": None,
-        "peak_device_memory": None,
-    }  # fmt: skip
-    text = _printed(result, Path("runs/e/n"))
+def test_a_run_that_ended_before_its_first_validation():
+    result = {"status": "interrupted", "metrics": {"train/loss": 0.1}, "baselines": {}, "epochs": 1}
+    text = _printed(result | {"device_hours": 0.00021}, Path("runs/e/n"))
     assert "psnr" not in text
     assert "best.ckpt" not in text
     assert "1 epoch," in text

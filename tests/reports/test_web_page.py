@@ -9,16 +9,17 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
-from skimage import data
 
 from lightning_colorize.cli import main
 from lightning_colorize.common.bundled import bundled
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference import load_model
+from lightning_colorize.models.exported import write_exported
 from lightning_colorize.reports import web_page
 from lightning_colorize.reports.web_page import read_library
-from tests.painters import paint_on, write_follower, write_photograph
+from tests.painters import follower, paint_on, write_photograph
 from tests.reports.conftest import DESK, PHONE
 
 
@@ -47,43 +48,57 @@ def _serve(folder):
         server.shutdown()
 
 
-@pytest.fixture(scope="module", params=[("default",)])
-def address(library, tmp_path_factory, request):
-    """A web host with the page of a model, exported with more options."""
-    folder = tmp_path_factory.mktemp("web")
-    model, *options = request.param
-    if model != "default":
-        model = write_follower(folder / "follower.safetensors", draws=model == "draws")
-    folder /= "page"
+@contextlib.contextmanager
+def _exported(library, folder, model, *options):
+    """A web host with the page of a model; yields its address and the model's file."""
+    write_exported(folder / "model.safetensors", model)
+    words = ("export", folder / "model.safetensors", folder / "page", "--format", "web", *options)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(web_page, "read_library", lambda: library)
-        words = ("export", str(model), str(folder), "--format", "web", *options)
-        assert main(words) == 0
-    with _serve(folder) as address:
-        yield address
+        assert main([*map(str, words)]) == 0
+    with _serve(folder / "page") as address:
+        yield address, folder / "model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def tinted(library, tmp_path_factory):
+    """The page of a network in 8 bits that tints images and follows hints."""
+    model = follower()
+    head = model.network.head
+    with torch.no_grad():
+        head.conv.bias[:] = (head.bins.centers - torch.tensor([25.0, 35])).square().sum(1) / -40
+    options = ("--int8", bundled("photographs"))
+    with _exported(library, tmp_path_factory.mktemp("tinted"), model, *options) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def draws(library, tmp_path_factory):
+    """The page of a network that samples."""
+    # Three steps are too few for an estimate, which the test would take for the coloring.
+    folder = tmp_path_factory.mktemp("draws")
+    with _exported(library, folder, follower(draws=True), "--steps", "3") as page:
+        yield page
 
 
 @pytest.fixture
 def photograph(tmp_path):
-    file = tmp_path / "coffee.png"
-    Image.fromarray(data.coffee()[::2, 30:560:2]).convert("L").convert("RGB").save(file)
-    return file
+    return write_photograph(tmp_path / "ramp.png", 650, 520)
 
 
 @pytest.mark.browser
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("device", [DESK, PHONE])
-def test_a_photograph_is_colored_in_the_browser(visit, address, photograph, tmp_path, device):
+def test_a_photograph_is_colored_in_the_browser(visit, tinted, photograph, device):
+    address, file = tinted
     page = visit(address, **device)
     page.set_input_files("input[type=file]", photograph)
     page.wait_for_selector("[data-part=save]", timeout=120_000)
     with page.expect_download() as download:
         page.click("[data-part=save]")
-    assert download.value.suggested_filename == "coffee-color.png"
+    assert download.value.suggested_filename == "ramp-color.png"
     colored = np.asarray(Image.open(download.value.path()).convert("RGB"), dtype=int)
-    model = load_model("default")  # with flip
-    expected = np.asarray(model.colorize(photograph), dtype=int)
+    expected = np.asarray(load_model(file).colorize(photograph), dtype=int)
     assert colored.shape == expected.shape
     assert (np.abs(colored - expected).max(-1) <= 2).mean() > 0.999
     assert np.ptp(colored, axis=-1).mean() > 10  # in color
@@ -97,11 +112,8 @@ def test_a_photograph_is_colored_in_the_browser(visit, address, photograph, tmp_
 
 @pytest.mark.browser
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "address", [("default", "--int8", str(bundled("photographs")))], ids=["int8"], indirect=True
-)
-def test_another_file_is_refused_and_the_next_one_colored(visit, address, photograph, tmp_path):
-    page = visit(address, **DESK)
+def test_another_file_is_refused_and_the_next_one_colored(visit, tinted, photograph, tmp_path):
+    page = visit(tinted[0], **DESK)
     (tmp_path / "text.jpg").write_text("no image")
     page.set_input_files("input[type=file]", tmp_path / "text.jpg")
     page.wait_for_selector("text=text.jpg is not an image that this browser can read")
@@ -114,16 +126,9 @@ def test_another_file_is_refused_and_the_next_one_colored(visit, address, photog
 
 @pytest.mark.browser
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    # Three steps are too few for an estimate, which the test would take for the coloring.
-    "address",
-    [("follows",), ("draws", "--steps", "3")],
-    ids=["follows", "draws"],
-    indirect=True,
-)
-def test_colors_are_painted_in_the_browser(visit, address, tmp_path):
-    photograph = write_photograph(tmp_path / "ramp.png", 1300, 1040)
+@pytest.mark.parametrize("name", ["tinted", "draws"])
+def test_colors_are_painted_in_the_browser(visit, name, photograph, tmp_path, request):
+    address, _ = request.getfixturevalue(name)
     for by, device in (("mouse", DESK), ("finger", PHONE), ("keyboard", DESK)):
         page = visit(address, **device)
         paint_on(page, photograph, by, "Other" in page.inner_text("main"), tmp_path)
@@ -181,8 +186,7 @@ def quick(tmp_path_factory):
 
 
 @pytest.mark.browser
-def test_painting_shows_an_estimate_first_and_replaces_the_samples(visit, quick, tmp_path):
-    photograph = write_photograph(tmp_path / "ramp.png")
+def test_painting_shows_an_estimate_first_and_replaces_the_samples(visit, quick, photograph):
     with _serve(quick) as address:
         page = visit(address, **DESK)
         page.evaluate(RECORD)
@@ -206,27 +210,21 @@ def test_a_page_opened_as_a_file_names_the_command_that_serves_it(visit, quick):
     assert not page.is_visible("[data-part=drop]")
 
 
-def test_the_library_that_is_fetched_has_one_version(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    npm = tmp_path / "npm"
-    npm.write_text('#!/bin/sh\necho "$@" >&2\nexit 1\n')
-    npm.chmod(0o755)
-    with pytest.raises(UsageError, match=r"onnxruntime-web@1\.\d+\.\d+;"):
-        read_library()
-
-
-def test_a_library_that_is_not_there_is_one_line(tmp_path, monkeypatch):
+def test_the_library_is_an_installed_one_or_fetched_in_one_version(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match=r"npm install onnxruntime-web"):
         read_library()
-    slow = tmp_path / "npm"
-    slow.write_text("#!/bin/sh\nexec /bin/sleep 60\n")
-    slow.chmod(0o755)
-    monkeypatch.setattr(web_page, "_SECONDS", 0.1)
-    with pytest.raises(UsageError, match=r"timed out after 0\.1 seconds"):
-        read_library()
+    npm = tmp_path / "npm"
+    for script, message in (
+        ('echo "$@" >&2\nexit 1', r"onnxruntime-web@1\.\d+\.\d+;"),
+        ("exec /bin/sleep 60", r"timed out after 0\.5 seconds"),
+    ):
+        npm.write_text(f"#!/bin/sh\n{script}\n")
+        npm.chmod(0o755)
+        monkeypatch.setattr(web_page, "_SECONDS", 0.5)
+        with pytest.raises(UsageError, match=message):
+            read_library()
     installed = tmp_path / "node_modules/onnxruntime-web/dist"
     installed.mkdir(parents=True)
     for name in web_page._FILES:

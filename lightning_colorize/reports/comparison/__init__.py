@@ -1,7 +1,6 @@
 """The comparison page: systems side by side, with images, metrics and intervals."""
 
-from lightning_colorize.reports.comparison.errors import ERRORS
-from lightning_colorize.reports.comparison.page import INDEX, write_comparison
+from lightning_colorize.reports.comparison.page import ERRORS, INDEX, write_comparison
 from lightning_colorize.reports.comparison.plan import Plan, default_size, remarks
 from lightning_colorize.reports.comparison.report import Report
 

@@ -1,6 +1,5 @@
 """The images of a comparison: a contact sheet and a file of thumbnails for each."""
 
-import math
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
@@ -9,14 +8,17 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from lightning_colorize.common.text import decodable
 from lightning_colorize.data.dataset import resize_short_side
+from lightning_colorize.evaluation.table import format_number
 from lightning_colorize.metrics.spec import COLUMNS
 from lightning_colorize.models.image import seen_side, without_color
 from lightning_colorize.reports.comparison.plan import Plan
 from lightning_colorize.reports.kit.charts import style_class
-from lightning_colorize.reports.kit.sheet import BACKGROUND, FAINT, draw_sheet
-from lightning_colorize.reports.kit.thumbnails import (
+from lightning_colorize.reports.kit.images import (
+    BACKGROUND,
+    FAINT,
     Strip,
     Tile,
+    draw_sheet,
     read_thumbnails,
     thumbnail,
     write_thumbnails,
@@ -26,6 +28,7 @@ SHEETS, THUMBNAILS = "sheets", "thumbnails"
 """Folders of files that are named by the index of the image: 00000.jpg."""
 
 _WHITE = 30  # CIEDE2000 that is white in maps
+_FORM = "{:.1f}"  # of metrics next to an image
 _NOTED = [COLUMNS.index("ciede2000"), COLUMNS.index("psnr")]
 
 
@@ -51,7 +54,7 @@ class ComparedImage:
         images = read_thumbnails(plan.out / THUMBNAILS / self.file, len(names))
         tiles = [Tile(thumbnail(i), name) for i, name in zip(images, names, strict=True)]
         for index in range(len(plan.systems)):
-            note = f"ΔE {_rounded(self.ciede2000[index])}" if self.ciede2000 else ""
+            note = f"ΔE {format_number(_FORM, self.ciede2000[index])}" if self.ciede2000 else ""
             tiles[index + 1] = tiles[index + 1]._replace(note=note, style=style_class(index))
         return Strip(self.name, tiles)
 
@@ -98,7 +101,8 @@ class ImageCollector:
         labels = [(version, "") for version in version_names(plan)]
         for index, (delta_e, psnr) in enumerate(noted, start=1):
             # Pillow's own font has no Greek.
-            labels[index] = labels[index][0], f"dE {_rounded(delta_e)}, PSNR {_rounded(psnr)}"
+            error, fidelity = (format_number(_FORM, value) for value in (delta_e, psnr))
+            labels[index] = labels[index][0], f"dE {error}, PSNR {fidelity}"
         labels += [(system, f"samples differ, white: dE {_WHITE}") for system, _ in maps]
         file, title = f"{len(self.images):05d}.jpg", decodable(name)
         sheet = draw_sheet([*images, *(image for _, image in maps)], labels, title)
@@ -116,7 +120,3 @@ def _no_image(width: int, height: int) -> Image.Image:
     center = (width / 2, height / 2)
     ImageDraw.Draw(image).text(center, "not finite", BACKGROUND, font, anchor="mm")
     return image
-
-
-def _rounded(value: float) -> str:
-    return f"{value:.1f}" if math.isfinite(value) else "-"

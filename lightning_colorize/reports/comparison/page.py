@@ -1,4 +1,4 @@
-"""Writes a comparison: the page, and a sheet for each image."""
+"""Writes a comparison: the page, the page of all images, and a sheet for each image."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,16 +8,21 @@ import numpy as np
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.progress import progress
 from lightning_colorize.common.provenance import git_commit, versions
-from lightning_colorize.evaluation.results import measure_systems
+from lightning_colorize.evaluation.evaluator import measure_systems
+from lightning_colorize.evaluation.failures import FAILURES, Failure
 from lightning_colorize.evaluation.statistics import POWER
 from lightning_colorize.evaluation.systems import System
-from lightning_colorize.metrics.spec import CONFIDENCE, Metric
-from lightning_colorize.reports.comparison.collector import ComparedImage, ImageCollector
-from lightning_colorize.reports.comparison.errors import ERRORS, write_errors
+from lightning_colorize.metrics.spec import COLUMNS, CONFIDENCE, METRICS, Metric
+from lightning_colorize.reports.comparison.collector import (
+    THUMBNAILS,
+    ComparedImage,
+    ImageCollector,
+)
 from lightning_colorize.reports.comparison.plan import Plan, remarks
-from lightning_colorize.reports.comparison.report import Report, build_report
-from lightning_colorize.reports.comparison.tables import (
+from lightning_colorize.reports.comparison.report import (
+    Report,
     budgets_table,
+    build_report,
     differences_table,
     interval_figures,
     seeds_table,
@@ -25,13 +30,14 @@ from lightning_colorize.reports.comparison.tables import (
 )
 from lightning_colorize.reports.kit.charts import Figure, line_trace, make_figure, style_class
 from lightning_colorize.reports.kit.html import render
-from lightning_colorize.reports.kit.thumbnails import Tile
+from lightning_colorize.reports.kit.images import Tile
 from lightning_colorize.runs.record import RunRecord
 
-INDEX = "index.html"
+INDEX, ERRORS = "index.html", "errors.html"
 
 _MOST_DIFFERENT = 8  # images in the section of the largest differences
 _EXTREMES = 4  # best, and worst, images of each system
+_SIGNS = {"max": -1, "min": 1, None: 0}
 
 
 def write_comparison(plan: Plan, settings: Mapping[str, Sequence[str | None]]) -> Report:
@@ -61,11 +67,13 @@ def render_page(
 ) -> str:
     """Return the page."""
     systems = plan.systems
+    names = [system.name for system in systems]
+    title = " against ".join(names) if len(names) <= 3 else f"{len(names)} colorizers compared"
     split = "" if plan.found.split == "all" else f"{plan.found.split} "
     differ = [image for image in images if image.disagreement > 0]
     differ.sort(key=lambda image: -image.disagreement)
     page: dict[str, Any] = {
-        "title": _title([system.name for system in systems]),
+        "title": title if len(names) > 1 else f"{title}, in detail",
         "lead": f"{len(images)} {split}image{'' if len(images) == 1 else 's'}",
         "data": str(plan.data),
         "size": plan.size,
@@ -94,14 +102,6 @@ def render_page(
     return render("comparison.html.jinja", *assets, page=page)
 
 
-def _title(names: Sequence[str]) -> str:
-    if len(names) == 1:
-        return f"{names[0]}, in detail"
-    if len(names) <= 3:
-        return " against ".join(names)
-    return f"{len(names)} colorizers compared"
-
-
 def _extremes(
     plan: Plan, images: Sequence[ComparedImage]
 ) -> list[dict[str, list[tuple[ComparedImage, Tile, Tile]]]]:
@@ -113,18 +113,15 @@ def _extremes(
         shown = min(_EXTREMES, len(known) // 2)
         halves = {"best": known[:shown], "worst": known[: -shown - 1 : -1]}
         tiles = {
-            half: [(image, tiles[index + 1], tiles[-1]) for image, tiles in _tiles(plan, chosen)]
+            half: [
+                (image, tiles[index + 1], tiles[-1])
+                for image, tiles in ((image, image.strip(plan).tiles) for image in chosen)
+            ]
             for half, chosen in halves.items()
         }
         if shown:
             extremes.append(tiles)
     return extremes
-
-
-def _tiles(
-    plan: Plan, images: Sequence[ComparedImage]
-) -> list[tuple[ComparedImage, Sequence[Tile]]]:
-    return [(image, image.strip(plan).tiles) for image in images]
 
 
 def _curves(systems: Sequence[System], metrics: Sequence[Metric]) -> dict[str, list[Figure]]:
@@ -145,3 +142,69 @@ def _curves(systems: Sequence[System], metrics: Sequence[Metric]) -> dict[str, l
                 )
                 axes.setdefault(axis, []).append(figure)
     return axes
+
+
+def write_errors(plan: Plan, report: Report, images: Sequence[ComparedImage]) -> None:
+    """Write the page next to the thumbnails, which it loads lazily.
+
+    The images are in the order of the numbers in the report.
+    """
+    categories = sorted({image.category for image in images})
+    values = _values(report)
+    count = len(plan.systems)
+    styles = [style_class(index) for index in range(count)]
+    data = {
+        "systems": report.results.systems,
+        "styles": styles,
+        "last": "truth" if plan.truth else "grey",
+        "names": [image.name for image in images],
+        "sheets": [image.sheet for image in images],
+        "categories": categories,
+        "category": [categories.index(image.category) for image in images],
+        "thumbnails": [f"{THUMBNAILS}/{image.file}" for image in images],
+        "sizes": [image.size for image in images],
+        "measures": values,
+        "apart": [image.disagreement for image in images] if count > 1 else None,
+    }
+    page = {
+        "title": "Error analysis",
+        "lead": f"{len(images):,} image{'' if len(images) == 1 else 's'}",
+        "data": str(plan.data),
+        "size": plan.size,
+        "columns": count + 1,
+        "systems": plan.systems,
+        "styles": styles,
+        "categories": categories,
+        "measures": values,
+        "failures": FAILURES,
+    }
+    assets = ("kit.css", "errors.css", "kit.js", "sheets.js", "errors.js")
+    write_atomic(plan.out / ERRORS, render("errors.html.jinja", *assets, page=page, data=data))
+
+
+def _values(report: Report) -> list[dict[str, Any]]:
+    """Return the metrics of single images and the failure modes, with the values of all images."""
+    results = report.results
+    if results.values is None or results.failures is None:
+        return []
+
+    def described(row: Metric | Failure, values: np.ndarray, **more: Any) -> dict[str, Any]:
+        digits = len(row.format.format(0).partition(".")[2])
+        # More digits than shown, so that their mean is the one of the other page.
+        rounded = np.round(values, digits + 3).tolist()
+        finite = [[value if np.isfinite(value) else None for value in of] for of in rounded]
+        return {"name": row.name, "digits": digits, "values": finite, **more}
+
+    systems = results.values[: len(results.systems)]
+    metrics = [
+        described(row, systems[:, COLUMNS.index(row.name)], label=row.name, help=row.full_help,
+                  sign=_SIGNS[row.goal], threshold=None)
+        for row in METRICS
+        if row.per_image
+    ]  # fmt: skip
+    failures = [
+        described(row, results.failures[:, index], label=row.label, help=row.help, sign=1,
+                  threshold=row.threshold)
+        for index, row in enumerate(FAILURES)
+    ]  # fmt: skip
+    return metrics + failures

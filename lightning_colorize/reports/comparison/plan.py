@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from lightning_colorize.evaluation.data import EvaluationImages
-from lightning_colorize.evaluation.results import Results
+from lightning_colorize.evaluation.evaluator import Results
 from lightning_colorize.evaluation.systems import System
 from lightning_colorize.models.base import Model
 

@@ -119,7 +119,7 @@ def interval_figure(rows: Sequence[Interval], label: str) -> Figure:
         xaxis={"zeroline": True, "zerolinecolor": MUTED, "nticks": 5, "rangemode": "tozero"},
         yaxis={
             "tickvals": list(range(len(rows))),
-            "ticktext": [shorten(row.name) for row in rows],
+            "ticktext": [_shorten(row.name) for row in rows],
             "range": [len(rows) - 0.5, -0.5],
             "showgrid": False,
         },
@@ -129,7 +129,7 @@ def interval_figure(rows: Sequence[Interval], label: str) -> Figure:
     )
 
 
-def shorten(name: str) -> str:
+def _shorten(name: str) -> str:
     """Return a name without its middle where it is long: names often differ at their ends."""
     half = _LONGEST_NAME // 2
     return name if len(name) <= _LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"

@@ -1,17 +1,13 @@
 """The trials of each participant of a study: random and balanced."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import cycle
 from random import Random
 from typing import Literal, NamedTuple, TypeVar
 
-from pydantic import NonNegativeInt
-
 Item = TypeVar("Item")
 
 Question = Literal["real", "better"]
-
-_Order = Callable[[int, int], tuple[int, int]]
 
 TRIALS, CHECKS = 24, 3
 """Trials and attention checks of each question on a page."""
@@ -25,7 +21,7 @@ class PlannedTrial(NamedTuple):
 
     question: Question
     check: bool
-    image: NonNegativeInt
+    image: int
     left: int
     right: int
 
@@ -46,33 +42,28 @@ def make_plan(
     plan = []
     for question in _shuffled(questions, random):
         rounds = max(1, TRIALS // systems)  # of each question, by system
-        make = _against_truth if question == "real" else _against_each_other
-        block = make(systems, rounds, images, random)
+        if question == "real":
+            sides = _orders(random)
+            block = [
+                PlannedTrial(question, False, next(images), *(system, TRUTH)[:: next(sides)])
+                for system in range(systems)
+                for _ in range(rounds)
+            ]
+        else:
+            pairs = _against_each_other(systems, rounds, random)
+            block = [PlannedTrial(question, False, next(images), *pair) for pair in pairs]
         random.shuffle(block)
         good = cycle([TRUTH] if question == "real" else _shuffled(range(systems), random))
         part = len(block) // CHECKS
         for number in reversed(range(CHECKS)):
-            pair = next(orders)(next(good), BROKEN)
+            pair = (next(good), BROKEN)[:: next(orders)]
             trial = PlannedTrial(question, True, next(images), *pair)
             block.insert(number * part + random.randint(0, part), trial)
         plan += block
     return plan
 
 
-def _against_truth(
-    systems: int, rounds: int, images: Iterator[int], random: Random
-) -> list[PlannedTrial]:
-    orders = _orders(random)
-    return [
-        PlannedTrial("real", False, next(images), *next(orders)(system, TRUTH))
-        for system in range(systems)
-        for _ in range(rounds)
-    ]
-
-
-def _against_each_other(
-    systems: int, rounds: int, images: Iterator[int], random: Random
-) -> list[PlannedTrial]:
+def _against_each_other(systems: int, rounds: int, random: Random) -> Iterator[tuple[int, int]]:
     """Pair each system with the one at a distance in a ring, another distance in each round.
 
     Every system is then once left and once right in each round, and over all distances each pair
@@ -80,14 +71,10 @@ def _against_each_other(
     """
     ring = _shuffled(range(systems), random)
     distances = cycle(_shuffled(range(1, systems), random))
-    trials = []
     for _, distance in zip(range(rounds), distances, strict=False):
         pairs = [(ring[i], ring[(i + distance) % systems]) for i in range(systems)]
         # Shuffled before they get images: no category may always have the same pair.
-        trials += [
-            PlannedTrial("better", False, next(images), *pair) for pair in _shuffled(pairs, random)
-        ]
-    return trials
+        yield from _shuffled(pairs, random)
 
 
 def _images(categories: Sequence[str], random: Random) -> Iterator[int]:
@@ -102,11 +89,10 @@ def _images(categories: Sequence[str], random: Random) -> Iterator[int]:
         yield unused[category].pop()
 
 
-def _orders(random: Random) -> Iterator[_Order]:
-    """Yield left-right orders in pairs of both, so that the sides stay balanced."""
-    orders: list[_Order] = [lambda one, other: (one, other), lambda one, other: (other, one)]
+def _orders(random: Random) -> Iterator[int]:
+    """Yield 1 or -1, the step through a pair: each once in two, so that sides stay balanced."""
     while True:
-        yield from _shuffled(orders, random)
+        yield from _shuffled((1, -1), random)
 
 
 def _shuffled(items: Sequence[Item], random: Random) -> list[Item]:

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image
 
+from lightning_colorize.evaluation.evaluator import Results
 from lightning_colorize.evaluation.failures import FAILURES
-from lightning_colorize.evaluation.results import Results
 from lightning_colorize.metrics.spec import COLUMNS
 from lightning_colorize.reports.comparison.collector import SHEETS, THUMBNAILS, ComparedImage
-from lightning_colorize.reports.comparison.errors import ERRORS, write_errors
+from lightning_colorize.reports.comparison.page import ERRORS, write_errors
 from lightning_colorize.reports.comparison.report import Report
-from lightning_colorize.reports.kit.thumbnails import write_thumbnails
+from lightning_colorize.reports.kit.images import write_thumbnails
 
 SYSTEMS = ["first", "second & <b>"]
 CATEGORIES = ["birds", "cats", "dogs", "people"]
@@ -42,15 +42,19 @@ def write_made_errors(folder, count, *, truth=True):
     for name in (SHEETS, THUMBNAILS):
         (folder / name).mkdir()
     noise = [Image.effect_noise((96 + 8 * i, 128), 90).convert("RGB") for i in range(4)]
-    images = []
+    images, sizes = [], []
     for i, name in enumerate(names):
         file = f"{i:05d}.jpg"
-        size = write_thumbnails(folder / THUMBNAILS / file, [noise[i % 4]] * (3 + truth))
+        if i < 4:
+            sizes.append(write_thumbnails(folder / THUMBNAILS / file, [noise[i]] * (3 + truth)))
+        else:
+            (folder / THUMBNAILS / file).hardlink_to(folder / THUMBNAILS / f"{i % 4:05d}.jpg")
         if i < 50:
             noise[i % 4].save(folder / SHEETS / file)
         apart = float(measured.disagreement[i])
-        images.append(ComparedImage(name, CATEGORIES[i % 4], file, size, [], apart))
-    systems = [SimpleNamespace(name=name, path=Path("runs"), kind="best.ckpt") for name in SYSTEMS]
+        images.append(ComparedImage(name, CATEGORIES[i % 4], file, sizes[i % 4], [], apart))
+    model = SimpleNamespace(kind="best.ckpt")
+    systems = [SimpleNamespace(name=name, path=Path("runs"), model=model) for name in SYSTEMS]
     plan = SimpleNamespace(out=folder, systems=systems, data=Path("images"), size=64, truth=truth)
     write_errors(plan, Report(measured, None, [], []), images)
     return folder / ERRORS, measured

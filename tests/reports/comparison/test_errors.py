@@ -13,23 +13,16 @@ def test_the_page_has_every_metric_of_an_image_and_every_failure(tmp_path):
     file, measured = write_made_errors(tmp_path, 30)
     data = embedded(file.read_text(), "data")
     names = [metric.name for metric in METRICS if metric.per_image]
-    assert [measure["name"] for measure in data["measures"]] == [
-        *names,
-        *(failure.name for failure in FAILURES),
-    ]
+    modes = [failure.name for failure in FAILURES]
+    assert [measure["name"] for measure in data["measures"]] == names + modes
     assert data["names"] == measured.names
-    assert [data["categories"][i] for i in data["category"]] == [
-        CATEGORIES[i % 4] for i in range(30)
-    ]
-    for measure in data["measures"]:
-        for of in range(2):
-            if measure["name"] in names:
-                expected = measured.values[of, COLUMNS.index(measure["name"])]
-            else:
-                modes = [failure.name for failure in FAILURES]
-                expected = measured.failures[of, modes.index(measure["name"])]
-            shown = np.array(measure["values"][of], dtype=float)
-            assert shown == pytest.approx(expected, abs=1e-4, nan_ok=True)
+    categories = [data["categories"][i] for i in data["category"]]
+    assert categories == [CATEGORIES[i % 4] for i in range(30)]
+    expected = [measured.values[:2, COLUMNS.index(name)] for name in names]
+    expected += [measured.failures[:, index] for index in range(len(modes))]
+    for measure, values in zip(data["measures"], expected, strict=True):
+        shown = np.array(measure["values"], dtype=float)
+        assert shown == pytest.approx(values, abs=1e-4, nan_ok=True)
     # Larger is worse of an error and of a failure, better of a fidelity.
     signs = {measure["name"]: measure["sign"] for measure in data["measures"]}
     assert (signs["ciede2000"], signs["psnr"], signs["colorfulness"]) == (1, -1, 0)

@@ -17,9 +17,8 @@ from lightning_colorize.models.folder import FolderModel
 from lightning_colorize.reports.comparison.collector import ImageCollector
 from lightning_colorize.reports.comparison.page import render_page
 from lightning_colorize.reports.comparison.plan import Plan, default_size, remarks
-from lightning_colorize.reports.comparison.report import build_report
-from lightning_colorize.reports.comparison.tables import differences_table
-from lightning_colorize.reports.kit.sheet import draw_sheet
+from lightning_colorize.reports.comparison.report import build_report, differences_table
+from lightning_colorize.reports.kit.images import draw_sheet
 from tests.reports.comparison.made import make_measured
 from tests.reports.html import content, requests_another_site, section
 
@@ -53,7 +52,7 @@ def _system(index, size):
     return SimpleNamespace(
         name=f"system {index}",
         path=Path(f"runs/{index}"),
-        kind="best.ckpt",
+        model=SimpleNamespace(kind="best.ckpt"),
         run=None,
         color_whole=lambda name, rgb, _, **more: _image(100 * int(name[5:-7]) + index, size),
     )
@@ -169,7 +168,7 @@ def test_a_sheet_of_very_long_images_is_a_jpeg(tmp_path):
     draw_sheet(images, [("grey", ""), ("a", "")], "a.jpg").save(tmp_path / "sheet.jpg")
 
 
-@pytest.mark.parametrize(("count", "size"), [(3, (64, 64)), (12, (96, 64)), (12, (600, 200))])
+@pytest.mark.parametrize(("count", "size"), [(3, (64, 64)), (12, (96, 64)), (12, (390, 130))])
 def test_a_sheet_shows_all_images_whole_and_in_order(count, size):
     colors = [(20 * i, 255 - 20 * i, 128) for i in range(count)]
     images = [Image.new("RGB", size, color) for color in colors]

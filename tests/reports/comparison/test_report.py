@@ -36,11 +36,6 @@ def test_runs_that_differ_only_in_the_seed_are_one_group(tmp_path):
     assert group.members == [0, 2, 4]
     assert group.seeds == ["0", "1", "0, 7"]
     assert group_seeds([first, first]) == []
-
-
-def test_folders_without_a_configuration_are_not_grouped(tmp_path):
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "config.yaml").write_text("[")
-    system = SimpleNamespace(name="x", run=tmp_path / "broken")
+    (tmp_path / "a" / "config.yaml").write_text("[")
     bare = SimpleNamespace(name="y", run=tmp_path)
-    assert group_seeds([system, bare, bare]) == []
+    assert group_seeds([first, bare, bare]) == []

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightning_colorize.reports.kit.thumbnails import (
+from lightning_colorize.reports.kit.images import (
     SIDE,
     Strip,
     read_thumbnails,
@@ -15,8 +15,10 @@ from lightning_colorize.reports.kit.thumbnails import (
 from tests.conftest import make_image
 
 
-@pytest.mark.parametrize(("width", "height", "size"), [(128, 128, (32, 32)), (256, 64, (64, 16))])
-def test_a_thumbnail_is_the_whole_image(width, height, size):
+@pytest.mark.parametrize(
+    ("width", "height", "size"), [(128, 128, (32, 32)), (256, 64, (64, 16)), (20, 10, (20, 10))]
+)
+def test_a_thumbnail_is_the_whole_image_and_not_enlarged(width, height, size):
     image = make_image(1, width, height)
     small = thumbnail(image, 32 * 32)
     assert small.src.startswith("data:image/webp;base64,")
@@ -24,10 +26,6 @@ def test_a_thumbnail_is_the_whole_image(width, height, size):
     assert decoded.size == (small.width, small.height) == size
     mean = np.asarray(decoded.convert("RGB")).mean(axis=(0, 1))
     assert mean == pytest.approx(np.asarray(image).mean(axis=(0, 1)), abs=4)
-
-
-def test_a_thumbnail_is_not_enlarged():
-    assert thumbnail(make_image(1, 20, 10), 10_000)[1:] == (20, 10)
 
 
 @pytest.mark.parametrize(

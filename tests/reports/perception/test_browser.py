@@ -5,6 +5,8 @@ import json
 import pytest
 from PIL import Image, ImageEnhance
 
+from lightning_colorize.cli import main
+from lightning_colorize.reports.perception import plan
 from tests.reports.conftest import DESK, PHONE
 from tests.reports.perception.simulated import write_page
 
@@ -13,19 +15,21 @@ pytestmark = pytest.mark.browser
 READY = "shownAt !== null && performance.now() - shownAt > MIN_DELAY"
 
 
-@pytest.fixture
-def pages(command, finished_run, photo_folder, tmp_path):
-    """The folder with both pages, of three systems on five images."""
-    out = tmp_path / "page"
-    theirs = tmp_path / "theirs"
+@pytest.fixture(scope="module")
+def pages(finished_run, photo_folder, tmp_path_factory):
+    """The folder with both pages, of three systems on five images; a study of 18 pairs."""
+    folder = tmp_path_factory.mktemp("pages")
+    theirs = folder / "theirs"
     theirs.mkdir()
     for file in (photo_folder / "val").iterdir():
         paler = ImageEnhance.Color(Image.open(file)).enhance(0.7)
         paler.save(theirs / f"{file.stem}.png")
     systems = [f"cnn={finished_run}", f"gan={finished_run}", f"theirs={theirs}"]
-    words = ("--data", photo_folder, "--split", "val", "--out", out, "--study")
-    assert command("compare", *systems, *words) == 0
-    return out
+    words = ("--data", photo_folder, "--split", "val", "--out", folder / "page", "--study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "TRIALS", 6)
+        assert main(["compare", *systems, *map(str, words)]) == 0
+    return folder / "page"
 
 
 @pytest.fixture
@@ -54,24 +58,11 @@ def _begin(page):
     _part(page, "go").click()
 
 
-def _systems_of(study, prefix=""):
-    """Return who colored each file of a study."""
-    return {
-        prefix + file: name
-        for image in study["images"]
-        for file, name in zip(
-            [image["truth"], image["broken"], *image["systems"]],
-            ["truth", "broken", *study["systems"]],
-            strict=True,
-        )
-    }
-
-
 def _shown(page):
     return [_part(page, side).locator("img").get_attribute("src") for side in ("left", "right")]
 
 
-def _answer(page, count, press, choose):
+def _answer(page, count, choose):
     """Answer pairs; `choose` returns a side for the left and the right file."""
     for _ in range(count):
         _wait(page, f"{READY} || part('go').offsetParent !== null")
@@ -79,17 +70,9 @@ def _answer(page, count, press, choose):
             _part(page, "go").click()
             _wait(page, READY)
         before = page.evaluate("done()")
-        press(page, choose(*_shown(page)))
+        _part(page, choose(*_shown(page))).tap()
         hidden = "document.querySelector('[data-screen=trial]').hidden"
         _wait(page, f"done() > {before} && (shownAt !== null || {hidden})")
-
-
-def _tap(page, side):
-    _part(page, side).tap()
-
-
-def _key(page, side):
-    page.keyboard.press(f"Arrow{side.title()}")
 
 
 def _fits(page, device):
@@ -105,15 +88,18 @@ def test_participant_answers_and_is_scored(command, visit, pages, tmp_path, caps
     study = json.loads(page.locator("#study").text_content())
     # Somebody who recognizes the truth and otherwise prefers `theirs`.
     rank = ["truth", "theirs", "cnn", "gan", "broken"]
-    place = {file: rank.index(name) for file, name in _systems_of(study).items()}
+    place = {}
+    for image in study["images"]:
+        of_system = dict(zip(study["systems"], image["systems"], strict=True))
+        place |= {(image | of_system)[name]: index for index, name in enumerate(rank)}
 
     def choose(left, right):
         return "left" if place[left] < place[right] else "right"
 
-    assert "54 pairs" in page.locator("main").inner_text()
+    assert "18 pairs" in page.locator("main").inner_text()
     _part(page, "begin").click()
-    _answer(page, 10, _tap, choose)
-    assert _part(page, "count").inner_text() == "11 of 54"
+    _answer(page, 4, choose)
+    assert _part(page, "count").inner_text() == "5 of 18"
     assert _fits(page, PHONE)
     sizes = page.locator(".pair img").evaluate_all(
         "all => all.map((image) => Math.min(image.clientWidth / image.naturalWidth,"
@@ -125,20 +111,20 @@ def test_participant_answers_and_is_scored(command, visit, pages, tmp_path, caps
     # Answers outlive a reload, and the same pairs follow.
     pair = _shown(page)
     page.reload()
-    assert _part(page, "resume").inner_text() == "Resume (10 of 54)"
+    assert _part(page, "resume").inner_text() == "Resume (4 of 18)"
     _part(page, "resume").click()
     _wait(page, "shownAt !== null")
     assert _shown(page) == pair
-    _answer(page, 44, _tap, choose)
+    _answer(page, 14, choose)
 
-    assert "You recognized the real photograph in 24 of 24 pairs" in page.inner_text("main")
+    assert "You recognized the real photograph in 6 of 6 pairs" in page.inner_text("main")
     with page.expect_download() as download:
         _part(page, "save").click()
     file = tmp_path / download.value.suggested_filename
     download.value.save_as(file)
     answers = json.loads(file.read_text())
     assert answers == json.loads(_part(page, "text").input_value())
-    assert len(answers["trials"]) == 54
+    assert len(answers["trials"]) == 18
     assert answers["checks"] == {"passed": 6, "of": 6}
     assert all(trial["milliseconds"] >= 250 for trial in answers["trials"])
     assert {trial["answer"] for trial in answers["trials"]} == {"left", "right"}
@@ -146,12 +132,12 @@ def test_participant_answers_and_is_scored(command, visit, pages, tmp_path, caps
     capsys.readouterr()
     rates = tmp_path / "rates.json"
     assert command("study", "score", file, "--json", rates) == 0
-    assert "1 participant, 48 answers" in capsys.readouterr().out
+    assert "1 participant, 12 answers" in capsys.readouterr().out
     scored = json.loads(rates.read_text())["rates"]
     for name in study["systems"]:
-        assert (scored["fooling"][name]["chosen"], scored["fooling"][name]["trials"]) == (0, 8)
+        assert (scored["fooling"][name]["chosen"], scored["fooling"][name]["trials"]) == (0, 2)
     theirs = scored["preference"]["theirs"]
-    assert (theirs["chosen"], theirs["trials"]) == (16, 16)
+    assert (theirs["chosen"], theirs["trials"]) == (4, 4)
 
 
 def test_a_press_for_the_previous_pair_does_not_count(visit, study_page):
@@ -221,41 +207,22 @@ def test_the_comparison_on_a_phone_and_without_scripts(visit, pages):
     assert plain.locator("#metrics td").first.is_visible()
 
 
-@pytest.fixture
-def no_answer_before_the_images(browser):
-    """Chooses while images are missing, and again after their repair."""
-
-    def call(address, break_, repair):
-        with browser.new_context(**DESK) as context:
-            page = context.new_page()
-            page.goto(address)
-            break_()
-            _begin(page)
-            _wait(page, "part('notice').textContent.startsWith('An image does not load')")
-            assert _part(page, "notice").is_visible()
-            widths = "all => all.map((image) => image.naturalWidth)"
-            images = page.locator(".pair img")
-            for _ in range(3):
-                page.keyboard.press("ArrowLeft")
-                page.wait_for_timeout(300)
-            assert 0 in images.evaluate_all(widths)
-            assert page.evaluate("[shownAt, done()]") == [None, 0]
-            repair()
-            _wait(page, READY)
-            assert images.evaluate_all(widths) == [24, 24]
-            assert _part(page, "notice").text_content() == ""
-            page.keyboard.press("ArrowLeft")
-            _wait(page, "done() === 1 && shownAt !== null")
-
-    return call
-
-
-def test_a_pair_of_missing_files_is_shown_once_they_are_there(
-    no_answer_before_the_images, study_page
-):
+def test_a_pair_of_missing_files_is_shown_once_they_are_there(browser, study_page):
     here, elsewhere = study_page / "study", study_page / "elsewhere"
-    no_answer_before_the_images(
-        (study_page / "study.html").as_uri(),
-        lambda: here.rename(elsewhere),
-        lambda: elsewhere.rename(here),
-    )
+    here.rename(elsewhere)
+    with browser.new_context(**DESK) as context:
+        page = context.new_page()
+        page.goto((study_page / "study.html").as_uri())
+        _begin(page)
+        _wait(page, "part('notice').textContent.startsWith('An image does not load')")
+        assert _part(page, "notice").is_visible()
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_timeout(300)
+        assert page.evaluate("[shownAt, done()]") == [None, 0]
+        elsewhere.rename(here)
+        _wait(page, READY)
+        widths = page.locator(".pair img").evaluate_all("all => all.map((i) => i.naturalWidth)")
+        assert widths == [24, 24]
+        assert _part(page, "notice").text_content() == ""
+        page.keyboard.press("ArrowLeft")
+        _wait(page, "done() === 1 && shownAt !== null")

@@ -11,14 +11,14 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from lightning_colorize.reports.perception.answers import Answers, Participant, Trial
-from lightning_colorize.reports.perception.bradley_terry import (
+from lightning_colorize.reports.perception.plan import make_plan
+from lightning_colorize.reports.perception.score import (
     PRIOR,
     fit,
+    rates,
     resampled_sums,
     strengths,
 )
-from lightning_colorize.reports.perception.plan import make_plan
-from lightning_colorize.reports.perception.score import rates, rates_by
 from tests.reports.perception.simulated import SYSTEMS, answered
 
 PLANTED = {"real": logit([0.15, 0.3, 0.45]), "better": np.array([-0.7, 0.1, 0.6])}
@@ -71,23 +71,16 @@ def _person(name, trials):
     return Participant(participant=name, page="x", file=Path("x"), systems=SYSTEMS, trials=trials)
 
 
-def _always(system, raters=3, times=8):
-    """Answers in which a system is preferred to gan in every pair."""
-    trials = [_trial("better", system, "gan", "left", str(i)) for i in range(times)]
-    return Answers([_person(str(i), trials) for i in range(raters)], [], [], SYSTEMS)
-
-
-def _score(answers, seed=0):
-    return rates(answers.rated, SYSTEMS, seed)
-
-
 @pytest.mark.slow
 def test_intervals_cover_planted_preferences_as_often_as_they_claim():
     expected = _planted()
     hits = []
     for seed in range(20):
         answers = _study(seed, raters=30, images=12)
-        found = [*_score(answers, seed).values(), strengths(answers.rated, SYSTEMS, seed)]
+        found = [
+            *rates(answers.rated, SYSTEMS, seed).values(),
+            strengths(answers.rated, SYSTEMS, seed),
+        ]
         for of_truth, of_answers, width in zip(expected, found, (0.3, 0.3, 0.8), strict=True):
             for name, value in of_truth.items():
                 assert of_answers[name].high - of_answers[name].low < width
@@ -99,20 +92,22 @@ def test_intervals_widen_where_raters_differ():
     widths = []
     for spread in (0, 2):
         answers = _study(3, raters=12, images=60, spread=spread)
-        shown = _score(answers)["better"], strengths(answers.rated, SYSTEMS)
+        shown = rates(answers.rated, SYSTEMS, 0)["better"], strengths(answers.rated, SYSTEMS)
         widths.append([sum(each.high - each.low for each in of.values()) for of in shown])
     assert np.all(np.divide(widths[1], widths[0]) > 1.3)
 
 
 def test_intervals_depend_on_the_seed_only():
     answers = _study(0, raters=4, images=6)
-    assert _score(answers, 1) == _score(answers, 1) != _score(answers, 2)
+    one, again, other = (rates(answers.rated, SYSTEMS, seed) for seed in (1, 1, 2))
+    assert one == again != other
     assert strengths(answers.rated, SYSTEMS, 1) == strengths(answers.rated, SYSTEMS, 1)
 
 
 def test_equal_answers_still_have_an_interval():
-    answers = _always("unet")
-    rate = _score(answers)["better"]["unet"]
+    trials = [_trial("better", "unet", "gan", "left", str(i)) for i in range(8)]
+    answers = Answers([_person(str(i), trials) for i in range(3)], [], [], SYSTEMS)
+    rate = rates(answers.rated, SYSTEMS, 0)["better"]["unet"]
     assert (rate.value, rate.high) == (1, 1)
     assert rate.low == pytest.approx(0.862, abs=1e-3)  # Wilson's of 24 of 24
     strength = strengths(answers.rated, SYSTEMS)
@@ -121,22 +116,6 @@ def test_equal_answers_still_have_an_interval():
     assert 1 < strength["unet"].value < 4
     assert 1.5 < strength["unet"].high - strength["unet"].low < 10
     assert strengths([], SYSTEMS) == {}
-
-
-def test_rates_of_each_rater_and_image():
-    people = [
-        _person("a", [_trial("real", "cnn", "truth", "left", "x")] * 3),
-        _person("b", [_trial("real", "cnn", "truth", "right", "x"),
-                      _trial("real", "cnn", "truth", "right", "y")]),
-    ]  # fmt: skip
-    answers = Answers(people, [], [], SYSTEMS)
-    for by, expected in (
-        ("rater", {"a": (3, 3), "b": (0, 2)}),
-        ("image", {"x": (3, 4), "y": (0, 1)}),
-    ):
-        found = {name: of["real"]["cnn"] for name, of in rates_by(answers, by).items()}
-        assert {name: (rate.chosen, rate.trials) for name, rate in found.items()} == expected
-        assert all(0 <= rate.low < rate.value + 1e-9 and rate.high <= 1 for rate in found.values())
 
 
 def test_a_sample_draws_raters_and_images():

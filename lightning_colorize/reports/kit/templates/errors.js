@@ -113,16 +113,15 @@ function tabulate() {
   if (!box) return;
   const measure = measures[chosen("sort")] ?? measures.ciede2000;
   const of = system();
-  const groups = data.categories.map((name) => ({ name, images: [] }));
-  data.category.forEach((group, i) => groups[group].images.push(i));
+  const groups = ["", ...data.categories].map((name) => ({ name, images: [] }));
+  data.category.forEach((group, i) => [groups[0], groups[group + 1]].forEach(({ images }) => images.push(i)));
   for (const group of groups) {
     const known = group.images.map((i) => measure.values[of][i]).filter((value) => value !== null);
     group.mean = known.length ? known.reduce((a, b) => a + b, 0) / known.length : null;
   }
   const key = ({ mean }) => (mean === null ? -Infinity : (measure.sign || 1) * mean);
-  const sorted = [...groups].sort((a, b) => key(b) - key(a));
-  const whole = measure.values[of].filter((value) => value !== null);
-  const all = { name: "", images: [...data.names.keys()], mean: whole.length ? whole.reduce((a, b) => a + b, 0) / whole.length : null };
+  const [all, ...categories] = groups;
+  categories.sort((a, b) => key(b) - key(a));
   const row = (group) => {
     const link = (failure, label) => element("a", { href: address({ category: group.name, failure }) }, label);
     const counts = failures.map((failure) => {
@@ -135,7 +134,7 @@ function tabulate() {
   };
   const heads = [data.systems[of], "images", `mean ${measure.label}`, ...failures.map(({ label }) => label)];
   const head = element("tr", {}, ...heads.map((name, i) => element("th", { scope: "col", className: i ? "" : "text" }, name)));
-  const rows = groups.length > 1 ? [all, ...sorted] : [all];
+  const rows = categories.length > 1 ? [all, ...categories] : [all];
   box.replaceChildren(element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows.map(row))));
 }
 

@@ -39,13 +39,6 @@ function randomWords(count) {
   return [...crypto.getRandomValues(new Uint32Array(count))];
 }
 
-async function* attempts() { // without end, each a while after the one before
-  for (let delay = 500; ; delay = Math.min(2 * delay, 8000)) {
-    yield;
-    await new Promise((resolve) => { setTimeout(resolve, delay); });
-  }
-}
-
 function begin() {
   if (done() && !confirm(CONFIRM_DELETION)) return;
   const id = randomWords(2).map((word) => word.toString(16).padStart(8, "0")).join("");
@@ -83,12 +76,13 @@ function next() {
 }
 
 async function load(image, path) { // until it can be seen
-  for await (const _ of attempts()) {
+  for (let delay = 500; ; delay = Math.min(2 * delay, 8000)) {
     image.removeAttribute("src"); // some browsers do not load again what just failed
     image.src = path;
     try { return await image.decode(); } catch { /* no connection, or no file */ }
     part("notice").textContent = "An image does not load. Trying again … "
       + "If this lasts, tell the person who invited you.";
+    await new Promise((resolve) => { setTimeout(resolve, delay); });
   }
 }
 
