@@ -170,9 +170,9 @@ def run(args: argparse.Namespace) -> int:
     files = _model_files(args)
     options = _options(args)
     from lightning_colorize.inference import colorize_files, plan_jobs, require_other_files
-    from lightning_colorize.inference.controls import add_controls
     from lightning_colorize.inference.devices import colorize_on_devices, device_names
     from lightning_colorize.inference.film import FILM_SUFFIXES
+    from lightning_colorize.inference.jobs import add_controls
     from lightning_colorize.models.control import Control, parse_palette
 
     if any(path.suffix.lower() in FILM_SUFFIXES for path in args.input):

@@ -20,12 +20,7 @@ from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.common.files import remove_leftovers
 from lightning_colorize.common.memory import is_out_of_memory, require_out_of_memory
 from lightning_colorize.data.dataset import resize_short_side
-from lightning_colorize.data.decoding.files import (
-    LIMITS,
-    ImageError,
-    Limits,
-    read_bytes,
-)
+from lightning_colorize.data.decoding.files import LIMITS, ImageError, Limits, read_bytes
 from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
 from lightning_colorize.data.sources.listing import is_hidden
 from lightning_colorize.inference.card import software
@@ -167,7 +162,7 @@ def colorize_files(
         except OSError as error:
             raise UsageError(f"OUTPUT {manifest}: {error.strerror}") from None
     for path in others:
-        reason = _no_image(path)
+        reason = "it is hidden" if is_hidden(path.name) else "its name has no image suffix"
         record = Record(str(path), "", "skipped", reason, model=str(model), size=model.size)
         _append(manifest, record)
         yield record
@@ -175,11 +170,6 @@ def colorize_files(
         remove_leftovers(folder)
     with worker_threads(options.workers) as pool:
         yield from _Pipeline(model, options, pool, manifest).run(jobs)
-
-
-def _no_image(path: Path) -> str:
-    """Return why a file in a folder is not an image."""
-    return "it is hidden" if is_hidden(path.name) else "its name has no image suffix"
 
 
 @contextmanager

@@ -22,21 +22,15 @@ class _Asked(BaseModel, extra="forbid", strict=True):
     """The first line of a request, as JSON.
 
     RGBA of the image follow, then a, b and mask of the hints, (3, rows, columns), as signed bytes.
-
-    Attributes:
-        width: Width of the image.
-        height: Height of the image.
-        rows: Height of the hints.
-        columns: Width of the hints.
-        seeds: Which colorings to return; empty for none.
-        at: Place whose probable colors to return, from top and left, as shares of the sides.
     """
 
-    width: _Side
+    width: _Side  # of the image
     height: _Side
-    rows: _Side
+    rows: _Side  # of the hints
     columns: _Side
+    # Which colorings to return; empty for none.
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=4)]
+    # Place whose probable colors to return, from top and left, as shares of the sides.
     at: tuple[_Share, _Share] | None
 
 

@@ -59,8 +59,5 @@ def training_data(checkpoint: Path) -> TrainingData | None:
     if run is None or "data" not in config:
         return None
     root = config["data"].get("root")
-    return TrainingData(
-        run / CONFIG,
-        None if root is None else parse_root(root),
-        config["data"].get("source"),
-    )
+    parsed = None if root is None else parse_root(root)
+    return TrainingData(run / CONFIG, parsed, config["data"].get("source"))

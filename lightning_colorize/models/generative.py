@@ -17,37 +17,14 @@ _MOST = 32  # samples at once: more need memory and save no time
 
 
 class GenerativeSettings(Settings):
-    """The settings of a network that samples colors.
+    """The settings of a network that samples colors."""
 
-    Attributes:
-        variety: Scale of the residual, from 0 (the mean of all colorings) to 1 (a full sample).
-        steps: Number of the denoiser's steps.
-        guidance: How closely a sample follows the image and its conditions; 1 is as in training.
-    """
-
-    variety: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=1,
-            description="from 0 (the mean of all colorings) to 1 (a full sample)",
-            json_schema_extra={"step": 0.05},
-        ),
-    ] = 1.0
-    steps: Annotated[
-        int,
-        Field(ge=1, le=100, description="steps of a sample; more take longer"),
-    ] = 8
-    guidance: Annotated[
-        float,
-        Field(
-            ge=1,
-            le=5,
-            description="how closely samples follow the image and its conditions; above 1 takes "
-            "twice as long",
-            json_schema_extra={"step": 0.1},
-        ),
-    ] = 1.0
+    variety: Annotated[float, Field(ge=0, le=1, json_schema_extra={"step": 0.05})] = 1.0
+    """from 0 (the mean of all colorings) to 1 (a full sample)"""
+    steps: Annotated[int, Field(ge=1, le=100)] = 8
+    """steps of a sample; more take longer"""
+    guidance: Annotated[float, Field(ge=1, le=5, json_schema_extra={"step": 0.1})] = 1.0
+    """how closely samples follow the image and its conditions; above 1 takes twice as long"""
 
 
 class Generated(NamedTuple):

@@ -21,29 +21,16 @@ LARGEST = 2**14
 class Settings(BaseModel):
     """The settings that all models have.
 
-    A field has a type, a default, a description and, for a number, its range (`ge`, `le`). With a
-    range and a `step` in `json_schema_extra`, the demo shows a slider.
-
-    Attributes:
-        strength: Factor of the predicted ab, from 0 (grey) to 1.5.
-        flip: Average the colors with the mirror image's; takes twice as long.
+    A field has a type, a default, a description (the text below it) and, for a number, its range
+    (`ge`, `le`). With a range and a `step` in `json_schema_extra`, the demo shows a slider.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    strength: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=1.5,
-            description="factor of the predicted colors, from 0 (grey) to 1.5",
-            json_schema_extra={"step": 0.05},
-        ),
-    ] = 1.0
-    flip: Annotated[
-        bool,
-        Field(description="average the colors with the mirror image's; takes twice as long"),
-    ] = False
+    strength: Annotated[float, Field(ge=0, le=1.5, json_schema_extra={"step": 0.05})] = 1.0
+    """factor of the predicted colors, from 0 (grey) to 1.5"""
+    flip: bool = False
+    """average the colors with the mirror image's; takes twice as long"""
 
     def updated(self, values: Mapping[str, Any]) -> Self:
         """Return the settings with other values, which may be text; None keeps the current value.
@@ -85,33 +72,14 @@ class Settings(BaseModel):
 
 
 class ClassificationSettings(Settings):
-    """The settings of a network with a `ClassificationHead`.
+    """The settings of a network with a `ClassificationHead`."""
 
-    Attributes:
-        vividness: Share of the class weights that decoding keeps: 0 is faithful and pale, 1 is
-            colorful and often wrong.
-        temperature: Temperature of the annealed mean: 1 for the mean, towards 0 for the mode.
-    """
-
-    vividness: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=1,
-            description="share of the class weights that decoding keeps: 0 is faithful and pale, "
-            "1 is colorful and often wrong",
-            json_schema_extra={"step": 0.05},
-        ),
-    ] = 0.5
-    temperature: Annotated[
-        float,
-        Field(
-            ge=1e-3,
-            le=1e3,
-            description="temperature of the annealed mean: 1 for the mean of the distribution, "
-            "towards 0 for its mode",
-        ),
-    ] = 0.38
+    vividness: Annotated[float, Field(ge=0, le=1, json_schema_extra={"step": 0.05})] = 0.5
+    """share of the class weights that decoding keeps: 0 is faithful and pale, 1 is colorful and
+    often wrong"""
+    temperature: Annotated[float, Field(ge=1e-3, le=1e3)] = 0.38
+    """temperature of the annealed mean: 1 for the mean of the distribution, towards 0 for its
+    mode"""
 
 
 def describe_values(values: Mapping[str, Any]) -> str:

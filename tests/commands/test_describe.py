@@ -14,7 +14,7 @@ def test_the_layers_of_an_experiment_are_listed(command, capsys):
     assert layers["net:"][-3:] == ["32", "x", "32"]
 
 
-@pytest.mark.parametrize("name", ["flow", "deoldify", "ddcolor"])
+@pytest.mark.parametrize("name", ["flow", "cgan_pix2pix"])
 def test_denoisers_and_discriminators_are_listed(command, capsys, name):
     assert command("describe", bundled("experiments") / f"{name}.yaml", "--size", 64) == 0
     shown = capsys.readouterr().out

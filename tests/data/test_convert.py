@@ -23,11 +23,9 @@ RESIZED = Augmentation(12, AugmentationOptions(crop_scale=None))
 COMPILED = [
     pytest.param(backend, augmentation, id=f"{backend}-{name}", marks=marks)
     for backend, augmentation, name, marks in (
-        ("eager", ALL, "all", []),
-        ("eager", None, "none", pytest.mark.slow),
+        ("eager", None, "none", []),
         ("inductor", ALL, "all", pytest.mark.slow),
         ("inductor", RESIZED, "resized", pytest.mark.slow),
-        ("inductor", None, "none", pytest.mark.slow),
     )
 ]
 

@@ -169,9 +169,6 @@ def test_motion_of_a_known_shift():
     assert (moved - after)[inner].abs().mean() < 0.1 * (before - after)[inner].abs().mean()
 
 
-STILL = torch.nn.functional.affine_grid(torch.eye(2, 3)[None], [1, 1, 16, 16], align_corners=False)
-
-
 def test_a_rotated_film_is_colored_upright(model, tmp_path):
     frames = _pan(frames=3)
     turned = [np.rot90(frame, -1) for frame in frames]

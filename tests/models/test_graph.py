@@ -13,27 +13,35 @@ from torch.nn import functional as F
 from lightning_colorize.color import NO_CONDITION, Condition
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.evaluation import find_images
-from lightning_colorize.inference import export, load_model
+from lightning_colorize.inference import Colorizer, export, load_model
 from lightning_colorize.inference.export import export_graph
-from lightning_colorize.losses import L1
+from lightning_colorize.losses import L1, CrossEntropy
 from lightning_colorize.models.graph import run_onnx
-from lightning_colorize.networks import ConditionedEncoder, ConvEncoder, Denoiser
+from lightning_colorize.networks import ConditionedEncoder, ConvEncoder, Denoiser, UpsampleDecoder
 from lightning_colorize.tasks import GenerativeTask, RegressionTask
-from tests.conftest import Commands
 
 ALLOW = ["torch.export"]
 
 pytestmark = pytest.mark.slow  # torch's and ONNX's exporters
 
 
+def acting(task, size=48):
+    """Return the model of a task, whose weights all act."""
+    with torch.no_grad():
+        for parameter in task.net.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    model = task.eval().to_model()
+    model.size = size
+    return model
+
+
 @pytest.fixture(scope="module")
-def model(photo_folder, tmp_path_factory):
+def model():
     """A classification with skips, whose decoding is not the default one."""
-    command = Commands(photo_folder, tmp_path_factory.mktemp("runs"))
-    words = ("--model.decoder", "lightning_colorize.networks.UpsampleDecoder")
-    words += ("--model.loss", "lightning_colorize.losses.CrossEntropy")
-    words += ("--model.decoder.skips", "true")
-    model = load_model(command.fit("classified", *words))
+    torch.manual_seed(0)
+    decoder = partial(UpsampleDecoder, widths=[8, 8], skips=True)
+    encoder = ConvEncoder(widths=[8, 16, 16], convs=1)
+    model = Colorizer(acting(RegressionTask(encoder, CrossEntropy(), decoder), size=32))
     model.set_decoding(vividness=0.25, strength=1.4, flip=True)
     return model
 
@@ -134,19 +142,9 @@ def test_a_missing_library_is_one_line(model, files, tmp_path, monkeypatch):
         export_graph(model.model, tmp_path / "new.onnx")
 
 
-def acting(task):
-    """Return the model of a task, whose weights all act."""
-    with torch.no_grad():
-        for parameter in task.net.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    model = task.eval().to_model()
-    model.size = 48
-    return model
-
-
 def conditioned():
     torch.manual_seed(0)
-    encoder = ConditionedEncoder(ConvEncoder(widths=[4, 8, 8]), labels=2)
+    encoder = ConditionedEncoder(ConvEncoder(widths=[4, 8], convs=1), labels=2)
     encoder.set_label_names(["cat", "dog"])
     return encoder
 
@@ -173,7 +171,7 @@ def test_a_graph_follows_conditions_as_its_network_does(tmp_path, name):
 @pytest.mark.timeout(300)
 def test_encoder_and_denoiser_sample_what_their_network_does(tmp_path):
     denoiser = partial(Denoiser, width=8, blocks=(1, 1, 1))
-    task = GenerativeTask(ConvEncoder(widths=[4, 8, 8]), denoiser=denoiser, ema_decay=None)
+    task = GenerativeTask(ConvEncoder(widths=[4, 8], convs=1), denoiser=denoiser, ema_decay=None)
     model = acting(task)
     files = list(export_graph(model, tmp_path / "sampler.onnx"))
     assert [file.name for file in files] == ["sampler.encoder.onnx", "sampler.denoiser.onnx"]

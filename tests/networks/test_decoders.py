@@ -19,9 +19,7 @@ from lightning_colorize.networks import (
     ZhangDecoder,
     parameter_count,
 )
-from lightning_colorize.networks.decoders.context import (
-    SelfAttention,
-)
+from lightning_colorize.networks.decoders.context import SelfAttention
 
 INFO = FeatureInfo((8, 12, 20), (2, 4, 8))
 MODES = ["nearest", "bilinear", "transposed", "pixel_shuffle", "blurred_pixel_shuffle"]

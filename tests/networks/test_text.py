@@ -58,6 +58,15 @@ def test_checkpoints_do_not_contain_it(text_encoder):
     assert not [name for name in encoder.state_dict() if "embeddings" in name]
 
 
+def test_code_of_a_text_encoder_is_not_run(tmp_path, capsys):
+    config = {"model_type": "own", "auto_map": {"AutoConfig": "own.Config"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "own.py").write_text("print('executed')\nclass Config: pass\n")
+    with pytest.raises(ValueError, match="contains custom code"):
+        TransformersText(str(tmp_path))
+    assert "executed" not in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_prompts_from_training_to_colors(text_encoder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from lightning_colorize.networks.base import Decoder, FeatureInfo
 from lightning_colorize.networks.decoders.upsample import DecoderStep
-from lightning_colorize.networks.layers import init_normal, norm_layer
+from lightning_colorize.networks.layers import Norm, init_normal, norm_layer
 
 _OUT_REDUCTION = 2
 
@@ -71,23 +71,13 @@ class UNetDecoder(Decoder):
 
 
 class ExpandingBlock(nn.Sequential):
-    """ReLU, transposed 4x4 convolution with stride 2, normalization, dropout.
+    """ReLU, transposed 4x4 convolution of stride 2, norm, dropout: (B, C, h, w) to (.., 2h, 2w)."""
 
-    (B, C, h, w) to (B, out_channels, 2h, 2w).
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        norm: Literal["batch", "instance"],
-        dropout: float,
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm: Norm, dropout: float) -> None:
+        bias = norm == "instance"
         super().__init__(
             nn.ReLU(),  # not in place: the input may be the encoder's map
-            nn.ConvTranspose2d(
-                in_channels, out_channels, 4, stride=2, padding=1, bias=norm == "instance"
-            ),
+            nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=bias),
             norm_layer(norm, out_channels),
             nn.Dropout(dropout),
         )

@@ -12,15 +12,8 @@ from lightning_colorize.models.settings import Settings
 class PaperSettings(Settings):
     """The settings of `Paper`."""
 
-    temperature: Annotated[
-        float,
-        Field(
-            ge=-30,
-            le=30,
-            description="mean of b in LAB units, negative for blue",
-            json_schema_extra={"step": 1},
-        ),
-    ] = 15.0
+    temperature: Annotated[float, Field(ge=-30, le=30, json_schema_extra={"step": 1})] = 15.0
+    """mean of b in LAB units, negative for blue"""
 
 
 class Paper(Model):
