@@ -13,7 +13,7 @@ from tests.tasks.test_cgan_runs import last, same
 
 pytestmark = [pytest.mark.ddp, pytest.mark.timeout(600)]
 
-EPOCHS = 5
+EPOCHS = 8
 PER_EPOCH = 3
 # Batch norm, crops and momentum, over two processes that each see their own images.
 OPTIONS = ["--data.batch_size", 2, "--trainer.max_epochs", EPOCHS, "--run.grid_images", 0]
