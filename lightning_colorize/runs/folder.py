@@ -43,17 +43,11 @@ SWEEP = "LIGHTNING_COLORIZE_SWEEP"
 
 
 def find_runs(root: Path) -> list[Path]:
-    """Return the run folders `root/<experiment>/<run name>/`, sorted by path.
-
-    A folder is a run if it holds a configuration or a result.
-    """
+    """Return the run folders with a configuration or a result, sorted by path."""
     if not root.is_dir():
         raise UsageError(f"{root} is not a folder; pass the folder of your runs (--root FOLDER)")
-    return sorted(
-        folder
-        for folder in root.glob("*/*/")
-        if (folder / CONFIG).is_file() or (folder / RESULT).is_file()
-    )
+    names = (CONFIG, RESULT)
+    return sorted(f for f in root.glob("*/*/") if any((f / name).is_file() for name in names))
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -91,10 +91,7 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
     optimizer_names: tuple[str, ...] = ("",)
 
     def __init__(
-        self,
-        compile: bool = False,
-        fused: bool = False,
-        metrics: dict[str, Metric] | None = None,
+        self, compile: bool = False, fused: bool = False, metrics: dict[str, Metric] | None = None
     ) -> None:
         super().__init__()
         # Not a submodule: the collections below have copies.

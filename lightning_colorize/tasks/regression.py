@@ -15,11 +15,7 @@ from lightning_colorize.models.checkpoint import load_network
 from lightning_colorize.networks import ColorizationNetwork, Decoder, Encoder, FeatureInfo, Head
 from lightning_colorize.networks.decoders.upsample import UpsampleDecoder
 from lightning_colorize.tasks.base import ColorizationTask
-from lightning_colorize.tasks.optimization import (
-    Optimization,
-    OptimizerFactory,
-    SchedulerFactory,
-)
+from lightning_colorize.tasks.optimization import Optimization, OptimizerFactory, SchedulerFactory
 
 
 class RegressionTask(ColorizationTask):

@@ -88,17 +88,12 @@ def two_processes(words: list[str]) -> None:
     end(start(*FIT, *words, "--trainer.devices", 2))
 
 
-def start_nodes(
-    words: list[str], others: list[str] | None = None, restarts: int = 0
-) -> list[subprocess.Popen[str]]:
-    """Start two torchrun nodes of one process each, as docs/how-to/several_gpus.md does.
-
-    `words` follow `fit`; on the second node, `others` do; by default the same.
-    """
+def start_nodes(words: list[str], restarts: int = 0) -> list[subprocess.Popen[str]]:
+    """Start two torchrun nodes of one process each, as docs/how-to/several_gpus.md does."""
     torchrun = ["-m", "torch.distributed.run", "--nnodes", 2, "--nproc-per-node", 1]
     torchrun += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}"]
     torchrun += ["--local-addr", "127.0.0.1", "--monitor-interval", 0.2]
     torchrun += ["--max-restarts", restarts]
     trainer = ["--trainer.devices", 1, "--trainer.num_nodes", 2]
     store = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-    return [start(*torchrun, *FIT, *own, *trainer, **store) for own in (words, others or words)]
+    return [start(*torchrun, *FIT, *words, *trainer, **store) for _ in range(2)]

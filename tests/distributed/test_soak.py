@@ -43,14 +43,8 @@ def test_repeatedly_killed_run_equals_an_uninterrupted_one(shards, tmp_path):
         return command.words(
             name,
             *("--data.batch_size", BATCH, "--data.cache", "never"),
-            *(
-                "--data.num_workers",
-                1,
-                "--data.augmentation.grey_jitter",
-                0.5,
-                "--data.augmentation.rotation",
-                5,
-            ),
+            *("--data.num_workers", 1, "--data.augmentation.grey_jitter", 0.5),
+            *("--data.augmentation.rotation", 5),
             *("--run.auto_resume", "true", "--run.save_every_n_steps", 3, "--run.grid_images", 0),
             *("--trainer.max_epochs", epochs, "--trainer.devices", 1),
             *("--trainer.callbacks+", "tests.distributed.recorder.BatchRecorder"),

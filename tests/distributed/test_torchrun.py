@@ -1,4 +1,4 @@
-"""Two processes (gloo, CPU) resume, of one node and of two torchrun nodes; unshared folders."""
+"""Two processes (gloo, CPU) resume, of one node and of two torchrun nodes."""
 
 import os
 import signal
@@ -62,18 +62,3 @@ def test_a_killed_process_is_restarted_and_the_run_resumes(command, uninterrupte
     assert result.batches == EPOCHS * PER_EPOCH
     assert steps_of(run) == list(range(EPOCHS * PER_EPOCH))
     assert same(last(run)["state_dict"], uninterrupted)
-
-
-def test_a_run_folder_that_is_not_shared_is_refused(command, tmp_path):
-    words = command.words("unshared")
-    elsewhere = [*words, "--run.root", str(tmp_path / "of the other node")]
-    agents = start_nodes(words, elsewhere)
-    try:
-        errors = [agent.communicate(timeout=240)[1] for agent in agents]
-    finally:
-        for agent in agents:
-            kill_group(agent)
-    print(*errors, sep="\n---\n")
-    assert all(agent.returncode for agent in agents)
-    assert all("--run.root must be a shared folder" in text for text in errors)
-    assert not (command.root / "tiny" / "unshared" / "config.yaml").exists()

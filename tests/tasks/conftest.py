@@ -153,6 +153,16 @@ def one_batch(photo_folder):
     return OneBatch(str(photo_folder), size=32, batch_size=4, num_workers=0, seed=0)
 
 
+CLASSES = ("--model.loss", "lightning_colorize.losses.CrossEntropy")
+
+
+@pytest.fixture(scope="session")
+def classes(photo_folder, tmp_path_factory):
+    """The folder of a classification with a moving average; read only."""
+    command = Commands(photo_folder, tmp_path_factory.mktemp("classes"))
+    return command.fit("classes", *CLASSES, "--model.ema_decay", 0.5)
+
+
 class GanCommands(Commands):
     def words(self, name, *more):
         words = [word for pair in TINY_GAN.items() for word in pair]

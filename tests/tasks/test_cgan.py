@@ -97,11 +97,7 @@ EVEN = [0, 2, 4, 6]
         ({"discriminator_every_n_batches": 2}, EVERY, EVEN),
         # Three batches an epoch.
         ({"generator_epochs": 1, "discriminator_epochs": 1}, [0, 1, 2, 6, 7], [3, 4, 5, 6, 7]),
-        (
-            {"generator_epochs": 1, "generator_every_n_batches": 2},
-            [0, 1, 2, 4, 6],
-            [3, 4, 5, 6, 7],
-        ),
+        ({"generator_epochs": 1, "generator_every_n_batches": 2}, [0, 1, 2, 4, 6], [3, 4, 5, 6, 7]),
     ],
 )
 def test_a_batch_is_one_counted_step(data, options, generator, discriminator):

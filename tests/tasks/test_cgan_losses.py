@@ -4,14 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_colorize.losses import (
-    L1,
-    LSGAN,
-    MSE,
-    BCEAdversarial,
-    Hinge,
-    WeightedSum,
-)
+from lightning_colorize.losses import L1, LSGAN, MSE, BCEAdversarial, Hinge, WeightedSum
 from lightning_colorize.networks import Discriminator
 from tests.tasks.conftest import STILL, make_gan, paint, train
 

@@ -6,17 +6,9 @@ import torch
 from lightning_colorize.color import AbBins
 from lightning_colorize.data import ColorizationDataModule
 from lightning_colorize.inference import load_model
-from tests.conftest import Commands
+from tests.tasks.conftest import CLASSES
 
-CLASSES = ("--model.loss", "lightning_colorize.losses.CrossEntropy")
 HEAD = ("--model.head", "lightning_colorize.networks.ClassificationHead")
-
-
-@pytest.fixture(scope="module")
-def classes(photo_folder, tmp_path_factory):
-    """A run with a moving average; read only."""
-    command = Commands(photo_folder, tmp_path_factory.mktemp("classes"))
-    return command.fit("classes", *CLASSES, "--model.ema_decay", 0.5)
 
 
 def test_rare_colors_weigh_more(classes, photo_folder):

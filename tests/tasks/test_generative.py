@@ -27,6 +27,7 @@ TINY = {
     "--model.denoiser": "lightning_colorize.networks.Denoiser",
     "--model.denoiser.width": "8",
     "--model.denoiser.blocks": "[1,1,1]",
+    "--model.steps": "2",
     "--model.optimizer": "torch.optim.Adam",
     "--model.optimizer.lr": "0.01",
 }
@@ -180,15 +181,8 @@ def test_labels_come_from_the_data_and_are_in_every_form(generative_command, tmp
 
 @pytest.mark.slow
 def test_resume_is_bit_exact(generative_command, stop_in):
-    given = [
-        *CONDITIONED,
-        "--model.joint",
-        0.5,
-        "--model.ema_decay",
-        0.9,
-        "--data.augmentation.rotation",
-        5,
-    ]
+    given = [*CONDITIONED, "--model.joint", 0.5, "--model.ema_decay", 0.9]
+    given += ["--data.augmentation.rotation", 5]
     check_all(generative_command, stop_in, given, [2, 5])
     run = generative_command.root / "tiny"
     first, other = (last(run / name) for name in ("uninterrupted", "stopped-2"))

@@ -8,17 +8,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import MSE
-from lightning_colorize.networks import (
-    ConvEncoder,
-    ResNetEncoder,
-    TimmEncoder,
-    UNetEncoder,
-)
+from lightning_colorize.networks import ConvEncoder, ResNetEncoder, TimmEncoder, UNetEncoder
 from lightning_colorize.tasks import RegressionTask, WarmupCosine
-from lightning_colorize.tasks.optimization import (
-    Optimization,
-    parameters_by_level,
-)
+from lightning_colorize.tasks.optimization import Optimization, parameters_by_level
 from tests.tasks.conftest import make_gan, make_trainer
 
 ENCODERS = {

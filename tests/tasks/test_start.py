@@ -47,12 +47,7 @@ def test_generator_starts_from_a_regression(regression_run, file):
     assert not torch.equal(make_gan().net.head.conv.weight, trained["head.conv.weight"])
 
 
-def test_resuming_and_loading_do_not_need_the_file(
-    gan_command,
-    stop_in,
-    regression_run,
-    tmp_path,
-):
+def test_resuming_and_loading_do_not_need_the_file(gan_command, stop_in, regression_run, tmp_path):
     source = shutil.copytree(regression_run, tmp_path / "source")
     stop_in(2)
     words = gan_command.words("orphan", "--model.generator_checkpoint", source)

@@ -7,13 +7,14 @@ import yaml
 
 from lightning_colorize.runs.folder import read_config
 from lightning_colorize.runs.result import RunResult
+from lightning_colorize.training import config
 from tests.training.test_resume import assert_same_run
 
 AUTO = ("--run.auto_resume", "true")
 QUICK = ("--trainer.max_epochs", 1, "--run.grid_images", 0, "--run.test", "false")
 
 
-def test_same_command_resumes_a_run_stopped_by_sigusr1(command, stop_in, capsys):
+def test_same_command_resumes_a_run_stopped_by_sigusr1(command, finished_run, stop_in, capsys):
     words = command.words("again", *AUTO, "--run.save_every_n_steps", 50)
     stop_in(5, signal.SIGUSR1)
     assert command("fit", *words) == 128 + signal.SIGUSR1
@@ -24,12 +25,16 @@ def test_same_command_resumes_a_run_stopped_by_sigusr1(command, stop_in, capsys)
     assert command("fit", *words) == 0
     assert f"resuming {run} from step 5\n" in capsys.readouterr().out
     assert RunResult.read(run).restarts == 1
-    assert_same_run(run, command.fit("uninterrupted", "--run.save_every_n_steps", 50))
+    assert_same_run(run, finished_run)
     # A finished run is left unchanged.
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert command("fit", *words) == 0
     assert capsys.readouterr().out.endswith(f"nothing to do: {run} is finished\n")
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    # Nor is it overwritten without the option, which its configuration does not contain.
+    saved = read_config(run)["run"]
+    assert (saved["name"], saved["auto_resume"]) == (None, False)
+    assert command("fit", *command.words("again")) == 2
 
 
 def test_changed_settings_are_refused_by_name(command, stopped, error_of):
@@ -42,27 +47,6 @@ def test_changed_settings_are_refused_by_name(command, stopped, error_of):
     assert (run / "config.yaml").read_bytes() == before
 
 
-def test_saved_configuration_does_not_auto_resume(command):
-    assert command("fit", *command.words("saved", *AUTO, *QUICK)) == 0
-    run = command.root / "tiny" / "saved"
-    saved = read_config(run)["run"]
-    assert (saved["name"], saved["auto_resume"]) == (None, False)
-    # Without the option, a finished run is never overwritten.
-    assert command("fit", *command.words("saved", *QUICK)) == 2
-
-
-def test_auto_resume_uses_the_default_precision_of_the_run(command, monkeypatch):
-    from lightning_colorize.training import config
-
-    words = command.words("moved", *AUTO, *QUICK)
-    assert command("fit", *words) == 0
-    (command.root / "tiny/moved/result.json").unlink()
-    # On another GPU, whose default would be refused as a changed setting.
-    monkeypatch.setattr(config, "default_precision", lambda accelerator: "bf16-mixed")
-    assert command("fit", *words) == 0
-    assert read_config(command.root / "tiny/moved")["trainer"]["precision"] == "32-true"
-
-
 def test_auto_resume_needs_a_name(command, error_of, monkeypatch):
     words = command.words("unnamed", *AUTO, *QUICK, without=["--run.name"])
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
@@ -73,12 +57,13 @@ def test_auto_resume_needs_a_name(command, error_of, monkeypatch):
     assert RunResult.read(command.root / "tiny" / "4711").status == "finished"
 
 
-def test_auto_resume_ignores_settings_of_a_newer_version(command, stop_in):
-    stop_in(1, signal.SIGUSR1)
-    words = command.words("older", *AUTO, *QUICK)
-    assert command("fit", *words) == 138
-    config = command.root / "tiny/older/config.yaml"
-    settings = yaml.safe_load(config.read_text())
+def test_auto_resume_ignores_other_defaults(command, stopped, monkeypatch):
+    run = stopped("older", *AUTO, *QUICK, batch=1)
+    # A setting that only a newer version has.
+    settings = read_config(run)
     del settings["data"]["augmentation"]["rotation"]
-    config.write_text(yaml.safe_dump(settings))
-    assert command("fit", *words) == 0
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+    # The precision of another GPU.
+    monkeypatch.setattr(config, "default_precision", lambda accelerator: "bf16-mixed")
+    assert command("fit", *command.words("older", *AUTO, *QUICK)) == 0
+    assert read_config(run)["trainer"]["precision"] == "32-true"

@@ -1,6 +1,7 @@
 """Run folders, settings, messages and exit codes of `fit`, on tiny runs."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import torch
 import yaml
 from pytorch_lightning import Trainer
 
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.folder import read_config
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import RegressionTask
+from lightning_colorize.training.options import RunOptions
 from tests.conftest import metric_rows
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -83,13 +86,6 @@ def test_averaged_weights_are_validated_saved_and_tested(command):
     assert not torch.equal(averaged, current)
     # The saved weights reproduce the logged metrics.
     result = RunResult.read(run)
-    plain = command.fit(
-        *("plain", "--trainer.max_epochs", 1),
-        *("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", 0.1),
-    )
-    assert RunResult.read(plain).metrics["val/psnr"] != result.metrics["val/psnr"]
-    last = torch.load(plain / "checkpoints/last.ckpt", weights_only=True)
-    assert torch.equal(last["state_dict"][name], current)
     words = ("--data", command.photos, "--split", "val", "--json", run / "again.json")
     assert command("evaluate", run, *words) == 0
     again = json.loads((run / "again.json").read_text())["metrics"]["model"]
@@ -106,14 +102,24 @@ def test_metrics_are_fp32_in_any_precision(command, finished_run, precision, ato
 
 
 @pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"smoothing": 0}, "--run.smoothing: 0\naccepted: 1 or more"),
+        ({"monitor": None, "patience": 3}, "--run.patience: 3\naccepted: null if"),
+        ({"name": "a/b"}, "--run.name: 'a/b'"),
+        ({"name": "a\nb"}, r"--run.name: 'a\nb'"),
+        ({"name": "x" * 300}, "at most 255 bytes"),
+    ],
+)
+def test_invalid_options_are_refused(options, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
+        RunOptions(**options)
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--run.patience", -1], "--run.patience: -1"),
-        (["--run.smoothing", 0], "--run.smoothing: 0\naccepted: 1 or more"),
-        (["--run.monitor", "null", "--run.patience", 3], "--run.patience: 3\naccepted: null if"),
-        (["--run.name", "a/b"], "--run.name: 'a/b'"),
-        (["--run.name", "a\nb"], r"--run.name: 'a\nb'"),
-        (["--run.name", "x" * 300], "at most 255 bytes"),
         (["--data.root", "/nowhere"], "/nowhere"),
         (["--run.predict_dir", "/nowhere"], "/nowhere"),
         (["--run.monitor", "val/pnsr"], "val/psnr"),
@@ -172,10 +178,9 @@ def test_lost_process_is_one_line_with_the_resume_command(command, failing_step,
     assert f"lightning-colorize resume {command.root / 'tiny' / 'failing'}" in line
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a bug"), TypeError("a bug")])
-def test_other_errors_keep_their_traceback(failing_step, command, error):
-    with pytest.raises(type(error), match="a bug"):
-        failing_step(error)
+def test_other_errors_keep_their_traceback(failing_step, command):
+    with pytest.raises(RuntimeError, match="a bug"):
+        failing_step(RuntimeError("a bug"))
     assert RunResult.read(command.root / "tiny/failing").status == "failed"
 
 

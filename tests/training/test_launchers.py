@@ -7,7 +7,9 @@ import pytest
 from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment
 
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.runs.folder import LOCK
 from lightning_colorize.training.launchers import (
+    SharedFolder,
     refuse_restarts_by_one_store,
     trains_in_parallel,
     with_slurm,
@@ -65,6 +67,18 @@ def test_incomplete_slurm_jobs_are_refused(launched_by, missing, message):
     # A single process needs neither.
     launched_by({name: value for name, value in ONE.items() if name != missing})
     assert with_slurm([])
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_a_run_folder_that_is_not_shared_is_refused(tmp_path, locked):
+    """A node that shares the folder sees the lock of the first process."""
+    if locked:
+        (tmp_path / LOCK).touch()
+    strategy = SimpleNamespace(reduce_boolean_decision=lambda decision: decision)
+    trainer = SimpleNamespace(num_nodes=2, strategy=strategy)
+    refused = pytest.raises(UsageError, match=r"--run\.root must be a shared folder")
+    with nullcontext() if locked else refused:
+        SharedFolder(tmp_path).setup(trainer, None, "fit")
 
 
 @pytest.mark.parametrize("variables", [TWO, TORCHRUN])

@@ -26,11 +26,7 @@ from lightning_colorize.training.callbacks.interrupt import GracefulStop
 from lightning_colorize.training.callbacks.predict_folder import PredictFolder
 from lightning_colorize.training.callbacks.progress import progress_callback
 from lightning_colorize.training.callbacks.result import ResultWriter
-from lightning_colorize.training.callbacks.stopping import (
-    EarlyStop,
-    FinalValidation,
-    ValidationLog,
-)
+from lightning_colorize.training.callbacks.stopping import EarlyStop, FinalValidation, ValidationLog
 from lightning_colorize.training.callbacks.throughput import Throughput
 from lightning_colorize.training.launchers import SharedFolder
 from lightning_colorize.training.options import RunOptions

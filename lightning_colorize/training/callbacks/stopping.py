@@ -43,9 +43,8 @@ class EarlyStop(EarlyStopping):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best score and the count."""
-        own: dict[str, Any] = {"patience": self.patience}
-        own["best_score"] = torch.as_tensor(state_dict["best_score"]).reshape(())
-        super().load_state_dict(state_dict | own)
+        best = torch.as_tensor(state_dict["best_score"]).reshape(())
+        super().load_state_dict(state_dict | {"patience": self.patience, "best_score": best})
         if self.restart and self.stopped:
             self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
             self.wait_count = 0

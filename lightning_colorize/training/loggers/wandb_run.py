@@ -44,11 +44,7 @@ class WandbRun(RunLogger, WandbLogger):
     """
 
     def __init__(
-        self,
-        folder: Path,
-        options: LoggerOptions,
-        mode: WandbMode,
-        resume_step: int | None = None,
+        self, folder: Path, options: LoggerOptions, mode: WandbMode, resume_step: int | None = None
     ) -> None:
         key = options.wandb_id or os.environ.get("WANDB_RUN_ID")
         if key is None and (file := folder / WANDB_ID).is_file():

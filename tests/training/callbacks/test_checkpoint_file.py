@@ -13,16 +13,11 @@ from lightning_colorize.training.callbacks.checkpoints import (
 )
 
 
-def write_half(checkpoint, file):
-    """Stand in for `torch.save` on a disk that fills up."""
-    file.write(b"half")
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def fail_twice(checkpoint, file):
+def fill_up(checkpoint, file):
     """Stand in for `torch.save`, whose archive cannot be closed after the disk is full."""
     try:
-        write_half(checkpoint, file)
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
     except OSError:
         raise RuntimeError("unexpected pos 704 vs 598")  # noqa: B904
 
@@ -50,12 +45,7 @@ def test_configured_checkpoint_io_is_used():
 
 
 @pytest.mark.parametrize(
-    ("fail", "message"),
-    [
-        (write_half, "No space left on device"),
-        (fail_twice, "No space left on device"),
-        (refuse, "Permission denied"),
-    ],
+    ("fail", "message"), [(fill_up, "No space left on device"), (refuse, "Permission denied")]
 )
 def test_a_disk_error_ends_a_run_in_one_line(command, monkeypatch, error_of, fail, message):
     saved, save = [], torch.save

@@ -28,15 +28,19 @@ def test_result_of_a_finished_run(finished_run):
     assert result.metrics.keys() == names | {"train/loss", "val/loss"}
 
 
-@pytest.mark.parametrize("mode", ["max", "min"])
-def test_metrics_are_those_of_the_best_epoch(command, capsys, mode):
-    run = command.fit("run", "--run.monitor", "val/colorfulness", "--run.mode", mode)
+@pytest.mark.parametrize(
+    ("monitor", "mode", "choose"),
+    [("val/colorfulness", "max", max), ("val/ciede2000", "null", min), ("val/loss", "null", min)],
+)
+def test_metrics_are_those_of_the_best_epoch(command, capsys, monitor, mode, choose):
+    run = command.fit("run", "--run.monitor", monitor, "--run.mode", mode)
     rows = metric_rows(run)
     validated = [row for row in rows if row["val/psnr"]]
-    best = {"max": max, "min": min}[mode](validated, key=lambda row: float(row["val/colorfulness"]))
+    best = choose(validated, key=lambda row: float(row[monitor]))
     losses = [row["train/loss"] for row in rows if row["epoch"] == best["epoch"]]
     mean = sum(map(float, losses[:3])) / 3
     metrics = RunResult.read(run).metrics
+    assert RunResult.read(run).best_metric == pytest.approx(float(best[monitor]))
     assert metrics["train/loss"] == pytest.approx(mean)
     assert metrics["val/psnr"] == pytest.approx(float(best["val/psnr"]))
     line = f"epoch {int(best['epoch']) + 1}, validated: train/loss {mean:.4g}, "

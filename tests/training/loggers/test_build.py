@@ -7,11 +7,7 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_colorize.training.loggers.build import (
-    build_loggers,
-    close_loggers,
-    log_images,
-)
+from lightning_colorize.training.loggers.build import build_loggers, close_loggers, log_images
 from lightning_colorize.training.options import LoggerOptions
 
 _LOCAL = LoggerOptions(wandb="disabled")
@@ -64,10 +60,10 @@ def test_metrics_and_configuration_reach_tensorboard(tmp_path):
 
 def test_tensorboard_drops_repeated_steps(tmp_path):
     for resume_step, steps in ((None, range(7)), (3, range(3, 8))):
+        time.sleep(1.1 if resume_step else 0)  # TensorBoard orders its files by the second
         loggers = build_loggers(tmp_path, _LOCAL, resume_step)
         for step in steps:
             loggers[1].log_metrics({"train/loss": step + (resume_step or 0)}, step)
         close_loggers(loggers)
-        time.sleep(1.1)  # TensorBoard orders its files by the second
     logged = [(event.step, event.value) for event in _events(tmp_path).Scalars("train/loss")]
     assert logged == [(0, 0), (1, 1), (2, 2), (3, 6), (4, 7), (5, 8), (6, 9), (7, 10)]
