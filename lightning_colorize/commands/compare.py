@@ -74,12 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from lightning_colorize.evaluation.table import print_metrics
-    from lightning_colorize.reports.comparison import (
-        ERRORS,
-        INDEX,
-        remarks,
-        write_comparison,
-    )
+    from lightning_colorize.reports.comparison import ERRORS, INDEX, remarks, write_comparison
     from lightning_colorize.reports.perception.study import STUDY, write_study
 
     plan = _plan(args)
@@ -105,12 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> "Plan":
-    from lightning_colorize.evaluation.data import (
-        choose_images,
-        colorless,
-        find_truth,
-        trained_on,
-    )
+    from lightning_colorize.evaluation.data import choose_images, colorless, find_truth, trained_on
     from lightning_colorize.evaluation.systems import open_systems
     from lightning_colorize.models.load import choose_device
     from lightning_colorize.reports.comparison import Plan, default_size

@@ -20,9 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "dir", type=expanded_path, metavar="DIR", help="target folder, created if it does not exist"
     )
     parser.add_argument(
-        "--force",
-        action="store_true",
-        help="replace existing files that differ, and list them",
+        "--force", action="store_true", help="replace existing files that differ, and list them"
     )
 
 
