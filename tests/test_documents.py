@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import tomllib
+from collections import defaultdict
 from pathlib import Path
 from string import Template
 from types import ModuleType
@@ -203,6 +204,14 @@ def shell_commands(text):
     return commands
 
 
+def options_of(words):
+    """Return each option with its value."""
+    options = []
+    for word in words:
+        options += [(word,)] if word.startswith("--") else [(*options.pop(), word)]
+    return options
+
+
 def test_documented_commands_are_accepted(generated, monkeypatch, tmp_path):
     from lightning_colorize.training.checking import check_words
 
@@ -220,7 +229,7 @@ def test_documented_commands_are_accepted(generated, monkeypatch, tmp_path):
     commands = {tuple(c): path for path in DOCUMENTS for c in shell_commands(path.read_text())}
     assert len(commands) > 40
     parsers = dict(generated.parsers())
-    trainings = {}
+    trainings = defaultdict(dict)  # the options of all pages, by the configurations below them
     for words, path in commands.items():
         name = " ".join(words[:2]) if " ".join(words[:2]) in parsers else words[0]
         rest = list(words[len(name.split()) :])
@@ -232,9 +241,10 @@ def test_documented_commands_are_accepted(generated, monkeypatch, tmp_path):
             except (argparse.ArgumentError, UsageError) as error:
                 pytest.fail(f"{name_of(path)}: {shlex.join(words)}: {error}")
             continue
-        trainings[tuple(rest)] = path
-    for rest, path in trainings.items():
-        check_words([list(rest)], prefix=f"{name_of(path)}: {shlex.join(rest)}: ")
+        options = options_of(rest)
+        configs = tuple(option for option in options if option[0] == "--config")
+        trainings[configs] |= dict.fromkeys(options)
+    check_words([[w for o in (*configs, *more) for w in o] for configs, more in trainings.items()])
 
 
 @pytest.mark.slow

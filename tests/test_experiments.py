@@ -255,7 +255,7 @@ def test_every_loss_has_a_fragment():
     assert named >= {cls.__name__ for cls in ours}
 
 
-@pytest.mark.parametrize("path", all_but_these_slow(SYSTEMS, "cgan_pix2pix", "cnn_unet"))
+@pytest.mark.parametrize("path", all_but_these_slow(SYSTEMS, "cgan_pix2pix"))
 def test_fragments_resolve_alike_over_any_experiment(parser, path):
     """No init_args of the replaced class may survive.
 

@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_colorize.common.arguments import expanded_path, number
+from lightning_colorize.common.arguments import Parser, number
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.files import require_writable, write_json
+from lightning_colorize.common.files import write_json
 
 if TYPE_CHECKING:
     from lightning_colorize.data.sources import Source
@@ -15,25 +15,19 @@ if TYPE_CHECKING:
 HELP = "find broken, grey, tiny and duplicate images, and duplicates across splits"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
         "folder", metavar="FOLDER", help="image folder, split as in fit --data.root FOLDER"
     )
-    parser.add_argument(
+    parser.add_path(
         "--source",
-        metavar="FILE",
-        type=expanded_path,
-        help="a YAML file with a source, such as experiments/source/folder.yaml, as in fit "
+        "FILE",
+        "a YAML file with a source, such as experiments/source/folder.yaml, as in fit "
         "--data.source (default: the same as in fit)",
     )
-    parser.add_argument(
-        "--min-side",
-        metavar="N",
-        type=number(int, 1),
-        default=64,
-        help="report images with a short side below N pixels as tiny (default: 64)",
-    )
+    text = "report images with a short side below N pixels as tiny (default: 64)"
+    parser.add_int("--min-side", text, default=64)
     parser.add_argument(
         "--min-colorfulness",
         metavar="X",
@@ -41,23 +35,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="report images with a colorfulness below X as pale, with a histogram; BigColor and "
         "DDColor train without those below 15 (default: pale images are not reported)",
     )
-    parser.add_argument(
-        "--exclude-to",
-        metavar="FILE",
-        type=expanded_path,
-        help="write the images to exclude, with reasons, for a source's exclude_list",
+    parser.add_output(
+        "--exclude-to", "write the images to exclude, with reasons, for a source's exclude_list"
     )
-    parser.add_argument("--json", metavar="FILE", type=expanded_path, help="write all findings")
+    parser.add_output("--json", "write all findings")
 
 
 def run(args: argparse.Namespace) -> int:
     """Audit and print the findings; returns 1 if splits share duplicates."""
-    if args.exclude_to is not None:
-        if args.exclude_to.exists():
-            raise UsageError(f"--exclude-to {args.exclude_to} already exists: choose another file")
-        require_writable(args.exclude_to, "--exclude-to")
-    if args.json is not None:
-        require_writable(args.json, "--json")
+    if args.exclude_to is not None and args.exclude_to.exists():
+        raise UsageError(f"--exclude-to {args.exclude_to} already exists: choose another file")
     from lightning_colorize.commands.audit_report import as_json, print_report
     from lightning_colorize.data.audit import as_text, audit, exclusion_list
     from lightning_colorize.data.sources import default_source, parse_root

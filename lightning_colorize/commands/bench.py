@@ -6,9 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_colorize.common.arguments import expanded_path, number
+from lightning_colorize.common.arguments import Parser, number
 from lightning_colorize.common.errors import UsageError, first_line
-from lightning_colorize.common.files import require_writable
 from lightning_colorize.common.text import without_folders
 
 if TYPE_CHECKING:
@@ -21,48 +20,26 @@ HELP = "measure images per second of loading, conversion and training, and find 
 _COUNT, _WIDTH, _HEIGHT = 128, 500, 375  # size of the generated images
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
-        "--data",
-        type=expanded_path,
-        metavar="FOLDER",
-        help="image folder (default: generated images)",
-    )
-    parser.add_argument(
-        "--size", type=number(int, 1), default=128, help="height and width in pixels (default: 128)"
-    )
-    parser.add_argument(
-        "--batch-size", type=number(int, 1), default=32, help="images per batch (default: 32)"
-    )
-    parser.add_argument(
+    parser.add_path("--data", "FOLDER", "image folder (default: generated images)")
+    parser.add_int("--size", "height and width in pixels (default: 128)", default=128)
+    parser.add_int("--batch-size", "images per batch (default: 32)", default=32)
+    parser.add_int(
         "--workers",
-        type=number(int, 0),
-        nargs="+",
-        metavar="N",
-        help="numbers of worker processes to try; 0 for loading in the main process "
+        "numbers of worker processes to try; 0 for loading in the main process "
         "(default: 0, 1, 2, 4, ... up to the number of cores)",
+        least=0,
+        nargs="+",
     )
-    parser.add_argument(
-        "--seconds",
-        type=number(float, 0.01),
-        default=2.0,
-        help="measuring time per stage (default: 2)",
-    )
+    text = "measuring time per stage (default: 2)"
+    parser.add_argument("--seconds", type=number(float, 0.01), default=2.0, help=text)
     parser.add_argument("--device", help="cpu, cuda, mps, ... (default: the GPU, if there is one)")
-    parser.add_argument(
-        "--json",
-        type=expanded_path,
-        metavar="FILE",
-        help="also write the results and raw times as JSON",
-    )
+    parser.add_output("--json", "also write the results and raw times as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print each stage, then the conclusion."""
-    if args.json is not None:
-        require_writable(args.json, "--json")
-
     from lightning_colorize.benchmarking.environment import write_report
     from lightning_colorize.benchmarking.stages import Bench, conclusion, default_workers
     from lightning_colorize.benchmarking.synthetic import write_images

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_colorize.commands.colorize_film import run_film
-from lightning_colorize.commands.options import add_count, add_network_options
-from lightning_colorize.common.arguments import Parser, expanded_path, number, split_name
+from lightning_colorize.commands.options import add_network_options
+from lightning_colorize.common.arguments import Parser, split_name
 from lightning_colorize.common.bundled import BUNDLED, DEFAULT, SAMPLES
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import cores
@@ -29,19 +29,17 @@ _SHOWN_FAILURES = 5
 
 def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
+    parser.add_path(
         "input",
-        metavar="INPUT",
-        nargs="+",
-        type=expanded_path,
-        help="images, folders (searched recursively), patterns such as 'scans/**/*.tif', or - for "
+        "INPUT",
+        "images, folders (searched recursively), patterns such as 'scans/**/*.tif', or - for "
         "names on standard input; or a film",
+        nargs="+",
     )
-    parser.add_argument(
+    parser.add_path(
         "output",
-        metavar="OUTPUT",
-        type=expanded_path,
-        help="folder for the results, which keep the structure of INPUT; for one image or film "
+        "OUTPUT",
+        "folder for the results, which keep the structure of INPUT; for one image or film "
         "also a file name",
     )
     parser.add_argument(
@@ -62,11 +60,7 @@ def add_arguments(parser: Parser) -> None:
         default="same",
         help="format of the results (default: the format of each image, or PNG)",
     )
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace existing results; otherwise they are skipped",
-    )
+    parser.add_flag("--overwrite", "replace existing results; otherwise they are skipped")
     parser.add_argument(
         "--already-color",
         choices=("skip", "recolor"),
@@ -81,12 +75,9 @@ def add_arguments(parser: Parser) -> None:
         help="guided: colors follow the edges of the full-resolution image and bleed less "
         "(default: bilinear)",
     )
-    parser.add_argument(
-        "--sheet",
-        action="store_true",
-        help="write OUTPUT/sheet.jpg: some images in grey and as each model colors them",
-    )
-    add_count(parser, "--limit", "colorize only the first N images")
+    text = "write OUTPUT/sheet.jpg: some images in grey and as each model colors them"
+    parser.add_flag("--sheet", text)
+    parser.add_int("--limit", "colorize only the first N images")
     parser.add_argument(
         "--shard",
         metavar="I/N",
@@ -95,14 +86,11 @@ def add_arguments(parser: Parser) -> None:
         help="colorize only the I-th of N parts, so that N processes or jobs can share OUTPUT",
     )
     text = "use N GPUs of this machine, or N processes with --device cpu (default: 1)"
-    add_count(parser, "--devices", text, default=1)
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="write nothing; colorize a few images and estimate time and disk space for all",
-    )
+    parser.add_int("--devices", text, default=1)
+    text = "write nothing; colorize a few images and estimate time and disk space for all"
+    parser.add_flag("--dry-run", text)
     text = "maximum batch size; lowered if memory is short (default: 8)"
-    add_count(parser, "--batch-size", text, default=8)
+    parser.add_int("--batch-size", text, default=8)
     parser.add_argument(
         "--precision",
         choices=("32-true", "bf16-mixed", "16-mixed"),
@@ -111,33 +99,31 @@ def add_arguments(parser: Parser) -> None:
         "it, without visible difference (default: 32-true)",
     )
     text = "number of threads that read and write (default: one per CPU core)"
-    add_count(parser, "--workers", text, default=cores())
-    add_count(
-        parser,
+    parser.add_int("--workers", text, default=cores())
+    parser.add_int(
         "--max-pixels",
         "reject images with more than N pixels; a pixel takes about 15 bytes of memory "
         "(default: 268435456)",
     )
-    add_count(
-        parser,
+    parser.add_int(
         "--max-density",
         "reject images above 40 megapixels with more than N pixels per byte of the file, "
         "which take minutes and gigabytes and are rarely photographs (default: 100)",
     )
-    parser.add_argument("--quiet", action="store_true", help="hide progress and failures")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_flag("--quiet", "hide progress and failures")
+    parser.add_flag("--json", "print the result as JSON")
 
 
 def _add_controls(parser: Parser) -> None:
     """Add the options for what is asked of the colors, if the model accepts it."""
-    add_count(parser, "--samples", "write N colorings of each image: NAME_1.jpg, NAME_2.jpg, ...")
+    text = "write N colorings of each image: NAME_1.jpg, NAME_2.jpg, ..."
+    parser.add_int("--samples", text)
     text = "seed of the samples; the same one gives the same colors (default: 0)"
-    parser.add_argument("--seed", metavar="S", type=number(int, 0), default=0, help=text)
-    parser.add_argument(
+    parser.add_int("--seed", text, 0, default=0, metavar="S")
+    parser.add_path(
         "--hints",
-        metavar="IMAGE_OR_FOLDER",
-        type=expanded_path,
-        help="colors painted on a transparent image, or a folder of these, each named as its image",
+        "IMAGE_OR_FOLDER",
+        "colors painted on a transparent image, or a folder of these, each named as its image",
     )
     parser.add_argument(
         "--palette",
@@ -147,11 +133,10 @@ def _add_controls(parser: Parser) -> None:
     )
     parser.add_argument("--label", metavar="NAME", help="class name of the images")
     parser.add_argument("--prompt", metavar="TEXT", help="description of the images")
-    parser.add_argument(
+    parser.add_path(
         "--controls",
-        metavar="FILE",
-        type=expanded_path,
-        help="CSV or JSON lines with the columns image and some of hints, palette, label and "
+        "FILE",
+        "CSV or JSON lines with the columns image and some of hints, palette, label and "
         "prompt, for single images; files are relative to its folder",
     )
 

@@ -5,7 +5,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.commands.options import add_measuring_options, add_samples
-from lightning_colorize.common.arguments import Parser, expanded_path, number
+from lightning_colorize.common.arguments import Parser
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.provenance import versions
@@ -28,32 +28,14 @@ def add_arguments(parser: Parser) -> None:
         "(wandb:ENTITY/PROJECT/ARTIFACT:ALIAS), or a folder of images colorized elsewhere; "
         "differences are relative to the first; NAME= is optional",
     )
-    parser.add_argument(
-        "--out", metavar="DIR", type=expanded_path, required=True, help="folder for the page"
-    )
-    parser.add_argument(
-        "--max-images",
-        metavar="N",
-        type=number(int, 1),
-        help="use a random subset, the same in every call",
-    )
-    parser.add_argument(
-        "--no-truth",
-        action="store_true",
-        help="do not compare with the images' own colors (the default for grey images)",
-    )
-    parser.add_argument(
-        "--study", action="store_true", help="also write DIR/study.html, a study with human raters"
-    )
-    parser.add_argument(
-        "--seed",
-        metavar="N",
-        type=number(int, 0),
-        default=0,
-        help="seed of the subset, intervals, study and samples",
-    )
+    parser.add_path("--out", "DIR", "folder for the page", required=True)
+    parser.add_int("--max-images", "use a random subset, the same in every call")
+    text = "do not compare with the images' own colors (the default for grey images)"
+    parser.add_flag("--no-truth", text)
+    parser.add_flag("--study", "also write DIR/study.html, a study with human raters")
+    parser.add_int("--seed", "seed of the subset, intervals, study and samples", 0, default=0)
     add_samples(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing page in DIR")
+    parser.add_flag("--overwrite", "replace an existing page in DIR")
     add_measuring_options(parser, "split of the images, as in evaluate")
 
 
@@ -69,17 +51,10 @@ def run(args: argparse.Namespace) -> int:
     for page in ("index.html", "errors.html", *(["study.html"] if args.study else [])):
         if (args.out / page).exists() and not args.overwrite:
             raise UsageError(f"{args.out / page} exists; --overwrite replaces it")
-    if args.json is not None:
-        require_writable(args.json, "--json")
     from rich.console import Console
 
     from lightning_colorize.evaluation.table import print_metrics
-    from lightning_colorize.reports.comparison import (
-        ERRORS,
-        INDEX,
-        remarks,
-        write_comparison,
-    )
+    from lightning_colorize.reports.comparison import ERRORS, INDEX, remarks, write_comparison
     from lightning_colorize.reports.perception.study import STUDY, write_study
 
     plan = _plan(args)
@@ -105,12 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> "Plan":
-    from lightning_colorize.evaluation.data import (
-        choose_images,
-        colorless,
-        find_truth,
-        trained_on,
-    )
+    from lightning_colorize.evaluation.data import choose_images, colorless, find_truth, trained_on
     from lightning_colorize.evaluation.systems import open_systems
     from lightning_colorize.models.load import choose_device
     from lightning_colorize.reports.comparison import Plan, default_size

@@ -5,8 +5,8 @@ import os
 import socket
 import tempfile
 
-from lightning_colorize.commands.options import add_count, add_loading_options
-from lightning_colorize.common.arguments import install, number, split_name
+from lightning_colorize.commands.options import add_loading_options
+from lightning_colorize.common.arguments import Parser, install, split_name
 from lightning_colorize.common.bundled import BUNDLED, DEFAULT
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import exit_on_sigterm
@@ -14,7 +14,7 @@ from lightning_colorize.common.processes import exit_on_sigterm
 HELP = "serve a page that colorizes photographs, on this machine only unless --host is given"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
         "--checkpoint",
@@ -29,11 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="127.0.0.1",
         help="address to listen on; 0.0.0.0 allows other machines (default: this machine only)",
     )
-    parser.add_argument(
-        "--port", type=number(int, 1, 65535), default=7860, help="port to listen on"
-    )
-    add_count(parser, "--max-megabytes", "maximum file size (default: 50)", default=50)
-    add_count(parser, "--max-megapixels", "maximum image size (default: 40)", default=40)
+    parser.add_int("--port", "port to listen on", most=65535, default=7860, metavar="PORT")
+    parser.add_int("--max-megabytes", "maximum file size (default: 50)", default=50)
+    parser.add_int("--max-megapixels", "maximum image size (default: 40)", default=40)
     add_loading_options(parser)
 
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_colorize.common.arguments import expanded_path, number
+from lightning_colorize.common.arguments import Parser
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.folder import CONFIG
 
@@ -16,20 +16,12 @@ HELP = "list the layers of an experiment or a run: shapes, parameters, MACs"
 COLUMNS = ("layer", "module", "output", "parameters", "million MACs")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
-        "experiment",
-        metavar="EXPERIMENT_OR_RUN",
-        type=expanded_path,
-        help="an experiment's YAML file, or a run folder",
-    )
-    parser.add_argument(
-        "--size",
-        metavar="N",
-        type=number(int, 1),
-        help="height and width of the input in pixels (default: the experiment's)",
-    )
+    text = "an experiment's YAML file, or a run folder"
+    parser.add_path("experiment", "EXPERIMENT_OR_RUN", text)
+    text = "height and width of the input in pixels (default: the experiment's)"
+    parser.add_int("--size", text)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_colorize.commands.options import add_checkpoint, add_measuring_options, add_samples
 from lightning_colorize.common.arguments import Parser, number
 from lightning_colorize.common.bundled import BUNDLED
-from lightning_colorize.common.files import require_writable, write_json
+from lightning_colorize.common.files import write_json
 from lightning_colorize.common.provenance import versions
 
 if TYPE_CHECKING:
@@ -40,14 +40,11 @@ def add_arguments(parser: Parser) -> None:
         "pixels of each range of the true color)",
     )
     add_samples(parser)
-    parser.add_argument(
-        "--seed", metavar="N", type=number(int, 0), default=0, help="seed of samples and hints"
-    )
+    parser.add_int("--seed", "seed of samples and hints", 0, default=0)
     text = "also give so many points of the true colors as hints, such as 1,2,5,10,20,50,100"
     parser.add_argument("--hint-points", metavar="N,N,...", type=counts, default=(), help=text)
     for name in ("palettes", "labels"):
-        text = f"also ask for each image's own and for other {name}"
-        parser.add_argument(f"--{name}", action="store_true", help=text)
+        parser.add_flag(f"--{name}", f"also ask for each image's own and for other {name}")
     add_measuring_options(
         parser,
         "split of the folder to measure; the splits are the training run's if the checkpoint was "
@@ -58,8 +55,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; returns 1 if images are unreadable or predictions are not finite."""
-    if args.json is not None:
-        require_writable(args.json, "--json")
     from lightning_colorize.common.progress import progress
     from lightning_colorize.evaluation import evaluate
     from lightning_colorize.evaluation.conditions import measure_conditions, require_labels

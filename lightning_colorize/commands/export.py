@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_colorize.commands.options import add_checkpoint, add_network_options
-from lightning_colorize.common.arguments import Parser, expanded_path
+from lightning_colorize.common.arguments import Parser
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_atomic
 
@@ -32,25 +32,23 @@ def add_arguments(parser: Parser) -> None:
         "to ab that runs without this package; web: a page that colorizes photographs in the "
         "browser, with FILE as its folder (default: from the suffix of FILE)",
     )
-    parser.add_argument(
+    parser.add_flag(
         "--whole-image",
-        action="store_true",
-        help="write an ONNX graph that turns an RGB image of any size into the colorized image, "
+        "write an ONNX graph that turns an RGB image of any size into the colorized image, "
         "with resizing, LAB conversion and gamut mapping",
     )
-    parser.add_argument(
+    parser.add_path(
         "--int8",
-        metavar="FOLDER",
-        type=expanded_path,
-        help="write an ONNX graph with 8-bit convolutions, a third of the size; the first 128 "
+        "FOLDER",
+        "write an ONNX graph with 8-bit convolutions, a third of the size; the first 128 "
         "color images of FOLDER calibrate the ranges and measure the loss of quality",
     )
 
 
 def add_exported(parser: Parser) -> None:
     """Add the output file, and the options that become its defaults."""
-    parser.add_argument("file", metavar="FILE", type=expanded_path, help="the file to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing FILE")
+    parser.add_path("file", "FILE", "the file to write")
+    parser.add_flag("--overwrite", "replace an existing FILE")
     add_network_options(parser, "short side of the network's input in pixels")
 
 

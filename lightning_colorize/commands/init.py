@@ -5,7 +5,7 @@ import filecmp
 import shutil
 from pathlib import Path
 
-from lightning_colorize.common.arguments import COMMAND, expanded_path
+from lightning_colorize.common.arguments import COMMAND, Parser
 from lightning_colorize.common.bundled import bundled
 from lightning_colorize.common.errors import UsageError
 
@@ -14,16 +14,10 @@ HELP = "copy the bundled experiments and sweeps to a folder, where you can edit 
 _FOLDERS = ("experiments", "sweeps")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
-        "dir", type=expanded_path, metavar="DIR", help="target folder, created if it does not exist"
-    )
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="replace existing files that differ, and list them",
-    )
+    parser.add_path("dir", "DIR", "target folder, created if it does not exist")
+    parser.add_flag("--force", "replace existing files that differ, and list them")
 
 
 def run(args: argparse.Namespace) -> int:

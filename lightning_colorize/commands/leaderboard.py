@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from lightning_colorize.common.arguments import expanded_path
+from lightning_colorize.common.arguments import Parser
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable
 from lightning_colorize.metrics.spec import METRICS
@@ -12,29 +12,18 @@ from lightning_colorize.metrics.spec import METRICS
 HELP = "collect the results of one protocol on a page and in a Markdown table"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
-        "results",
-        metavar="FILE_OR_DIR",
-        type=expanded_path,
-        nargs="+",
-        help="results of `protocol NAME SYSTEM --json FILE`, or folders of results",
-    )
-    parser.add_argument(
-        "--out",
-        metavar="DIR",
-        type=expanded_path,
-        required=True,
-        help="folder for the page and the table",
-    )
+    text = "results of `protocol NAME SYSTEM --json FILE`, or folders of results"
+    parser.add_path("results", "FILE_OR_DIR", text, nargs="+")
+    parser.add_path("--out", "DIR", "folder for the page and the table", required=True)
     parser.add_argument(
         "--sort-by",
         choices=[metric.name for metric in METRICS if metric.name != "mae_ab"],
         default="ciede2000",
         help="metric to sort by, best first (default: ciede2000)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing leaderboard")
+    parser.add_flag("--overwrite", "replace an existing leaderboard")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -2,36 +2,26 @@
 
 import argparse
 
-from lightning_colorize.common.arguments import Parser, expanded_path, number
-from lightning_colorize.common.bundled import BUNDLED, DEFAULT
+from lightning_colorize.common.arguments import Parser
 from lightning_colorize.models.settings import LARGEST, ClassificationSettings, Settings
 
 
-def add_checkpoint(parser: argparse.ArgumentParser, name: str) -> None:
-    """Add a checkpoint as an argument, or as an option that defaults to the bundled model."""
-    parser.add_argument(
+def add_checkpoint(parser: Parser, name: str) -> None:
+    """Add a checkpoint as an argument."""
+    parser.add_path(
         name,
-        metavar="CKPT_OR_RUN",
-        type=expanded_path,
-        default=BUNDLED[DEFAULT],
-        help="a checkpoint file, a run folder (its best checkpoint), a W&B artifact "
+        "CKPT_OR_RUN",
+        "a checkpoint file, a run folder (its best checkpoint), a W&B artifact "
         "(wandb:ENTITY/PROJECT/ARTIFACT:ALIAS), or a bundled model: `default` or `default-samples`",
     )
 
 
-def add_count(
-    parser: argparse.ArgumentParser, option: str, text: str, default: int | None = None
-) -> None:
-    """Add an option for a number of 1 or more."""
-    parser.add_argument(option, metavar="N", type=number(int, 1), default=default, help=text)
-
-
-def add_samples(parser: argparse.ArgumentParser) -> None:
+def add_samples(parser: Parser) -> None:
     """Add the number of colorings per image."""
     text = (
         "color each image N times with models that sample; adds energy score, diversity, coverage"
     )
-    parser.add_argument("--samples", metavar="N", type=number(int, 2), default=1, help=text)
+    parser.add_int("--samples", text, 2, default=1)
 
 
 def add_network_options(parser: Parser, size_help: str) -> None:
@@ -40,8 +30,7 @@ def add_network_options(parser: Parser, size_help: str) -> None:
     Models with other settings accept these as options too, such as `--noise 0.5`; the parsed
     `settings` contains the given ones.
     """
-    text = f"{size_help} (default: the checkpoint's)"
-    parser.add_argument("--size", metavar="N", type=number(int, 1, LARGEST), help=text)
+    parser.add_int("--size", f"{size_help} (default: the checkpoint's)", most=LARGEST)
     for name in ClassificationSettings.names():
         common = name in Settings.model_fields
         _add_setting(parser, name, "" if common else "; for networks with a ClassificationHead")
@@ -83,15 +72,11 @@ def add_measuring_options(parser: Parser, split_help: str, in_batches: bool = Tr
 
     Images measured `in_batches` are cropped to squares.
     """
-    parser.add_argument(
-        "--data", metavar="FOLDER", type=expanded_path, required=True, help="folder of color images"
-    )
+    parser.add_path("--data", "FOLDER", "folder of color images", required=True)
     parser.add_argument("--split", choices=("test", "val", "train", "all"), help=split_help)
-    parser.add_argument(
-        "--json", metavar="FILE", type=expanded_path, help="write the unrounded results"
-    )
+    parser.add_output("--json", "write the unrounded results")
     if in_batches:
-        add_count(parser, "--batch-size", "images per batch", 32)
+        parser.add_int("--batch-size", "images per batch", default=32)
         add_network_options(parser, "height and width of the measured square in pixels")
     else:
         add_network_options(parser, "short side of the network's input in pixels")

@@ -5,34 +5,28 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from lightning_colorize.common.arguments import expanded_path, number
+from lightning_colorize.common.arguments import Parser
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable
 
 HELP = "pack an image folder into shards, which are smaller and faster to read, even remotely"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
-        "folder",
-        metavar="FOLDER",
-        type=expanded_path,
-        help="image folder, split as in fit, or a CSV list for ManifestSource",
+    parser.add_path(
+        "folder", "FOLDER", "image folder, split as in fit, or a CSV list for ManifestSource"
     )
-    parser.add_argument(
+    parser.add_path(
         "shards",
-        metavar="SHARDS",
-        type=expanded_path,
-        help="new folder for the shards; rerun the same command to continue after an interruption",
+        "SHARDS",
+        "new folder for the shards; rerun the same command to continue after an interruption",
     )
-    parser.add_argument(
+    parser.add_int(
         "--size",
-        metavar="N",
-        type=number(int, 1),
-        default=256,
-        help="short side in pixels; smaller images are not enlarged; for data.size 224, training "
+        "short side in pixels; smaller images are not enlarged; for data.size 224, training "
         "reads 252 pixels (default: 256)",
+        default=256,
     )
     parser.add_argument(
         "--encoding",
@@ -41,35 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="jpeg: encode again; uint8: store decoded images, several times larger but "
         "faster to read (default: jpeg)",
     )
-    parser.add_argument(
-        "--quality",
-        metavar="N",
-        type=number(int, 1, 100),
-        default=95,
-        help="JPEG quality, 1 to 100 (default: 95)",
-    )
-    parser.add_argument(
-        "--workers",
-        metavar="N",
-        type=number(int, 1),
-        help="worker processes (default: one per core)",
-    )
-    parser.add_argument(
-        "--exclude-list",
-        metavar="FILE",
-        type=expanded_path,
-        help="exclude the images listed in this file, as written by audit",
-    )
+    parser.add_int("--quality", "JPEG quality, 1 to 100 (default: 95)", most=100, default=95)
+    parser.add_int("--workers", "worker processes (default: one per core)")
+    text = "exclude the images listed in this file, as written by audit"
+    parser.add_path("--exclude-list", "FILE", text)
     for column in ("label", "text"):
         parser.add_argument(
             f"--{column}", metavar="COLUMN", help=f"column of the CSV list with the {column}s"
         )
-    parser.add_argument(
-        "--images-per-shard",
-        metavar="N",
-        type=number(int, 1),
-        help="images per shard (default: about 32 MiB per shard)",
-    )
+    parser.add_int("--images-per-shard", "images per shard (default: about 32 MiB per shard)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from lightning_colorize.common.arguments import expanded_path
+from lightning_colorize.common.arguments import Parser
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.artifacts import is_artifact
 from lightning_colorize.runs.folder import CONFIG, LAST
@@ -18,9 +18,9 @@ _RUN = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("run", metavar="RUN", type=expanded_path, help=_RUN)
+    parser.add_path("run", "RUN", _RUN)
     parser.add_argument(
         "overrides",
         metavar="--KEY VALUE",

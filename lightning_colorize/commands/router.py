@@ -3,7 +3,7 @@
 import argparse
 
 from lightning_colorize.commands.export import add_exported, require_exported, write_card
-from lightning_colorize.commands.options import add_checkpoint, add_count
+from lightning_colorize.commands.options import add_checkpoint
 from lightning_colorize.common.arguments import Parser, expanded_path, number
 from lightning_colorize.common.errors import UsageError
 
@@ -30,7 +30,7 @@ def add_arguments(parser: Parser) -> None:
         "image (default: 0.5)",
     )
     text = "maximum number of training images for the classifier (default: 4096)"
-    add_count(parser, "--max-images", text, default=4096)
+    parser.add_int("--max-images", text, default=4096)
 
 
 def run(args: argparse.Namespace) -> int:

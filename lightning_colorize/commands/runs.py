@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from lightning_colorize.common.arguments import COMMAND, expanded_path
+from lightning_colorize.common.arguments import COMMAND, Parser
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.files import require_writable, write_json
+from lightning_colorize.common.files import write_json
 from lightning_colorize.common.text import UNKNOWN, format_time, short_names
 from lightning_colorize.metrics.spec import MONITOR
 from lightning_colorize.runs.folder import find_runs
@@ -19,26 +19,20 @@ HELP = "list the runs by best metric, with their status and configuration differ
 _COLUMNS = 6  # maximum number of columns for settings that differ
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="list")
     listing = actions.add_parser("list", help=HELP, description=HELP)
-    listing.add_argument(
-        "--root", type=expanded_path, default="runs", metavar="FOLDER", help="folder of the runs"
-    )
+    listing.add_path("--root", "FOLDER", "folder of the runs", default="runs")
     listing.add_argument(
         "--sort", metavar="METRIC", help=f"metric to sort by, best first (default: {MONITOR})"
     )
     listing.add_argument("--experiment", metavar="NAME", help="only the runs of this experiment")
-    listing.add_argument(
-        "--json", type=expanded_path, metavar="FILE", help="also write the list as JSON"
-    )
+    listing.add_output("--json", "also write the list as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the table, even if it is empty."""
-    if args.json is not None:
-        require_writable(args.json, "--json")
     folders = find_runs(args.root)
     if args.experiment is not None:
         experiments = sorted({folder.parent.name for folder in folders})

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lightning_colorize.common.arguments import expanded_path, number
-from lightning_colorize.common.files import require_writable, write_json
+from lightning_colorize.common.arguments import Parser
+from lightning_colorize.common.files import write_json
 from lightning_colorize.common.text import printable
 
 if TYPE_CHECKING:
@@ -21,17 +21,12 @@ HELP = "show how often systems fooled people or were preferred"
 _TITLES = {"real": "taken for the real photograph", "better": "preferred"}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the only action, `score`, and its arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="score")
     score = actions.add_parser("score", help=HELP, description=HELP)
-    score.add_argument(
-        "files",
-        metavar="FILE.json",
-        nargs="+",
-        type=expanded_path,
-        help="files of answers from the page, one per participant",
-    )
+    text = "files of answers from the page, one per participant"
+    score.add_path("files", "FILE.json", text, nargs="+")
     score.add_argument(
         "--by",
         choices=("rater", "image"),
@@ -39,18 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="also show the rates per rater or image; may be repeated",
     )
-    score.add_argument(
-        "--seed", metavar="N", type=number(int, 0), default=0, help="seed of the intervals"
-    )
-    score.add_argument(
-        "--json", metavar="FILE", type=expanded_path, help="write the unrounded results"
-    )
+    score.add_int("--seed", "seed of the intervals", 0, default=0)
+    score.add_output("--json", "write the unrounded results")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the rates; return 1 if no answers count."""
-    if args.json is not None:
-        require_writable(args.json, "--json")
     from rich.console import Console
 
     from lightning_colorize.evaluation import print_plain

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.commands.evaluate import header, open_measured
 from lightning_colorize.commands.options import add_checkpoint, add_measuring_options
-from lightning_colorize.common.arguments import Parser, expanded_path, number
+from lightning_colorize.common.arguments import Parser, number
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.runs.artifacts import is_artifact
@@ -39,12 +39,7 @@ def add_arguments(parser: Parser) -> None:
         help="store the best settings as the checkpoint's defaults: the lowest ciede2000 with at "
         "least this colorfulness_ratio",
     )
-    parser.add_argument(
-        "--page",
-        metavar="FILE",
-        type=expanded_path,
-        help="write an HTML page with a chart and a table of the settings",
-    )
+    parser.add_output("--page", "write an HTML page with a chart and a table of the settings")
     add_measuring_options(parser, "split of the folder, as in evaluate (default: val)")
 
 
@@ -53,9 +48,6 @@ def run(args: argparse.Namespace) -> int:
 
     Return 1 if images are unreadable, or a setting's predictions are not finite.
     """
-    for name in ("json", "page"):
-        if getattr(args, name) is not None:
-            require_writable(getattr(args, name), f"--{name}")
     if args.store is not None and is_artifact(args.checkpoint):
         raise UsageError(f"--store: {args.checkpoint} cannot be changed; give a checkpoint file")
     from rich.console import Console

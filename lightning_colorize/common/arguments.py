@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.files import require_writable
 
 PROGRAM = "lightning-colorize"
 
@@ -26,12 +27,42 @@ def install(extra: str) -> str:
     return f"{_INSTALL} '.[{extra}]' in the clone"
 
 
+class _Output(argparse.Action):
+    """A file to write, which is checked before the work starts."""
+
+    def __call__(self, parser: Any, args: Any, path: Any, option: str | None = None) -> None:
+        require_writable(path, str(option))
+        setattr(args, self.dest, path)
+
+
 class Parser(argparse.ArgumentParser):
-    """An argparse parser that omits the usage text on errors and accepts the options of models."""
+    """An argparse parser that omits the usage text on errors and accepts the options of models.
+
+    Its methods add the kinds of arguments that most commands have; `more` as in `add_argument`.
+    """
 
     # Collect unknown options as text in `settings`: a model that is not loaded yet may have such a
     # setting. `--name` without a value is true, `--no-name` false.
     takes_settings = False
+
+    def add_flag(self, option: str, text: str) -> None:
+        """Add an option without a value."""
+        self.add_argument(option, action="store_true", help=text)
+
+    def add_path(self, name: str, metavar: str, text: str, **more: Any) -> None:
+        """Add the path of a file or a folder."""
+        self.add_argument(name, metavar=metavar, type=expanded_path, help=text, **more)
+
+    def add_output(self, option: str, text: str) -> None:
+        """Add the path of a file to write."""
+        self.add_path(option, "FILE", text, action=_Output)
+
+    def add_int(
+        self, option: str, text: str, least: int = 1, most: int = sys.maxsize, **more: Any
+    ) -> None:
+        """Add a whole number in a range."""
+        more.setdefault("metavar", "N")
+        self.add_argument(option, type=number(int, least, most), help=text, **more)
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
         """Parse command-line arguments."""

@@ -1,4 +1,3 @@
-import argparse
 import json
 import os
 
@@ -8,11 +7,12 @@ import pytest
 from lightning_colorize.benchmarking.stages import BenchStage, conclusion, default_workers
 from lightning_colorize.benchmarking.timing import Timing
 from lightning_colorize.commands import bench
+from lightning_colorize.common.arguments import Parser
 from tests.conftest import write_images
 
 
 def _bench(*words):
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     bench.add_arguments(parser)
     return bench.run(parser.parse_args([str(word) for word in words]))
 

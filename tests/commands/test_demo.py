@@ -58,10 +58,7 @@ def _visit(browser, address, **device):  # noqa: F811
     failures = []
     page.on("pageerror", lambda error: failures.append(str(error)))
     own = (address.removesuffix("/paint"), "data:", "blob:")
-    page.on(
-        "request",
-        lambda request: request.url.startswith(own) or failures.append(request.url),
-    )
+    page.on("request", lambda request: request.url.startswith(own) or failures.append(request.url))
     page.goto(address, timeout=120_000)
     yield page
     context.close()

@@ -1,9 +1,9 @@
-import argparse
 import shutil
 
 import pytest
 
 from lightning_colorize.commands import init
+from lightning_colorize.common.arguments import Parser
 from lightning_colorize.common.bundled import bundled
 from lightning_colorize.common.errors import UsageError
 
@@ -26,7 +26,7 @@ def copy(tmp_path, monkeypatch):
     """Return a function that copies a package with FILES to the folder `mine`."""
     write(tmp_path / "package", FILES)
     monkeypatch.setattr(init, "bundled", lambda name: tmp_path / "package" / name)
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     init.add_arguments(parser)
     return lambda *words: init.run(parser.parse_args([str(tmp_path / "mine"), *words]))
 

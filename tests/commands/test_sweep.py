@@ -192,10 +192,7 @@ def test_wandb_runs_a_sweep_if_logged_in(sweep, command, tmp_path, capsys, monke
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(
-    "words",
-    [["--seed", "4"], ["--storage", "sqlite:///x"]],
-)
+@pytest.mark.parametrize("words", [["--seed", "4"], ["--storage", "sqlite:///x"]])
 def test_options_of_the_local_engine_select_it(
     sweep, command, tmp_path, capsys, monkeypatch, logged_in, words
 ):
