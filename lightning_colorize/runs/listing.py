@@ -52,7 +52,5 @@ def differences(runs: Sequence[RunRecord]) -> dict[str, list[str | None]]:
 def _as_yaml(value: Any) -> str:
     import yaml
 
-    text: str = yaml.safe_dump(
-        value, default_flow_style=True, width=math.inf, allow_unicode=True
-    )
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True)
     return text.removesuffix("\n").removesuffix("\n...")
