@@ -21,8 +21,7 @@ from lightning_colorize.data.augmentation import Augmentation, AugmentationOptio
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.image_set import FileImages
 from lightning_colorize.data.loader import ImageLoader
-from lightning_colorize.data.module import ColorizationDataModule, Decode
-from lightning_colorize.data.single_process import SINGLE_PROCESS
+from lightning_colorize.data.module import SINGLE_PROCESS, ColorizationDataModule, Decode
 from lightning_colorize.data.sources.base import GivenSplits
 from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.metrics import per_image

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,12 +37,10 @@ class Condition(NamedTuple):
     def chosen(self, images: Sequence[int]) -> "Condition":
         """Return the condition of the images at the given indices."""
         index = list(images)
-        return Condition(
-            None if self.labels is None else self.labels[index],
-            None if self.texts is None else [self.texts[each] for each in index],
-            None if self.hints is None else self.hints[index],
-            None if self.palettes is None else self.palettes[index],
+        chosen: Any = (
+            x[index] if isinstance(x, Tensor) else x and [x[i] for i in index] for x in self
         )
+        return Condition(*chosen)
 
     def mirrored(self) -> "Condition":
         """Return the condition of the mirror images."""
@@ -59,15 +57,11 @@ class Condition(NamedTuple):
 
     def joined(self, other: "Condition") -> "Condition":
         """Return the condition of two batches, which have the same kinds of conditions."""
-        texts = None
-        if self.texts is not None and other.texts is not None:
-            texts = [*self.texts, *other.texts]
-        pairs = ((self.labels, other.labels), (self.hints, other.hints),
-                 (self.palettes, other.palettes))  # fmt: skip
-        labels, hints, palettes = (
-            None if own is None or more is None else torch.cat([own, more]) for own, more in pairs
+        pairs: Any = zip(self, other, strict=True)
+        joined: Any = (
+            torch.cat([x, y]) if isinstance(x, Tensor) else x and [*x, *y] for x, y in pairs
         )
-        return Condition(labels, texts, hints, palettes)
+        return Condition(*joined)
 
 
 NO_CONDITION = Condition()

@@ -80,15 +80,9 @@ class AbBins(nn.Module):
         return nearest[row].movedim(-1, 1), weights[row].movedim(-1, 1)
 
     def soft_codes(self, ab: Tensor) -> Tensor:
-        """Return soft codes over all bins, with the weights, as the logits that predict them.
+        """Return weighted soft codes over all bins as log p, (B, 313, H, W), fp32.
 
-        Unlike `encode`, it has gradients and can be exported.
-
-        Args:
-            ab: (B, 2, H, W) in LAB units.
-
-        Returns:
-            (B, 313, H, W), fp32: log p.
+        Unlike `encode`, it has gradients and can be exported. `ab` is (B, 2, H, W) in LAB units.
         """
         with full_precision(ab):
             # -distance**2 / (2 sigma**2), up to a constant, as a convolution.
@@ -116,25 +110,11 @@ class AbBins(nn.Module):
             return F.conv2d(shares, self.centers.T[..., None, None])
 
     def shares(self, logits: Tensor) -> Tensor:
-        """Return a distribution, after undoing the rebalancing.
-
-        Args:
-            logits: (B, 313, H, W), log p up to a constant.
-
-        Returns:
-            (B, 313, H, W), fp32; the shares of a pixel sum to 1.
-        """
+        """Undo the rebalancing of log p, (B, 313, H, W): shares, fp32, that sum to 1 per pixel."""
         return torch.softmax(logits.float() - self.weights.log().view(1, -1, 1, 1), dim=1)
 
     def moments(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and standard deviation of a distribution, after undoing the rebalancing.
-
-        Args:
-            logits: (B, 313, H, W), log p up to a constant.
-
-        Returns:
-            Both (B, 2, H, W), in LAB units, fp32.
-        """
+        """Return mean and standard deviation of `shares(logits)`: (B, 2, H, W) each, LAB units."""
         with full_precision(logits):
             centers = torch.cat([self.centers, self.centers.square()], dim=1).T[..., None, None]
             mean, squared = F.conv2d(self.shares(logits), centers).chunk(2, dim=1)

@@ -19,17 +19,9 @@ def ciede2000(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Te
     Each image is L, (..., 1, H, W) in [0, 100], and ab, (..., 2, H, W) in LAB units. Returns
     (..., 1, H, W), fp32, at least 0; about 1 is just noticeable.
     """
-    return _ciede2000(*_channels(*first), *_channels(*second))
-
-
-def _channels(L: Tensor, ab: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Split into L, a and b, each (..., 1, H, W) in fp32."""
-    a, b = ab.float().chunk(2, dim=-3)
-    return L.float(), a, b
-
-
-def _ciede2000(L1: Tensor, a1: Tensor, b1: Tensor, L2: Tensor, a2: Tensor, b2: Tensor) -> Tensor:
-    """Compute equations 2 to 22 of the paper, with angles in radians."""
+    L1, L2 = first[0].float(), second[0].float()
+    (a1, b1), (a2, b2) = (ab.float().chunk(2, dim=-3) for _, ab in (first, second))
+    # Equations 2 to 22 of the paper, with angles in radians.
     stretch = 1.5 - 0.5 * _high_chroma((torch.hypot(a1, b1) + torch.hypot(a2, b2)) / 2)
     a1, a2 = a1 * stretch, a2 * stretch
     C1, C2 = torch.hypot(a1, b1), torch.hypot(a2, b2)

@@ -25,21 +25,17 @@ def palettes_from(ab: Tensor, counts: Tensor, starts: Tensor) -> Tensor:
         (B, 5, 3), fp32: a, b in LAB units and the share in 0..1. The shares of an image sum to 1;
         unused rows are 0.
     """
-    with full_precision(ab):  # sums over pixels, and squared distances, exceed fp16
-        return _clusters(ab.float(), counts, starts)
-
-
-def _clusters(ab: Tensor, counts: Tensor, starts: Tensor) -> Tensor:
-    small = F.interpolate(ab, [min(_PIXELS, side) for side in ab.shape[-2:]], mode="area")
+    small = F.interpolate(ab.float(), [min(_PIXELS, side) for side in ab.shape[-2:]], mode="area")
     pixels = small.flatten(2).transpose(1, 2)
     chosen = (starts.to(ab.device) * pixels.shape[1]).long()
     centers = pixels.gather(1, chosen[..., None].expand(-1, -1, 2))
     used = torch.arange(LARGEST, device=ab.device) < counts.to(ab.device)[:, None]
-    for _ in range(_STEPS):
-        nearest = torch.cdist(pixels, centers).masked_fill(~used[:, None], torch.inf).argmin(-1)
-        member = F.one_hot(nearest, LARGEST).to(ab.dtype).transpose(1, 2)
-        sizes = member.sum(-1, keepdim=True)
-        centers = torch.where(sizes > 0, member @ pixels / sizes.clamp(min=1), centers)
+    with full_precision(ab):  # sums over pixels, and squared distances, exceed fp16
+        for _ in range(_STEPS):
+            distances = torch.cdist(pixels, centers).masked_fill(~used[:, None], torch.inf)
+            member = F.one_hot(distances.argmin(-1), LARGEST).float().transpose(1, 2)
+            sizes = member.sum(-1, keepdim=True)
+            centers = torch.where(sizes > 0, member @ pixels / sizes.clamp(min=1), centers)
     shares = sizes / pixels.shape[1]
     return torch.cat([centers, shares], dim=-1) * (shares > 0)
 

@@ -3,6 +3,7 @@
 import math
 import zlib
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from lightning_colorize.color import fit_gamut, to_lab, to_rgb, to_unit
 from lightning_colorize.common.errors import require_option
-from lightning_colorize.data.damage import Damage
+from lightning_colorize.data.damage import damaged
 
 # Of color jitter: the largest hue rotation in degrees and the largest chroma factor.
 _HUE, _CHROMA = 10.0, 1.25
@@ -148,7 +149,7 @@ class Augmentation(nn.Module):
         self.grey_jitter = o.grey_jitter
         self.color_jitter = o.color_jitter
         self.mixup = o.mixup
-        self.damage = Damage(o.blur, o.grain, o.jpeg, o.aging)
+        self.damage = partial(damaged, blur=o.blur, grain=o.grain, jpeg=o.jpeg, aging=o.aging)
 
     def forward(self, rgb: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
         """Augment and convert (B, 3, H, W), uint8 in 0..255 or floating point in 0..1.
@@ -245,7 +246,7 @@ def old_copy(rgb: Tensor) -> Tensor:
         torch.default_generator.manual_seed(zlib.crc32(rgb.cpu().numpy().tobytes()))
         unit = to_unit(rgb[None].cpu())
         L = _jittered(unit, to_lab(unit)[0], _draw_grey(1, 1.0))
-        L = Damage(blur=0.5, grain=0.5, jpeg=0.5, aging=1.0)(L)
+        L = damaged(L, blur=0.5, grain=0.5, jpeg=0.5, aging=1.0)
     grey = to_rgb(L, torch.zeros_like(L).expand(-1, 2, -1, -1))
     return (grey[0] * 255).round().byte()
 

@@ -15,7 +15,7 @@ from lightning_colorize.common.processes import cores
 from lightning_colorize.common.progress import progress
 from lightning_colorize.data.dataset import CorruptImage, Resize, resize
 from lightning_colorize.data.decoding.files import ImageError
-from lightning_colorize.data.image_set import ImageSet
+from lightning_colorize.data.image_set import ImageSet, NameList
 
 # Bytes of a block: some 700 images of 3:2 at 144 px.
 _BLOCK = 2**26
@@ -34,7 +34,6 @@ class CachedImages(ImageSet):
 
     def __init__(self, images: ImageSet, side: int, mode: Resize = "crop") -> None:
         self.corrupt: list[CorruptImage] = []
-        self._images = images
         self._blocks: list[Tensor] = []
         indices: list[int] = []
         shapes: list[tuple[int, int]] = []
@@ -62,20 +61,13 @@ class CachedImages(ImageSet):
                 indices.append(index)
                 shapes.append((result.shape[1], result.shape[2]))
                 locations.append((len(self._blocks) - 1, start))
-        self._indices = np.array(indices, dtype=np.int64)
+        self.names = NameList(map(images.name, indices))
         self._shapes = np.array(shapes, dtype=np.int64).reshape(-1, 2)
         self._locations = np.array(locations, dtype=np.int64).reshape(-1, 2)
         weights = images.weights
-        self.weights = None if weights is None else weights[self._indices]
-        self.order = images.order.subset(self._indices)
-        self.notes = images.notes.take(self._indices)
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def name(self, index: int) -> str:
-        """Return the image's name."""
-        return self._images.name(int(self._indices[index]))
+        self.weights = None if weights is None else weights[indices]
+        self.order = images.order.subset(np.array(indices, dtype=np.int64))
+        self.notes = images.notes.take(indices)
 
     def _block(self, least: int, side: int, left: int) -> Tensor:
         """Allocate at least `least` bytes for the `left` uncached images: (n,), uint8."""

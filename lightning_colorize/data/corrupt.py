@@ -66,15 +66,14 @@ class CorruptImages:
                 f"repair or remove them, or allow more with a larger --data.max_broken_share "
                 f"(now {self.max_share:g})"
             )
-        if reported_by_rank_zero:
+        if reported_by_rank_zero or before >= (_NAMED if self.report is None else 1):
             return
-        images = "image" if len(new) == 1 else "images"
-        if self.report is None and before < _NAMED:
-            named = [str(error) for error in new.values()][: _NAMED - before]
-            more = f" and {len(new) - len(named)} more" if len(new) > len(named) else ""
-            _say(f"Skipping {len(new)} broken {images}: {', '.join(named)}{more}")
-        elif self.report is not None and not before:
-            _say(f"Skipping {len(new)} broken {images}, listed in {self.report}")
+        named = [str(error) for error in new.values()][: _NAMED - before]
+        more = f" and {len(new) - len(named)} more" if len(new) > len(named) else ""
+        listed = (
+            f": {', '.join(named)}{more}" if self.report is None else f", listed in {self.report}"
+        )
+        print(f"Skipping {len(new)} broken image{'s' * (len(new) > 1)}{listed}", file=sys.stderr)
 
 
 def _append(report: Path, new: dict[str, ImageError]) -> None:
@@ -87,7 +86,3 @@ def _append(report: Path, new: dict[str, ImageError]) -> None:
             for name, error in new.items()
             if name not in listed
         )
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)

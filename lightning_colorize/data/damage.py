@@ -29,30 +29,25 @@ _QUANTIZATION = (
 # Not kornia's augmentations: RandomJPEG takes three channels only (4 times slower on a CPU) and
 # rounds differentiably (up to twice as far from libjpeg), RandomGaussianNoise has one deviation for
 # all images, and RandomGaussianBlur needs its sigma before the size is known. The blur is kornia's.
-class Damage:
-    """Blur, grain, aging and JPEG at random, in this order: lens, film, print, file.
+def damaged(
+    L: Tensor, blur: float = 0.0, grain: float = 0.0, jpeg: float = 0.0, aging: float = 0.0
+) -> Tensor:
+    """Apply blur, grain, aging and JPEG at random, in this order: lens, film, print, file.
 
     Numbers are drawn from torch's CPU generator, so a seed gives the same images on every device.
-    The arguments are the probabilities of a Gaussian blur with a sigma of 0.5% to 1.5% of the size,
-    of noise with a standard deviation of 2 to 8, of an aged print as `aged` makes it, and of a
-    compression with a quality of 20 to 90.
+
+    Args:
+        L: (B, 1, H, W) in [0, 100], fp32, as is the result.
+        blur: Probability of a Gaussian blur with a sigma of 0.5% to 1.5% of the size.
+        grain: Probability of noise with a standard deviation of 2 to 8.
+        jpeg: Probability of a compression with a quality of 20 to 90.
+        aging: Probability of an aged print, as `aged` makes it.
     """
-
-    def __init__(
-        self, blur: float = 0.0, grain: float = 0.0, jpeg: float = 0.0, aging: float = 0.0
-    ) -> None:
-        self.blur = blur
-        self.grain = grain
-        self.aging = aging
-        self.jpeg = jpeg
-
-    def __call__(self, L: Tensor) -> Tensor:
-        """Return damaged images: (B, 1, H, W) in [0, 100], fp32."""
-        size = min(L.shape[-2:])
-        L = _changed(L, self.blur, (0.005 * size, _WIDEST * size), blurred)
-        L = _changed(L, self.grain, (2.0, 8.0), grainy)
-        L = _changed(L, self.aging, (0.3, 1.0), aged)
-        return _changed(L, self.jpeg, (20.0, 90.0), jpeg_compressed)
+    size = min(L.shape[-2:])
+    L = _changed(L, blur, (0.005 * size, _WIDEST * size), blurred)
+    L = _changed(L, grain, (2.0, 8.0), grainy)
+    L = _changed(L, aging, (0.3, 1.0), aged)
+    return _changed(L, jpeg, (20.0, 90.0), jpeg_compressed)
 
 
 def _changed(

@@ -4,7 +4,6 @@ The names of a split are one block of bytes with offsets, not Python strings. Wi
 strings, reference counting in forked workers would copy the memory pages of all of them.
 """
 
-from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from lightning_colorize.data.decoding.files import decode_image, read_bytes, read_image
+from lightning_colorize.data.decoding.files import decode_image, read_bytes
 from lightning_colorize.data.order import AnyOrder
 
 
@@ -59,29 +58,30 @@ class Notes(NamedTuple):
 _NO_NOTES = Notes()
 
 
-class ImageSet(ABC):
-    """The images of one split.
+class ImageSet:
+    """The images of one split: by default, encoded files with names in memory.
 
     Attributes:
+        names: Name of each image, unique in its source and stable between runs.
         weights: Relative sampling frequency in training, (N,), or None for uniform sampling.
         order: How an epoch is shuffled.
         side: Short side in pixels to which larger images were reduced; None for originals.
         notes: Labels and texts.
     """
 
+    names: NameList
     weights: np.ndarray | None = None
     order = AnyOrder()
     side: int | None = None
     notes: Notes = _NO_NOTES
 
-    @abstractmethod
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return len(self.names)
 
-    @abstractmethod
     def name(self, index: int) -> str:
-        """Return the name of an image, unique in its source and stable between runs."""
+        """Return the name of an image."""
+        return self.names[index]
 
-    @abstractmethod
     def read(self, index: int, min_side: int | None = None) -> Tensor:
         """Return the image: (3, H, W), uint8, sRGB.
 
@@ -92,6 +92,9 @@ class ImageSet(ABC):
         Raises:
             ImageError: If the file cannot be read as an image.
         """
+        data = self.encoded(index)
+        assert data is not None, "a set without encoded files overrides `read`"
+        return decode_image(data, Path(*(self.file(index) or (self.name(index),))), min_side)
 
     def encoded(self, index: int) -> bytes | None:
         """Return the encoded file, or None if only `read` is supported.
@@ -143,16 +146,9 @@ class FileImages(ImageSet):
         self.prefix = prefix
         self.notes = notes
 
-    def __len__(self) -> int:
-        return len(self.names)
-
     def name(self, index: int) -> str:
-        """Return the file's name relative to the folder."""
+        """Return the file's name relative to the folder, after the prefix."""
         return self.prefix + self.names[index]
-
-    def read(self, index: int, min_side: int | None = None) -> Tensor:
-        """Return the image: (3, H, W), uint8, sRGB."""
-        return read_image(self.root / self.names[index], min_side=min_side)
 
     def encoded(self, index: int) -> bytes | None:
         """Return the file's bytes."""
@@ -186,23 +182,40 @@ class EncodedImages(ImageSet):
         self.fetch = fetch
         self.notes = notes
 
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def name(self, index: int) -> str:
-        """Return the image's name."""
-        return self.names[index]
-
-    def read(self, index: int, min_side: int | None = None) -> Tensor:
-        """Return the image: (3, H, W), uint8, sRGB."""
-        return decode_image(self.encoded(index), Path(self.names[index]), min_side)
-
     def encoded(self, index: int) -> bytes:
         """Return the encoded file."""
         return self.fetch(int(self.rows[index]), self.names[index])
 
 
-class ChosenImages(ImageSet):
+class _Delegating(ImageSet):
+    """Images that belong to other sets."""
+
+    def _find(self, index: int) -> tuple[ImageSet, int]:
+        """Return an image's own set and its index there."""
+        raise NotImplementedError
+
+    def name(self, index: int) -> str:
+        """Return the name of an image in its own set."""
+        images, own = self._find(index)
+        return images.name(own)
+
+    def read(self, index: int, min_side: int | None = None) -> Tensor:
+        """Return the image: (3, H, W), uint8, sRGB."""
+        images, own = self._find(index)
+        return images.read(own, min_side)
+
+    def encoded(self, index: int) -> bytes | None:
+        """Return the encoded file from its own set."""
+        images, own = self._find(index)
+        return images.encoded(own)
+
+    def file(self, index: int) -> tuple[Path, str] | None:
+        """Return the file of its own set."""
+        images, own = self._find(index)
+        return images.file(own)
+
+
+class ChosenImages(_Delegating):
     """Some images of a set, by their indices, which may repeat."""
 
     def __init__(self, images: ImageSet, indices: Sequence[int] | np.ndarray) -> None:
@@ -214,21 +227,8 @@ class ChosenImages(ImageSet):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def name(self, index: int) -> str:
-        """Return the name of an image in the whole set."""
-        return self.images.name(int(self.indices[index]))
-
-    def read(self, index: int, min_side: int | None = None) -> Tensor:
-        """Return the image: (3, H, W), uint8, sRGB."""
-        return self.images.read(int(self.indices[index]), min_side)
-
-    def encoded(self, index: int) -> bytes | None:
-        """Return the encoded file from the whole set."""
-        return self.images.encoded(int(self.indices[index]))
-
-    def file(self, index: int) -> tuple[Path, str] | None:
-        """Return the file of the whole set."""
-        return self.images.file(int(self.indices[index]))
+    def _find(self, index: int) -> tuple[ImageSet, int]:
+        return self.images, int(self.indices[index])
 
     @contextmanager
     def expecting(self, coming: Callable[[], np.ndarray]) -> Iterator[Callable[[int], None]]:
@@ -253,7 +253,7 @@ def sampled(images: ImageSet, limit: int | None) -> ImageSet:
     return ChosenImages(images, order[:count])
 
 
-class ConcatImages(ImageSet):
+class ConcatImages(_Delegating):
     """Concatenation of several image sets, none of them empty, with distinct names.
 
     `shares` are the relative sampling frequencies of the sets, independent of their sizes. A set's
@@ -273,26 +273,6 @@ class ConcatImages(ImageSet):
 
     def __len__(self) -> int:
         return int(self._ends[-1])
-
-    def name(self, index: int) -> str:
-        """Return the name of an image in its own set."""
-        part, own = self._find(index)
-        return part.name(own)
-
-    def read(self, index: int, min_side: int | None = None) -> Tensor:
-        """Return the image: (3, H, W), uint8, sRGB."""
-        part, own = self._find(index)
-        return part.read(own, min_side=min_side)
-
-    def encoded(self, index: int) -> bytes | None:
-        """Return the encoded file from its own set."""
-        part, own = self._find(index)
-        return part.encoded(own)
-
-    def file(self, index: int) -> tuple[Path, str] | None:
-        """Return the file of its own set."""
-        part, own = self._find(index)
-        return part.file(own)
 
     def _find(self, index: int) -> tuple[ImageSet, int]:
         index = range(len(self))[index]

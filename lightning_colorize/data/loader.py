@@ -172,23 +172,16 @@ class ImageLoader:
             UsageError: If the position is in mid-epoch, and the size or number of batches differs,
                 or the number of ranks with an order that depends on it.
         """
-        size = self.batches.batch_size * self.batches.ranks
-        mid_epoch = 0 < state["position"] < state["batches"]
-        if mid_epoch and state["batch_size"] != size:
-            raise UsageError(
-                f"the run stopped in the midst of an epoch of batches of {state['batch_size']} "
-                f"images, not {size}: resume it with that many over all processes"
-            )
-        if mid_epoch and state["batches"] != len(self):
-            raise UsageError(
-                f"the run stopped in the midst of an epoch of {state['batches']:,} batches, and "
-                f"these images make {len(self):,}: resume it with the same images"
-            )
-        if mid_epoch and self.batches.order.by_ranks and state["ranks"] != self.batches.ranks:
-            raise UsageError(
-                f"the run stopped in the midst of an epoch over shards dealt to {state['ranks']} "
-                f"processes, not {self.batches.ranks}: resume it with that many"
-            )
+        needed = {"batch_size": "images in a batch over all processes", "batches": "batches"}
+        if self.batches.order.by_ranks:
+            needed["ranks"] = "processes that share the shards"
+        here = self.state_dict()
+        for name, what in needed.items():
+            if 0 < state["position"] < state["batches"] and state[name] != here[name]:
+                raise UsageError(
+                    f"the run stopped in the midst of an epoch with {state[name]:,} {what}, not "
+                    f"{here[name]:,}: resume it with the same images, batch size and processes"
+                )
         self.batches.epoch = state["epoch"]
         # An epoch that ended stays ended, even if more images would make it longer now.
         ended = state["position"] >= state["batches"]
@@ -220,7 +213,9 @@ class ImageLoader:
                 continue
             empty = False
             if self.seed_batches:
-                self._seed_batch()
+                key = (self.batches.seed, self.batches.epoch, self._position, self.batches.rank)
+                state = np.random.SeedSequence(key).generate_state(1, np.uint64)
+                torch.manual_seed(int(state[0] >> 1))
             names = [images.name(index) for index in shipped.indices]
             yield RawBatch(shipped.rgb, names, self._condition(shipped.indices))
         if empty and self.corrupt.max_share < 1:
@@ -257,8 +252,3 @@ class ImageLoader:
                 advance(number * self.batches.batch_size)
                 yield batch
                 self.asked = time.perf_counter()
-
-    def _seed_batch(self) -> None:
-        b = self.batches
-        key = np.random.SeedSequence((b.seed, b.epoch, self._position, b.rank))
-        torch.manual_seed(int(key.generate_state(1, np.uint64)[0] >> 1))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import torch
@@ -30,7 +31,6 @@ from lightning_colorize.data.device.cached import DeviceDataset, DeviceImages, D
 from lightning_colorize.data.device.decode import DeviceDecoder, JpegDataset, require_decoder
 from lightning_colorize.data.image_set import ImageSet, sampled
 from lightning_colorize.data.loader import EpochBatches, ImageLoader, Receive
-from lightning_colorize.data.single_process import SINGLE_PROCESS
 from lightning_colorize.data.sources import Source, SourceError, default_source, parse_root
 from lightning_colorize.data.sources.base import Splits
 
@@ -54,6 +54,22 @@ _STAGES: dict[str | None, tuple[Split, ...]] = {
 }
 
 _DEFAULT = AugmentationOptions()
+
+SINGLE_PROCESS = SimpleNamespace(
+    global_rank=0,
+    world_size=1,
+    num_devices=1,
+    strategy=SimpleNamespace(root_device=torch.device("cpu")),
+    training=False,
+    fast_dev_run=0,
+    overfit_batches=0,
+    max_epochs=-1,
+    limit_train_batches=1.0,
+    limit_val_batches=1.0,
+    limit_test_batches=1.0,
+    default_root_dir=None,
+)
+"""The attributes of a Trainer that the data module reads, for a CPU process without a Trainer."""
 
 
 class ColorizationDataModule(LightningDataModule):

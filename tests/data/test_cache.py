@@ -9,7 +9,7 @@ from PIL import Image
 from lightning_colorize.data import cache
 from lightning_colorize.data.cache import CachedImages
 from lightning_colorize.data.dataset import limit_length, resize_short_side
-from lightning_colorize.data.image_set import FileImages, ImageSet
+from lightning_colorize.data.image_set import FileImages, ImageSet, NameList
 
 NAMES = ["b.png", "a.png", "bad.png", "long.png", "a.png"]
 
@@ -42,14 +42,9 @@ def test_cached_images_equal_resized_files_that_are_read_once(files, monkeypatch
 class Watched(ImageSet):
     """Counts its images that are alive outside the cache."""
 
+    names = NameList(map(str, range(100)))
     refs: list
     most = 0
-
-    def __len__(self):
-        return 100
-
-    def name(self, index):
-        return str(index)
 
     def read(self, index, min_side=None):
         time.sleep(0.002)

@@ -4,11 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
-from pytorch_lightning.utilities import move_data_to_device
 
 from lightning_colorize.cli import main
-from lightning_colorize.color import Condition
 from lightning_colorize.data.image_set import ConcatImages, FileImages, NameList, Notes
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.data.sources import (
@@ -157,13 +154,6 @@ def test_labels_that_training_does_not_have(tmp_path, photo_folder):
     data.label_names = [f"class_{number}" for number in range(1000)]
     assert condition_rows(data)[0][1].startswith("1,000: class_0, class_1, class_2, ")
     assert len(condition_rows(data)[0][1]) < 120
-
-
-def test_a_condition_moves_to_a_device():
-    condition = Condition(labels=torch.tensor([1]), texts=["x"])
-    moved = move_data_to_device(condition, torch.device("meta"))
-    assert moved.labels.device.type == "meta"
-    assert moved.texts == ["x"]
 
 
 def test_notes_of_concatenated_sets():

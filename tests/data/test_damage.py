@@ -11,7 +11,7 @@ from lightning_colorize.color import RawBatch
 from lightning_colorize.data import damage
 from lightning_colorize.data.augmentation import Augmentation, AugmentationOptions, old_copy
 from lightning_colorize.data.convert import to_color_batch
-from lightning_colorize.data.damage import Damage, aged, blurred, grainy, jpeg_compressed
+from lightning_colorize.data.damage import aged, blurred, damaged, grainy, jpeg_compressed
 
 
 def lightness(count=2, size=32, seed=0):
@@ -102,17 +102,17 @@ ALL = {"blur": 1.0, "grain": 1.0, "aging": 1.0, "jpeg": 1.0}
 def test_each_option_is_a_probability(name):
     L = lightness(1, 64).expand(200, -1, -1, -1)
     torch.manual_seed(0)
-    changed = (Damage(**{name: 0.25})(L) != L).flatten(1).any(1).float().mean()
+    changed = (damaged(L, **{name: 0.25}) != L).flatten(1).any(1).float().mean()
     assert 0.15 < float(changed) < 0.35
     torch.manual_seed(0)
-    assert (Damage(**{name: 1.0})(L) != L).flatten(1).any(1).all()
+    assert (damaged(L, **{name: 1.0}) != L).flatten(1).any(1).all()
 
 
 def test_order_is_lens_film_print_file(monkeypatch):
     order = []
     for name in ("blurred", "grainy", "aged", "jpeg_compressed"):
         monkeypatch.setattr(damage, name, lambda L, x, name=name: order.append(name) or L)
-    Damage(**ALL)(lightness())
+    damaged(lightness(), **ALL)
     assert order == ["blurred", "grainy", "aged", "jpeg_compressed"]
 
 
@@ -136,7 +136,7 @@ def test_only_L_is_damaged_and_a_seed_repeats_it():
 def test_off_draws_nothing():
     L = lightness()
     torch.manual_seed(0)
-    assert Damage()(L) is L
+    assert damaged(L) is L
     following = torch.rand(1)
     torch.manual_seed(0)
     assert torch.rand(1) == following

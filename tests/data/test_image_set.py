@@ -11,15 +11,8 @@ from lightning_colorize.data.image_set import ChosenImages, ConcatImages, ImageS
 
 class ConstantImages(ImageSet):
     def __init__(self, label, count, weights=None):
-        self.label = label
-        self.count = count
+        self.names = [f"{label}/{index}" for index in range(count)]
         self.weights = weights
-
-    def __len__(self):
-        return self.count
-
-    def name(self, index):
-        return f"{self.label}/{index}"
 
     def read(self, index, min_side=None):
         return torch.full((3, 2, min_side or 2), index, dtype=torch.uint8)

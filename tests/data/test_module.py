@@ -15,8 +15,7 @@ from lightning_colorize.data.augmentation import AugmentationOptions
 from lightning_colorize.data.cache import CachedImages, bytes_needed
 from lightning_colorize.data.dataset import crop_square, resize_short_side
 from lightning_colorize.data.image_set import FileImages
-from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.data.single_process import SINGLE_PROCESS
+from lightning_colorize.data.module import SINGLE_PROCESS, ColorizationDataModule
 from lightning_colorize.data.sources import FolderSource, MixtureFolder, MixtureSource, SourceError
 from lightning_colorize.data.sources.listing import read_name_list
 from tests.data.conftest import Recorder, names_in, run

@@ -196,17 +196,13 @@ class DeviceDecoder:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError:
-            return [self._decode_one(file, name) for file, name in zip(files, names, strict=True)]
-
-    def _decode_one(self, file: Tensor, name: str) -> Tensor | ImageError:
+            if len(files) > 1:
+                return [self._decoded([f], [n])[0] for f, n in zip(files, names, strict=True)]
         try:
-            return _decode([file], self.device)[0]
-        except RuntimeError:
-            try:
-                rgb = decode_image(file.numpy().tobytes(), Path(name), self.dataset.side)
-            except ImageError as error:
-                return error
-            return rgb.to(self.device)
+            rgb = decode_image(files[0].numpy().tobytes(), Path(names[0]), self.dataset.side)
+        except ImageError as error:
+            return [error]
+        return [rgb.to(self.device)]
 
     def _resized(self, images: dict[int, Tensor]) -> Iterator[tuple[int, Tensor]]:
         """Resize the images; images of the same shape are one batch."""

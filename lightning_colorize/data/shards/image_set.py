@@ -48,13 +48,6 @@ class TarImages(ImageSet):
         self.side = side
         self.order = ShardOrder(np.bincount(places[:, 0], minlength=len(tars.tars)), window)
 
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def name(self, index: int) -> str:
-        """Return the image's name."""
-        return self.names[index]
-
     def read(self, index: int, min_side: int | None = None) -> Tensor:
         """Return the image: (3, H, W), uint8, sRGB."""
         data = self.encoded(index)

@@ -208,7 +208,7 @@ def _packed(
 def _write_tar(folder: Path, part: _Part, settings: PackSettings, path: Path) -> PackedTar:
     """Write a tar with a JSON member (name, label and text) and an image for each sample."""
     index, broken = TarIndex([], [], [], [], [], []), []
-    columns = (part.names, *part.notes)
+    columns = {"name": part.names, "label": part.notes.labels, "text": part.notes.texts}
     extension = "jpg" if settings.encoding == "jpeg" else "npy"
     with atomic_file(path) as file:
         with tarfile.open(fileobj=file, mode="w") as tar:
@@ -218,16 +218,9 @@ def _write_tar(folder: Path, part: _Part, settings: PackSettings, path: Path) ->
                 except ImageError as error:
                     broken.append((name, error.reason))
                     continue
-                sample = {}
-                for key, column, kept in zip(
-                    ("name", "label", "text"),
-                    columns,
-                    (index.names, index.labels, index.texts),
-                    strict=True,
-                ):
-                    if column is not None:
-                        kept.append(column[row])
-                        sample[key] = column[row]
+                sample = {key: column[row] for key, column in columns.items() if column is not None}
+                for key, value in sample.items():
+                    getattr(index, f"{key}s").append(value)
                 _add(tar, f"{row:06d}.json", json.dumps(sample).encode())
                 # The header of such a short name is one block.
                 index.offsets.append(tar.offset + tarfile.BLOCKSIZE)

@@ -8,7 +8,7 @@ import torch
 from skimage import data as bundled
 from torch import Tensor
 
-from lightning_colorize.data.image_set import ImageSet
+from lightning_colorize.data.image_set import ImageSet, NameList
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 
 PHOTOGRAPHS: dict[str, Callable[[], np.ndarray]] = {
@@ -35,19 +35,14 @@ class Region(NamedTuple):
 
 
 class RegionImages(ImageSet):
-    """Rectangles of photographs in memory."""
+    """Rectangles of photographs in memory, with names such as `coffee/96x96+152+85`."""
 
     def __init__(self, photographs: dict[str, Tensor], regions: list[Region]) -> None:
         self.photographs = photographs
         self.regions = regions
-
-    def __len__(self) -> int:
-        return len(self.regions)
-
-    def name(self, index: int) -> str:
-        """Return photograph, width, height, left and top, as in `coffee/96x96+152+85`."""
-        photograph, top, left, height, width = self.regions[index]
-        return f"{photograph}/{width}x{height}+{left}+{top}"
+        self.names = NameList(
+            f"{r.photograph}/{r.width}x{r.height}+{r.left}+{r.top}" for r in regions
+        )
 
     def read(self, index: int, min_side: int | None = None) -> Tensor:
         """Return a copy of the region: (3, H, W), uint8, sRGB."""

@@ -96,8 +96,6 @@ def _nothing_found(folder: Path, files: list[str]) -> str:
     others = Counter(os.path.splitext(name)[1].lower() or "no suffix" for name in files)
     if not others:
         return f"{folder} is empty: put images into it, or name another folder"
-    if ".bin" in others:
-        return f"{folder} holds shards of an earlier version: run lightning-colorize pack again"
     readers = {".tar": "webdataset", ".arrow": "huggingface", ".parquet": "huggingface"}
     for suffix in readers.keys() & others.keys():
         fragment = f"experiments/source/{readers[suffix]}.yaml"

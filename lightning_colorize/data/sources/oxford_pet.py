@@ -5,6 +5,7 @@ import shutil
 import socket
 import tarfile
 from http.client import HTTPException
+from itertools import chain
 from pathlib import Path
 
 from torchvision.datasets import OxfordIIITPet
@@ -128,11 +129,8 @@ class OxfordPetSource(Source):
 
 def _find_images(root: Path) -> Path | None:
     """Return the first folder that contains files such as `beagle_1.jpg`, or None."""
-    for pattern in _IMAGE_FOLDERS:
-        for folder in sorted(root.glob(pattern)):
-            if _contains_pets(folder):
-                return folder
-    return root if _contains_pets(root) else None
+    folders = (folder for pattern in _IMAGE_FOLDERS for folder in sorted(root.glob(pattern)))
+    return next(filter(_contains_pets, chain(folders, [root])), None)
 
 
 def _contains_pets(folder: Path) -> bool:

@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as TF
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.data.decoding.files import read_image
 from lightning_colorize.data.shards import packing
-from lightning_colorize.data.sources import FolderSource, SourceError, WebDatasetSource
+from lightning_colorize.data.sources import FolderSource, WebDatasetSource
 from lightning_colorize.data.sources.listing import read_name_list
 from tests.conftest import make_image, write_images
 from tests.data.shards.conftest import files, flip_byte, pack_folder, train
@@ -234,10 +234,3 @@ def test_another_index_is_one_line(own_pack, photo_folder, content):
     for use in (train, lambda folder: pack_folder(photo_folder, folder)):
         with pytest.raises(UsageError, match=message):
             use(own_pack)
-
-
-def test_shards_of_the_former_format_are_one_line(tmp_path):
-    (tmp_path / "train").mkdir()
-    (tmp_path / "train" / "chunk-0-0.bin").touch()
-    with pytest.raises(SourceError, match="shards of an earlier version: run lightning-colorize p"):
-        FolderSource().splits(tmp_path)

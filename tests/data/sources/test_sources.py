@@ -48,7 +48,6 @@ def test_default_source(tmp_path):
         (FolderSource, {}, "gone", "gone does not exist"),
         (FolderSource, {}, "empty", "is empty"),
         (FolderSource, {}, "text", r"holds 2 files, none of them an image \(.txt\)"),
-        (FolderSource, {}, "packing", "shards of an earlier version"),
         (FolderSource, {}, "tars", "holds no image but .tar files: pass .*/webdataset.yaml"),
         (FolderSource, {}, "text/a.txt", "is a file"),
         (FolderSource, {}, "list.csv", "ManifestSource"),
@@ -80,7 +79,7 @@ def test_default_source(tmp_path):
     ],
 )
 def test_wrong_roots_and_settings_are_one_line(tmp_path, source, options, root, message):
-    touch(tmp_path, "list.csv", "text/a.txt", "text/b.txt", "packing/train/chunk-0-0.bin")
+    touch(tmp_path, "list.csv", "text/a.txt", "text/b.txt")
     touch(tmp_path, "tars/a.tar")
     touch(tmp_path, "flat/train/1.JPEG", "alone/train/n1/1.JPEG", "a/1.jpg", "a/b/1.jpg")
     (tmp_path / "empty").mkdir()
