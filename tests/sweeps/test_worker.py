@@ -120,7 +120,7 @@ def test_a_trial_that_does_not_end_is_killed_and_waits(engine, how, monkeypatch)
 
 def test_trials_of_killed_workers_and_killed_trials_resume(engine):
     """Each combination once, each validation once, though a worker and two trials are killed."""
-    study = engine.study({"x": [1, 2, 3, 4], "epochs": 6, "seconds": 0.1})
+    study = engine.study({"x": [1, 2, 3, 4], "epochs": 6, "seconds": 0.4})
     workers = [engine.start(study) for _ in range(2)]
     until(lambda: all(engine.validations(study, number) for number in (0, 1)))
     killed = {engine.starts(study, number)[0]["worker"]: number for number in (0, 1)}
