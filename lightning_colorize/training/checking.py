@@ -16,8 +16,7 @@ def check_words(lines: Sequence[list[str]], prefix: str = "") -> list[Any]:
     from lightning_colorize.data.augmentation import AugmentationOptions
     from lightning_colorize.data.module import ColorizationDataModule
     from lightning_colorize.training.cli import ParsedCLI
-    from lightning_colorize.training.errors import usage_errors
-    from lightning_colorize.training.session import quiet
+    from lightning_colorize.training.session import quiet, usage_errors
 
     quiet()
     with usage_errors(prefix):
@@ -42,8 +41,7 @@ def name_run(words: list[str]) -> "ColorizeCLI":
         RunEnded: If the run has already ended.
     """
     from lightning_colorize.training.cli import NamedCLI
-    from lightning_colorize.training.errors import usage_errors
-    from lightning_colorize.training.session import quiet
+    from lightning_colorize.training.session import quiet, usage_errors
 
     quiet()
     with usage_errors():

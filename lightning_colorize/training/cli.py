@@ -29,7 +29,7 @@ from lightning_colorize.training.callbacks.checkpoints import (
     BestCheckpoint,
     with_atomic_checkpoints,
 )
-from lightning_colorize.training.callbacks.interrupt import GracefulStop
+from lightning_colorize.training.callbacks.stopping import GracefulStop
 from lightning_colorize.training.config import (
     base_config,
     complete,

@@ -4,12 +4,14 @@ import errno
 import logging
 import shutil
 import signal
+import textwrap
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
+from jsonargparse import ArgumentError
 from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-defined]
     MisconfigurationException,
@@ -20,10 +22,8 @@ from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.common.memory import is_out_of_memory
 from lightning_colorize.networks import WeightsError
 from lightning_colorize.runs.folder import CONFIG, LOCK, TENSORBOARD, WANDB, lock
-from lightning_colorize.training.callbacks.finite import TrainingDiverged
-from lightning_colorize.training.callbacks.interrupt import RunInterrupted
+from lightning_colorize.training.callbacks.stopping import RunInterrupted, TrainingDiverged
 from lightning_colorize.training.cli import ColorizeCLI
-from lightning_colorize.training.errors import one_line, usage_errors
 from lightning_colorize.training.loggers.build import close_loggers
 
 _NOISE = (
@@ -143,3 +143,44 @@ def _explanation(error: Exception, cli: ColorizeCLI) -> Exception | None:
             " start another run with fit"
         )
     return None
+
+
+_WIDTH = 500  # characters; jsonargparse lists all types of a union, and whole configurations
+
+
+@contextmanager
+def usage_errors(prefix: str = "") -> Iterator[None]:
+    """Turn the errors of jsonargparse, Lightning and constructors into a UsageError.
+
+    Other errors of constructors, such as a TypeError, are bugs and keep their traceback.
+    """
+    try:
+        yield
+    except (ArgumentError, MisconfigurationException, ValueError) as error:
+        cause = _cause(error)
+        if isinstance(cause, UsageError):
+            raise UsageError(f"{prefix}{cause}") from None
+        if not isinstance(cause, (ArgumentError, MisconfigurationException, ValueError)):
+            raise
+        raise UsageError(f"{prefix}{one_line(cause)}") from None
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of an error in one line."""
+    return textwrap.shorten(str(error), _WIDTH, placeholder=" ...")
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return what a parser or a constructor raised.
+
+    jsonargparse wraps an error once for each enclosing class; the second ArgumentError from outside
+    names the wrong argument of a task.
+    """
+    if isinstance(error, ArgumentError):
+        chain: list[BaseException] = [error]
+        while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None:
+            chain.append(inner)
+        return [each for each in chain if isinstance(each, ArgumentError)][:2][-1]
+    while not isinstance(error, UsageError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error

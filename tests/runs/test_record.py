@@ -6,8 +6,12 @@ import pytest
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.folder import lock
 from lightning_colorize.runs.record import RunRecord
-from lightning_colorize.runs.result import RunResult
-from lightning_colorize.runs.validation_log import Validation, ValidationReader, append_validation
+from lightning_colorize.runs.result import (
+    RunResult,
+    Validation,
+    ValidationReader,
+    append_validation,
+)
 
 NAN = float("nan")
 

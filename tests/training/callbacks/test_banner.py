@@ -7,7 +7,7 @@ from torch.optim import SGD
 
 from lightning_colorize.data.image_set import Notes
 from lightning_colorize.training.callbacks import Banner
-from lightning_colorize.training.callbacks.banner import banner_rows
+from lightning_colorize.training.callbacks.terminal import banner_rows
 from tests.tasks.conftest import make_gan
 from tests.training.callbacks.conftest import fake_trainer
 

@@ -7,7 +7,7 @@ from lightning_colorize.losses import L1
 from lightning_colorize.models.checkpoint import first_not_finite
 from lightning_colorize.runs.folder import BEST, LAST
 from lightning_colorize.runs.result import RunResult
-from lightning_colorize.training.callbacks.finite import FiniteTraining, TrainingDiverged
+from lightning_colorize.training.callbacks.stopping import FiniteTraining, TrainingDiverged
 from tests.training.callbacks.conftest import fake_trainer
 
 # Of the second epoch.

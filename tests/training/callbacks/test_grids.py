@@ -5,7 +5,7 @@ from PIL import Image
 from skimage.color import deltaE_ciede2000, lab2rgb, rgb2lab
 
 from lightning_colorize.runs.images import read_best_images
-from lightning_colorize.training.callbacks.grids import grid_row
+from lightning_colorize.training.callbacks.images import grid_row
 from tests.conftest import metric_rows
 
 

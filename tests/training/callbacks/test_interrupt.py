@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lightning_colorize.training.callbacks.interrupt import GracefulStop, RunInterrupted
+from lightning_colorize.training.callbacks.stopping import GracefulStop, RunInterrupted
 from tests.training.callbacks.conftest import fake_trainer
 
 

@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_colorize.training.callbacks.progress import (
+from lightning_colorize.training.callbacks.result import ResultWriter
+from lightning_colorize.training.callbacks.terminal import (
     LineProgress,
     ProgressBar,
     progress_callback,
 )
-from lightning_colorize.training.callbacks.result import ResultWriter
 from tests.training.callbacks.conftest import fake_trainer
 
 

@@ -1,1 +1,0 @@
-"""Adversarial losses, one per file."""
