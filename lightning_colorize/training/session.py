@@ -1,4 +1,4 @@
-"""The context of every command with a Trainer: messages, exit codes, closing of loggers."""
+"""The context of every command with a Trainer: messages, exit codes, checks of its words."""
 
 import errno
 import logging
@@ -6,9 +6,10 @@ import shutil
 import signal
 import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from jsonargparse import ArgumentError
@@ -20,10 +21,12 @@ from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-define
 from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.common.memory import is_out_of_memory
+from lightning_colorize.data.augmentation import AugmentationOptions
+from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.networks import WeightsError
 from lightning_colorize.runs.folder import CONFIG, LOCK, TENSORBOARD, WANDB, lock
 from lightning_colorize.training.callbacks.stopping import RunInterrupted, TrainingDiverged
-from lightning_colorize.training.cli import ColorizeCLI
+from lightning_colorize.training.cli import ColorizeCLI, NamedCLI, ParsedCLI
 from lightning_colorize.training.loggers.build import close_loggers
 
 _NOISE = (
@@ -184,3 +187,42 @@ def _cause(error: BaseException) -> BaseException:
     while not isinstance(error, UsageError) and error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+def check_words(lines: Sequence[list[str]], prefix: str = "") -> list[Any]:
+    """Return the configurations of command lines, parsed as `fit` does; nothing is built."""
+    quiet()
+    with usage_errors(prefix):
+        parser = ParsedCLI(lines[0], "lightning-colorize fit").parser
+        configs = [parser.parse_args(words) for words in lines]
+        for config in configs:
+            _require_folder(config.data)
+            options = config.data.as_dict()
+            # The source may be a class of the user's, which is built once.
+            options |= {
+                "source": None,
+                "augmentation": AugmentationOptions(**options["augmentation"]),
+            }
+            ColorizationDataModule(**options)
+    return configs
+
+
+def name_run(words: list[str]) -> ColorizeCLI:
+    """Return a run as `fit` would start it, with its folder; nothing is built.
+
+    Raises:
+        RunEnded: If the run has already ended.
+    """
+    quiet()
+    with usage_errors():
+        cli = NamedCLI(words, "lightning-colorize fit")
+        _require_folder(cli.config.data)
+    return cli
+
+
+def _require_folder(data: Any) -> None:
+    """Refuse a missing image folder; other sources also read files, or download."""
+    root = data.root
+    if data.source or root is None or "://" in root or Path(root).expanduser().is_dir():
+        return
+    raise UsageError(f"--data.root: {root}\naccepted: an image folder")
