@@ -51,6 +51,7 @@ from lightning_colorize.training.launchers import (
 from lightning_colorize.training.loggers.build import build_loggers
 from lightning_colorize.training.options import RunOptions
 
+_PARSER_MODE = "lightning_colorize"
 # Missing if the class takes no arguments.
 _ENCODER_ARGUMENTS = "model.init_args.encoder.init_args"
 
@@ -124,15 +125,6 @@ def default_precision(accelerator: str) -> Literal["bf16-mixed", "32-true"]:
     if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False):
         return "bf16-mixed"
     return "32-true"
-
-
-def starts_from_checkpoint(config: Namespace) -> bool:
-    """Return whether the network starts from another run."""
-    model = config.model.get("init_args", {})
-    return any(model.get(key) for key in STARTS)
-
-
-_PARSER_MODE = "lightning_colorize"
 
 
 class ColorizeCLI(LightningCLI):
@@ -223,7 +215,8 @@ class ColorizeCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Build the classes, without pretrained weights if a checkpoint follows."""
         self.given = self.config
-        if self.resumed or starts_from_checkpoint(self.given):
+        model = self.given.model.get("init_args", {})
+        if self.resumed or any(model.get(key) for key in STARTS):
             self.config = self.given.clone()
             prepare_for_state(self.config.model.init_args, keep_start=not self.resumed)
         super().instantiate_classes()
