@@ -38,13 +38,6 @@ _MOVED = {
     f"lightning_colorize.networks.encoders.{name}": "lightning_colorize.networks"
     for name in ("mobilenet", "regnet", "resnet", "vgg")
 }
-_MOVED |= {
-    f"lightning_colorize.losses.{name}": "lightning_colorize.losses"
-    for name in (
-        *("l1", "mse", "huber", "chroma_weighted", "gradient", "colorfulness", "out_of_gamut"),
-        *("adversarial.bce", "adversarial.hinge", "adversarial.lsgan"),
-    )
-}
 
 _MOST_VALUES = 10**6
 
