@@ -65,10 +65,7 @@ class Baselines(nn.Module):
         device = self.mean_ab.device
         self.mean_ab = (self._sum / self.pixels.cpu()).float().to(device)
         counts = self._counts.cpu().view(2, _LEVELS, _BANDS, _BINS)
-        # The (lower) median of each histogram, in LAB units.
-        half = (counts.sum(-1, keepdim=True) + 1) // 2
-        lut = ((counts.cumsum(-1) < half).sum(-1) - _BINS // 2) / _BINS_PER_UNIT
-        self.lut_ab = _fill(lut, counts.sum(-1)[0] > 0, self.mean_ab.cpu()).to(device)
+        self.lut_ab = _fill(_medians(counts), counts.sum(-1)[0] > 0, self.mean_ab.cpu()).to(device)
         self._counts = None
 
     def predict(self, name: str, L: Tensor) -> Tensor:
@@ -100,6 +97,13 @@ def _cell(L: Tensor) -> Tensor:
     level = (L[:, 0] * (_LEVELS / 100)).int().clamp_(0, _LEVELS - 1)
     band = torch.arange(height, device=L.device, dtype=torch.int32) * _BANDS // height
     return level * _BANDS + band[:, None]
+
+
+def _medians(counts: Tensor) -> Tensor:
+    """Return the (lower) median of each histogram in LAB units: (..., bins) to (...)."""
+    half = (counts.sum(-1, keepdim=True) + 1) // 2
+    bins = (counts.cumsum(-1) < half).sum(-1)
+    return (bins - _BINS // 2) / _BINS_PER_UNIT
 
 
 def _fill(lut: Tensor, seen: Tensor, mean_ab: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Penalties on colors that are pale or outside sRGB."""
+"""Colorfulness shortfall."""
 
 import torch
 from torch import Tensor
@@ -29,15 +29,3 @@ class Colorfulness(Loss):
         with torch.no_grad():
             cap = colorfulness(to_rgb(batch.L, batch.ab)) if self.cap is None else self.cap
         return (cap - predicted).clamp(min=0.0).mean() / 100
-
-
-class OutOfGamut(Loss):
-    """How far predicted colors are outside sRGB, at the input's lightness.
-
-    It ignores the truth and is 0 for all colors inside sRGB: use it in a `WeightedSum`.
-    """
-
-    def forward(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
-        """Return the distance of RGB from 0..1, mean over images, channels and pixels."""
-        rgb = to_rgb(batch.L, predicted_ab(prediction, batch), clip=False)
-        return (rgb - rgb.clamp(0.0, 1.0)).abs().mean()
