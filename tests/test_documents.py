@@ -213,7 +213,7 @@ def options_of(words):
 
 
 def test_documented_commands_are_accepted(generated, monkeypatch, tmp_path):
-    from lightning_colorize.training.checking import check_words
+    from lightning_colorize.training.session import check_words
 
     for folder in ("photos", "shards", "imagenet", "old_photos", "ROOT", "GREY", "data/general"):
         (tmp_path / folder).mkdir(parents=True)

@@ -9,8 +9,7 @@ from lightning_colorize.common.arguments import Parser
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable, write_json
 from lightning_colorize.common.provenance import versions
-from lightning_colorize.runs.listing import differences
-from lightning_colorize.runs.record import RunRecord
+from lightning_colorize.runs.record import RunRecord, differences
 
 if TYPE_CHECKING:
     from lightning_colorize.reports.comparison import Plan, Report

@@ -72,7 +72,7 @@ def open_networks(file: Path) -> "tuple[dict[str, nn.Module], int]":
     from lightning_colorize.models.checkpoint import prepare_for_state
     from lightning_colorize.networks import ColorizationNetwork, Discriminator
     from lightning_colorize.training.cli import ParsedCLI
-    from lightning_colorize.training.errors import usage_errors
+    from lightning_colorize.training.session import usage_errors
 
     with usage_errors(f"{file}: "):
         cli = ParsedCLI(["--config", str(file)], "lightning-colorize fit")

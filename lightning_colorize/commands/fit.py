@@ -49,7 +49,7 @@ def main(words: list[str]) -> int:
     if not is_named:
         raise UsageError(f"name an experiment: {PROGRAM} --config experiments/quickstart.yaml")
     from lightning_colorize.common.processes import is_first_process
-    from lightning_colorize.runs.naming import begun_trial
+    from lightning_colorize.runs.folder import begun_trial
     from lightning_colorize.runs.resuming import RunEnded
     from lightning_colorize.training.session import quiet, session
 

@@ -39,7 +39,7 @@ def main(words: list[str]) -> int:
 
     from lightning_colorize.runs.folder import is_running
     from lightning_colorize.runs.resuming import RunEnded
-    from lightning_colorize.training.checking import name_run
+    from lightning_colorize.training.session import name_run
 
     try:
         folder = name_run(fit).folder.absolute()
@@ -111,12 +111,12 @@ def _executor(args: argparse.Namespace) -> "SlurmExecutor":
 
 def _fit_words(args: argparse.Namespace, rest: list[str]) -> list[str]:
     """Return the arguments of `fit`: the given ones and those derived from `launch`'s."""
-    from lightning_colorize.training.checking import check_words
-
     options = {word.partition("=")[0] for word in rest}
     for key, said in _SET_HERE.items():
         if f"--{key}" in options:
             raise UsageError(f"--{key}: remove it, {said}")
+    from lightning_colorize.training.session import check_words
+
     (config,) = check_words([rest])
     words = [*rest, "--trainer.num_nodes", str(args.nodes)]
     words += ["--trainer.devices", str(max(1, args.gpus))]

@@ -10,8 +10,7 @@ from lightning_colorize.common.files import write_json
 from lightning_colorize.common.text import UNKNOWN, format_time, short_names
 from lightning_colorize.metrics.spec import MONITOR
 from lightning_colorize.runs.folder import find_runs
-from lightning_colorize.runs.listing import differences, find_metric, rank
-from lightning_colorize.runs.record import RunRecord
+from lightning_colorize.runs.record import RunRecord, differences, find_metric, rank
 from lightning_colorize.runs.result import RunResult
 
 HELP = "list the runs by best metric, with their status and configuration differences"

@@ -12,7 +12,6 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics.spec import NAMES
 from lightning_colorize.sweeps.space import Parameter, as_key, shown
 from lightning_colorize.sweeps.spec import ARGUMENTS, Sweep, expand, unset_variables
-from lightning_colorize.training.checking import check_words
 
 _PROGRAMS = (["lightning-colorize"], ["-m", "lightning_colorize"])
 
@@ -36,6 +35,9 @@ def check(sweep: Sweep, file: Path) -> list[Any]:
                 f"{file}: parameters.{name}: null would reach fit as the text None; "
                 'write "null" with quotes'
             )
+    # It takes seconds to import.
+    from lightning_colorize.training.session import check_words
+
     commands = [expand(sweep, values) for values in trials]
     commands += [_parameters_last(sweep, values) for values in trials]
     configs = check_words([fit_words(words) or [] for words in commands], f"{file}: ")

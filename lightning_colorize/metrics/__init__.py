@@ -11,8 +11,12 @@ from lightning_colorize.metrics.spec import BASELINES
 
 if TYPE_CHECKING:
     from lightning_colorize.metrics.baselines import Baselines
-    from lightning_colorize.metrics.collection import colorization_metrics
-    from lightning_colorize.metrics.functional import batch_metrics, diversity_ratio, per_image
+    from lightning_colorize.metrics.functional import (
+        batch_metrics,
+        colorization_metrics,
+        diversity_ratio,
+        per_image,
+    )
 
 __all__ = [
     "BASELINES",
@@ -26,7 +30,7 @@ __all__ = [
 _MODULES = {
     "Baselines": "baselines",
     "batch_metrics": "functional",
-    "colorization_metrics": "collection",
+    "colorization_metrics": "functional",
     "diversity_ratio": "functional",
     "per_image": "functional",
 }

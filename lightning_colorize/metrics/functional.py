@@ -1,12 +1,16 @@
-"""All metrics of `spec`, per image and reduced over images, and metrics of a training batch."""
+"""All metrics of `spec`: per image, over images, as one collection, and of a training batch."""
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.utilities import dim_zero_cat
 
 from lightning_colorize.color import full_precision
-from lightning_colorize.metrics import formulas
+from lightning_colorize.metrics import formulas, spec
 from lightning_colorize.metrics.image_pair import ImagePair
-from lightning_colorize.metrics.spec import COLUMNS, METRICS, Metric
+from lightning_colorize.metrics.spec import COLUMNS, METRICS
 
 # Below this (in LAB units) the distance between mean colors is rounding noise.
 _EQUAL = 1e-3
@@ -32,7 +36,7 @@ def per_image(L: Tensor, ab_hat: Tensor, ab: Tensor) -> dict[str, Tensor]:
     return {metric.name: values[metric.name] for metric in METRICS if metric.per_image}
 
 
-def over_images(metric: Metric, values: Tensor) -> Tensor:
+def over_images(metric: spec.Metric, values: Tensor) -> Tensor:
     """Reduce (columns, ..., images), as `measure` returns them, to a metric over images: (...)."""
     chosen = values[[COLUMNS.index(column) for column in metric.inputs]]
     if metric.per_image:
@@ -80,3 +84,51 @@ def _mean_distance(ab: Tensor) -> Tensor:
     distances: Tensor = (means[:, None] - means).norm(dim=2)
     # The distance of an image to itself is 0, and each pair occurs twice.
     return distances.sum() / max(len(means) * (len(means) - 1), 1)
+
+
+def colorization_metrics(
+    prefix: str = "", own: Mapping[str, Metric] | None = None
+) -> MetricCollection:
+    """Return the collection of all metrics, to be updated with (L, ab_hat, ab).
+
+    `update(L, ab_hat, ab)` takes L: (B, 1, H, W) in [0, 100], the lightness of the true colors,
+    and ab: (B, 2, H, W) in LAB units, predicted and true, of any floating dtype, with or without
+    autocast. `compute()` returns scalars. Use `update`, not `forward`, which would measure once per
+    metric.
+
+    Args:
+        prefix: Put before the names: "val/" gives "val/psnr".
+        own: Additional metrics by name, with the same `update`; they are copied.
+    """
+    metrics: dict[str, Metric | MetricCollection] = {
+        metric.name: ColorizationMetric(metric) for metric in METRICS
+    }
+    groups = [list(metrics), *([name] for name in own or {})]
+    copies = {name: metric.clone() for name, metric in (own or {}).items()}
+    return MetricCollection({**metrics, **copies}, prefix=prefix, compute_groups=groups)
+
+
+class ColorizationMetric(Metric):
+    """One metric over all images.
+
+    All metrics use the same per-image values, which are measured once per update: the metrics form
+    one compute group, in which only the first one updates. Values are stored instead of sums
+    because a correlation over images needs them; 50,000 images take 2 MB.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    rows: list[Tensor]
+
+    def __init__(self, metric: spec.Metric) -> None:
+        super().__init__()
+        self.metric = metric
+        self.add_state("rows", default=[], dist_reduce_fx="cat")
+
+    def update(self, L: Tensor, ab_hat: Tensor, ab: Tensor) -> None:
+        """Measure the images of a batch; the arguments are the same as for `ImagePair`."""
+        self.rows.append(measure(ImagePair(L, ab_hat, ab)).T)
+
+    def compute(self) -> Tensor:
+        """Return the metric, a scalar."""
+        return over_images(self.metric, dim_zero_cat(self.rows).T)

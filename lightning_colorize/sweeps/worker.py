@@ -23,8 +23,7 @@ from lightning_colorize.runs.folder import (
     read_stop_reason,
     request_stop,
 )
-from lightning_colorize.runs.result import RUNNING, RunResult
-from lightning_colorize.runs.validation_log import ValidationReader
+from lightning_colorize.runs.result import RUNNING, RunResult, ValidationReader
 from lightning_colorize.sweeps.process import (
     INTERRUPTED,
     STUDY,

@@ -46,8 +46,7 @@ from lightning_colorize.networks import (
     GenerativeNetwork,
 )
 from lightning_colorize.networks.base import NeedsWeights, Recorded
-from lightning_colorize.tasks.average import AveragedNetwork
-from lightning_colorize.tasks.optimization import WarmupCosine
+from lightning_colorize.tasks.optimization import AveragedNetwork, WarmupCosine
 
 _COUNTED = 4096  # maximum number of training images whose colors are counted
 

@@ -1,6 +1,7 @@
 """A conditional GAN: a generator that predicts ab from L, and a discriminator."""
 
 from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,23 @@ from lightning_colorize.networks import (
     Head,
 )
 from lightning_colorize.networks.decoders.unet import UNetDecoder
-from lightning_colorize.tasks import gan_settings
 from lightning_colorize.tasks.base import ColorizationTask
-from lightning_colorize.tasks.gan_settings import Stage
 from lightning_colorize.tasks.optimization import (
     Optimization,
     OptimizerFactory,
     SchedulerFactory,
     step_schedules,
 )
+
+_PRECISIONS = (None, "bf16-mixed", "32-true", "64-true", "bf16", "32", "64", 32, 64)
+
+
+class Stage(Enum):
+    """The networks that are trained."""
+
+    GENERATOR = "generator"
+    DISCRIMINATOR = "discriminator"
+    BOTH = "both"
 
 
 def _adam(parameters: Iterable[Any], **options: Any) -> Adam:
@@ -122,13 +131,15 @@ class CGANTask(ColorizationTask):
         metrics: dict[str, Metric] | None = None,
     ) -> None:
         super().__init__(compile, fused, metrics)
-        gan_settings.require_valid(
-            (generator_every_n_batches, discriminator_every_n_batches),
-            (generator_epochs, discriminator_epochs),
-            loss_weight,
-            accumulate_grad_batches,
-            gradient_clip_val,
-        )
+        self.generator_every_n_batches = generator_every_n_batches
+        self.discriminator_every_n_batches = discriminator_every_n_batches
+        self.generator_epochs = generator_epochs
+        self.discriminator_epochs = discriminator_epochs
+        self.accumulate_grad_batches = accumulate_grad_batches
+        self._begins = self._steps = True
+        self.gradient_clip_val = gradient_clip_val
+        self.loss_weight = loss_weight
+        self._require_valid()
         self.save_hyperparameters()
         self.automatic_optimization = False
         built = decoder(encoder.info)
@@ -142,7 +153,6 @@ class CGANTask(ColorizationTask):
         self.adversarial_loss = adversarial_loss
         self.loss = loss or L1()
         self.loss.require_head(self.net.head)
-        self.loss_weight = loss_weight
         self.discriminator_loss_scale = 0.5 if halve_discriminator_loss else 1.0
         self.optimizations = (
             Optimization(
@@ -154,13 +164,37 @@ class CGANTask(ColorizationTask):
             ),
             Optimization(discriminator_optimizer or _adam, discriminator_scheduler, fused=fused),
         )
-        self.generator_every_n_batches = generator_every_n_batches
-        self.discriminator_every_n_batches = discriminator_every_n_batches
-        self.generator_epochs = generator_epochs
-        self.discriminator_epochs = discriminator_epochs
-        self.accumulate_grad_batches = accumulate_grad_batches
-        self._begins = self._steps = True
-        self.gradient_clip_val = gradient_clip_val
+
+    def _require_valid(self) -> None:
+        every = self.generator_every_n_batches, self.discriminator_every_n_batches
+        if self.accumulate_grad_batches < 1:
+            raise ValueError(
+                f"accumulate_grad_batches is {self.accumulate_grad_batches}: at least 1"
+            )
+        if min(every) != 1:
+            raise ValueError(
+                "generator_every_n_batches and discriminator_every_n_batches are "
+                f"{every[0]} and {every[1]}: one must be 1"
+            )
+        longest = max(every)
+        if longest > 1 and longest % self.accumulate_grad_batches:
+            raise ValueError(
+                f"a network steps every {longest} batches: this must be a multiple of "
+                f"accumulate_grad_batches, {self.accumulate_grad_batches}"
+            )
+        if min(self.generator_epochs, self.discriminator_epochs, self.loss_weight) < 0:
+            raise ValueError(
+                "generator_epochs, discriminator_epochs and loss_weight must not be negative"
+            )
+        if self.generator_epochs and not self.loss_weight:
+            raise ValueError(
+                "loss_weight is 0, so generator_epochs would train nothing: set it to 0"
+            )
+        if self.gradient_clip_val is not None and not self.gradient_clip_val > 0:
+            raise ValueError(
+                f"gradient_clip_val is {self.gradient_clip_val}: it must be above 0, or null "
+                "(no limit)"
+            )
 
     @property
     def trained_networks(self) -> list[nn.Module]:
@@ -182,8 +216,27 @@ class CGANTask(ColorizationTask):
         return self.discriminator_loss_scale * self.adversarial_loss.chance()
 
     def check(self, trainer: Mapping[str, Any], size: int) -> None:
-        """Refuse settings that manual optimization or the discriminator do not support."""
-        gan_settings.refuse_trainer(trainer, self.generator_epochs + self.discriminator_epochs)
+        """Refuse settings that manual optimization, stages or the discriminator do not support."""
+        alone_epochs = self.generator_epochs + self.discriminator_epochs
+        for key, neutral in (("gradient_clip_val", None), ("accumulate_grad_batches", 1)):
+            if trainer[key] != neutral:
+                raise UsageError(
+                    f"--trainer.{key}: {trainer[key]}\naccepted: "
+                    f"{'null' if neutral is None else 1}; "
+                    f"for the two optimizers of a GAN, use --model.{key}"
+                )
+        if trainer["precision"] not in _PRECISIONS:
+            raise UsageError(
+                f"--trainer.precision: {trainer['precision']}\naccepted: bf16-mixed, 32-true, "
+                "64-true: two optimizers cannot share the scale of 16-mixed, and pure 16 bits "
+                "round updates of the moving average to zero"
+            )
+        if trainer["max_epochs"] is not None and 0 < trainer["max_epochs"] <= alone_epochs:
+            raise UsageError(
+                f"--trainer.max_epochs: {trainer['max_epochs']}\naccepted: {alone_epochs + 1} or "
+                "more: the two networks would never train together; or reduce "
+                "--model.generator_epochs"
+            )
         if size < self.discriminator.smallest:
             raise UsageError(
                 f"--data.size: {size}\naccepted: {self.discriminator.smallest} or more with this "

@@ -1,15 +1,18 @@
-"""The context of every command with a Trainer: messages, exit codes, closing of loggers."""
+"""The context of every command with a Trainer: messages, exit codes, checks of its words."""
 
 import errno
 import logging
 import shutil
 import signal
+import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
+from jsonargparse import ArgumentError
 from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-defined]
     MisconfigurationException,
@@ -18,12 +21,12 @@ from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-define
 from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.common.memory import is_out_of_memory
+from lightning_colorize.data.augmentation import AugmentationOptions
+from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.networks import WeightsError
 from lightning_colorize.runs.folder import CONFIG, LOCK, TENSORBOARD, WANDB, lock
-from lightning_colorize.training.callbacks.finite import TrainingDiverged
-from lightning_colorize.training.callbacks.interrupt import RunInterrupted
-from lightning_colorize.training.cli import ColorizeCLI
-from lightning_colorize.training.errors import one_line, usage_errors
+from lightning_colorize.training.callbacks.stopping import RunInterrupted, TrainingDiverged
+from lightning_colorize.training.cli import ColorizeCLI, NamedCLI, ParsedCLI
 from lightning_colorize.training.loggers.build import close_loggers
 
 _NOISE = (
@@ -143,3 +146,83 @@ def _explanation(error: Exception, cli: ColorizeCLI) -> Exception | None:
             " start another run with fit"
         )
     return None
+
+
+_WIDTH = 500  # characters; jsonargparse lists all types of a union, and whole configurations
+
+
+@contextmanager
+def usage_errors(prefix: str = "") -> Iterator[None]:
+    """Turn the errors of jsonargparse, Lightning and constructors into a UsageError.
+
+    Other errors of constructors, such as a TypeError, are bugs and keep their traceback.
+    """
+    try:
+        yield
+    except (ArgumentError, MisconfigurationException, ValueError) as error:
+        cause = _cause(error)
+        if isinstance(cause, UsageError):
+            raise UsageError(f"{prefix}{cause}") from None
+        if not isinstance(cause, (ArgumentError, MisconfigurationException, ValueError)):
+            raise
+        raise UsageError(f"{prefix}{one_line(cause)}") from None
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of an error in one line."""
+    return textwrap.shorten(str(error), _WIDTH, placeholder=" ...")
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return what a parser or a constructor raised.
+
+    jsonargparse wraps an error once for each enclosing class; the second ArgumentError from outside
+    names the wrong argument of a task.
+    """
+    if isinstance(error, ArgumentError):
+        chain: list[BaseException] = [error]
+        while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None:
+            chain.append(inner)
+        return [each for each in chain if isinstance(each, ArgumentError)][:2][-1]
+    while not isinstance(error, UsageError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def check_words(lines: Sequence[list[str]], prefix: str = "") -> list[Any]:
+    """Return the configurations of command lines, parsed as `fit` does; nothing is built."""
+    quiet()
+    with usage_errors(prefix):
+        parser = ParsedCLI(lines[0], "lightning-colorize fit").parser
+        configs = [parser.parse_args(words) for words in lines]
+        for config in configs:
+            _require_folder(config.data)
+            options = config.data.as_dict()
+            # The source may be a class of the user's, which is built once.
+            options |= {
+                "source": None,
+                "augmentation": AugmentationOptions(**options["augmentation"]),
+            }
+            ColorizationDataModule(**options)
+    return configs
+
+
+def name_run(words: list[str]) -> ColorizeCLI:
+    """Return a run as `fit` would start it, with its folder; nothing is built.
+
+    Raises:
+        RunEnded: If the run has already ended.
+    """
+    quiet()
+    with usage_errors():
+        cli = NamedCLI(words, "lightning-colorize fit")
+        _require_folder(cli.config.data)
+    return cli
+
+
+def _require_folder(data: Any) -> None:
+    """Refuse a missing image folder; other sources also read files, or download."""
+    root = data.root
+    if data.source or root is None or "://" in root or Path(root).expanduser().is_dir():
+        return
+    raise UsageError(f"--data.root: {root}\naccepted: an image folder")

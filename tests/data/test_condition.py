@@ -16,7 +16,7 @@ from lightning_colorize.data.sources import (
     OxfordPetSource,
     WebDatasetSource,
 )
-from lightning_colorize.training.callbacks.banner import condition_rows
+from lightning_colorize.training.callbacks.terminal import condition_rows
 from tests.conftest import write_images
 from tests.data.conftest import names_in, run
 from tests.data.sources.conftest import touch

@@ -1,13 +1,21 @@
+"""Runs read from their folders, and the images of their best epochs."""
+
 import json
 from dataclasses import fields
 
+import numpy as np
 import pytest
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.folder import lock
+from lightning_colorize.runs.images import BestImage, read_best_images, write_best_images
 from lightning_colorize.runs.record import RunRecord
-from lightning_colorize.runs.result import RunResult
-from lightning_colorize.runs.validation_log import Validation, ValidationReader, append_validation
+from lightning_colorize.runs.result import (
+    RunResult,
+    Validation,
+    ValidationReader,
+    append_validation,
+)
 
 NAN = float("nan")
 
@@ -114,3 +122,23 @@ def test_a_configuration_that_cannot_be_read_is_missing(tmp_path):
     assert RunRecord(tmp_path).config_text is None
     (tmp_path / "config.yaml").write_bytes(b"a: \xff")
     assert RunRecord(tmp_path).config_text is None
+
+
+_IMAGE = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+
+
+def test_best_images_replace_earlier_ones(tmp_path):
+    assert read_best_images(tmp_path) == []
+    names = ["ä/1.jpg", "x" * 300 + "/2.jpg", "ä_1.jpg"]
+    for value in (9.0, 8.0):
+        image = _IMAGE + np.uint8(value)
+        write_best_images(tmp_path, [BestImage(name, image, value) for name in names])
+    found = read_best_images(tmp_path)
+    assert [image.name for image in found] == names
+    for image in found:
+        assert np.array_equal(image.row, _IMAGE + np.uint8(8))
+        assert image.ciede2000 == 8.0
+    assert len(list((tmp_path / "images" / "best").iterdir())) == 3
+    # A resumed run may show fewer images.
+    write_best_images(tmp_path, found[:1])
+    assert [image.name for image in read_best_images(tmp_path)] == names[:1]

@@ -11,7 +11,7 @@ from torch.optim import SGD
 from lightning_colorize.losses import MSE
 from lightning_colorize.networks import ConvEncoder
 from lightning_colorize.tasks import RegressionTask
-from lightning_colorize.tasks.average import AveragedNetwork
+from lightning_colorize.tasks.optimization import AveragedNetwork
 from tests.tasks.conftest import changed, make_gan, make_trainer, paint, state
 
 # 2 / 11 and 3 / 12 are less than 0.9.

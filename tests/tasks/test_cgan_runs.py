@@ -1,5 +1,6 @@
-"""GAN runs of the command: counted steps, resuming, refused settings, two processes."""
+"""GAN runs of the command: counted steps, start, resuming, refused settings, two processes."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.inference import load_model
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import CGANTask
-from tests.conftest import metric_rows
+from tests.conftest import Commands, metric_rows
 from tests.distributed.launchers import FIT, end, start
-from tests.tasks.conftest import GanCommands, make_gan, make_trainer
+from tests.tasks.conftest import GanCommands, make_gan, make_trainer, state
 from tests.training.test_resume import check_all
 
 MULTI_GPU = Path(__file__).parents[2] / "experiments/trainer/multi_gpu.yaml"
@@ -192,3 +194,54 @@ def test_two_processes_have_the_metrics_of_one(two_processes, photo_folder):
     row = [row for row in metric_rows(run) if row["val/psnr"]][-1]
     for name, value in measured.items():
         assert float(row[name]) == pytest.approx(value, rel=1e-4, abs=1e-4), name
+
+
+# Start from a trained network.
+
+GENERATOR = [
+    *("--model.encoder", "UNetEncoder", "--model.encoder.depth", 3, "--model.encoder.width", 4),
+    *("--model.decoder", "UNetDecoder", "--model.head", "DeconvHead"),
+]
+
+
+@pytest.fixture(scope="module")
+def regression_run(photo_folder, tmp_path_factory):
+    """The folder of a regression of the tiny GAN's generator; read only."""
+    command = Commands(photo_folder, tmp_path_factory.mktemp("regression"))
+    words = command.words("unet", *GENERATOR, "--trainer.max_epochs", 1)
+    widths = words.index("--model.encoder.widths")  # of the encoder that is replaced
+    del words[widths : widths + 2]
+    assert command("fit", *words) == 0
+    return command.root / "tiny" / "unet"
+
+
+def network(run):
+    checkpoint = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    return {
+        name.removeprefix("net."): value
+        for name, value in checkpoint["state_dict"].items()
+        if name.startswith("net.")
+    }
+
+
+@pytest.mark.parametrize("file", ["", "checkpoints/best.ckpt"])
+def test_generator_starts_from_a_regression(regression_run, file):
+    trained = network(regression_run)
+    task = make_gan(generator_checkpoint=str(regression_run / file), ema_decay=0.9)
+    for module in (task.net, task.averaged.module):
+        loaded = state(module)
+        assert loaded.keys() == trained.keys()
+        assert all(torch.equal(loaded[name], value) for name, value in trained.items())
+    assert not torch.equal(make_gan().net.head.conv.weight, trained["head.conv.weight"])
+
+
+def test_resuming_and_loading_do_not_need_the_file(gan_command, stop_in, regression_run, tmp_path):
+    source = shutil.copytree(regression_run, tmp_path / "source")
+    stop_in(2)
+    words = gan_command.words("orphan", "--model.generator_checkpoint", source)
+    assert gan_command("fit", *words) == 130
+    shutil.rmtree(source)
+    run = gan_command.root / "tiny" / "orphan"
+    assert gan_command("resume", run) == 0
+    assert RunResult.read(run).status == "finished"
+    load_model(run)

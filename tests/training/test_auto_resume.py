@@ -7,7 +7,7 @@ import yaml
 
 from lightning_colorize.runs.folder import read_config
 from lightning_colorize.runs.result import RunResult
-from lightning_colorize.training import config
+from lightning_colorize.training import cli
 from tests.training.test_resume import assert_same_run
 
 AUTO = ("--run.auto_resume", "true")
@@ -64,6 +64,6 @@ def test_auto_resume_ignores_other_defaults(command, stopped, monkeypatch):
     del settings["data"]["augmentation"]["rotation"]
     (run / "config.yaml").write_text(yaml.safe_dump(settings))
     # The precision of another GPU.
-    monkeypatch.setattr(config, "default_precision", lambda accelerator: "bf16-mixed")
+    monkeypatch.setattr(cli, "default_precision", lambda accelerator: "bf16-mixed")
     assert command("fit", *command.words("older", *AUTO, *QUICK)) == 0
     assert read_config(run)["trainer"]["precision"] == "32-true"

@@ -6,7 +6,7 @@ import pytest
 
 from lightning_colorize.cli import main
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.training.errors import usage_errors
+from lightning_colorize.training.session import usage_errors
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 MODEL = b"""\
@@ -32,7 +32,9 @@ ON_THE_COMMAND_LINE = [
     ("--model.optimiser.lr 0.1", "optimiser.lr"),
     ("--model.loss WeightedSum", "arguments are required: losses"),
     ("--model.loss experiments/loss/hubr.yaml", "hubr.yaml"),
-    # Constructors, of Lightning and ours.
+]
+# Constructors, of Lightning and ours.
+WHEN_BUILT = [
     ("--trainer.max_time soon", "DD:HH:MM:SS"),
     ("--trainer.devices many", "devices"),
     ("--model.decoder.widths [8,8]", "there are 3 steps"),
@@ -65,14 +67,24 @@ def refused(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(("words", "part"), ON_THE_COMMAND_LINE)
-def test_refused_on_the_command_line(refused, words, part):
-    refused(["--config", str(EXPERIMENTS / "quickstart.yaml"), *words.split()], part)
+def test_refused_on_the_command_line(parser, words, part):
+    words = ["--config", str(EXPERIMENTS / "quickstart.yaml"), *words.split()]
+    with pytest.raises(UsageError) as caught, usage_errors():
+        parser.parse_args(words)
+    assert part in str(caught.value)
 
 
 @pytest.mark.parametrize(("text", "part"), IN_A_FILE)
-def test_refused_in_a_file(refused, tmp_path, text, part):
+def test_refused_in_a_file(parser, tmp_path, text, part):
     (tmp_path / "a.yaml").write_bytes(text)
-    refused([f"--config={tmp_path}/a.yaml"], part)
+    with pytest.raises(UsageError) as caught, usage_errors():
+        parser.parse_args([f"--config={tmp_path}/a.yaml"])
+    assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(("words", "part"), [ON_THE_COMMAND_LINE[0], *WHEN_BUILT])
+def test_refused_by_the_command(refused, words, part):
+    refused(["--config", str(EXPERIMENTS / "quickstart.yaml"), *words.split()], part)
 
 
 def test_missing_config(refused):

@@ -22,7 +22,7 @@ from lightning_colorize.runs.folder import BEST, LAST, flatten, is_running, lock
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.runs.resuming import is_kept, refuse_settings_of_checkpoint
 from lightning_colorize.tasks import RegressionTask
-from lightning_colorize.training.callbacks.interrupt import GracefulStop
+from lightning_colorize.training.callbacks.stopping import GracefulStop
 from lightning_colorize.training.callbacks.throughput import Throughput
 from tests.conftest import metric_rows
 

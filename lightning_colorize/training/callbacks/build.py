@@ -11,7 +11,6 @@ from lightning_colorize.metrics.spec import Goal
 from lightning_colorize.runs.folder import LAST
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import ColorizationTask
-from lightning_colorize.training.callbacks.banner import Banner
 from lightning_colorize.training.callbacks.baselines import BaselineMetrics
 from lightning_colorize.training.callbacks.checkpoints import (
     BestCheckpoint,
@@ -19,14 +18,17 @@ from lightning_colorize.training.callbacks.checkpoints import (
     LastCheckpoint,
     SmoothedMonitor,
 )
-from lightning_colorize.training.callbacks.finite import FiniteTraining
 from lightning_colorize.training.callbacks.gan_health import GANHealth
-from lightning_colorize.training.callbacks.grids import ImageGrids
-from lightning_colorize.training.callbacks.interrupt import GracefulStop
-from lightning_colorize.training.callbacks.predict_folder import PredictFolder
-from lightning_colorize.training.callbacks.progress import progress_callback
+from lightning_colorize.training.callbacks.images import ImageGrids, PredictFolder
 from lightning_colorize.training.callbacks.result import ResultWriter
-from lightning_colorize.training.callbacks.stopping import EarlyStop, FinalValidation, ValidationLog
+from lightning_colorize.training.callbacks.stopping import (
+    EarlyStop,
+    FinalValidation,
+    FiniteTraining,
+    GracefulStop,
+    ValidationLog,
+)
+from lightning_colorize.training.callbacks.terminal import Banner, progress_callback
 from lightning_colorize.training.callbacks.throughput import Throughput
 from lightning_colorize.training.launchers import SharedFolder
 from lightning_colorize.training.options import RunOptions

@@ -13,7 +13,7 @@ from lightning_colorize.common.digest import append_digest
 from lightning_colorize.common.files import atomic_file
 from lightning_colorize.metrics.spec import Goal
 from lightning_colorize.runs.folder import BEST
-from lightning_colorize.tasks.gan_settings import Stage
+from lightning_colorize.tasks.cgan import Stage
 
 SMOOTHED = "smoothed_monitor"
 """The name of the smoothed metric, for callbacks only: it is not logged."""

@@ -8,7 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lightning_colorize.tasks import CGANTask
-from lightning_colorize.tasks.gan_settings import Stage
+from lightning_colorize.tasks.cgan import Stage
 
 _WINDOW = 50  # batches
 _COLLAPSED = 1.05  # largest mean loss of the discriminator, relative to guessing

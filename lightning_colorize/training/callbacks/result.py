@@ -15,8 +15,7 @@ from lightning_colorize.tasks import ColorizationTask
 from lightning_colorize.training.callbacks.baselines import BaselineMetrics
 from lightning_colorize.training.callbacks.checkpoints import BestCheckpoint
 from lightning_colorize.training.callbacks.gan_health import GANHealth
-from lightning_colorize.training.callbacks.interrupt import RunInterrupted
-from lightning_colorize.training.callbacks.stopping import EarlyStop, ValidationLog
+from lightning_colorize.training.callbacks.stopping import EarlyStop, RunInterrupted, ValidationLog
 from lightning_colorize.training.callbacks.throughput import Throughput
 
 # Seconds of training between two updates of the file.

@@ -11,9 +11,8 @@ from torch import Tensor
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.runs.images import ImageArray
 from lightning_colorize.training.loggers.base import RunLogger
-from lightning_colorize.training.loggers.files import RunFiles
+from lightning_colorize.training.loggers.files import RunFiles, TensorBoardRun
 from lightning_colorize.training.loggers.mlflow_run import MLflowRun
-from lightning_colorize.training.loggers.tensorboard import TensorBoardRun
 from lightning_colorize.training.loggers.wandb_mode import WandbMode, wandb_mode
 from lightning_colorize.training.loggers.wandb_run import WandbRun
 from lightning_colorize.training.options import LoggerOptions

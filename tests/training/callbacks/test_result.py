@@ -9,8 +9,8 @@ from lightning_colorize.metrics.spec import NAMES
 from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.training.callbacks import BaselineMetrics, BestCheckpoint, Throughput
-from lightning_colorize.training.callbacks.interrupt import RunInterrupted
 from lightning_colorize.training.callbacks.result import ResultWriter
+from lightning_colorize.training.callbacks.stopping import RunInterrupted
 from tests.conftest import metric_rows
 from tests.training.callbacks.conftest import fake_trainer
 

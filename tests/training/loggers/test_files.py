@@ -1,6 +1,17 @@
-import pytest
+"""Metrics and images as files of the run folder, and TensorBoard events."""
 
+import io
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_colorize.training.loggers.build import build_loggers, close_loggers, log_images
 from lightning_colorize.training.loggers.files import MetricsFile
+from lightning_colorize.training.options import LoggerOptions
 
 
 def _fill(file, steps):
@@ -61,3 +72,62 @@ def test_damaged_row_is_dropped(tmp_path, damaged):
     path.write_text(f"step,epoch,note\n49,0,0.5\n50,0,late\n{damaged}")
     MetricsFile(path).update(51, {"note": 0.125})
     assert path.read_text() == "step,epoch,note\n49,0,0.5\n50,0,late\n51,,0.125\n"
+
+
+_LOCAL = LoggerOptions(wandb="disabled")
+_IMAGE = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+
+
+def _log_image(loggers, name, step):
+    log_images(loggers, name, torch.from_numpy(_IMAGE).movedim(-1, 0), step)
+
+
+def _events(folder):
+    return EventAccumulator(str(folder / "tensorboard")).Reload()
+
+
+def test_an_image_reaches_tensorboard_and_the_disk_unchanged(tmp_path):
+    loggers = build_loggers(tmp_path, _LOCAL)
+    _log_image(loggers, "val/grid of 3", 50)
+    close_loggers(loggers)
+    file = Image.open(tmp_path / "images" / "val_grid_of_3_00000050.png")
+    assert np.array_equal(np.asarray(file), _IMAGE)
+    (event,) = _events(tmp_path).Images("val/grid of 3")
+    assert event.step == 50
+    decoded = Image.open(io.BytesIO(event.encoded_image_string))
+    assert np.array_equal(np.asarray(decoded), _IMAGE)
+
+
+def test_images_must_be_uint8(tmp_path):
+    with pytest.raises(TypeError, match="uint8"):
+        log_images(build_loggers(tmp_path, _LOCAL), "grid", torch.ones(3, 8, 12), 0)
+    assert not (tmp_path / "images").exists()
+
+
+def test_metrics_and_configuration_reach_tensorboard(tmp_path):
+    loggers = build_loggers(tmp_path, _LOCAL)
+    for logger in loggers:
+        logger.log_hyperparams({"model.lr": 0.1, "model.loss": None})
+        logger.log_metrics({"val/psnr": 21.5, "epoch": 0}, 3)
+        logger.save()
+    close_loggers(loggers)
+    events = _events(tmp_path)
+    (event,) = events.Scalars("val/psnr")
+    assert (event.step, event.value) == (3, 21.5)
+    (text,) = events.Tensors("config/text_summary")
+    assert text.tensor_proto.string_val[0].decode() == "    model.lr: 0.1\n    model.loss: None"
+    assert events.Tags()["tensors"] == ["config/text_summary"]
+    assert {file.name for file in tmp_path.iterdir()} == {"metrics.csv", "tensorboard"}
+    assert "_hparams_/session_start_info" in events.PluginTagToContent("hparams")
+    assert not list(tmp_path.rglob("hparams.yaml"))
+
+
+def test_tensorboard_drops_repeated_steps(tmp_path):
+    for resume_step, steps in ((None, range(7)), (3, range(3, 8))):
+        time.sleep(1.1 if resume_step else 0)  # TensorBoard orders its files by the second
+        loggers = build_loggers(tmp_path, _LOCAL, resume_step)
+        for step in steps:
+            loggers[1].log_metrics({"train/loss": step + (resume_step or 0)}, step)
+        close_loggers(loggers)
+    logged = [(event.step, event.value) for event in _events(tmp_path).Scalars("train/loss")]
+    assert logged == [(0, 0), (1, 1), (2, 2), (3, 6), (4, 7), (5, 8), (6, 9), (7, 10)]
