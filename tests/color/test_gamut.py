@@ -50,7 +50,7 @@ def test_fit_gamut_reaches_the_boundary():
     assert is_outside(L, fitted + 0.01 * ab)[shrunk].all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(0, 100), st.floats(-200, 200), st.floats(-200, 200))
 def test_any_color_is_finite_and_fits(L, a, b):
     lightness = torch.tensor(L).view(1, 1, 1, 1)

@@ -149,7 +149,7 @@ def test_exported_conversions_contain_no_matrix_products(monkeypatch):
     torch.testing.assert_close(program.module()(rgb), rgb, atol=1e-5, rtol=0)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.tuples(*[st.integers(1, 5)] * 3), st.integers(0, 2**32 - 1), st.booleans())
 def test_round_trip(size, seed, floating):
     (count, *image), generator = size, torch.Generator().manual_seed(seed)

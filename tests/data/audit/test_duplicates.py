@@ -101,7 +101,7 @@ def on_a_line(places):
     return np.argwhere(near & ~np.eye(len(near), dtype=bool))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6), count=st.integers(1, 40), length=st.integers(1, 40))
 def test_representatives_are_distinct_and_no_leak_is_lost(seed, count, length):
     random = np.random.default_rng(seed)

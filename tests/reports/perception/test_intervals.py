@@ -133,7 +133,7 @@ def test_a_sample_draws_raters_and_images():
     assert (resampled_sums(rated[:1] * 2, np.eye(2), seed=0) == 1).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 60), min_size=12, max_size=12), st.booleans())
 def test_strengths_maximize_the_posterior(counts, separated):
     wins = np.zeros((4, 4))

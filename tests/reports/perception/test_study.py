@@ -21,7 +21,7 @@ def _plan(systems, categories=("a", "b", "c"), images=60, seed=0, **options):
     return make_plan(systems, names, questions, seed, **options)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(systems=st.integers(1, 12), seed=st.integers(0, 10**6))
 def test_systems_and_sides_are_balanced(systems, seed):
     plan = [trial for trial in _plan(systems, seed=seed) if not trial.check]
@@ -36,7 +36,7 @@ def test_systems_and_sides_are_balanced(systems, seed):
         assert BROKEN not in shown
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(systems=st.integers(1, 8), seed=st.integers(0, 10**6), categories=st.integers(1, 7))
 def test_categories_alternate_and_images_are_not_repeated(systems, seed, categories):
     names = [f"c{i}" for i in range(categories)]
