@@ -161,7 +161,7 @@ def test_refused_resume_changes_nothing(command, stopped, error_of):
     before = (run / "config.yaml").read_bytes()
     line = error_of("resume", run, "--trainer.max_epochs", 0)
     assert line.endswith("the run has begun epoch 2; give 3")
-    assert "batches of 4 images, not 3" in error_of("resume", run, "--data.batch_size", 3)
+    assert "with 4 images in a batch" in error_of("resume", run, "--data.batch_size", 3)
     assert (run / "config.yaml").read_bytes() == before
     assert command("resume", run) == 0
 
