@@ -115,9 +115,10 @@ ACTIONS = {each.__name__: each for each in (run, join, resume, status, stop, exp
 
 def _require(args: argparse.Namespace) -> None:
     """Refuse options that would be ignored, and a storage that is no URL."""
-    if "://" not in (getattr(args, "storage", None) or "://"):
+    storage = getattr(args, "storage", None)
+    if storage is not None and "://" not in storage:
         raise UsageError(
-            f"--storage {args.storage}: not a URL; use sqlite:///FILE or "
+            f"--storage {storage}: not a URL; use sqlite:///FILE or "
             "postgresql://USER@HOST/DATABASE; --root FOLDER sets the folder of the runs"
         )
     given = [name for name in _SLURM if getattr(args, name)]

@@ -30,8 +30,7 @@ ROOTS = (
     "torch.optim",
 )
 """Packages whose classes may be built: the parts of our tasks and exported files, sources, and
-torch's layers, optimizers and schedules. Our other models are not included: some of them execute
-programs."""
+torch's layers, optimizers and schedules."""
 
 # Modules whose classes moved, as older checkpoints name them.
 _MOVED = {

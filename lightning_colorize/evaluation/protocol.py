@@ -232,7 +232,7 @@ class ProtocolResult(BaseModel):
     """A result, stored as a small JSON file that can be shared."""
 
     system: Annotated[str, Field(max_length=LONGEST_NAME)]
-    # SHA-256 of the checkpoint or weights; None for images and for a command.
+    # SHA-256 of the checkpoint or weights; None for images.
     sha256: Sha256 | None
     settings: dict[str, bool | int | FiniteFloat | str]  # Size and decoding of a network.
     protocol: MeasuredImages

@@ -153,7 +153,7 @@ def colorize_files(
         Records, roughly in the order of the jobs.
 
     Raises:
-        UsageError: If the manifest cannot be opened, or an external program cannot be started.
+        UsageError: If the manifest cannot be opened.
         WorkError: If the disk is full, or the manifest cannot be written.
     """
     if manifest is not None:

@@ -68,7 +68,7 @@ def launch_wandb(
         except UsageError:
             subprocess.run([*_WANDB, "sweep", "--cancel", path], capture_output=True, check=False)
             raise
-    return _finished(agents) if code < 128 else code
+    return code if code >= 128 else max(code, _finished(agents))
 
 
 def agents_of(sweep: Sweep, root: Path, count: int, path: str | None = None) -> Workers:

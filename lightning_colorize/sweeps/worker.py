@@ -151,6 +151,9 @@ class _Worker:
         self._is_interrupted, self._trial = False, trial.number
         if not self._study.is_ours(trial):
             raise TrialFinished
+        if REASON in trial.user_attrs:  # it failed and was queued again, with all its attributes
+            trial.set_user_attr(REASON, None)
+            trial.set_user_attr(_INTERRUPTIONS, 0)
         attempt = _Trial(self._study, trial, self._urgency)
         try:
             value = attempt.run()

@@ -11,6 +11,7 @@ import pytest
 from lightning_colorize.cluster.batch import Resources
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps import wandb
+from lightning_colorize.sweeps.agent import Record
 from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.wandb import create_sweep, launch_wandb
 from tests.conftest import until
@@ -48,6 +49,7 @@ else:
     names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PATH")
     note(f"agent-{os.getpid()}.json",
          {"words": words, "environment": {name: os.environ.get(name) for name in names}})
+    exec(os.environ.get("IN_AGENT", ""))
     for _ in range(200 if os.environ.get("LONG") else 0):
         time.sleep(0.1)
 """
@@ -101,6 +103,16 @@ def test_wandb_receives_the_file_and_agents_start(stand_in, monkeypatch, tmp_pat
         *(["sweep", "me/p/abc123"], ["page", page], ["runs", f"{tmp_path}/runs/quick-abc123"]),
         ["trials", "0", "of", "0", "completed"],
     ]
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_agents_that_die_fail_the_sweep(stand_in, monkeypatch, tmp_path, code):
+    """Although the trials that they were handed have completed."""
+    trial = tmp_path / "quick-abc123" / "r1"
+    trial.mkdir(parents=True)
+    Record(["program"], {"WANDB_RUN_ID": "r1"}, code=0).write(trial)
+    monkeypatch.setenv("IN_AGENT", f"sys.exit({code})")
+    assert launch_wandb(sweep(), tmp_path, 1, None) == code
 
 
 def test_more_gpus_than_there_are_create_no_sweep(stand_in, tmp_path):

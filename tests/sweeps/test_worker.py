@@ -186,7 +186,10 @@ def test_failed_trials_run_again_on_request(engine):
     engine.stub.write_text(engine.stub.read_text().replace('do == "fail"', "False"))
     assert study.retry_failed() == 2
     assert engine.work(study) == 0
-    assert [(row.number, row.value) for row in rows(study)] == [(0, 1.0), (1, 2.0)]
+    assert [(row.number, row.value, row.reason) for row in rows(study)] == [
+        (0, 1.0, None),
+        (1, 2.0, None),
+    ]
     assert study.retry_failed() == 0
 
 

@@ -191,14 +191,14 @@ def _packed(
     finished: dict[str, PackedTar],
     part: _Part,
 ) -> tuple[PackedTar, bool]:
-    """Return a finished tar that is intact and newer than its images, or write it.
+    """Return a finished tar that is intact, complete and newer than its images, or write it.
 
     Also returns whether the tar existed.
     """
     path, former = target / part.file, finished.get(part.file)
-    if former is not None and path.is_file() and sha256_of(path) == former.sha256:
-        written = path.stat().st_mtime_ns
-        if all((folder / name).stat().st_mtime_ns < written for name in part.names):
+    if former is not None and not former.broken and path.is_file():
+        written, is_intact = path.stat().st_mtime_ns, sha256_of(path) == former.sha256
+        if is_intact and all((folder / n).stat().st_mtime_ns < written for n in part.names):
             return former, True
     tar = _write_tar(folder, part, settings, path)
     write_atomic(target / _WORK / f"{part.file}.json", Pack(plan, [tar]).dump())

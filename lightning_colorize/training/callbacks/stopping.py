@@ -182,7 +182,9 @@ class GracefulStop(Checkpoint):
         if trainer.world_size > 1:
             number = torch.tensor(self.received or 0, device=trainer.strategy.root_device)
             received = int(trainer.strategy.reduce(number, reduce_op="max"))
-            self.received = signal.Signals(received) if received else None
+            if not received:  # one that arrives just now waits for the next call
+                return False
+            self.received = signal.Signals(received)
         return self.received is not None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

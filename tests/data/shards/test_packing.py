@@ -218,6 +218,20 @@ def test_broken_images_are_left_out_and_listed(photo_folder, tmp_path):
         assert (rgb.float().mean((1, 2)) - own).abs().max() < 3
 
 
+def test_a_repaired_image_is_added_whatever_its_date(photo_folder, tmp_path):
+    folder, target = shutil.copytree(photo_folder, tmp_path / "photos"), tmp_path / "shards"
+    image, link = folder / "train/003.jpg", folder / "train/link.jpg"
+    intact = image.read_bytes()
+    image.write_bytes(b"not an image")
+    link.symlink_to("nowhere")
+    assert sum(len(tar.broken) for tar in pack_folder(folder, target)[0]) == 2
+    image.write_bytes(intact)
+    os.utime(image, (0, 0))
+    (left,) = [name for tar in pack_folder(folder, target)[0] for name, _ in tar.broken]
+    assert left == "train/link.jpg"
+    assert "train/003.jpg" in by_name(target)
+
+
 def test_no_readable_image_is_an_error(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"x")
     with pytest.raises(WorkError, match=r"none of 1 images can be read \(first: a.jpg: not a"):
