@@ -63,7 +63,7 @@ def reason(said: str) -> str:
 
 
 def call(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Call a Slurm command; a command that hangs fails after a minute."""
+    """Call a program that answers at once; one that hangs fails after a minute."""
     try:
         return subprocess.run(words, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
     except subprocess.TimeoutExpired:

@@ -4,7 +4,6 @@ import argparse
 import shlex
 import sys
 from contextlib import chdir, suppress
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -14,63 +13,59 @@ from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.reports.sweep import dashboard_command, write_report
 from lightning_colorize.sweeps.export import NoWinner, export_trials, export_winner
-from lightning_colorize.sweeps.launch import (
-    Workers,
-    batch_script,
-    launch_workers,
-    run_workers,
-    workers_of,
-)
-from lightning_colorize.sweeps.spec import Sweep, expand, read_sweep
+from lightning_colorize.sweeps.launch import WorkerOptions, preview, run_workers, workers_of
+from lightning_colorize.sweeps.spec import read_sweep
 from lightning_colorize.sweeps.status import ProgressLines, print_table, rows
 from lightning_colorize.sweeps.study import SWEEP_FILE, Study, create_study, open_study
 from lightning_colorize.sweeps.wandb import agents_of, launch_wandb
-
-_SHOWN = 3
-"""Number of trials whose commands a dry run prints."""
 
 _SLURM = ("partition", "time", "cpus", "mem", "account", "qos", "sbatch")
 
 
 def run(args: argparse.Namespace) -> int:
     """Check a sweep file, then run it with the selected engine."""
-    _require(args)
+    engine, options = _engine(args), _worker_options(args)
     sweep, root = read_sweep(args.file), args.root or Path("runs")
-    engine = _engine(args)
-    configs = sweep_checks.check(sweep, args.file)
-    for remark in sweep_checks.remarks(sweep, configs):
+    commands, remarks = sweep_checks.check(sweep, args.file)
+    for remark in remarks:
         print(f"{args.file}: {remark}", file=sys.stderr)
-    is_slurm = args.launcher == "slurm"
-    if args.dry_run:
-        agents = agents_of(sweep, root, args.workers) if engine == "wandb" else None
-        return _dry_run(sweep, root.resolve() / sweep.name, args, agents)
     if engine == "wandb":
-        asked = resources(args, args.gpus_per_trial) if is_slurm else None
-        return launch_wandb(sweep, root, args.workers, args.gpus_per_trial, asked)
+        workers = agents_of(sweep, root, options)
+    else:
+        workers = workers_of(sweep.name, root.resolve() / sweep.name, options)
+    plan = preview(workers, commands)
+    if args.dry_run:
+        print(plan)
+        return 0
+    if engine == "wandb":
+        return launch_wandb(sweep, root, options)
     study = create_study(sweep, root, args.storage, args.seed or 0, args.file)
     _refuse_stopped(study)
-    return _work(study, args)
+    return _work(study, options)
 
 
 def join(args: argparse.Namespace) -> int:
     """Join an existing study as an additional worker."""
-    _require(args)
-    study = open_study(args.study, args.name)
+    options, study = _worker_options(args), open_study(args.study, args.name)
     _refuse_stopped(study)
-    _check_again(study)
-    return _work(study, args)
+    plan = _check_again(study, options)
+    if args.dry_run:
+        print(plan)
+        return 0
+    return _work(study, options)
 
 
 def resume(args: argparse.Namespace) -> int:
     """Resume a study and run workers."""
-    _require(args)
-    study = open_study(args.study, args.name)
-    _check_again(study)
-    if not args.dry_run:
-        study.stop(None)
-        if args.retry_failed:
-            print(f"failed trials queued again: {study.retry_failed()}")
-    return _work(study, args)
+    options, study = _worker_options(args), open_study(args.study, args.name)
+    plan = _check_again(study, options)
+    if args.dry_run:
+        print(plan)
+        return 0
+    study.stop(None)
+    if args.retry_failed:
+        print(f"failed trials queued again: {study.retry_failed()}")
+    return _work(study, options)
 
 
 def status(args: argparse.Namespace) -> int:
@@ -113,20 +108,21 @@ def report(args: argparse.Namespace) -> int:
 ACTIONS = {each.__name__: each for each in (run, join, resume, status, stop, export, report)}
 
 
-def _require(args: argparse.Namespace) -> None:
-    """Refuse options that would be ignored, and a storage that is no URL."""
-    storage = getattr(args, "storage", None)
-    if storage is not None and "://" not in storage:
-        raise UsageError(
-            f"--storage {storage}: not a URL; use sqlite:///FILE or "
-            "postgresql://USER@HOST/DATABASE; --root FOLDER sets the folder of the runs"
-        )
+def _worker_options(args: argparse.Namespace) -> WorkerOptions:
+    is_slurm = args.launcher == "slurm"
     given = [name for name in _SLURM if getattr(args, name)]
-    if given and args.launcher != "slurm":
+    if given and not is_slurm:
         raise UsageError(f"--{given[0]} needs --launcher slurm; add that, or remove it")
+    asked = resources(args, args.gpus_per_trial) if is_slurm else None
+    return WorkerOptions(args.workers, args.gpus_per_trial, asked)
 
 
 def _engine(args: argparse.Namespace) -> Literal["local", "wandb"]:
+    if args.storage is not None and "://" not in args.storage:
+        raise UsageError(
+            f"--storage {args.storage}: not a URL; use sqlite:///FILE or "
+            "postgresql://USER@HOST/DATABASE; --root FOLDER sets the folder of the runs"
+        )
     if args.engine == "local":
         return "local"
     given = [f"--{name}" for name in ("storage", "seed") if getattr(args, name) is not None]
@@ -151,7 +147,7 @@ def _refuse_stopped(study: Study) -> None:
         raise UsageError(f"{study.sweep.name} is stopped; resume it with {study.command('resume')}")
 
 
-def _check_again(study: Study) -> None:
+def _check_again(study: Study, options: WorkerOptions) -> str:
     """Check a sweep in the folder where its trials start, because this machine may differ."""
     if not study.start.is_dir():
         raise UsageError(
@@ -159,35 +155,17 @@ def _check_again(study: Study) -> None:
             "its trials start there, because fragment paths are relative to it"
         )
     with chdir(study.start):
-        sweep_checks.check(study.sweep, study.folder / SWEEP_FILE)
+        commands, _ = sweep_checks.check(study.sweep, study.folder / SWEEP_FILE)
+    return preview(workers_of(study.sweep.name, study.folder, options), commands)
 
 
-def _dry_run(
-    sweep: Sweep, folder: Path, args: argparse.Namespace, agents: Workers | None = None
-) -> int:
-    """Print the batch script, or the commands of some trials."""
-    if args.launcher == "slurm":
-        workers = agents or workers_of(sweep.name, folder, args.workers)
-        print(batch_script(workers, resources(args, args.gpus_per_trial)))
-        return 0
-    for values in islice(sweep_checks.variations(sweep), _SHOWN):
-        print(shlex.join(expand(sweep, values)))
-    return 0
-
-
-def _work(study: Study, args: argparse.Namespace) -> int:
+def _work(study: Study, options: WorkerOptions) -> int:
     """Run workers, and print and write the results; returns the exit code."""
-    if args.dry_run:
-        return _dry_run(study.sweep, study.folder, args)
     print(f"sweep     {study.sweep.name}: {study.shown}")
     print(f"runs      {study.folder}", flush=True)
-    tick = ProgressLines(study, args.workers).tick
-    workers = workers_of(study.sweep.name, study.folder, args.workers, study.url, tick)
-    if args.launcher == "local":
-        code = run_workers(workers, args.gpus_per_trial)
-    else:
-        asked = resources(args, args.gpus_per_trial)
-        code = launch_workers(workers, asked, lambda: bool(study.stopped) or study.all_ended())
+    tick = ProgressLines(study, options.count).tick
+    workers = workers_of(study.sweep.name, study.folder, options, study.url)
+    code = run_workers(workers, tick, study.is_over)
     if code >= 128:
         print(f"stop      {study.command('stop')}", file=sys.stderr)
         print(f"resume    {study.command('resume')}", file=sys.stderr)

@@ -5,51 +5,55 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import optuna
-from optuna.samplers import RandomSampler
-
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics.spec import NAMES
-from lightning_colorize.sweeps.space import Parameter, as_key, shown
-from lightning_colorize.sweeps.spec import ARGUMENTS, Sweep, expand, unset_variables
+from lightning_colorize.sweeps.command_line import (
+    expand,
+    fit_words,
+    parameters_last,
+    short_option,
+    unset_variables,
+)
+from lightning_colorize.sweeps.space import as_key, shown, variations
+from lightning_colorize.sweeps.spec import Sweep
 
-_PROGRAMS = (["lightning-colorize"], ["-m", "lightning_colorize"])
 
-
-def check(sweep: Sweep, file: Path) -> list[Any]:
-    """Parse the command of one trial per listed value, as `fit` would; return its configurations.
+def check(sweep: Sweep, file: Path) -> tuple[list[list[str]], list[str]]:
+    """Parse the command of one trial per listed value, as `fit` would.
 
     For commands of other programs, only check that their environment variables are set.
+
+    Returns:
+        The commands, and remarks on settings that are often misunderstood.
     """
+    trials = list(variations(sweep.parameters))
     if unset := unset_variables(sweep):
         raise UsageError(
             f"{file}: the command needs {' and '.join(unset)}, which the environment does not "
             f"define; write {unset[0]}=VALUE before lightning-colorize"
         )
-    trials = list(variations(sweep))
-    if fit_words(expand(sweep, trials[0])) is None:
-        return []
-    for name, parameter in sweep.parameters.items():
-        if None in _listed(name, parameter):
+    commands = [expand(sweep, values) for values in trials]
+    words = [found for each in commands if (found := fit_words(each)) is not None]
+    configs: list[Any] = []
+    if words:
+        words += [fit_words(parameters_last(sweep, values)) or [] for values in trials]
+        for name in (name for values in trials for name in values if values[name] is None):
             raise UsageError(
                 f"{file}: parameters.{name}: null would reach fit as the text None; "
                 'write "null" with quotes'
             )
-    # It takes seconds to import.
-    from lightning_colorize.training.session import check_words
+        # It takes seconds to import.
+        from lightning_colorize.training.session import check_words
 
-    commands = [expand(sweep, values) for values in trials]
-    commands += [_parameters_last(sweep, values) for values in trials]
-    configs = check_words([fit_words(words) or [] for words in commands], f"{file}: ")
-    configs, parameters_last = configs[: len(trials)], configs[len(trials) :]
-    _refuse_overridden(file, configs, parameters_last)
-    _refuse_alike(file, trials, configs)
-    own = {name for config in configs for name in config.get("model.init_args.metrics") or {}}
-    _refuse_metric(sweep, file, own, tests=all(config.run.test for config in configs))
-    return configs
+        parsed = check_words(words, f"{file}: ")
+        configs, labels = parsed[: len(trials)], parsed[len(trials) :]
+        _refuse_overridden(file, configs, labels)
+        _refuse_alike(file, trials, configs)
+        _refuse_metric(sweep, file, configs)
+    return commands, list(_remarks(sweep, configs))
 
 
-def remarks(sweep: Sweep, configs: Sequence[Any]) -> Iterator[str]:
+def _remarks(sweep: Sweep, configs: Sequence[Any]) -> Iterator[str]:
     """Yield hints about settings that are often misunderstood; `configs` are parsed by `fit`."""
     if sweep.trial_count is None:
         yield (
@@ -72,69 +76,16 @@ def remarks(sweep: Sweep, configs: Sequence[Any]) -> Iterator[str]:
             )
 
 
-def fit_words(words: list[str]) -> list[str] | None:
-    """Return the arguments of `fit` on a command line; None if it does not call `fit`."""
-    for at, word in enumerate(words):
-        before = [Path(word).name for word in words[:at]]
-        if word == "fit" and any(before[-len(program) :] == program for program in _PROGRAMS):
-            return words[at + 1 :]
-    return None
-
-
-def variations(sweep: Sweep) -> Iterator[dict[str, Any]]:
-    """Yield the values of trials that together cover each listed value of each parameter."""
-    listed = {name: _listed(name, parameter) for name, parameter in sweep.parameters.items()}
-    first = {name: values[0] for name, values in listed.items()}
-    yield first
-    for name, values in listed.items():
-        for value in values[1:]:
-            yield first | {name: value}
-
-
-def _listed(name: str, parameter: Parameter) -> list[Any]:
-    """Return the listed values, the ends of an integer range, or else two draws."""
-    values = parameter.choices
-    if values is None:
-        study = optuna.create_study(sampler=RandomSampler(seed=0))
-        # One value if rounding makes them equal.
-        return list(dict.fromkeys(parameter.suggest(name, study.ask()) for _ in range(2)))
-    return [values[0], values[-1]] if isinstance(values, range) else list(values)
-
-
-def _parameters_last(sweep: Sweep, values: dict[str, Any]) -> list[str]:
-    """Return a trial's command with its parameters at the end, in reverse order.
-
-    A parameter still precedes its own arguments (`model.loss` precedes `model.loss.beta`), and
-    `config` precedes every option.
-    """
-    at = next(at for at, token in enumerate(sweep.command) if token in ARGUMENTS)
-
-    def expanded(part: slice, values: dict[str, Any]) -> list[str]:
-        return expand(sweep.model_copy(update={"command": sweep.command[part]}), values)
-
-    words = expanded(slice(at + 1, None), {})
-    for name in sorted(values, reverse=True):
-        inside = "" if name == "config" else f"--{_short(name)}."
-        places = (place for place, word in enumerate(words) if _short(word).startswith(inside))
-        place = next(places, len(words))
-        words[place:place] = expanded(slice(at, at + 1), {name: values[name]})
-    return expanded(slice(at), {}) + words
-
-
-def _short(option: str) -> str:
-    """Return an option's name without `init_args` and `class_path`, which are optional in `fit`."""
-    return option.partition("=")[0].replace(".init_args.", ".").removesuffix(".class_path")
-
-
 def _refuse_overridden(file: Path, configs: list[Any], parameters_last: list[Any]) -> None:
     """Refuse parameters that the rest of the command overrides: their labels would be wrong."""
     for config, other in zip(configs, parameters_last, strict=True):
         values, labels = dict(config.items()), dict(other.items())
         for name in labels | values:
-            if values.get(name) != labels.get(name):
+            before, after = labels.get(name), values.get(name)
+            if before != after:
                 raise UsageError(
-                    f"{file}: {_short(name)}: the command sets it to {shown(labels.get(name))}, "
-                    f"then to {shown(values.get(name))}; keep one, or change the order "
+                    f"{file}: {short_option(name)}: the command sets it to {shown(before)}, "
+                    f"then to {shown(after)}; keep one, or change the order "
                     "(parameters are sorted by name; options after ${args} come last)"
                 )
 
@@ -152,9 +103,10 @@ def _refuse_alike(file: Path, trials: list[dict[str, Any]], configs: list[Any]) 
                 )
 
 
-def _refuse_metric(sweep: Sweep, file: Path, own: set[str], tests: bool) -> None:
+def _refuse_metric(sweep: Sweep, file: Path, configs: list[Any]) -> None:
     if sweep.metric is None:
         return
+    own = {name for config in configs for name in config.get("model.init_args.metrics") or {}}
     name, logged = sweep.metric.name, (*NAMES, *sorted(own))
     names = ["val/loss", *(f"{split}/{each}" for split in ("val", "test") for each in logged)]
     if name not in names:
@@ -162,7 +114,7 @@ def _refuse_metric(sweep: Sweep, file: Path, own: set[str], tests: bool) -> None
             f"{file}: metric.name: '{name}' is not a validation or test metric; "
             f"accepted: {', '.join(names)}"
         )
-    if name.startswith("test/") and not tests:
+    if name.startswith("test/") and not all(config.run.test for config in configs):
         raise UsageError(
             f"{file}: metric.name: '{name}' needs the test, but run.test is false; set it to true, "
             f"or use val/{name.removeprefix('test/')}"

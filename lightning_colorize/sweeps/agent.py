@@ -12,7 +12,6 @@ The folder must be on a file system that all nodes share and that has reliable f
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from lightning_colorize.cluster.queue import call
 from lightning_colorize.common.errors import WorkError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.runs.folder import is_running
@@ -28,10 +28,10 @@ from lightning_colorize.sweeps.process import (
     PR_SET_CHILD_SUBREAPER,
     PR_SET_PDEATHSIG,
     caught_signals,
-    clean,
     ending,
-    main_of,
     prctl,
+    remove_launcher_variables,
+    run_main,
     run_process,
     start_process,
 )
@@ -82,9 +82,9 @@ class Record:
         write_atomic(folder / _RECORD, json.dumps(asdict(self), indent=1) + "\n")
 
 
-def records(root: Path) -> list[Record]:
+def records(sweep_folder: Path) -> list[Record]:
     """Return the trials that have started so far."""
-    found = (Record.read(path.parent) for path in sorted(root.glob(f"*/{_RECORD}")))
+    found = (Record.read(path.parent) for path in sorted(sweep_folder.glob(f"*/{_RECORD}")))
     return [record for record in found if record is not None]
 
 
@@ -102,7 +102,7 @@ def _locked(folder: Path) -> Iterator[bool]:
         yield True
 
 
-def run_trial(command: Sequence[str], root: Path, resumed: bool) -> int:
+def run_trial(command: Sequence[str], sweep_folder: Path, resumed: bool) -> int:
     """Run a trial in the folder of its W&B run; nothing if it has ended or runs elsewhere.
 
     The trial is interrupted, and not ended, if its job is: then W&B's agent dies (the parent of
@@ -118,7 +118,7 @@ def run_trial(command: Sequence[str], root: Path, resumed: bool) -> int:
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     wandb = {name: os.environ[name] for name in _RUN_VARIABLES if name in os.environ}
     record = Record(list(command), wandb)
-    folder = root / record.run_id
+    folder = sweep_folder / record.run_id
     folder.mkdir(parents=True, exist_ok=True)
 
     def job_ends() -> bool:
@@ -134,9 +134,10 @@ def run_trial(command: Sequence[str], root: Path, resumed: bool) -> int:
                 return 128 + signals[0]
             time.sleep(_POLL_EVERY)
         _say(record, f"{'starts' if before is None else 'resumes'} in {folder}")
-        clean(os.environ)
+        remove_launcher_variables(os.environ)
         try:
-            code, _ = run_process(command, folder, Path.cwd(), root.name, lambda: bool(signals))
+            sweep = sweep_folder.name
+            code, _ = run_process(command, folder, Path.cwd(), sweep, lambda: bool(signals))
         except OSError as error:
             _say(record, f"cannot be started: {error}")
             code = _NOT_STARTED
@@ -153,7 +154,7 @@ def run_trial(command: Sequence[str], root: Path, resumed: bool) -> int:
         return code if code >= 0 else 128 - code
 
 
-def run_agent(root: Path, path: str, words: Sequence[str]) -> int:
+def run_agent(sweep_folder: Path, path: str, words: Sequence[str]) -> int:
     """Run W&B's agent, and before and after it the trials of the sweep that no process runs.
 
     `path` is `ENTITY/PROJECT/ID`, `words` the agent's command. Call it in the main thread.
@@ -165,11 +166,12 @@ def run_agent(root: Path, path: str, words: Sequence[str]) -> int:
     # A trial outlives its agent until its checkpoint is written; the job must wait for it.
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     with caught_signals(signals.append):
-        goes_on = _resume_left(root, path, signals)
-        code = _run(words, {**os.environ, _FOLDER: str(root)}, signals) if goes_on else 0
-        while goes_on and any(record.code is None for record in records(root)):
+        goes_on = _resume_left(sweep_folder, path, signals)
+        environment = {**os.environ, _FOLDER: str(sweep_folder)}
+        code = _run(words, environment, signals) if goes_on else 0
+        while goes_on and any(record.code is None for record in records(sweep_folder)):
             time.sleep(_LOOK_EVERY)
-            goes_on = _resume_left(root, path, signals)
+            goes_on = _resume_left(sweep_folder, path, signals)
     if signals:
         return 128 + signals[0]
     if code:
@@ -177,21 +179,21 @@ def run_agent(root: Path, path: str, words: Sequence[str]) -> int:
     return 0
 
 
-def _resume_left(root: Path, path: str, signals: list[int]) -> bool:
+def _resume_left(sweep_folder: Path, path: str, signals: list[int]) -> bool:
     """Run the trials that have not ended and that no process runs, one after the other.
 
     Returns:
         False after a signal, or if there are such trials of a sweep that was canceled.
     """
-    for record in records(root):
+    for record in records(sweep_folder):
         if record.code is None and not signals:
-            with _locked(root / record.run_id) as is_left:
+            with _locked(sweep_folder / record.run_id) as is_left:
                 pass
             if is_left:
                 if _is_canceled(path):
                     return False
                 words = [sys.executable, "-m", "lightning_colorize.sweeps.agent", "resume"]
-                environment = {**os.environ, _FOLDER: str(root), **record.environment}
+                environment = {**os.environ, _FOLDER: str(sweep_folder), **record.environment}
                 _run([*words, *record.command], environment, signals)
     return not signals
 
@@ -223,8 +225,7 @@ def _is_canceled(path: str) -> bool:
     """Return whether the sweep was canceled at W&B, which kills its trials."""
     # Not in this process: W&B's service would be one of its children.
     code = "import sys, wandb; print(wandb.Api().sweep(sys.argv[1]).state)"
-    words = [sys.executable, "-c", code, path]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = call([sys.executable, "-c", code, path])
     return done.stdout.strip().upper() == "CANCELED"
 
 
@@ -237,10 +238,10 @@ def main() -> int:
     action, *words = sys.argv[1:]
     if action == "job":
         folder, path, *agent = words
-        return main_of(lambda: run_agent(Path(folder), path, agent))
+        return run_main(lambda: run_agent(Path(folder), path, agent))
     # Without the variable, the agent was started by hand.
-    root = Path(os.environ.get(_FOLDER, f"runs/{os.environ['WANDB_SWEEP_ID']}"))
-    return run_trial(words, root.absolute(), resumed=action == "resume")
+    sweep_folder = Path(os.environ.get(_FOLDER, f"runs/{os.environ['WANDB_SWEEP_ID']}"))
+    return run_trial(words, sweep_folder.absolute(), resumed=action == "resume")
 
 
 if __name__ == "__main__":

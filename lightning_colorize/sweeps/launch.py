@@ -41,6 +41,16 @@ _POLL_EVERY = 0.2
 _TICK_EVERY = 1.0
 _SHORTEST = 5  # minutes; with less, Slurm would signal the end at the start
 _QUERY_EVERY = 10.0
+_SHOWN = 3  # trials of a preview
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """How many workers a sweep has, and what each of them uses."""
+
+    count: int = 1
+    gpus_per_trial: int | None = None  # of this machine; None divides all of them
+    slurm: Resources | None = None  # of each worker's job; None for processes of this machine
 
 
 @dataclass(frozen=True)
@@ -48,36 +58,56 @@ class Workers:
     """Processes that share the trials of a sweep."""
 
     words: Sequence[str]  # the command of each
-    count: int
     folder: Path  # of the sweep
+    options: WorkerOptions
     # Not arguments, in which everybody on the machine could read a password.
     environment: dict[str, str] = field(default_factory=dict)
-    tick: Callable[[], None] = lambda: None  # called about every second
 
 
-def workers_of(
-    name: str,
-    folder: Path,
-    count: int,
-    study: str = "",
-    tick: Callable[[], None] = lambda: None,
-) -> Workers:
+def workers_of(name: str, folder: Path, options: WorkerOptions, study: str = "") -> Workers:
     """Return the workers of a sweep, whose study is a folder or a URL."""
     words = [sys.executable, "-m", "lightning_colorize.sweeps.worker", name]
-    return Workers(words, count, folder, {STUDY: study}, tick)
+    return Workers(words, folder, options, {STUDY: study})
 
 
-def run_workers(workers: Workers, gpus_per_trial: int | None = None) -> int:
-    """Run workers as processes until no trial is left or the sweep is stopped.
+def preview(workers: Workers, commands: Sequence[Sequence[str]]) -> str:
+    """Return the workers' batch script, or some of the commands that they would run here.
 
-    SIGINT and SIGTERM interrupt the workers: trials write their checkpoints and wait; a second
-    signal kills them. A worker that another process kills is replaced, up to five times. Call it in
-    the main thread.
+    Raises:
+        UsageError: If the workers cannot be started like this.
+    """
+    if workers.options.slurm is None:
+        environments(workers.options)
+        return "\n".join(map(shlex.join, commands[:_SHOWN]))
+    made, command = _job(workers, workers.options.slurm)
+    return made._make_submission_file_text(command, "")
+
+
+def run_workers(
+    workers: Workers,
+    tick: Callable[[], None] = lambda: None,
+    is_done: Callable[[], bool] = lambda: False,
+) -> int:
+    """Run workers until no trial is left or the sweep is stopped; call it in the main thread.
+
+    `tick` is called about every second. SIGINT and SIGTERM interrupt workers of this machine: their
+    trials write checkpoints and wait; a second signal kills them. A worker that another process
+    kills is replaced, up to five times. Jobs continue after a signal, which only stops following
+    them; those that have not started are canceled when the sweep `is_done`.
 
     Returns:
-        0 if a worker completed, 1 if all died, 130 or 143 after a signal.
+        0 if a worker or all jobs completed, 1 if all workers died, 130 or 143 after a signal.
+
+    Raises:
+        UsageError: If there are too few GPUs, or Slurm refuses the jobs.
     """
-    shares = environments(workers.count, gpus_per_trial)
+    if workers.options.slurm is None:
+        return _run_here(workers, tick)
+    return _run_jobs(workers, workers.options.slurm, tick, is_done)
+
+
+def _run_here(workers: Workers, tick: Callable[[], None]) -> int:
+    shares = environments(workers.options)
     signals: list[int] = []
     with ExitStack() as stack:
         stack.enter_context(caught_signals(signals.append))
@@ -85,7 +115,7 @@ def run_workers(workers: Workers, gpus_per_trial: int | None = None) -> int:
         def start(index: int) -> subprocess.Popen[bytes]:
             return start_process(workers.words, {**shares[index], **workers.environment})
 
-        running = {index: start(index) for index in range(workers.count)}
+        running = {index: start(index) for index in range(len(shares))}
 
         def end() -> None:
             for process in running.values():
@@ -117,21 +147,22 @@ def run_workers(workers: Workers, gpus_per_trial: int | None = None) -> int:
                     _say(f"worker {index + 1} died ({ending(code)}){again}")
             forwarded = arrived
             if time.monotonic() - ticked >= _TICK_EVERY:
-                workers.tick()
+                tick()
                 ticked = time.monotonic()
             time.sleep(_POLL_EVERY)
-        workers.tick()
+        tick()
     if signals:
         return 128 + signals[0]
     return 0 if 0 in codes else 1
 
 
-def environments(workers: int, gpus_per_trial: int | None) -> list[dict[str, str]]:
+def environments(options: WorkerOptions) -> list[dict[str, str]]:
     """Return the environment of each worker, with its share of the GPUs and the cores.
 
     By default all GPUs are divided; if torch sees none, trials may still be other programs. A
     number of threads that this environment sets is kept.
     """
+    workers, gpus_per_trial = options.count, options.gpus_per_trial
     environment = dict(os.environ)
     if workers > 1 and not any(name in environment for name in _THREADS):
         environment[_THREADS[0]] = str(max(1, cores() // workers))
@@ -162,25 +193,17 @@ def visible_gpus() -> list[str]:
     return [str(index) for index in range(torch.cuda.device_count())]
 
 
-def launch_workers(workers: Workers, options: Resources, is_done: Callable[[], bool]) -> int:
-    """Submit workers to Slurm as an array of jobs, and follow it until no job is left.
-
-    SIGINT and SIGTERM stop following; the jobs continue. Call it in the main thread. `options` are
-    for each worker and its trial; `gpus=0` hides the node's GPUs. When no trial `is_done` the jobs
-    that have not started are canceled.
-
-    Returns:
-        0, or 130 or 143 after a signal.
-
-    Raises:
-        UsageError: If Slurm refuses the jobs.
-    """
+def _run_jobs(
+    workers: Workers, slurm: Resources, tick: Callable[[], None], is_done: Callable[[], bool]
+) -> int:
+    """Submit the workers as an array of jobs, and follow it until no job is left."""
     require_slurm("--launcher slurm")
-    made, command = job(workers, options)
+    made, command = _job(workers, slurm)
     made.folder.mkdir(parents=True, exist_ok=True)
     with submission(**workers.environment):
         array = made._submit_command(command).job_id
-    logs = {f"{array}_{n}": made.folder / f"{array}_{n}_0_log.out" for n in range(workers.count)}
+    jobs = [f"{array}_{index}" for index in range(workers.options.count)]
+    logs = {job: made.folder / f"{job}_0_log.out" for job in jobs}
     queue = Queue(logs, lambda line: print(line, flush=True))
     print(f"submitted {array}; logs in {made.folder}", flush=True)
     signals: list[int] = []
@@ -190,34 +213,29 @@ def launch_workers(workers: Workers, options: Resources, is_done: Callable[[], b
             if time.monotonic() - queried >= _QUERY_EVERY:
                 queried = time.monotonic()
                 if not queue.check():
-                    workers.tick()
+                    tick()
                     return 0
                 if not canceled and is_done():
                     queue.cancel_waiting()
                     canceled = True
-            workers.tick()
+            tick()
             time.sleep(_TICK_EVERY)
     print(f"the jobs continue; scancel {array} interrupts their trials")
     return 128 + signals[0]
 
 
-def batch_script(workers: Workers, options: Resources) -> str:
-    """Return the batch script of the workers; their folder need not exist yet."""
-    made, command = job(workers, options)
-    return made._make_submission_file_text(command, "")
-
-
-def job(workers: Workers, options: Resources) -> "tuple[SlurmExecutor, str]":
+def _job(workers: Workers, slurm: Resources) -> "tuple[SlurmExecutor, str]":
     """Return submitit's executor, which writes the batch script, and the command of a job."""
     made = executor(workers.folder / "slurm", "--launcher slurm")
-    asked = parameters(options, _SHORTEST)
+    asked = parameters(slurm, _SHORTEST)
     # Only the worker receives the signal, 90 s before the time limit. A person may submit the
     # script again, from another folder.
     asked["additional_parameters"] |= {"ntasks": 1, "signal": "B:USR2@90", "chdir": str(Path.cwd())}
     made.update_parameters(job_name=workers.folder.name, **asked)
-    made.parameters |= {"map_count": workers.count, "array_parallelism": workers.count}
+    count = workers.options.count
+    made.parameters |= {"map_count": count, "array_parallelism": count}
     command = f"exec {shlex.join(workers.words)}"
-    return made, f"export {_DEVICES}=\n{command}" if options.gpus == 0 else command
+    return made, f"export {_DEVICES}=\n{command}" if slurm.gpus == 0 else command
 
 
 def _say(line: str) -> None:

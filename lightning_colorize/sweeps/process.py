@@ -45,7 +45,7 @@ _OUTER_NAMES = {
 }
 
 
-def clean(environment: MutableMapping[str, str], *kept: str) -> None:
+def remove_launcher_variables(environment: MutableMapping[str, str], *kept: str) -> None:
     """Remove the variables of an outer Slurm task or launcher, except for those to be kept."""
     for name in [*environment]:
         if name not in ("SLURM_CONF", *kept) and (name.startswith(_OUTER) or name in _OUTER_NAMES):
@@ -72,7 +72,7 @@ def caught_signals(handle: Callable[[int], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def main_of(run: Callable[[], int]) -> int:
+def run_main(run: Callable[[], int]) -> int:
     """Run a process of a sweep; an error becomes one line and an exit code.
 
     In a Slurm job, SIGUSR2 terminates it, like SIGTERM; then the job is requeued.
@@ -191,6 +191,7 @@ def _end(process: subprocess.Popen[bytes], urgency: Callable[[], int]) -> None:
 def ending(code: int | None) -> str:
     """Return how a process ended."""
     if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+        names = {each.value: each.name for each in signal.Signals}
+        remark = " (out of memory?)" if -code == signal.SIGKILL else ""
+        return f"killed by {names.get(-code, f'signal {-code}')}{remark}"
     return f"exit code {code}"

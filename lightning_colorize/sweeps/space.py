@@ -1,15 +1,17 @@
-"""The parameters of a sweep file: how Optuna draws them, and the grid."""
+"""The parameters of a sweep file: how Optuna draws them, the grid, and trials that cover them."""
 
 import json
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from statistics import NormalDist
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import optuna
+from optuna.samplers import RandomSampler
 from optuna.trial import BaseTrial
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
@@ -260,3 +262,25 @@ def combination(parameters: Mapping[str, Parameter], index: int) -> dict[str, An
             index, position = divmod(index, len(parameter.values))
             chosen[name] = parameter.keys[position]
     return chosen
+
+
+def variations(parameters: Mapping[str, Parameter]) -> Iterator[dict[str, Any]]:
+    """Yield the values of trials that together cover each listed value of each parameter.
+
+    An integer range is covered by its ends, a continuous distribution by two draws.
+    """
+    covered = {name: _covering(name, parameter) for name, parameter in parameters.items()}
+    first = {name: values[0] for name, values in covered.items()}
+    yield first
+    for name, values in covered.items():
+        for value in values[1:]:
+            yield first | {name: value}
+
+
+def _covering(name: str, parameter: Parameter) -> list[Any]:
+    values = parameter.choices
+    if values is None:
+        study = optuna.create_study(sampler=RandomSampler(seed=0))
+        # One value if rounding makes them equal.
+        return list(dict.fromkeys(parameter.suggest(name, study.ask()) for _ in range(2)))
+    return [values[0], values[-1]] if isinstance(values, range) else list(values)

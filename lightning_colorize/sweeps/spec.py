@@ -1,10 +1,7 @@
 """Sweep files in W&B's schema, as pydantic models: read, checked strictly, one error per key."""
 
-import json
 import math
-import os
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -218,47 +215,6 @@ class Sweep(Section):
             return self.run_cap
         size = grid_size(self.parameters)
         return size if self.run_cap is None else min(size, self.run_cap)
-
-
-def unset_variables(sweep: Sweep) -> list[str]:
-    """Return the environment variables of the command that are not set.
-
-    W&B substitutes the name of a variable that is not set.
-    """
-    named = (name for token in sweep.command for name in VARIABLE.findall(token))
-    return [name for name in dict.fromkeys(named) if name not in os.environ]
-
-
-def expand(sweep: Sweep, values: Mapping[str, Any]) -> list[str]:
-    """Return the command line of a trial.
-
-    Arguments are sorted by name, as W&B sends them: `model.loss` precedes its argument
-    `model.loss.beta`. `${interpreter}` is the running Python, where W&B takes the first `python` of
-    PATH: a trial needs the packages that the sweep was started with.
-    """
-    pairs = [(name, values[name]) for name in sorted(values)]
-    plain = [f"{name}={value}" for name, value in pairs]
-    macros = {
-        "${env}": ["/usr/bin/env"],
-        "${interpreter}": [sys.executable],
-        "${program}": [] if sweep.program is None else [sweep.program],
-        "${args}": [f"--{word}" for word in plain],
-        "${args_no_equals}": [word for name, value in pairs for word in (f"--{name}", str(value))],
-        "${args_no_hyphens}": plain,
-        "${args_no_boolean_flags}": [
-            f"--{name}" if value is True else f"--{name}={value}"
-            for name, value in pairs
-            if value is not False
-        ],
-        "${args_json}": [json.dumps(dict(pairs))],
-        "${args_append_hydra}": [f"+{word}" for word in plain],
-        "${args_override_hydra}": [f"++{word}" for word in plain],
-    }
-    with_variables = (
-        VARIABLE.sub(lambda match: os.environ.get(match[1], match[1]), token)
-        for token in sweep.command
-    )
-    return [word for token in with_variables for word in macros.get(token, [token])]
 
 
 def read_sweep(path: Path) -> Sweep:

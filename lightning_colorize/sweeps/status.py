@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from statistics import mean, stdev
@@ -21,9 +22,9 @@ from lightning_colorize.common.text import UNKNOWN, format_time, short_names
 from lightning_colorize.evaluation.table import Cell, Column, Table, make_row
 from lightning_colorize.metrics.spec import CONFIDENCE, Goal, cost
 from lightning_colorize.runs.record import RunRecord
-from lightning_colorize.sweeps.space import as_key, combination
+from lightning_colorize.sweeps.space import as_key
 from lightning_colorize.sweeps.spec import Sweep, SweepMetric
-from lightning_colorize.sweeps.study import EPOCH, REASON, SECONDS, Study
+from lightning_colorize.sweeps.study import DRAWN, EPOCH, REASON, SECONDS, Study
 
 State = Literal["waiting", "running", "finished", "pruned", "failed"]
 
@@ -65,10 +66,9 @@ def rows(study: Study) -> list[TrialRow]:
 
 def _row(study: Study, number: int, trial: FrozenTrial) -> TrialRow:
     sweep, known = study.sweep, trial.user_attrs
-    drawn = trial.params
-    if sweep.method == "grid":
-        drawn = combination(sweep.parameters, number)
-    searched = {name for name, each in sweep.parameters.items() if each.distribution != "constant"}
+    drawn, values = FixedTrial(known.get(DRAWN) or trial.params), {}
+    with suppress(ValueError):  # not drawn yet
+        values = {name: each.suggest(name, drawn) for name, each in sweep.parameters.items()}
     history = [value for _, value in sorted(trial.intermediate_values.items())]
     state = _STATES[trial.state]
     value = trial.values[0] if trial.values and state == "finished" else None
@@ -77,7 +77,7 @@ def _row(study: Study, number: int, trial: FrozenTrial) -> TrialRow:
     return TrialRow(
         number=number,
         state=state,
-        values=study.values_of(FixedTrial(drawn)) if searched <= drawn.keys() else {},
+        values=values,
         value=None if sweep.metric is None else value,
         epoch=None if EPOCH not in known else known[EPOCH] + 1,
         reason=known.get(REASON),
@@ -204,9 +204,9 @@ class ProgressLines:
     def __init__(self, study: Study, workers: int) -> None:
         self._study = study
         self._workers = workers
-        self._labels = Labels(study.sweep)
         # Trials that have already ended get no line.
         self._printed = {row.number for row in rows(study) if row.state in ENDED}
+        self._labels = Labels(study.sweep)
         self._clock = LineClock()
         self._next_update = 0.0
 

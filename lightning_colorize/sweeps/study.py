@@ -53,7 +53,7 @@ _SWEEP, _ROOT, _SEED, _START, _QUEUED = "sweep", "root", "seed", "start folder",
 _STOPPED = "stopped"
 
 # Attributes of a trial, besides its number.
-REASON, EPOCH, SECONDS = "reason", "epoch", "seconds"
+DRAWN, REASON, EPOCH, SECONDS = "drawn", "reason", "epoch", "seconds"
 
 _TRIAL = "trial-"
 _CONNECT_TIMEOUT = 5
@@ -225,6 +225,10 @@ class Study:
         ended = (trial.state.is_finished() for trial in self.trials().values())
         return self.sweep.trial_count is not None and all(ended)
 
+    def is_over(self) -> bool:
+        """Return whether workers should start no more trials."""
+        return bool(self.stopped) or self.all_ended()
+
     def retry_failed(self) -> int:
         """Queue all failed trials again; returns their number."""
         failed = [trial for trial in self.trials().values() if trial.state == TrialState.FAIL]
@@ -282,12 +286,13 @@ def create_study(
         # The name that optuna-dashboard shows.
         if sweep.metric is not None and study.metric_names is None:
             study.set_metric_names([sweep.metric.name])
-        _queue(study, sweep, seed)
         if file is not None:
             # The file may be that copy.
             with suppress(shutil.SameFileError):
                 shutil.copyfile(file, folder / SWEEP_FILE)
-    return _study(storage, sweep.name, url or str(folder))
+        created = _study(storage, sweep.name, url or str(folder))
+        _queue(created)
+    return created
 
 
 def _describe(
@@ -318,15 +323,16 @@ def _describe(
             study.set_user_attr(key, value)
 
 
-def _queue(study: optuna.Study, sweep: Sweep, seed: int) -> None:
+def _queue(study: Study) -> None:
     """Queue all trials: of a grid and of random search with their values.
 
     Without `run_cap` there is no end, and workers create trials.
     """
-    if _QUEUED in study.user_attrs or sweep.trial_count is None:
+    sweep, queue = study.sweep, study.optuna
+    if _QUEUED in queue.user_attrs or sweep.trial_count is None:
         return
-    drawing = optuna.create_study(sampler=RandomSampler(seed=seed))  # in memory
-    done = len(study.get_trials(deepcopy=False))  # if this was killed before
+    drawing = optuna.create_study(sampler=RandomSampler(seed=study.seed))  # in memory
+    done = len(queue.get_trials(deepcopy=False))  # if this was killed before
     for number in range(sweep.trial_count):
         values = combination(sweep.parameters, number) if sweep.method == "grid" else {}
         if sweep.method == "random":
@@ -335,8 +341,8 @@ def _queue(study: optuna.Study, sweep: Sweep, seed: int) -> None:
                 parameter.suggest(name, trial)
             values = trial.params
         if number >= done:
-            study.enqueue_trial(values, {NUMBER: number})
-    study.set_user_attr(_QUEUED, True)
+            queue.enqueue_trial(values, {NUMBER: number, DRAWN: values})
+    queue.set_user_attr(_QUEUED, True)
 
 
 def open_study(url: str, name: str | None = None, patient: bool = False) -> Study:

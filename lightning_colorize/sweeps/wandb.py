@@ -10,19 +10,12 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from lightning_colorize.cluster.batch import Resources
 from lightning_colorize.cluster.queue import require_slurm
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import require_writable
 from lightning_colorize.runs.folder import OUTPUT
 from lightning_colorize.sweeps.agent import TRIAL_COMMAND, records
-from lightning_colorize.sweeps.launch import (
-    Workers,
-    batch_script,
-    environments,
-    launch_workers,
-    run_workers,
-)
+from lightning_colorize.sweeps.launch import WorkerOptions, Workers, run_workers
 from lightning_colorize.sweeps.process import ending
 from lightning_colorize.sweeps.spec import Sweep
 
@@ -32,14 +25,8 @@ _CREATE_TIMEOUT = 20.0  # seconds; W&B's own retries take minutes
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def launch_wandb(
-    sweep: Sweep,
-    root: Path,
-    count: int,
-    gpus_per_trial: int | None = None,
-    options: Resources | None = None,
-) -> int:
-    """Create a sweep at W&B, and run its agents here or, with `options`, as Slurm jobs.
+def launch_wandb(sweep: Sweep, root: Path, options: WorkerOptions) -> int:
+    """Create a sweep at W&B, and run its agents here or as Slurm jobs.
 
     Each agent runs one trial at a time, in folders of W&B's run ids in `root/NAME-ID`. SIGINT and
     SIGTERM interrupt trials here, but only stop following jobs. Call it in the main thread.
@@ -52,32 +39,26 @@ def launch_wandb(
     """
     # What is refused here leaves no sweep at W&B.
     require_writable(root / "new", "--root")
-    if options is None:
-        environments(count, gpus_per_trial)
-    else:
+    if options.slurm is not None:
         require_slurm("--launcher slurm")
-        batch_script(agents_of(sweep, root, count), options)
     path = create_sweep(sweep)
-    agents = agents_of(sweep, root, count, path)
+    agents = agents_of(sweep, root, options, path)
     print(f"runs      {agents.folder}", flush=True)
-    if options is None:
-        code = run_workers(agents, gpus_per_trial)
-    else:
-        try:
-            code = launch_workers(agents, options, lambda: False)
-        except UsageError:
-            subprocess.run([*_WANDB, "sweep", "--cancel", path], capture_output=True, check=False)
-            raise
+    try:
+        code = run_workers(agents)
+    except UsageError:
+        subprocess.run([*_WANDB, "sweep", "--cancel", path], capture_output=True, check=False)
+        raise
     return code if code >= 128 else max(code, _finished(agents))
 
 
-def agents_of(sweep: Sweep, root: Path, count: int, path: str | None = None) -> Workers:
+def agents_of(sweep: Sweep, root: Path, options: WorkerOptions, path: str | None = None) -> Workers:
     """Return the workers of a sweep at W&B; `path` is ENTITY/PROJECT/ID."""
     path = path or f"ENTITY/{sweep.project or _PROJECT}/ID"
     folder = root.resolve() / f"{sweep.name}-{path.rpartition('/')[2]}"
     cap = [] if sweep.run_cap is None else ["--count", str(sweep.run_cap)]
     words = [sys.executable, "-m", "lightning_colorize.sweeps.agent", "job", str(folder), path]
-    return Workers([*words, *_WANDB, "agent", *cap, path], count, folder)
+    return Workers([*words, *_WANDB, "agent", *cap, path], folder, options)
 
 
 def _finished(agents: Workers) -> int:

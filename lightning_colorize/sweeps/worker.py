@@ -24,16 +24,16 @@ from lightning_colorize.runs.folder import (
     request_stop,
 )
 from lightning_colorize.runs.result import RUNNING, RunResult, ValidationReader
+from lightning_colorize.sweeps.command_line import expand
 from lightning_colorize.sweeps.process import (
     INTERRUPTED,
     STUDY,
     caught_signals,
-    clean,
     ending,
-    main_of,
+    remove_launcher_variables,
+    run_main,
     run_process,
 )
-from lightning_colorize.sweeps.spec import expand
 from lightning_colorize.sweeps.study import (
     EPOCH,
     REASON,
@@ -103,7 +103,7 @@ class _Worker:
         self._study = study
         self.signals: list[int] = []
         self._failures = 0  # in a row, within a minute and before a validation
-        self._trial = -1  # the last one's number in Optuna
+        self._error: Exception | None = None  # of the last trial, of a type that Optuna raises too
         self._is_interrupted = False  # whether it must be queued again
         self._obstacle: OSError | None = None  # which any trial would meet
         self._stopped: str | None = None
@@ -129,10 +129,10 @@ class _Worker:
                 catch=(TrialFailed, TrialInterrupted, TrialFinished),
                 callbacks=[self._after],
             )
-        except (ValueError, AssertionError):
-            # Optuna refuses the outcome of a trial that another worker has taken over.
-            if not study.optuna.get_trials(deepcopy=False)[self._trial].state.is_finished():
+        except (ValueError, AssertionError) as error:
+            if error is self._error:
                 raise
+            # Optuna refuses the outcome of a trial that another worker has taken over.
         if self._obstacle is not None:
             raise WorkError(
                 f"trials cannot be run here ({self._obstacle}); "
@@ -148,7 +148,7 @@ class _Worker:
 
     def _objective(self, trial: optuna.Trial) -> float:
         """Run a trial to its end; returns the best value of the metric."""
-        self._is_interrupted, self._trial = False, trial.number
+        self._is_interrupted = False
         if not self._study.is_ours(trial):
             raise TrialFinished
         if REASON in trial.user_attrs:  # it failed and was queued again, with all its attributes
@@ -165,6 +165,9 @@ class _Worker:
             self._obstacle = error if isinstance(error, OSError) else None
             self._is_interrupted = True
             raise TrialInterrupted from error
+        except (ValueError, AssertionError) as error:
+            self._error = error
+            raise
         self._failures = 0
         return value
 
@@ -315,10 +318,10 @@ def main() -> int:
     """Run a worker of the study in the environment and the sweep named by the first argument."""
 
     def run() -> int:
-        clean(os.environ, "SLURM_JOB_ID")
+        remove_launcher_variables(os.environ, "SLURM_JOB_ID")
         return work(open_study(os.environ[STUDY], sys.argv[1], patient=True))
 
-    return main_of(run)
+    return run_main(run)
 
 
 if __name__ == "__main__":

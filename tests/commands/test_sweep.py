@@ -11,6 +11,7 @@ import yaml
 
 from lightning_colorize.commands import sweep_actions, sweep_checks
 from lightning_colorize.reports.sweep import image_strips
+from lightning_colorize.sweeps.launch import WorkerOptions
 from lightning_colorize.sweeps.process import STUDY
 from lightning_colorize.sweeps.spec import read_sweep
 from lightning_colorize.sweeps.status import rows
@@ -116,7 +117,7 @@ def test_join_and_resume_check_again_in_the_start_folder(
     assert states(study) == ["waiting"]
 
     checked = []
-    monkeypatch.setattr(sweep_checks, "check", lambda *_: checked.append(Path.cwd()))
+    monkeypatch.setattr(sweep_checks, "check", lambda *_: (checked.append(Path.cwd()) or [], []))
     assert command("sweep", action, study.folder, "--dry-run") == 0
     assert (checked, Path.cwd()) == ([start], tmp_path)
     start.rmdir()
@@ -188,7 +189,7 @@ def test_wandb_runs_a_sweep_if_logged_in(sweep, command, tmp_path, capsys, monke
         assert len(capsys.readouterr().out.splitlines()) == 2
         assert logged_in == []
     assert command(*words, "--workers", 2) == 0
-    assert [words[1:] for words in logged_in] == [(Path("runs"), 2, None, None)]
+    assert [words[1:] for words in logged_in] == [(Path("runs"), WorkerOptions(2))]
     assert not (tmp_path / "runs").exists()
 
 
@@ -224,6 +225,26 @@ def test_only_on_request_does_wandb_run_on_slurm(
     assert f"exec {sys.executable} -m lightning_colorize.{agent}" in script
     assert script.rstrip().endswith(f"{sys.executable} -m wandb agent ENTITY/lightning_colorize/ID")
     assert not (tmp_path / "else").exists()
+
+
+@pytest.mark.parametrize("engine", ["local", "wandb"])
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--gpus-per-trial", "1"], "is 2 GPUs, but 0 are visible"),
+        (["--launcher", "slurm", "--sbatch", "nodes=2"], "--nodes is chosen for you"),
+    ],
+)
+def test_workers_that_cannot_start_are_refused_before_a_sweep_exists(
+    sweep, command, tmp_path, capsys, monkeypatch, logged_in, engine, words, reason
+):
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    file = sweep({"x": {"values": [1, 2]}})
+    words = ("sweep", "run", file, "--root", tmp_path / "runs", "--workers", 2, *words)
+    assert command(*words, "--engine", engine) == 2
+    assert reason in capsys.readouterr().err
+    assert (logged_in, (tmp_path / "runs").exists()) == ([], False)
 
 
 @pytest.mark.slow

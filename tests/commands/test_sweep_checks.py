@@ -1,8 +1,10 @@
 import pytest
 import yaml
 
-from lightning_colorize.commands.sweep_checks import check, fit_words, remarks, variations
+from lightning_colorize.commands.sweep_checks import check
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.sweeps.command_line import fit_words
+from lightning_colorize.sweeps.space import variations
 from lightning_colorize.sweeps.spec import read_sweep
 
 UNIFORM = {"min": 0.0, "max": 1.0}
@@ -49,7 +51,7 @@ def test_variations_contain_each_listed_value_and_two_of_a_range(tmp_path):
         "e": {"distribution": "q_uniform", "min": 1.0, "max": 3.0, "q": 10},
     }
     file = write(tmp_path, parameters, method="random", run_cap=1)
-    first, *others = variations(read_sweep(file))
+    first, *others = variations(read_sweep(file).parameters)
     *listed, last = others
     draws = first["d"], last["d"]
     assert 1.0 < min(draws) < max(draws) < 3.0
@@ -89,8 +91,8 @@ def test_errors_of_fit_are_reported_before_any_trial(tmp_path, parameters, more,
 def test_a_metric_that_does_not_choose_the_checkpoint_is_said(tmp_path, monitor, name):
     metric = {"name": name, "goal": "maximize"}
     file = write(tmp_path, {"run.monitor": {"value": monitor}}, metric=metric)
-    sweep = read_sweep(file)
-    said = any(f"by run.monitor {monitor}" in line for line in remarks(sweep, check(sweep, file)))
+    _, remarks = check(read_sweep(file), file)
+    said = any(f"by run.monitor {monitor}" in line for line in remarks)
     assert said == (name == "val/psnr" != monitor)
 
 

@@ -8,7 +8,7 @@ from lightning_colorize.cluster.batch import Resources
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.sweeps import launch as launching
-from lightning_colorize.sweeps.launch import launch_workers, workers_of
+from lightning_colorize.sweeps.launch import WorkerOptions, run_workers, workers_of
 from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.status import rows
 from lightning_colorize.sweeps.study import create_study
@@ -28,8 +28,9 @@ def short_intervals(monkeypatch):
 
 
 def launch(study, workers, tick=lambda: None, **options):
-    jobs = workers_of(study.sweep.name, study.folder, workers, study.url, tick)
-    return launch_workers(jobs, Resources(**OPTIONS | options), study.all_ended)
+    slurm = WorkerOptions(workers, slurm=Resources(**OPTIONS | options))
+    jobs = workers_of(study.sweep.name, study.folder, slurm, study.url)
+    return run_workers(jobs, tick, study.all_ended)
 
 
 def first_job(cluster):

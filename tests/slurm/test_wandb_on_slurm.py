@@ -11,6 +11,7 @@ from lightning_colorize.cluster.batch import Resources
 from lightning_colorize.sweeps import launch as launching
 from lightning_colorize.sweeps import wandb
 from lightning_colorize.sweeps.agent import records
+from lightning_colorize.sweeps.launch import WorkerOptions
 from lightning_colorize.sweeps.spec import parse_sweep
 from tests.conftest import read_lines, until
 from tests.sweeps.conftest import engine  # noqa: F401
@@ -91,7 +92,7 @@ def test_trials_survive_a_killed_job_and_a_drained_node(
     thread = threading.Thread(target=disturb)
     thread.start()
     try:
-        code = wandb.launch_wandb(sweep, tmp_path, WORKERS, options=OPTIONS)
+        code = wandb.launch_wandb(sweep, tmp_path, WorkerOptions(WORKERS, slurm=OPTIONS))
     finally:
         done.set()
         thread.join()

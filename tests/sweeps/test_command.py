@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
+from lightning_colorize.sweeps.command_line import expand
 from lightning_colorize.sweeps.process import run_process
-from lightning_colorize.sweeps.spec import expand, parse_sweep
+from lightning_colorize.sweeps.spec import parse_sweep
 from tests.sweep_files.conftest import agent  # noqa: F401
 
 VALUES = {

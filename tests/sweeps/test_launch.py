@@ -11,7 +11,13 @@ import pytest
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps import launch
-from lightning_colorize.sweeps.launch import environments, run_workers, visible_gpus, workers_of
+from lightning_colorize.sweeps.launch import (
+    WorkerOptions,
+    environments,
+    run_workers,
+    visible_gpus,
+    workers_of,
+)
 from tests.sweeps.conftest import states
 
 
@@ -33,10 +39,10 @@ def test_gpus_are_divided_if_there_are_enough(monkeypatch, gpus, workers, each, 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
     if expected is None:
         with pytest.raises(UsageError, match=rf"--workers {workers} .*visible; give fewer"):
-            environments(workers, each)
+            environments(WorkerOptions(workers, each))
     else:
-        found = [each["CUDA_VISIBLE_DEVICES"] for each in environments(workers, each)]
-        assert found == expected
+        found = environments(WorkerOptions(workers, each))
+        assert [each["CUDA_VISIBLE_DEVICES"] for each in found] == expected
 
 
 def test_visible_gpus_are_those_of_the_environment_or_the_driver(monkeypatch):
@@ -54,10 +60,10 @@ def test_cores_are_divided_unless_the_environment_sets_threads(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
-    assert [each["OMP_NUM_THREADS"] for each in environments(2, 0)] == ["4", "4"]
-    assert "OMP_NUM_THREADS" not in environments(1, 0)[0]
+    assert [each["OMP_NUM_THREADS"] for each in environments(WorkerOptions(2, 0))] == ["4", "4"]
+    assert "OMP_NUM_THREADS" not in environments(WorkerOptions(1, 0))[0]
     monkeypatch.setenv("MKL_NUM_THREADS", "3")
-    assert "OMP_NUM_THREADS" not in environments(2, 0)[0]
+    assert "OMP_NUM_THREADS" not in environments(WorkerOptions(2, 0))[0]
 
 
 # A worker with seconds in place of minutes, in a process of its own.
@@ -76,8 +82,9 @@ def launched(engine, monkeypatch, capfd):
     monkeypatch.setattr(launch, "_TICK_EVERY", 0.0)
 
     def run(study, workers=1, tick=lambda: None):
-        jobs = workers_of(study.sweep.name, study.folder, workers, study.url, lambda: tick())
-        code = run_workers(replace(jobs, words=[sys.executable, "-c", SHORT, jobs.words[-1]]), 1)
+        jobs = workers_of(study.sweep.name, study.folder, WorkerOptions(workers, 1), study.url)
+        jobs = replace(jobs, words=[sys.executable, "-c", SHORT, jobs.words[-1]])
+        code = run_workers(jobs, tick)
         return code, capfd.readouterr().err.splitlines()
 
     return run

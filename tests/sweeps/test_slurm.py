@@ -12,7 +12,7 @@ from lightning_colorize.cluster import queue
 from lightning_colorize.cluster.batch import Resources
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps import launch
-from lightning_colorize.sweeps.launch import batch_script, launch_workers, workers_of
+from lightning_colorize.sweeps.launch import WorkerOptions, preview, run_workers, workers_of
 from lightning_colorize.sweeps.worker import main
 from tests.conftest import until
 from tests.slurm.stub import Slurm
@@ -35,15 +35,17 @@ def follow(cluster, capfd):
     """Launch workers; return the exit code and what was printed."""
 
     def follow(study, workers=1, tick=lambda: None, url=None):
-        jobs = workers_of(study.sweep.name, study.folder, workers, url or study.url, tick)
-        code = launch_workers(jobs, Resources(), lambda: bool(study.stopped) or study.all_ended())
+        options = WorkerOptions(workers, slurm=Resources())
+        jobs = workers_of(study.sweep.name, study.folder, options, url or study.url)
+        code = run_workers(jobs, tick, study.is_over)
         return code, capfd.readouterr().out.splitlines()
 
     return follow
 
 
 def script_of(engine, **options):
-    return batch_script(workers_of("tiny", engine.folder / "runs/tiny", 3), Resources(**options))
+    options = WorkerOptions(3, slurm=Resources(**options))
+    return preview(workers_of("tiny", engine.folder / "runs/tiny", options), [])
 
 
 def test_the_batch_script(engine, monkeypatch):

@@ -46,6 +46,7 @@ OUT_OF_MEMORY = "killed by SIGKILL (out of memory?): no output"
             f"exit code 2: {ERROR}",
         ),
         ("kill -9 $$", "val/psnr", "failed", 3.0, OUT_OF_MEMORY),
+        ("kill -40 $$", "val/psnr", "failed", 3.0, "killed by signal 40: no output"),
         (f"{result('failed')}exit 1", "val/psnr", "failed", 3.0, "exit code 1: no output"),
         # While it trains, a kill is by another program: resumed, but not forever.
         (f"{result('running')}kill -9 $$", "val/psnr", "failed", 3.0, f"{OUT_OF_MEMORY}, 2 times"),

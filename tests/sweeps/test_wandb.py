@@ -12,6 +12,7 @@ from lightning_colorize.cluster.batch import Resources
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps import wandb
 from lightning_colorize.sweeps.agent import Record
+from lightning_colorize.sweeps.launch import WorkerOptions
 from lightning_colorize.sweeps.spec import parse_sweep
 from lightning_colorize.sweeps.wandb import create_sweep, launch_wandb
 from tests.conftest import until
@@ -86,7 +87,9 @@ STORED = {**SOURCE, "name": "quick", "command": [*TRIAL, *SOURCE["command"]]}
 @pytest.mark.timeout(300)
 def test_wandb_receives_the_file_and_agents_start(stand_in, monkeypatch, tmp_path, capfd):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
-    assert launch_wandb(sweep(run_cap=7), tmp_path / "runs", 2, 2) == 1  # no trial was handed out
+    assert (
+        launch_wandb(sweep(run_cap=7), tmp_path / "runs", WorkerOptions(2, 2)) == 1
+    )  # no trial was handed out
     created = json.loads((stand_in / "sweep.json").read_text())
     assert created["file"] == {**STORED, "run_cap": 7}
     assert list(created["file"]["parameters"]) == list(SOURCE["parameters"])
@@ -112,13 +115,7 @@ def test_agents_that_die_fail_the_sweep(stand_in, monkeypatch, tmp_path, code):
     trial.mkdir(parents=True)
     Record(["program"], {"WANDB_RUN_ID": "r1"}, code=0).write(trial)
     monkeypatch.setenv("IN_AGENT", f"sys.exit({code})")
-    assert launch_wandb(sweep(), tmp_path, 1, None) == code
-
-
-def test_more_gpus_than_there_are_create_no_sweep(stand_in, tmp_path):
-    with pytest.raises(UsageError, match="GPU"):
-        launch_wandb(sweep(), tmp_path, 1, 1)
-    assert not list(stand_in.iterdir())
+    assert launch_wandb(sweep(), tmp_path, WorkerOptions()) == code
 
 
 @pytest.mark.parametrize(
@@ -158,7 +155,7 @@ def test_a_signal_ends_the_agents(stand_in, monkeypatch, tmp_path):
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=terminate).start()
-    assert launch_wandb(sweep(), tmp_path, 2) == 143
+    assert launch_wandb(sweep(), tmp_path, WorkerOptions(2)) == 143
 
 
 def test_an_array_of_agents_is_submitted(stand_in, tmp_path, monkeypatch, capfd):
@@ -171,8 +168,8 @@ def test_an_array_of_agents_is_submitted(stand_in, tmp_path, monkeypatch, capfd)
         cluster.end()
 
     threading.Thread(target=end).start()
-    options = Resources(gpus=2, cpus=4)
-    assert launch_wandb(sweep(run_cap=7), tmp_path / "runs", 8, options=options) == 1
+    options = WorkerOptions(8, slurm=Resources(gpus=2, cpus=4))
+    assert launch_wandb(sweep(run_cap=7), tmp_path / "runs", options) == 1
     assert json.loads((stand_in / "sweep.json").read_text())["file"] == {**STORED, "run_cap": 7}
     folder = tmp_path / "runs" / "quick-abc123"
     script = (cluster.folder / "12.script").read_text()
@@ -192,12 +189,9 @@ def test_an_array_of_agents_is_submitted(stand_in, tmp_path, monkeypatch, capfd)
 def test_a_refused_array_cancels_the_sweep(stand_in, tmp_path, monkeypatch):
     pytest.importorskip("submitit")
     cluster = Slurm(tmp_path / "bin", monkeypatch)
-    with pytest.raises(UsageError, match="--nodes is chosen for you"):
-        launch_wandb(sweep(), tmp_path / "runs", 2, options=Resources(extra={"nodes": "2"}))
-    assert not (stand_in / "sweep.json").exists()
     cluster.enable("refuse 12")
     with pytest.raises(UsageError, match="Slurm refuses the job: Not today"):
-        launch_wandb(sweep(), tmp_path / "runs", 2, options=Resources())
+        launch_wandb(sweep(), tmp_path / "runs", WorkerOptions(2, slurm=Resources()))
     canceled = json.loads((stand_in / "canceled.json").read_text())
     assert canceled == ["sweep", "--cancel", "me/p/abc123"]
 

@@ -9,6 +9,7 @@ import pytest
 from lightning_colorize.common.errors import WorkError
 from lightning_colorize.sweeps.status import best, rows
 from lightning_colorize.sweeps.study import open_study
+from lightning_colorize.sweeps.worker import main
 from tests.conftest import until
 from tests.sweeps.conftest import is_alive, states
 
@@ -222,6 +223,18 @@ def test_an_unusable_folder_stops_the_worker(engine):
     assert states(study) == ["finished", "finished"]
 
 
+@pytest.mark.parametrize("error", [ValueError, AssertionError])
+def test_an_error_in_the_objective_ends_the_worker(engine, monkeypatch, error):
+    """Optuna raises the same types when another worker has taken over a trial."""
+
+    def fail(*_):
+        raise error("mine")
+
+    monkeypatch.setattr("lightning_colorize.sweeps.worker.run_process", fail)
+    with pytest.raises(error, match="mine"):
+        engine.work(engine.study({"x": 1}))
+
+
 def test_stop_after_the_trial_and_resume(engine):
     study = engine.study({"x": [1, 2, 3], "seconds": 0.5})
     worker = engine.start(study)
@@ -251,8 +264,6 @@ def test_a_trial_sees_its_folder_and_no_outer_task(engine, monkeypatch):
     study = engine.study({"x": 1}, command=command)
     monkeypatch.setenv("LIGHTNING_COLORIZE_STUDY", study.url)
     monkeypatch.setattr(sys, "argv", ["worker", study.sweep.name])
-    from lightning_colorize.sweeps.worker import main
-
     assert engine.fork(lambda: sys.exit(main())).wait(30) == 0
     printed = (study.folder_of(0) / "output.log").read_text()
     assert f"LIGHTNING_COLORIZE_TRIAL={study.folder_of(0)}\n" in printed
