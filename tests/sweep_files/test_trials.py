@@ -1,14 +1,11 @@
 """Trials of every sweep file, with values and macros expanded by W&B, in `fit`."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from lightning_colorize.cli import main
-from lightning_colorize.runs.folder import read_config
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
@@ -54,19 +51,3 @@ def test_a_sampled_trial_trains_a_step(path, trials, agent, at_root, tmp_path):
     changed |= UNTRAINED.get(path.stem, {})
     words = agent(sweep, values).command
     assert main([*words[words.index("fit") :], *words_of(changed)]) == 0
-
-
-@pytest.mark.ddp
-def test_a_trial_on_two_gpus_trains_in_two_processes(agent, at_root, tmp_path):
-    sweep = yaml.safe_load((ROOT / "sweeps" / "multi_gpu.yaml").read_text())
-    values = {n: e["value"] for n, e in sweep["parameters"].items() if "value" in e}
-    values |= {"config": "experiments/cgan_pix2pix.yaml", "data.batch_size": 2}
-    command = agent(sweep, values).command
-    words = command[command.index("fit") :]
-    small = {**SMALLER, **ONE_STEP, "trainer.accelerator": "cpu", "run.root": tmp_path / "runs"}
-    command = [sys.executable, "-m", "lightning_colorize", *words, *words_of(small)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr
-    assert "2 processes" in done.stdout + done.stderr
-    (folder,) = (tmp_path / "runs").glob("*/*/")
-    assert read_config(folder)["trainer"]["strategy"] == values["trainer.strategy"]
