@@ -1,9 +1,10 @@
 """`lightning-colorize sweep`: many runs from one file, locally, on a cluster or through W&B."""
 
 import argparse
+from typing import cast
 
 from lightning_colorize.commands.slurm_options import add_slurm_options
-from lightning_colorize.common.arguments import expanded_path, number
+from lightning_colorize.common.arguments import Parser
 
 HELP = "run the trials of a sweep file locally, on a cluster or through W&B, and compare them"
 
@@ -12,11 +13,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions and their arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
-    def action(name: str, help_: str) -> argparse.ArgumentParser:
-        return actions.add_parser(name, help=help_, description=help_)
+    def action(name: str, help_: str) -> Parser:
+        return cast(Parser, actions.add_parser(name, help=help_, description=help_))
 
     run_ = action("run", "check a sweep file, then run its trials")
-    run_.add_argument("file", metavar="FILE", type=expanded_path, help="sweep file in W&B's schema")
+    run_.add_path("file", "FILE", "sweep file in W&B's schema")
     run_.add_argument(
         "--engine",
         choices=("auto", "local", "wandb"),
@@ -24,18 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="local: Optuna, without an account; wandb: W&B's agents; auto: wandb if logged in, "
         "without --launcher slurm and options that need local (default: auto)",
     )
-    run_.add_argument(
-        "--root", metavar="FOLDER", type=expanded_path, help="folder of the runs (default: runs)"
-    )
+    run_.add_path("--root", "FOLDER", "folder of the runs (default: runs)")
     run_.add_argument(
         "--storage",
         metavar="URL",
         help="sqlite:///FILE or postgresql://USER@HOST/DATABASE, which other machines can join "
         "(default: SQLite in the sweep's folder); keep the password in ~/.pgpass",
     )
-    run_.add_argument(
-        "--seed", metavar="N", type=number(int, 0), help="seed of random search (default: 0)"
-    )
+    run_.add_int("--seed", "seed of random search (default: 0)", 0)
     _add_workers(run_)
 
     join = action("join", "run trials of an existing sweep as an additional worker")
@@ -44,27 +41,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     resume = action("resume", "resume a stopped or killed sweep")
     _add_study(resume)
-    resume.add_argument("--retry-failed", action="store_true", help="queue failed trials again")
+    resume.add_flag("--retry-failed", "queue failed trials again")
     _add_workers(resume)
 
     stop = action("stop", "let running trials finish, and start no more")
     _add_study(stop)
-    stop.add_argument(
-        "--now", action="store_true", help="interrupt running trials; sweep resume continues them"
-    )
+    stop.add_flag("--now", "interrupt running trials; sweep resume continues them")
 
     _add_study(action("status", "show all trials"))
     _add_study(action("export", "write the trials and the best trial's configuration"))
 
     report = action("report", "write the sweep's HTML page")
     _add_study(report)
-    report.add_argument(
-        "--report-images",
-        metavar="N",
-        type=number(int, 0),
-        default=6,
-        help="validation images of the best trials on the page; 0 for none (default: 6)",
-    )
+    text = "validation images of the best trials on the page; 0 for none (default: 6)"
+    report.add_int("--report-images", text, 0, default=6)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,31 +64,19 @@ def run(args: argparse.Namespace) -> int:
     return ACTIONS[args.action](args)
 
 
-def _add_study(parser: argparse.ArgumentParser) -> None:
+def _add_study(parser: Parser) -> None:
     parser.add_argument(
         "study", metavar="FOLDER_OR_URL", help="a sweep's folder, or the URL of its database"
     )
     parser.add_argument("--name", help="name of the sweep, if the database contains several")
 
 
-def _add_workers(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--workers",
-        metavar="N",
-        type=number(int, 1),
-        default=1,
-        help="number of trials to run in parallel",
-    )
-    parser.add_argument(
-        "--gpus-per-trial",
-        metavar="K",
-        type=number(int, 0),
-        help="visible GPUs per trial (default: all, divided among the workers)",
-    )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="check, print the commands of some trials or the batch script, run nothing",
+def _add_workers(parser: Parser) -> None:
+    parser.add_int("--workers", "number of trials to run in parallel", default=1)
+    text = "visible GPUs per trial (default: all, divided among the workers)"
+    parser.add_int("--gpus-per-trial", text, 0, metavar="K")
+    parser.add_flag(
+        "--dry-run", "check, print the commands of some trials or the batch script, run nothing"
     )
     parser.add_argument(
         "--launcher",
