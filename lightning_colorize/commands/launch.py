@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from lightning_colorize.cluster.batch import NOTICE, executor, parameters, step, submission
 from lightning_colorize.cluster.queue import require_slurm
 from lightning_colorize.commands.slurm_options import add_slurm_options, resources
-from lightning_colorize.common.arguments import Parser, number
+from lightning_colorize.common.arguments import Parser
 from lightning_colorize.common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -68,27 +68,15 @@ def _parser() -> Parser:
         "--gpus 4 --time 24:00:00 --config experiments/cnn_unet.yaml --data.root photos. The run "
         "folder, the images and this installation must be on a file system that all nodes share.",
     )
-    parser.add_argument(
-        "--nodes", metavar="N", type=number(int, 1), default=1, help="number of nodes (default: 1)"
+    parser.add_int("--nodes", "number of nodes (default: 1)", default=1)
+    text = "GPUs per node, with one process each; 0: one CPU process per node (default: 1)"
+    parser.add_int("--gpus", text, 0, default=1, metavar="K")
+    text = (
+        "seconds before the time limit: training then finishes the current batch or validation, "
+        f"writes a checkpoint and stops (default: {NOTICE})"
     )
-    parser.add_argument(
-        "--gpus",
-        metavar="K",
-        type=number(int, 0),
-        default=1,
-        help="GPUs per node, with one process each; 0: one CPU process per node (default: 1)",
-    )
-    parser.add_argument(
-        "--notice",
-        metavar="SECONDS",
-        type=number(int, 1),
-        default=NOTICE,
-        help="seconds before the time limit: training then finishes the current batch or "
-        f"validation, writes a checkpoint and stops (default: {NOTICE})",
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="check, print the batch script, submit nothing"
-    )
+    parser.add_int("--notice", text, default=NOTICE, metavar="SECONDS")
+    parser.add_flag("--dry-run", "check, print the batch script, submit nothing")
     slurm = parser.add_argument_group("Slurm resources")
     add_slurm_options(
         slurm,

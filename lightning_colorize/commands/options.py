@@ -1,9 +1,13 @@
 """Options shared by several commands: a model, its settings, and the images to measure."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from lightning_colorize.common.arguments import Parser
 from lightning_colorize.models.settings import LARGEST, ClassificationSettings, Settings
+
+if TYPE_CHECKING:
+    from lightning_colorize.models.base import Model
 
 
 def add_checkpoint(parser: Parser, name: str) -> None:
@@ -14,6 +18,16 @@ def add_checkpoint(parser: Parser, name: str) -> None:
         "a checkpoint file, a run folder (its best checkpoint), a W&B artifact "
         "(wandb:ENTITY/PROJECT/ARTIFACT:ALIAS), or a bundled model: `default` or `default-samples`",
     )
+
+
+def open_model(args: argparse.Namespace, device: str = "") -> "Model":
+    """Return the model of `add_checkpoint`, with its settings, size and device."""
+    from lightning_colorize.models.load import load_model
+
+    model = load_model(args.checkpoint, args.allow_class, device or args.device)
+    model.settings = model.settings.updated(args.settings)
+    model.size = args.size or model.size
+    return model
 
 
 def add_samples(parser: Parser) -> None:

@@ -110,7 +110,7 @@ CASES = {
     "pack PHOTOS shards --exclude-list none.txt": "exclude_list: none.txt cannot be read",
     "pack PHOTOS shards --label breed": "--label and --text name columns of a CSV list, ",
     "pack PHOTOS GIVEN/empty.txt/shards": "Not a directory",
-    "pack PHOTOS GIVEN/empty.txt": "File exists",
+    "pack PHOTOS GIVEN/empty.txt": "Not a directory",
     "pack PHOTOS PHOTOS/shards": "choose a folder outside of it",
     "pack PHOTOS s3://bucket/shards": "must be a local folder: pack there, then upload it",
     "pack GIVEN/empty shards": "is empty: put images into it",
