@@ -85,29 +85,6 @@ def test_a_run_on_a_list_is_compared_on_its_split_with_its_settings(
     assert "a: strength 0.5, flip 0; its own are strength 1, flip 0\n" in capsys.readouterr().err
 
 
-def test_a_run_does_not_differ_from_itself(compare, finished_run, recwarn):
-    code, numbers, out = compare(f"a={finished_run}", f"b={finished_run}/checkpoints/best.ckpt")
-    assert code == 0
-    for row in ("a", "b"):
-        assert set(numbers["differences"][row]) == METRICS
-        for difference in numbers["differences"][row].values():
-            assert difference == {"value": 0, "low": 0, "high": 0, "images_needed": None}
-    assert set(numbers["disagreement"].values()) == {0}
-    assert numbers["seeds"] == []
-    assert not [str(w.message) for w in recwarn if "scipy" in str(w.filename)]
-    html = (out / "index.html").read_text()
-    assert "nan" not in content(html).lower()
-    assert 'id="differ"' not in html
-
-
-def test_artifacts_are_systems_with_their_whole_names(compare, finished_run, monkeypatch):
-    best = finished_run / "checkpoints/best.ckpt"
-    monkeypatch.setattr("lightning_colorize.runs.folder.download", lambda _: best)
-    code, numbers, _ = compare("wandb:lab/color/model:v1.5", "wandb:lab/color/model:v1.6")
-    assert code == 0
-    assert {"model:v1.5", "model:v1.6"} <= set(numbers["per_image"])
-
-
 def test_comparison_with_images_colored_elsewhere(compare, finished_run, colored_elsewhere):
     # Grey images score like the grey baseline.
     code, numbers, out = compare(f"theirs={colored_elsewhere}", f"net={finished_run}")
@@ -219,11 +196,11 @@ def test_a_subset_is_the_same_at_every_call(compare, finished_run, command):
     names = []
     for seed in (0, 0, 1):
         _, numbers, out = compare(
-            f"a={finished_run}", "--max-images", 5, "--seed", seed, "--overwrite", "--split",
-            "all",
+            f"a={finished_run}", "--max-images", 3, "--seed", seed, "--overwrite", "--split",
+            "train",
         )  # fmt: skip
         names.append(set(numbers["disagreement"]))
-        assert len(list((out / "sheets").iterdir())) == len(names[-1]) == 5
+        assert len(list((out / "sheets").iterdir())) == len(names[-1]) == 3
     assert names[0] == names[1] != names[2]
 
 

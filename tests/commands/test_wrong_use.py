@@ -68,6 +68,8 @@ CASES = {
     # The results of test/030.png and 030.png could be the same file.
     "colorize PHOTOS out --checkpoint default --checkpoint test=default": "give each its own NAME=",
     "colorize PHOTOS out --checkpoint a/b=RUN": "without a slash",
+    "colorize PHOTOS/test PHOTOS --checkpoint test=RUN --overwrite": "OUTPUT is INPUT: ",
+    "colorize PHOTOS/test/030.png PHOTOS/test --overwrite": "OUTPUT is INPUT: ",
     "colorize PHOTOS/test/030.png a.jpg --sheet": "needs a folder as OUTPUT",
     "colorize PHOTOS/test/030.png a.jpg --checkpoint cnn=RUN": "needs a folder as OUTPUT",
     f"{COMPARE} a=RUN a=RUN": "two systems are named a",
@@ -92,6 +94,9 @@ CASES = {
     "evaluate nowhere --data PHOTOS --json .": "--json . is a folder; give a file",
     "evaluate RUN": "--data",
     f"{EVALUATE} --group-by hue,size": "'size' is none of folder, hue, chroma",
+    f"{EVALUATE} --hint-points=1": "accepts no conditions, not hints",
+    f"{EVALUATE} --hint-points=1,x": "invalid counts value: '1,x'",
+    f"{EVALUATE} --labels": "accepts no conditions, not label",
     f"{EVALUATE} --vividnesss 1": "did you mean --vividness?",
     "evaluate default --data PHOTOS --vividness 2": "vividness must be from 0 to 1, not 2",
     "evaluate default --data PHOTOS --sparkle 1": "no setting sparkle; this model has vividness",
@@ -117,6 +122,8 @@ CASES = {
     "pack GIVEN/weights.csv shards": "has weights, which shards do not support",
     "protocol GIVEN/small.yaml PHOTOS/test --data PHOTOS/test --size 32": "--size has no effect",
     "protocol GIVEN/small.yaml RUN --data PHOTOS/test --metric fif": "--metric fif",
+    "protocol GIVEN/small.yaml GIVEN/two --data PHOTOS/test": "; a protocol needs all 3 images",
+    "protocol GIVEN/small.yaml GIVEN/two --data GIVEN/two": "only 1 of 2 images can be read; a ",
     "router RUN x.ckpt dark=RUN": "must end with .safetensors",
     "router RUN x.safetensors RUN": "give CATEGORY=CKPT_OR_RUN",
     "router RUN x.safetensors cats=RUN": "no category cats in the training data",
@@ -149,6 +156,8 @@ def given(photo_folder, tmp_path_factory):
     (folder / "sweep.yaml").write_text(yaml.safe_dump(sweep))
     (folder / "empty").mkdir()
     write_images(folder / "one", 1)
+    write_images(folder / "two", 2, first=30)  # of the test images
+    (folder / "two" / "031.jpg").write_bytes(b"no image")
     for split in ("train", "val"):
         shutil.copytree(photo_folder / split, folder / "parts" / split)
     return folder
