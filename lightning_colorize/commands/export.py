@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lightning_colorize.commands.options import add_checkpoint, add_network_options, open_model
 from lightning_colorize.common.arguments import Parser
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.files import require_writable, write_atomic
+from lightning_colorize.common.files import require_new, require_writable, write_atomic
 
 if TYPE_CHECKING:
     from lightning_colorize.inference import Colorizer
@@ -56,15 +56,8 @@ def require_exported(args: argparse.Namespace, *suffixes: str) -> None:
     """Check the suffix of the output file, and that the file can be written."""
     if args.file.suffix not in suffixes:
         raise UsageError(f"{args.file}: the name must end with {' or '.join(suffixes)}")
-    _require_new(args.overwrite, args.file)
+    require_new(args.overwrite, args.file, _card(args.file))
     require_writable(args.file, "FILE")
-
-
-def _require_new(overwrite: bool, *files: Path) -> None:
-    for file in files:
-        for each in (file, _card(file)):
-            if each.exists() and not overwrite:
-                raise UsageError(f"{each} exists; --overwrite replaces it")
 
 
 def write_card(model: "Colorizer", file: Path, rows: dict[str, str]) -> None:
@@ -109,7 +102,8 @@ def _export_graph(loaded: "Colorizer", args: argparse.Namespace, file: Path, pag
     from lightning_colorize.inference.export import export_graph, graph_files
 
     if loaded.model.draws:
-        _require_new(args.overwrite or page, *graph_files(file))
+        files = graph_files(file)
+        require_new(args.overwrite or page, *files, *map(_card, files))
     calibration = None
     if args.int8 is not None:
         images = find_images(args.int8, "all").batches(loaded.size, 1, loaded.model.device)

@@ -32,6 +32,13 @@ def require_writable(path: Path, option: str) -> None:
         raise UsageError(f"{option} {path} cannot be written: {error.strerror}") from None
 
 
+def require_new(overwrite: bool, *paths: Path) -> None:
+    """Check that no file would be overwritten unless `--overwrite` is given."""
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise UsageError(f"{path} exists; --overwrite replaces it")
+
+
 def cache_folder(name: str) -> Path:
     """Return the package's folder of that name in the user's cache."""
     caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"

@@ -135,13 +135,8 @@ def test_configurations_of_runs_are_compared(compare, finished_run, changed_run,
     broken = changed_run("d", lambda text: "[")
     code, numbers, out = compare(f"a={finished_run}", seed, loss, broken)
     assert code == 0
-    (group,) = numbers["seeds"]
-    assert group["systems"] == ["a", "b"]
-    assert group["seeds"][1] == "1234"
-    # The same weights under another seed: equal means and no spread.
-    psnr = numbers["metrics"]["a"]["psnr"]
-    assert group["metrics"]["psnr"] == {"mean": pytest.approx(psnr), "spread": pytest.approx(0)}
-    assert numbers["metrics"]["d"]["psnr"] == psnr
+    assert [group["systems"] for group in numbers["seeds"]] == [["a", "b"]]
+    assert numbers["metrics"]["d"]["psnr"] == numbers["metrics"]["a"]["psnr"]
     html = (out / "index.html").read_text()
     for shown in ('id="seeds"', "model.init_args.loss.class_path", ".losses.MSE", ">begun<"):
         assert shown in html

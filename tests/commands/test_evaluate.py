@@ -37,10 +37,6 @@ def test_numbers_match_the_end_of_training(command, finished_run, photo_folder, 
     heading, *rows, colors, last = capsys.readouterr().out.splitlines()
     assert set(heading.split()) == METRICS
     assert [row.split()[0] for row in rows] == ["model", *BASELINES]
-    psnr = heading.split().index("psnr")
-    assert float(rows[0].split()[1 + psnr]) == pytest.approx(
-        numbers["metrics"]["model"]["psnr"], abs=0.005
-    )
     assert colors.endswith(f"color diversity {numbers['colors']['color_diversity']:.3f}")
     assert last.startswith(f"3 test images of {photo_folder} at 32 px")
 
