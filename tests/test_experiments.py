@@ -497,7 +497,6 @@ def test_quickstart_beats_grey(tmp_path, monkeypatch):
     assert main([*words, "--trainer.max_epochs", "3"]) == 0
     run = tmp_path / "runs" / "quickstart" / "run"
     result = json.loads((run / "result.json").read_text())
-    print(result)
     grey = result["baselines"]["grey"]
     assert result["metrics"]["val/psnr"] > grey["val/psnr"] + 0.5
     assert result["metrics"]["val/ciede2000"] < 0.95 * grey["val/ciede2000"]

@@ -34,7 +34,11 @@ def main(words: list[str]) -> int:
     args, rest = _parser().parse_known_args(words)
     if args.time is None:
         raise UsageError("launch: --time LIMIT is needed: minutes (240) or HH:MM:SS (04:00:00)")
-    executor = _executor(args)
+    made = executor(Path(), "launch")  # its folder is set later
+    # Slurm may send the signal a minute early; leave some time for training.
+    asked = parameters(resources(args, args.gpus), shortest=-(-args.notice // 60) + 3)
+    asked["additional_parameters"]["signal"] = f"USR1@{args.notice}"
+    made.update_parameters(nodes=args.nodes, ntasks_per_node=max(1, args.gpus), **asked)
     fit = _fit_words(args, rest)
 
     from lightning_colorize.runs.folder import is_running
@@ -48,13 +52,13 @@ def main(words: list[str]) -> int:
         return 0
     if is_running(folder):
         raise UsageError(f"another process is writing to {folder}")
-    executor.folder = folder / "slurm"
-    executor.update_parameters(job_name=f"{folder.parent.name}-{folder.name}")
+    made.folder = folder / "slurm"
+    made.update_parameters(job_name=f"{folder.parent.name}-{folder.name}")
     command = step([sys.executable, "-m", "lightning_colorize", "fit", *fit], args.cpus)
     if args.dry_run:
-        print(executor._make_submission_file_text(command, ""))
+        print(made._make_submission_file_text(command, ""))
         return 0
-    _submit(executor, command)
+    _submit(made, command)
     print(f"run       {folder}")
     return 0
 
@@ -84,17 +88,6 @@ def _parser() -> Parser:
         time="required: minutes, or [D-]HH:MM:SS; at the limit, the job is requeued and resumes",
     )
     return parser
-
-
-def _executor(args: argparse.Namespace) -> "SlurmExecutor":
-    """Return submitit's executor; its folder is set later."""
-    made = executor(Path(), "launch")
-    # Slurm may send the signal a minute early; leave some time for training.
-    shortest = -(-args.notice // 60) + 3
-    asked = parameters(resources(args, args.gpus), shortest)
-    asked["additional_parameters"]["signal"] = f"USR1@{args.notice}"
-    made.update_parameters(nodes=args.nodes, ntasks_per_node=max(1, args.gpus), **asked)
-    return made
 
 
 def _fit_words(args: argparse.Namespace, rest: list[str]) -> list[str]:

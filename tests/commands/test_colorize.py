@@ -104,18 +104,13 @@ def test_broken_images_are_reported_and_the_rest_is_colorized(colorize, images, 
 
 
 def test_precision_and_largest_image_are_options(colorize, photo_folder, tmp_path):
+    results = []
     for precision in ("32-true", "bf16-mixed"):
-        words = (tmp_path / precision, "--format", "png", "--precision", precision)
+        words = (tmp_path / precision, "--format", "png", "--precision", precision, "--limit", 1)
         assert colorize(photo_folder / "test", *words)[0] == 0
-    pairs = [
-        [
-            np.asarray(Image.open(tmp_path / name / file.name), dtype=int)
-            for name in ("32-true", "bf16-mixed")
-        ]
-        for file in (tmp_path / "32-true").glob("*.png")
-    ]
-    assert any((full != half).any() for full, half in pairs)
-    assert all(np.abs(full - half).mean() < 1 for full, half in pairs)
+        (file,) = (tmp_path / precision).glob("*.png")
+        results.append(np.asarray(Image.open(file), dtype=int))
+    assert 0 < np.abs(results[0] - results[1]).mean() < 1
     assert colorize(photo_folder / "test", tmp_path / "few", "--max-pixels", 10)[0] == 1
     assert all("colorize --max-pixels accepts" in r for r in _reasons(tmp_path / "few").values())
 
@@ -265,7 +260,7 @@ def test_processes_of_several_devices_end_with_a_killed_command(finished_run, im
     process.kill()
     # Standard output ends when the last process that holds it has ended.
     process.communicate(timeout=60)
-    assert len(list(out.glob("*.jpg"))) < 150
+    assert len(list(out.glob("*.jpg"))) < 300
 
 
 @pytest.mark.slow

@@ -262,11 +262,10 @@ def test_a_study_shows_the_true_images(study, photo_folder):
     assert np.abs(colored @ grey - truth @ grey).mean() < 8
 
 
-def test_samples_have_a_score_and_a_map_of_where_they_differ(compare, finished_run, tmp_path):
-    file = tmp_path / "obeys.yaml"
-    file.write_text("class_path: tests.evaluation.stubs.Obeys\ninit_args: {noise: 9}\n")
-    words = (f"noise={file}", f"net={finished_run}", "--allow-class", "tests.evaluation.stubs")
-    code, numbers, out = compare(*words, "--samples", 3, "--size", 32)
+def test_samples_have_a_score_and_a_map_of_where_they_differ(compare, obeys, finished_run):
+    first, *options = obeys("noise: 9", "noise=")
+    words = (first, f"net={finished_run}", *options)
+    code, numbers, out = compare(*words, "--samples", 3)
     assert (code, numbers["samples"]) == (0, 3)
     assert numbers["metrics"]["noise"]["sample_diversity"] > 1
     assert numbers["metrics"]["net"]["sample_diversity"] is None
@@ -275,18 +274,16 @@ def test_samples_have_a_score_and_a_map_of_where_they_differ(compare, finished_r
     assert all("energy" in row for row in numbers["per_image"]["grey"].values())
     assert "best_ciede2000" in content((out / "index.html").read_text())
     width = Image.open(out / "sheets" / "00000.jpg").width
-    compare("--overwrite", *words, "--size", 32)
+    compare("--overwrite", *words)
     fewer = Image.open(out / "sheets" / "00000.jpg").width
     assert width / fewer == pytest.approx(5 / 4, abs=0.02)  # with the map
 
 
-def test_sheets_and_study_show_the_samples_of_the_seed(compare, tmp_path):
-    file = tmp_path / "obeys.yaml"
-    file.write_text("class_path: tests.evaluation.stubs.Obeys\ninit_args: {noise: 40}\n")
+def test_sheets_and_study_show_the_samples_of_the_seed(compare, obeys):
+    words = (*obeys("noise: 40"), "--study", "--overwrite")
 
     def shown(seed):
-        words = ("--allow-class", "tests.evaluation.stubs", "--study", "--overwrite")
-        _, _, out = compare(f"noise={file}", *words, "--size", 32, "--seed", seed)
+        _, _, out = compare(*words, "--seed", seed)
         study = embedded((out / "study.html").read_text(), "study")
         of_study = {each["name"]: out / each["systems"][0] for each in study["images"]}
         files = (out / "sheets" / "00000.jpg", of_study[min(of_study)])

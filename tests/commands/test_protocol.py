@@ -147,14 +147,14 @@ def test_metrics_of_pretrained_networks_are_in_the_result_and_in_the_leaderboard
 
 
 def test_hints_are_given_to_a_model_that_accepts_them(
-    command, photographs, finished_run, tmp_path, capsys
+    command, photographs, obeys, finished_run, tmp_path, capsys
 ):
-    file, protocol = tmp_path / "obeys.yaml", tmp_path / "hints.yaml"
-    file.write_text("class_path: tests.evaluation.stubs.Obeys\ninit_args: {floods: true}\n")
+    protocol = tmp_path / "hints.yaml"
+    file, *options = obeys("floods: true")
     psnr = {}
     for points in (0, 1):
         protocol.write_text(f"size: 32\nshape: crop\nhint_points: {points}\n")
-        words = (file, photographs, tmp_path / "a.json", "--allow-class", "tests.evaluation.stubs")
+        words = (file, photographs, tmp_path / "a.json", *options)
         code, result = _measure(command, *words, protocol=protocol)
         assert code == 0
         psnr[points] = {row: each["psnr"]["value"] for row, each in result["rows"].items()}
