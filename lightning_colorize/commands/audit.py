@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         write_json(args.json, as_json(found, seconds, excluded))
     if args.exclude_to is not None:
+        args.exclude_to.parent.mkdir(parents=True, exist_ok=True)
         # "x": another process may have created it meanwhile.
         with args.exclude_to.open("x", encoding="utf-8", errors="surrogateescape") as file:
             file.write(as_text(found, excluded))

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from lightning_colorize.common.provenance import versions
 from lightning_colorize.common.text import printable
-from lightning_colorize.evaluation import print_plain
+from lightning_colorize.evaluation.table import Column, Table, make_row, print_plain
 
 if TYPE_CHECKING:
-    from lightning_colorize.data.audit import Audit, DuplicateGroup
+    from lightning_colorize.data.audit import Audit
 
 _EXAMPLES = 2
 _LEAKS = 10
@@ -25,16 +23,21 @@ def print_report(found: "Audit", seconds: float, excluded: int, listed_in: Path 
     """Print counts with examples, leaks, and a summary."""
     console = Console()
     total = len(found.features)
-    table = Table("", "images", "share", "for example", box=None, pad_edge=False)
-    for kind, examples in _rows(found).items():
-        shown = Text(", ".join(examples[:_EXAMPLES]))
-        table.add_row(kind, f"{len(examples):,}", f"{len(examples) / total:.2%}", shown)
-    print_plain(console, table)
+    rows = [
+        make_row(
+            kind,
+            f"{len(examples):,}",
+            f"{len(examples) / total:.2%}",
+            ", ".join(examples[:_EXAMPLES]),
+        )
+        for kind, examples in _rows(found).items()
+    ]
+    columns = [Column("", text=True), Column("images"), Column("share")]
+    print_plain(console, Table("Faults", [*columns, Column("for example", text=True)], rows))
     if found.min_colorfulness is not None:
-        table = Table("colorfulness", "images", box=None, pad_edge=False)
-        for start, count in _histogram(found).items():
-            table.add_row(f"from {start}", f"{count:,}")
-        print_plain(console, table)
+        rows = [make_row(f"from {start}", f"{n:,}") for start, n in _histogram(found).items()]
+        columns = [Column("colorfulness", text=True), Column("images")]
+        print_plain(console, Table("Colorfulness", columns, rows))
     lines = []
     if found.leaks:
         lines = [f"In more than one split: {len(found.leaks):,}"]
@@ -117,7 +120,7 @@ def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict
         "duplicates": [
             {
                 "exact": group.exact,
-                "splits": _splits(found, group),
+                "splits": [name for i, name in enumerate(found.parts) if i in group.splits],
                 "images": named(group.members),  # the representative first
             }
             for group in found.groups
@@ -131,11 +134,6 @@ def as_json(found: "Audit", seconds: float, excluded: Mapping[int, str]) -> dict
         ],
         "versions": versions(),
     }
-
-
-def _splits(found: "Audit", group: "DuplicateGroup") -> list[str]:
-    """Return the split names of a group or pair, in the order train, val, test."""
-    return [name for index, name in enumerate(found.parts) if index in group.splits]
 
 
 def _shown(found: "Audit", index: int) -> str:

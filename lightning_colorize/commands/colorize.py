@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_colorize.commands.colorize_film import run_film
-from lightning_colorize.commands.options import add_network_options
+from lightning_colorize.commands.options import MODEL, add_network_options
 from lightning_colorize.common.arguments import Parser, split_name
 from lightning_colorize.common.bundled import BUNDLED, DEFAULT, SAMPLES
 from lightning_colorize.common.errors import UsageError
@@ -47,10 +47,8 @@ def add_arguments(parser: Parser) -> None:
         metavar="[NAME=]CKPT_OR_RUN",
         type=split_name,
         action="append",
-        help="a checkpoint file, a run folder (its best checkpoint), a W&B artifact "
-        "(wandb:ENTITY/PROJECT/ARTIFACT:ALIAS), or a bundled model: `default` or, with --samples, "
-        "`default-samples`. With NAME=, results are written to OUTPUT/NAME; "
-        "may be repeated",
+        help=f"{MODEL}, or a bundled model: `default` or, with --samples, `default-samples`. With "
+        "NAME=, results are written to OUTPUT/NAME; may be repeated",
     )
     add_network_options(parser, "short side of the network's input in pixels")
     _add_controls(parser)
@@ -159,6 +157,7 @@ def run(args: argparse.Namespace) -> int:
     from lightning_colorize.inference.film import FILM_SUFFIXES
     from lightning_colorize.inference.jobs import add_controls
     from lightning_colorize.models.control import Control, parse_palette
+    from lightning_colorize.reports.colored_sheet import is_sheet, write_sheet
 
     if any(path.suffix.lower() in FILM_SUFFIXES for path in args.input):
         return run_film(args, files, options)
@@ -175,8 +174,10 @@ def run(args: argparse.Namespace) -> int:
     plans = {name: plan.below(args.output, name) for name in files}
     sheet = args.output / "sheet.jpg" if args.sheet else None
     require_other_files(plans.values(), sheet)
-    if sheet is not None and not args.overwrite:
-        _require_own(sheet)
+    if sheet is not None and not args.overwrite and sheet.exists() and not is_sheet(sheet):
+        raise UsageError(
+            f"--sheet would overwrite {sheet}, which is not a contact sheet; move it elsewhere"
+        )
     plans = {name: own.part(args.limit, *args.shard) for name, own in plans.items()}
     devices = device_names(args.device, args.devices)
     if not args.checkpoint:
@@ -204,7 +205,10 @@ def run(args: argparse.Namespace) -> int:
             records = colorize_on_devices(files[name], devices, *work)
         codes.append(_report(args, own, records))
     if sheet is not None:
-        _write_sheet(args, sheet, plans)
+        if not write_sheet(sheet, {name or "colorized": own.jobs for name, own in plans.items()}):
+            print("no sheet: no image was colorized", file=sys.stderr)
+        elif not args.json:
+            print(f"sheet -> {sheet}")
     return max(codes)
 
 
@@ -310,26 +314,6 @@ def _print_failures(failures: dict[str, str], most: int) -> None:
 
 def _print_to_stderr(line: str) -> None:
     print(printable(line), file=sys.stderr)
-
-
-def _require_own(sheet: Path) -> None:
-    """Refuse to overwrite a file that is not an earlier contact sheet."""
-    from lightning_colorize.reports.colored_sheet import is_sheet
-
-    if sheet.exists() and not is_sheet(sheet):
-        raise UsageError(
-            f"--sheet would overwrite {sheet}, which is not a contact sheet; move it elsewhere"
-        )
-
-
-def _write_sheet(args: argparse.Namespace, file: Path, plans: "dict[str, JobPlan]") -> None:
-    from lightning_colorize.reports.colored_sheet import write_sheet
-
-    jobs = {name or "colorized": plan.jobs for name, plan in plans.items()}
-    if not write_sheet(file, jobs):
-        print("no sheet: no image was colorized", file=sys.stderr)
-    elif not args.json:
-        print(f"sheet -> {file}")
 
 
 def _estimate(args: argparse.Namespace, plan: "JobPlan", model: "Model", options: "Options") -> int:

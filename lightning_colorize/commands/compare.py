@@ -4,10 +4,10 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lightning_colorize.commands.options import add_measuring_options, add_samples
+from lightning_colorize.commands.options import MODEL, add_measuring_options, add_samples
 from lightning_colorize.common.arguments import Parser
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.files import require_writable, write_json
+from lightning_colorize.common.files import require_new, require_writable, write_json
 from lightning_colorize.common.provenance import versions
 from lightning_colorize.runs.record import RunRecord, differences
 
@@ -23,9 +23,8 @@ def add_arguments(parser: Parser) -> None:
         "systems",
         metavar="NAME=RUN_OR_CKPT_OR_FOLDER",
         nargs="+",
-        help="a run folder (its best checkpoint), a checkpoint, a W&B artifact "
-        "(wandb:ENTITY/PROJECT/ARTIFACT:ALIAS), or a folder of images colorized elsewhere; "
-        "differences are relative to the first; NAME= is optional",
+        help=f"{MODEL}, or a folder of images colorized elsewhere; differences are relative to the "
+        "first; NAME= is optional",
     )
     parser.add_path("--out", "DIR", "folder for the page", required=True)
     parser.add_int("--max-images", "use a random subset, the same in every call")
@@ -47,17 +46,16 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.out.is_file():
         raise UsageError(f"--out {args.out} is a file; give a folder")
-    for page in ("index.html", "errors.html", *(["study.html"] if args.study else [])):
-        if (args.out / page).exists() and not args.overwrite:
-            raise UsageError(f"{args.out / page} exists; --overwrite replaces it")
+    pages = ("index.html", "errors.html", *(["study.html"] if args.study else []))
+    require_new(args.overwrite, *(args.out / page for page in pages))
     from rich.console import Console
 
     from lightning_colorize.evaluation.table import print_metrics
-    from lightning_colorize.reports.comparison import ERRORS, INDEX, remarks, write_comparison
-    from lightning_colorize.reports.perception.study import STUDY, write_study
+    from lightning_colorize.reports.comparison import remarks, write_comparison
+    from lightning_colorize.reports.perception.study import write_study
 
     plan = _plan(args)
-    require_writable(args.out / INDEX, "--out")
+    require_writable(args.out / pages[0], "--out")
     if plan.study:
         write_study(plan)
     runs = [system.run for system in plan.systems if system.run is not None]
@@ -71,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("without true colors there are no metrics")
     print(plan.found.describe(len(report.results.names), plan.data, plan.size))
-    for page in (INDEX, ERRORS, *([STUDY] if plan.study else [])):
+    for page in pages:
         print(plan.out / page)
     if args.json is not None:
         write_json(args.json, _as_json(plan, report))

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_colorize.common.arguments import expanded_path, host_names, install, number
+from lightning_colorize.common.arguments import Parser, expanded_path, host_names, install
 from lightning_colorize.common.errors import UsageError, first_line
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ HELP = "show all runs in TensorBoard, or a sweep's study in optuna-dashboard, lo
 _HOST = "127.0.0.1"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
@@ -33,12 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="show a sweep's study in optuna-dashboard instead; the sweep's folder, or the URL of "
         "its database",
     )
-    parser.add_argument(
-        "--port",
-        type=number(int, 0, 65535),
-        default=6006,
-        help="port to listen on; if taken, a free one is used",
-    )
+    text = "port to listen on; if taken, a free one is used"
+    parser.add_int("--port", text, 0, 65535, default=6006, metavar="PORT")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -30,11 +30,9 @@ def run(args: argparse.Namespace) -> int:
     if not file.is_file():
         raise UsageError(f"{file} does not exist; give an experiment's YAML file or a run folder")
 
-    from rich.box import SIMPLE
     from rich.console import Console
-    from rich.table import Table
 
-    from lightning_colorize.evaluation import print_plain
+    from lightning_colorize.evaluation.table import Column, Table, make_row, print_plain
     from lightning_colorize.networks import Discriminator
     from lightning_colorize.training.session import quiet
 
@@ -46,12 +44,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--size: {size}\naccepted: {least} or more with this discriminator")
     for name, network in networks.items():
         rows, total = layers_of(network, size)
-        table = Table(box=SIMPLE, pad_edge=False)
-        for column in COLUMNS:
-            table.add_column(column, justify="left" if column in COLUMNS[:3] else "right")
-        for row in rows:
-            table.add_row(*row)
-        print_plain(Console(), table)
+        columns = [Column(column, text=column in COLUMNS[:3]) for column in COLUMNS]
+        print_plain(Console(), Table(name, columns, [make_row(*row) for row in rows]))
         print(f"{name}: {total}\n")
     return 0
 

@@ -5,12 +5,17 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_colorize.commands.options import add_checkpoint, add_measuring_options, add_samples
+from lightning_colorize.commands.options import (
+    add_checkpoint,
+    add_measuring_options,
+    add_samples,
+    open_model,
+)
 from lightning_colorize.common.arguments import Parser, number
 from lightning_colorize.common.bundled import BUNDLED
 from lightning_colorize.common.files import write_json
@@ -21,8 +26,7 @@ if TYPE_CHECKING:
     from lightning_colorize.evaluation import Evaluation, EvaluationImages
     from lightning_colorize.evaluation.data import SplitName
     from lightning_colorize.evaluation.evaluator import Intervals
-    from lightning_colorize.inference import Colorizer
-    from lightning_colorize.models.base import Model
+    from lightning_colorize.evaluation.systems import System
 
 HELP = "measure a checkpoint next to its baselines, optionally per folder, hue or chroma"
 
@@ -55,45 +59,36 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; returns 1 if images are unreadable or predictions are not finite."""
-    from lightning_colorize.common.progress import progress
-    from lightning_colorize.evaluation import evaluate
+    from lightning_colorize.evaluation import evaluate_batches
     from lightning_colorize.evaluation.conditions import measure_conditions, require_labels
     from lightning_colorize.evaluation.evaluator import MODEL
     from lightning_colorize.models.control import require_conditions
 
-    loaded, found, remarks = open_measured(args, "test")
-    model = loaded.model
+    measured = Measurement(args, "test")
+    model, found = measured.model, measured.found
     options = {"hints": args.hint_points, "palette": args.palettes, "label": args.labels}
     asked = {name for name, given in options.items() if given}
     require_conditions(model, asked)
     labels = found.labels if args.labels else None
     if labels is not None:
         require_labels(model, labels)
-    size, parts = args.size or loaded.size, args.group_by or ()
-    start = time.perf_counter()
-    result = evaluate(
-        loaded,
-        found,
-        size=size,
-        batch_size=args.batch_size,
-        by_folder="folder" in parts,
-        show_progress=True,
-        samples=args.samples,
-        seed=args.seed,
+    parts = args.group_by or ()
+    group = found.category_of if "folder" in parts else None
+    result = evaluate_batches(
+        model, measured.batches(model.size, "evaluating"), group, args.samples, args.seed
     )
     diverged = not math.isfinite(result.rows[MODEL]["mse_ab"])
     conditions: Intervals = {}
     if asked and not diverged:
-
-        def batches() -> "Iterable[ColorBatch]":
-            each = found.batches(size, args.batch_size, model.device)
-            return progress(each, -(-len(found.images) // args.batch_size), "with conditions")
-
         conditions = measure_conditions(
-            model, batches, args.hint_points, args.palettes, labels, args.seed
+            model,
+            lambda: measured.batches(model.size, "with conditions"),
+            args.hint_points,
+            args.palettes,
+            labels,
+            args.seed,
         )
-    seconds = time.perf_counter() - start
-    numbers = header(args, model, found, size, result.images, seconds) | {
+    numbers = {
         "samples": args.samples if model.draws else 1,
         "metrics": result.rows,
         "intervals": result.intervals,
@@ -111,18 +106,9 @@ def run(args: argparse.Namespace) -> int:
         },
     }
     _print(result, parts, conditions)
-    unread = numbers["unreadable"]
-    more = f"; {unread:,} could not be read" if unread else ""
-    described = found.describe(result.images, args.data, size)
-    print(f"{described}, in {seconds:.1f} s{more}")
     if result.grey_truths:
-        remarks.append(f"{result.grey_truths:,} of {result.images:,} images have no color")
-    print(*remarks, sep="\n", end="\n" * bool(remarks), file=sys.stderr)
-    if diverged:
-        print("the network predicts colors that are not finite: no metrics", file=sys.stderr)
-    if args.json is not None:
-        write_json(args.json, numbers)
-    return 1 if diverged or unread else 0
+        print(f"{result.grey_truths:,} of {result.images:,} images have no color", file=sys.stderr)
+    return measured.finish(model.size, result.images, "", numbers, diverged)
 
 
 def _parts(text: str) -> tuple[str, ...]:
@@ -165,69 +151,91 @@ def _print(result: "Evaluation", parts: Sequence[str], conditions: "Intervals") 
             print_plain(console, ranges_table(getattr(result, by), by))
 
 
-def open_measured(
-    args: argparse.Namespace, default: "SplitName"
-) -> "tuple[Colorizer, EvaluationImages, list[str]]":
-    """Return the model with its settings, the images to measure, and remarks on the results.
+class Measurement:
+    """A model with its settings, and the images on which a command measures it.
 
     If the model was trained on the folder, its training split is used. `default` is the default
     split of a folder with splits; `args` are those of `add_checkpoint` and `add_measuring_options`.
     """
-    from lightning_colorize.evaluation import count_trained, find_images
-    from lightning_colorize.inference import choose_device, load_model, training_data
+
+    def __init__(self, args: argparse.Namespace, default: "SplitName") -> None:
+        from lightning_colorize.evaluation.data import find_truth
+        from lightning_colorize.evaluation.evaluator import MODEL
+        from lightning_colorize.evaluation.systems import System
+
+        self.args = args
+        self.model = open_model(args)
+        system = System(MODEL, args.checkpoint, self.model)
+        self.found = find_truth(args.data, args.split, [system], args.allow_class, default)
+        for remark in _remarks(args, system, self.found):
+            print(remark, file=sys.stderr)
+        self._start = time.perf_counter()
+
+    def batches(self, size: int, doing: str) -> "Iterable[ColorBatch]":
+        """Return the images with this height and width in pixels, and show the progress."""
+        from lightning_colorize.common.progress import progress
+
+        count = -(-len(self.found.images) // self.args.batch_size)
+        batches = self.found.batches(size, self.args.batch_size, self.model.device)
+        return progress(batches, count, doing)
+
+    def finish(
+        self, size: int, images: int, more: str, numbers: dict[str, Any], diverged: bool
+    ) -> int:
+        """Print how many images were measured, and write the JSON file; returns the exit code."""
+        seconds, unread = time.perf_counter() - self._start, len(self.found.images) - images
+        lost = f"; {unread:,} could not be read" if unread else ""
+        print(
+            f"{self.found.describe(images, self.args.data, size)}, in {seconds:.1f} s{more}{lost}"
+        )
+        if diverged:
+            print("the network predicts colors that are not finite: no metrics", file=sys.stderr)
+        if self.args.json is not None:
+            common = {
+                "checkpoint": str(self.model),
+                "data": str(self.args.data),
+                "split": self.found.split,
+                "size": size,
+                "images": images,
+                "unreadable": unread,
+                "seconds": seconds,
+                "device": str(self.model.device),
+                "versions": versions(),
+            }
+            write_json(self.args.json, common | numbers)
+        return 1 if diverged or unread else 0
+
+
+def _remarks(
+    args: argparse.Namespace, system: "System", found: "EvaluationImages"
+) -> Iterator[str]:
+    """Yield what is to be known about the numbers, one line each."""
+    from lightning_colorize.evaluation import count_trained
     from lightning_colorize.models.exported import EXPORTED
 
-    loaded = load_model(args.checkpoint, args.allow_class, choose_device(args.device))
-    loaded.set_decoding(**args.settings)
-    path = loaded.path
-    trained = None if path is None else training_data(path)
-    own = trained is not None and trained.is_of(args.data)
-    source = trained.source(args.allow_class) if trained is not None and own else None
-    found = find_images(args.data, args.split, source, default)
-    lines = []
+    model, trained, path = system.model, system.trained, system.model.path
     if path is not None and path in BUNDLED.values():
         listed = path.with_name("SOURCES.csv.gz")
-        lines.append(f"the training images are listed in {listed}; these may be part of them")
-    elif trained is None and path is not None and path.suffix in EXPORTED:
-        lines.append("an exported model does not record its training data; these may be part of it")
-    elif trained is None and loaded.data_root is not None:
-        root = Path(os.path.expanduser(loaded.data_root))
+        yield f"the training images are listed in {listed}; these may be part of them"
+    elif system.problem is not None:
+        yield system.problem
+    elif trained is not None:
+        count = (
+            0 if found.split == "train" else count_trained(found.images, trained, args.allow_class)
+        )
+        hint = "; --split test excludes them" if trained.is_of(args.data) else ""
+        if count:
+            yield f"{count:,} of these {len(found.images):,} are training images{hint}"
+    elif path is not None and path.suffix in EXPORTED:
+        yield "an exported model does not record its training data; these may be part of it"
+    elif model.data_root is not None:
+        root = Path(os.path.expanduser(model.data_root))
         there, here = root.resolve(), args.data.resolve()
         if there.is_relative_to(here) or here.is_relative_to(there):
             split = "" if found.split == "all" else "this is fit's default split, and "
-            lines.append(
-                f"{loaded.model} is not in a run folder, so its split of {root} is unknown: "
+            yield (
+                f"{model} is not in a run folder, so its split of {root} is unknown: "
                 f"{split}some of these images may be training images"
             )
-    elif trained is not None and found.split != "train":
-        count = count_trained(found.images, trained, args.allow_class)
-        hint = "; --split test excludes them" if own else ""
-        if count:
-            lines.append(f"{count:,} of these {len(found.images):,} are training images{hint}")
-    if loaded.baselines is None:
-        lines.append(
-            "the model has no baselines, so the table has none; compare it with one that has"
-        )
-    return loaded, found, lines
-
-
-def header(
-    args: argparse.Namespace,
-    model: "Model",
-    found: "EvaluationImages",
-    size: int,
-    images: int,
-    seconds: float,
-) -> dict[str, Any]:
-    """Return what the JSON files of measurements have in common."""
-    return {
-        "checkpoint": str(model),
-        "data": str(args.data),
-        "split": found.split,
-        "size": size,
-        "images": images,
-        "unreadable": len(found.images) - images,
-        "seconds": seconds,
-        "device": str(model.device),
-        "versions": versions(),
-    }
+    if model.baselines is None:
+        yield "the model has no baselines, so the table has none; compare it with one that has"

@@ -6,10 +6,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_colorize.commands.options import add_checkpoint, add_network_options
+from lightning_colorize.commands.options import add_checkpoint, add_network_options, open_model
 from lightning_colorize.common.arguments import Parser
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.files import require_writable, write_atomic
+from lightning_colorize.common.files import require_new, require_writable, write_atomic
 
 if TYPE_CHECKING:
     from lightning_colorize.inference import Colorizer
@@ -56,15 +56,8 @@ def require_exported(args: argparse.Namespace, *suffixes: str) -> None:
     """Check the suffix of the output file, and that the file can be written."""
     if args.file.suffix not in suffixes:
         raise UsageError(f"{args.file}: the name must end with {' or '.join(suffixes)}")
-    _require_new(args.overwrite, args.file)
+    require_new(args.overwrite, args.file, _card(args.file))
     require_writable(args.file, "FILE")
-
-
-def _require_new(overwrite: bool, *files: Path) -> None:
-    for file in files:
-        for each in (file, _card(file)):
-            if each.exists() and not overwrite:
-                raise UsageError(f"{each} exists; --overwrite replaces it")
 
 
 def write_card(model: "Colorizer", file: Path, rows: dict[str, str]) -> None:
@@ -88,15 +81,12 @@ def run(args: argparse.Namespace) -> int:
         if (args.whole_image or args.int8) and args.file.suffix != _FORMATS["onnx"]:
             raise UsageError("--whole-image and --int8 are for ONNX: give FILE.onnx")
     from lightning_colorize.data.sources.listing import require_folder
-    from lightning_colorize.inference import load_model
+    from lightning_colorize.inference import Colorizer
 
     if args.int8 is not None:
         require_folder(args.int8, "export", "--int8")
     is_graph = is_web or args.file.suffix != _FORMATS["safetensors"]
-    device = "cpu" if is_graph else args.device
-    loaded = load_model(args.checkpoint, args.allow_class, device)
-    loaded.set_decoding(**args.settings)
-    loaded.model.size = args.size or loaded.size
+    loaded = Colorizer(open_model(args, "cpu" if is_graph else args.device))
     if is_web:
         _export_page(loaded, args)
     elif is_graph:
@@ -112,11 +102,13 @@ def _export_graph(loaded: "Colorizer", args: argparse.Namespace, file: Path, pag
     from lightning_colorize.inference.export import export_graph, graph_files
 
     if loaded.model.draws:
-        _require_new(args.overwrite or page, *graph_files(file))
+        files = graph_files(file)
+        require_new(args.overwrite or page, *files, *map(_card, files))
     calibration = None
     if args.int8 is not None:
         images = find_images(args.int8, "all").batches(loaded.size, 1, loaded.model.device)
         calibration = list(islice(images, _CALIBRATION))
+    file.parent.mkdir(parents=True, exist_ok=True)
     print("converting and verifying; this takes about a minute", file=sys.stderr)
     image = args.whole_image and not page
     rows = export_graph(loaded.model, file, image, calibration, shares=page)
@@ -139,7 +131,6 @@ def _export_page(loaded: "Colorizer", args: argparse.Namespace) -> None:
     from lightning_colorize.reports.web_page import GRAPH, read_library, write_web_page
 
     library = read_library()  # fail before the work starts
-    args.file.mkdir(parents=True, exist_ok=True)
     settings = write_around(loaded.model, args.file)
     _export_graph(loaded, args, args.file / GRAPH, page=True)
     write_web_page(args.file, library, software(loaded.path), settings)

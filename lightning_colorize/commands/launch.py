@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from lightning_colorize.cluster.batch import NOTICE, executor, parameters, step, submission
 from lightning_colorize.cluster.queue import require_slurm
 from lightning_colorize.commands.slurm_options import add_slurm_options, resources
-from lightning_colorize.common.arguments import Parser, number
+from lightning_colorize.common.arguments import Parser
 from lightning_colorize.common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +34,11 @@ def main(words: list[str]) -> int:
     args, rest = _parser().parse_known_args(words)
     if args.time is None:
         raise UsageError("launch: --time LIMIT is needed: minutes (240) or HH:MM:SS (04:00:00)")
-    executor = _executor(args)
+    made = executor(Path(), "launch")  # its folder is set later
+    # Slurm may send the signal a minute early; leave some time for training.
+    asked = parameters(resources(args, args.gpus), shortest=-(-args.notice // 60) + 3)
+    asked["additional_parameters"]["signal"] = f"USR1@{args.notice}"
+    made.update_parameters(nodes=args.nodes, ntasks_per_node=max(1, args.gpus), **asked)
     fit = _fit_words(args, rest)
 
     from lightning_colorize.runs.folder import is_running
@@ -48,13 +52,13 @@ def main(words: list[str]) -> int:
         return 0
     if is_running(folder):
         raise UsageError(f"another process is writing to {folder}")
-    executor.folder = folder / "slurm"
-    executor.update_parameters(job_name=f"{folder.parent.name}-{folder.name}")
+    made.folder = folder / "slurm"
+    made.update_parameters(job_name=f"{folder.parent.name}-{folder.name}")
     command = step([sys.executable, "-m", "lightning_colorize", "fit", *fit], args.cpus)
     if args.dry_run:
-        print(executor._make_submission_file_text(command, ""))
+        print(made._make_submission_file_text(command, ""))
         return 0
-    _submit(executor, command)
+    _submit(made, command)
     print(f"run       {folder}")
     return 0
 
@@ -68,27 +72,15 @@ def _parser() -> Parser:
         "--gpus 4 --time 24:00:00 --config experiments/cnn_unet.yaml --data.root photos. The run "
         "folder, the images and this installation must be on a file system that all nodes share.",
     )
-    parser.add_argument(
-        "--nodes", metavar="N", type=number(int, 1), default=1, help="number of nodes (default: 1)"
+    parser.add_int("--nodes", "number of nodes (default: 1)", default=1)
+    text = "GPUs per node, with one process each; 0: one CPU process per node (default: 1)"
+    parser.add_int("--gpus", text, 0, default=1, metavar="K")
+    text = (
+        "seconds before the time limit: training then finishes the current batch or validation, "
+        f"writes a checkpoint and stops (default: {NOTICE})"
     )
-    parser.add_argument(
-        "--gpus",
-        metavar="K",
-        type=number(int, 0),
-        default=1,
-        help="GPUs per node, with one process each; 0: one CPU process per node (default: 1)",
-    )
-    parser.add_argument(
-        "--notice",
-        metavar="SECONDS",
-        type=number(int, 1),
-        default=NOTICE,
-        help="seconds before the time limit: training then finishes the current batch or "
-        f"validation, writes a checkpoint and stops (default: {NOTICE})",
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="check, print the batch script, submit nothing"
-    )
+    parser.add_int("--notice", text, default=NOTICE, metavar="SECONDS")
+    parser.add_flag("--dry-run", "check, print the batch script, submit nothing")
     slurm = parser.add_argument_group("Slurm resources")
     add_slurm_options(
         slurm,
@@ -96,17 +88,6 @@ def _parser() -> Parser:
         time="required: minutes, or [D-]HH:MM:SS; at the limit, the job is requeued and resumes",
     )
     return parser
-
-
-def _executor(args: argparse.Namespace) -> "SlurmExecutor":
-    """Return submitit's executor; its folder is set later."""
-    made = executor(Path(), "launch")
-    # Slurm may send the signal a minute early; leave some time for training.
-    shortest = -(-args.notice // 60) + 3
-    asked = parameters(resources(args, args.gpus), shortest)
-    asked["additional_parameters"]["signal"] = f"USR1@{args.notice}"
-    made.update_parameters(nodes=args.nodes, ntasks_per_node=max(1, args.gpus), **asked)
-    return made
 
 
 def _fit_words(args: argparse.Namespace, rest: list[str]) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lightning_colorize.common.arguments import Parser
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.files import require_writable
+from lightning_colorize.common.files import require_new, require_writable
 from lightning_colorize.metrics.spec import METRICS
 
 HELP = "collect the results of one protocol on a page and in a Markdown table"
@@ -40,9 +40,7 @@ def run(args: argparse.Namespace) -> int:
         write_leaderboard,
     )
 
-    for name in (PAGE, MARKDOWN):
-        if (args.out / name).exists() and not args.overwrite:
-            raise UsageError(f"{args.out / name} exists; --overwrite replaces it")
+    require_new(args.overwrite, args.out / PAGE, args.out / MARKDOWN)
     files = {file.resolve(): file for given in args.results for file in _files(given)}
     results = {file: ProtocolResult.read(file) for file in files.values()}
     require_one_protocol(results)

@@ -1,19 +1,34 @@
 """Options shared by several commands: a model, its settings, and the images to measure."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from lightning_colorize.common.arguments import Parser
 from lightning_colorize.models.settings import LARGEST, ClassificationSettings, Settings
 
+if TYPE_CHECKING:
+    from lightning_colorize.models.base import Model
+
+
+MODEL = (
+    "a checkpoint file, a run folder (its best checkpoint), a W&B artifact "
+    "(wandb:ENTITY/PROJECT/ARTIFACT:ALIAS)"
+)
+"""The models that all commands accept."""
+
 
 def add_checkpoint(parser: Parser, name: str) -> None:
     """Add a checkpoint as an argument."""
-    parser.add_path(
-        name,
-        "CKPT_OR_RUN",
-        "a checkpoint file, a run folder (its best checkpoint), a W&B artifact "
-        "(wandb:ENTITY/PROJECT/ARTIFACT:ALIAS), or a bundled model: `default` or `default-samples`",
-    )
+    text = f"{MODEL}, or a bundled model: `default` or `default-samples`"
+    parser.add_path(name, "CKPT_OR_RUN", text)
+
+
+def open_model(args: argparse.Namespace, device: str = "") -> "Model":
+    """Return the model of `add_checkpoint`, with its settings, size and device."""
+    from lightning_colorize.inference.devices import ModelFile
+
+    file = ModelFile(args.checkpoint, args.allow_class, args.settings, size=args.size)
+    return file.load(device or args.device)
 
 
 def add_samples(parser: Parser) -> None:

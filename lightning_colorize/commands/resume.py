@@ -12,15 +12,15 @@ from lightning_colorize.runs.resuming import download_run
 
 HELP = "continue an interrupted or killed run in the same folder and W&B run"
 
-_RUN = (
-    "the run folder, or wandb:ENTITY/PROJECT/ARTIFACT:last, which is downloaded to "
-    "runs/EXPERIMENT/NAME first"
-)
-
 
 def add_arguments(parser: Parser) -> None:
     """Add the command's arguments."""
-    parser.add_path("run", "RUN", _RUN)
+    parser.add_path(
+        "run",
+        "RUN",
+        "the run folder, or wandb:ENTITY/PROJECT/ARTIFACT:last, which is downloaded to "
+        "runs/EXPERIMENT/NAME first",
+    )
     parser.add_argument(
         "overrides",
         metavar="--KEY VALUE",

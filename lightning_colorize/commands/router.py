@@ -3,7 +3,7 @@
 import argparse
 
 from lightning_colorize.commands.export import add_exported, require_exported, write_card
-from lightning_colorize.commands.options import add_checkpoint
+from lightning_colorize.commands.options import add_checkpoint, open_model
 from lightning_colorize.common.arguments import Parser, expanded_path, number
 from lightning_colorize.common.errors import UsageError
 
@@ -45,9 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from lightning_colorize.models.exported import exportable
     from lightning_colorize.models.load import load_model
 
-    common = exportable(load_model(args.checkpoint, args.allow_class, args.device))
-    common.settings = common.settings.updated(args.settings)
-    common.size = args.size or common.size
+    common = exportable(open_model(args))
     trained = None if common.path is None else training_data(common.path)
     if trained is None:
         raise UsageError(f"{common} is not in a run folder, so its training data is unknown")

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.common.arguments import Parser
 from lightning_colorize.common.files import write_json
-from lightning_colorize.common.text import printable
+from lightning_colorize.common.text import UNKNOWN, printable
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from lightning_colorize.evaluation.table import Table
     from lightning_colorize.reports.perception.answers import Answers
     from lightning_colorize.reports.perception.score import Rate, Rates
 
@@ -112,19 +111,14 @@ def _print_excluded(answers: "Answers") -> None:
         print(f"duplicate: the participant of {file} is in an earlier file", file=sys.stderr)
 
 
-def _table(title: str, rows: list[str], columns: Mapping[str, Mapping[str, str]]) -> "Table":
-    from rich.box import SIMPLE
-    from rich.table import Table
-    from rich.text import Text
+def _table(title: str, names: list[str], columns: Mapping[str, Mapping[str, str]]) -> "Table":
+    from lightning_colorize.evaluation.table import Column, Table, make_row
 
-    table = Table(box=SIMPLE, pad_edge=False)
-    table.add_column(title, no_wrap=True)
-    for name in columns:
-        table.add_column(Text(printable(name)), justify="right", no_wrap=True)
-    for row in rows:
-        cells = (Text(cells.get(row, "-")) for cells in columns.values())
-        table.add_row(Text(printable(row)), *cells)
-    return table
+    rows = [
+        make_row(printable(name), *(cells.get(name, UNKNOWN) for cells in columns.values()))
+        for name in names
+    ]
+    return Table(title, [Column(title, text=True), *map(Column, columns)], rows)
 
 
 def _cells(rates: "Mapping[str, Rate | None]") -> dict[str, str]:

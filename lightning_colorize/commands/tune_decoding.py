@@ -2,17 +2,15 @@
 
 import argparse
 import math
-import sys
-import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_colorize.commands.evaluate import header, open_measured
+from lightning_colorize.commands.evaluate import Measurement
 from lightning_colorize.commands.options import add_checkpoint, add_measuring_options
 from lightning_colorize.common.arguments import Parser, number
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.files import require_writable, write_json
+from lightning_colorize.common.files import require_writable
 from lightning_colorize.runs.artifacts import is_artifact
 
 if TYPE_CHECKING:
@@ -52,55 +50,44 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--store: {args.checkpoint} cannot be changed; give a checkpoint file")
     from rich.console import Console
 
-    from lightning_colorize.common.progress import progress
     from lightning_colorize.evaluation import metrics_table, print_plain
     from lightning_colorize.evaluation.data import colorless
     from lightning_colorize.evaluation.grid import evaluate_grid, parse_grid
     from lightning_colorize.models.settings import describe_values
     from lightning_colorize.reports.grid import write_grid_page
 
-    loaded, found, remarks = open_measured(args, "val")
-    model = loaded.model
-    print(*remarks, sep="\n", end="\n" * bool(remarks), file=sys.stderr)
+    measured = Measurement(args, "val")
+    model, found = measured.model, measured.found
     settings = parse_grid(args.grid, model)
     largest = max(int(setting.get("size", 0)) for setting in settings)
-    size = args.size or max(model.size, largest)
-    if largest > size:
-        raise UsageError(f"size={largest} enlarges images of --size {size}")
+    size = max(model.size, largest)
+    if args.size and largest > args.size:
+        raise UsageError(f"size={largest} enlarges images of --size {args.size}")
     if args.store is not None:
         _storable(model)
         if colorless(found.images):
             raise UsageError("--store needs color images")
-    start = time.perf_counter()
-    batches = found.batches(size, args.batch_size, model.device)
-    steps = -(-len(found.images) // args.batch_size)
-    grid = evaluate_grid(model, progress(batches, steps, "evaluating"), settings)
-    numbers = header(args, model, found, size, grid.images, time.perf_counter() - start)
+    grid = evaluate_grid(model, measured.batches(size, "evaluating"), settings)
     front = grid.front()
     shown = {describe_values(grid.settings[i]): grid.rows[i] for i in front}
     print_plain(Console(), metrics_table({**shown, **grid.baselines}))
-    described = found.describe(grid.images, args.data, size)
-    unread = numbers["unreadable"]
-    more = f"; {unread:,} could not be read" if unread else ""
     beaten = len(settings) - len(front)
     hidden = f", {beaten} beaten by another" if beaten else ""
-    print(f"{described}: {len(settings)} settings{hidden}{more}")
     diverged = not all(math.isfinite(row["mse_ab"]) for row in grid.rows)
-    if diverged:
-        print("the network predicts colors that are not finite", file=sys.stderr)
-    if args.json is not None:
-        write_json(args.json, numbers | _measured(model, grid))
+    more = f"; {len(settings)} settings{hidden}"
+    code = measured.finish(size, grid.images, more, _as_json(model, grid), diverged)
     if args.page is not None:
+        described = found.describe(grid.images, args.data, size)
         write_grid_page(args.page, grid, f"Settings of {model}", described)
         print(args.page)
     if args.store is not None:
         best = {**model.settings.values(), "size": size, **grid.settings[grid.best(args.store)]}
         store_decoding(model, best)
         print(f"stored in {model}: {describe_values(best)}")
-    return 1 if unread or diverged else 0
+    return code
 
 
-def _measured(model: "Model", grid: "Grid") -> dict[str, Any]:
+def _as_json(model: "Model", grid: "Grid") -> dict[str, Any]:
     """Return the metrics of all settings, each with all values, and of the baselines."""
     from lightning_colorize.evaluation.statistics import intervals
 

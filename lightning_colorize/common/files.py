@@ -22,15 +22,21 @@ _PART = ".part"
 
 
 def require_writable(path: Path, option: str) -> None:
-    """Check that an output file can be written, before the work starts."""
+    """Check that an output file can be written, before the work starts; creates nothing."""
     try:
         if path.is_dir():
             raise UsageError(f"{option} {path} is a folder; give a file")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=next(filter(Path.exists, path.parents))):
             pass
     except OSError as error:
         raise UsageError(f"{option} {path} cannot be written: {error.strerror}") from None
+
+
+def require_new(overwrite: bool, *paths: Path) -> None:
+    """Check that no file would be overwritten unless `--overwrite` is given."""
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise UsageError(f"{path} exists; --overwrite replaces it")
 
 
 def cache_folder(name: str) -> Path:
@@ -113,21 +119,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def files_below(folder: Path) -> list[str]:
-    """Return the sorted names of all files below a folder that are not hidden, following links.
-
-    A link to a folder that contains it is left out.
-    """
-    names = []
-    for base, folders, files in os.walk(folder, followlinks=True):
-        here = Path(base).resolve()
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".") and not here.is_relative_to((here / name).resolve())
-        ]
-        below = Path(base).relative_to(folder)
-        names += [(below / file).as_posix() for file in files if not file.startswith(".")]
-    return sorted(names)

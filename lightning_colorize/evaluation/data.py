@@ -148,16 +148,17 @@ def _files(images: ImageSet) -> Iterator[str]:
 
 
 def find_truth(
-    data: Path, split: SplitName | None, systems: Sequence[System], allow: Sequence[str]
+    data: Path,
+    split: SplitName | None,
+    systems: Sequence[System],
+    allow: Sequence[str],
+    default: SplitName = "test",
 ) -> EvaluationImages:
-    """Find the true images, as `evaluate` does.
-
-    If a network was trained on this data, its split is used.
-    """
+    """Like `find_images`; if a network was trained on this data, its split is used."""
     for system in systems:
         if system.trained is not None and system.trained.is_of(data):
-            return find_images(data, split, system.trained.source(allow))
-    return find_images(data, split)
+            return find_images(data, split, system.trained.source(allow), default)
+    return find_images(data, split, default=default)
 
 
 def choose_images(

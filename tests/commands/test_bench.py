@@ -7,14 +7,7 @@ import pytest
 from lightning_colorize.benchmarking.stages import BenchStage, conclusion, default_workers
 from lightning_colorize.benchmarking.timing import Timing
 from lightning_colorize.commands import bench
-from lightning_colorize.common.arguments import Parser
 from tests.conftest import write_images
-
-
-def _bench(*words):
-    parser = Parser()
-    bench.add_arguments(parser)
-    return bench.run(parser.parse_args([str(word) for word in words]))
 
 
 @pytest.fixture
@@ -24,10 +17,10 @@ def photographs(tmp_path):
 
 
 @pytest.mark.slow
-def test_every_stage_is_measured_and_the_slowest_is_named(photographs, tmp_path, capsys):
+def test_every_stage_is_measured_and_the_slowest_is_named(command, photographs, tmp_path, capsys):
     path = tmp_path / "bench.json"
     words = ("--data", photographs, "--size", 32, "--batch-size", 4, "--seconds", 0.05)
-    assert _bench(*words, "--workers", 1, 0, "--device", "cpu", "--json", path) == 0
+    assert command("bench", *words, "--workers", 1, 0, "--device", "cpu", "--json", path) == 0
     out = capsys.readouterr().out.splitlines()
     report = json.loads(path.read_text())
     assert "6 images" in out[0]
@@ -52,9 +45,10 @@ def test_every_stage_is_measured_and_the_slowest_is_named(photographs, tmp_path,
     assert "--batch-size 4 --workers 1 0 --seconds 0.05" in report["command"]
 
 
-def test_images_are_generated_without_a_folder(capsys, monkeypatch):
+def test_images_are_generated_without_a_folder(command, capsys, monkeypatch):
     monkeypatch.setattr(bench, "_COUNT", 4)
-    assert _bench("--size", 32, "--batch-size", 2, "--seconds", 0.01, "--workers", 0) == 0
+    words = ("--size", 32, "--batch-size", 2, "--seconds", 0.01, "--workers", 0)
+    assert command("bench", *words) == 0
     assert capsys.readouterr().out.startswith("4 JPEGs of 500 x 375, made from scikit-image's")
 
 

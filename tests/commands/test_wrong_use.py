@@ -25,15 +25,11 @@ GRID = "tune-decoding RUN --data PHOTOS"
 SWEEP = "sweep run GIVEN/sweep.yaml --engine local"
 # RUN: a finished run; PHOTOS: its images; GIVEN: a folder with FILES; FIT: words of a training.
 OUT_OF_RANGE = {
-    "audit .": ["--min-side 0"],
-    "bench": ["--size 0", "--batch-size -1", "--seconds 0"],
-    "colorize PHOTOS out": ["--size 0", "--max-density 0", "--max-pixels 0", "--limit 0"],
-    f"{COMPARE} a=RUN": ["--size 0", "--max-images 0", "--seed -1"],
+    "bench": ["--batch-size -1", "--seconds 0"],
     "dashboard --root .": ["--port 70000"],
-    "demo": ["--port 0", "--max-megapixels 0"],
-    EVALUATE: ["--size 0", "--size 16385", "--batch-size 0"],
-    "export RUN new.safetensors": ["--size 0"],
-    "pack PHOTOS shards": ["--size 0", "--quality 101", "--images-per-shard 0"],
+    "demo": ["--port 0"],
+    EVALUATE: ["--size 0", "--size 16385"],
+    "pack PHOTOS shards": ["--quality 101"],
     "router RUN x.safetensors dark=RUN": ["--confidence 2"],
     "study score nothing.json": ["--seed -1"],
     SWEEP: ["--workers 0"],
@@ -49,12 +45,10 @@ CASES = {
     "audit . --source GIVEN/typo.yaml": "typo.yaml does not describe a source (FolderSource",
     "audit . --source GIVEN/value.yaml": "max_images is 0",
     "audit . --source GIVEN/task.yaml": "is not a Source",
-    "audit . --json .": "--json . is a folder",
     "audit . --exclude-to GIVEN/typo.yaml": "typo.yaml already exists",
     "bench --workers 2 -1": "--workers: -1",
     "bench --device abacus": "--device abacus",
     "bench --data nowhere": "nowhere does not exist: --data",
-    "bench --data nowhere --json .": "--json . is a folder",
     "bench --data GIVEN/empty": "is empty: put images into it, or name another",
     "colorize PHOTOS out --checkpoint nowhere": "nowhere does not exist",
     "colorize PHOTOS out --checkpoint PHOTOS/test/030.png": "not a checkpoint",
@@ -68,6 +62,8 @@ CASES = {
     # The results of test/030.png and 030.png could be the same file.
     "colorize PHOTOS out --checkpoint default --checkpoint test=default": "give each its own NAME=",
     "colorize PHOTOS out --checkpoint a/b=RUN": "without a slash",
+    "colorize PHOTOS/test PHOTOS --checkpoint test=RUN --overwrite": "OUTPUT is INPUT: ",
+    "colorize PHOTOS/test/030.png PHOTOS/test --overwrite": "OUTPUT is INPUT: ",
     "colorize PHOTOS/test/030.png a.jpg --sheet": "needs a folder as OUTPUT",
     "colorize PHOTOS/test/030.png a.jpg --checkpoint cnn=RUN": "needs a folder as OUTPUT",
     f"{COMPARE} a=RUN a=RUN": "two systems are named a",
@@ -92,6 +88,9 @@ CASES = {
     "evaluate nowhere --data PHOTOS --json .": "--json . is a folder; give a file",
     "evaluate RUN": "--data",
     f"{EVALUATE} --group-by hue,size": "'size' is none of folder, hue, chroma",
+    f"{EVALUATE} --hint-points=1": "accepts no conditions, not hints",
+    f"{EVALUATE} --hint-points=1,x": "invalid counts value: '1,x'",
+    f"{EVALUATE} --labels": "accepts no conditions, not label",
     f"{EVALUATE} --vividnesss 1": "did you mean --vividness?",
     "evaluate default --data PHOTOS --vividness 2": "vividness must be from 0 to 1, not 2",
     "evaluate default --data PHOTOS --sparkle 1": "no setting sparkle; this model has vividness",
@@ -104,19 +103,19 @@ CASES = {
     "export RUN GIVEN/mine.safetensors": "exists; --overwrite replaces it",
     "export RUN new.safetensors --vividness 1": "no setting vividness",
     "export GIVEN/their.yaml a.safetensors": "their.yaml describes no model",
-    "export GIVEN/their.yaml a.onnx": "their.yaml describes no model",
-    "export GIVEN/their.yaml a.pt2": "their.yaml describes no model",
     "export GIVEN/their.yaml page --format web": "their.yaml describes no model",
     "pack PHOTOS shards --exclude-list none.txt": "exclude_list: none.txt cannot be read",
     "pack PHOTOS shards --label breed": "--label and --text name columns of a CSV list, ",
     "pack PHOTOS GIVEN/empty.txt/shards": "Not a directory",
-    "pack PHOTOS GIVEN/empty.txt": "File exists",
+    "pack PHOTOS GIVEN/empty.txt": "Not a directory",
     "pack PHOTOS PHOTOS/shards": "choose a folder outside of it",
     "pack PHOTOS s3://bucket/shards": "must be a local folder: pack there, then upload it",
     "pack GIVEN/empty shards": "is empty: put images into it",
     "pack GIVEN/weights.csv shards": "has weights, which shards do not support",
     "protocol GIVEN/small.yaml PHOTOS/test --data PHOTOS/test --size 32": "--size has no effect",
     "protocol GIVEN/small.yaml RUN --data PHOTOS/test --metric fif": "--metric fif",
+    "protocol GIVEN/small.yaml GIVEN/two --data PHOTOS/test": "; a protocol needs all 3 images",
+    "protocol GIVEN/small.yaml GIVEN/two --data GIVEN/two": "only 1 of 2 images can be read; a ",
     "router RUN x.ckpt dark=RUN": "must end with .safetensors",
     "router RUN x.safetensors RUN": "give CATEGORY=CKPT_OR_RUN",
     "router RUN x.safetensors cats=RUN": "no category cats in the training data",
@@ -149,6 +148,8 @@ def given(photo_folder, tmp_path_factory):
     (folder / "sweep.yaml").write_text(yaml.safe_dump(sweep))
     (folder / "empty").mkdir()
     write_images(folder / "one", 1)
+    write_images(folder / "two", 2, first=30)  # of the test images
+    (folder / "two" / "031.jpg").write_bytes(b"no image")
     for split in ("train", "val"):
         shutil.copytree(photo_folder / split, folder / "parts" / split)
     return folder

@@ -12,10 +12,7 @@ from lightning_colorize.common.errors import UsageError
     [
         ("evaluate", ["~/a", "--data=~/a", "--json=~/a"], ["checkpoint", "data", "json"]),
         ("colorize", ["~/a", "~/a"], ["input", "output"]),
-        ("runs", ["list", "--root=~/a", "--json=~/a"], ["root", "json"]),
         ("dashboard", ["--root=~/a"], ["root"]),
-        ("bench", ["--data=~/a", "--json=~/a"], ["data", "json"]),
-        ("init", ["~/a"], ["dir"]),
     ],
 )
 def test_home_folders_are_expanded_in_every_path(monkeypatch, name, words, names):
@@ -32,12 +29,9 @@ def test_home_folders_are_expanded_in_every_path(monkeypatch, name, words, names
     ("kind", "range_", "text", "expected"),
     [
         (int, (1,), "0", "--n: 0 must be at least 1"),
-        (int, (1,), "-3", "--n: -3 must be at least 1"),
         (int, (1,), "1.5", "invalid int value: '1.5'"),
         (int, (1, 100), "101", "--n: 101 must be from 1 to 100"),
         (int, (1, 100), "100", 100),
-        (int, (1, 100), "1", 1),
-        (float, (0,), "-0.1", "--n: -0.1 must be at least 0"),
         (float, (0,), "nan", "--n: nan must be at least 0"),
         (float, (0,), "inf", "--n: inf must be at least 0"),
     ],

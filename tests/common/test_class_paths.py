@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_colorize.common.class_paths import Trust, build, find_class_paths
+from lightning_colorize.common.class_paths import Trust, build
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.sources import Source
 from lightning_colorize.losses import L1, WeightedSum
@@ -69,11 +69,6 @@ def test_builds_objects_factories_and_nested_specs():
     assert optimizer.param_groups[0]["lr"] == 0.25
     assert task.optimization.scheduler(optimizer).step_size == 7
     assert task.optimization.encoder_lr_ratio == 0.5
-
-
-def test_nested_class_paths_are_found():
-    nested = {"_class_path": "a.A", "x": [{"y": ({"class_path": "b.B"},)}, {"class_path": "c.C"}]}
-    assert list(find_class_paths(nested)) == ["a.A", "b.B", "c.C"]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_the_longest_file_name_can_be_written(tmp_path):
 
 def test_unwritable_paths_are_refused(tmp_path):
     files.require_writable(tmp_path / "new" / "a.json", "--json")
-    assert list((tmp_path / "new").iterdir()) == []
+    assert not (tmp_path / "new").exists()
     (tmp_path / "file").touch()
     for path, reason in [
         (tmp_path, "is a folder"),
@@ -60,13 +60,3 @@ def test_leftovers_are_removed_but_files_in_use_are_not(tmp_path):
     assert sorted(os.listdir(tmp_path)) == [".film.part", "new.png"]
     assert (tmp_path / "new.png").read_bytes() == b"whole"
     files.remove_leftovers(tmp_path / "nowhere")
-
-
-def test_hidden_files_are_left_out_and_links_followed(tmp_path):
-    for name in ("a/index.json", "a/unet/w", "a/.cache/w", "a/.hidden", "weights/w"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "a/vae").symlink_to(tmp_path / "weights")
-    for name in ("b", "c"):  # without end
-        (tmp_path / "a/unet" / name).symlink_to(tmp_path / "a")
-    assert files.files_below(tmp_path / "a") == ["index.json", "unet/w", "vae/w"]

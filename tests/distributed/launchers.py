@@ -42,16 +42,29 @@ def start(
     )
 
 
-def fork(*words: object) -> ForkProcess:
+def fork(*words: object, stdout: Path = Path(os.devnull)) -> ForkProcess:
     """Start the command in a fork, in its own group: its imports are those of this process."""
+    given = [str(word) for word in words]
 
     def run() -> None:
         os.setsid()
-        sys.exit(main([str(word) for word in words]))
+        os.environ |= ENVIRONMENT
+        sys.stdout = stdout.open("w")
+        os.dup2(sys.stdout.fileno(), 1)
+        sys.argv = [str(ROOT / "lightning_colorize" / "__main__.py"), *given]  # of other ranks
+        sys.exit(main(given))
 
     process = ForkProcess(target=run)
     process.start()
     return process
+
+
+def complete(*words: object, stdout: Path = Path(os.devnull)) -> None:
+    """Run the command in a fork, which must exit with 0."""
+    process = fork(*words, stdout=stdout)
+    process.join(240)
+    kill_group(process)
+    assert process.exitcode == 0
 
 
 def end(*processes: subprocess.Popen[str], timeout: float = 240) -> list[str | None]:

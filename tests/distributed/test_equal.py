@@ -1,6 +1,5 @@
 """One process and two learn the same from the same global batches; two nodes: test_torchrun.py."""
 
-import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 
 from lightning_colorize.runs.result import RunResult
 from tests.conftest import TINY_NETWORK, Commands, metric_rows
-from tests.distributed.launchers import FIT, end, start
+from tests.distributed.launchers import complete
 from tests.distributed.recorder import read_records
 from tests.tasks.conftest import TINY_GAN
 
@@ -53,10 +52,13 @@ def train(command, processes, options):
     options += ["--trainer.callbacks.folder", folder, "--run.experiment", name]
     # Without a name, the second process receives the first one's.
     words = command.words("", *options, without=["--run.name"])
-    (out,) = end(start(*FIT, *words, stdout=subprocess.PIPE))
+    out = folder / "out"
+    complete("fit", *words, stdout=out)
     (run,) = (command.root / name).iterdir()
     weights = [torch.load(file, weights_only=True) for file in sorted(folder.glob("*.pt"))]
-    return SimpleNamespace(folder=run, out=out, weights=weights, records=read_records(folder))
+    return SimpleNamespace(
+        folder=run, out=out.read_text(), weights=weights, records=read_records(folder)
+    )
 
 
 @pytest.fixture(scope="module", params=TASKS)

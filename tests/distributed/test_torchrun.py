@@ -8,12 +8,12 @@ import pytest
 
 from lightning_colorize.runs.result import RunResult
 from tests.conftest import Commands, until
-from tests.distributed.launchers import FIT, end, kill_group, start, start_nodes, steps_of
+from tests.distributed.launchers import complete, end, fork, kill_group, start_nodes, steps_of
 from tests.tasks.test_cgan_runs import last, same
 
 pytestmark = [pytest.mark.ddp, pytest.mark.timeout(600)]
 
-EPOCHS = 8
+EPOCHS = 4
 PER_EPOCH = 3
 # Batch norm, crops and momentum, over two processes that each see their own images.
 OPTIONS = ["--data.batch_size", 2, "--trainer.max_epochs", EPOCHS, "--run.grid_images", 0]
@@ -24,22 +24,25 @@ OPTIONS += ["--run.save_every_n_steps", 2]
 def uninterrupted(photo_folder, tmp_path_factory):
     """The weights of a run of two processes."""
     command = Commands(photo_folder, tmp_path_factory.mktemp("runs"))
-    end(start(*FIT, *command.words("whole", *OPTIONS, "--trainer.devices", 2)))
+    complete("fit", *command.words("whole", *OPTIONS, "--trainer.devices", 2))
     return last(command.root / "tiny" / "whole")["state_dict"]
 
 
 def test_an_interrupted_run_resumes_in_mid_epoch(command, uninterrupted):
     two = ["--trainer.devices", 2, "--trainer.strategy", "ddp"]
     run = command.root / "tiny" / "interrupted"
-    process = start(*FIT, *command.words("interrupted", *OPTIONS, *two))
-    until(lambda: len(steps_of(run)) >= 2 or process.poll() is not None, 200)
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 143, err
+    process = fork("fit", *command.words("interrupted", *OPTIONS, *two))
+    try:
+        until(lambda: len(steps_of(run)) >= 2 or not process.is_alive(), 200)
+        process.terminate()
+        process.join(120)
+        assert process.exitcode == 143
+    finally:
+        kill_group(process)
     result = RunResult.read(run)
     assert result.status == "interrupted"
     assert result.epochs < EPOCHS
-    end(start("-m", "lightning_colorize", "resume", run))
+    complete("resume", run)
     assert RunResult.read(run).status == "finished"
     assert same(last(run)["state_dict"], uninterrupted)
 
@@ -49,7 +52,7 @@ def test_a_killed_process_is_restarted_and_the_run_resumes(command, uninterrupte
     run = command.root / "tiny" / "killed"
     agents = start_nodes(words, restarts=2)
     try:
-        until(lambda: len(steps_of(run)) >= 8, 200)
+        until(lambda: len(steps_of(run)) >= 5, 200)
         children = Path(f"/proc/{agents[1].pid}/task/{agents[1].pid}/children").read_text()
         os.kill(int(children.split()[0]), signal.SIGKILL)
     except BaseException:
