@@ -42,16 +42,38 @@ def start(
     )
 
 
-def fork(*words: object) -> ForkProcess:
+def fork(*words: object, **environment: str) -> ForkProcess:
     """Start the command in a fork, in its own group: its imports are those of this process."""
 
     def run() -> None:
         os.setsid()
+        os.environ.update(environment)
+        if "RANK" in environment:
+            from pytorch_lightning.utilities import rank_zero_only
+
+            rank_zero_only.rank = int(environment["RANK"])
         sys.exit(main([str(word) for word in words]))
 
     process = ForkProcess(target=run)
     process.start()
     return process
+
+
+def train_in_two_forks(words: list[str]) -> None:
+    """Run `fit` in two forks, with the environment of torchrun's processes."""
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+    shared |= {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
+    ranks = [{"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+    forks = [
+        fork("fit", *words, "--trainer.devices", 2, **ENVIRONMENT, **shared, **rank)
+        for rank in ranks
+    ]
+    for process in forks:
+        process.join(240)
+    codes = [process.exitcode for process in forks]
+    for process in forks:
+        kill_group(process)
+    assert codes == [0, 0]
 
 
 def end(*processes: subprocess.Popen[str], timeout: float = 240) -> list[str | None]:

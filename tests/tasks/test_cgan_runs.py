@@ -14,7 +14,7 @@ from lightning_colorize.inference import load_model
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import CGANTask
 from tests.conftest import Commands, metric_rows
-from tests.distributed.launchers import FIT, end, start
+from tests.distributed.launchers import train_in_two_forks
 from tests.tasks.conftest import GanCommands, make_gan, make_trainer, state
 from tests.training.test_resume import check_all
 
@@ -159,16 +159,15 @@ def two_processes(photo_folder, tmp_path_factory):
     command = GanCommands(photo_folder, folder)
     fragment = yaml.safe_load(MULTI_GPU.read_text())["trainer"]
     strategy = ["--trainer.strategy", fragment["strategy"]]
-    options = [*STAGED, "--trainer.devices", 2, *strategy, "--data.batch_size", 2]
+    options = [*STAGED, *strategy, "--data.batch_size", 2]
     options += ["--trainer.callbacks+", "tests.distributed.recorder.BatchRecorder"]
     options += ["--trainer.callbacks.folder", folder, "--model.ema_decay", 0.9]
-    end(start(*FIT, *command.words("two", *options)), timeout=800)
+    train_in_two_forks(command.words("two", *options))
     weights = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
     return command.root / "tiny" / "two", weights
 
 
 @pytest.mark.ddp
-@pytest.mark.timeout(900)
 def test_two_processes_end_with_the_same_weights(two_processes):
     run, (first, second) = two_processes
     saved = last(run)["state_dict"]
@@ -180,7 +179,6 @@ def test_two_processes_end_with_the_same_weights(two_processes):
 
 
 @pytest.mark.ddp
-@pytest.mark.timeout(900)
 def test_two_processes_have_the_metrics_of_one(two_processes, photo_folder):
     run, _ = two_processes
     data = ColorizationDataModule(str(photo_folder), size=32, batch_size=4, num_workers=0)
