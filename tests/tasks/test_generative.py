@@ -14,7 +14,7 @@ from lightning_colorize.losses import L1, CrossEntropy
 from lightning_colorize.networks import ConditionedEncoder, ConvEncoder, Denoiser, UpsampleDecoder
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import GenerativeTask, RegressionTask
-from tests.conftest import TINY_NETWORK, Commands, write_images
+from tests.conftest import Commands, write_images
 from tests.distributed.launchers import train_in_two_forks
 from tests.tasks.conftest import changed, make_trainer, state
 from tests.tasks.test_cgan_runs import last, same
@@ -38,10 +38,7 @@ CONDITIONED = [
 ]
 
 
-class GenerativeCommands(Commands):
-    def words(self, name, *more):
-        words = [word for pair in TINY.items() for word in pair]
-        return words + super().words(name, *more)[2 * len(TINY_NETWORK) :]
+GenerativeCommands = partial(Commands, network=TINY)
 
 
 @pytest.fixture
