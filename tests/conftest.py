@@ -154,9 +154,10 @@ def photographs():
 class Commands:
     """The command, in this process, on a tiny network and small images."""
 
-    def __init__(self, photos: Path, root: Path) -> None:
+    def __init__(self, photos: Path, root: Path, network: dict[str, str] = TINY_NETWORK) -> None:
         self.photos = photos
         self.root = root
+        self.network = network
 
     def __call__(self, *words: object) -> int:
         """Call the command with these words; returns the exit code."""
@@ -166,7 +167,7 @@ class Commands:
 
     def words(self, name: str, *more: object, without: Sequence[str] = ()) -> list[str]:
         """Return the words after `fit` for a tiny run; later ones override."""
-        defaults = {**TINY_NETWORK, "--data.root": self.photos, **TINY_RUN}
+        defaults = {**self.network, "--data.root": self.photos, **TINY_RUN}
         defaults |= {"--run.root": self.root, "--run.name": name}
         pairs = [pair for pair in defaults.items() if pair[0] not in without]
         return [str(word) for pair in pairs for word in pair] + [str(word) for word in more]

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_colorize.common.bundled import with_bundled
 from lightning_colorize.common.class_paths import Trust, build, describe
 from lightning_colorize.common.digest import is_damaged
 from lightning_colorize.common.errors import UsageError
@@ -30,6 +29,7 @@ _OURS = "a checkpoint of lightning-colorize"
 # A GAN's moving average takes precedence over the generator.
 _NETWORKS = ("averaged.module.", "net.")
 _WRAPPED = "encoder.encoder."  # of an encoder with conditions
+_DECODED = ("head.vividness", "head.temperature")
 _INITIAL = ("pretrained", "weights", "frozen", "norm_eval")
 _NO_ARGUMENTS = (CLASS_PATH, UNRECORDED, "_instantiator")
 
@@ -167,23 +167,22 @@ def prepare_for_state(arguments: Any, keep_start: bool = False) -> None:
         encoder = own.get("encoder")
 
 
-def load_network(network: ColorizationNetwork, path: Path, own_decoding: bool) -> None:
+def load_network(network: ColorizationNetwork, path: Path, keep_decoding: bool) -> None:
     """Load the weights of a run's network.
 
-    With `own_decoding`, a ClassificationHead keeps its own vividness and temperature.
+    With `keep_decoding`, a ClassificationHead keeps its vividness and temperature.
     """
-    file = checkpoint_of(with_bundled(path.expanduser()))
+    file = checkpoint_of(path.expanduser())
     checkpoint = read_checkpoint(file)
     state, given = checkpoint["state_dict"], checkpoint["hyper_parameters"].get("encoder")
     prefix = next((p for p in _NETWORKS if any(name.startswith(p) for name in state)), "")
     weights = {
         name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
     }
-    if own_decoding:
-        names = ("head.vividness", "head.temperature")
-        own = network.state_dict()
-        weights |= {name: own[name].clone() for name in names if name in own}
-    if weights.keys() != network.state_dict().keys():
+    own = network.state_dict()
+    if keep_decoding:
+        weights |= {name: own[name].clone() for name in own if name in _DECODED}
+    if weights.keys() != own.keys():
         weights = _without_conditions(weights)
     try:
         network.load_state_dict(weights)

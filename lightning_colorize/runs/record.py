@@ -10,7 +10,7 @@ from typing import Any
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics.spec import GREY, cost, metric_goal
 from lightning_colorize.runs.folder import CONFIG, flatten, is_running, read_config
-from lightning_colorize.runs.result import RUNNING, RunResult, Validation, ValidationReader
+from lightning_colorize.runs.result import RUNNING, RunResult, Validation, read_validations
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,7 @@ class RunRecord:
     @cached_property
     def validations(self) -> list[Validation]:
         """The validations so far."""
-        reader = ValidationReader(self.folder)
-        reader.read()
-        return reader.records
+        return read_validations(self.folder)
 
     def curve(self, metric: str, over_images: bool = False) -> list[tuple[float, float]]:
         """Return the finite values of a validation metric, over epochs or over images seen.

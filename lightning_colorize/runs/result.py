@@ -98,43 +98,29 @@ class Validation:
     metrics: Metrics  # by name (`val/psnr`); None for one that was not a finite number
 
 
-class ValidationReader:
-    """Reads the validations of a run as they are written.
+def read_validations(folder: Path) -> list[Validation]:
+    """Return the validations of a run so far, by step.
 
-    A resumed run may repeat validations: the later line counts. A run that starts over writes a new
-    file: the records of the former are dropped. Invalid lines are skipped.
+    A resumed run may repeat validations: the later line counts. Invalid lines are skipped, such as
+    a killed process's half line.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / VALIDATIONS
-        self._content = b""
-        self.records: list[Validation] = []  # all so far, by step
-
-    def read(self) -> bool:
-        """Read the completed lines; return whether any changed since the last call."""
+    try:
+        lines = (folder / VALIDATIONS).read_bytes().splitlines()
+    except OSError:
+        return []
+    records: list[Validation] = []
+    for line in lines:
         try:
-            content = self._path.read_bytes()
-        except FileNotFoundError:
-            content = b""
-        except OSError:
-            return False
-        content = content[: content.rfind(b"\n") + 1]
-        if content == self._content:
-            return False
-        self._content = content
-        self.records = []
-        for line in content.splitlines():
-            try:
-                found = json.loads(line)
-            except ValueError:
-                continue  # a killed process's half line, followed by the next process's line
-            match found:
-                case {"epoch": int(epoch), "step": int() | float() as step, "metrics": dict(own)}:
-                    while self.records and self.records[-1].step >= step:
-                        self.records.pop()
-                    metrics = {name: finite_number(value) for name, value in own.items()}
-                    self.records.append(Validation(epoch, step, metrics))
-        return True
+            found = json.loads(line)
+        except ValueError:
+            continue
+        match found:
+            case {"epoch": int(epoch), "step": int() | float() as step, "metrics": dict(own)}:
+                while records and records[-1].step >= step:
+                    records.pop()
+                metrics = {name: finite_number(value) for name, value in own.items()}
+                records.append(Validation(epoch, step, metrics))
+    return records
 
 
 def append_validation(folder: Path, epoch: int, step: int, metrics: Mapping[str, float]) -> None:

@@ -23,7 +23,7 @@ from lightning_colorize.runs.folder import (
     read_stop_reason,
     request_stop,
 )
-from lightning_colorize.runs.result import RUNNING, RunResult, ValidationReader
+from lightning_colorize.runs.result import RUNNING, RunResult, Validation, read_validations
 from lightning_colorize.sweeps.command_line import expand
 from lightning_colorize.sweeps.process import (
     INTERRUPTED,
@@ -194,7 +194,7 @@ class _Trial:
         self._trial = trial
         self._urgency = urgency
         self._folder = study.folder_of(number_of(trial))
-        self._validations = ValidationReader(self._folder)
+        self._validations: list[Validation] = []
         self._values: list[float] = []  # of the metric, finite ones
         self._reported = 0  # how many of them
         self._earlier_seconds: float = trial.user_attrs.get(SECONDS, 0.0)
@@ -203,7 +203,7 @@ class _Trial:
     @property
     def is_at_start(self) -> bool:
         """Whether it started within the last minute and has not validated."""
-        return time.monotonic() - self._began < _START_PHASE and not self._validations.records
+        return time.monotonic() - self._began < _START_PHASE and not self._validations
 
     def run(self) -> float:
         """Return the value of the metric, or raise what became of the trial."""
@@ -261,10 +261,10 @@ class _Trial:
 
     def _report(self, process_runs: bool = False) -> None:
         """Report new values of the metric; stop a running process that is behind the others."""
-        is_new = self._validations.read()
+        before, self._validations = self._validations, read_validations(self._folder)
         metric, rule = self._sweep.metric, self._sweep.early_terminate
         name = "" if metric is None else metric.name
-        logged = (record.metrics.get(name) for record in self._validations.records)
+        logged = (record.metrics.get(name) for record in self._validations)
         self._values = [value for value in logged if value is not None]
         for step in range(self._reported + 1, len(self._values) + 1):
             value = self._values[step - 1]
@@ -276,8 +276,8 @@ class _Trial:
             if rule is not None and self._trial.should_prune() and process_runs:
                 reason = f"hyperband: {name} {value:.5g} is behind at validation {step}"
                 request_stop(self._folder, reason)
-        if is_new and self._validations.records:
-            self._trial.set_user_attr(EPOCH, self._validations.records[-1].epoch)
+        if self._validations and self._validations != before:
+            self._trial.set_user_attr(EPOCH, self._validations[-1].epoch)
 
     def _value(self, result: RunResult) -> float:
         """Return the best value of a run that has ended."""
@@ -294,7 +294,7 @@ class _Trial:
         name = self._sweep.metric.name
         value = result.metrics.get(name)
         if value is None:
-            logged = (result.metrics, *(record.metrics for record in self._validations.records))
+            logged = (result.metrics, *(record.metrics for record in self._validations))
             is_logged = any(name in metrics for metrics in logged)
             raise TrialFailed(f"{name} was {'never a number' if is_logged else 'not logged'}")
         return value

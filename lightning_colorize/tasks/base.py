@@ -46,7 +46,7 @@ from lightning_colorize.networks import (
     GenerativeNetwork,
 )
 from lightning_colorize.networks.base import NeedsWeights, Recorded
-from lightning_colorize.tasks.optimization import AveragedNetwork, WarmupCosine
+from lightning_colorize.tasks.optimization import AveragedNetwork, Optimization, WarmupCosine
 
 _COUNTED = 4096  # maximum number of training images whose colors are counted
 
@@ -77,6 +77,7 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         metric_rows: Name, direction and format of all metrics.
         net: The network, which maps L in [-1, 1] to a prediction.
         loss: The loss of predictions, in training and as `val/loss`.
+        optimization: How `net` is optimized.
         averaged: The moving average of `net`, used outside of training; None if disabled.
         scaling: Conversion between LAB units and the network's range; saved in the checkpoint.
         distributed_strategy: Lightning's strategy for several devices.
@@ -85,6 +86,7 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
 
     net: ColorizationNetwork
     loss: Loss
+    optimization: Optimization
     averaged: AveragedNetwork | None
     distributed_strategy: str = "ddp"
     optimizer_names: tuple[str, ...] = ("",)
@@ -407,6 +409,10 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         for name, value in metrics.compute().items():
             self.log(name, value, prog_bar=name == spec.MONITOR)
         metrics.reset()
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer and its schedule."""
+        return self.optimization.configure(self.net)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         """Step a schedule."""

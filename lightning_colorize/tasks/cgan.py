@@ -145,7 +145,7 @@ class CGANTask(ColorizationTask):
         built = decoder(encoder.info)
         self.net = ColorizationNetwork(encoder, built, head(built.out_channels))
         if generator_checkpoint is not None:
-            load_network(self.net, Path(generator_checkpoint), own_decoding=True)
+            load_network(self.net, Path(generator_checkpoint), keep_decoding=True)
         self.discriminator = discriminator
         if channels_last:
             self.to(memory_format=torch.channels_last)

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
-from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from lightning_colorize.color import NO_CONDITION, ColorBatch
 from lightning_colorize.losses import CrossEntropy, Loss
@@ -119,11 +118,12 @@ class GenerativeTask(ColorizationTask):
         if checkpoint is not None:
             base = ColorizationNetwork(encoder, built, self.net.head)
             base.gate = self.net.gate
-            load_network(base, Path(checkpoint), own_decoding=head is not None)
+            load_network(base, Path(checkpoint), keep_decoding=head is not None)
         if channels_last:
             self.net.to(memory_format=torch.channels_last)
         self.average_weights(ema_decay)
-        self.val_scores = nn.ModuleList(MeanMetric(nan_strategy=torch.nan) for _ in _SCORES)
+        scores: dict[str, Any] = {name: MeanMetric(nan_strategy=torch.nan) for name in _SCORES}
+        self.val_scores = MetricCollection(scores, prefix="val/", compute_groups=False)
         self.joint = joint
         self.repeats = repeats
         self.image_dropout = image_dropout
@@ -181,21 +181,15 @@ class GenerativeTask(ColorizationTask):
             loss = model.network.objective_loss(prediction.encoded, ab, self.repeats)
         self.val_loss.update(loss, len(batch))
         samples = model.colors(prediction, model.settings, _SAMPLES, model.generators(batch.L))
-        for mean, score in zip(self.val_scores, energy_scores(samples, batch.ab), strict=True):
-            cast(MeanMetric, mean).update(score)
+        for name, score in zip(_SCORES, energy_scores(samples, batch.ab), strict=True):
+            self.val_scores[name].update(score)
         return samples[0]
 
     def on_validation_epoch_end(self) -> None:
         """Log the losses and metrics."""
         super().on_validation_epoch_end()
-        for name, mean in zip(_SCORES, self.val_scores, strict=True):
-            self.log(f"val/{name}", cast(MeanMetric, mean).compute())
-            cast(MeanMetric, mean).reset()
+        self._log_metrics(self.val_scores)
 
     def metric_names(self) -> list[str]:
         """Return the metrics that validation logs, which a run can monitor."""
         return [*super().metric_names(), *(f"val/{name}" for name in _SCORES)]
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return the optimizer and its schedule."""
-        return self.optimization.configure(self.net)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Adam
 from torchmetrics import Metric
@@ -70,7 +69,7 @@ class RegressionTask(ColorizationTask):
         self.net = ColorizationNetwork(encoder, built, (head or loss.head)(built.out_channels))
         loss.require_head(self.net.head)
         if checkpoint is not None:
-            load_network(self.net, Path(checkpoint), own_decoding=head is not None)
+            load_network(self.net, Path(checkpoint), keep_decoding=head is not None)
         if channels_last:
             self.net.to(memory_format=torch.channels_last)
         self.average_weights(ema_decay)
@@ -87,7 +86,3 @@ class RegressionTask(ColorizationTask):
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         self.log_dict({f"train/{name}": term for name, term in terms.items()})
         return loss
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return the optimizer and its schedule."""
-        return self.optimization.configure(self.net)

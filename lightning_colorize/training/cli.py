@@ -12,7 +12,7 @@ from jsonargparse import Namespace, get_loader, set_loader
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
-from lightning_colorize.common.bundled import bundled, with_bundled
+from lightning_colorize.common.bundled import BUNDLED, bundled
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
@@ -102,9 +102,8 @@ def _complete_paths(config: Namespace) -> None:
     """Make paths that are not URLs absolute, as a run can be resumed from any folder."""
     model = config.model.get("init_args", {})
     paths = [(config.data, "root"), (config.run, "predict_dir")]
-    starts = [key for key in STARTS if model.get(key)]
     # Bundled models have no path: a run can be resumed on any machine.
-    paths += [(model, k) for k in starts if with_bundled(Path(model[k])) == Path(model[k])]
+    paths += [(model, key) for key in STARTS if model.get(key) not in BUNDLED]
     paths += [(config.get(_ENCODER_ARGUMENTS, {}), "weights")]
     if config.data.source is not None:
         source = config.data.source.get("init_args", {})
@@ -191,16 +190,14 @@ class ColorizeCLI(LightningCLI):
         options = self.config.run
         if options.experiment is None:
             options.experiment = next((path.stem for path in config_paths(self.words)), "fit")
-        is_new = not self.resumed
-        if is_new:
-            root = Path(options.root).expanduser()
-            self.folder = new_run_folder(
-                root, options.experiment, options.name, options.auto_resume
-            )
-        complete(self.config, self.folder)
         if self.resumed:
+            complete(self.config, self.folder)
             refuse_settings_of_checkpoint(self.folder, self._settings())
-        elif is_new and options.auto_resume:
+            return
+        root = Path(options.root).expanduser()
+        self.folder = new_run_folder(root, options.experiment, options.name, options.auto_resume)
+        complete(self.config, self.folder)
+        if options.auto_resume:
             refuse_other_settings(self.folder, self._settings())
             result = RunResult.read(self.folder)
             if result is not None and result.ended:
@@ -225,7 +222,7 @@ class ColorizeCLI(LightningCLI):
         """Add the run's folder, loggers and callbacks to the Trainer's configuration."""
         self.config = self.given  # the one to save
         config = self.config_init.trainer
-        config.plugins = with_slurm(with_atomic_checkpoints(config.plugins))
+        config.plugins = with_slurm(with_atomic_checkpoints(_listed(config.plugins)))
         if trains_in_parallel(config):
             config.strategy = self.model.distributed_strategy
         self.model.check(config, self.datamodule.size)
@@ -279,7 +276,7 @@ class ColorizeCLI(LightningCLI):
 
 
 def _listed(given: Any) -> list[Any]:
-    """Return the objects of a Trainer's argument; None and True choose none."""
+    """Return the objects of a Trainer's argument; None and True name none."""
     return given if isinstance(given, list) else [] if given in (None, True) else [given]
 
 

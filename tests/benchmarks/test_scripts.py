@@ -112,19 +112,22 @@ def test_documents_match_results():
 
 
 @pytest.mark.slow
-def test_gpu_benchmark_at_toy_size(tmp_path, capsys):
-    """On a CPU, where all parts must agree exactly."""
-    path = tmp_path / "gpu.json"
+def test_gpu_benchmark_at_toy_size(tmp_path, monkeypatch):
+    """On a CPU, where all parts must agree exactly; with one system and few switches."""
+    path, gpu = tmp_path / "gpu.json", import_module("gpu")
+    fragments = {p.stem for p in (BENCHMARKS.parent / "experiments" / "gpu").glob("*.yaml")}
+    assert fragments < gpu.MAIN.keys() | gpu.SWITCHES.keys()
+    monkeypatch.setattr(gpu, "TOY", gpu.TOY._replace(systems=gpu.TOY.systems[1:]))
+    monkeypatch.setattr(gpu, "SWITCHES", {name: gpu.SWITCHES[name] for name in ("fused", "decode")})
     before = torch.backends.cudnn.conv.fp32_precision
     with mock.patch.dict(os.environ):
-        assert import_module("gpu").main(["--toy", "--json", str(path), "--minutes", "5"]) == 0
+        assert gpu.main(["--toy", "--json", str(path), "--minutes", "5"]) == 0
     assert torch.backends.cudnn.conv.fp32_precision == before
     report = json.loads(path.read_text())
     assert report["command"].startswith("python benchmarks/gpu.py --toy")
     assert (report["skipped"], report["failed"]) == ([], {})
-    fragments = {p.stem for p in (BENCHMARKS.parent / "experiments" / "gpu").glob("*.yaml")}
     for system in report["systems"]:
-        assert fragments < set(system["runs"])
+        assert system["runs"].keys() == gpu.MAIN.keys() | {"fused", "decode"}
         rate = {name: run["images_per_second"] for name, run in system["runs"].items()}
         for name, run in system["runs"].items():
             assert rate[name] == pytest.approx(run["images"] / run["seconds"], rel=0.05)
@@ -138,7 +141,7 @@ def test_gpu_benchmark_at_toy_size(tmp_path, capsys):
     assert report["resume"] == {"resumed": 0.0, "second_run": 0.0}
     assert [row["images"] for row in report["decoding"]] == ["small", "camera"]
     rendered = import_module("tables").gpu(report)
-    assert "| ResNet-34, 32 px, batch 2: fp32, eager |" in rendered
+    assert "| pix2pix cGAN, 32 px, batch 2: fp32, eager |" in rendered
     assert "| resumed | 0.0e+00 |" in rendered
 
 

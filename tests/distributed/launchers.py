@@ -10,6 +10,8 @@ from contextlib import suppress
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
+from lightning_utilities.core.rank_zero import rank_zero_only
+
 from lightning_colorize.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -110,3 +112,24 @@ def start_nodes(words: list[str], restarts: int = 0) -> list[subprocess.Popen[st
     trainer = ["--trainer.devices", 1, "--trainer.num_nodes", 2]
     store = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     return [start(*torchrun, *FIT, *words, *trainer, **store) for _ in range(2)]
+
+
+def train_in_two_forks(words: list[str]) -> None:
+    """Run `fit` in two forks, with the environment of torchrun's processes."""
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+    shared |= {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
+
+    def run(rank: str) -> None:
+        os.environ.update(ENVIRONMENT | shared | {"RANK": rank, "LOCAL_RANK": rank})
+        rank_zero_only.rank = int(rank)
+        sys.exit(main(["fit", *words, "--trainer.devices", "2"]))
+
+    forks = [ForkProcess(target=run, args=rank) for rank in "01"]
+    for process in forks:
+        process.start()
+    for process in forks:
+        process.join(240)
+    codes = [process.exitcode for process in forks]
+    for process in forks:
+        process.kill()
+    assert codes == [0, 0]

@@ -1,4 +1,5 @@
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,23 +110,18 @@ def test_unreadable_images_are_reported_and_left_out(folders, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("word", "name"),
-    [("cgan=FOLDER/x", "cgan"), ("FOLDER/best.pth", "best"), ("FOLDER/given", "given")],
+    ("word", "name", "path"),
+    [
+        ("cgan=x", "cgan", "x"),
+        ("best.pth", "best", "best.pth"),
+        ("given", "given", "given"),
+        ("lr=3", "lr=3", "lr=3"),  # it exists
+        ("unet/checkpoints/best.ckpt", "unet", "unet/checkpoints/best.ckpt"),
+    ],
 )
-def test_names_and_paths(folders, word, name):
-    folder = folders[1].parent
-    word = word.replace("FOLDER", str(folder))
-    assert split_word(word) == (name, folder / word.rpartition("/")[2])
-
-
-def test_a_checkpoint_in_a_run_goes_by_the_run(tmp_path):
-    checkpoint = tmp_path / "unet" / "checkpoints" / "best.ckpt"
-    checkpoint.parent.mkdir(parents=True)
-    checkpoint.touch()
-    assert split_word(str(checkpoint)) == ("unet", checkpoint)
-
-
-def test_an_existing_path_may_contain_an_equals_sign(tmp_path, monkeypatch):
+def test_names_and_paths(tmp_path, monkeypatch, word, name, path):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "lr=3").mkdir()
-    assert split_word("lr=3")[0] == "lr=3"
+    for folder in ("given", "lr=3", "unet/checkpoints"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "unet/checkpoints/best.ckpt").touch()
+    assert split_word(word) == (name, Path(path))

@@ -2,7 +2,7 @@
 
 import sys
 from copy import copy
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -35,6 +35,21 @@ def acting(task, size=48):
     return model
 
 
+@pytest.fixture(scope="module", autouse=True)
+def traced_once():
+    """Each network is traced once for all its files: this takes most of the time of an export."""
+    traced, trace, around = {}, export._trace_network, export._around
+
+    def trace_network(graph):
+        key = (graph.model, *graph.inputs)
+        return traced[key] if key in traced else traced.setdefault(key, trace(graph))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "_trace_network", trace_network)
+        patch.setattr(export, "_around", cache(around))
+        yield
+
+
 @pytest.fixture(scope="module")
 def model():
     """A classification with skips, whose decoding is not the default one."""
@@ -57,35 +72,32 @@ def files(model, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["network.onnx", "network.pt2", "image.onnx"])
-@pytest.mark.parametrize("shape", [(1, 1, 33, 65), (3, 1, 241, 187), (2, 1, 64, 32), (1, 1, 1, 1)])
-def test_a_graph_predicts_what_its_network_does(model, files, name, shape):
-    L = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 100
+def test_a_graph_predicts_what_its_network_does(model, files, name):
     graph = load_model(files / name, ALLOW)
-    if name.endswith(".pt2") and shape[-1] == 1:
-        assert tuple(graph.predict(L).shape) == (1, 2, 1, 1)  # of a padded image
-        return
-    assert (graph.predict(L) - model.predict(L)).abs().max() < 1e-3
-
-
-@pytest.mark.parametrize("size", [(32, 32), (45, 231), (200, 131), (20, 23)])
-def test_a_whole_image_is_colored_as_by_colorize(model, files, size):
-    rng = np.random.default_rng(0)
-    small, noise = (rng.integers(0, 256, (*s, 3), dtype=np.uint8) for s in ((7, 9), size))
-    smooth = np.array(Image.fromarray(small).resize(size[::-1]))
-    rgb = torch.from_numpy(smooth // 2 + noise // 2).permute(2, 0, 1)
-    run, _ = run_onnx(files / "image.onnx")
-    colored = run(rgb[None].contiguous())[0]
-    difference = (colored.int() - model.colorize(rgb).int()).abs().amax(0)
-    assert (difference <= 1).float().mean() >= 0.999
-    assert colored.float().std(0).mean() > 1  # in color
-
-
-def test_a_graph_has_its_decoding_inside(model, files):
-    graph = load_model(files / "network.onnx")
     assert graph.size == model.size
+    for shape in ((1, 1, 33, 65), (3, 1, 241, 187), (2, 1, 64, 32), (1, 1, 1, 1)):
+        L = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 100
+        ab = graph.predict(L)
+        if name.endswith(".pt2") and shape[-1] == 1:
+            assert tuple(ab.shape) == (1, 2, 1, 1)  # of a padded image
+        else:
+            assert (ab - model.predict(L)).abs().max() < 1e-3
     assert graph.decoding == {"strength": 1, "flip": False}
     with pytest.raises(UsageError, match="no setting vividness"):
         graph.set_decoding(vividness=1)
+
+
+def test_a_whole_image_is_colored_as_by_colorize(model, files):
+    rng = np.random.default_rng(0)
+    run, _ = run_onnx(files / "image.onnx")
+    for size in ((32, 32), (45, 231), (200, 131), (20, 23)):
+        small, noise = (rng.integers(0, 256, (*s, 3), dtype=np.uint8) for s in ((7, 9), size))
+        smooth = np.array(Image.fromarray(small).resize(size[::-1]))
+        rgb = torch.from_numpy(smooth // 2 + noise // 2).permute(2, 0, 1)
+        colored = run(rgb[None].contiguous())[0]
+        difference = (colored.int() - model.colorize(rgb).int()).abs().amax(0)
+        assert (difference <= 1).float().mean() >= 0.999
+        assert colored.float().std(0).mean() > 1  # in color
 
 
 def test_a_program_is_read_only_where_it_is_allowed(files):
@@ -124,7 +136,7 @@ def test_eight_bits_are_small_and_close(model, files, photo_folder, tmp_path, mo
     L = images[0].L
     assert (load_model(small).predict(L) - model.predict(L)).abs().mean() < 3
     if image:
-        return  # the rest is alike, and exports again
+        return  # the rest is alike
     monkeypatch.setattr(export, "INT8_COST", -1000)
     with pytest.raises(UsageError, match="8 bits cost too much, CIEDE2000"):
         export_graph(model.model, tmp_path / "costly.onnx", image, images)
@@ -142,33 +154,27 @@ def test_a_missing_library_is_one_line(model, files, tmp_path, monkeypatch):
         export_graph(model.model, tmp_path / "new.onnx")
 
 
-def conditioned():
+def test_a_graph_follows_conditions_as_its_network_does(tmp_path):
     torch.manual_seed(0)
     encoder = ConditionedEncoder(ConvEncoder(widths=[4, 8], convs=1), labels=2)
     encoder.set_label_names(["cat", "dog"])
-    return encoder
+    model = acting(RegressionTask(encoder, L1()))
+    for name in ("conditioned.onnx", "conditioned.pt2"):
+        export_graph(model, tmp_path / name)
+        graph = load_model(tmp_path / name, ALLOW).model
+        assert (graph.conditions, list(graph.label_names)) == (model.conditions, ["cat", "dog"])
+        for batch, height, width in ((1, 33, 65), (3, 150, 48)):
+            L, ab = torch.rand(batch, 3, height, width).split([1, 2], 1)
+            palettes, labels = torch.rand(batch, 5, 3), torch.tensor([1, -1, 0])[:batch]
+            painted = (L > 0.95).float()
+            given = Condition(labels, None, torch.cat([ab * 80 * painted, painted], 1), palettes)
+            expected = model.color(L * 100, given)
+            assert (expected - model.color(L * 100)).abs().max() > 0.1
+            for condition in (given, NO_CONDITION):
+                difference = graph.color(L * 100, condition) - model.color(L * 100, condition)
+                assert difference.abs().max() < 1e-3
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ["conditioned.onnx", "conditioned.pt2"])
-def test_a_graph_follows_conditions_as_its_network_does(tmp_path, name):
-    model = acting(RegressionTask(conditioned(), L1()))
-    export_graph(model, tmp_path / name)
-    graph = load_model(tmp_path / name, ALLOW).model
-    assert (graph.conditions, list(graph.label_names)) == (model.conditions, ["cat", "dog"])
-    for batch, height, width in ((1, 33, 65), (3, 150, 48)):
-        L, ab = torch.rand(batch, 3, height, width).split([1, 2], 1)
-        palettes, labels = torch.rand(batch, 5, 3), torch.tensor([1, -1, 0])[:batch]
-        painted = (L > 0.95).float()
-        given = Condition(labels, None, torch.cat([ab * 80 * painted, painted], 1), palettes)
-        expected = model.color(L * 100, given)
-        assert (expected - model.color(L * 100)).abs().max() > 0.1
-        for condition in (given, NO_CONDITION):
-            difference = graph.color(L * 100, condition) - model.color(L * 100, condition)
-            assert difference.abs().max() < 1e-3
-
-
-@pytest.mark.timeout(300)
 def test_encoder_and_denoiser_sample_what_their_network_does(tmp_path):
     denoiser = partial(Denoiser, width=8, blocks=(1, 1, 1))
     task = GenerativeTask(ConvEncoder(widths=[4, 8], convs=1), denoiser=denoiser, ema_decay=None)
@@ -192,7 +198,7 @@ def test_encoder_and_denoiser_sample_what_their_network_does(tmp_path):
 
 def test_a_graph_is_not_exported_again(files, tmp_path):
     graph = load_model(files / "network.onnx")
-    with pytest.raises(UsageError, match="is not a network of lightning-colorize"):
-        graph.export(tmp_path / "again.safetensors")
-    with pytest.raises(UsageError, match="is not a network of lightning-colorize"):
-        export_graph(graph.model, tmp_path / "again.onnx")
+    exports = {".safetensors": graph.export, ".onnx": partial(export_graph, graph.model)}
+    for suffix, write in exports.items():
+        with pytest.raises(UsageError, match="is not a network of lightning-colorize"):
+            write(tmp_path / f"again{suffix}")

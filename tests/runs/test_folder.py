@@ -87,12 +87,8 @@ def test_a_run_of_the_same_name_is_not_overwritten(tmp_path, file):
     with pytest.raises(UsageError, match=r"holds a run already; .*--run\.name") as error:
         new_run_folder(tmp_path, "unet", "first")
     assert f"resume {folder}" in str(error.value)
+    (tmp_path / "unet/second/images").mkdir(parents=True)
     assert new_run_folder(tmp_path, "unet", "second") == tmp_path / "unet/second"
-
-
-def test_a_folder_without_a_run_may_be_used(tmp_path):
-    (tmp_path / "unet/first/images").mkdir(parents=True)
-    assert new_run_folder(tmp_path, "unet", "first") == tmp_path / "unet/first"
 
 
 def test_other_processes_get_the_folder_of_the_first(tmp_path, monkeypatch):

@@ -13,8 +13,8 @@ from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.runs.result import (
     RunResult,
     Validation,
-    ValidationReader,
     append_validation,
+    read_validations,
 )
 
 NAN = float("nan")
@@ -86,36 +86,18 @@ def test_difference_from_grey(tmp_path):
 
 
 def test_validations_are_read_as_they_are_written(tmp_path):
-    reader = ValidationReader(tmp_path)
-    assert not reader.read()
+    assert read_validations(tmp_path) == []
     append_validation(tmp_path, 0, 10, {"val/psnr": 20.0})
     append_validation(tmp_path, 1, 20, {"val/psnr": NAN})
     with (tmp_path / "validations.jsonl").open("a") as file:
         file.write('{"epoch": 2, "st')
-    assert reader.read()
     first = Validation(0, 10, {"val/psnr": 20.0})
-    assert reader.records == [first, Validation(1, 20, {"val/psnr": None})]
-    assert not reader.read()
+    assert read_validations(tmp_path) == [first, Validation(1, 20, {"val/psnr": None})]
     # Killed; the resumed run repeats the second validation.
     with (tmp_path / "validations.jsonl").open("a") as file:
         file.write("\n")
     append_validation(tmp_path, 1, 20, {"val/psnr": 21.0})
-    assert reader.read()
-    assert reader.records == [first, Validation(1, 20, {"val/psnr": 21.0})]
-
-
-def test_a_run_that_starts_over_drops_the_former_validations(tmp_path):
-    reader = ValidationReader(tmp_path)
-    append_validation(tmp_path, 3, 40, {"val/psnr": 20.0})
-    reader.read()
-    (tmp_path / "validations.jsonl").unlink()
-    append_validation(tmp_path, 0, 10, {"val/psnr": 20.0})
-    assert reader.read()
-    assert [(record.epoch, record.step) for record in reader.records] == [(0, 10)]
-    (tmp_path / "validations.jsonl").unlink()
-    assert reader.read()
-    assert reader.records == []
-    assert not reader.read()
+    assert read_validations(tmp_path) == [first, Validation(1, 20, {"val/psnr": 21.0})]
 
 
 def test_a_configuration_that_cannot_be_read_is_missing(tmp_path):

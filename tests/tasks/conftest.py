@@ -9,10 +9,10 @@ from pytorch_lightning import Callback, Trainer
 from torch.optim import SGD
 
 from lightning_colorize.data.module import ColorizationDataModule
-from lightning_colorize.losses import BCEAdversarial
-from lightning_colorize.networks import PatchDiscriminator, UNetEncoder
-from lightning_colorize.tasks import CGANTask
-from tests.conftest import TINY_NETWORK, Commands
+from lightning_colorize.losses import MSE, BCEAdversarial
+from lightning_colorize.networks import ConvEncoder, PatchDiscriminator, UNetEncoder
+from lightning_colorize.tasks import CGANTask, RegressionTask
+from tests.conftest import Commands
 
 TINY_GAN = {
     "--model": "lightning_colorize.tasks.CGANTask",
@@ -39,6 +39,12 @@ def make_gan(*, discriminator=None, loss=None, content=None, **options):
         loss or BCEAdversarial(),
         **{"ema_decay": None, "loss": content, **options},
     )
+
+
+def make_cnn(loss=None, **options):
+    """Return a regression with the same first weights each time."""
+    torch.manual_seed(0)
+    return RegressionTask(ConvEncoder(widths=[4, 8]), loss or MSE(), **options)
 
 
 def paint(net, a, b):
@@ -72,20 +78,18 @@ class Step:
 
 
 class History(Callback):
-    """Records batches, their logged values, optimizer steps, and the state after each batch."""
+    """Records batches, their logged values, and optimizer steps."""
 
     def __init__(self):
         self.batches = []
         self.logged = []
         self.steps = []
-        self.states = []
 
     def on_train_start(self, trainer, pl_module):
         def log(name, value, **_):
             self.logged[-1][name] = value.item()
 
         pl_module.log = log
-        self.states.append(state(pl_module))
         for network, optimizer in zip(NETWORKS, trainer.optimizers, strict=True):
             optimizer.register_step_pre_hook(partial(self._begin, pl_module, network))
             optimizer.register_step_post_hook(partial(self._end, pl_module))
@@ -93,9 +97,6 @@ class History(Callback):
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         self.batches.append(batch)
         self.logged.append({})
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        self.states.append(state(pl_module))
 
     def _begin(self, task, network, optimizer, *_):
         rate = optimizer.param_groups[0]["lr"]
@@ -163,10 +164,7 @@ def classes(photo_folder, tmp_path_factory):
     return command.fit("classes", *CLASSES, "--model.ema_decay", 0.5)
 
 
-class GanCommands(Commands):
-    def words(self, name, *more):
-        words = [word for pair in TINY_GAN.items() for word in pair]
-        return words + super().words(name, *more)[2 * len(TINY_NETWORK) :]
+GanCommands = partial(Commands, network=TINY_GAN)
 
 
 @pytest.fixture

@@ -5,51 +5,29 @@ from functools import partial
 import pytest
 import torch
 from pytorch_lightning import Callback
-from torch import nn
 from torch.optim import SGD
 
-from lightning_colorize.losses import MSE
-from lightning_colorize.networks import ConvEncoder
-from lightning_colorize.tasks import RegressionTask
-from lightning_colorize.tasks.optimization import AveragedNetwork
-from tests.tasks.conftest import changed, make_gan, make_trainer, paint, state
-
-# 2 / 11 and 3 / 12 are less than 0.9.
-DECAYS = [0.0, 2 / 11, 3 / 12]
+from tests.tasks.conftest import changed, make_cnn, make_gan, make_trainer, paint, state
 
 
-def averages(states):
-    """Yield the average after each state, computed by hand; the first is a copy."""
-    average = None
-    for index, current in enumerate(states):
-        decay = DECAYS[index]
-        if average is None:
-            average = {name: value.double() for name, value in current.items()}
-        for name, value in current.items():
-            if value.is_floating_point():
-                average[name] = decay * average[name] + (1 - decay) * value.double()
-            else:
-                average[name] = value.clone()
-        yield dict(average)
-
-
-def assert_is(module, average):
-    for name, value in module.state_dict().items():
-        if value.is_floating_point():
-            torch.testing.assert_close(value.double(), average[name], rtol=1e-5, atol=1e-7)
-        else:
-            assert torch.equal(value, average[name]), name
-
-
-@pytest.fixture
-def network():
-    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+def average_of(states):
+    """Return the average after the last state, computed by hand; the first is a copy."""
+    average, *later = states
+    # 2 / 11 and 3 / 12 are less than 0.9.
+    for decay, current in zip((2 / 11, 3 / 12), later, strict=False):
+        average = {
+            name: decay * average[name] + (1 - decay) * value
+            if value.is_floating_point()
+            else value
+            for name, value in current.items()
+        }
+    return average
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0])
-def test_invalid_decays_are_refused(network, decay):
+def test_invalid_decays_are_refused(decay):
     with pytest.raises(ValueError, match=r"ema_decay must be from 0 to below 1"):
-        AveragedNetwork(network, decay)
+        make_cnn(ema_decay=decay)
 
 
 FAST = partial(SGD, lr=0.01)
@@ -59,11 +37,6 @@ def mse_of(color, data, split):
     """Return the mean squared error of one constant color over a split's images."""
     ab = torch.cat([batch.ab for batch in data.color_batches(split)])
     return (torch.tensor(color).view(1, 2, 1, 1) - ab).square().mean().item()
-
-
-def make_cnn(**options):
-    torch.manual_seed(0)
-    return RegressionTask(ConvEncoder(widths=[4, 8]), MSE(), **{"optimizer": FAST, **options})
 
 
 @pytest.mark.parametrize("make", [make_gan, make_cnn])
@@ -90,8 +63,8 @@ def test_average_is_validated_tested_and_used_for_coloring(data, make, decay, co
     [
         (partial(make_gan, generator_optimizer=FAST), 3, False),
         (partial(make_gan, generator_optimizer=FAST, generator_every_n_batches=2), 2, False),
-        (make_cnn, 3, False),
-        (make_cnn, 2, True),
+        (partial(make_cnn, optimizer=FAST), 3, False),
+        (partial(make_cnn, optimizer=FAST), 2, True),
     ],
 )
 def test_each_step_of_the_network_updates_the_average_once(data, make, steps, accumulated):
@@ -106,9 +79,8 @@ def test_each_step_of_the_network_updates_the_average_once(data, make, steps, ac
     trainer = make_trainer(max_epochs=1, limit_val_batches=0, callbacks=[Recorder()], **options)
     trainer.fit(task, data)
     assert int(task.averaged.n_averaged) == len(states) == steps
-    *_, expected = averages(states)
-    averaged = task.averaged.module.state_dict()
+    expected, averaged = average_of(states), task.averaged.module.state_dict()
     if accumulated:  # batch norms see every batch, and the average every second
-        expected |= {n: value.double() for n, value in averaged.items() if ".running_" in n}
-    assert_is(task.averaged.module, expected)
+        expected |= {name: value for name, value in averaged.items() if ".running_" in name}
+    torch.testing.assert_close(dict(averaged), expected, rtol=1e-5, atol=1e-7)
     assert changed(state(task.net), averaged)

@@ -74,22 +74,6 @@ def test_accumulated_batches_count_as_batches(one_batch, every, generator):
     assert history.batches_of("discriminator") == [1, 3, 5, 7]
 
 
-def test_the_generators_step_leaves_no_gradient_in_the_discriminator(data):
-    task = make_gan()
-    gradients = []
-
-    def record(*_):
-        gradients.append([p.grad.clone() for p in task.discriminator.parameters()])
-
-    configured = task.configure_optimizers()
-    configured[0][1].register_step_pre_hook(record)
-    task.configure_optimizers = lambda: configured
-    train(task, data, max_steps=2)
-    remaining = [p.grad for p in task.discriminator.parameters()]
-    assert all(torch.equal(a, b) for a, b in zip(gradients[-1], remaining, strict=True))
-    assert all(p.requires_grad for p in task.discriminator.parameters())
-
-
 HALVED = partial(StepMilestones, milestones=[2, 3], gamma=0.5)
 EVERY = list(range(8))
 EVEN = [0, 2, 4, 6]
@@ -282,33 +266,3 @@ def test_schedules_are_stepped(data, generator, discriminator, expected):
     for network, shares in zip(NETWORKS, expected, strict=True):
         rates = [step.rate for step in history.steps if step.network == network]
         assert rates == pytest.approx([0.01 * share for share in shares])
-
-
-@pytest.fixture
-def staged(data):
-    """A trained GAN with one epoch of three batches a stage; its history and judged batches."""
-    task = make_gan(generator_epochs=1, discriminator_epochs=1, ema_decay=0.9)
-    judged = []
-    task.discriminator.register_forward_hook(
-        lambda *_: judged.append(len(task.trainer.callbacks[0].batches) - 1)
-    )
-    history = train(task, data, max_epochs=3)
-    assert len(history.batches) == history.trainer.global_step == 9
-    return task, history, judged
-
-
-def test_each_stage_updates_its_own_networks(staged):
-    task, history, judged = staged
-    start, alone, judge, both = (history.states[3 * epoch] for epoch in range(4))
-    assert changed(start, alone, "net.")
-    assert changed(start, alone, "averaged.")
-    assert not changed(start, alone, "discriminator.")
-    assert changed(alone, judge, "discriminator.")
-    assert not changed(alone, judge, "averaged.")
-    # Its batch norm still updates its statistics; its parameters stay.
-    parameters = {f"net.{name}" for name, _ in task.net.named_parameters()}
-    assert not changed(alone, judge, "net.") & parameters
-    for prefix in ("net.", "averaged.", "discriminator."):
-        assert changed(judge, both, prefix), prefix
-    # Calls of the discriminator: none, real and fake, and for the generator too.
-    assert [judged.count(batch) for batch in range(9)] == [0] * 3 + [2] * 3 + [3] * 3

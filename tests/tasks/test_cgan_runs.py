@@ -14,8 +14,8 @@ from lightning_colorize.inference import load_model
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import CGANTask
 from tests.conftest import Commands, metric_rows
-from tests.distributed.launchers import FIT, end, start
-from tests.tasks.conftest import GanCommands, make_gan, make_trainer, state
+from tests.distributed.launchers import train_in_two_forks
+from tests.tasks.conftest import TINY_GAN, GanCommands, make_gan, make_trainer, state
 from tests.training.test_resume import check_all
 
 MULTI_GPU = Path(__file__).parents[2] / "experiments/trainer/multi_gpu.yaml"
@@ -36,19 +36,11 @@ def last(run):
     return torch.load(run / "checkpoints/last.ckpt", weights_only=True)
 
 
-def assert_counted(run, batches):
-    """Result, checkpoint and logger axes count this many batches."""
-    assert RunResult.read(run).batches == batches
-    assert last(run)["global_step"] == batches
-    # The row of the test comes after it, as in every run.
-    trained = [int(row["step"]) for row in metric_rows(run) if row["train/d_loss"]]
-    assert trained[-1] == batches - 1
-    curves = EventAccumulator(str(run / "tensorboard")).Reload()
-    assert curves.Scalars("train/d_loss")[-1].step == batches - 1
-
-
 def test_steps_are_batches_over_all_stages(staged_run):
-    assert_counted(staged_run, 9)
+    assert RunResult.read(staged_run).batches == last(staged_run)["global_step"] == 9
+    trained = [int(row["step"]) for row in metric_rows(staged_run) if row["train/d_loss"]]
+    curves = EventAccumulator(str(staged_run / "tensorboard")).Reload()
+    assert trained[-1] == curves.Scalars("train/d_loss")[-1].step == 8
 
 
 def test_weights_are_kept_while_both_networks_train(staged_run):
@@ -159,16 +151,15 @@ def two_processes(photo_folder, tmp_path_factory):
     command = GanCommands(photo_folder, folder)
     fragment = yaml.safe_load(MULTI_GPU.read_text())["trainer"]
     strategy = ["--trainer.strategy", fragment["strategy"]]
-    options = [*STAGED, "--trainer.devices", 2, *strategy, "--data.batch_size", 2]
+    options = [*STAGED, *strategy, "--data.batch_size", 2]
     options += ["--trainer.callbacks+", "tests.distributed.recorder.BatchRecorder"]
     options += ["--trainer.callbacks.folder", folder, "--model.ema_decay", 0.9]
-    end(start(*FIT, *command.words("two", *options)), timeout=800)
+    train_in_two_forks(command.words("two", *options))
     weights = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
     return command.root / "tiny" / "two", weights
 
 
 @pytest.mark.ddp
-@pytest.mark.timeout(900)
 def test_two_processes_end_with_the_same_weights(two_processes):
     run, (first, second) = two_processes
     saved = last(run)["state_dict"]
@@ -180,7 +171,6 @@ def test_two_processes_end_with_the_same_weights(two_processes):
 
 
 @pytest.mark.ddp
-@pytest.mark.timeout(900)
 def test_two_processes_have_the_metrics_of_one(two_processes, photo_folder):
     run, _ = two_processes
     data = ColorizationDataModule(str(photo_folder), size=32, batch_size=4, num_workers=0)
@@ -198,21 +188,18 @@ def test_two_processes_have_the_metrics_of_one(two_processes, photo_folder):
 
 # Start from a trained network.
 
-GENERATOR = [
-    *("--model.encoder", "UNetEncoder", "--model.encoder.depth", 3, "--model.encoder.width", 4),
-    *("--model.decoder", "UNetDecoder", "--model.head", "DeconvHead"),
-]
+GENERATOR = {
+    "--model": "RegressionTask",
+    **{name: value for name, value in TINY_GAN.items() if "encoder" in name},
+    **{"--model.decoder": "UNetDecoder", "--model.head": "DeconvHead", "--model.loss": "L1"},
+}
 
 
 @pytest.fixture(scope="module")
 def regression_run(photo_folder, tmp_path_factory):
     """The folder of a regression of the tiny GAN's generator; read only."""
-    command = Commands(photo_folder, tmp_path_factory.mktemp("regression"))
-    words = command.words("unet", *GENERATOR, "--trainer.max_epochs", 1)
-    widths = words.index("--model.encoder.widths")  # of the encoder that is replaced
-    del words[widths : widths + 2]
-    assert command("fit", *words) == 0
-    return command.root / "tiny" / "unet"
+    command = Commands(photo_folder, tmp_path_factory.mktemp("regression"), GENERATOR)
+    return command.fit("unet", "--trainer.max_epochs", 1)
 
 
 def network(run):

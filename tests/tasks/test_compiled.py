@@ -7,11 +7,9 @@ import pytest
 import torch
 
 from lightning_colorize.common.compiling import require_compiler
-from lightning_colorize.losses import MSE
-from lightning_colorize.networks import ConvEncoder
-from lightning_colorize.tasks import GenerativeTask, RegressionTask
+from lightning_colorize.tasks import GenerativeTask
 from tests.conftest import Commands
-from tests.tasks.conftest import GanCommands, make_gan, make_trainer
+from tests.tasks.conftest import GanCommands, make_cnn, make_gan, make_trainer
 from tests.tasks.test_generative import GenerativeCommands
 from tests.tasks.test_generative import make_task as make_generative
 
@@ -43,20 +41,13 @@ def compiled(monkeypatch):
     require_compiler.cache_clear()
 
 
-def make_regression(**options):
-    torch.manual_seed(0)
-    return RegressionTask(ConvEncoder(widths=[4, 8]), MSE(), **options)
-
-
 def networks(task):
     if isinstance(task, GenerativeTask):
         return [task.net.encoder, task.net.decoder, task.net.head, task.net.denoiser]
     return [task.net, *([task.discriminator] if hasattr(task, "discriminator") else [])]
 
 
-@pytest.mark.parametrize(
-    "make", [make_regression, partial(make_gan, ema_decay=0.9), make_generative]
-)
+@pytest.mark.parametrize("make", [make_cnn, partial(make_gan, ema_decay=0.9), make_generative])
 def test_trained_networks_are_compiled(make, compiled, data):
     task, usual = make(compile=True), make()
     names = set(usual.state_dict())

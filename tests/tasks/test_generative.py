@@ -14,8 +14,8 @@ from lightning_colorize.losses import L1, CrossEntropy
 from lightning_colorize.networks import ConditionedEncoder, ConvEncoder, Denoiser, UpsampleDecoder
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import GenerativeTask, RegressionTask
-from tests.conftest import TINY_NETWORK, Commands, write_images
-from tests.distributed.launchers import FIT, end, start
+from tests.conftest import Commands, write_images
+from tests.distributed.launchers import train_in_two_forks
 from tests.tasks.conftest import changed, make_trainer, state
 from tests.tasks.test_cgan_runs import last, same
 from tests.training.test_resume import check_all
@@ -38,10 +38,7 @@ CONDITIONED = [
 ]
 
 
-class GenerativeCommands(Commands):
-    def words(self, name, *more):
-        words = [word for pair in TINY.items() for word in pair]
-        return words + super().words(name, *more)[2 * len(TINY_NETWORK) :]
+GenerativeCommands = partial(Commands, network=TINY)
 
 
 @pytest.fixture
@@ -191,14 +188,13 @@ def test_resume_is_bit_exact(generative_command, stop_in):
 
 
 @pytest.mark.ddp
-@pytest.mark.timeout(600)
 def test_two_processes_end_with_the_same_weights(photo_folder, tmp_path):
     command = GenerativeCommands(photo_folder, tmp_path)
-    options = ["--trainer.devices", 2, "--data.batch_size", 2, "--model.joint", 0.5]
+    options = ["--data.batch_size", 2, "--model.joint", 0.5]
     options += ["--trainer.callbacks+", "tests.distributed.recorder.BatchRecorder"]
     options += ["--trainer.callbacks.folder", tmp_path]
     options += ["--trainer.strategy", GenerativeTask.distributed_strategy]
-    end(start(*FIT, *command.words("two", *options)), timeout=500)
+    train_in_two_forks(command.words("two", *options))
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert same(first, second)
     assert RunResult.read(tmp_path / "tiny" / "two").status == "finished"

@@ -3,7 +3,6 @@
 import math
 from datetime import timedelta
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,15 +12,15 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.losses import MSE
 from lightning_colorize.networks import ConvEncoder, ResNetEncoder, TimmEncoder, UNetEncoder
-from lightning_colorize.tasks import RegressionTask, WarmupCosine
+from lightning_colorize.tasks import WarmupCosine
 from lightning_colorize.tasks.optimization import (
     Optimization,
     parameters_by_level,
     run_progress,
 )
-from tests.tasks.conftest import make_gan, make_trainer
+from tests.tasks.conftest import make_cnn, make_gan, make_trainer
+from tests.training.callbacks.conftest import fake_trainer
 
 ENCODERS = {
     "conv": lambda: ConvEncoder(widths=[4, 8, 8]),
@@ -93,10 +92,7 @@ def fitted(task, data, **options):
     return task
 
 
-def regression(**options):
-    torch.manual_seed(0)
-    options = {"optimizer": partial(torch.optim.Adam, lr=0.01), **options}
-    return RegressionTask(ConvEncoder(widths=[4, 8]), MSE(), **options)
+regression = partial(make_cnn, optimizer=partial(torch.optim.Adam, lr=0.01))
 
 
 @pytest.mark.parametrize("kind", ["cnn", "gan"])
@@ -141,25 +137,6 @@ def test_optimizer_without_fused_implementation_is_refused(data):
     assert "fused" in accepted
 
 
-def fake_trainer(step=0, batches=10, accumulate=1, **options):
-    defaults = {"max_steps": -1, "max_epochs": None, "callbacks": [], "world_size": 1}
-    return SimpleNamespace(
-        global_step=step,
-        num_training_batches=batches,
-        accumulate_grad_batches=accumulate,
-        **defaults | options,
-    )
-
-
-def make(warmup=0.1, final=0.01, rates=(1.0,)):
-    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in rates]
-    return WarmupCosine(torch.optim.SGD(groups, lr=1.0), warmup, final)
-
-
-def rates(schedule):
-    return [group["lr"] for group in schedule.optimizer.param_groups]
-
-
 @pytest.mark.parametrize(
     ("progress", "factor"),
     [
@@ -173,18 +150,25 @@ def rates(schedule):
     ],
 )
 def test_linear_warmup_and_cosine_decay(progress, factor):
-    assert make().factor(progress) == pytest.approx(factor)
+    schedule = WarmupCosine(SGD([nn.Parameter(torch.zeros(1))]), warmup=0.1, final=0.01)
+    assert schedule.factor(progress) == pytest.approx(factor)
+
+
+def at_step(step, **options):
+    defaults = {"max_steps": -1, "max_epochs": None, "num_training_batches": 10}
+    return fake_trainer(global_step=step, **defaults | options)
 
 
 @pytest.mark.parametrize(
     ("trainer", "progress"),
     [
-        (fake_trainer(5, max_steps=20), 0.25),
-        (fake_trainer(5, max_epochs=4), 0.125),
-        (fake_trainer(6, max_epochs=4, batches=5, accumulate=2), 0.5),  # 3 steps an epoch
-        (fake_trainer(5, max_steps=10, max_epochs=100), 0.5),
-        (fake_trainer(5, max_epochs=-1), 0.0),
-        (fake_trainer(50, max_steps=20), 1.0),
+        (at_step(5, max_steps=20), 0.25),
+        (at_step(5, max_epochs=4), 0.125),
+        # 3 steps an epoch
+        (at_step(6, max_epochs=4, num_training_batches=5, accumulate_grad_batches=2), 0.5),
+        (at_step(5, max_steps=10, max_epochs=100), 0.5),
+        (at_step(5, max_epochs=-1), 0.0),
+        (at_step(50, max_steps=20), 1.0),
     ],
 )
 def test_progress_is_that_of_the_most_used_budget(trainer, progress):
@@ -194,5 +178,5 @@ def test_progress_is_that_of_the_most_used_budget(trainer, progress):
 def test_time_is_a_budget_too(monkeypatch):
     timer = Timer(timedelta(seconds=100))
     monkeypatch.setattr(timer, "time_elapsed", lambda stage="train": 30.0)
-    trainer = fake_trainer(5, max_steps=100, callbacks=[timer])
+    trainer = at_step(5, max_steps=100, callbacks=[timer])
     assert run_progress(trainer) == pytest.approx(0.3)

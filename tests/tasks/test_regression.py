@@ -9,12 +9,7 @@ from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.losses import L1, MSE, WeightedSum
 from lightning_colorize.networks import AbHead, ConvEncoder
 from lightning_colorize.tasks import RegressionTask
-from tests.tasks.conftest import make_gan, make_trainer
-
-
-def make_task(loss=None, seed=0, **options):
-    torch.manual_seed(seed)
-    return RegressionTask(ConvEncoder(widths=[4, 8]), loss or MSE(), **options)
+from tests.tasks.conftest import make_cnn, make_gan, make_trainer
 
 
 def make_batch(size=16):
@@ -31,7 +26,7 @@ def head(**options):
 @pytest.mark.parametrize(("target_range", "scale"), [("-1..1", 1.0), ("0..1", 0.25)])
 def test_the_loss_is_in_the_targets_range(target_range, scale):
     batch = make_batch()
-    task = make_task(head=head(target_range=target_range))
+    task = make_cnn(head=head(target_range=target_range))
     task.log = task.log_dict = lambda *args, **kwargs: None
     task.eval()
     loss = task.training_step(batch, 0)
@@ -41,7 +36,7 @@ def test_the_loss_is_in_the_targets_range(target_range, scale):
 
 def test_weighted_terms_are_logged_and_add_up():
     logged = {}
-    task = make_task(WeightedSum({"mse": MSE(), "l1": L1()}, {"mse": 10.0, "l1": 0.5}))
+    task = make_cnn(WeightedSum({"mse": MSE(), "l1": L1()}, {"mse": 10.0, "l1": 0.5}))
     task.log = lambda name, value, **_: logged.update({name: value})
     task.log_dict = lambda values, **_: logged.update(values)
     loss = task.training_step(make_batch(), 0)
@@ -70,7 +65,7 @@ def test_metrics_of_the_same_colors_do_not_depend_on_the_precision(data):
         assert metrics[1][f"val/{name}"] == metrics[0][f"val/{name}"], name
 
 
-@pytest.mark.parametrize("make", [make_task, make_gan])
+@pytest.mark.parametrize("make", [make_cnn, make_gan])
 def test_validation_loss_is_a_mean_over_images_not_batches(data, make):
     task = make().eval()
     metrics = make_trainer().validate(task, data, verbose=False)[0]
@@ -88,7 +83,7 @@ def test_training_learns_a_constant_color():
     # The whole chain of scales and signs: orange images become orange.
     orange = torch.tensor([230, 140, 40], dtype=torch.uint8).view(1, 3, 1, 1).expand(4, 3, 16, 16)
     L, ab = to_lab(orange)
-    task = make_task(L1(), optimizer=partial(torch.optim.Adam, lr=0.03))
+    task = make_cnn(L1(), optimizer=partial(torch.optim.Adam, lr=0.03))
     task.log = task.log_dict = lambda *args, **kwargs: None
     optimizer = task.configure_optimizers()
     for _ in range(60):

@@ -1,65 +1,20 @@
-"""Classes outside the package, named in the configuration."""
+"""Classes outside the package: the example of the documentation works in every command."""
 
 import json
+import re
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
 from lightning_colorize.runs.folder import read_config
 from lightning_colorize.runs.result import RunResult
+from tests.conftest import TINY_NETWORK
 
-MODULE = """
-from pathlib import Path
-
-import torch
+ROOT = Path(__file__).parents[2]
+CALLBACK = """
 from pytorch_lightning import Callback
-from torchmetrics import Metric
-
-from lightning_colorize.data.sources import FolderSource
-from lightning_colorize.losses import L1
-from lightning_colorize.networks import ConvEncoder, UpsampleDecoder
-
-
-class MyEncoder(ConvEncoder):
-    # Without arguments.
-    def __init__(self) -> None:
-        super().__init__([4, 8])
-
-
-class MyDecoder(UpsampleDecoder):
-    pass
-
-
-class MyLoss(L1):
-    pass
-
-
-class MySource(FolderSource):
-    pass
-
-
-class MyMetric(Metric):
-    # The error of ab, as `mae_ab` measures it, times a factor.
-    higher_is_better = False
-
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self.factor = factor
-        self.add_state("errors", [], dist_reduce_fx="cat")
-
-    def update(self, L: torch.Tensor, ab_hat: torch.Tensor, ab: torch.Tensor) -> None:
-        self.errors.append((ab_hat - ab).abs().mean(dim=(1, 2, 3)))
-
-    def compute(self) -> torch.Tensor:
-        return self.factor * torch.cat(self.errors).mean()
-
-
-class Faulty(Callback):
-    state_key = property(lambda self: "my" + 1)
-
-    def state_dict(self):
-        return {}
 
 
 class MyCallback(Callback):
@@ -68,65 +23,53 @@ class MyCallback(Callback):
             file.write("fit\\n")
 """
 
-OWN_METRIC = {"error": {"class_path": "my_colorization.MyMetric", "init_args": {"factor": 2.0}}}
+
+@pytest.fixture
+def photos(tmp_path, photo_folder):
+    """Photographs with the lists that the example's source reads."""
+    folder = shutil.copytree(photo_folder, tmp_path / "photos")
+    for split in ("train", "val", "test"):
+        names = [f"{split}/{path.name}" for path in sorted((folder / split).iterdir())]
+        (folder / f"{split}.txt").write_text("\n".join(names))
+    return folder
 
 
 @pytest.fixture
-def module(tmp_path, monkeypatch):
-    """A module that can be imported while the test runs."""
-    (tmp_path / "my_colorization.py").write_text(MODULE)
+def configs(tmp_path, monkeypatch):
+    """Write the example's module, with a callback, and its configuration."""
+    page = (ROOT / "docs/how-to/extend.md").read_text()
+    for language, name, more in (("python", "mymodule.py", CALLBACK), ("yaml", "mine.yaml", "")):
+        block = re.search(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+        (tmp_path / name).write_text(block[1] + more)
     monkeypatch.syspath_prepend(tmp_path)
-    yield "my_colorization"
-    sys.modules.pop("my_colorization", None)
+    yield ("--config", ROOT / "experiments/cnn_unet.yaml", "--config", tmp_path / "mine.yaml")
+    sys.modules.pop("mymodule", None)
 
 
-def test_custom_classes_work_in_every_command(command, module, tmp_path):
+@pytest.mark.filterwarnings("error:checkpoints of this task do not record")
+def test_custom_classes_work_in_every_command(command, configs, photos, tmp_path, capsys):
     words = command.words(
-        *("custom", "--trainer.max_epochs", 1, "--run.test", "false"),
-        *("--model.decoder", f"{module}.MyDecoder", "--model.loss", f"{module}.MyLoss"),
-        *("--data.source", f"{module}.MySource"),
-        *("--trainer.callbacks", f"{module}.MyCallback"),
-        *("--model.encoder", f"{module}.MyEncoder"),
-        without=["--model.encoder", "--model.encoder.widths"],
+        *("custom", "--data.root", photos, "--run.monitor", "val/hue_error"),
+        *("--trainer.max_epochs", 1, "--trainer.callbacks+=mymodule.MyCallback"),
+        without=TINY_NETWORK,
     )
-    assert command("fit", *words) == 0
+    assert command("fit", *configs, *words) == 0
+    assert " hue_error\n" in capsys.readouterr().out
     run = command.root / "tiny" / "custom"
+    result = RunResult.read(run)
+    assert result.best_metric == result.metrics["val/hue_error"]
+    assert result.baselines["grey"]["test/hue_error"] == pytest.approx(90)
     assert command("resume", run, "--trainer.max_epochs", 2) == 0
     assert (run / "calls").read_text() == "fit\nfit\n"
     config = read_config(run)
     parts = config["model"]["init_args"] | {"source": config["data"]["source"]}
-    for name in ("encoder", "decoder", "loss", "source"):
-        assert parts[name]["class_path"] == f"{module}.My{name.capitalize()}"
+    names = {"encoder": "TinyEncoder", "decoder": "TinyDecoder", "loss": "Cosine"}
+    for part, name in (names | {"source": "ListedSource"}).items():
+        assert parts[part]["class_path"] == f"mymodule.{name}"
 
-    words = ("--data", command.photos, "--json", tmp_path / "metrics.json")
-    assert command("evaluate", run, *words) == 0
-    assert command("colorize", command.photos / "test", tmp_path / "out", "--checkpoint", run) == 0
-    # A checkpoint outside its run folder needs an explicit permission.
-    copy = tmp_path / "copy.ckpt"
-    shutil.copyfile(run / "checkpoints/best.ckpt", copy)
-    assert command("evaluate", copy, *words) == 2
-    assert command("evaluate", copy, *words, "--allow-class", module) == 0
-
-
-def test_a_bug_in_a_callback_keeps_its_traceback(command, module):
-    with pytest.raises(TypeError, match="concatenate"):
-        command("fit", *command.words("bug", "--trainer.callbacks", f"{module}.Faulty"))
-
-
-@pytest.mark.filterwarnings("error:checkpoints of this task do not record")
-def test_a_custom_metric_is_measured_by_every_command(command, module, tmp_path, capsys):
-    words = ("--model.metrics", json.dumps(OWN_METRIC), "--run.monitor", "val/error")
-    run = command.fit("measured", *words, "--trainer.max_epochs", 1)
-    assert " error\n" in capsys.readouterr().out
-    result = RunResult.read(run)
-    for metrics in (result.metrics, *result.baselines.values()):
-        for split in ("val", "test"):
-            twice = 2 * metrics[f"{split}/mae_ab"]
-            assert metrics[f"{split}/error"] == pytest.approx(twice, rel=1e-4)
-    assert result.best_metric == result.metrics["val/error"]
-    assert command("resume", run, "--trainer.max_epochs", 2) == 0
-
-    data = ("--data", command.photos, "--json", tmp_path / "numbers.json")
-    assert command("evaluate", run, *data, "--group-by", "folder") == 0
-    rows = json.loads((tmp_path / "numbers.json").read_text())["metrics"]
-    assert rows["model"]["error"] == pytest.approx(2 * rows["model"]["mae_ab"], rel=1e-4)
+    words = ("--data", photos, "--json", tmp_path / "metrics.json")
+    assert command("evaluate", run, *words, "--group-by", "folder") == 0
+    rows = json.loads((tmp_path / "metrics.json").read_text())["metrics"]
+    tested = RunResult.read(run).metrics["test/hue_error"]
+    assert rows["model"]["hue_error"] == pytest.approx(tested, rel=1e-4)
+    assert command("colorize", photos / "test", tmp_path / "out", "--checkpoint", run) == 0

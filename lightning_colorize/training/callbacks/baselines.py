@@ -81,10 +81,7 @@ class BaselineMetrics(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the baselines and their metrics."""
         self.baselines.load_state_dict(state_dict["baselines"])
-        self.table = {
-            row: {name: float(value) for name, value in state_dict["table"][row].items()}
-            for row in self.table
-        }
+        self.table = state_dict["table"]
 
     def _begin(self, prefix: str, pl_module: LightningModule) -> None:
         measured = any(name.startswith(prefix) for name in self.table["grey"])

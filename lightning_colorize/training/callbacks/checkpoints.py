@@ -206,9 +206,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
-def with_atomic_checkpoints(plugins: Any) -> list[Any]:
+def with_atomic_checkpoints(plugins: list[Any]) -> list[Any]:
     """Return a Trainer's plugins, with `AtomicCheckpointIO` unless one writes checkpoints."""
-    given = plugins if isinstance(plugins, list) else [] if plugins is None else [plugins]
-    if any(isinstance(plugin, CheckpointIO) for plugin in given):
-        return given
-    return [*given, AtomicCheckpointIO()]
+    if any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+        return plugins
+    return [*plugins, AtomicCheckpointIO()]

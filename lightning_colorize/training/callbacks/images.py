@@ -81,17 +81,9 @@ def _colored(task: LightningModule, name: str, rgb: Tensor) -> BestImage:
     """Color an image, (3, H, W) uint8."""
     L, ab = to_lab(rgb.unsqueeze(0).to(task.device))
     ab_hat = task(L)
-    row = as_image(grid_row(L, ab_hat, ab))
-    return BestImage(name, row, per_image(L, ab_hat, ab)["ciede2000"].item())
-
-
-def grid_row(L: Tensor, ab_hat: Tensor, ab: Tensor) -> Tensor:
-    """Return grey, prediction and truth of an image side by side: (3, H, 3 W), uint8.
-
-    L is (1, 1, H, W) in [0, 100], predicted and true ab are (1, 2, H, W) in LAB units.
-    """
     images = [to_rgb(L, color) for color in (torch.zeros_like(ab), fit_gamut(L, ab_hat), ab)]
-    return (torch.cat(images, dim=3)[0] * 255).round().to(torch.uint8)
+    row = (torch.cat(images, dim=3)[0] * 255).round().to(torch.uint8)
+    return BestImage(name, as_image(row), per_image(L, ab_hat, ab)["ciede2000"].item())
 
 
 def _stack(rows: Sequence[ImageArray]) -> Tensor:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
@@ -50,9 +49,6 @@ def log_images(loggers: Sequence[Logger], name: str, image: Tensor, step: int) -
 
     The image is (3, H, W), uint8, sRGB in 0..255; its name is like a metric's: `val/grid`. Loggers
     of other packages are skipped.
-
-    Raises:
-        TypeError: If the image is not uint8.
     """
     pixels = as_image(image)
     for logger in loggers:
@@ -61,13 +57,7 @@ def log_images(loggers: Sequence[Logger], name: str, image: Tensor, step: int) -
 
 
 def as_image(image: Tensor) -> ImageArray:
-    """Return an image, (3, H, W) on any device, as (H, W, 3) on the CPU.
-
-    Raises:
-        TypeError: If it is not uint8; W&B silently shows float images black.
-    """
-    if image.dtype != torch.uint8:
-        raise TypeError(f"images are logged as uint8 in 0..255, not as {image.dtype}")
+    """Return an image, (3, H, W), uint8, on any device, as (H, W, 3) on the CPU."""
     return np.ascontiguousarray(image.movedim(0, -1).cpu().numpy())
 
 

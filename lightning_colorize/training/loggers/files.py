@@ -44,15 +44,11 @@ class RunFiles(RunLogger):
         """Add metrics to the row of a step; without a step, to the last row."""
         if not self.description:
             return
-        parts: dict[str, dict[str, Any]] = {THROUGHPUT: {}, METRICS: {}}
-        for name, value in metrics.items():
-            file = THROUGHPUT if name.startswith(_PREFIX) else METRICS
-            parts[file][name] = value.item() if isinstance(value, Tensor) else value
-        for file, values in parts.items():
-            if values and file not in self._files:
-                self._files[file] = MetricsFile(self._folder / file, self._resume_step)
-            if values:
-                self._files[file].update(step, values)
+        name = THROUGHPUT if any(metric.startswith(_PREFIX) for metric in metrics) else METRICS
+        if name not in self._files:
+            self._files[name] = MetricsFile(self._folder / name, self._resume_step)
+        values = {n: v.item() if isinstance(v, Tensor) else v for n, v in metrics.items()}
+        self._files[name].update(step, values)
 
     @rank_zero_only
     def add_image(self, name: str, image: ImageArray, step: int) -> None:

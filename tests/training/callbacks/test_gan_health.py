@@ -98,11 +98,11 @@ def test_the_means_are_those_of_all_processes(trainer, task, other, warnings):
 ADAM = "class_path: torch.optim.Adam, init_args: {lr: 0.0002, betas: [0.5, 0.999]}"
 GAN = {
     **{"--model": "CGANTask", "--model.adversarial_loss": "BCEAdversarial"},
-    **{"--model.encoder": "UNetEncoder", "--model.encoder.width": "16"},
-    **{"--model.discriminator": "PatchDiscriminator", "--model.discriminator.width": "16"},
+    **{"--model.encoder": "UNetEncoder", "--model.encoder.width": "8"},
+    **{"--model.discriminator": "PatchDiscriminator", "--model.discriminator.width": "8"},
     **{f"--model.{name}_optimizer": f"{{{ADAM}}}" for name in ("generator", "discriminator")},
-    **{"--data.size": "64", "--data.batch_size": "8", "--data.num_workers": "0"},
-    **{"--trainer.accelerator": "cpu", "--trainer.max_epochs": "-1", "--trainer.max_steps": "160"},
+    **{"--data.size": "32", "--data.batch_size": "4", "--data.num_workers": "0"},
+    **{"--trainer.accelerator": "cpu", "--trainer.max_epochs": "-1", "--trainer.max_steps": "110"},
     **{"--trainer.limit_val_batches": "1", "--run.experiment": "health", "--run.name": "run"},
     **{"--run.test": "false", "--run.loggers.wandb": "disabled"},
 }
@@ -122,7 +122,7 @@ def test_real_fits(command, tmp_path, capsys, case):
     result = RunResult.read(tmp_path / "health" / "run")
     stopped = warning is not None and "--run.health" in change
     assert result.status == ("stopped_early" if stopped else "finished")
-    assert (result.batches < 160) == stopped
+    assert (result.batches < 110) == stopped
     err = capsys.readouterr().err
     assert ("Health, batch" in err) == (warning is not None)
     assert warning is None or warning in err

@@ -2,28 +2,13 @@
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from skimage.color import deltaE_ciede2000, lab2rgb, rgb2lab
+from skimage.color import deltaE_ciede2000, rgb2lab
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.images import read_best_images
 from lightning_colorize.training.callbacks import PredictFolder
-from lightning_colorize.training.callbacks.images import grid_row
 from tests.conftest import metric_rows
-
-
-def test_row_is_grey_prediction_truth():
-    generator = torch.Generator().manual_seed(0)
-    L = 30 + 40 * torch.rand(1, 1, 6, 5, generator=generator)
-    ab_hat, ab = (40 * torch.rand(1, 2, 6, 5, generator=generator) - 20 for _ in range(2))
-    row = grid_row(L, ab_hat, ab)
-    assert row.shape == (3, 6, 15)
-    assert row.dtype == torch.uint8
-    for index, color in enumerate((torch.zeros_like(ab), ab_hat, ab)):
-        lab = torch.cat([L, color], dim=1)[0].permute(1, 2, 0).numpy()
-        ours = row[..., 5 * index : 5 * index + 5].permute(1, 2, 0).numpy()
-        assert np.abs(ours - lab2rgb(lab) * 255).max() < 1.0
 
 
 def saturation(image):
