@@ -49,6 +49,7 @@ from lightning_colorize.sweeps.study import (
 _CHECK_STOPPED_EVERY = 2.0
 _IDLE = 1.0
 _POLL_EVERY = 0.2
+_READ_EVERY = 1.0
 _TICK_EVERY = 10.0
 _START_PHASE = 60.0
 
@@ -197,6 +198,7 @@ class _Trial:
         self._validations: list[Validation] = []
         self._values: list[float] = []  # of the metric, finite ones
         self._reported = 0  # how many of them
+        self._read = 0.0  # when
         self._earlier_seconds: float = trial.user_attrs.get(SECONDS, 0.0)
         self._began = self._ticked = time.monotonic()
 
@@ -228,8 +230,9 @@ class _Trial:
 
         def tick() -> None:
             self._tick()
-            with suppress(StorageInternalError):  # reported at the next poll
-                self._report(process_runs=True)
+            if time.monotonic() - self._read >= _READ_EVERY:
+                with suppress(StorageInternalError):  # reported next time
+                    self._report(process_runs=True)
 
         try:
             code, line = run_process(
@@ -261,6 +264,7 @@ class _Trial:
 
     def _report(self, process_runs: bool = False) -> None:
         """Report new values of the metric; stop a running process that is behind the others."""
+        self._read = time.monotonic()
         before, self._validations = self._validations, read_validations(self._folder)
         metric, rule = self._sweep.metric, self._sweep.early_terminate
         name = "" if metric is None else metric.name

@@ -228,6 +228,7 @@ def short_intervals(monkeypatch):
     monkeypatch.setattr(study_module, "GRACE_PERIOD", 3)
     monkeypatch.setattr(process, "_GRACE", 5.0)
     monkeypatch.setattr(worker, "_TICK_EVERY", 0.5)
+    monkeypatch.setattr(worker, "_READ_EVERY", 0.2)
     monkeypatch.setattr(worker, "_IDLE", 0.2)
     monkeypatch.setattr(worker, "_CHECK_STOPPED_EVERY", 0.2)
 
