@@ -14,9 +14,8 @@ from lightning_colorize.evaluation.statistics import Difference
 from lightning_colorize.metrics.spec import COLUMNS, NAMES, metric_goal
 from lightning_colorize.models.baseline import BaselineModel
 from lightning_colorize.models.folder import FolderModel
-from lightning_colorize.reports.comparison.collector import ImageCollector
-from lightning_colorize.reports.comparison.page import render_page
-from lightning_colorize.reports.comparison.plan import Plan, default_size, remarks
+from lightning_colorize.reports.comparison.collector import ImageCollector, Plan, default_size
+from lightning_colorize.reports.comparison.page import remarks, render_page
 from lightning_colorize.reports.comparison.report import build_report, differences_table
 from lightning_colorize.reports.kit.images import draw_sheet
 from tests.reports.comparison.made import make_measured

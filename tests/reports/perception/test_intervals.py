@@ -11,7 +11,6 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from lightning_colorize.reports.perception.answers import Answers, Participant, Trial
-from lightning_colorize.reports.perception.plan import make_plan
 from lightning_colorize.reports.perception.score import (
     PRIOR,
     fit,
@@ -19,6 +18,7 @@ from lightning_colorize.reports.perception.score import (
     resampled_sums,
     strengths,
 )
+from lightning_colorize.reports.perception.study import make_plan
 from tests.reports.perception.simulated import SYSTEMS, answered
 
 PLANTED = {"real": logit([0.15, 0.3, 0.45]), "better": np.array([-0.7, 0.1, 0.6])}
