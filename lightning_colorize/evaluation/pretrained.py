@@ -169,11 +169,7 @@ METRICS = (
 
 
 def find_metric(name: str) -> PretrainedMetric:
-    """Return the metric of a name.
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """Return the metric of a name; ValueError if there is none."""
     known = {metric.name: metric for metric in METRICS}
     if name in known:
         return known[name]
