@@ -5,8 +5,9 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ from lightning_colorize.common.files import write_json
 from lightning_colorize.common.provenance import versions
 
 if TYPE_CHECKING:
-    from lightning_colorize.color import ColorBatch
     from lightning_colorize.evaluation import Evaluation, EvaluationImages
     from lightning_colorize.evaluation.data import SplitName
     from lightning_colorize.evaluation.evaluator import Intervals
@@ -55,7 +55,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; returns 1 if images are unreadable or predictions are not finite."""
-    from lightning_colorize.common.progress import progress
     from lightning_colorize.evaluation import evaluate
     from lightning_colorize.evaluation.conditions import measure_conditions, require_labels
     from lightning_colorize.evaluation.evaluator import MODEL
@@ -84,11 +83,7 @@ def run(args: argparse.Namespace) -> int:
     diverged = not math.isfinite(result.rows[MODEL]["mse_ab"])
     conditions: Intervals = {}
     if asked and not diverged:
-
-        def batches() -> "Iterable[ColorBatch]":
-            each = found.batches(size, args.batch_size, model.device)
-            return progress(each, -(-len(found.images) // args.batch_size), "with conditions")
-
+        batches = partial(found.batches, size, args.batch_size, model.device, "with conditions")
         conditions = measure_conditions(
             model, batches, args.hint_points, args.palettes, labels, args.seed
         )

@@ -52,7 +52,6 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--store: {args.checkpoint} cannot be changed; give a checkpoint file")
     from rich.console import Console
 
-    from lightning_colorize.common.progress import progress
     from lightning_colorize.evaluation import metrics_table, print_plain
     from lightning_colorize.evaluation.data import colorless
     from lightning_colorize.evaluation.grid import evaluate_grid, parse_grid
@@ -72,9 +71,8 @@ def run(args: argparse.Namespace) -> int:
         if colorless(found.images):
             raise UsageError("--store needs color images")
     start = time.perf_counter()
-    batches = found.batches(size, args.batch_size, model.device)
-    steps = -(-len(found.images) // args.batch_size)
-    grid = evaluate_grid(model, progress(batches, steps, "evaluating"), settings)
+    batches = found.batches(size, args.batch_size, model.device, "evaluating")
+    grid = evaluate_grid(model, batches, settings)
     numbers = header(args, model, found, size, grid.images, time.perf_counter() - start)
     front = grid.front()
     shown = {describe_values(grid.settings[i]): grid.rows[i] for i in front}

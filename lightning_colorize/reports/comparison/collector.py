@@ -102,8 +102,7 @@ class ImageCollector:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.images: list[ComparedImage] = []
-        found = plan.found.images
-        self._indices = {found.name(index): index for index in range(len(found))}
+        self._indices = {name: index for index, name in enumerate(plan.found.names)}
         for folder in (SHEETS, THUMBNAILS):
             (plan.out / folder).mkdir(parents=True, exist_ok=True)
             for old in (plan.out / folder).glob(f"{'[0-9]' * 5}.jpg"):

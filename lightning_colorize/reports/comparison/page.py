@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from lightning_colorize.common.files import write_atomic
-from lightning_colorize.common.progress import progress
 from lightning_colorize.common.provenance import git_commit, versions
 from lightning_colorize.evaluation.evaluator import Results, measure_systems
 from lightning_colorize.evaluation.failures import FAILURES, Failure
@@ -42,12 +41,10 @@ _SIGNS = {"max": -1, "min": 1, None: 0}
 
 def write_comparison(plan: Plan, settings: Mapping[str, Sequence[str | None]]) -> Report:
     """Color and measure the images, and write the pages after their sheets."""
-    count = len(plan.found.images)
     collector = ImageCollector(plan)
-    batches = plan.found.batches(plan.size, plan.batch_size, plan.device)
-    shown = progress(batches, -(-count // plan.batch_size), "comparing")
+    batches = plan.found.batches(plan.size, plan.batch_size, plan.device, "comparing")
     results = measure_systems(
-        plan.systems, shown, plan.size, collector.add, plan.truth, plan.samples, plan.seed
+        plan.systems, batches, plan.size, collector.add, plan.truth, plan.samples, plan.seed
     )
     for image, distance in zip(collector.images, results.disagreement.tolist(), strict=True):
         image.disagreement = round(distance, 3)

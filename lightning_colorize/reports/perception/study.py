@@ -70,7 +70,7 @@ def write_study(plan: Plan) -> None:
     if (plan.out / STUDY).exists():
         for old in folder.glob(f"{'[0-9a-f]' * 2 * _DIGEST}.jpg"):
             old.unlink()
-    names = [plan.found.images.name(i) for i in range(len(plan.found.images))]
+    names = plan.found.names
     some = {*balanced_subset(names, plan.found.category_of, _COUNT, plan.seed)}
     indices = [i for i, name in enumerate(names) if name in some]
     chosen = ChosenImages(plan.found.images, indices)
