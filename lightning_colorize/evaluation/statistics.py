@@ -167,9 +167,3 @@ def ratio_intervals(sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
         value = sums.sum(-1) / weights.sum(-1)
         ends = np.nanquantile(np.concatenate(drawn, axis=-1), TAILS, axis=-1)
     return np.stack([value, *ends])
-
-
-def mean_and_spread(rows: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
-    """Return mean and standard deviation (n - 1) over runs, of each metric."""
-    table = np.asarray(rows)
-    return list(zip(table.mean(0).tolist(), table.std(0, ddof=1).tolist(), strict=True))

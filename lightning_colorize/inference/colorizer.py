@@ -313,7 +313,6 @@ class Prediction:
 
 
 def _count(samples: int | None) -> int:
-    """Return the number of colorings."""
     if samples is not None and samples < 1:
         raise UsageError(f"samples must be at least 1, not {samples}")
     return samples or 1

@@ -260,7 +260,6 @@ def add_controls(
 
 
 def _find_hints(hints: Path, plan: JobPlan) -> dict[Path, Path]:
-    """Return the hints of each image."""
     if len(plan.jobs) == 1 and hints.is_file():
         return {plan.jobs[0].source: hints}
     if not hints.exists():
