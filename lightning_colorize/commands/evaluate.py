@@ -5,8 +5,13 @@ import math
 import os
 import sys
 import time
+<<<<<<< HEAD
 from collections.abc import Iterable, Iterator, Sequence
+=======
+from collections.abc import Sequence
+>>>>>>> hd
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +27,6 @@ from lightning_colorize.common.files import write_json
 from lightning_colorize.common.provenance import versions
 
 if TYPE_CHECKING:
-    from lightning_colorize.color import ColorBatch
     from lightning_colorize.evaluation import Evaluation, EvaluationImages
     from lightning_colorize.evaluation.data import SplitName
     from lightning_colorize.evaluation.evaluator import Intervals
@@ -59,7 +63,11 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; returns 1 if images are unreadable or predictions are not finite."""
+<<<<<<< HEAD
     from lightning_colorize.evaluation import evaluate_batches
+=======
+    from lightning_colorize.evaluation import evaluate
+>>>>>>> hd
     from lightning_colorize.evaluation.conditions import measure_conditions, require_labels
     from lightning_colorize.evaluation.evaluator import MODEL
     from lightning_colorize.models.control import require_conditions
@@ -80,6 +88,10 @@ def run(args: argparse.Namespace) -> int:
     diverged = not math.isfinite(result.rows[MODEL]["mse_ab"])
     conditions: Intervals = {}
     if asked and not diverged:
+<<<<<<< HEAD
+=======
+        batches = partial(found.batches, size, args.batch_size, model.device, "with conditions")
+>>>>>>> hd
         conditions = measure_conditions(
             model,
             lambda: measured.batches(model.size, "with conditions"),

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.progress import progress
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.data.image_set import ChosenImages, ConcatImages, ImageSet
@@ -62,10 +63,12 @@ class EvaluationImages:
         which = "" if self.split == "all" else f"{self.split} "
         return f"{count:,} {which}image{'s' * (count != 1)} of {folder} at {size} px"
 
-    def batches(self, size: int, batch_size: int, device: torch.device) -> Iterator[ColorBatch]:
+    def batches(
+        self, size: int, batch_size: int, device: torch.device, title: str | None = None
+    ) -> Iterator[ColorBatch]:
         """Yield the images as (L, ab) squares on the device; corrupt ones are reported and skipped.
 
-        `size` is their height and width in pixels.
+        `size` is their height and width in pixels; with a title, a progress bar is shown.
         """
         datamodule = ColorizationDataModule(
             source=GivenSplits({"test": self.images}),
@@ -75,8 +78,9 @@ class EvaluationImages:
             max_broken_share=1.0,
         )
         datamodule.setup("test")
+        raws = datamodule.loader("test")
         try:
-            for raw in datamodule.loader("test"):
+            for raw in raws if title is None else progress(raws, len(raws), title):
                 yield to_color_batch(raw._replace(rgb=raw.rgb.to(device)))
         finally:
             datamodule.teardown("test")  # ends the workers, for which garbage collection may wait

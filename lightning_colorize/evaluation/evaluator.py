@@ -12,7 +12,6 @@ from torchmetrics import Metric
 
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.progress import progress
 from lightning_colorize.data.decoding.files import ImageError
 from lightning_colorize.evaluation.color_ranges import (
     ColorRange,
@@ -323,13 +322,10 @@ def evaluate(
         UsageError: If the split is empty, or none of its images can be read.
     """
     found = images if isinstance(images, EvaluationImages) else find_images(Path(images))
-    size = size or model.size
-    batches: Iterable[ColorBatch] = found.batches(size, batch_size, model.model.device)
-    if show_progress:
-        batches = progress(batches, -(-len(found.images) // batch_size), "evaluating")
-    return evaluate_batches(
-        model.model, batches, found.category_of if by_folder else None, samples, seed
-    )
+    title = "evaluating" if show_progress else None
+    batches = found.batches(size or model.size, batch_size, model.model.device, title)
+    group = found.category_of if by_folder else None
+    return evaluate_batches(model.model, batches, group, samples, seed)
 
 
 def evaluate_batches(

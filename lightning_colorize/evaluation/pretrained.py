@@ -169,11 +169,7 @@ METRICS = (
 
 
 def find_metric(name: str) -> PretrainedMetric:
-    """Return the metric of a name.
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """Return the metric of a name; ValueError if there is none."""
     known = {metric.name: metric for metric in METRICS}
     if name in known:
         return known[name]
@@ -231,21 +227,18 @@ class PretrainedMetrics:
 
     def compute(self, rows: Sequence[str], true: int) -> list[PretrainedResult]:
         """Return the results of the named rows; `true` is the index of the truth."""
-        results = []
-        for metric, network, sha256 in self.metrics:
-            images = self.features[network]
-            values = metric.values(torch.stack(images, dim=1), true)
-            results.append(
-                PretrainedResult(
-                    name=metric.name,
-                    title=metric.title,
-                    goal=metric.goal,
-                    sha256=sha256,
-                    images=len(images),
-                    rows=dict(zip(rows, values, strict=True)),
-                )
+        features = {network: torch.stack(each, 1) for network, each in self.features.items()}
+        return [
+            PretrainedResult(
+                name=metric.name,
+                title=metric.title,
+                goal=metric.goal,
+                sha256=sha256,
+                images=features[network].shape[1],
+                rows=dict(zip(rows, metric.values(features[network], true), strict=True)),
             )
-        return results
+            for metric, network, sha256 in self.metrics
+        ]
 
 
 class NetworkMetric(Metric, NeedsWeights):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,12 +35,12 @@ class _Network(nn.Module):
     It returns features, or distances from the true image: (B, D).
     """
 
-    def __init__(self, net: nn.Module, extract: Callable[[Any, Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, net: nn.Module, extract: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
         self.net, self.extract = net, extract
 
     def forward(self, rgb: Tensor, true: Tensor) -> Tensor:
-        return self.extract(self.net, rgb, true)
+        return self.extract(rgb, true)
 
 
 def fidelity_inception(state: State) -> nn.Module:
@@ -54,7 +54,7 @@ def fidelity_inception(state: State) -> nn.Module:
     torch.save(state, file := BytesIO())
     file.seek(0)
     net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], file)
-    return _Network(net, lambda net, rgb, true: net(rgb)[0])
+    return _Network(net, lambda rgb, true: net(rgb)[0])
 
 
 def torchvision_inception(state: State) -> nn.Module:
@@ -67,12 +67,8 @@ def torchvision_inception(state: State) -> nn.Module:
     net.load_state_dict(state)
     net.fc = nn.Identity()
 
-    def extract(net: nn.Module, rgb: Tensor, true: Tensor) -> Tensor:
-        x = F.interpolate(rgb.float() / 255, size=(299, 299), mode="bilinear")
-        features: Tensor = net(x * 0.5 + 0.5)
-        return features
-
-    return _Network(net, extract)
+    resize = partial(F.interpolate, size=(299, 299), mode="bilinear")
+    return _Network(net, lambda rgb, true: net(resize(rgb.float() / 255) * 0.5 + 0.5))
 
 
 def lpips(backbone: Literal["alex", "vgg"], state: State) -> nn.Module:
@@ -87,7 +83,7 @@ def lpips(backbone: Literal["alex", "vgg"], state: State) -> nn.Module:
         raise ValueError(f"{min(missing)} is missing")
     net.net.load_state_dict({key: state[name] for key, name in wanted.items()})
 
-    def distances(net: nn.Module, rgb: Tensor, true: Tensor) -> Tensor:
+    def distances(rgb: Tensor, true: Tensor) -> Tensor:
         found: Tensor = net(rgb / 255, (true / 255).expand_as(rgb), normalize=True)
         return found.flatten(1)
 
@@ -105,7 +101,7 @@ def timm_features(name: str, state: State, head: bool = False) -> nn.Module:
     given = net.pretrained_cfg
     size, mode = list(given["input_size"][1:]), InterpolationMode(given["interpolation"])
 
-    def extract(net: nn.Module, rgb: Tensor, true: Tensor) -> Tensor:
+    def extract(rgb: Tensor, true: Tensor) -> Tensor:
         resized = TF.resize(rgb, size, mode, antialias=True) / 255
         features: Tensor = net(TF.normalize(resized, given["mean"], given["std"]))
         return features

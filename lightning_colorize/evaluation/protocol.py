@@ -188,15 +188,14 @@ class ProtocolImages:
     protocol: Protocol
     images: ImageSet
     broken: list[ImageError] = field(default_factory=list)  # Errors of unreadable images.
-    # Digest and name of each image that was read, as `sha256sum` prints them.
-    lines: list[str] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)  # Of each image that was read.
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
         """Yield names and prepared images, (3, H, W), uint8; unreadable ones are recorded."""
-        self.broken, self.lines = [], []
+        self.broken, self.digests = [], []
         for index in range(len(self.images)):
             name = self.images.name(index)
             try:
@@ -207,23 +206,22 @@ class ProtocolImages:
             except ImageError as error:
                 self.broken.append(error)
                 continue
-            self.lines.append(f"{hashlib.sha256(data).hexdigest()}  {name}")
+            self.digests.append(hashlib.sha256(data).hexdigest())
             yield name, rgb
 
     def drop(self, error: ImageError) -> None:
         """Leave out the last yielded image, which a system cannot read."""
-        self.lines.pop()
+        self.digests.pop()
         self.broken.append(error)
 
     def measured(self) -> MeasuredImages:
         """Return the protocol and its images for a result, after all images were read."""
         settings = self.protocol.settings()
-        contents = sorted(line.partition(" ")[0] for line in self.lines)
-        text = json.dumps([settings, contents], sort_keys=True)
+        text = json.dumps([settings, sorted(self.digests)], sort_keys=True)
         return MeasuredImages(
             name=self.protocol.name,
             settings=settings,
-            images=len(self.lines),
+            images=len(self.digests),
             sha256=hashlib.sha256(text.encode()).hexdigest(),
         )
 

@@ -122,14 +122,14 @@ def _draws(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
 
 
 def intervals(
-    values: np.ndarray, seed: int = 0, names: Sequence[str] = NAMES
+    values: np.ndarray, names: Sequence[str] = NAMES
 ) -> list[dict[str, dict[str, float]]]:
     """Return each row's metrics with the bounds of their intervals: `value`, `low` and `high`.
 
     Intervals are from the percentile bootstrap over images, the same draws for all rows. `values`
     is (rows, columns of `measure`, images); with more columns, `names` lists all metrics.
     """
-    low, high = np.quantile(_draws(values, _FEWER, seed), TAILS, axis=-1)
+    low, high = np.quantile(_draws(values, _FEWER, seed=0), TAILS, axis=-1)
     return [
         {name: as_interval(ends) for name, ends in zip(names, row.T, strict=True)}
         for row in np.stack([metrics_over(values), low, high], axis=1)
@@ -141,12 +141,12 @@ def as_interval(ends: np.ndarray) -> dict[str, float]:
     return dict(zip(("value", "low", "high"), ends.tolist(), strict=True))
 
 
-def mean_intervals(values: np.ndarray, seed: int = 0) -> list[dict[str, float]]:
+def mean_intervals(values: np.ndarray) -> list[dict[str, float]]:
     """Return the mean of each row of (rows, images) with its interval, as `intervals` does."""
-    return [*map(as_interval, ratio_intervals(values, np.ones(values.shape[-1]), seed).T)]
+    return [*map(as_interval, ratio_intervals(values, np.ones(values.shape[-1])).T)]
 
 
-def ratio_intervals(sums: np.ndarray, weights: np.ndarray, seed: int = 0) -> np.ndarray:
+def ratio_intervals(sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return weighted means over images, such as means over all pixels, with their intervals.
 
     Maps the sum of each image, (..., images), and the number of values in it, which broadcasts, to
@@ -154,7 +154,7 @@ def ratio_intervals(sums: np.ndarray, weights: np.ndarray, seed: int = 0) -> np.
     """
     weights = np.broadcast_to(weights, sums.shape)
     count = sums.shape[-1]
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     chunk = max(1, 8_000_000 // count)
     drawn = []
     with np.errstate(invalid="ignore"), warnings.catch_warnings():
@@ -167,9 +167,3 @@ def ratio_intervals(sums: np.ndarray, weights: np.ndarray, seed: int = 0) -> np.
         value = sums.sum(-1) / weights.sum(-1)
         ends = np.nanquantile(np.concatenate(drawn, axis=-1), TAILS, axis=-1)
     return np.stack([value, *ends])
-
-
-def mean_and_spread(rows: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
-    """Return mean and standard deviation (n - 1) over runs, of each metric."""
-    table = np.asarray(rows)
-    return list(zip(table.mean(0).tolist(), table.std(0, ddof=1).tolist(), strict=True))

@@ -90,13 +90,10 @@ class Colorizer(
         self.model.settings = self.model.settings.updated(settings)
 
     def set_precision(self, precision: str) -> None:
-        """Change the precision of the network's matrix products and convolutions.
-
-        Args:
-            precision: A precision of Lightning's Trainer: `32-true`, `bf16-mixed` or `16-mixed`.
+        """Change the precision of matrix products and convolutions, named as in Lightning.
 
         Raises:
-            UsageError: If the precision is none of these, or the model's precision is fixed.
+            UsageError: If it is not `32-true`, `bf16-mixed` or `16-mixed`, or if it is fixed.
         """
         if precision not in PRECISIONS:
             raise UsageError(f"precision must be {', '.join(PRECISIONS)}, not {precision}")
@@ -148,12 +145,7 @@ class Colorizer(
         return ModelCard(f"---\n{data}\n---\n\n{self.model_card(_WEIGHTS)}")
 
     def model_card(self, name: str, rows: Mapping[str, str] | None = None) -> str:
-        """Return a Markdown card of an exported file: the network, its settings and its metrics.
-
-        Args:
-            name: Name of the file.
-            rows: More rows of the table.
-        """
+        """Return a Markdown card of an exported file: network, settings, metrics, more `rows`."""
         return card_text(name, self.model, rows or {})
 
     def export(self, file: Path | str) -> None:
@@ -222,11 +214,7 @@ class Colorizer(
         """Run the network once, so that settings can change without another forward pass.
 
         Only with hints or a palette, another `strength` needs one, so that their colors are kept.
-
-        Args:
-            image: Same as in `colorize`.
-            hints: Same as in `colorize`.
-            asked: `palette`, `label` and `prompt`, as in `colorize_all`.
+        The image and what is asked of it are as in `colorize`.
         """
         rgb = _to_tensor(image)
         controls = [self._control(rgb, hints, _common(**asked))]
@@ -325,7 +313,6 @@ class Prediction:
 
 
 def _count(samples: int | None) -> int:
-    """Return the number of colorings."""
     if samples is not None and samples < 1:
         raise UsageError(f"samples must be at least 1, not {samples}")
     return samples or 1

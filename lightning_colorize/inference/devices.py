@@ -76,7 +76,13 @@ def colorize_on_devices(
                 try:
                     message = pipe.recv()
                 except (EOFError, OSError):  # nothing more, or half a message
-                    _require_done(*working.pop(pipe))
+                    device, ended = working.pop(pipe)
+                    ended.join()
+                    if ended.exitcode:
+                        raise WorkError(
+                            f"the process of {device} exited early with code {ended.exitcode}; "
+                            "the same command continues"
+                        ) from None
                     continue
                 if isinstance(message, str):
                     raise WorkError(message)
@@ -85,15 +91,6 @@ def colorize_on_devices(
         for _, left in working.values():
             left.terminate()
             left.join()
-
-
-def _require_done(device: str, process: BaseProcess) -> None:
-    process.join()
-    if process.exitcode:
-        raise WorkError(
-            f"the process of {device} exited early with code {process.exitcode}; the "
-            "same command continues"
-        )
 
 
 def _work(

@@ -1,6 +1,5 @@
 """Export of trained networks as graphs that run without this package: ONNX and torch.export."""
 
-import io
 import json
 import logging
 import tempfile
@@ -267,15 +266,15 @@ def export_graph(
             trial = Path(folder) / path.name
             try:
                 if path.suffix != ONNX:
-                    written = _archive(_trace_network(graph), content | own)
+                    extra = {CONTENT: json.dumps(content | own)}
+                    torch.export.save(_trace_network(graph), trial, extra_files=extra)
                 else:
                     converted = _image_onnx(graph) if image else _network_onnx(graph)
-                    written = _serialize(converted, content | own)
+                    trial.write_bytes(_serialize(converted, content | own))
             except ImportError as error:
                 raise UsageError(f"ONNX files need {error.name}: {install('onnx')}") from None
             except Exception as error:  # from torch's tracer, the converters, or any network
                 raise _refusal(model, error) from error
-            trial.write_bytes(written)
             described = _require_equal(model, graph, trial, path, image)
             if calibration is not None:
                 described = _quantize(trial, calibration, path, image)
@@ -422,12 +421,6 @@ def _serialize(model: Any, content: dict[str, Any]) -> bytes:
     entry.key, entry.value = CONTENT, json.dumps(content)
     serialized: bytes = model.SerializeToString()
     return serialized
-
-
-def _archive(program: ExportedProgram, content: dict[str, Any]) -> bytes:
-    archive = io.BytesIO()
-    torch.export.save(program, archive, extra_files={CONTENT: json.dumps(content)})
-    return archive.getvalue()
 
 
 @torch.no_grad()

@@ -121,11 +121,7 @@ def plan_jobs(inputs: Sequence[Path], output: Path, form: Format = "same") -> Jo
 
 
 def require_other_files(plans: Iterable[JobPlan], sheet: Path | None = None) -> None:
-    """Refuse results that would overwrite an image, and a sheet that would overwrite either.
-
-    Raises:
-        UsageError: If a file would be overwritten.
-    """
+    """Refuse results that would overwrite an image, and a sheet that would overwrite either."""
     jobs = [job for plan in plans for job in plan.jobs]
     sources = {os.path.realpath(job.source) for job in jobs}
     results = [(job, target) for job in jobs for target in job.targets]
@@ -264,7 +260,6 @@ def add_controls(
 
 
 def _find_hints(hints: Path, plan: JobPlan) -> dict[Path, Path]:
-    """Return the hints of each image."""
     if len(plan.jobs) == 1 and hints.is_file():
         return {plan.jobs[0].source: hints}
     if not hints.exists():

@@ -82,7 +82,6 @@ def write_photograph(photograph: Photograph, path: Path) -> None:
 
 
 def _metadata_options(metadata: Metadata, form: str) -> dict[str, Any]:
-    """Return the arguments with which Pillow writes metadata."""
     options: dict[str, Any] = {}
     if metadata.dpi is not None:
         options["dpi"] = metadata.dpi

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import Any
 
 from lightning_colorize.common.errors import UsageError
@@ -20,7 +21,6 @@ _LIBRARY = "onnxruntime-web"
 _VERSION = "1.30.0"
 _FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 _SECONDS = 300  # for the download
-_ERRORS = (subprocess.SubprocessError, tarfile.TarError)
 _MOST_PIXELS = 12_000_000  # of one image: WebAssembly has 4 GB
 
 
@@ -39,7 +39,7 @@ def read_library() -> dict[str, bytes]:
             with tarfile.open(packed) as archive:
                 members = {name: archive.extractfile(f"package/dist/{name}") for name in _FILES}
                 return {name: file.read() for name, file in members.items() if file}
-        except (*_ERRORS, OSError, ValueError, KeyError) as error:
+        except (SubprocessError, tarfile.TarError, OSError, ValueError, KeyError) as error:
             text = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
             reason = text.strip().partition("\n")[0]
             raise UsageError(

@@ -19,12 +19,12 @@ ALL = Augmentation(
 )
 RESIZED = Augmentation(12, AugmentationOptions(crop_scale=None))
 
-# The eager backend only checks that there is one graph; inductor compiles it.
+# The first backends only check that there is one graph and decompose it; inductor compiles it.
 COMPILED = [
     pytest.param(backend, augmentation, id=f"{backend}-{name}", marks=marks)
     for backend, augmentation, name, marks in (
         ("eager", None, "none", []),
-        ("inductor", ALL, "all", pytest.mark.slow),
+        ("aot_eager_decomp_partition", ALL, "all", pytest.mark.slow),
         ("inductor", RESIZED, "resized", pytest.mark.slow),
     )
 ]

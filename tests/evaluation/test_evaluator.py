@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import numpy as np
@@ -6,10 +5,9 @@ import pytest
 import torch
 
 from lightning_colorize.color import ColorBatch, to_lab
-from lightning_colorize.evaluation import evaluate, evaluate_batches
+from lightning_colorize.evaluation import evaluate_batches
 from lightning_colorize.evaluation.evaluator import measure_systems
 from lightning_colorize.evaluation.systems import System
-from lightning_colorize.inference import load_model
 from lightning_colorize.metrics.spec import NAMES, SAMPLED
 from lightning_colorize.models.baseline import BaselineModel
 from tests.evaluation.stubs import LargestError, Obeys, Predicts
@@ -48,14 +46,6 @@ def test_baselines_are_colorized_only_for_a_table_that_shows_them(monkeypatch):
     assert list(evaluate_batches(Predicts(batches, _half), batches).rows) == ["model"]
     system = System("half", Path("half"), Predicts(batches, _half))
     assert measure_systems([system], iter(batches), 16, truth=False).rows == ["half"]
-
-
-def test_a_model_is_evaluated_on_the_test_split_of_a_folder(finished_run, photo_folder):
-    result = evaluate(load_model(finished_run), photo_folder)
-    assert result.images == 3
-    logged = json.loads((finished_run / "result.json").read_text())
-    for name, metrics in {"model": logged["metrics"], **logged["baselines"]}.items():
-        assert result.rows[name]["psnr"] == pytest.approx(metrics["test/psnr"], rel=1e-4)
 
 
 def test_samples_add_their_metrics_for_all_rows():

@@ -25,14 +25,6 @@ def altered(finished_run, tmp_path):
     return alter
 
 
-def test_a_run_reloads(finished_run, photo_folder):
-    loaded = load_model(finished_run)
-    assert not any(module.training for module in loaded.model.network.modules())
-    assert loaded.size == 32
-    assert loaded.data_root == str(photo_folder)
-    assert loaded.path == finished_run / "checkpoints/best.ckpt"
-
-
 def test_half_precision_is_of_prediction_only(finished_run):
     model = load_model(finished_run)
     L = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 100

@@ -193,12 +193,6 @@ def test_wrong_use_is_one_line(error_of, files, finished_run, tmp_path, words, m
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
-def test_several_devices_give_the_same(colorize):
-    words = ("--samples", 2, "--hints", "FILES/hints", "--label", "dog", "--device", "cpu")
-    close(colorize("one", *words, code=1), colorize("two", *words, "--devices", 2, code=1))
-
-
 IMAGE = np.asarray(make_image(1, 60, 45))  # in/b.png
 HINTS = np.asarray(_painted(60, 45))  # hints/wide.png
 TENSOR = torch.tensor(HINTS).movedim(-1, 0)

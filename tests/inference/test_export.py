@@ -9,7 +9,6 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference import load_model
 from lightning_colorize.runs.folder import lock
 from tests.conftest import Commands
-from tests.tasks.conftest import GanCommands
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +40,6 @@ def test_an_exported_model_predicts_the_same(exported):
     assert "/" not in json.dumps(read.model.description["encoder"])  # no path of this machine
     for name, value in model.baselines.state_dict().items():
         assert torch.equal(read.baselines.state_dict()[name], value)
-
-
-def test_a_gan_is_exported_without_its_discriminator(photo_folder, tmp_path):
-    model = load_model(GanCommands(photo_folder, tmp_path).fit("gan"))
-    file = tmp_path / "gan.safetensors"
-    model.export(file)
-    L = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 100
-    assert torch.allclose(load_model(file).predict(L), model.predict(L), atol=0.05)
 
 
 @pytest.mark.parametrize("where", [0.02, 0.5, 0.99])

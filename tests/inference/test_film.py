@@ -15,7 +15,6 @@ from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.inference import Colorizer, Options, load_model
 from lightning_colorize.inference import film as film_module
 from lightning_colorize.inference.film import colorize_film
-from lightning_colorize.inference.motion import find_motion
 from tests.painters import follower
 
 av = pytest.importorskip("av")
@@ -158,15 +157,6 @@ def test_a_cut_begins_with_new_colors(model, tmp_path, share):
     assert (done.frames, done.cuts) == (12, 1)
     alone = _ab([Colorizer(model).colorize(second[0], _SIZE)])
     assert (_ab(_read(target)[6:7]) - alone).abs().mean() < 2
-
-
-def test_motion_of_a_known_shift():
-    noise = torch.rand(1, 1, 20, 30, generator=torch.Generator().manual_seed(0)) * 100
-    image = torch.nn.functional.interpolate(noise, scale_factor=4, mode="bicubic").clamp(0, 100)
-    before, after = image[..., 5:75, 10:110], image[..., 3:73, 13:113]
-    moved = torch.nn.functional.grid_sample(before, find_motion(before, after), align_corners=False)
-    inner = (..., slice(8, -8), slice(8, -8))
-    assert (moved - after)[inner].abs().mean() < 0.1 * (before - after)[inner].abs().mean()
 
 
 def test_a_rotated_film_is_colored_upright(model, tmp_path):

@@ -213,14 +213,6 @@ def test_wrong_sizes_and_batches_are_one_line(colorizer):
         list(colorizer.colorize_all([image], batch_size=0))
 
 
-def test_a_decoding_that_is_refused_changes_nothing(colorizer):
-    before = colorizer.decoding
-    for wrong in ({"strength": 9}, {"temperature": -1}):
-        with pytest.raises(UsageError, match="must be from"):
-            colorizer.set_decoding(**{"vividness": 0.9, "strength": 0.5} | wrong)
-        assert colorizer.decoding == before
-
-
 def test_a_model_is_saved_for_the_hub_and_loaded(trained, tmp_path, monkeypatch):
     *_, path = trained
     model = Colorizer.from_pretrained(path)

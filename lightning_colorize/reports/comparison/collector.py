@@ -1,17 +1,22 @@
-"""The images of a comparison: a contact sheet and a file of thumbnails for each."""
+"""The plan of a comparison, and its images: a contact sheet and a file of thumbnails for each."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from lightning_colorize.common.text import decodable
 from lightning_colorize.data.dataset import resize_short_side
+from lightning_colorize.evaluation.data import EvaluationImages
+from lightning_colorize.evaluation.systems import System
 from lightning_colorize.evaluation.table import format_number
 from lightning_colorize.metrics.spec import COLUMNS
+from lightning_colorize.models.base import Model
 from lightning_colorize.models.image import seen_side, without_color
-from lightning_colorize.reports.comparison.plan import Plan
 from lightning_colorize.reports.kit.charts import style_class
 from lightning_colorize.reports.kit.images import (
     BACKGROUND,
@@ -30,6 +35,33 @@ SHEETS, THUMBNAILS = "sheets", "thumbnails"
 _WHITE = 30  # CIEDE2000 that is white in maps
 _FORM = "{:.1f}"  # of metrics next to an image
 _NOTED = [COLUMNS.index("ciede2000"), COLUMNS.index("psnr")]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The systems, images and options of a comparison."""
+
+    systems: Sequence[System]  # In the order of the page; differences are relative to the first.
+    found: EvaluationImages  # The images that all systems have.
+    # Images that were left out because a system does not have them, by system.
+    missing: Mapping[str, Sequence[str]]
+    trained_on: Mapping[str, int]  # Number of the images that a network was trained on, by network.
+    data: Path  # Folder of the true images, as given.
+    out: Path  # Folder of the page.
+    # Height and width of the measured squares, and short side of the images shown, in pixels.
+    size: int
+    batch_size: int
+    seed: int  # Seed of the bootstrap, the study and the samples.
+    device: torch.device
+    truth: bool  # Whether the images' own colors are the truth.
+    study: bool  # Whether the page links to a study page.
+    samples: int = 1  # Colorings per image of the models that sample.
+
+
+def default_size(systems: Sequence[System]) -> int:
+    """Return the size of the first model that has one, or 256 without such a model."""
+    sizes = (system.model.size for system in systems if not system.model.sees_whole)
+    return next(sizes, Model.size)
 
 
 @dataclass
@@ -70,8 +102,7 @@ class ImageCollector:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.images: list[ComparedImage] = []
-        found = plan.found.images
-        self._indices = {found.name(index): index for index in range(len(found))}
+        self._indices = {name: index for index, name in enumerate(plan.found.names)}
         for folder in (SHEETS, THUMBNAILS):
             (plan.out / folder).mkdir(parents=True, exist_ok=True)
             for old in (plan.out / folder).glob(f"{'[0-9]' * 5}.jpg"):

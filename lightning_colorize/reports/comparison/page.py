@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from lightning_colorize.common.files import write_atomic
-from lightning_colorize.common.progress import progress
 from lightning_colorize.common.provenance import git_commit, versions
-from lightning_colorize.evaluation.evaluator import measure_systems
+from lightning_colorize.evaluation.evaluator import Results, measure_systems
 from lightning_colorize.evaluation.failures import FAILURES, Failure
 from lightning_colorize.evaluation.statistics import POWER
 from lightning_colorize.evaluation.systems import System
@@ -17,8 +16,8 @@ from lightning_colorize.reports.comparison.collector import (
     THUMBNAILS,
     ComparedImage,
     ImageCollector,
+    Plan,
 )
-from lightning_colorize.reports.comparison.plan import Plan, remarks
 from lightning_colorize.reports.comparison.report import (
     Report,
     budgets_table,
@@ -42,12 +41,10 @@ _SIGNS = {"max": -1, "min": 1, None: 0}
 
 def write_comparison(plan: Plan, settings: Mapping[str, Sequence[str | None]]) -> Report:
     """Color and measure the images, and write the pages after their sheets."""
-    count = len(plan.found.images)
     collector = ImageCollector(plan)
-    batches = plan.found.batches(plan.size, plan.batch_size, plan.device)
-    shown = progress(batches, -(-count // plan.batch_size), "comparing")
+    batches = plan.found.batches(plan.size, plan.batch_size, plan.device, "comparing")
     results = measure_systems(
-        plan.systems, shown, plan.size, collector.add, plan.truth, plan.samples, plan.seed
+        plan.systems, batches, plan.size, collector.add, plan.truth, plan.samples, plan.seed
     )
     for image, distance in zip(collector.images, results.disagreement.tolist(), strict=True):
         image.disagreement = round(distance, 3)
@@ -208,3 +205,34 @@ def _values(report: Report) -> list[dict[str, Any]]:
         for index, row in enumerate(FAILURES)
     ]  # fmt: skip
     return metrics + failures
+
+
+def remarks(plan: Plan, results: Results) -> list[str]:
+    """Return warnings about the numbers, one line each."""
+    lines = [
+        f"{name} predicted colors that are not finite (NaN) for {count} of {len(results.names)} "
+        "images, as a diverged run does: it is not ranked"
+        for name, count in results.undefined.items()
+    ]
+    lines += [system.problem for system in plan.systems if system.problem is not None]
+    before = len(lines)
+    unread = len(plan.found.images) - len(results.names)
+    for name, names in plan.missing.items():
+        lines.append(
+            f"{name} has no image for {len(names)} of them (first: {names[0]}): "
+            "these are left out for all systems"
+        )
+    if unread:
+        lines.append(f"{unread} of the images could not be read and are left out for all systems")
+    if len(lines) > before:
+        lines.append(f"{len(plan.found.images) - unread} images are compared")
+    if grey := results.grey_truths:
+        lines.append(f"{grey:,} of {len(results.names):,} images have no color")
+    if plan.trained_on:
+        counts = ", ".join(f"{name} on {count:,}" for name, count in plan.trained_on.items())
+        lines.append(f"trained on some of these {len(plan.found.images):,} images: {counts}")
+    networks = [system for system in plan.systems if not system.model.sees_whole]
+    if others := [system for system in networks if system.model.size != plan.size]:
+        sizes = ", ".join(f"{system.name} at {system.model.size}" for system in others)
+        lines.append(f"all are compared at {plan.size} pixels; trained at other sizes: {sizes}")
+    return lines

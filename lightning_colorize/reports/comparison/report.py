@@ -10,11 +10,7 @@ import numpy as np
 from lightning_colorize.common.text import UNKNOWN, format_time, without_folders
 from lightning_colorize.evaluation.evaluator import Results
 from lightning_colorize.evaluation.failures import FAILURES
-from lightning_colorize.evaluation.statistics import (
-    Difference,
-    differences_from_first,
-    mean_and_spread,
-)
+from lightning_colorize.evaluation.statistics import Difference, differences_from_first
 from lightning_colorize.evaluation.systems import System
 from lightning_colorize.evaluation.table import (
     Cell,
@@ -50,11 +46,10 @@ class Report:
     """All numbers of a comparison."""
 
     results: Results
-    metrics: np.ndarray | None  # (rows, metrics); None without truth.
     # Differences from the first row, by row and metric; empty without truth.
     differences: list[list[Difference]]
     # Mean and standard deviation over the seeds in every metric; empty without truth.
-    seeds: list[tuple[SeedGroup, list[tuple[float, float]]]]
+    seeds: list[tuple[SeedGroup, list[list[float]]]]
 
     @property
     def columns(self) -> list[Metric]:
@@ -64,19 +59,18 @@ class Report:
     @property
     def rows(self) -> dict[str, dict[str, float]]:
         """Metrics by row; empty without truth."""
-        return {} if self.metrics is None else self.results.table()
+        return {} if self.results.values is None else self.results.table()
 
     def as_dict(self) -> dict[str, Any]:
         """Return all numbers, unrounded, for JSON."""
         results = self.results
         distances = zip(results.names, results.disagreement.tolist(), strict=True)
         numbers: dict[str, Any] = {"disagreement": dict(distances)}
-        if results.values is None:
+        if results.values is None or results.failures is None:
             return numbers
         rows = results.rows
         columns = [metric.name for metric in self.columns]
         modes = [failure.name for failure in FAILURES]
-        failures = results.failures if results.failures is not None else ()
 
         def by_image(keys: Sequence[str], table: np.ndarray) -> dict[str, dict[str, float]]:
             values = (dict(zip(keys, row, strict=True)) for row in table.T.tolist())
@@ -103,7 +97,7 @@ class Report:
             ],
             "failures": {
                 name: by_image(modes, table)
-                for name, table in zip(results.systems, failures, strict=False)
+                for name, table in zip(results.systems, results.failures, strict=True)
             },
             "per_image": {
                 name: by_image([*COLUMNS, *(each.name for each in results.more)], table)
@@ -115,15 +109,16 @@ class Report:
 def build_report(results: Results, systems: Sequence[System], seed: int) -> Report:
     """Compute means, intervals and spreads."""
     if results.values is None:
-        return Report(results, None, [], [])
+        return Report(results, [], [])
     metrics = results.metrics()
     differences = differences_from_first(results.values, seed, len(results.systems))
     for row, values in zip(differences, metrics - metrics[0], strict=True):
         row += [Difference(float(value)) for value in values[len(row) :]]
-    seeds = [
-        (group, mean_and_spread(metrics[group.members].tolist())) for group in group_seeds(systems)
-    ]
-    return Report(results, metrics, differences, seeds)
+    seeds = []
+    for group in group_seeds(systems):
+        own = metrics[group.members]
+        seeds.append((group, np.stack([own.mean(0), own.std(0, ddof=1)], axis=1).tolist()))
+    return Report(results, differences, seeds)
 
 
 def group_seeds(systems: Sequence[System]) -> list[SeedGroup]:
@@ -148,7 +143,7 @@ def group_seeds(systems: Sequence[System]) -> list[SeedGroup]:
 
 def differences_table(report: Report) -> Table | None:
     """Return the table of metrics, with differences from the first system; None without truth."""
-    if report.metrics is None:
+    if not report.differences:
         return None
     count = len(report.results.systems)
     table = metric_cells(list(report.rows.values()), report.columns, count if count > 1 else 0)
@@ -172,7 +167,7 @@ def interval_figures(report: Report) -> list[tuple[str, Figure]]:
     """Return, for each metric, its name and the chart of differences from the first system."""
     figures = []
     first, *others = report.results.systems
-    for column, metric in enumerate(report.columns if report.metrics is not None else ()):
+    for column, metric in enumerate(report.columns if report.differences else ()):
         # The chart of its ratio is the same at another scale.
         if any(metric.name in other.columns for other in report.columns):
             continue

@@ -77,7 +77,6 @@ def rates_by(
 
 
 def _rate(seen: Sequence[Rated], system: str, seed: int | None) -> Rate:
-    """Return the rate of a system in the trials in which it was shown."""
     values = np.array([(trial.chosen == system, 1) for _, trial in seen], dtype=float)
     chosen = int(values[:, 0].sum())
     wilson = binomtest(chosen, len(seen)).proportion_ci(CONFIDENCE, method="wilson")

@@ -56,5 +56,5 @@ def write_made_errors(folder, count, *, truth=True):
     model = SimpleNamespace(kind="best.ckpt")
     systems = [SimpleNamespace(name=name, path=Path("runs"), model=model) for name in SYSTEMS]
     plan = SimpleNamespace(out=folder, systems=systems, data=Path("images"), size=64, truth=truth)
-    write_errors(plan, Report(measured, None, [], []), images)
+    write_errors(plan, Report(measured, [], []), images)
     return folder / ERRORS, measured

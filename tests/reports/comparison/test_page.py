@@ -12,11 +12,8 @@ from torchvision.transforms.v2.functional import to_pil_image
 from lightning_colorize.evaluation.data import EvaluationImages
 from lightning_colorize.evaluation.statistics import Difference
 from lightning_colorize.metrics.spec import COLUMNS, NAMES, metric_goal
-from lightning_colorize.models.baseline import BaselineModel
-from lightning_colorize.models.folder import FolderModel
-from lightning_colorize.reports.comparison.collector import ImageCollector
+from lightning_colorize.reports.comparison.collector import ImageCollector, Plan
 from lightning_colorize.reports.comparison.page import render_page
-from lightning_colorize.reports.comparison.plan import Plan, default_size, remarks
 from lightning_colorize.reports.comparison.report import build_report, differences_table
 from lightning_colorize.reports.kit.images import draw_sheet
 from tests.reports.comparison.made import make_measured
@@ -58,15 +55,13 @@ def _system(index, size):
     )
 
 
-def _page(folder, count, images, size=32, *, truth=True, undefined=None):
+def _page(folder, count, images, size=32, *, truth=True):
     """Write a comparison of so many systems; return its numbers, images and HTML."""
     systems = [_system(index, size) for index in range(count)]
     names = [f"{'cats' if i % 2 else 'dogs'}/{i}<b>.jpg" for i in range(images)]
     measured = make_measured(
         [s.name for s in systems], names, ["grey"] if truth else [], truth=truth
     )
-    if undefined is not None:
-        measured.values[undefined] = np.nan
     found = EvaluationImages(_Images(names, size), "test")
     plan = Plan(
         systems, found, missing={}, trained_on={}, data=Path("photos"), out=folder, size=size,
@@ -115,19 +110,6 @@ def test_verdicts_follow_the_goal_of_the_metric(made):
     cells = _cells(replace(report, differences=rows))[1]
     verdicts = {"max": "worse", "min": "better", None: "other"}
     assert [cell.note_kind for cell in cells] == [verdicts[metric_goal(name)] for name in NAMES]
-
-
-def test_a_diverged_system_is_never_best(tmp_path):
-    report, _, html = _page(tmp_path, 3, 6, undefined=1)
-    cells = _cells(report)
-    assert not any(cell.kind for cell in cells[1])
-    for column, metric in enumerate(NAMES):
-        if metric_goal(metric):
-            assert "best" in (cells[0][column].kind, cells[2][column].kind)
-    assert (cells[1][0].text, cells[1][0].note_kind) == ("-", "unclear")
-    assert ">nan" not in content(html)
-    # Best and worst images of the systems with numbers.
-    assert "Best and worst" in html
 
 
 def test_the_page_requests_nothing_escapes_names_and_describes_images(made):
@@ -210,17 +192,3 @@ def test_labels_of_a_sheet_are_in_the_order_of_its_images(tmp_path, monkeypatch,
         psnr = report.results.values[:2, COLUMNS.index("psnr"), 0]
         assert [note.split("PSNR ")[1] for _, note in labels[1:3]] == [f"{v:.1f}" for v in psnr]
         assert np.array_equal(np.asarray(images[3]), np.asarray(images[1]))
-
-
-def test_the_default_size_is_that_of_the_first_network():
-    network = BaselineModel("grey")
-    network.size = 64
-    models = (FolderModel(Path("a"), [], Path("b")), network)
-    systems = [SimpleNamespace(name=each.kind, model=each, problem=None) for each in models]
-    assert default_size(systems) == 64
-    assert default_size(systems[:1]) == 256
-    found = SimpleNamespace(images=[])
-    plan = SimpleNamespace(systems=systems, found=found, missing={}, trained_on={}, size=32)
-    assert remarks(plan, SimpleNamespace(undefined={}, names=[], grey_truths=0)) == [
-        "all are compared at 32 pixels; trained at other sizes: BaselineModel at 64"
-    ]

@@ -5,18 +5,7 @@ import pytest
 from lightning_colorize.reports.kit.charts import (
     Interval,
     interval_figure,
-    line_trace,
-    make_figure,
 )
-
-
-def test_lines_have_their_points_and_colors():
-    first, second = line_trace("<a>", 11, [(1, 20.0), (2, 30.0)]), line_trace("c", 1, [(1, 5.0)])
-    assert "<a>" not in make_figure([first], "val/psnr", xaxis={}, yaxis={}).json
-    assert (first["x"], first["y"]) == ([1, 2], [20.0, 30.0])
-    assert first["line"]["color"] == second["line"]["color"]
-    assert (first["line"]["dash"], second["line"]["dash"]) == ("dash", "solid")
-    assert second["mode"] == "lines+markers"
 
 
 def test_intervals_reach_from_low_to_high_in_the_order_of_the_rows():

@@ -2,8 +2,7 @@
 
 import json
 
-from lightning_colorize.reports.perception.plan import make_plan
-from lightning_colorize.reports.perception.study import IMAGES, STUDY, study_html
+from lightning_colorize.reports.perception.study import IMAGES, STUDY, make_plan, study_html
 from tests.conftest import make_image
 
 SYSTEMS = ["cnn", "gan", "unet"]

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from lightning_colorize.cli import main
-from lightning_colorize.reports.perception import plan
+from lightning_colorize.reports.perception import study as study_module
 from tests.reports.conftest import DESK, PHONE
 from tests.reports.perception.simulated import write_page
 
@@ -27,7 +27,7 @@ def pages(finished_run, photo_folder, tmp_path_factory):
     systems = [f"cnn={finished_run}", f"gan={finished_run}", f"theirs={theirs}"]
     words = ("--data", photo_folder, "--split", "val", "--out", folder / "page", "--study")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "TRIALS", 6)
+        patch.setattr(study_module, "TRIALS", 6)
         assert main(["compare", *systems, *map(str, words)]) == 0
     return folder / "page"
 

@@ -9,9 +9,14 @@ from hypothesis import strategies as st
 from lightning_colorize.color import to_lab
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.reports.perception.answers import read_answers
-from lightning_colorize.reports.perception.plan import BROKEN, TRUTH, make_plan
 from lightning_colorize.reports.perception.score import rates, rates_by
-from lightning_colorize.reports.perception.study import balanced_subset, wrong_colors
+from lightning_colorize.reports.perception.study import (
+    BROKEN,
+    TRUTH,
+    balanced_subset,
+    make_plan,
+    wrong_colors,
+)
 from tests.reports.perception.simulated import CHECKS, answered, write_answers
 
 
