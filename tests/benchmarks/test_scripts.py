@@ -138,7 +138,7 @@ def test_gpu_benchmark_at_toy_size(tmp_path, capsys):
     assert report["resume"] == {"resumed": 0.0, "second_run": 0.0}
     assert [row["images"] for row in report["decoding"]] == ["small", "camera"]
     rendered = import_module("tables").gpu(report)
-    assert "| ResNet-34, 32 px, batch 2: fp32, eager |" in rendered
+    assert "| pix2pix cGAN, 32 px, batch 2: fp32, eager |" in rendered
     assert "| resumed | 0.0e+00 |" in rendered
 
 
