@@ -84,11 +84,9 @@ class System:
     words: tuple[str, ...]
 
     def toy(self) -> "System":
-        """The same, small."""
-        small = ("--model.encoder.depth", "18")
-        if self.experiment.startswith("cgan"):
-            small = ("--model.encoder.depth", "3", "--model.encoder.width", "4")
-            small += ("--model.discriminator.layers", "1", "--model.discriminator.width", "4")
+        """The same cGAN, small."""
+        small = ("--model.encoder.depth", "3", "--model.encoder.width", "4")
+        small += ("--model.discriminator.layers", "1", "--model.discriminator.width", "4")
         return replace(self, size=32, batch_size=2, words=self.words + small)
 
     def described(self) -> dict[str, Any]:

@@ -195,7 +195,7 @@ def test_sources_are_the_published_parts(parser, tmp_path):
     assert names == {"train_color/1.jpg", "test_color/2.jpg"}
 
 
-# Arguments of the base class that do not suit the network.
+# Arguments of a base class that do not suit the network.
 FIXED = {"VGG16Encoder": {"levels"}}
 
 
@@ -207,9 +207,10 @@ def test_fragments_list_all_arguments(slot):
         cls = getattr(importlib.import_module(module), name)
         own = cls.__init__ not in (torch.nn.Module.__init__, object.__init__)
         named = set(inspect.signature(cls).parameters) if own else set()
-        if "options" in named:  # of the base class, which also takes the network
-            named |= set(inspect.signature(cls.__base__).parameters)
-            named -= {"options", "published"} | FIXED.get(name, set())
+        for base in cls.__mro__[1:]:
+            if "options" in named:  # of this base class
+                named = named - {"options"} | set(inspect.signature(base).parameters)
+        named -= {"published"} | FIXED.get(name, set())
         # A decoder's first argument is given by the task, the channels by a loss.
         assert set(part.get("init_args", {})) == named - {"info", "in_channels"}, path.name
 

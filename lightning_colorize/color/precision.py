@@ -58,6 +58,11 @@ class ProcessSetting:
 _NO_TF32 = ProcessSetting(lambda: set_tf32(False))
 
 
+def at_least_fp32(x: Tensor) -> Tensor:
+    """Return a floating tensor in fp32; fp64 stays fp64."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 @contextmanager
 def full_precision(tensor: Tensor) -> Iterator[None]:
     """Disable autocast on the tensor's device, and TF32.

@@ -2,10 +2,10 @@
 
 from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor, nn
 
 from lightning_colorize.color import AB_SCALE, ColorBatch
+from lightning_colorize.color.precision import at_least_fp32
 from lightning_colorize.networks import AbHead, Head
 from lightning_colorize.networks.base import Recorded
 
@@ -54,8 +54,8 @@ def as_float32_pair(prediction: Tensor, batch: ColorBatch) -> tuple[Tensor, Tens
         raise ValueError("batch.target is None: set it with the head's target first")
     if batch.target.shape != prediction.shape:
         return predicted_ab(prediction, batch) / AB_SCALE, batch.ab / AB_SCALE
-    dtype = torch.promote_types(prediction.dtype, torch.float32)
-    return prediction.to(dtype), batch.target.to(dtype)
+    prediction = at_least_fp32(prediction)
+    return prediction, batch.target.to(prediction.dtype)
 
 
 def predicted_ab(prediction: Tensor, batch: ColorBatch) -> Tensor:

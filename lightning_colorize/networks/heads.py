@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_colorize.color import AB_SCALE, AbBins, to_lab, to_rgb
+from lightning_colorize.color.precision import at_least_fp32
 from lightning_colorize.networks.base import Head
-from lightning_colorize.networks.layers import init_normal
+from lightning_colorize.networks.layers import at_size, init_normal
 from lightning_colorize.networks.network import pad_input, round_up
 
 
@@ -34,7 +35,7 @@ class RegressionHead(Head):
     def forward(self, decoded: Tensor, size: tuple[int, int]) -> Tensor:
         """Return predicted ab in the target's range: (B, 2, H, W) at `size`."""
         # Near 0.5, a bf16 step is almost one unit of ab, so 0..1 would be coarser than -1..1.
-        ab = _at_size(_without_half(self.conv(decoded)), size)
+        ab = at_size(at_least_fp32(self.conv(decoded)), size)
         if self.activation == "tanh":
             ab = torch.tanh(ab)
         return self.target(ab)
@@ -122,7 +123,7 @@ class RgbHead(Head):
     def forward(self, decoded: Tensor, size: tuple[int, int]) -> Tensor:
         """Return predicted RGB in [0, 1], fp32 even under autocast: (B, 3, H, W) at `size`."""
         # LAB of dark colors needs finer steps than bf16 has.
-        return _at_size(_without_half(self.conv(decoded)), size).sigmoid()
+        return at_size(at_least_fp32(self.conv(decoded)), size).sigmoid()
 
     def target(self, ab: Tensor, L: Tensor | None = None) -> Tensor:
         """Return the true RGB in [0, 1]: (B, 3, H, W)."""
@@ -192,9 +193,7 @@ class ClassificationHead(Head):
         small = size[0] // self.reduction, size[1] // self.reduction
         if decoded.shape[-2] > small[0]:
             decoded = F.adaptive_avg_pool2d(decoded, small)
-        elif decoded.shape[-2:] != small:
-            decoded = F.interpolate(decoded, small, mode="bilinear", align_corners=False)
-        return _without_half(self.conv(decoded))
+        return at_least_fp32(self.conv(at_size(decoded, small)))
 
     def target(self, ab: Tensor, L: Tensor | None = None) -> Tensor:
         """Return soft codes of true ab in [-1, 1], weighted by the nearest bin's weight.
@@ -221,15 +220,3 @@ class ClassificationHead(Head):
         """Return mean and standard deviation of the bins, without the weights of rare colors."""
         mean, spread = self.bins.moments(prediction)
         return mean / AB_SCALE, spread / AB_SCALE
-
-
-def _without_half(x: Tensor) -> Tensor:
-    """Return a map of 16-bit numbers in fp32; others as they are."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-
-
-def _at_size(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return a map resized to a height and width."""
-    if x.shape[-2:] == size:
-        return x
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)

@@ -1,10 +1,11 @@
 """Building blocks and initialization shared by encoders, decoders and discriminators."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 _NORMS = (nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm)
@@ -82,6 +83,11 @@ def run_stages(stages: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
         x = stage(x)
         features.append(x)
     return features
+
+
+def at_size(x: Tensor, size: Sequence[int], mode: str = "bilinear") -> Tensor:
+    """Return a map resized to a height and width."""
+    return x if x.shape[-2:] == size else F.interpolate(x, size, mode=mode)
 
 
 def init_normal(module: nn.Module, std: float = 0.02) -> None:

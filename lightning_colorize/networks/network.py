@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lightning_colorize.color import AB_SCALE, NO_CONDITION, Condition
 from lightning_colorize.color.hints import CHANNELS, SPREAD, hint_channels
 from lightning_colorize.networks.base import Decoder, Encoder, Head
+from lightning_colorize.networks.layers import at_size
 
 _WIDTH = 64  # channels of the gate
 _HINT_LOGIT_INIT = 2.0  # initial gate logit at hinted pixels
@@ -110,9 +111,7 @@ class HintGate(nn.Module):
         Returns:
             ab in [-1, 1], (B, 2, h, w), and log-odds, (B, 1, h, w).
         """
-        features = self.map(decoded)
-        if features.shape[-2:] != hints.shape[-2:]:
-            features = F.interpolate(features, hints.shape[-2:], mode="bilinear")
+        features = at_size(self.map(decoded), hints.shape[-2:])
         logit = self.logit(F.relu(features + self.hint(hints.to(features.dtype)))).float()
         ab, confidence = hints[:, 3:5], hints[:, 5:]
         return ab * (SPREAD / AB_SCALE), logit + confidence.clamp(min=_NEVER).log()

@@ -135,20 +135,6 @@ def test_devices_that_kornia_converts_on():
     assert graph(torch.zeros(())) == 0
 
 
-def test_exported_conversions_contain_no_matrix_products(monkeypatch):
-    monkeypatch.setattr(lab, "kornia_converts", lambda device: not torch.compiler.is_compiling())
-
-    class There(torch.nn.Module):
-        def forward(self, rgb):
-            return to_rgb(*to_lab(rgb), clip=False)
-
-    rgb = torch.rand(1, 3, 4, 4)
-    program = torch.export.export(There(), (rgb,))
-    assert "exp2" in str(program)
-    assert "einsum" not in str(program)
-    torch.testing.assert_close(program.module()(rgb), rgb, atol=1e-5, rtol=0)
-
-
 @settings(max_examples=50)
 @given(st.tuples(*[st.integers(1, 5)] * 3), st.integers(0, 2**32 - 1), st.booleans())
 def test_round_trip(size, seed, floating):

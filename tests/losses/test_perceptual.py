@@ -10,15 +10,8 @@ from torchvision.transforms.functional import normalize
 from lightning_colorize.color import AB_SCALE, to_rgb
 from lightning_colorize.common.class_paths import Trust, build, describe
 from lightning_colorize.losses import L1, Loss, Perceptual, WeightedSum
-from lightning_colorize.networks import (
-    MobileNetV2Encoder,
-    RegNetEncoder,
-    ResNetEncoder,
-    VGG16Encoder,
-    WeightsError,
-)
+from lightning_colorize.networks import ResNetEncoder, WeightsError
 from tests.losses.conftest import batch_of, smooth_images
-from tests.networks.test_encoders import assert_alike, torchvision_features, torchvision_model
 
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -105,21 +98,3 @@ def test_random_weights_and_wrong_numbers_are_refused(resnet):
         Perceptual(ResNetEncoder).require_weights()
     with pytest.raises(ValueError, match="weights has 1 numbers for 2 levels"):
         Perceptual(partial(ResNetEncoder, levels=2, weights=resnet[1]), [1.0]).require_weights()
-
-
-@pytest.mark.parametrize(
-    ("name", "encoder"),
-    [
-        ("mobilenet_v2", MobileNetV2Encoder),
-        ("regnet_x_400mf", RegNetEncoder),
-        ("vgg16", VGG16Encoder),
-    ],
-)
-def test_any_encoder_is_built_for_rgb(name, encoder, tmp_path):
-    network = torchvision_model(name)
-    torch.save(network.state_dict(), tmp_path / "w.pth")
-    backbone = Perceptual(partial(encoder, weights=tmp_path / "w.pth")).backbone
-    rgb = torch.rand(1, 3, 64, 64)
-    with torch.no_grad():
-        expected = torchvision_features(name, network, normalize(rgb, IMAGENET_MEAN, IMAGENET_STD))
-        assert_alike(backbone(rgb * 2 - 1), expected)

@@ -33,35 +33,6 @@ def test_the_energy_score_of_known_samples():
     assert score.item() == pytest.approx((25 / 3) ** 0.5)
 
 
-def test_the_energy_score_is_lowest_for_the_true_distribution_with_any_number_of_samples():
-    generator = torch.Generator().manual_seed(0)
-
-    def score(spread, count, shift=0.0):
-        drawn = torch.randn(count, 40_000, 2, 1, 1, generator=generator) * spread + shift
-        return energy_score(drawn, torch.randn(40_000, 2, 1, 1, generator=generator)).mean().item()
-
-    true = score(1, 4)
-    assert true == pytest.approx(score(1, 2), abs=0.02)
-    assert all(true < score(*other) - 0.03 for other in [(0, 1), (0.5, 4), (2, 4), (1, 4, 0.5)])
-
-
-def test_noise_lowers_the_energy_but_hardly_the_coarse_energy():
-    generator = torch.Generator().manual_seed(0)
-    L, ab = torch.full((200, 1, 32, 32), 50.0), 10 * torch.randn(200, 2, 1, 1, generator=generator)
-
-    def scores(noise):
-        drawn = [10 * torch.randn(noise, generator=generator) for _ in range(4)]
-        pairs = [
-            ImagePair(L, each.expand(200, 2, 32, 32), ab.expand(200, 2, 32, 32)) for each in drawn
-        ]
-        return measure_samples(pairs)[:2].mean(1).tolist()
-
-    one, coarse_one = scores([200, 2, 1, 1])
-    white, coarse_white = scores([200, 2, 32, 32])
-    assert white == pytest.approx(one, rel=0.1)
-    assert coarse_white > 1.15 * coarse_one
-
-
 def test_coverage_counts_a_and_b_within_the_range():
     drawn = torch.stack([_colors((-1, 0), (0, 0)), _colors((1, 0), (5, 9))])
     assert coverage(drawn, _colors((0.5, 0), (6, 4))).item() == 3 / 4

@@ -18,6 +18,7 @@ from lightning_colorize.networks import (
     UpsampleDecoder,
 )
 from lightning_colorize.networks.base import TextEncoder
+from tests.networks.test_decoders import perturbed
 
 ENCODERS = {
     "conv": partial(ConvEncoder, widths=[4, 6]),
@@ -55,14 +56,6 @@ def conditioned(name="conv"):
     return ConditionedEncoder(ENCODERS[name](), labels=2, text=Letters(), width=8)
 
 
-def trained(module):
-    """Return the module after weights that start at 0 have changed."""
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    return module
-
-
 @pytest.mark.parametrize("name", ENCODERS)
 def test_starts_as_the_network_without_conditions(name):
     plain = colorizer(ENCODERS[name]())
@@ -72,13 +65,13 @@ def test_starts_as_the_network_without_conditions(name):
     torch.testing.assert_close(ours(L, condition()._replace(hints=None)), plain(L))
     torch.testing.assert_close(ours(L), plain(L))
     again = colorizer(conditioned(name))
-    again.load_state_dict(trained(ours).state_dict())
+    again.load_state_dict(perturbed(ours).state_dict())
     assert torch.equal(again(L, condition()), ours(L, condition()))
 
 
 @pytest.mark.parametrize("kind", ["labels", "texts", "hints", "palettes"])
 def test_each_condition_acts_alone_and_on_its_image(kind):
-    network = colorizer(trained(conditioned()))
+    network = colorizer(perturbed(conditioned()))
     none = {"labels": torch.tensor([-1]), "texts": [""], "palettes": torch.zeros(1, 5, 3)}
     none["hints"] = torch.zeros(1, 3, 32, 32)
     without = Condition(**none)
@@ -103,7 +96,7 @@ def test_takes_a_hint_at_its_place_before_training(head):
 
 
 def test_hints_fit_a_padded_image():
-    network = colorizer(trained(conditioned("unet")))
+    network = colorizer(perturbed(conditioned("unet")))
     L, given = torch.rand(1, 1, 29, 31) * 2 - 1, condition(1)
     hints = given.hints[..., :29, :31]
     assert network(L, Condition(hints=hints)).shape == (1, 2, 29, 31)

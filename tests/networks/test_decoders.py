@@ -17,7 +17,6 @@ from lightning_colorize.networks import (
     UNetDecoder,
     UpsampleDecoder,
     ZhangDecoder,
-    parameter_count,
 )
 from lightning_colorize.networks.decoders.context import SelfAttention
 
@@ -109,39 +108,6 @@ def test_levels_of_any_encoder_and_odd_sizes_train_every_parameter(case, reducti
         assert parameter.grad.isfinite().all(), name
         # An instance norm takes off the bias of the convolution before it.
         assert parameter.grad.any() or case == "unet", name
-
-
-def test_parameters_by_hand():
-    def count(decoder):
-        return parameter_count(decoder)[0]
-
-    def block(a, b):
-        return 9 * a * b + 2 * b
-
-    def plain(**arguments):
-        return count(UpsampleDecoder(INFO, widths=[16, 10, 6], **arguments))
-
-    steps = [(20, 16), (16, 10), (10, 6)]
-    assert plain() == sum(block(a, b) for a, b in steps)
-    with_skips = block(20 + 12, 16) + block(16 + 8, 10) + block(10, 6)
-    assert plain(skips=True) == with_skips
-    # gates of 12 (with the map's 20) and 8 (with 16) channels
-    assert plain(skips="gated") == with_skips + (12 + 21) * 8 + 9 + (8 + 17) * 8 + 9
-    assert plain(mode="transposed", convs=0) == sum(16 * a * b + 2 * b for a, b in steps)
-    shuffled = sum((a + 1) * 4 * b + 2 * b + block(b, b) for a, b in steps)
-    assert plain(mode="pixel_shuffle") == shuffled
-    # norm, qkv, out; the map at /4 has 16 channels
-    assert plain(attention=4) - plain() == 2 * 16 + 17 * 48 + 17 * 16
-    assert plain(global_context=True) - plain() == 21 * 20 + 41 * 20
-
-    info = FeatureInfo((20, 24), (16, 32))
-    queries = ColorQueryDecoder(info, queries=6, width=32, rounds=2, out_reduction=16)
-    pixels = block(24 + 20, 32)
-    assert count(queries.pixels) == pixels
-    # self- and cross-attention, two linear layers, three norms
-    layer = 2 * (33 * 96 + 33 * 32) + 33 * 128 + 129 * 32 + 3 * 64
-    scale = 25 * 32 + 64
-    assert count(queries) == pixels + 6 * 32 + 2 * layer + scale + 64 + 33 * 32
 
 
 # Steps.

@@ -27,7 +27,9 @@ from lightning_colorize.networks.encoders import pretrained, torchvision_backbon
 from lightning_colorize.networks.encoders.torchvision_backbone import Float32DepthwiseConv2d
 
 R = (2, 4, 8, 16, 32)
-MOBILE = (MobileNetV2Encoder, {"normalization": "half"})
+HALF = {"normalization": "half"}
+RESNET = (ResNetEncoder, {"levels": 5, "normalization": "0..1"})
+MOBILE = (MobileNetV2Encoder, HALF)
 SWIN = {"strict_img_size": False, "depths": (1, 1, 1, 1), "embed_dim": 12}  # maps of (B, H, W, C)
 VIT = {"levels": [2], "model_args": {"dynamic_img_size": True}}
 PADDED = {**VIT, "model_args": {"dynamic_img_size": True, "dynamic_img_pad": True}}
@@ -36,7 +38,7 @@ PADDED = {**VIT, "model_args": {"dynamic_img_size": True, "dynamic_img_pad": Tru
 CASES = {
     "conv": (ConvEncoder, {"widths": [4, 6]}, (4, 6), (1, 2), 9 * (4 + 16 + 24 + 36) + 40),
     "unet": (UNetEncoder, {"size": 8, "width": 2}, (2, 4, 8), R[:3], 16 * (2 + 8 + 32) + 8),
-    "resnet18": (ResNetEncoder, {"levels": 5}, (64, 64, 128, 256, 512), R, 11_170_240),
+    "resnet18": (*RESNET, (64, 64, 128, 256, 512), R, 11_170_240),
     "resnet18 to /8": (ResNetEncoder, {}, (64, 64, 128), R[:3], 676_800),
     "resnet34": (ResNetEncoder, {"depth": 34}, (64, 64, 128), R[:3], 1_341_632),
     "mobilenet_v2": (*MOBILE, (16, 24, 32, 96, 320), R, 1_811_136),
@@ -49,7 +51,7 @@ CASES = {
     "test_resnet": (TimmEncoder, {"levels": [1, 3]}, (32, 192), (4, 16), 104_560),
     "convnext_atto": (TimmEncoder, {}, (40, 80, 160, 320), R[1:], 3_372_600),
     "efficientnet_b0": (TimmEncoder, {}, (16, 24, 40, 112, 320), R, 3_594_812),
-    "efficientnet_lite0": (TimmEncoder, {}, (16, 24, 40, 112, 320), R, 2_958_272),
+    "efficientnet_lite0": (TimmEncoder, HALF, (16, 24, 40, 112, 320), R, 2_958_272),
     "mobilenetv4_conv_small": (TimmEncoder, {}, (32, 32, 64, 96, 960), R, 1_261_088),
     "tiny_vit_5m_224": (TimmEncoder, {}, (64, 128, 160, 320), R[1:], 5_070_548),
     "swin_tiny_patch4_window7_224": (
@@ -137,15 +139,17 @@ def torchvision_features(name, network, x):
         yield x
 
 
-def grey_as_rgb(L, encoder):
+def grey_as_rgb(L, name):
     """Return the input of the model that an encoder starts from."""
-    grey = ((L + 1) / 2).repeat(1, 3, 1, 1)
+    grey, normalization = (L + 1) / 2, CASES[name][1].get("normalization")
+    if normalization:
+        return {"half": L, "0..1": grey}[normalization].repeat(1, 3, 1, 1)
+    grey = grey.repeat(1, 3, 1, 1)
     mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])
-    if isinstance(encoder, TimmEncoder):
-        mean, std = torch.tensor([encoder.mean, encoder.std])
-    if getattr(encoder, "normalization", "") == "half":
-        return L.repeat(1, 3, 1, 1)
-    if not isinstance(encoder, VGG16Encoder):  # weights are summed, so one constant for all
+    if CASES[name][0] is TimmEncoder:
+        published = timm.get_pretrained_cfg(name)
+        mean, std = torch.tensor([published.mean, published.std])
+    if name != "vgg16":  # weights are summed, so one constant for all
         mean, std = mean.mean().expand(3), std.mean().expand(3)
     return normalize(grey, mean.tolist(), std.tolist())
 
@@ -165,7 +169,8 @@ def test_file_and_download_give_torchvisions_features(name, tmp_path, monkeypatc
     monkeypatch.setattr(
         torchvision_backbone, "fetch_torchvision", lambda p: published.append(p) or torch.load(file)
     )
-    encoder, downloaded = build(name, weights=file).eval(), build(name, pretrained=True).eval()
+    encoder, downloaded = build(name, weights=file, pretrained=True), build(name, pretrained=True)
+    assert len(published) == 1  # a file takes precedence
     assert encoder.weights_from == f"file {file}"
     version = "V2" if name == "regnet_x_400mf" else "V1"
     assert downloaded.weights_from == f"torchvision {published[0]}"
@@ -174,10 +179,10 @@ def test_file_and_download_give_torchvisions_features(name, tmp_path, monkeypatc
     assert {p.dtype for p in encoder.parameters()} == {torch.float32}
     L = torch.rand(2, 1, 96, 65) * 2 - 1
     with torch.no_grad():
-        rgb = grey_as_rgb(L, encoder)
+        rgb = grey_as_rgb(L, name)
         expected = [*torchvision_features(name, network.float(), rgb)]
-        assert_alike(encoder(L), expected)
-        assert_alike(downloaded(L), expected)
+        assert_alike(encoder.eval()(L), expected)
+        assert_alike(downloaded.eval()(L), expected)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +208,7 @@ def test_file_gives_timms_features(name, suffix, tmp_path):
     encoder = build(name, weights=file).eval()
     L = torch.rand(1, 1, 64, 96) * 2 - 1
     with torch.no_grad():
-        rgb = grey_as_rgb(L, encoder)
+        rgb = grey_as_rgb(L, name)
         assert_alike(encoder(L), whole.forward_intermediates(rgb, intermediates_only=True))
 
 
@@ -248,25 +253,7 @@ def test_padding_as_tensorflow_is_timms():
     assert all(map(torch.equal, encoder.backbone(L), own(L)))
 
 
-# Normalization, freezing, batch norms.
-
-
-def timm_resnet(levels, normalization="imagenet"):
-    return TimmEncoder("test_resnet", [levels], normalization=normalization)
-
-
-@pytest.mark.parametrize(
-    ("cls", "normalization"),
-    [(ResNetEncoder, "0..1"), (MobileNetV2Encoder, "half"), (timm_resnet, "half")],
-)
-def test_normalization(cls, normalization):
-    encoder, imagenet = cls(levels=1, normalization=normalization).eval(), cls(levels=1).eval()
-    imagenet.load_state_dict(encoder.state_dict())
-    L = torch.rand(1, 1, 32, 32) * 2 - 1
-    x = normalize((L + 1) / 2, [0.449], [0.226])
-    with torch.no_grad():
-        features = encoder(x * 2 - 1 if normalization == "0..1" else x)
-        torch.testing.assert_close(features[0], imagenet(L)[0])
+# Freezing, batch norms.
 
 
 @pytest.fixture(scope="module")

@@ -27,10 +27,9 @@ def test_both_ranges_give_the_same_image(activation):
     torch.testing.assert_close(errors[0], 4 * errors[1])
 
 
-@pytest.mark.parametrize("target_range", ["-1..1", "0..1"])
-def test_starts_almost_grey(target_range):
+def test_starts_almost_grey():
     torch.manual_seed(0)
-    head = AbHead(64, target_range=target_range)
+    head = AbHead(64)
     ab = head.to_ab(head(torch.randn(2, 64, 16, 16), (16, 16)))
     assert 0 < ab.abs().max() < 0.15  # 110 * 0.15 is still a pale grey-blue at the very worst
     assert ab.std() < 0.03
@@ -43,23 +42,6 @@ def test_both_ranges_are_as_fine_in_half_precision():
         ab = [head.to_ab(head(decoded, (64, 64))) for head in (symmetric, unit)]
     # Half a unit of ab is 0.0045 here; bf16 near 0.5 has steps of 0.004 to 0.008 in ab.
     assert (ab[0] - ab[1]).abs().max() < 1e-5
-
-
-def test_deconv_head_is_relu_transposed_convolution_and_tanh():
-    wide, unit = pair(DeconvHead)
-    decoded = torch.randn(2, 4, 5, 6)
-    by_hand = torch.zeros(2, 2, 12, 14)  # with the margin of 1 that padding takes off
-    weight = wide.conv.weight.detach()
-    for row in range(5):
-        for column in range(6):
-            pixel = decoded[:, :, row, column].clamp(min=0)
-            patch = torch.einsum("bc,cdhw->bdhw", pixel, weight)
-            by_hand[..., 2 * row : 2 * row + 4, 2 * column : 2 * column + 4] += patch
-    expected = by_hand[..., 1:-1, 1:-1].tanh()
-    prediction = wide(decoded, (10, 12))
-    torch.testing.assert_close(prediction, expected)
-    torch.testing.assert_close(unit(decoded, (10, 12)), expected / 2 + 0.5)
-    torch.testing.assert_close(unit.to_ab(unit(decoded, (10, 12))), wide.to_ab(prediction))
 
 
 @pytest.mark.parametrize("head", [AbHead, DeconvHead])

@@ -83,13 +83,6 @@ def test_other_files_are_refused_and_not_executed(load, tmp_path, capsys):
     assert "does not exist" in refusal(ResNetEncoder, weights=tmp_path / "nothing.pth")
 
 
-def test_file_takes_precedence_over_a_download(state, load, monkeypatch):
-    monkeypatch.setattr(
-        torchvision_backbone, "fetch_torchvision", lambda published: pytest.fail("fetched")
-    )
-    assert load(state, pretrained=True).weights_from.startswith("file")
-
-
 # Downloads.
 
 

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from lightning_colorize.color.precision import at_least_fp32
 from lightning_colorize.networks.base import Recorded
 
 
@@ -48,8 +49,3 @@ class AdversarialLoss(Recorded, nn.Module, ABC):
     def score(self, logits: Tensor) -> Tensor:
         """Return how real the colors look to the discriminator, (B, 1, h, w), for logging."""
         return at_least_fp32(logits)
-
-
-def at_least_fp32(logits: Tensor) -> Tensor:
-    """Return logits in fp32; fp64 logits stay fp64."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -3,7 +3,8 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_colorize.losses.adversarial.base import AdversarialLoss, at_least_fp32
+from lightning_colorize.color.precision import at_least_fp32
+from lightning_colorize.losses.adversarial.base import AdversarialLoss
 
 
 class Hinge(AdversarialLoss):

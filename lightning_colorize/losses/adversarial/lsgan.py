@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from lightning_colorize.losses.adversarial.base import AdversarialLoss, at_least_fp32
+from lightning_colorize.color.precision import at_least_fp32
+from lightning_colorize.losses.adversarial.base import AdversarialLoss
 
 
 class LSGAN(AdversarialLoss):

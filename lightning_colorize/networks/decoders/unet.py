@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from lightning_colorize.networks.base import Decoder, FeatureInfo
 from lightning_colorize.networks.decoders.upsample import DecoderStep
-from lightning_colorize.networks.layers import Norm, init_normal, norm_layer
+from lightning_colorize.networks.layers import init_normal, norm_layer
 
 _OUT_REDUCTION = 2
 
@@ -53,7 +53,12 @@ class UNetDecoder(Decoder):
             width = info.channels[level or 0]
             # The first step's input is the coarsest level alone.
             inner = channels > width == info.channels[-1]
-            block = ExpandingBlock(channels, width, norm, dropout if inner else 0.0)
+            block = nn.Sequential(
+                nn.ReLU(),  # not in place: the input may be the encoder's map
+                nn.ConvTranspose2d(channels, width, 4, 2, 1, bias=norm == "instance"),
+                norm_layer(norm, width),
+                nn.Dropout(dropout if inner else 0.0),
+            )
             steps.append(DecoderStep(block, nn.Identity()))
             self.levels.append(level)
             channels = width if level is None else 2 * width
@@ -68,16 +73,3 @@ class UNetDecoder(Decoder):
         for step, level in zip(self.steps, self.levels, strict=True):
             x = step(x, None if level is None else features[level])
         return x
-
-
-class ExpandingBlock(nn.Sequential):
-    """ReLU, transposed 4x4 convolution of stride 2, norm, dropout: (B, C, h, w) to (.., 2h, 2w)."""
-
-    def __init__(self, in_channels: int, out_channels: int, norm: Norm, dropout: float) -> None:
-        bias = norm == "instance"
-        super().__init__(
-            nn.ReLU(),  # not in place: the input may be the encoder's map
-            nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=bias),
-            norm_layer(norm, out_channels),
-            nn.Dropout(dropout),
-        )

@@ -3,12 +3,11 @@
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_colorize.networks.base import Decoder, FeatureInfo
 from lightning_colorize.networks.decoders.context import GlobalContext, SelfAttention, SkipGate
-from lightning_colorize.networks.layers import ConvBlock, Norm, norm_layer
+from lightning_colorize.networks.layers import ConvBlock, Norm, at_size, norm_layer
 
 Mode = Literal["nearest", "bilinear", "transposed", "pixel_shuffle", "blurred_pixel_shuffle"]
 """How a step doubles the size."""
@@ -39,8 +38,7 @@ class DecoderStep(nn.Module):
         if skip is not None:
             skip = self.norm(skip)
             # The encoder rounds odd sizes down: 131 pixels are 65 at /2, then 130.
-            if x.shape[-2:] != skip.shape[-2:]:
-                x = F.interpolate(x, size=skip.shape[-2:], mode="nearest")
+            x = at_size(x, skip.shape[-2:], "nearest")
             x = torch.cat([x, skip if self.gate is None else self.gate(skip, x)], dim=1)
         decoded: Tensor = self.blocks(x)
         return decoded
@@ -178,43 +176,23 @@ def _doubling(mode: Mode, channels: int, width: int, norm: Norm) -> nn.Module:
     if mode in ("nearest", "bilinear"):
         return nn.Upsample(scale_factor=2, mode=mode)
     if mode == "transposed":
-        return TransposedBlock(channels, width, norm)
-    if mode not in get_args(Mode):
-        raise ValueError(f"mode is {mode}; accepted are {', '.join(get_args(Mode))}")
-    return PixelShuffleBlock(channels, width, norm, blur=mode == "blurred_pixel_shuffle")
-
-
-class TransposedBlock(nn.Sequential):
-    """Transposed 4x4 convolution of stride 2, normalization, ReLU: (B, C, h, w) to (.., 2h, 2w)."""
-
-    def __init__(self, in_channels: int, out_channels: int, norm: Norm) -> None:
-        conv = nn.ConvTranspose2d(
-            in_channels, out_channels, 4, stride=2, padding=1, bias=norm == "none"
-        )
+        bias = norm == "none"
+        conv: nn.Conv2d | nn.ConvTranspose2d
+        conv = nn.ConvTranspose2d(channels, width, 4, stride=2, padding=1, bias=bias)
         # Kaiming initialization for the 2 x 2 of 4 x 4 taps that contribute to an output pixel.
-        nn.init.normal_(conv.weight, std=(2 / (in_channels * 4)) ** 0.5)
-        if conv.bias is not None:
-            nn.init.zeros_(conv.bias)
-        super().__init__(conv, norm_layer(norm, out_channels), nn.ReLU(inplace=True))
-
-
-class PixelShuffleBlock(nn.Sequential):
-    """Pointwise convolution, pixel shuffle, normalization, ReLU: (B, C, h, w) to (.., 2h, 2w).
-
-    ICNR initialization (Aitken et al. 2017): the four convolutions of a 2x2 block start equal.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, norm: Norm, blur: bool) -> None:
-        conv = nn.Conv2d(in_channels, 4 * out_channels, 1)
-        one = torch.empty(out_channels, in_channels, 1, 1)
-        nn.init.kaiming_normal_(one, nonlinearity="relu")
+        nn.init.normal_(conv.weight, std=(2 / (channels * 4)) ** 0.5)
+        layers: list[nn.Module] = [conv]
+    elif mode in get_args(Mode):
+        conv = nn.Conv2d(channels, 4 * width, 1)
+        # ICNR (Aitken et al. 2017): the four convolutions of a 2x2 block start equal.
+        one = nn.init.kaiming_normal_(torch.empty(width, channels, 1, 1), nonlinearity="relu")
         conv.weight.data = one.repeat_interleave(4, dim=0)
-        nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-        smoothing = [nn.ReplicationPad2d((1, 0, 1, 0)), nn.AvgPool2d(2, stride=1)] if blur else []
-        super().__init__(
-            conv,
-            nn.PixelShuffle(2),
-            norm_layer(norm, out_channels),
-            nn.ReLU(inplace=True),
-            *smoothing,
-        )
+        layers = [conv, nn.PixelShuffle(2)]
+    else:
+        raise ValueError(f"mode is {mode}; accepted are {', '.join(get_args(Mode))}")
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    layers += [norm_layer(norm, width), nn.ReLU(inplace=True)]
+    if mode == "blurred_pixel_shuffle":
+        layers += [nn.ReplicationPad2d((1, 0, 1, 0)), nn.AvgPool2d(2, stride=1)]
+    return nn.Sequential(*layers)

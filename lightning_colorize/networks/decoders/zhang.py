@@ -1,9 +1,9 @@
 """The decoder of Zhang et al. 2017, whose skips are added."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_colorize.networks.base import Decoder, FeatureInfo
+from lightning_colorize.networks.layers import at_size
 
 
 class ZhangDecoder(Decoder):
@@ -51,8 +51,6 @@ class ZhangDecoder(Decoder):
             if level is not None:
                 skipped = skip(features[level])
                 # The encoder rounds odd sizes up or down: 131 pixels are 66 at /2.
-                if x.shape[-2:] != skipped.shape[-2:]:
-                    x = F.interpolate(x, size=skipped.shape[-2:], mode="nearest")
-                x = x + skipped
+                x = at_size(x, skipped.shape[-2:], "nearest") + skipped
             x = step(x)
         return x

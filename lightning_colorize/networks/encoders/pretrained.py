@@ -22,18 +22,32 @@ class PretrainedEncoder(Encoder, NeedsWeights):
     convolutions) require this: normalizing by the batch would undo the scale and shift of every
     layer.
 
-    Attributes:
-        frozen: Whether all parameters and batch norm statistics are fixed.
+    Args:
+        pretrained: Download the published weights.
+        weights: File with a state dict in the format of the published weights, with any number of
+            classes, instead of a download; also as `.safetensors`.
+        frozen: Freeze all parameters and batch norm statistics.
+        norm_eval: Keep batch norm statistics fixed during training; null: if weights are loaded.
+        in_channels: 1 for lightness; 3 for RGB in [-1, 1], as losses on features need it.
+
+    Raises:
+        WeightsError: If weights are unavailable or do not fit.
     """
 
     def __init__(
-        self, pretrained: bool, weights: Path | None, frozen: bool, norm_eval: bool | None
+        self,
+        pretrained: bool = False,
+        weights: Path | None = None,
+        frozen: bool = False,
+        norm_eval: bool | None = None,
+        in_channels: int = 1,
     ) -> None:
         super().__init__()
+        self.pretrained = pretrained
+        self.weights = weights
         self.frozen = frozen
-        self._initial = (pretrained, weights)
-        loads = pretrained or weights is not None
-        self.norm_eval = loads if norm_eval is None else norm_eval
+        self.norm_eval = pretrained or weights is not None if norm_eval is None else norm_eval
+        self.in_channels = in_channels
         self.register_load_state_dict_post_hook(_loaded)  # type: ignore[no-untyped-call]
 
     def obtain_weights(self, fetch: Callable[[], Any], published: str) -> Any:
@@ -45,11 +59,10 @@ class PretrainedEncoder(Encoder, NeedsWeights):
         Raises:
             WeightsError: If the file cannot be read or the download fails.
         """
-        pretrained, weights = self._initial
-        if weights is not None:
-            self.weights_from = f"file {weights}"
-            return read_weights(weights)
-        if not pretrained:
+        if self.weights is not None:
+            self.weights_from = f"file {self.weights}"
+            return read_weights(self.weights)
+        if not self.pretrained:
             return None
         try:
             self.weights_from = published
@@ -70,13 +83,14 @@ class PretrainedEncoder(Encoder, NeedsWeights):
                 "set pretrained: true or weights: PATH, frozen: false, or give --model.checkpoint"
             )
 
-    def settle(self, loaded: bool) -> None:
+    def settle(self) -> None:
         """Apply `frozen` and `norm_eval`; subclasses call it at the end of their constructor.
 
         Raises:
             WeightsError: If folded batch norms would be trained.
         """
-        if loaded and not (self.norm_eval or self.frozen) and _has_folded_norms(self):
+        trains = self.weights_from != "random" and not (self.norm_eval or self.frozen)
+        if trains and _has_folded_norms(self):
             raise WeightsError(
                 "these weights have their batch norms folded into the convolutions; "
                 "training them would undo that: set norm_eval: true"

@@ -2,7 +2,6 @@
 
 from difflib import get_close_matches
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Literal, cast
 
 from torch import Tensor, nn
@@ -32,12 +31,7 @@ class TimmEncoder(PretrainedEncoder):
             false}` (Swin).
         normalization: Input range of the weights: `imagenet` (ImageNet's mean and standard
             deviation) or `half` (RGB / 127.5 - 1, TensorFlow's); null: timm's own.
-        pretrained: Download timm's weights.
-        weights: File with a state dict in timm's format, with any number of classes, also as
-            `.safetensors`, instead of a download.
-        frozen: Freeze all parameters and batch norm statistics.
-        norm_eval: Keep batch norm statistics fixed during training; null: if weights are loaded.
-        in_channels: 1 for lightness; 3 for RGB in [-1, 1], as losses on features need it.
+        options: Arguments of `PretrainedEncoder`.
 
     Raises:
         WeightsError: If weights are unavailable or do not fit.
@@ -50,15 +44,11 @@ class TimmEncoder(PretrainedEncoder):
         levels: list[int] | None = None,
         model_args: dict[str, Any] | None = None,
         normalization: Literal["imagenet", "half"] | None = None,
-        pretrained: bool = False,
-        weights: Path | None = None,
-        frozen: bool = False,
-        norm_eval: bool | None = None,
-        in_channels: int = 1,
+        **options: Any,
     ) -> None:
-        super().__init__(pretrained, weights, frozen, norm_eval)
+        super().__init__(**options)
         require_model(name)
-        arguments = {"in_chans": in_channels, **(model_args or {})}
+        arguments = {"in_chans": self.in_channels, **(model_args or {})}
         features: dict[str, Any] = {"features_only": True}
         if levels is not None:
             features["out_indices"] = tuple(levels)
@@ -99,7 +89,7 @@ class TimmEncoder(PretrainedEncoder):
                 f"timm's {name} has levels of the same size, reductions {self.info.reductions}; "
                 "choose one, e.g. levels: [2]"
             )
-        self.settle(loaded is not None)
+        self.settle()
 
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""

@@ -1,9 +1,8 @@
-"""torchvision's classifiers as encoders: one class, and one row for each network."""
+"""torchvision's classifiers as encoders."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -22,69 +21,19 @@ class Published(NamedTuple):
 
     Attributes:
         name: torchvision's name.
-        weights: The published weights.
         stages: Cuts the network into consecutive modules, one per level.
         info: Channels and reductions of the levels.
-        classifier: Prefix of the layers that are left out.
+        weights: torchvision's name of the published weights.
     """
 
     name: str
-    weights: str
     stages: Callable[[Any], Sequence[nn.Module]]
     info: FeatureInfo
-    classifier: str
-
-    def build(self) -> nn.Module:
-        """Return the network with random weights."""
-        if not self.name.startswith("vgg"):
-            return cast(nn.Module, get_model(self.name))
-        # The classifier's 124 million parameters are never allocated.
-        with torch.device("meta"):
-            features = cast(nn.Module, get_model(self.name).features)
-        return nn.ModuleDict({"features": features.to_empty(device=torch.empty(0).device)})
+    weights: str = "IMAGENET1K_V1"
 
 
 def _halvings(*channels: int) -> FeatureInfo:
     return FeatureInfo(channels, (2, 4, 8, 16, 32))
-
-
-def _resnet_stages(network: Any) -> list[nn.Module]:
-    stem = nn.Sequential(network.conv1, network.bn1, network.relu)
-    pooled = nn.Sequential(network.maxpool, network.layer1)
-    return [stem, pooled, network.layer2, network.layer3, network.layer4]
-
-
-def _mobilenet_stages(network: Any) -> list[nn.Module]:
-    """Return the blocks of each size, without the classifier's expansion to 1280 channels."""
-    blocks = network.features
-    for block in blocks[1:-1]:
-        if block.stride == 2:
-            block.conv[1][0] = Float32DepthwiseConv2d(block.conv[1][0])
-    return [blocks[start:end] for start, end in pairwise((0, 2, 4, 7, 14, 18))]
-
-
-_RESNETS = _halvings(64, 64, 128, 256, 512)
-_ROWS = {
-    row.name: row
-    for row in (
-        Published("resnet18", "IMAGENET1K_V1", _resnet_stages, _RESNETS, "fc."),
-        Published("resnet34", "IMAGENET1K_V1", _resnet_stages, _RESNETS, "fc."),
-        Published(
-            "mobilenet_v2",
-            "IMAGENET1K_V1",
-            _mobilenet_stages,
-            _halvings(16, 24, 32, 96, 320),
-            "classifier.",
-        ),
-        Published(
-            "regnet_x_400mf",
-            "IMAGENET1K_V2",
-            lambda network: [network.stem, *network.trunk_output],
-            _halvings(32, 32, 64, 160, 400),
-            "fc.",
-        ),
-    )
-}
 
 
 class TorchvisionEncoder(PretrainedEncoder):
@@ -95,13 +44,7 @@ class TorchvisionEncoder(PretrainedEncoder):
         levels: Number of levels, from the finest.
         normalization: Input range of the weights: `imagenet` (torchvision's mean and standard
             deviation), `half` (RGB / 127.5 - 1, TensorFlow's) or `0..1` (L / 100).
-        pretrained: Download torchvision's ImageNet weights.
-        weights: File with a state dict in torchvision's format, with any number of classes, instead
-            of a download; batch norms may be folded (identity with a shift).
-        frozen: Freeze all parameters and batch norm statistics.
-        norm_eval: Keep batch norm statistics fixed during training; null: if weights are loaded.
-            Required for folded batch norms.
-        in_channels: 1 for lightness; 3 for RGB in [-1, 1], as losses on features need it.
+        options: Arguments of `PretrainedEncoder`.
 
     Raises:
         WeightsError: If weights are unavailable or do not fit.
@@ -114,31 +57,28 @@ class TorchvisionEncoder(PretrainedEncoder):
         published: Published,
         levels: int = 5,
         normalization: Literal["imagenet", "half", "0..1"] = "imagenet",
-        pretrained: bool = False,
-        weights: Path | None = None,
-        frozen: bool = False,
-        norm_eval: bool | None = None,
-        in_channels: int = 1,
+        **options: Any,
     ) -> None:
-        super().__init__(pretrained, weights, frozen, norm_eval)
+        super().__init__(**options)
         info = published.info
         if not 1 <= levels <= len(info.channels):
             most = len(info.channels)
             raise ValueError(f"levels is {levels}; {type(self).__name__} supports 1 to {most}")
         self.normalization = normalization
-        network = published.build()
+        is_vgg = isinstance(self, VGG16Encoder)
+        network = _vgg_without_classifier(published.name) if is_vgg else get_model(published.name)
         enum: WeightsEnum = get_model_weights(published.name)[published.weights]
         state = self.obtain_weights(lambda: fetch_torchvision(enum), f"torchvision {enum}")
         if state is not None:
-            load_weights(network, state, published.classifier)
-        elif published.name.startswith("vgg"):
+            load_weights(network, state, ("classifier.", "fc."))
+        elif is_vgg:
             network.apply(_reset)
         stages = [*published.stages(network)]
-        if in_channels == 1 and not isinstance(self, VGG16Encoder):
+        if self.in_channels == 1 and not is_vgg:
             _sum_over_rgb(stages[0])
         self.stages = nn.ModuleList(stages[:levels])
         self.info = FeatureInfo(info.channels[:levels], info.reductions[:levels])
-        self.settle(loaded=state is not None)
+        self.settle()
 
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first, for L: (B, 1, H, W) in [-1, 1]."""
@@ -162,7 +102,14 @@ class ResNetEncoder(TorchvisionEncoder):
     """
 
     def __init__(self, depth: Literal[18, 34] = 18, levels: int = 3, **options: Any) -> None:
-        super().__init__(_ROWS[f"resnet{depth}"], levels, **options)
+        info = _halvings(64, 64, 128, 256, 512)
+        super().__init__(Published(f"resnet{depth}", _resnet_stages, info), levels, **options)
+
+
+def _resnet_stages(network: Any) -> list[nn.Module]:
+    stem = nn.Sequential(network.conv1, network.bn1, network.relu)
+    pooled = nn.Sequential(network.maxpool, network.layer1)
+    return [stem, pooled, network.layer2, network.layer3, network.layer4]
 
 
 class MobileNetV2Encoder(TorchvisionEncoder):
@@ -177,7 +124,17 @@ class MobileNetV2Encoder(TorchvisionEncoder):
     """
 
     def __init__(self, levels: int = 5, **options: Any) -> None:
-        super().__init__(_ROWS["mobilenet_v2"], levels, **options)
+        info = _halvings(16, 24, 32, 96, 320)
+        super().__init__(Published("mobilenet_v2", _mobilenet_stages, info), levels, **options)
+
+
+def _mobilenet_stages(network: Any) -> list[nn.Module]:
+    """Return the blocks of each size, without the classifier's expansion to 1280 channels."""
+    blocks = network.features
+    for block in blocks[1:-1]:
+        if block.stride == 2:
+            block.conv[1][0] = Float32DepthwiseConv2d(block.conv[1][0])
+    return [blocks[start:end] for start, end in pairwise((0, 2, 4, 7, 14, 18))]
 
 
 class RegNetEncoder(TorchvisionEncoder):
@@ -192,7 +149,13 @@ class RegNetEncoder(TorchvisionEncoder):
     """
 
     def __init__(self, levels: int = 5, **options: Any) -> None:
-        super().__init__(_ROWS["regnet_x_400mf"], levels, **options)
+        published = Published(
+            "regnet_x_400mf",
+            lambda network: [network.stem, *network.trunk_output],
+            _halvings(32, 32, 64, 160, 400),
+            "IMAGENET1K_V2",
+        )
+        super().__init__(published, levels, **options)
 
 
 class VGG16Encoder(TorchvisionEncoder):
@@ -226,7 +189,7 @@ class VGG16Encoder(TorchvisionEncoder):
 def _vgg16(name: str, layers: list[int] | None) -> Published:
     """Return VGG16 with a level after each of the layers."""
     with torch.device("meta"):
-        features = [*cast(nn.Sequential, get_model(name).features)]
+        features = [*get_model(name).features]
     pools = [i for i, module in enumerate(features) if isinstance(module, nn.MaxPool2d)]
     layers = pools if layers is None else layers
     ends = [0, *(layer + 1 for layer in layers)]
@@ -246,7 +209,14 @@ def _vgg16(name: str, layers: list[int] | None) -> Published:
                 stage[0].inplace = False  # its input is a level
         return cut
 
-    return Published(name, "IMAGENET1K_V1", stages, info, "classifier.")
+    return Published(name, stages, info)
+
+
+def _vgg_without_classifier(name: str) -> nn.Module:
+    """Return a VGG with uninitialized weights, without the classifier's 124 million."""
+    with torch.device("meta"):
+        features = get_model(name).features
+    return nn.ModuleDict({"features": features.to_empty(device=torch.empty(0).device)})
 
 
 def _reset(module: nn.Module) -> None:
