@@ -132,9 +132,8 @@ def test_color_batches_have_as_many_images_as_the_limit(photo_folder, cache):
     assert sorted(some) != whole[:8]
 
 
-@pytest.mark.parametrize("cache", ["always", "never"])
 @pytest.mark.parametrize("limit", [None, 4])
-def test_color_batches_of_a_mixture_have_its_weights(tmp_path, cache, limit):
+def test_color_batches_of_a_mixture_have_its_weights(tmp_path, limit):
     """Bins, class weights and baselines are counted on them."""
     for folder, count in (("grey", 6), ("red", 2)):
         (tmp_path / folder / "train").mkdir(parents=True)
@@ -144,7 +143,7 @@ def test_color_batches_of_a_mixture_have_its_weights(tmp_path, cache, limit):
     source = MixtureSource(
         [MixtureFolder(Path("grey"), 1, splits=None), MixtureFolder(Path("red"), 3, splits=None)]
     )
-    datamodule = data(tmp_path, source=source, cache=cache)
+    datamodule = data(tmp_path, source=source)
     datamodule.setup()
     batches = list(datamodule.color_batches("train", limit))
     red = [name.startswith("red/") for name in names_in(batches)]

@@ -93,19 +93,6 @@ def test_worker_processes_return_the_same_features(folder, monkeypatch):
     assert str(alone.broken) == str(together.broken)
 
 
-def test_reduced_copies_of_large_photographs_are_found(tmp_path, photographs):
-    """The first has 160 times as many pixels as the second."""
-    large = save(photographs[2], tmp_path / "train" / "large.jpg", size=(2048, 1536))
-    with Image.open(large) as image:
-        half = image.resize((160, 120), Image.Resampling.LANCZOS)
-    (tmp_path / "val").mkdir()
-    half.save(tmp_path / "val" / "half.jpg", quality=70)
-    save(photographs[0], tmp_path / "val" / "other.jpg")
-    (leak,) = audited(tmp_path).leaks
-    assert not leak.exact
-    assert len(leak.members) == 2
-
-
 def test_images_that_are_not_files_are_refused():
     with pytest.raises(UsageError, match="not files"):
         audit(EmbeddedSource(windows=8).splits(None), 64)

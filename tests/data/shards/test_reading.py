@@ -3,11 +3,9 @@
 import multiprocessing
 import os
 import pickle
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -106,9 +104,7 @@ def test_forked_processes_verify_each_tar_once(packed):
 @pytest.mark.parametrize(
     ("split", "options"),
     [
-        ("train", {"num_workers": 0}),
         ("train", {"num_workers": 2}),
-        ("test", {"num_workers": 2}),
         ("train", {"cache": "always"}),
         ("test", {"cache": "always"}),  # its only tar
     ],
@@ -183,23 +179,6 @@ def remote(tmp_path, url, **options):
 
 def cached(tmp_path):
     return sorted(path.name for path in (tmp_path / "cache").glob("*.tar"))
-
-
-def test_tars_over_http(packed, tmp_path):
-    handler = partial(SimpleHTTPRequestHandler, directory=packed)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        source = WebDatasetSource(cache_dir=tmp_path / "cache")
-        found = source.splits(f"http://127.0.0.1:{server.server_port}")
-        expected = WebDatasetSource().splits(packed)
-        assert found.keys() == expected.keys()
-        for split, images in expected.items():
-            assert list(found[split].names) == list(images.names)
-            for index in range(len(images)):
-                assert torch.equal(found[split].read(index), images.read(index))
-        server.shutdown()
-    assert len(cached(tmp_path)) == 7
-    assert not list((tmp_path / "cache").glob("*.part"))
 
 
 def test_failures_are_retried_until_they_end_the_run(url, tmp_path, flaky):
