@@ -5,13 +5,8 @@ import math
 import os
 import sys
 import time
-<<<<<<< HEAD
-from collections.abc import Iterable, Iterator, Sequence
-=======
-from collections.abc import Sequence
->>>>>>> hd
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,11 +58,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; returns 1 if images are unreadable or predictions are not finite."""
-<<<<<<< HEAD
     from lightning_colorize.evaluation import evaluate_batches
-=======
-    from lightning_colorize.evaluation import evaluate
->>>>>>> hd
     from lightning_colorize.evaluation.conditions import measure_conditions, require_labels
     from lightning_colorize.evaluation.evaluator import MODEL
     from lightning_colorize.models.control import require_conditions
@@ -88,10 +79,6 @@ def run(args: argparse.Namespace) -> int:
     diverged = not math.isfinite(result.rows[MODEL]["mse_ab"])
     conditions: Intervals = {}
     if asked and not diverged:
-<<<<<<< HEAD
-=======
-        batches = partial(found.batches, size, args.batch_size, model.device, "with conditions")
->>>>>>> hd
         conditions = measure_conditions(
             model,
             lambda: measured.batches(model.size, "with conditions"),
@@ -183,13 +170,9 @@ class Measurement:
             print(remark, file=sys.stderr)
         self._start = time.perf_counter()
 
-    def batches(self, size: int, doing: str) -> "Iterable[ColorBatch]":
+    def batches(self, size: int, doing: str) -> "Iterator[ColorBatch]":
         """Return the images with this height and width in pixels, and show the progress."""
-        from lightning_colorize.common.progress import progress
-
-        count = -(-len(self.found.images) // self.args.batch_size)
-        batches = self.found.batches(size, self.args.batch_size, self.model.device)
-        return progress(batches, count, doing)
+        return self.found.batches(size, self.args.batch_size, self.model.device, doing)
 
     def finish(
         self, size: int, images: int, more: str, numbers: dict[str, Any], diverged: bool

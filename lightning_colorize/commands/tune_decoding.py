@@ -67,14 +67,7 @@ def run(args: argparse.Namespace) -> int:
         _storable(model)
         if colorless(found.images):
             raise UsageError("--store needs color images")
-<<<<<<< HEAD
     grid = evaluate_grid(model, measured.batches(size, "evaluating"), settings)
-=======
-    start = time.perf_counter()
-    batches = found.batches(size, args.batch_size, model.device, "evaluating")
-    grid = evaluate_grid(model, batches, settings)
-    numbers = header(args, model, found, size, grid.images, time.perf_counter() - start)
->>>>>>> hd
     front = grid.front()
     shown = {describe_values(grid.settings[i]): grid.rows[i] for i in front}
     print_plain(Console(), metrics_table({**shown, **grid.baselines}))

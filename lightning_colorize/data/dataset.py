@@ -61,13 +61,8 @@ def crop_square(rgb: Tensor, side: int, position: float = 0.5) -> Tensor:
     `position` is along the long side: 0 start, 0.5 center, 1 end.
     """
     height, width = rgb.shape[-2:]
-    top, left = square_corner(height, width, side, position)
+    top, left = round((height - side) * position), round((width - side) * position)
     return rgb[:, top : top + side, left : left + side]
-
-
-def square_corner(height: int, width: int, side: int, position: float) -> tuple[int, int]:
-    """Return the first row and column of the square that `crop_square` returns."""
-    return round((height - side) * position), round((width - side) * position)
 
 
 class CorruptImage(NamedTuple):
@@ -118,8 +113,6 @@ class ImageDataset(Dataset[Item]):
     every resume. In training, crops are at a random position instead of the center, and a corrupt
     image is replaced by another one, so that an epoch keeps its number of steps.
     """
-
-    ships_pixels = True
 
     def __init__(
         self, images: ImageSet, side: int, training: bool = False, resize: Resize = "crop"

@@ -159,34 +159,6 @@ class FileImages(ImageSet):
         return self.root, self.names[index]
 
 
-class EncodedImages(ImageSet):
-    """Image files in a container, such as the rows of a table or the members of archives.
-
-    Args:
-        names: Name of each image.
-        rows: Its row in the container, (N,), int64.
-        fetch: Returns the encoded file of a row, or raises an ImageError with the given name. It is
-            sent to worker processes.
-        notes: Labels and texts.
-    """
-
-    def __init__(
-        self,
-        names: Iterable[str],
-        rows: np.ndarray,
-        fetch: Callable[[int, str], bytes],
-        notes: Notes = _NO_NOTES,
-    ) -> None:
-        self.names = NameList(names)
-        self.rows = rows
-        self.fetch = fetch
-        self.notes = notes
-
-    def encoded(self, index: int) -> bytes:
-        """Return the encoded file."""
-        return self.fetch(int(self.rows[index]), self.names[index])
-
-
 class _Delegating(ImageSet):
     """Images that belong to other sets."""
 

@@ -18,16 +18,11 @@ from lightning_colorize.common.compiling import require_compiler
 from lightning_colorize.common.errors import require_option
 from lightning_colorize.common.processes import cores
 from lightning_colorize.data.augmentation import Augmentation, AugmentationOptions
-from lightning_colorize.data.cache import (
-    CachedImages,
-    bytes_needed,
-    fits_in_memory,
-    require_memory,
-)
+from lightning_colorize.data.cache import CachedImages, bytes_needed, fits_in_memory, require_memory
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.corrupt import CorruptImages
 from lightning_colorize.data.dataset import ImageDataset, Resize
-from lightning_colorize.data.device.cached import DeviceDataset, DeviceImages, DeviceMemory
+from lightning_colorize.data.device.cached import DeviceImages
 from lightning_colorize.data.device.decode import DeviceDecoder, JpegDataset, require_decoder
 from lightning_colorize.data.image_set import ImageSet, sampled
 from lightning_colorize.data.loader import EpochBatches, ImageLoader, Receive
@@ -149,7 +144,6 @@ class ColorizationDataModule(LightningDataModule):
         self._splits: Splits = {}
         self._images: dict[Split, ImageSet] = {}
         self._cached_bytes = 0.0
-        self._device_memory: DeviceMemory | None = None
         self._loaders: list[ImageLoader] = []
         self._train_loader: ImageLoader | None = None
         self._resume_from: dict[str, int] | None = None
@@ -166,13 +160,13 @@ class ColorizationDataModule(LightningDataModule):
                 self.label_names = sorted({*(self._splits["train"].notes.labels or ())} - {""})
             self._require_size()
         if self.compiles and stage is not None:
-            require_compiler("data.compile", self._run.strategy.root_device)
+            require_compiler("data.compile", self._trainer.strategy.root_device)
         for split in _STAGES.get(stage, ()):
             self.images(split)
         for name, count in self.counts().items():
-            if count < self._run.world_size:
+            if count < self._trainer.world_size:
                 raise SourceError(
-                    f"{count} {name} image{'s' * (count != 1)} for {self._run.world_size} "
+                    f"{count} {name} image{'s' * (count != 1)} for {self._trainer.world_size} "
                     f"processes, each needs at least one: pass --trainer.devices {count}, or add "
                     "images"
                 )
@@ -216,9 +210,10 @@ class ColorizationDataModule(LightningDataModule):
 
     def loader(self, split: Split) -> ImageLoader:
         """Return a loader of uint8 batches, shuffled for training."""
-        run, images = self._run, self.images(split)
-        shuffle = split == "train" and run.overfit_batches == 0
+        trainer, images = self._trainer, self.images(split)
+        shuffle = split == "train" and trainer.overfit_batches == 0
         dataset, receive = self._dataset(images, self._side(split), shuffle)
+        on_device = isinstance(images, DeviceImages) or receive is not iter
         batches = EpochBatches(
             len(images),
             self.batch_size,
@@ -226,8 +221,8 @@ class ColorizationDataModule(LightningDataModule):
             weights=images.weights if shuffle else None,
             order=images.order,
             seed=self.seed,
-            rank=run.global_rank,
-            ranks=run.world_size,
+            rank=trainer.global_rank,
+            ranks=trainer.world_size,
         )
         loader = ImageLoader(
             dataset,
@@ -237,7 +232,7 @@ class ColorizationDataModule(LightningDataModule):
             label_names=self.label_names,
             receive=receive,
             num_workers=self._worker_count(images),
-            pin_memory=self.pin_memory and dataset.ships_pixels,
+            pin_memory=self.pin_memory and not on_device,
         )
         self._loaders.append(loader)
         return loader
@@ -277,7 +272,7 @@ class ColorizationDataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int) -> ColorBatch:
         """Convert to (L, ab) on the device, and augment in training."""
-        augmentation = self.augmentation if self._run.training else None
+        augmentation = self.augmentation if self._trainer.training else None
         return to_color_batch(batch, augmentation, self.compiles)
 
     def color_batches(self, split: Split, limit: int | None = None) -> Iterator[ColorBatch]:
@@ -289,8 +284,8 @@ class ColorizationDataModule(LightningDataModule):
                 `fast_dev_run`, no more than its batches.
         """
         images = self.images(split)
-        if self._run.fast_dev_run:
-            most = self.batch_size * int(self._run.fast_dev_run)
+        if self._trainer.fast_dev_run:
+            most = self.batch_size * int(self._trainer.fast_dev_run)
             limit = most if limit is None else min(limit, most)
         chosen = sampled(images, limit)
         loader = ImageLoader(
@@ -301,7 +296,7 @@ class ColorizationDataModule(LightningDataModule):
             num_workers=self._worker_count(images),
         )
         for raw in loader if len(chosen) else ():
-            yield to_color_batch(raw)
+            yield to_color_batch(raw._replace(rgb=raw.rgb.cpu()))
 
     def _require_size(self) -> None:
         """Refuse to enlarge images that were packed at a smaller size."""
@@ -325,13 +320,10 @@ class ColorizationDataModule(LightningDataModule):
 
         In training, squares are at random positions and corrupt images are replaced.
         """
-        if isinstance(images, DeviceImages):
-            on_device = DeviceDataset(images, side, training)
-            return on_device, on_device.batches
         decoded = ImageDataset(images, side, training, self.resize)
         if self.decode == "cpu" or isinstance(images, CachedImages):
             return decoded, iter
-        device = self._run.strategy.root_device
+        device = self._trainer.strategy.root_device
         require_decoder(device)
         encoded = JpegDataset(images, side, training, self.resize)
         return encoded, DeviceDecoder(device, decoded).batches
@@ -343,22 +335,22 @@ class ColorizationDataModule(LightningDataModule):
             return self.num_workers
         if isinstance(images, CachedImages):
             return 0
-        local_ranks: int = self._run.num_devices
+        local_ranks: int = self._trainer.num_devices
         return max(1, min(8, cores() // local_ranks))
 
     def _cached(self, split: Split, found: ImageSet) -> ImageSet:
         """Return a split's images, read into memory if `cache` says so."""
-        run, side = self._run, self._side(split)
+        trainer, side = self._trainer, self._side(split)
         if self.cache == "never" or (self.cache == "auto" and not self._pays(split, found, side)):
             return found
         if self.cache == "device":
-            self._device_memory = self._device_memory or DeviceMemory(run.strategy.root_device)
-            cached: CachedImages = DeviceImages(found, side, self._device_memory, self.resize)
+            device, taken = trainer.strategy.root_device, self._cached_bytes
+            cached: CachedImages = DeviceImages(found, side, device, taken, self.resize)
         else:
-            require_memory(len(found), side, self._cached_bytes, run.num_devices)
+            require_memory(len(found), side, self._cached_bytes, trainer.num_devices)
             cached = CachedImages(found, side, self.resize)
         # Every process reads them all; one reports.
-        self._corrupt.add(cached.corrupt, reported_by_rank_zero=run.global_rank > 0)
+        self._corrupt.add(cached.corrupt, reported_by_rank_zero=trainer.global_rank > 0)
         if not len(cached):
             first = cached.corrupt[0].error
             raise SourceError(
@@ -369,16 +361,18 @@ class ColorizationDataModule(LightningDataModule):
 
     def _pays(self, split: Split, found: ImageSet, side: int) -> bool:
         """Return whether images fit in memory and are read more than once."""
-        run, reads = self._run, math.inf
-        batches = getattr(run, f"limit_{split}_batches")
-        epochs = run.max_epochs if split == "train" else 1
-        if isinstance(batches, int) and epochs not in (None, -1):
-            reads = batches * self.batch_size * run.world_size * epochs
-        fit = fits_in_memory(len(found), side, self._cached_bytes, run.num_devices)
+        trainer = self._trainer
+        batches = getattr(trainer, f"limit_{split}_batches")
+        each = len(found) * batches  # a share, if it is no integer
+        if isinstance(batches, int):
+            each = batches * self.batch_size * trainer.world_size
+        epochs = trainer.max_epochs if split == "train" else 1
+        reads = math.inf if epochs in (None, -1) else each * epochs
+        fit = fits_in_memory(len(found), side, self._cached_bytes, trainer.num_devices)
         return fit and reads >= len(found)
 
     @property
-    def _run(self) -> Any:
+    def _trainer(self) -> Any:
         """The Trainer, or the settings of a single CPU process."""
         return self.trainer or SINGLE_PROCESS
 
@@ -386,6 +380,6 @@ class ColorizationDataModule(LightningDataModule):
     def _corrupt(self) -> CorruptImages:
         """The corrupt images. Created at the first read, when the run's folder is known."""
         total = sum(len(images) for images in self._splits.values())
-        folder = None if self._run.fast_dev_run else self._run.default_root_dir
+        folder = None if self._trainer.fast_dev_run else self._trainer.default_root_dir
         report = None if folder is None else Path(folder) / "broken.txt"
         return CorruptImages(total, self.max_broken_share, report)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from pytorch_lightning import LightningModule
 
+from lightning_colorize.data.module import ColorizationDataModule
 from tests.tasks.conftest import make_trainer
 
 
@@ -43,6 +44,15 @@ def run(datamodule, folder, test=True, **options):
     if test:
         trainer.test(recorder, datamodule, verbose=False)
     return recorder
+
+
+def data_module(root, source=None, stage="fit", **options):
+    """Return a data module of small images that is set up, by default without workers and cache."""
+    settings = {"size": 32, "batch_size": 4, "num_workers": 0, "cache": "never", "seed": 3}
+    data = ColorizationDataModule(str(root), source, **settings | options)
+    data.prepare_data()
+    data.setup(stage)
+    return data
 
 
 def names_in(batches):

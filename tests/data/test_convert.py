@@ -8,15 +8,16 @@ from lightning_colorize.color import RawBatch
 from lightning_colorize.data import convert
 from lightning_colorize.data.augmentation import Augmentation, AugmentationOptions
 from lightning_colorize.data.convert import to_color_batch
-from lightning_colorize.data.module import ColorizationDataModule
+from tests.data.conftest import data_module
 
 PIXELS = np.random.default_rng(0).integers(0, 256, size=(3, 3, 16, 16), dtype=np.uint8)
 BATCH = RawBatch(torch.from_numpy(PIXELS), ["a", "b", "c"])
 
 
-ALL = Augmentation(
-    12, AugmentationOptions(rotation=5.0, grey_jitter=0.5, color_jitter=0.5, mixup=0.5)
+SOME = dict.fromkeys(
+    ("grey_jitter", "color_jitter", "mixup", "blur", "grain", "aging", "jpeg"), 0.5
 )
+ALL = Augmentation(12, AugmentationOptions(rotation=5.0, **SOME))
 RESIZED = Augmentation(12, AugmentationOptions(crop_scale=None))
 
 # The first backends only check that there is one graph and decompose it; inductor compiles it.
@@ -24,6 +25,7 @@ COMPILED = [
     pytest.param(backend, augmentation, id=f"{backend}-{name}", marks=marks)
     for backend, augmentation, name, marks in (
         ("eager", None, "none", []),
+        ("eager", ALL, "all", []),
         ("aot_eager_decomp_partition", ALL, "all", pytest.mark.slow),
         ("inductor", RESIZED, "resized", pytest.mark.slow),
     )
@@ -56,9 +58,6 @@ def test_data_module_compiles_on_request(photo_folder, monkeypatch):
     )
     monkeypatch.setattr(convert, "_compiled", lambda: calls.append("batch") or convert._convert)
     for compiles in (False, True):
-        data = ColorizationDataModule(
-            str(photo_folder), size=16, batch_size=2, num_workers=0, compile=compiles
-        )
-        data.setup("fit")
+        data = data_module(photo_folder, compile=compiles)
         data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
         assert calls == ([("data.compile", torch.device("cpu")), "batch"] if compiles else [])

@@ -1,5 +1,4 @@
 import io
-from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +7,6 @@ from PIL import Image
 from torch.nn import functional as F
 
 from lightning_colorize.color import RawBatch
-from lightning_colorize.data import damage
 from lightning_colorize.data.augmentation import Augmentation, AugmentationOptions, old_copy
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.damage import aged, blurred, damaged, grainy, jpeg_compressed
@@ -108,19 +106,11 @@ def test_each_option_is_a_probability(name):
     assert (damaged(L, **{name: 1.0}) != L).flatten(1).any(1).all()
 
 
-def test_order_is_lens_film_print_file(monkeypatch):
-    order = []
-    for name in ("blurred", "grainy", "aged", "jpeg_compressed"):
-        monkeypatch.setattr(damage, name, lambda L, x, name=name: order.append(name) or L)
-    damaged(lightness(), **ALL)
-    assert order == ["blurred", "grainy", "aged", "jpeg_compressed"]
-
-
-def batch(compiled=False, **options):
+def batch(**options):
     rgb = (torch.rand(4, 3, 24, 24, generator=torch.Generator().manual_seed(0)) * 255).byte()
     torch.manual_seed(0)
     augmentation = Augmentation(24, AugmentationOptions(**options))
-    return to_color_batch(RawBatch(rgb, ["x"] * 4), augmentation, compiled)
+    return to_color_batch(RawBatch(rgb, ["x"] * 4), augmentation)
 
 
 def test_only_L_is_damaged_and_a_seed_repeats_it():
@@ -150,18 +140,6 @@ def test_damage_is_in_fp32_under_autocast():
             actual = change(L, number(value, value))
         assert actual.dtype == torch.float32
         assert torch.equal(actual, expected)
-
-
-def test_damage_does_not_start_the_compiler_again(monkeypatch):
-    from lightning_colorize.data import convert
-
-    torch._dynamo.reset()
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    convert._compiled.cache_clear()
-    options = dict.fromkeys(ALL, 0.5)
-    expected = batch(**options)
-    torch.testing.assert_close(batch(compiled=True, **options).L, expected.L, atol=0.05, rtol=0)
-    convert._compiled.cache_clear()
 
 
 def test_old_copy_is_grey_and_depends_on_the_image_alone():

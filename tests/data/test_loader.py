@@ -220,15 +220,6 @@ def test_corrupt_images_are_replaced_in_training(tmp_path):
     assert read_name_list(report) == {"4", "5"}
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_corrupt_images_are_dropped_in_evaluation(tmp_path, workers):
-    loader = make_loader(
-        9, 3, shuffle=False, broken=[1, 3, 4, 5], report=tmp_path / "b.txt", workers=workers
-    )
-    assert numbers(loader) == [[0, 2], [6, 7, 8]]
-    assert read_name_list(tmp_path / "b.txt") == {"1", "3", "4", "5"}
-
-
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_too_many_corrupt_images_raise(shuffle):
     with pytest.raises(TooManyCorrupt, match="of 9 images cannot be read"):

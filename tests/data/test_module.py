@@ -132,9 +132,8 @@ def test_color_batches_have_as_many_images_as_the_limit(photo_folder, cache):
     assert sorted(some) != whole[:8]
 
 
-@pytest.mark.parametrize("cache", ["always", "never"])
 @pytest.mark.parametrize("limit", [None, 4])
-def test_color_batches_of_a_mixture_have_its_weights(tmp_path, cache, limit):
+def test_color_batches_of_a_mixture_have_its_weights(tmp_path, limit):
     """Bins, class weights and baselines are counted on them."""
     for folder, count in (("grey", 6), ("red", 2)):
         (tmp_path / folder / "train").mkdir(parents=True)
@@ -144,7 +143,7 @@ def test_color_batches_of_a_mixture_have_its_weights(tmp_path, cache, limit):
     source = MixtureSource(
         [MixtureFolder(Path("grey"), 1, splits=None), MixtureFolder(Path("red"), 3, splits=None)]
     )
-    datamodule = data(tmp_path, source=source, cache=cache)
+    datamodule = data(tmp_path, source=source)
     datamodule.setup()
     batches = list(datamodule.color_batches("train", limit))
     red = [name.startswith("red/") for name in names_in(batches)]
@@ -238,7 +237,8 @@ def test_only_rank_zero_reports_corrupt_images(tmp_path, capsys):
     [
         ({"limit_train_batches": 2, "limit_val_batches": 1}, False),
         ({"limit_train_batches": 3, "limit_val_batches": 2}, True),
-        ({"limit_train_batches": 0.1, "limit_val_batches": 0.1}, True),
+        ({"limit_train_batches": 0.1, "limit_val_batches": 0.1}, False),
+        ({"limit_train_batches": 0.5, "limit_val_batches": 1.0, "max_epochs": 2}, True),
         ({"limit_train_batches": 1, "limit_val_batches": 3, "max_epochs": -1}, True),
     ],
 )
@@ -297,10 +297,12 @@ def with_broken(tmp_path, broken):
     return tmp_path / "photos"
 
 
-@pytest.mark.parametrize("cache", ["always", "never"])
-def test_corrupt_validation_batches_are_left_out(tmp_path, cache):
+@pytest.mark.parametrize(
+    "options", [{"cache": "always"}, {"cache": "never"}, {"cache": "never", "num_workers": 2}]
+)
+def test_corrupt_validation_batches_are_left_out(tmp_path, options):
     folder = with_broken(tmp_path, broken=[0, 1, 2, 3, 6])
-    datamodule = data(folder, cache=cache, max_broken_share=1.0)
+    datamodule = data(folder, max_broken_share=1.0, **options)
     recorder = Recorder()
     trainer = make_trainer(default_root_dir=tmp_path / "run")
     trainer.validate(recorder, datamodule, verbose=False)

@@ -10,18 +10,14 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from lightning_colorize.data.module import ColorizationDataModule
+from tests.data.conftest import data_module
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no SIGUSR1")
 
 
 @pytest.fixture
 def loader(photo_folder):
-    module = ColorizationDataModule(
-        str(photo_folder), size=32, batch_size=2, num_workers=1, cache="never"
-    )
-    module.setup("fit")
-    return module.train_dataloader()
+    return data_module(photo_folder, batch_size=2, num_workers=1).train_dataloader()
 
 
 def test_workers_survive_stop_signals(loader):

@@ -16,10 +16,11 @@ from lightning_colorize.color import RawBatch, full_precision, set_tf32, to_lab,
 from lightning_colorize.color.lab import kornia_converts
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.augmentation import Augmentation, AugmentationOptions
+from lightning_colorize.data.cache import CachedImages
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.dataset import ImageDataset
 from lightning_colorize.data.device import cached
-from lightning_colorize.data.device.cached import DeviceDataset, DeviceImages, DeviceMemory
+from lightning_colorize.data.device.cached import DeviceImages
 from lightning_colorize.data.device.decode import DeviceDecoder, JpegDataset
 from lightning_colorize.data.image_set import FileImages
 from lightning_colorize.data.module import ColorizationDataModule
@@ -167,22 +168,22 @@ def test_prefetched_batches_are_ready(photo_folder):
 def test_device_cache_equals_host_cache(photo_folder):
     names = [f"train/{p.name}" for p in sorted((photo_folder / "train").iterdir())]
     files = FileImages(photo_folder, names)
-    memory = DeviceMemory(torch.device("cuda"))
-    images = DeviceImages(files, 36, memory)
+    images = DeviceImages(files, 36, torch.device("cuda"))
     assert all(block.is_cuda for block in images._blocks)
     keys = [(index % 12, (index * 2**29) % 2**32) for index in range(40)]
-    placed = DeviceDataset(images, 36, training=True)
-    (raw,) = placed.batches(iter([placed.__getitems__(keys)]))
-    usual = ImageDataset(images, 36, training=True)
-    assert raw.rgb.is_cuda
-    assert torch.equal(raw.rgb.cpu(), usual.collate([usual[key] for key in keys]).rgb)
+    sets = [ImageDataset(own, 36, training=True) for own in (images, CachedImages(files, 36))]
+    ours, usual = (own.collate([own[key] for key in keys]).rgb for own in sets)
+    assert ours.is_cuda
+    assert torch.equal(ours.cpu(), usual)
 
 
-def test_device_memory_limit():
+def test_device_memory_limit(photo_folder, monkeypatch):
     free, total = torch.cuda.mem_get_info()
-    memory = DeviceMemory(torch.device("cuda"))
+    most = int(min(free, cached.SHARE * total))
+    monkeypatch.setattr(cached, "bytes_needed", lambda count, side: most + 2**20)
+    files = FileImages(photo_folder, ["train/000.jpg"])
     with pytest.raises(UsageError, match="may take 50% of the"):
-        memory.take(int(min(free, cached.SHARE * total)) + 2**20)
+        DeviceImages(files, 36, torch.device("cuda"))
 
 
 @pytest.mark.parametrize("more", [[], ["--data.cache", "never", "--data.num_workers", 2]])

@@ -1,107 +1,51 @@
-"""Images cached in device memory, which gathers the squares of a batch."""
+"""Images cached in device memory, where they are cropped and stacked."""
 
-from collections.abc import Iterator, Sequence
-
-import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.cache import CachedImages, bytes_needed, machine_memory
-from lightning_colorize.data.dataset import ImageDataset, Resize, Shipped, square_corner
+from lightning_colorize.data.dataset import Resize
 from lightning_colorize.data.image_set import ImageSet
 
 SHARE = 0.5
 """Largest share of device memory for images; networks and batches need the rest."""
 
 
-class DeviceMemory:
-    """Allocates device memory for the images of all splits."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.taken = 0
-
-    def take(self, size: int) -> Tensor:
-        """Allocate (size,), uint8; a UsageError beyond its share or the free memory."""
-        free, total = _memory(self.device)
-        most = min(SHARE * total - self.taken, free)
-        if size > most:
-            raise UsageError(
-                f"--data.cache: device\naccepted: auto, always, never: the images need "
-                f"{(self.taken + size) / 2**30:.2g} GiB, and may take {SHARE:.0%} of the "
-                f"{total / 2**30:.2g} GiB of {self.device}, of which {free / 2**30:.2g} GiB are "
-                "free; or lower --data.size"
-            )
-        self.taken += size
-        return torch.empty(size, dtype=torch.uint8, device=self.device)
-
-
 class DeviceImages(CachedImages):
-    """`CachedImages` in device memory; a UsageError if they do not fit.
+    """`CachedImages` in device memory, of which other splits have `taken` some bytes.
 
     One block holds them all, or several if their aspect ratios are unusually long. Images are sent
-    to the device one by one, so that host memory never holds them all.
+    to the device one by one, so that host memory never holds them all. `read` returns a view there.
+
+    Raises:
+        UsageError: If they exceed `SHARE` of the memory, or the free memory.
     """
 
     def __init__(
-        self, images: ImageSet, side: int, memory: DeviceMemory, mode: Resize = "crop"
+        self,
+        images: ImageSet,
+        side: int,
+        device: torch.device,
+        taken: float = 0.0,
+        mode: Resize = "crop",
     ) -> None:
-        self._memory = memory
+        self.device = device
+        self._taken = taken
         super().__init__(images, side, mode)
 
     def _block(self, least: int, side: int, left: int) -> Tensor:
-        return self._memory.take(max(least, round(bytes_needed(left, side))))
-
-    def read(self, index: int, min_side: int | None = None) -> Tensor:
-        """Return the image at the cached size, on the CPU: (3, h, w), uint8."""
-        return super().read(index, min_side).cpu()
-
-    def gather(self, keys: Sequence[tuple[int, float]], side: int) -> Tensor:
-        """Return square crops on the device: (B, 3, side, side), uint8.
-
-        A key is an image's index and the crop position along its long side.
-        """
-        blocks, offsets = [], []  # of the squares: first byte, bytes of a plane, bytes of a row
-        for index, position in keys:
-            block, start = self._locations[index]
-            height, width = self._shapes[index]
-            top, left = square_corner(height, width, side, position)
-            blocks.append(int(block))
-            offsets.append((start + top * width + left, height * width, width))
-        device = self._memory.device
-        first, plane, row = torch.tensor(np.array(offsets).T, device=device)[..., None, None, None]
-        axis = torch.arange(side, device=device)
-        color = torch.arange(3, device=device)[:, None, None]
-        bytes_ = first + plane * color + row * axis[:, None] + axis
-        if len(set(blocks)) == 1:
-            only: Tensor = self._blocks[blocks[0]].take(bytes_)
-            return only
-        rgb = torch.empty(bytes_.shape, dtype=torch.uint8, device=device)
-        for used in sorted(set(blocks)):
-            mine = torch.tensor([block == used for block in blocks], device=device)
-            rgb[mine] = self._blocks[used].take(bytes_[mine])
-        return rgb
-
-
-class DeviceDataset(ImageDataset):
-    """A data set that ships no pixels: they are in the device's memory."""
-
-    ships_pixels = False
-    images: DeviceImages
-
-    def __getitems__(self, keys: list[tuple[int, int]]) -> list[tuple[int, float]]:
-        """Return index and crop position of a batch; torch's DataLoader prefers this to items."""
-        return [(index, draw / 2**32 if self.training else 0.5) for index, draw in keys]
-
-    def collate(self, items: list[tuple[int, float]]) -> list[tuple[int, float]]:  # type: ignore[override]
-        """Return the batch unchanged."""
-        return items
-
-    def batches(self, shipped: Iterator[list[tuple[int, float]]]) -> Iterator[Shipped]:
-        """Yield the batches on the device. Corrupt images were left out while caching."""
-        for keys in shipped:
-            yield Shipped(self.images.gather(keys, self.side), [index for index, _ in keys], [])
+        size = max(least, round(bytes_needed(left, side)))
+        needed = self._taken + sum(map(len, self._blocks)) + size
+        free, total = _memory(self.device)
+        if needed > SHARE * total or size > free:
+            raise UsageError(
+                f"--data.cache: device\naccepted: auto, always, never: the images need "
+                f"{needed / 2**30:.2g} GiB, and may take {SHARE:.0%} of the "
+                f"{total / 2**30:.2g} GiB of {self.device}, of which {free / 2**30:.2g} GiB are "
+                "free; or lower --data.size"
+            )
+        return torch.empty(size, dtype=torch.uint8, device=self.device)
 
 
 def _memory(device: torch.device) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from lightning_colorize.data.dataset import (
     resize,
 )
 from lightning_colorize.data.decoding.colors import orientation, srgb_transform
-from lightning_colorize.data.decoding.files import ImageError, decode_image, opened
+from lightning_colorize.data.decoding.files import ImageError, opened
 
 # Pixels decoded at once. A batch of 12 megapixel images would fill gigabytes.
 _AT_ONCE = 2**26
@@ -57,8 +57,6 @@ class JpegDataset(ImageDataset):
     The worker decodes all other images (PNG, CMYK, EXIF rotation, color profiles, truncated files)
     as `ImageDataset` does.
     """
-
-    ships_pixels = False
 
     def collate(self, items: list[Item]) -> JpegBatch:
         """Return a batch of few tensors: each one takes a piece of shared memory."""
@@ -133,8 +131,8 @@ class DeviceDecoder:
     """Decodes the batches of a `JpegDataset` and crops the same squares as the workers would.
 
     Pixels differ from the workers' by some 8-bit steps. A GPU has another decoder, which decodes
-    large images at full resolution; the CPU decodes them at 1/2, 1/4 or 1/8. The data set decodes
-    the replacements of corrupt images.
+    large images at full resolution; the CPU decodes them at 1/2, 1/4 or 1/8. The data set reads the
+    files that the device cannot decode, and replaces corrupt ones.
     """
 
     def __init__(self, device: torch.device, dataset: ImageDataset) -> None:
@@ -169,40 +167,30 @@ class DeviceDecoder:
         lengths = [jpeg.length for jpeg in batch.jpegs.values()]
         files = dict(zip(batch.jpegs, torch.split(batch.data, lengths), strict=True))
         for rows in _pieces(batch.jpegs):
-            names = [self.dataset.images.name(indices[row]) for row in rows]
-            decoded = self._decoded([files[row] for row in rows], names)
+            decoded = self._decoded([files[row] for row in rows])
             whole = {}
-            for row, name, image in zip(rows, names, decoded, strict=True):
-                if not isinstance(image, ImageError):
+            for row, image in zip(rows, decoded, strict=True):
+                if image is not None:
                     whole[row] = image
                     continue
-                corrupt.append(CorruptImage(name, image))
-                if self.dataset.training:
-                    other = self.dataset.after(indices[row])
-                    item = self.dataset.at(other, batch.jpegs[row].position)
-                    corrupt += item.corrupt
-                    if item.rgb is not None:
-                        squares[row], indices[row] = item.rgb.to(self.device), item.image
+                item = self.dataset.at(indices[row], batch.jpegs[row].position)
+                corrupt += item.corrupt
+                if item.rgb is not None:
+                    squares[row], indices[row] = item.rgb.to(self.device), item.image
             for row, resized in self._resized(whole):
                 squares[row] = crop_square(resized, self.dataset.side, batch.jpegs[row].position)
         left = sorted(squares)
         rgb = torch.stack([squares[row] for row in left]) if left else batch.rgb
         return Shipped(rgb, [indices[row] for row in left], corrupt)
 
-    def _decoded(self, files: list[Tensor], names: list[str]) -> list[Tensor | ImageError]:
+    def _decoded(self, files: list[Tensor]) -> list[Tensor | None]:
         """Decode together, or one by one if that fails: one corrupt file fails them all."""
         try:
             return [*_decode(files, self.device)]
         except torch.OutOfMemoryError:
             raise
         except RuntimeError:
-            if len(files) > 1:
-                return [self._decoded([f], [n])[0] for f, n in zip(files, names, strict=True)]
-        try:
-            rgb = decode_image(files[0].numpy().tobytes(), Path(names[0]), self.dataset.side)
-        except ImageError as error:
-            return [error]
-        return [rgb.to(self.device)]
+            return [None] if len(files) == 1 else [self._decoded([file])[0] for file in files]
 
     def _resized(self, images: dict[int, Tensor]) -> Iterator[tuple[int, Tensor]]:
         """Resize the images; images of the same shape are one batch."""

@@ -207,13 +207,13 @@ def _open_copy(copy: Path) -> FileIO | None:
 
 def with_retries(fetch: Callable[[], T], location: str) -> T:
     """Return the result of a network access, retried with growing delays."""
-    for delay in (*DELAYS, None):
+    for delay in DELAYS:
         try:
             return fetch()
         except _NOT_RETRIED:
             raise
         except Exception as error:
-            if delay is None or getattr(error, "errno", None) == errno.ENOSPC:
+            if getattr(error, "errno", None) == errno.ENOSPC:
                 raise
             # Processes do not call at the same moment.
             pause = delay * random.uniform(0.5, 1.0)
@@ -221,4 +221,4 @@ def with_retries(fetch: Callable[[], T], location: str) -> T:
                 line = f"{location}: {first_line(error)}; retrying in {pause:.0f} s"
                 print(line, file=sys.stderr)
         time.sleep(pause)
-    raise AssertionError("unreachable")
+    return fetch()

@@ -8,11 +8,10 @@ from pathlib import Path
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.common.text import printable
-from lightning_colorize.data.image_set import FileImages
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 from lightning_colorize.data.sources.listing import (
-    folder_notes,
     is_hidden,
+    labeled_images,
     list_images,
     listed_names,
     matching,
@@ -84,9 +83,7 @@ class FolderSource(Source):
             SourceError: If the folder does not exist, or has no matching image.
         """
         folder = require_folder(root, type(self).__name__)
-        names = self.split_names_of(folder)
-        notes = folder_notes(names)
-        return {s: FileImages(folder, part, notes=notes[s]) for s, part in names.items()}
+        return labeled_images(folder, self.split_names_of(folder))
 
     def split_names_of(self, folder: Path, excluded: Collection[str] = ()) -> dict[str, list[str]]:
         """Return the image names of each split of an existing folder, without those excluded."""

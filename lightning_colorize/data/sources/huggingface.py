@@ -1,14 +1,16 @@
 """Hugging Face datasets."""
 
 import os
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lightning_colorize.common.arguments import install
 from lightning_colorize.common.errors import first_line
 from lightning_colorize.data.decoding.files import ImageError, read_bytes
-from lightning_colorize.data.image_set import EncodedImages, NameList, Notes
+from lightning_colorize.data.image_set import ImageSet, NameList, Notes
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits, require_local
 from lightning_colorize.data.sources.containers import Part, split_parts, unique_names
 
@@ -102,11 +104,31 @@ class HuggingFaceSource(Source):
         names = (os.path.basename(file or "") for file in paths.to_pylist())
         numbered = [(f"{row:08d}", name or f"{row:08d}") for row, name in enumerate(names)]
         notes = Notes(*(_cells(dataset, column, path) for column in (self.label, self.text)))
-        fetch = partial(_file, images, self.image)
         return Part(
             unique_names(numbered),
-            lambda chosen, at: EncodedImages(chosen, at, fetch, notes.take(at)),
+            lambda chosen, at: TableImages(chosen, at, images, notes.take(at)),
         )
+
+
+class TableImages(ImageSet):
+    """The images in some rows, (N,), of a dataset's only column."""
+
+    def __init__(self, names: Iterable[str], rows: np.ndarray, dataset: Any, notes: Notes) -> None:
+        self.names = NameList(names)
+        self.rows = rows
+        self.dataset = dataset
+        self.notes = notes
+
+    def encoded(self, index: int) -> bytes:
+        """Return the image file of a row."""
+        # Ten times as fast as `dataset[row]`. No index maps its rows: it was loaded, not selected.
+        row = self.dataset.data.column(0)[int(self.rows[index])]
+        file = row.as_py() or {"bytes": None, "path": None}
+        if file["bytes"] is not None:
+            return bytes(file["bytes"])
+        if file["path"] is None:
+            raise ImageError(Path(self.names[index]), "no image in its row")
+        return read_bytes(Path(file["path"]))
 
 
 def _cells(dataset: Any, column: str | None, path: Path) -> NameList | None:
@@ -122,14 +144,3 @@ def _cells(dataset: Any, column: str | None, path: Path) -> NameList | None:
     elif not isinstance(feature, Value):
         raise SourceError(f"{path}: column {column} needs one value per image, not {feature}")
     return NameList("" if value is None else str(value) for value in values)
-
-
-def _file(images: Any, column: str, row: int, name: str) -> bytes:
-    """Return the image file of a row."""
-    # Ten times as fast as `images[row]`. No index maps its rows: it was loaded, not selected.
-    file = images.data.column(column)[row].as_py() or {"bytes": None, "path": None}
-    if file["bytes"] is not None:
-        return bytes(file["bytes"])
-    if file["path"] is None:
-        raise ImageError(Path(name), "no image in its row")
-    return read_bytes(Path(file["path"]))

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from lightning_colorize.data.image_set import FileImages
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 from lightning_colorize.data.sources.listing import (
-    folder_notes,
+    labeled_images,
     list_images,
     listed_names,
     require_at_least_one,
@@ -73,5 +72,4 @@ class ImageNetSource(Source):
             if limit is not None:
                 names = random_subset(names, limit, self.seed)
             parts[split] = [f"{split}/{name}" for name in names]
-        notes = folder_notes(parts)
-        return {s: FileImages(folder, own, notes=notes[s]) for s, own in parts.items() if own}
+        return labeled_images(folder, {split: own for split, own in parts.items() if own})

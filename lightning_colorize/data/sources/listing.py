@@ -9,9 +9,9 @@ from itertools import chain
 from pathlib import Path
 
 from lightning_colorize.data.decoding.files import IMAGE_SUFFIXES
-from lightning_colorize.data.image_set import NameList, Notes
+from lightning_colorize.data.image_set import FileImages, NameList, Notes
 from lightning_colorize.data.name_list import read_name_list
-from lightning_colorize.data.sources.base import Root, SourceError, require_local
+from lightning_colorize.data.sources.base import Root, SourceError, Splits, require_local
 from lightning_colorize.data.splits import category_finder
 
 
@@ -115,16 +115,19 @@ def matching(names: Iterable[str], patterns: str | list[str]) -> set[str]:
     return {name for name in names if match(name) or match(name.rpartition("/")[2])}
 
 
-def folder_notes(names: Mapping[str, Sequence[str]]) -> dict[str, Notes]:
-    """Return each split's categories as labels, if the training images have at least two."""
+def labeled_images(folder: Path, names: Mapping[str, Sequence[str]]) -> Splits:
+    """Return each split's images, labeled by category if the training images have at least two."""
     category_of = category_finder(chain.from_iterable(names.values()))
-    categories = {split: [category_of(name) for name in own] for split, own in names.items()}
-    if len({*categories.get("train", ())} - {"."}) < 2:
-        return {split: Notes() for split in names}
-    return {
-        split: Notes(labels=NameList("" if label == "." else label for label in own))
-        for split, own in categories.items()
-    }
+
+    def label_of(name: str) -> str:
+        return "" if (category := category_of(name)) == "." else category
+
+    labeled = len({*map(label_of, names.get("train", ()))} - {""}) >= 2
+    splits: Splits = {}
+    for split, own in names.items():
+        labels = NameList(map(label_of, own)) if labeled else None
+        splits[split] = FileImages(folder, own, notes=Notes(labels))
+    return splits
 
 
 def listed_names(exclude_list: Path | None, names: Collection[str], root: Root | None) -> set[str]:

@@ -39,12 +39,6 @@ class MixtureFolder:
     max_images: int | None = None
     seed: int = 0
 
-    def source(self) -> FolderSource:
-        """Return the source that splits the folder."""
-        settings = asdict(self)
-        del settings["root"], settings["weight"]
-        return FolderSource(**settings)
-
 
 class MixtureSource(Source):
     """Several folders, sampled by weight.
@@ -106,7 +100,8 @@ class MixtureSource(Source):
         weights: list[float] = []
         for folder, path, prefix in zip(self.folders, roots, prefixes, strict=True):
             own = {name.removeprefix(prefix) for name in excluded if name.startswith(prefix)}
-            names = folder.source().split_names_of(path, own)
+            settings = {k: v for k, v in asdict(folder).items() if k not in ("root", "weight")}
+            names = FolderSource(**settings).split_names_of(path, own)
             for split, part in names.items():
                 labels = NameList([prefix[:-1]] * len(part)) if len(roots) > 1 else None
                 parts[split].append(FileImages(path, part, prefix=prefix, notes=Notes(labels)))

@@ -5,7 +5,6 @@ import shutil
 import socket
 import tarfile
 from http.client import HTTPException
-from itertools import chain
 from pathlib import Path
 
 from torchvision.datasets import OxfordIIITPet
@@ -129,12 +128,11 @@ class OxfordPetSource(Source):
 
 def _find_images(root: Path) -> Path | None:
     """Return the first folder that contains files such as `beagle_1.jpg`, or None."""
-    folders = (folder for pattern in _IMAGE_FOLDERS for folder in sorted(root.glob(pattern)))
-    return next(filter(_contains_pets, chain(folders, [root])), None)
-
-
-def _contains_pets(folder: Path) -> bool:
-    return folder.is_dir() and any(_IMAGE_FILE.fullmatch(file.name) for file in folder.iterdir())
+    folders = [folder for pattern in _IMAGE_FOLDERS for folder in sorted(root.glob(pattern))]
+    for folder in filter(Path.is_dir, [*folders, root]):
+        if any(_IMAGE_FILE.fullmatch(file.name) for file in folder.iterdir()):
+            return folder
+    return None
 
 
 def _by_hand(folder: Path) -> str:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from glob import escape
 from hashlib import sha256
 from itertools import chain
-from os.path import abspath, basename, commonpath, dirname, relpath
+from os.path import abspath, basename, commonpath, dirname, isfile, relpath
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,13 +21,7 @@ from lightning_colorize.common.progress import progress
 from lightning_colorize.data.image_set import NameList, Notes
 from lightning_colorize.data.shards.files import CheckedTars, Tar, TarCache, with_retries
 from lightning_colorize.data.shards.image_set import TarImages
-from lightning_colorize.data.shards.index import (
-    JSON_FIELD,
-    PACK,
-    TarIndex,
-    index_of,
-    parse_pack,
-)
+from lightning_colorize.data.shards.index import JSON_FIELD, PACK, TarIndex, index_of, parse_pack
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
 from lightning_colorize.data.sources.containers import Part, split_parts, unique_names
 from lightning_colorize.data.splits import split_of
@@ -237,10 +231,7 @@ class WebDatasetSource(Source):
 
 def is_pack(root: Path) -> bool:
     """Return whether a folder contains a finished pack."""
-    try:
-        return (root / PACK).is_file()
-    except OSError:  # the folder cannot be entered
-        return False
+    return isfile(root / PACK)
 
 
 def expand_braces(pattern: str) -> list[str]:
@@ -258,5 +249,4 @@ def expand_braces(pattern: str) -> list[str]:
 
 def _split_in(name: str) -> str:
     """Return the last word of a tar's name that denotes a split, or ""."""
-    splits = filter(None, map(split_of, re.findall("[a-z]+", name.lower())))
-    return next(iter(reversed(list(splits))), "")
+    return ["", *filter(None, map(split_of, re.findall("[a-z]+", name.lower())))][-1]

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_colorize.data.audit import duplicates
-from lightning_colorize.data.audit.duplicates import assign_representatives, find_duplicates
+from lightning_colorize.data.audit.duplicates import find_duplicates
 from lightning_colorize.data.audit.features import FEATURES
 
 TRAIN, VAL, TEST = range(3)
@@ -123,16 +123,3 @@ def test_representatives_are_distinct_and_no_leak_is_lost(seed, count, length):
     copies = {int(index) for group in groups for index in group.copies}
     left = [index for index in range(count) if index not in copies]
     assert near[np.ix_(left, left)].sum() == len(left)
-
-
-def test_representatives_match_brute_force():
-    random = np.random.default_rng(1)
-    near = random.random((200, 200)) < 0.01
-    near |= near.T
-    representatives = assign_representatives(200, np.argwhere(near))
-    expected = []
-    for number in range(200):
-        earlier = [other for other in sorted(set(expected)) if near[number, other]]
-        expected.append(earlier[0] if earlier else number)
-    assert representatives.tolist() == expected
-    assert 50 < len(set(expected)) < 150

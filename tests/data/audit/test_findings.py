@@ -6,7 +6,7 @@ from PIL import Image, ImageCms
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.audit import audit, exclusion_list, findings
-from lightning_colorize.data.sources import EmbeddedSource, FolderSource, MixtureSource
+from lightning_colorize.data.sources import EmbeddedSource, FolderSource
 
 
 def save(rgb, path, size=None, **options):
@@ -41,29 +41,8 @@ def names(result, indices):
     return [result.images.name(int(index)).removeprefix("train/") for index in indices]
 
 
-def audited(root, min_side=64, min_colorfulness=None):
-    return audit(FolderSource().splits(root), min_side, min_colorfulness)
-
-
-def test_pale_images_are_excluded_below_a_colorfulness(tmp_path, photographs):
-    """As BigColor's code measures it: with absolute differences, which signed ones exceed."""
-    pale = (0.25 * photographs[0] + 0.75 * photographs[0].mean(-1, keepdims=True)).astype(np.uint8)
-    red, green, blue = pale.reshape(-1, 3).T.astype(float)
-    opponents = np.abs([red - green, (red + green) / 2 - blue])
-    expected = np.linalg.norm(opponents.std(1)) + 0.3 * np.linalg.norm(opponents.mean(1))
-    save(pale, tmp_path / "train" / "pale.png")
-    save(photographs[1], tmp_path / "train" / "colorful.png")
-    result = audited(tmp_path)
-    assert not len(result.faults["pale"])
-    by_name = dict(zip(names(result, range(2)), result.features["colorfulness"], strict=True))
-    assert by_name["pale.png"] == pytest.approx(expected, abs=0.01)
-    assert expected < by_name["colorful.png"]
-    result = audited(tmp_path, min_colorfulness=expected + 0.1)
-    assert names(result, result.faults["pale"]) == ["pale.png"]
-    excluded = exclusion_list(result)
-    assert names(result, excluded) == ["pale.png"]
-    assert next(iter(excluded.values())) == f"pale: colorfulness {expected:.2f}"
-    assert not len(audited(tmp_path, min_colorfulness=expected - 0.1).faults["pale"])
+def audited(root, min_side=64):
+    return audit(FolderSource().splits(root), min_side)
 
 
 def test_faults_are_found_and_excluded_once(folder, photographs):
@@ -112,28 +91,6 @@ def test_worker_processes_return_the_same_features(folder, monkeypatch):
     together = audited(folder)
     np.testing.assert_array_equal(alone.features, together.features)
     assert str(alone.broken) == str(together.broken)
-
-
-def test_reduced_copies_of_large_photographs_are_found(tmp_path, photographs):
-    """The first has 160 times as many pixels as the second."""
-    large = save(photographs[2], tmp_path / "train" / "large.jpg", size=(2048, 1536))
-    with Image.open(large) as image:
-        half = image.resize((160, 120), Image.Resampling.LANCZOS)
-    (tmp_path / "val").mkdir()
-    half.save(tmp_path / "val" / "half.jpg", quality=70)
-    save(photographs[0], tmp_path / "val" / "other.jpg")
-    (leak,) = audited(tmp_path).leaks
-    assert not leak.exact
-    assert len(leak.members) == 2
-
-
-def test_names_of_a_mixture_begin_with_the_folder(tmp_path, photographs):
-    save(photographs[0], tmp_path / "a" / "train" / "1.png")
-    save(photographs[1], tmp_path / "b" / "val" / "1.png")
-    save(photographs[0], tmp_path / "b" / "val" / "2.png")
-    folders = {str(tmp_path / "a"): 1.0, str(tmp_path / "b"): 1.0}
-    result = audit(MixtureSource(folders).splits(None), 64)
-    assert [result.images.name(index) for index in exclusion_list(result)] == ["a/train/1.png"]
 
 
 def test_images_that_are_not_files_are_refused():

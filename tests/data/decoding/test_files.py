@@ -1,9 +1,8 @@
 """Every kind of image against the written values or an independent reader."""
 
 import os
-import subprocess
 import sys
-from pathlib import Path
+import warnings
 
 import numpy as np
 import pillow_heif
@@ -12,6 +11,7 @@ import torch
 from PIL import Image, ImageFile, ImageOps
 from torchvision.transforms.v2 import functional as F
 
+from lightning_colorize.common.processes import quiet_decoders
 from lightning_colorize.data.decoding import files
 from lightning_colorize.data.decoding.colors import scale_to_eight_bits, srgb_transform
 from lightning_colorize.data.decoding.files import (
@@ -23,6 +23,7 @@ from lightning_colorize.data.decoding.files import (
 )
 from lightning_colorize.data.decoding.photograph import read_photograph
 from tests.data import images
+from tests.data.images import CASES
 
 EXACT = [
     *("png", "bmp", "webp", "tiff", "grey_png", "one_bit_png", "one_pixel_png"),
@@ -95,7 +96,7 @@ def test_exif_orientation(tmp_path, format, orientation):
         ((1024, 1040), 256, (256, 260)),
         ((1100, 1000), 120, (138, 125)),
         ((900, 30), 256, (900, 30)),
-        ((3000, 1000), 1, (375, 125)),
+        ((600, 200), 1, (75, 25)),
     ],
 )
 def test_min_side_reduces_jpegs(tmp_path, size, min_side, expected):
@@ -123,8 +124,7 @@ def test_reduced_decoding_equals_decoding_and_reducing(tmp_path, options):
 def test_grey_profile_of_transparent_images(tmp_path):
     path = tmp_path / "image.png"
     grey, alpha = images.GREY, images.ALPHA
-    profile = images.grey_profile(1.8)
-    images.save(path, np.dstack([grey, alpha]), "LA", format="PNG", icc_profile=profile)
+    images.save(path, np.dstack([grey, alpha]), "LA", format="PNG", icc_profile=images.GREY_18)
     flat = images.over_white(images.as_rgb(grey), alpha)
     expected = images.srgb_encode((flat / 255) ** images.GAMMA_18)
     assert difference(read_image(path), expected) <= 2
@@ -132,7 +132,7 @@ def test_grey_profile_of_transparent_images(tmp_path):
 
 def test_profiles_are_converted_by_the_colorimetric_intent(tmp_path):
     path = tmp_path / "image.png"
-    images.save(path, images.GREY, format="PNG", icc_profile=images.profile_of_two_intents())
+    images.save(path, images.GREY, format="PNG", icc_profile=images.TWO_INTENTS)
     assert difference(read_image(path), images.lightness_shows(images.GREY)) <= 4
 
 
@@ -179,8 +179,7 @@ def test_truncated_jpegs_have_that_reason(tmp_path, min_side, missing):
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        *(("empty", "empty file"), ("text", "not an image")),
-        *(("bomb_jpeg", BOMB), ("bomb_png", BOMB)),
+        *(("empty", "empty file"), ("text", "not an image"), ("bomb_jpeg", BOMB)),
         ("lab16_tiff", "a TIFF of CIELAB, not grey or RGB: save it as RGB"),
     ],
 )
@@ -244,9 +243,6 @@ def test_damage_within_a_jpeg_is_tolerated(tmp_path):
     assert difference(top, images.sample()[:16]) <= 4
 
 
-CASES = Path(__file__).parent / "cases"
-
-
 @pytest.mark.parametrize(
     ("name", "size", "mean"),
     [
@@ -274,9 +270,7 @@ def test_a_tiff_without_resolution_has_none():
     assert read_photograph(path.read_bytes(), path).metadata.dpi is None
 
 
-@pytest.mark.slow
-def test_no_library_prints_warnings(tmp_path):
-    """In another process, since pytest captures warnings."""
+def test_no_library_prints_warnings(tmp_path, capfd):
     for kind in ("jpeg_with_damaged_middle", "jpeg_with_damaged_exif", "text", "palette_alpha_png"):
         images.write(kind, tmp_path / kind)
     images.write_truncated(tmp_path / "truncated_tiff", "tiff")
@@ -284,26 +278,21 @@ def test_no_library_prints_warnings(tmp_path):
     images.write_truncated(tmp_path / "truncated_jpeg", "jpeg")
     images.write_truncated(tmp_path / "truncated_png", "png")
     Image.new("1", (10000, 10000)).save(tmp_path / "large", "PNG")  # Pillow would warn
-    script = """
-import os, sys
-from pathlib import Path
-from lightning_colorize.common.processes import quiet_decoders
-from lightning_colorize.data.decoding.files import ImageError, read_bytes, read_header, read_image
-quiet_decoders()
-for path in sorted(Path(sys.argv[1]).iterdir()):
-    try:
-        read_header(read_bytes(path), path)
-        if path.name != "large":
-            read_image(path)
-    except ImageError as error:
-        print(error.reason)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True
-    )
-    assert done.stderr == ""
-    assert done.stdout.splitlines().count("truncated") == 2  # of JPEG and PNG
-    assert "not an image" in done.stdout
+    reasons = []
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        quiet_decoders()
+        for path in sorted(tmp_path.iterdir()):
+            try:
+                header_size(path)
+                if path.name != "large":
+                    read_image(path)
+            except ImageError as error:
+                reasons.append(error.reason)
+    assert warned == []
+    assert capfd.readouterr() == ("", "")
+    assert reasons.count("truncated") == 2  # of JPEG and PNG
+    assert "not an image" in reasons
 
 
 def test_deep_values_are_scaled_without_clipping():

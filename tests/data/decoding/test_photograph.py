@@ -20,8 +20,8 @@ from lightning_colorize.data.decoding.photograph import Photograph, read_photogr
 from tests.data import images
 from tests.data.images import png_chunk, srgb_profile, swapped_profile, write_png
 
-# A nightly run raises it to 10000.
-_MUTATIONS = int(os.environ.get("LC_MUTATIONS", "2000"))
+# More by hand after a change of the decoders, such as 10000.
+_MUTATIONS = int(os.environ.get("LC_MUTATIONS", "200"))
 
 
 def _read(data):
@@ -222,10 +222,7 @@ def test_over_white_at_sixteen_bits():
     assert flat.rgb.int()[0].tolist() == [[65535, 10_000]]
 
 
-@pytest.mark.parametrize(
-    "count", [200, pytest.param(_MUTATIONS, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
-)
-def test_damaged_files_are_errors(tmp_path, count):
+def test_damaged_files_are_errors(tmp_path):
     """Neither a crash nor a long wait, nor much memory."""
     kinds = [
         *("jpeg", "png", "tiff", "webp", "animated_gif", "palette_alpha_png", "rgba_webp"),
@@ -236,7 +233,7 @@ def test_damaged_files_are_errors(tmp_path, count):
     rng = random.Random(0)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     failed = 0
-    for index in range(count):
+    for index in range(_MUTATIONS):
         data = bytearray(whole[kinds[index % len(kinds)]])
         for _ in range(rng.choice([1, 2, 8, 64])):
             data[rng.randrange(len(data))] = rng.randrange(256)
@@ -254,4 +251,4 @@ def test_damaged_files_are_errors(tmp_path, count):
         assert time.monotonic() - start < 5, index
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 2**20  # in kB
-    assert 0.2 * count < failed < count
+    assert 0.2 * _MUTATIONS < failed < _MUTATIONS

@@ -12,10 +12,9 @@ from lightning_colorize.data.dataset import ImageDataset
 from lightning_colorize.data.device import decode
 from lightning_colorize.data.device.decode import DeviceDecoder, JpegDataset, require_decoder
 from lightning_colorize.data.image_set import ConcatImages, FileImages
-from lightning_colorize.data.module import ColorizationDataModule
 from tests.conftest import until
 from tests.data import images
-from tests.data.conftest import assert_same
+from tests.data.conftest import assert_same, data_module
 
 CPU = torch.device("cpu")
 # Of images at least twice as large, the workers decode a half.
@@ -131,16 +130,10 @@ def test_pixels_decoded_at_once_are_limited(folder, monkeypatch):
     assert [sizes[0] for sizes in at_once][:2] == [48 * 64, 60 * 340]
 
 
-def data_module(folder, decode="device", workers=0, **options):
-    options = {"size": 32, "batch_size": 3, "seed": 3, "cache": "never", **options}
-    data = ColorizationDataModule(str(folder), num_workers=workers, decode=decode, **options)
-    data.setup("fit")
-    return data
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_do_not_depend_on_the_decoder(photo_folder, workers):
-    usual, ours = data_module(photo_folder, "cpu"), data_module(photo_folder, workers=workers)
+    usual = data_module(photo_folder, batch_size=3)
+    ours = data_module(photo_folder, batch_size=3, decode="device", num_workers=workers)
     expected, loader = usual.train_dataloader(), ours.train_dataloader()
     assert isinstance(loader.dataset, JpegDataset)
     for _ in range(2):
@@ -176,7 +169,9 @@ def test_exactly_one_batch_is_prefetched():
 
 
 def test_position_counts_delivered_not_prefetched_batches(photo_folder):
-    whole, stopped, resumed = (data_module(photo_folder).train_dataloader() for _ in range(3))
+    options = {"batch_size": 3, "decode": "device"}
+    modules = [data_module(photo_folder, **options) for _ in range(3)]
+    whole, stopped, resumed = (data.train_dataloader() for data in modules)
     batches = iter(stopped)
     first = [next(batches) for _ in range(2)]
     state = stopped.state_dict()
@@ -194,5 +189,5 @@ def test_device_without_decoder_is_refused(photo_folder, monkeypatch):
     require_decoder.cache_clear()
     message = r"^--data.decode: device\naccepted: cpu: torchvision .*nvJPEG.*$"
     with pytest.raises(UsageError, match=message):
-        data_module(photo_folder).train_dataloader()
+        data_module(photo_folder, decode="device").train_dataloader()
     require_decoder.cache_clear()
