@@ -22,6 +22,7 @@ from lightning_colorize.common.files import write_json
 from lightning_colorize.common.provenance import versions
 
 if TYPE_CHECKING:
+    from lightning_colorize.color import ColorBatch
     from lightning_colorize.evaluation import Evaluation, EvaluationImages
     from lightning_colorize.evaluation.data import SplitName
     from lightning_colorize.evaluation.evaluator import Intervals
