@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.cache import CachedImages, bytes_needed, machine_memory
-from lightning_colorize.data.dataset import ImageDataset, Resize, Shipped, square_corner
+from lightning_colorize.data.dataset import ImageDataset, Resize, Shipped
 from lightning_colorize.data.image_set import ImageSet
 
 SHARE = 0.5
@@ -62,26 +62,34 @@ class DeviceImages(CachedImages):
 
         A key is an image's index and the crop position along its long side.
         """
-        blocks, offsets = [], []  # of the squares: first byte, bytes of a plane, bytes of a row
-        for index, position in keys:
-            block, start = self._locations[index]
-            height, width = self._shapes[index]
-            top, left = square_corner(height, width, side, position)
-            blocks.append(int(block))
-            offsets.append((start + top * width + left, height * width, width))
+        indices, positions = map(np.array, zip(*keys, strict=True))
+        block, start = self._locations[indices].T
+        height, width = self._shapes[indices].T
+        # As `square_corner`, for the whole batch.
+        top, left = (np.rint((long - side) * positions).astype(int) for long in (height, width))
+        # Of the squares: first byte, bytes of a plane, bytes of a row.
+        offsets = np.stack([start + top * width + left, height * width, width])
+        first, plane, row = self._sent(offsets)[..., None, None, None]
         device = self._memory.device
-        first, plane, row = torch.tensor(np.array(offsets).T, device=device)[..., None, None, None]
         axis = torch.arange(side, device=device)
         color = torch.arange(3, device=device)[:, None, None]
         bytes_ = first + plane * color + row * axis[:, None] + axis
-        if len(set(blocks)) == 1:
-            only: Tensor = self._blocks[blocks[0]].take(bytes_)
+        used = np.unique(block)
+        if len(used) == 1:
+            only: Tensor = self._blocks[used[0]].take(bytes_)
             return only
         rgb = torch.empty(bytes_.shape, dtype=torch.uint8, device=device)
-        for used in sorted(set(blocks)):
-            mine = torch.tensor([block == used for block in blocks], device=device)
-            rgb[mine] = self._blocks[used].take(bytes_[mine])
+        for number in used:
+            mine = self._sent(np.flatnonzero(block == number))
+            rgb[mine] = self._blocks[number].take(bytes_[mine])
         return rgb
+
+    def _sent(self, numbers: np.ndarray) -> Tensor:
+        """Copy integers to the device; from pinned memory, so that the host does not wait."""
+        tensor = torch.from_numpy(numbers)
+        if self._memory.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self._memory.device, non_blocking=True)
 
 
 class DeviceDataset(ImageDataset):
