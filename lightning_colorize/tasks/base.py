@@ -215,6 +215,11 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         """Start averaging `net`, unless the decay is None; a ValueError if it is not in [0, 1)."""
         self.averaged = None if decay is None else AveragedNetwork(self.net, decay)
 
+    def on_train_start(self) -> None:
+        """Start the moving average, once the weights are restored and on the device."""
+        if self.averaged is not None:
+            self.averaged.start(self.net)
+
     def update_average(self) -> None:
         """Update the moving average, if any; to be called after each manual step of `net`."""
         if self.averaged is not None:

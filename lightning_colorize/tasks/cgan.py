@@ -276,7 +276,7 @@ class CGANTask(ColorizationTask):
             metrics |= self._step_discriminator(L, ab, ab_hat, not steps_g, logs)
         if steps_g:
             metrics |= self._step_generator(L, ab_hat, prediction, batch, logs)
-            self.log("train/loss", metrics["loss"], prog_bar=True, batch_size=len(batch))
+            self.log("train/loss", metrics["loss"], batch_size=len(batch))
             # As Lightning returns it to callbacks from automatic optimization.
             metrics["loss"] = metrics["loss"] / self.accumulate_grad_batches
         if logs:

@@ -129,22 +129,29 @@ class GenerativeTask(ColorizationTask):
         self.image_dropout = image_dropout
         self.optimization = Optimization(optimizer, scheduler, encoder_lr_ratio, fused=fused)
         # In the checkpoint: a run resumed within an epoch continues with the epoch's networks.
-        self.register_buffer("trains_mean", torch.tensor(joint == 1))
+        self._trains_mean = joint == 1
+        self.register_buffer("trains_mean", torch.tensor(self._trains_mean))
 
     @property
     def trained_networks(self) -> list[nn.Module]:
         """The parts of the network: training does not call it as a whole."""
         return [self.net.encoder, self.net.decoder, self.net.head, self.net.denoiser]
 
+    def on_train_start(self) -> None:
+        """Read the networks of a resumed epoch once: a training step reads nothing."""
+        super().on_train_start()
+        self._trains_mean = bool(self.trains_mean)
+
     def on_train_epoch_start(self) -> None:
         """Decide whether the mean's network is trained in this epoch."""
         share = self.trainer.strategy.broadcast(run_progress(self.trainer))
-        self.trains_mean.fill_(share >= 1 - self.joint)
+        self._trains_mean = share >= 1 - self.joint
+        self.trains_mean.fill_(self._trains_mean)
 
     def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
         """Return the objective's loss, plus the mean's while its network is trained."""
         batch = self.with_target(batch)
-        trains_mean = bool(self.trains_mean)
+        trains_mean = self._trains_mean
         for part in (self.net.encoder, self.net.decoder, self.net.head):
             part.train(trains_mean)
         normalized = self.scaling.normalize_L(batch.L).to(self.dtype)
@@ -156,7 +163,7 @@ class GenerativeTask(ColorizationTask):
             mean = self.loss(encoded.prediction, batch)
             self.log("train/mean", mean, batch_size=len(batch))
             loss = loss + mean
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        self.log("train/loss", loss, batch_size=len(batch))
         return loss
 
     def to_model(self) -> GenerativeModel:

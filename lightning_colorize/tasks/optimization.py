@@ -212,9 +212,6 @@ def run_progress(trainer: Trainer) -> float:
     return min(1.0, max(shares))
 
 
-_Tensors = tuple[Tensor, ...] | list[Tensor]
-
-
 class AveragedNetwork(AveragedModel):
     """An exponential moving average of a network, updated once per optimizer step.
 
@@ -232,14 +229,35 @@ class AveragedNetwork(AveragedModel):
     def __init__(self, network: nn.Module, decay: float) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"ema_decay must be from 0 to below 1, not {decay}")
-
-        def average(averaged: _Tensors, current: _Tensors, updates: Tensor | int) -> None:
-            if not averaged[0].is_floating_point():
-                torch._foreach_copy_(averaged, current)
-                return
-            done = float(updates)
-            kept = min(decay, (1 + done) / (10 + done))
-            torch._foreach_lerp_(averaged, current, 1 - kept)
-
-        super().__init__(network, multi_avg_fn=average, use_buffers=True)
+        super().__init__(network, use_buffers=True)
         self.requires_grad_(False)
+        self.decay = decay
+        self._updates = 0  # `n_averaged`, which is on the device
+        self._averaged: tuple[list[Tensor], list[Tensor]] | None = None
+        self._current: tuple[list[Tensor], list[Tensor]] = [], []
+
+    def start(self, network: nn.Module) -> None:
+        """Collect the tensors of both networks, once they are restored and on their device."""
+        self._updates = int(self.n_averaged)
+        self._averaged, self._current = _tensors(self.module), _tensors(network)
+
+    def update_parameters(self, model: nn.Module) -> None:
+        """Update the average, without waiting for the device."""
+        if self._averaged is None:
+            self.start(model)
+        assert self._averaged is not None
+        averaged, copied = self._averaged
+        # The first update copies the network.
+        kept = min(self.decay, (1 + self._updates) / (10 + self._updates)) if self._updates else 0.0
+        with torch.no_grad():
+            torch._foreach_lerp_(averaged, self._current[0], 1 - kept)
+            torch._foreach_copy_(copied, self._current[1])
+        self.n_averaged += 1
+        self._updates += 1
+
+
+def _tensors(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """Return a network's parameters and buffers: those of floating point, and all others."""
+    tensors = [*network.parameters(), *network.buffers()]
+    floats = [tensor for tensor in tensors if tensor.is_floating_point()]
+    return floats, [tensor for tensor in tensors if not tensor.is_floating_point()]

@@ -83,6 +83,6 @@ class RegressionTask(ColorizationTask):
         batch = self.with_target(batch)
         prediction = self.predict(batch.L, batch.condition)
         loss, terms = self.loss_and_terms(prediction, batch)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        self.log("train/loss", loss, batch_size=len(batch))
         self.log_dict({f"train/{name}": term for name, term in terms.items()})
         return loss

@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -89,6 +90,7 @@ def _rates(trainer: Trainer, pl_module: LightningModule) -> str:
     return ", ".join(rates)
 
 
+_READ_EVERY = 0.5  # seconds
 _SHOWN = ("train/loss", "val/loss", *(f"val/{m.name}" for m in METRICS if m.headline))
 
 
@@ -98,11 +100,23 @@ def progress_callback() -> Callback:
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's bar with the training loss of the epoch, as its other values are."""
+    """Lightning's bar with the training loss of the epoch, as its other values are.
+
+    In training, values are read every half second: the device would wait for each reading.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._metrics: dict[str, Any] = {}
+        self._read = 0.0
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Return the values at the end of the bar."""
-        return super().get_metrics(trainer, pl_module) | epoch_loss(trainer)
+        now = time.monotonic()
+        if now - self._read >= _READ_EVERY or trainer.is_last_batch or trainer.validating:
+            self._read = now
+            self._metrics = super().get_metrics(trainer, pl_module) | epoch_loss(trainer)
+        return dict(self._metrics)
 
 
 class LineProgress(Callback):
