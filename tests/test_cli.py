@@ -41,13 +41,6 @@ def test_the_help_names_every_command(capsys):
     assert capsys.readouterr().out == f"lightning-colorize {__version__}\n"
 
 
-def test_unknown_command(capsys):
-    assert cli.main(["train"]) == 2
-    err = capsys.readouterr().err
-    assert err.startswith("lightning-colorize: unknown command 'train'; choose from fit, resume")
-    assert err.count("\n") == 1
-
-
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [

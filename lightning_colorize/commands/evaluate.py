@@ -160,15 +160,13 @@ class Measurement:
 
     def __init__(self, args: argparse.Namespace, default: "SplitName") -> None:
         from lightning_colorize.evaluation.data import find_truth
-        from lightning_colorize.evaluation.evaluator import MODEL
         from lightning_colorize.evaluation.systems import System
 
         self.args = args
         self.model = open_model(args)
-        system = System(MODEL, args.checkpoint, self.model)
+        system = System(str(self.model), args.checkpoint, self.model)
         self.found = find_truth(args.data, args.split, [system], args.allow_class, default)
-        for remark in _remarks(args, system, self.found):
-            print(remark, file=sys.stderr)
+        self._remarks = [*_remarks(args, system, self.found)]
         self._start = time.perf_counter()
 
     def batches(self, size: int, doing: str) -> "Iterator[ColorBatch]":
@@ -181,9 +179,10 @@ class Measurement:
         """Print how many images were measured, and write the JSON file; returns the exit code."""
         seconds, unread = time.perf_counter() - self._start, len(self.found.images) - images
         lost = f"; {unread:,} could not be read" if unread else ""
-        print(
-            f"{self.found.describe(images, self.args.data, size)}, in {seconds:.1f} s{more}{lost}"
-        )
+        described = self.found.describe(images, self.args.data, size)
+        print(f"{described}, in {seconds:.1f} s{more}{lost}")
+        for remark in self._remarks:
+            print(remark, file=sys.stderr)
         if diverged:
             print("the network predicts colors that are not finite: no metrics", file=sys.stderr)
         if self.args.json is not None:
@@ -216,11 +215,9 @@ def _remarks(
     elif system.problem is not None:
         yield system.problem
     elif trained is not None:
-        count = (
-            0 if found.split == "train" else count_trained(found.images, trained, args.allow_class)
-        )
         hint = "; --split test excludes them" if trained.is_of(args.data) else ""
-        if count:
+        count = count_trained(found.images, trained, args.allow_class)
+        if count and found.split != "train":
             yield f"{count:,} of these {len(found.images):,} are training images{hint}"
     elif path is not None and path.suffix in EXPORTED:
         yield "an exported model does not record its training data; these may be part of it"

@@ -3,9 +3,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +10,8 @@ import pytest
 from PIL import ExifTags, Image
 from skimage.color import rgb2lab
 
-from tests.conftest import read_lines
+from tests.conftest import read_lines, until
+from tests.distributed.launchers import fork
 
 
 @pytest.fixture
@@ -246,29 +244,33 @@ def test_the_manifest_says_why_a_file_is_no_image(colorize, images, tmp_path):
     }
 
 
-@pytest.mark.slow
+@pytest.fixture
+def forks(monkeypatch):
+    """Processes of devices are forks, without imports; tests/inference/test_controls.py spawns."""
+    context = multiprocessing.get_context("fork")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: context)
+
+
+@pytest.mark.usefixtures("forks")
 def test_processes_of_several_devices_end_with_a_killed_command(finished_run, images, tmp_path):
     for index in range(300):
         shutil.copy(images / "a.jpg", images / f"copy{index}.jpg")
     out = tmp_path / "out"
-    words = [sys.executable, "-m", "lightning_colorize", "colorize", images, out]
     options = ["--checkpoint", finished_run, "--device", "cpu", "--devices", "2", "--quiet"]
-    process = subprocess.Popen([*words, *options], stdout=subprocess.PIPE)
-    while len(list(out.glob("*.jpg"))) < 1:
-        assert process.poll() is None
-        time.sleep(0.01)
+    reader, writer = os.pipe()
+    process = fork("colorize", images, out, *options, stdout=Path(f"/dev/fd/{writer}"))
+    os.close(writer)
+    until(lambda: any(out.glob("*.jpg")) or not process.is_alive(), 120)
     process.kill()
     # Standard output ends when the last process that holds it has ended.
-    process.communicate(timeout=60)
+    with open(reader) as output:
+        assert output.read() == ""
     assert len(list(out.glob("*.jpg"))) < 300
 
 
-@pytest.mark.slow
-def test_several_devices_share_the_images(colorize, images, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("forks")
+def test_several_devices_share_the_images(colorize, images, tmp_path):
     (images / "broken.jpg").write_bytes(b"no image")
-    # Forks need no imports; tests/inference/test_controls.py spawns.
-    fork = multiprocessing.get_context("fork")
-    monkeypatch.setattr(multiprocessing, "get_context", lambda _: fork)
     words = (images, tmp_path / "out", "--device", "cpu", "--devices", 2)
     code, printed, _ = colorize(*words)
     assert code == 1

@@ -40,6 +40,7 @@ CASES = {
         for command, options in OUT_OF_RANGE.items()
         for option in options
     },
+    "train": "unknown command 'train'; choose from fit, resume",
     "audit none": "none does not exist: give an image folder",
     "audit . --source none.yaml": "--source none.yaml",
     "audit . --source GIVEN/typo.yaml": "typo.yaml does not describe a source (FolderSource",
@@ -104,6 +105,7 @@ CASES = {
     "export RUN new.safetensors --vividness 1": "no setting vividness",
     "export GIVEN/their.yaml a.safetensors": "their.yaml describes no model",
     "export GIVEN/their.yaml page --format web": "their.yaml describes no model",
+    "init GIVEN/empty.txt": "empty.txt is a file; give a folder",
     "pack PHOTOS shards --exclude-list none.txt": "exclude_list: none.txt cannot be read",
     "pack PHOTOS shards --label breed": "--label and --text name columns of a CSV list, ",
     "pack PHOTOS GIVEN/empty.txt/shards": "Not a directory",
