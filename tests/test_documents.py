@@ -88,6 +88,13 @@ def test_named_experiments_and_commands_exist(path):
     assert not [name for name in named if not (ROOT / name).is_file()]
 
 
+def test_the_command_is_installed_without_the_tools_of_development():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["uv"]["default-groups"] == []
+    (tests,) = re.findall(r"^pip install uv && uv run --group dev pytest$", README, re.MULTILINE)
+    assert re.search(rf"^{tests}\b", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+
+
 def test_readme_lists_every_command():
     first_words = [row[0].strip("`").split()[0] for row in table_rows(README, "## Commands")]
     assert sorted(first_words) == sorted(COMMANDS)

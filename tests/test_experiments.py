@@ -87,6 +87,23 @@ def without_origin(value):
     return value
 
 
+@pytest.mark.parametrize("name", sorted(PUBLISHED | RECIPES | {"cgan_staged"}))
+def test_each_key_says_where_its_value_comes_from(name):
+    """DeOldify has no part in the published systems."""
+    text = (EXPERIMENTS / f"{name}.yaml").read_text()
+    marks = set(re.findall(r"^ *(?:- )?\w+: \S.*? # (\w+)", text, re.MULTILINE))
+    if name in RECIPES:
+        assert marks == {"published", "ours"}
+    else:
+        others = set() if name in PUBLISHED else {"DeOldify"}
+        assert marks <= {"source", "pix2pix", "ours"} | others
+    # Stated although base.yaml has them.
+    config = yaml.safe_load(text)
+    assert config["data"].keys() >= {"resize", "augmentation"}
+    assert config["data"]["augmentation"].keys() >= {"flip", "crop_scale"}
+    assert "monitor" in config["run"]
+
+
 @pytest.mark.parametrize("path", EVERY, ids=stem)
 def test_every_key_is_commented_and_every_class_is_public(path):
     for class_path in re.findall(r"class_path: (lightning_colorize\S+)", path.read_text()):
