@@ -36,18 +36,6 @@ def test_name_list_keeps_undecodable_bytes_and_ends_and_is_small():
     assert len(pickle.dumps(held)) < 10_000 * (14 + 8) + 1000
 
 
-def test_concat_is_one_set_after_the_other():
-    images = ConcatImages([ConstantImages(*part) for part in (("a", 2), ("b", 1), ("c", 3))])
-    names = ["a/0", "a/1", "b/0", "c/0", "c/1", "c/2"]
-    assert [images.name(i) for i in range(len(images))] == names
-    assert images.name(-1) == "c/2"
-    assert [int(images.read(i).max()) for i in range(6)] == [0, 1, 0, 0, 1, 2]
-    assert images.read(0, min_side=9).shape == (3, 2, 9)
-    assert images.weights is None
-    with pytest.raises(IndexError):
-        images.name(6)
-
-
 def test_chosen_images_keep_their_names_and_notes():
     whole = ConcatImages([ConstantImages("a", 2), ConstantImages("b", 3)])
     whole.notes = Notes(NameList("vwxyz"))
