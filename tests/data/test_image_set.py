@@ -1,6 +1,5 @@
 import pickle
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -10,9 +9,8 @@ from lightning_colorize.data.image_set import ChosenImages, ConcatImages, ImageS
 
 
 class ConstantImages(ImageSet):
-    def __init__(self, label, count, weights=None):
+    def __init__(self, label, count):
         self.names = [f"{label}/{index}" for index in range(count)]
-        self.weights = weights
 
     def read(self, index, min_side=None):
         return torch.full((3, 2, min_side or 2), index, dtype=torch.uint8)
@@ -44,9 +42,3 @@ def test_chosen_images_keep_their_names_and_notes():
     assert [int(images.read(i, min_side=9).max()) for i in range(2)] == [1, 2]
     assert list(images.notes.labels) == ["w", "z"]
     assert images.encoded(0) is None
-
-
-def test_concat_weights_draw_each_part_by_its_share():
-    parts = [ConstantImages("a", 4), ConstantImages("b", 2, np.array([1.0, 3.0]))]
-    weights = ConcatImages(parts, shares=[1.0, 2.0]).weights
-    assert weights == pytest.approx([0.25] * 4 + [0.5, 1.5])
