@@ -146,9 +146,7 @@ class Augmentation(nn.Module):
         self.rotation = K.RandomAffine(degrees=o.rotation, p=1.0) if o.rotation else None
         scale, ratio = o.crop_scale, o.crop_ratio
         self.crop = K.RandomResizedCrop((size, size), scale, ratio) if scale else None
-        self.grey_jitter = o.grey_jitter
-        self.color_jitter = o.color_jitter
-        self.mixup = o.mixup
+        self.options = o
         self.damage = partial(damaged, blur=o.blur, grain=o.grain, jpeg=o.jpeg, aging=o.aging)
 
     def forward(self, rgb: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
@@ -170,12 +168,12 @@ class Augmentation(nn.Module):
 
     def draw(self, shape: torch.Size) -> Draw:
         """Draw parameters for a batch of (B, 3, H, W) from torch's CPU generator."""
-        moves = self.flip or self.rotation or self.crop
+        moves, o = self.flip or self.rotation or self.crop, self.options
         return Draw(
             self._draw_affine(shape) if moves else None,
-            _draw_grey(shape[0], self.grey_jitter) if self.grey_jitter else None,
-            _draw_color(shape[0], self.color_jitter) if self.color_jitter else None,
-            _draw_own(shape[0], self.mixup) if self.mixup else None,
+            _draw_grey(shape[0], o.grey_jitter) if o.grey_jitter else None,
+            _draw_color(shape[0], o.color_jitter) if o.color_jitter else None,
+            _draw_own(shape[0], o.mixup) if o.mixup else None,
         )
 
     def geometry(self, rgb: Tensor, affine: Tensor | None) -> Tensor:

@@ -228,20 +228,18 @@ def sampled(images: ImageSet, limit: int | None) -> ImageSet:
 class ConcatImages(_Delegating):
     """Concatenation of several image sets, none of them empty, with distinct names.
 
-    `shares` are the relative sampling frequencies of the sets, independent of their sizes. A set's
-    own weights hold within it. None: no weights.
+    `shares` are the relative sampling frequencies of the sets, independent of their sizes.
     """
 
     def __init__(self, parts: Sequence[ImageSet], shares: Sequence[float] | None = None) -> None:
         self.parts = list(parts)
-        self._ends = np.cumsum([len(part) for part in parts])
+        lengths = [len(part) for part in parts]
+        self._ends = np.cumsum(lengths)
         self.notes = Notes(
             *(_joined(parts, own) for own in zip(*(p.notes for p in parts), strict=True))
         )
         if shares is not None:
-            self.weights = np.concatenate(
-                [share * _relative(part) for part, share in zip(parts, shares, strict=True)]
-            )
+            self.weights = np.repeat(shares * (1 / np.array(lengths)), lengths)
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -259,11 +257,3 @@ def _joined(parts: Sequence[ImageSet], notes: Sequence[NameList | None]) -> Name
         return None
     each = (own or repeat("", len(part)) for part, own in zip(parts, notes, strict=True))
     return NameList(note for own in each for note in own)
-
-
-def _relative(images: ImageSet) -> np.ndarray:
-    """Return the weights of a set, normalized to sum 1."""
-    if images.weights is None:
-        return np.full(len(images), 1 / len(images))
-    relative: np.ndarray = images.weights / images.weights.sum()
-    return relative

@@ -266,9 +266,7 @@ class ColorizationDataModule(LightningDataModule):
         """Return the loader of the test images."""
         return self.loader("test")
 
-    def predict_dataloader(self) -> ImageLoader:
-        """Return the loader of the test images."""
-        return self.loader("test")
+    predict_dataloader = test_dataloader
 
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int) -> ColorBatch:
         """Convert to (L, ab) on the device, and augment in training."""

@@ -12,7 +12,6 @@ from lightning_colorize.data.augmentation import (
 )
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.dataset import resize_short_side
-from lightning_colorize.networks import ConditionedEncoder, ConvEncoder
 
 
 def smooth(count=4, size=24, seed=0):
@@ -94,14 +93,10 @@ def test_color_jitter_turns_and_scales_the_color_of_an_image_by_a_little_and_lea
     assert some.float().mean() == pytest.approx(0.25, abs=0.08)
 
 
-def test_color_jitter_stays_in_sRGB_and_is_what_the_hints_reveal():
-    batch = recolored(smooth(1000))  # saturated
+def test_color_jitter_stays_in_sRGB():
+    batch = recolored(smooth(200))  # saturated
     rgb = to_rgb(batch.L, batch.ab, clip=False)
     assert -1e-3 < rgb.min() < rgb.max() < 1 + 1e-3
-    hints = ConditionedEncoder(ConvEncoder(widths=[4, 8])).simulate(batch).hints
-    whole = hints[:, 2].flatten(1).all(1)  # one of 200 images is revealed
-    assert whole.any()
-    torch.testing.assert_close(hints[whole, :2], batch.ab[whole])
 
 
 def test_mixup_mixes_L_and_color_of_two_images_alike_with_its_probability():

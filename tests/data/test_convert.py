@@ -14,19 +14,19 @@ PIXELS = np.random.default_rng(0).integers(0, 256, size=(3, 3, 16, 16), dtype=np
 BATCH = RawBatch(torch.from_numpy(PIXELS), ["a", "b", "c"])
 
 
-SOME = dict.fromkeys(
-    ("grey_jitter", "color_jitter", "mixup", "blur", "grain", "aging", "jpeg"), 0.5
+ALL = Augmentation(
+    12, AugmentationOptions(rotation=5.0, grey_jitter=0.5, color_jitter=0.5, mixup=0.5)
 )
-ALL = Augmentation(12, AugmentationOptions(rotation=5.0, **SOME))
+DAMAGED = Augmentation(12, AugmentationOptions(blur=0.5, grain=0.5, aging=0.5, jpeg=0.5))
 RESIZED = Augmentation(12, AugmentationOptions(crop_scale=None))
 
-# The first backends only check that there is one graph and decompose it; inductor compiles it.
+# The eager backend only checks that there is one graph; inductor compiles it.
 COMPILED = [
     pytest.param(backend, augmentation, id=f"{backend}-{name}", marks=marks)
     for backend, augmentation, name, marks in (
         ("eager", None, "none", []),
-        ("eager", ALL, "all", []),
-        ("aot_eager_decomp_partition", ALL, "all", pytest.mark.slow),
+        ("eager", DAMAGED, "damaged", []),
+        ("inductor", ALL, "all", pytest.mark.slow),
         ("inductor", RESIZED, "resized", pytest.mark.slow),
     )
 ]
@@ -34,10 +34,11 @@ COMPILED = [
 
 @pytest.mark.parametrize(("backend", "augmentation"), COMPILED)
 def test_compiled_conversion_equals_eager(monkeypatch, backend, augmentation):
-    """To 1e-4 of each scale, as one graph, also for an epoch's last batch."""
+    """To 1e-4 of each scale, as one graph; the cheap backend also for an epoch's last batch."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     convert._compiled.cache_clear()
-    for images in (BATCH, RawBatch(BATCH.rgb[:2], BATCH.names[:2])):
+    for size in (3, 2) if backend == "eager" else (3,):
+        images = RawBatch(BATCH.rgb[:size], BATCH.names[:size])
         torch.manual_seed(0)
         expected = to_color_batch(images, augmentation)
         following = torch.rand(1)

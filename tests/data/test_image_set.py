@@ -1,6 +1,5 @@
 import pickle
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -10,9 +9,8 @@ from lightning_colorize.data.image_set import ChosenImages, ConcatImages, ImageS
 
 
 class ConstantImages(ImageSet):
-    def __init__(self, label, count, weights=None):
+    def __init__(self, label, count):
         self.names = [f"{label}/{index}" for index in range(count)]
-        self.weights = weights
 
     def read(self, index, min_side=None):
         return torch.full((3, 2, min_side or 2), index, dtype=torch.uint8)
@@ -36,18 +34,6 @@ def test_name_list_keeps_undecodable_bytes_and_ends_and_is_small():
     assert len(pickle.dumps(held)) < 10_000 * (14 + 8) + 1000
 
 
-def test_concat_is_one_set_after_the_other():
-    images = ConcatImages([ConstantImages(*part) for part in (("a", 2), ("b", 1), ("c", 3))])
-    names = ["a/0", "a/1", "b/0", "c/0", "c/1", "c/2"]
-    assert [images.name(i) for i in range(len(images))] == names
-    assert images.name(-1) == "c/2"
-    assert [int(images.read(i).max()) for i in range(6)] == [0, 1, 0, 0, 1, 2]
-    assert images.read(0, min_side=9).shape == (3, 2, 9)
-    assert images.weights is None
-    with pytest.raises(IndexError):
-        images.name(6)
-
-
 def test_chosen_images_keep_their_names_and_notes():
     whole = ConcatImages([ConstantImages("a", 2), ConstantImages("b", 3)])
     whole.notes = Notes(NameList("vwxyz"))
@@ -56,9 +42,3 @@ def test_chosen_images_keep_their_names_and_notes():
     assert [int(images.read(i, min_side=9).max()) for i in range(2)] == [1, 2]
     assert list(images.notes.labels) == ["w", "z"]
     assert images.encoded(0) is None
-
-
-def test_concat_weights_draw_each_part_by_its_share():
-    parts = [ConstantImages("a", 4), ConstantImages("b", 2, np.array([1.0, 3.0]))]
-    weights = ConcatImages(parts, shares=[1.0, 2.0]).weights
-    assert weights == pytest.approx([0.25] * 4 + [0.5, 1.5])

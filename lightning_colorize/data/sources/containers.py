@@ -52,26 +52,23 @@ def split_parts(
         SourceError: If several parts have no known name or are split again with `shares`, or if
             `exclude_list` names other images.
     """
-    several = len(parts) > 1 and not packed
-    if several:
+    divided: dict[str, Mapping[str, float]] = {}
+    if len(parts) == 1 and not packed:
+        divided = dict.fromkeys(parts, shares or DEFAULT_SHARES)
+    elif not packed:
         parts = _recognized(parts, root)
         if shares is not None:
             raise SourceError(
                 f"{root} is already split, into {', '.join(parts)}: leave out splits (null)"
             )
-    names = {
-        own: [f"{own}/{name}" for name in part.names] if several else part.names
-        for own, part in parts.items()
-    }
-    excluded = listed_names(exclude_list, [name for own in names.values() for name in own], root)
+        if "val" not in parts:
+            divided = {"train": {"train": 0.9, "val": 0.1}}
+    every = [name for part in parts.values() for name in part.names]
+    excluded = listed_names(exclude_list, every, root)
     splits: Splits = {}
     for own, part in parts.items():
-        rows = {name: row for row, name in enumerate(names[own]) if name not in excluded}
-        chosen = {own: list(rows)}
-        if not several and not packed:
-            chosen = split_names(list(rows), shares or DEFAULT_SHARES)
-        elif own == "train" and "val" not in parts and not packed:
-            chosen = split_names(list(rows), {"train": 0.9, "val": 0.1})
+        rows = {name: row for row, name in enumerate(part.names) if name not in excluded}
+        chosen = split_names(list(rows), divided[own]) if own in divided else {own: list(rows)}
         for split, selected in chosen.items():
             if selected:
                 at = np.array([rows[name] for name in selected])
@@ -80,7 +77,7 @@ def split_parts(
 
 
 def _recognized(parts: Mapping[str, Part], root: Root) -> dict[str, Part]:
-    """Return the parts by split; a message names the others."""
+    """Return the parts by split, which their names begin with; a message names the others."""
     found: dict[str, Part] = {}
     others: list[str] = []
     for name, part in parts.items():
@@ -88,7 +85,7 @@ def _recognized(parts: Mapping[str, Part], root: Root) -> dict[str, Part]:
         if split is None or split in found:
             others.append(f"{name or 'others'} ({len(part.names):,})")
         else:
-            found[split] = part
+            found[split] = part._replace(names=[f"{split}/{name}" for name in part.names])
     listed = printable(", ".join(others))
     if not found:
         raise SourceError(f"{root} has the splits {listed}, none of them train, val or test")

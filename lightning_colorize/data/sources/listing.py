@@ -118,16 +118,13 @@ def matching(names: Iterable[str], patterns: str | list[str]) -> set[str]:
 def labeled_images(folder: Path, names: Mapping[str, Sequence[str]]) -> Splits:
     """Return each split's images, labeled by category if the training images have at least two."""
     category_of = category_finder(chain.from_iterable(names.values()))
-
-    def label_of(name: str) -> str:
-        return "" if (category := category_of(name)) == "." else category
-
-    labeled = len({*map(label_of, names.get("train", ()))} - {""}) >= 2
-    splits: Splits = {}
-    for split, own in names.items():
-        labels = NameList(map(label_of, own)) if labeled else None
-        splits[split] = FileImages(folder, own, notes=Notes(labels))
-    return splits
+    # No category begins with a point but ".", which is none: hidden folders are not listed.
+    labels = {s: [category_of(n).removeprefix(".") for n in own] for s, own in names.items()}
+    labeled = len({*labels.get("train", ())} - {""}) >= 2
+    return {
+        split: FileImages(folder, own, notes=Notes(NameList(labels[split]) if labeled else None))
+        for split, own in names.items()
+    }
 
 
 def listed_names(exclude_list: Path | None, names: Collection[str], root: Root | None) -> set[str]:

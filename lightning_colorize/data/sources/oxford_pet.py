@@ -115,12 +115,11 @@ class OxfordPetSource(Source):
             parts = split_names(names, shares)
         except UsageError as error:
             raise SourceError(f"{images}, {self.breed or 'all breeds'}: {error}") from error
-        left = {s: [name for name in part if name not in excluded] for s, part in parts.items()}
         splits: Splits = {}
-        for split, part in left.items():
-            if part:
-                labels = NameList(map(_breed, part)) if self.breed is None else None
-                splits[split] = FileImages(images, part, notes=Notes(labels))
+        for split, part in parts.items():
+            if left := [name for name in part if name not in excluded]:
+                labels = NameList(map(_breed, left)) if self.breed is None else None
+                splits[split] = FileImages(images, left, notes=Notes(labels))
         if not splits:
             raise SourceError(f"{images}: exclude_list leaves no image of breed '{self.breed}'")
         return splits

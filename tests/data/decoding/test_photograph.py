@@ -21,7 +21,7 @@ from tests.data import images
 from tests.data.images import png_chunk, srgb_profile, swapped_profile, write_png
 
 # More by hand after a change of the decoders, such as 10000.
-_MUTATIONS = int(os.environ.get("LC_MUTATIONS", "200"))
+_MUTATIONS = int(os.environ.get("LC_MUTATIONS", "2000"))
 
 
 def _read(data):

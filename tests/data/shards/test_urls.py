@@ -65,7 +65,9 @@ def port(monkeypatch, packed):
 
 def epochs(root, source, workers):
     data = data_module(root, source, num_workers=workers)
-    return [b for split in ("train", "val", "train", "test") for b in data.loader(split)]
+    batches = [b for split in ("train", "val", "train", "test") for b in data.loader(split)]
+    data.teardown()
+    return batches
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{}/set", "s3://photographs-{}/set"])
