@@ -172,5 +172,8 @@ class NetworkModel(Model):
         """Return the rows of a model card."""
         net = self.network
         names = ", ".join(type(part).__name__ for part in (net.encoder, net.decoder, net.head))
-        parameters = sum(sum(parameter_count(part)) for part in self.modules().values())
-        return {"network": f"{names}: {parameters:,} parameters"}
+        return {"network": f"{names}: {self.parameters():,} parameters"}
+
+    def parameters(self) -> int:
+        """Return the number of parameters of all networks."""
+        return sum(sum(parameter_count(part)) for part in self.modules().values())
