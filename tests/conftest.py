@@ -68,6 +68,8 @@ def one_thread():
     import torch
 
     torch.set_num_threads(1)
+    # Forks of this process can train only if its first backward pass precedes torch.export.
+    torch.ones(1, requires_grad=True).backward()
 
 
 @pytest.fixture(autouse=True)

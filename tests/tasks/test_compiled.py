@@ -1,7 +1,6 @@
 """`compile: true`: the compiled networks, and results equal to eager ones."""
 
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,9 +11,6 @@ from tests.conftest import Commands
 from tests.tasks.conftest import GanCommands, make_cnn, make_gan, make_trainer
 from tests.tasks.test_generative import GenerativeCommands
 from tests.tasks.test_generative import make_task as make_generative
-
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-COMMANDS = {"regression": Commands, "gan": GanCommands, "generative": GenerativeCommands}
 
 
 @pytest.fixture
@@ -64,13 +60,13 @@ def test_trained_networks_are_compiled(make, compiled, data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", COMMANDS)
+@pytest.mark.parametrize("commands", [Commands, GanCommands, GenerativeCommands])
 def test_compiled_training_equals_eager_and_resumes_exactly(
-    kind, monkeypatch, photo_folder, tmp_path
+    commands, monkeypatch, photo_folder, tmp_path
 ):
     """With the graphs of Dynamo and AOTAutograd; Inductor is not tested."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
-    command = COMMANDS[kind](photo_folder, tmp_path / "runs")
+    command = commands(photo_folder, tmp_path / "runs")
     compiled = ["--model.compile", "true", "--data.compile", "true"]
     eager = command.fit("eager")
     whole = command.fit("whole", *compiled)

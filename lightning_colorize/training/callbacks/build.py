@@ -26,7 +26,6 @@ from lightning_colorize.training.callbacks.stopping import (
     FinalValidation,
     FiniteTraining,
     GracefulStop,
-    ValidationLog,
 )
 from lightning_colorize.training.callbacks.terminal import Banner, progress_callback
 from lightning_colorize.training.callbacks.throughput import Throughput
@@ -75,7 +74,6 @@ def build_callbacks(cli: "ColorizeCLI", saves: bool, has_logger: bool) -> list[C
         ImageGrids(best, options.grid_images, every) if options.grid_images else None,
         PredictFolder(Path(predict), cli.datamodule.size) if predict is not None else None,
         throughput,
-        ValidationLog(folder),
         ResultWriter(folder, baselines, throughput, best, options.test),
         FinalValidation(),
         best,

@@ -1,4 +1,4 @@
-"""Writes `result.json`, the outcome of a run."""
+"""Writes `result.json` and `validations.jsonl`; ends a run at the request of a file."""
 
 import time
 from pathlib import Path
@@ -9,13 +9,13 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_colorize.common.provenance import git_commit, versions
 from lightning_colorize.networks import parameter_count
-from lightning_colorize.runs.folder import BEST
-from lightning_colorize.runs.result import RUNNING, RunResult
+from lightning_colorize.runs.folder import BEST, is_stop_requested
+from lightning_colorize.runs.result import RUNNING, RunResult, append_validation
 from lightning_colorize.tasks import ColorizationTask
 from lightning_colorize.training.callbacks.baselines import BaselineMetrics
 from lightning_colorize.training.callbacks.checkpoints import BestCheckpoint
 from lightning_colorize.training.callbacks.gan_health import GANHealth
-from lightning_colorize.training.callbacks.stopping import EarlyStop, RunInterrupted, ValidationLog
+from lightning_colorize.training.callbacks.stopping import EarlyStop, RunInterrupted
 from lightning_colorize.training.callbacks.throughput import Throughput
 
 # Seconds of training between two updates of the file.
@@ -29,6 +29,9 @@ class ResultWriter(Callback):
     The file is written every few seconds, after each validation and at the end, so that a killed
     run has one too (status `running`). With `test`, a run whose data has a test split ends only
     after its test. Device hours also count work that a kill lost.
+
+    Each validation is a line of `validations.jsonl`. After it, the file `stop` ends the run: rank 0
+    reads it, and `stopped` says whether it did.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class ResultWriter(Callback):
         self.seconds = 0.0
         self.device_seconds = 0.0
         self.restarts = 0
+        self.stopped = False
         self._devices = 1
         self._begun = False
         self._since: float | None = None
@@ -90,11 +94,17 @@ class ResultWriter(Callback):
             self.losses[0] = trainer.strategy.reduce(own, reduce_op="mean")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Record the metrics of the best epoch so far."""
+        """Write the line, look for the file `stop`, and record the best epoch so far."""
         if trainer.sanity_checking:
             return
+        metrics = _logged(trainer, "val/")
+        if trainer.is_global_zero:
+            append_validation(self.folder, trainer.current_epoch, trainer.global_step, metrics)
+        found = trainer.is_global_zero and is_stop_requested(self.folder)
+        if trainer.strategy.reduce_boolean_decision(found, all=False):
+            trainer.should_stop = self.stopped = True
         if self.best.is_best(trainer):
-            self.metrics = _logged(trainer, "val/") | epoch_loss(trainer)
+            self.metrics = metrics | epoch_loss(trainer)
         self.write(trainer, pl_module, RUNNING)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -146,7 +156,7 @@ class ResultWriter(Callback):
         trainable, frozen = parameter_count(cast(ColorizationTask, pl_module).net)
         RunResult(
             status=status,
-            stop_requested=any(isinstance(each, ValidationLog) for each in _stopped_by(trainer)),
+            stop_requested=self.stopped,
             metrics=dict(self.metrics),
             baselines={name: dict(row) for name, row in self.baselines.table.items()},
             best_checkpoint=BEST if (self.folder / BEST).is_file() else None,
@@ -184,14 +194,10 @@ def epoch_loss(trainer: Trainer) -> dict[str, float]:
 
 
 def _ended(trainer: Trainer) -> str:
-    return "stopped_early" if _stopped_by(trainer) else "finished"
-
-
-def _stopped_by(trainer: Trainer) -> list[Callback]:
-    """Return the callbacks that ended the run early."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    kinds = (EarlyStop, GANHealth, ValidationLog)
-    return [callback for callback in callbacks if isinstance(callback, kinds) and callback.stopped]
+    kinds = (EarlyStop, GANHealth, ResultWriter)
+    stopped = any(isinstance(each, kinds) and each.stopped for each in callbacks)
+    return "stopped_early" if stopped else "finished"
 
 
 def _logged(trainer: Trainer, prefix: str) -> dict[str, float]:

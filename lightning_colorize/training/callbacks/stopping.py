@@ -1,8 +1,7 @@
-"""What ends a run: early stopping, a request, its budget, a signal, or divergence."""
+"""What ends a run: early stopping, its budget, a signal, or divergence."""
 
 import signal
 import sys
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -16,8 +15,6 @@ from lightning_colorize.common.errors import WorkError
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.metrics.spec import Goal
 from lightning_colorize.models.checkpoint import first_not_finite, optimizer_states
-from lightning_colorize.runs.folder import is_stop_requested
-from lightning_colorize.runs.result import append_validation
 from lightning_colorize.training.callbacks.checkpoints import LastCheckpoint, resumable
 
 
@@ -59,28 +56,6 @@ class EarlyStop(EarlyStopping):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End a run that was stopped."""
         trainer.should_stop = trainer.should_stop or self.stopped
-
-
-class ValidationLog(Callback):
-    """Appends each validation to `validations.jsonl`; ends the run if the file `stop` exists.
-
-    Rank 0 reads it and broadcasts it; `stopped` says whether the file ended the run.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.stopped = False
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the line, then check for the file."""
-        if trainer.sanity_checking:
-            return
-        if trainer.is_global_zero:
-            values = {n: float(v) for n, v in trainer.callback_metrics.items() if n[:4] == "val/"}
-            append_validation(self.folder, trainer.current_epoch, trainer.global_step, values)
-        found = trainer.is_global_zero and is_stop_requested(self.folder)
-        if trainer.strategy.reduce_boolean_decision(found, all=False):
-            trainer.should_stop = self.stopped = True
 
 
 class FinalValidation(Checkpoint):

@@ -1,4 +1,3 @@
-import signal
 import time
 from types import SimpleNamespace
 
@@ -10,7 +9,6 @@ from lightning_colorize.runs.record import RunRecord
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.training.callbacks import BaselineMetrics, BestCheckpoint, Throughput
 from lightning_colorize.training.callbacks.result import ResultWriter
-from lightning_colorize.training.callbacks.stopping import RunInterrupted
 from tests.conftest import metric_rows
 from tests.training.callbacks.conftest import fake_trainer
 
@@ -78,25 +76,6 @@ def clock(monkeypatch):
     clock = SimpleNamespace(hours=0.0)
     monkeypatch.setattr(time, "monotonic", lambda: clock.hours * 3600)
     return clock
-
-
-@pytest.mark.parametrize(
-    ("exception", "status"),
-    [
-        (RunInterrupted(signal.SIGTERM), "interrupted"),
-        (KeyboardInterrupt(), "interrupted"),
-        (RuntimeError("no"), "failed"),
-    ],
-    ids=["terminated", "second Ctrl-C", "failed"],
-)
-def test_exception_sets_the_status(tmp_path, exception, status):
-    writer = make_writer(tmp_path)
-    writer.on_exception(fake_trainer(), MODULE, exception)
-    assert not list(tmp_path.iterdir())  # the run had not begun
-    writer.on_train_start(fake_trainer(), MODULE)
-    writer.on_exception(fake_trainer(), MODULE, exception)
-    result = RunResult.read(tmp_path)
-    assert (result.status, result.parameters) == (status, 2)
 
 
 def test_device_hours_of_a_killed_process_count(tmp_path, clock):
