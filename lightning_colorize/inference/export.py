@@ -459,20 +459,18 @@ def _quantize(source: Path, images: Sequence[ColorBatch], file: Path, image: boo
     """Replace an ONNX file by one with 8-bit convolutions, and describe the cost."""
     from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.left = iter(images[::2])
-
-        def get_next(self) -> dict[str, Any] | None:
-            batch = next(self.left, None)
-            if batch is None:
-                return None
-            if not image:
-                given = {"L": batch.L} | no_conditions(batch.L)
-                return {name: given[name].numpy() for name in ("L", *exact.inputs)}
+    def inputs(batch: ColorBatch) -> dict[str, Any]:
+        if image:
             return {"image": (to_rgb(batch.L, 0 * batch.ab) * 255).round().byte().numpy()}
+        given = {"L": batch.L} | no_conditions(batch.L)
+        return {name: given[name].numpy() for name in ("L", *exact.inputs)}
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def get_next(self) -> dict[str, Any] | None:
+            return next(left, None)
 
     exact, target = read_graph(source), source.with_name(f"int8{ONNX}")
+    left = map(inputs, images[::2])
     root = logging.getLogger()  # which receives the library's advice
     level = root.level
     root.setLevel(logging.ERROR)

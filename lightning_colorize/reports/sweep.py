@@ -47,7 +47,8 @@ def write_report(study: Study, images: int = 6) -> Path:
     path = study.folder / REPORT
     require_writable(path, "the report")
     page = _context(study, images)
-    write_atomic(path, render("sweep.html.jinja", "kit.css", "kit.js", page=page))
+    html = render("sweep.html.jinja", "kit.css", "kit.js", page=page, study=study)
+    write_atomic(path, html)
     return path
 
 
@@ -67,8 +68,6 @@ def _context(study: Study, images: int) -> dict[str, Any]:
         "count": len(trials),
         "states": Counter(row.state for row in trials),
         "time": format_time(sum(row.seconds or 0.0 for row in trials)),
-        "method": sweep.method,
-        "metric": sweep.metric,
         "confidence": f"{100 * CONFIDENCE:g}",
         "results": None,
         "winner": None,
@@ -77,8 +76,6 @@ def _context(study: Study, images: int) -> dict[str, Any]:
             f"trial {row.number}": f"{labels.changes(row.values)}: {format_value(row.value)}"
             for row in best
         },
-        "seed": study.seed,
-        "storage": study.shown,
         "dashboard": dashboard_command(study),
         "columns": max((len(strip.tiles) for strip in strips), default=1),
     }

@@ -170,16 +170,6 @@ def test_timm_features_are_those_before_the_classifier():
         assert network(rgb[..., :50], rgb[0]).shape == expected.shape
 
 
-def test_a_timm_model_by_path_is_named_as_what_it_is(files):
-    file = files["frechet:test_resnet"]
-    (result,) = _measure([f"frechet:test_resnet={file}"], *_images(4))
-    assert "not FID" in result.title
-    assert result.label == f"frechet:test_resnet {sha256_of(file)[:8]}"
-    assert result.images == 4
-    assert result.rows["system"].value > 1e-6
-    assert result.rows["truth"].value == 0
-
-
 def test_means_over_images_have_intervals():
     by_name = {metric.name: metric for metric in METRICS}
     system, _ = by_name["lpips_alex"].values(torch.arange(8.0).view(2, 4, 1), 1)

@@ -1,14 +1,14 @@
 import pickle
 import shutil
-import sys
 import zipfile
 
 import pytest
 import torch
-import yaml
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference import load_model
+
+_PARTS = ("encoder", "loss")
 
 
 @pytest.fixture
@@ -78,6 +78,10 @@ def test_a_checkpoint_without_permission_is_not_damaged(finished_run, tmp_path):
             r"altered\.ckpt: not a trusted .* refused: os\.system; .*--allow-class os\.system",
         ),
         (
+            lambda c: [c["hyper_parameters"][n].update(class_path=f"own.{n}") for n in _PARTS],
+            "--allow-class own.encoder --allow-class own.loss, or load the checkpoint from its run",
+        ),
+        (
             lambda c: c["hyper_parameters"]["loss"].update(
                 class_path="lightning_colorize.losses.Gone"
             ),
@@ -135,57 +139,3 @@ def test_a_flipped_bit_is_found(finished_run, altered, tmp_path, digest):
     path.write_bytes(damaged)
     with pytest.raises(UsageError, match=r"flipped\.ckpt is damaged: it has changed"):
         load_model(path)
-
-
-@pytest.fixture
-def own_parts(tmp_path, monkeypatch):
-    """A module outside the package, with an encoder and a loss."""
-    (tmp_path / "own_parts.py").write_text(
-        "from lightning_colorize.losses import L1\n"
-        "from lightning_colorize.networks import ConvEncoder\n"
-        "class Encoder(ConvEncoder): pass\n"
-        "class Loss(L1): pass\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    yield
-    sys.modules.pop("own_parts", None)
-
-
-@pytest.fixture
-def run_with(finished_run, tmp_path):
-    """Return a function that copies the run with other classes."""
-
-    def make(encoder="own_parts.Encoder", loss="own_parts.Loss"):
-        run = shutil.copytree(finished_run, tmp_path / "run")
-        path = run / "checkpoints/best.ckpt"
-        checkpoint = torch.load(path, weights_only=True)
-        config = yaml.safe_load((run / "config.yaml").read_text())
-        for arguments in (checkpoint["hyper_parameters"], config["model"]["init_args"]):
-            arguments["encoder"]["class_path"] = encoder
-            arguments["loss"]["class_path"] = loss
-        torch.save(checkpoint, path)
-        (run / "config.yaml").write_text(yaml.safe_dump(config))
-        return run
-
-    return make
-
-
-@pytest.mark.usefixtures("own_parts")
-def test_outside_its_run_folder_all_refused_classes_are_named(run_with, tmp_path):
-    path = shutil.copy(run_with() / "checkpoints/best.ckpt", tmp_path)
-    options = "--allow-class own_parts.Encoder --allow-class own_parts.Loss"
-    with pytest.raises(UsageError, match=f"{options}, or load the checkpoint from its run folder"):
-        load_model(path)
-    assert "own_parts" not in sys.modules
-    encoder = load_model(path, allow=["own_parts"]).model.network.encoder
-    assert type(encoder).__module__ == "own_parts"
-
-
-def test_a_listed_class_that_is_not_installed_is_named(run_with):
-    message = (
-        "ckpt: own_parts.Encoder cannot be imported: No module named 'own_parts': "
-        "install own_parts's package or set PYTHONPATH$"
-    )
-    with pytest.raises(UsageError, match=message) as caught:
-        load_model(run_with())
-    assert "version" not in str(caught.value)

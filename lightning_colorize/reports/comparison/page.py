@@ -72,8 +72,6 @@ def render_page(
     page: dict[str, Any] = {
         "title": title if len(names) > 1 else f"{title}, in detail",
         "lead": f"{len(images)} {split}image{'' if len(images) == 1 else 's'}",
-        "data": str(plan.data),
-        "size": plan.size,
         "columns": len(systems) + 1 + plan.truth,
         "count": len(images),
         "errors": ERRORS,
@@ -81,9 +79,7 @@ def render_page(
         "commit": git_commit(),
         "confidence": f"{100 * CONFIDENCE:g}",
         "power": f"{100 * POWER:g}",
-        "study": plan.study,
         "warnings": warnings,
-        "systems": systems,
         "styles": [style_class(index) for index in range(len(systems))],
         "metrics": differences_table(report),
         "intervals": interval_figures(report),
@@ -93,10 +89,9 @@ def render_page(
         "curves": _curves(systems, report.columns),
         "budgets": budgets_table(systems),
         "settings": settings_table(settings, systems),
-        "truth": plan.truth,
     }
     assets = ("kit.css", "kit.js", "sheets.js")
-    return render("comparison.html.jinja", *assets, page=page)
+    return render("comparison.html.jinja", *assets, page=page, plan=plan)
 
 
 def _extremes(
@@ -166,17 +161,15 @@ def write_errors(plan: Plan, report: Report, images: Sequence[ComparedImage]) ->
     page = {
         "title": "Error analysis",
         "lead": f"{len(images):,} image{'' if len(images) == 1 else 's'}",
-        "data": str(plan.data),
-        "size": plan.size,
         "columns": count + 1,
-        "systems": plan.systems,
         "styles": styles,
         "categories": categories,
         "measures": values,
         "failures": FAILURES,
     }
     assets = ("kit.css", "errors.css", "kit.js", "sheets.js", "errors.js")
-    write_atomic(plan.out / ERRORS, render("errors.html.jinja", *assets, page=page, data=data))
+    html = render("errors.html.jinja", *assets, page=page, plan=plan, data=data)
+    write_atomic(plan.out / ERRORS, html)
 
 
 def _values(report: Report) -> list[dict[str, Any]]:
