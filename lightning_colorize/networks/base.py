@@ -83,8 +83,7 @@ class Encoder(Recorded, nn.Module, ABC):
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first: (B, channels[i], ~H/r[i], ~W/r[i]).
 
-        Args:
-            L: (B, 1, H, W) in [-1, 1]; H and W may be odd.
+        L is (B, 1, H, W) in [-1, 1]; H and W may be odd.
         """
 
 
