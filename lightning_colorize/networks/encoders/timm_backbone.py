@@ -1,6 +1,7 @@
 """Backbones from timm."""
 
 from difflib import get_close_matches
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal, cast
 
@@ -52,10 +53,7 @@ class TimmEncoder(PretrainedEncoder):
         if levels is not None:
             arguments["out_indices"] = tuple(levels)
 
-        def fetch() -> Any:
-            with bounded_hub():
-                return _create(name, pretrained=True, **arguments)
-
+        fetch = bounded_hub()(partial(_create, name, pretrained=True, **arguments))
         loaded = self.obtain_weights(fetch, f"timm {name}")
         if isinstance(loaded, dict):
             load_whole(name, loaded, model_args or {})  # timm loads pyramids without checking
