@@ -64,14 +64,8 @@ def hints_from(ab: Tensor, points: HintPoints) -> Tensor:
     """Return hints that reveal the mean true color of each point's patch.
 
     A patch at the border is shifted into the image; where patches overlap, their colors are
-    averaged.
-
-    Args:
-        ab: (B, 2, H, W) in LAB units.
-        points: The points, on the CPU.
-
-    Returns:
-        (B, 3, H, W): ab in LAB units, 0 without a hint, and the mask, 0 or 1.
+    averaged. `ab` is (B, 2, H, W) in LAB units. Returns (B, 3, H, W): ab, 0 without a hint, and the
+    mask, 0 or 1.
     """
     count, _, height, width = ab.shape
     image, center, side = (value.to(ab.device) for value in points)

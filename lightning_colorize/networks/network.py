@@ -40,14 +40,11 @@ class ColorizationNetwork(nn.Module):
         return math.lcm(self.encoder.info.reductions[-1], self.head.reduction)
 
     def forward(self, L: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
-        """Return the head's prediction.
+        """Return the prediction: (B, C, H / r, W / r), rounded up, for the head's reduction r.
 
         Args:
             L: (B, 1, H, W) in [-1, 1].
             condition: Ignored by an encoder without `conditions`.
-
-        Returns:
-            (B, C, H / r, W / r), rounded up, where r is the head's reduction.
         """
         _, prediction = self.decode(L, condition)
         return self.cropped(prediction, L.shape[-2:])

@@ -80,12 +80,3 @@ def test_gradients_are_finite(name, colors, autocast, setting):
     # A grey image is inside sRGB and, entirely grey, where colorfulness has its kink.
     if name not in ("out_of_gamut", "colorfulness"):
         assert prediction.grad.abs().max() > 0
-
-
-@pytest.mark.parametrize("name", TERMS)
-def test_autocast_changes_little(name, setting):
-    batch = setting.batch
-    prediction = setting.predict(batch.ab * 1.2 + 10)
-    exact = TERMS[name](prediction, batch)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert TERMS[name](prediction, batch).item() == pytest.approx(exact.item(), rel=0.02)
