@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from common import command_of
@@ -42,15 +42,8 @@ STEPS, QUICK_STEPS = 20, 4
 SETTLE = 2
 
 
-class Bare(Protocol):
-    """Training in plain PyTorch."""
-
-    def step(self, batch: ColorBatch) -> object:
-        """Train on a batch that is on the device."""
-
-
-BuildBare = Callable[[Any, torch.device, bool], Bare]
-"""Makes it of a task, a device and whether the networks run in bf16."""
+BuildBare = Callable[[Any, torch.device, bool], Any]
+"""Makes a bare loop's step of a task, a device and whether the networks run in bf16."""
 
 
 class Times(NamedTuple):
@@ -75,10 +68,7 @@ def since(start: Times, device: torch.device) -> Times:
 class BareLoop:
     """The loop that a person would write: load, convert and augment, step.
 
-    Args:
-        task: Trained; not the Trainer's own.
-        trainer: Whose data, device and precision are used.
-        build: Makes the step.
+    It has a task of its own, and the data, device and precision of the Trainer.
     """
 
     def __init__(self, task: LightningModule, trainer: Trainer, build: BuildBare) -> None:
@@ -103,17 +93,7 @@ class BareLoop:
 
 
 class Interleave(Callback):
-    """Times pieces of `fit`, and between them as many steps of a bare loop.
-
-    Args:
-        task: For the bare loop.
-        steps: Measured steps of a piece.
-        build: Makes the bare loop's step.
-
-    Attributes:
-        fit: Of each piece of `fit`.
-        bare: Of the bare loop's piece after it.
-    """
+    """Times pieces of `fit`, and after each as many steps of a bare loop with its own task."""
 
     def __init__(self, task: LightningModule, steps: int, build: BuildBare) -> None:
         self.task = task
@@ -166,14 +146,7 @@ def main(
     experiment: str = "quickstart",
     build: BuildBare = BareTraining,
 ) -> None:
-    """Measure, print, write.
-
-    Args:
-        argv: The words after the script's name; by default those it was called with.
-        script: Its name, and that of the results.
-        experiment: What is trained by default.
-        build: Makes the bare loop's step.
-    """
+    """Measure, print, write; `script` names the results, `experiment` is the default."""
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], epilog="Other words are settings of fit."

@@ -20,13 +20,7 @@ from lightning_colorize.tasks import CGANTask
 
 
 class BareGAN:
-    """A GAN's training step without a Trainer.
-
-    Args:
-        task: Whose networks, losses and optimizers are used; moved to the device.
-        device: Where to train.
-        bf16: Run the networks in bf16 by autocast, as `precision: bf16-mixed` does.
-    """
+    """A GAN's training step without a Trainer; `bf16` is as `precision: bf16-mixed`."""
 
     def __init__(self, task: CGANTask, device: torch.device, bf16: bool = False) -> None:
         self.task = task.to(device).train()

@@ -57,22 +57,13 @@ _LINKS = 16  # names of each image
 
 
 class Budget:
-    """Minutes that parts share, in their order.
-
-    Args:
-        minutes: Of all together.
-
-    Attributes:
-        skipped: Parts for which none were left.
-        failed: Parts that raised an error, with its first line.
-        seconds: What each of the others took.
-    """
+    """Minutes that parts share, in their order."""
 
     def __init__(self, minutes: float) -> None:
         self.end = time.monotonic() + 60 * minutes
-        self.skipped: list[str] = []
-        self.failed: dict[str, str] = {}
-        self.seconds: dict[str, float] = {}
+        self.skipped: list[str] = []  # no time was left
+        self.failed: dict[str, str] = {}  # first lines of errors
+        self.seconds: dict[str, float] = {}  # of the others
 
     def run(self, name: str, needed: float, work: Callable[[], Any]) -> Any:
         """Do a part that takes so many seconds at most; None if they are not left, or it fails."""
@@ -94,21 +85,13 @@ class Budget:
 
 
 class Sizes(NamedTuple):
-    """How large everything is.
-
-    Attributes:
-        systems: What is trained.
-        seconds: Of each measured window.
-        needed: Seconds that a run, and one that compiles, may take.
-        images: Distinct ones; each gets several names.
-        large: Images of a camera, with its width and height.
-    """
+    """How large everything is."""
 
     systems: tuple[System, ...]
-    seconds: float
-    needed: tuple[float, float]
-    images: int
-    large: tuple[int, int, int]
+    seconds: float  # of each measured window
+    needed: tuple[float, float]  # seconds that a run, and one that compiles, may take
+    images: int  # distinct ones; each gets several names
+    large: tuple[int, int, int]  # images of a camera, with its width and height
 
 
 FULL = Sizes((RESNET, CGAN), 4.0, (15.0, 75.0), 256, (48, 4000, 3000))

@@ -141,11 +141,7 @@ def _count(folder: Path) -> int:
 
 
 class _Terminate(Callback):
-    """Interrupts a run as a cluster does.
-
-    Args:
-        step: In which it does.
-    """
+    """Interrupts a run in a step, as a cluster does."""
 
     def __init__(self, step: int) -> None:
         self.step = step

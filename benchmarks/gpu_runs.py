@@ -43,19 +43,11 @@ WORKERS = 16
 
 
 class Setup(NamedTuple):
-    """Where it is measured.
+    """Where it is measured."""
 
-    Attributes:
-        photos: A folder of JPEGs, in train/ and val/ or of any depth.
-        large: A folder of JPEGs of a camera.
-        runs: For the folders of runs.
-        device: Where to train.
-        toy: Whether all of it is of toy size.
-    """
-
-    photos: Path
-    large: Path
-    runs: Path
+    photos: Path  # JPEGs, in train/ and val/ or of any depth
+    large: Path  # JPEGs of a camera
+    runs: Path  # for the folders of runs
     device: torch.device
     toy: bool
 
@@ -67,21 +59,13 @@ class Setup(NamedTuple):
 
 @dataclass(frozen=True)
 class System:
-    """What is trained.
+    """What is trained."""
 
-    Attributes:
-        name: For people.
-        experiment: Its file in experiments/.
-        size: In pixels.
-        batch_size: Images in a batch.
-        words: More settings of it.
-    """
-
-    name: str
+    name: str  # for people
     experiment: str
-    size: int
+    size: int  # in pixels
     batch_size: int
-    words: tuple[str, ...]
+    words: tuple[str, ...]  # more settings
 
     def toy(self) -> "System":
         """The same cGAN, small."""
@@ -94,12 +78,7 @@ class System:
         return {name: value for name, value in asdict(self).items() if name != "words"}
 
     def arguments(self, setup: Setup, words: list[str]) -> list[str]:
-        """The words after `fit`.
-
-        Args:
-            setup: Where.
-            words: Names of fragments of experiments/gpu/, and settings.
-        """
+        """The words after `fit`, with names of fragments of experiments/gpu/ and settings."""
         experiments = bundled("experiments")
         fragments = [experiments / "gpu" / f"{w}.yaml" for w in words if w in _fragments()]
         settings = {
@@ -138,11 +117,7 @@ def _fragments() -> set[str]:
 
 
 class StopAfter(Callback):
-    """Ends a run when so many seconds were measured.
-
-    Args:
-        seconds: After the first batches, in which workers start and networks are compiled.
-    """
+    """Ends a run some seconds after the batches in which workers start and networks compile."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -175,12 +150,7 @@ def fit(
 ) -> dict[str, Any]:
     """Train for some seconds; returns rate, share of time waited for data, and memory.
 
-    Args:
-        system: What is trained.
-        setup: Where.
-        words: Names of fragments of experiments/gpu/, and settings.
-        seconds: Measured ones.
-        defaults: Whether TF32 is as torch has it, and not off.
+    `words` are as in `System.arguments`. With `defaults`, TF32 is as torch has it, and not off.
     """
     torch.compiler.reset()
     if setup.device.type == "cuda":

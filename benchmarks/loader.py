@@ -210,15 +210,8 @@ def measure_sizes(
 ) -> None:
     """Run a benchmark script: compare ways at several sizes, print and write the results.
 
-    Args:
-        argv: Arguments; by default those of this process.
-        result: Default path of the results. The script has the same name.
-        description: Description of the script for its help.
-        sizes: (width, height, images) of each row, in full and with `--quick`.
-        compare: Returns a row, given folder, width, height, images, size and pairs.
-        head: Returns the text before the rates of a row, after its width and height.
-        foot: Returns the text after them.
-        settings: Written to the report.
+    `sizes` are (width, height, images) of each row, in full and with `--quick`. `compare` returns a
+    row, which `head` and `foot` describe. The name of `result` is the script's.
     """
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(description=description)

@@ -25,11 +25,6 @@ class Condition(NamedTuple):
     palettes: Tensor | None = None
 
     @property
-    def is_given(self) -> bool:
-        """Whether there is any condition."""
-        return any(each is not None for each in self)
-
-    @property
     def has_colors(self) -> bool:
         """Whether it contains colors, which `scaled` changes."""
         return self.hints is not None or self.palettes is not None

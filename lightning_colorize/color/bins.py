@@ -68,12 +68,8 @@ class AbBins(nn.Module):
         """Return soft codes: the 5 nearest bins and their Gaussian weights, which sum to 1.
 
         Colors are rounded to whole LAB units: a table lookup is 100 times faster than a search.
-
-        Args:
-            ab: (B, 2, H, W) in LAB units.
-
-        Returns:
-            Indices, the nearest first, int64, and weights, fp32: both (B, 5, H, W).
+        `ab` is (B, 2, H, W) in LAB units. Indices, the nearest first, are int64, weights fp32: both
+        (B, 5, H, W).
         """
         nearest, weights = _soft_codes(ab.device)
         row = _table_row(ab)

@@ -19,12 +19,8 @@ _PARTS, _STEPS = 4, 3
 def fit_gamut(L: Tensor, ab: Tensor) -> Tensor:
     """Reduce the chroma of colors outside sRGB, at constant L* and hue, until they fit.
 
-    Args:
-        L: (B, 1, H, W) in [0, 100].
-        ab: (B, 2, H, W) in LAB units.
-
-    Returns:
-        ab: (B, 2, H, W) in LAB units, fp32; colors inside sRGB are unchanged.
+    L is (B, 1, H, W) in [0, 100], ab (B, 2, H, W) in LAB units. Returns ab in fp32; colors inside
+    sRGB are unchanged.
     """
     L, ab = L.float(), ab.float()
     linear = to_linear_rgb(L, ab)

@@ -64,14 +64,8 @@ def hints_from(ab: Tensor, points: HintPoints) -> Tensor:
     """Return hints that reveal the mean true color of each point's patch.
 
     A patch at the border is shifted into the image; where patches overlap, their colors are
-    averaged.
-
-    Args:
-        ab: (B, 2, H, W) in LAB units.
-        points: The points, on the CPU.
-
-    Returns:
-        (B, 3, H, W): ab in LAB units, 0 without a hint, and the mask, 0 or 1.
+    averaged. `ab` is (B, 2, H, W) in LAB units. Returns (B, 3, H, W): ab, 0 without a hint, and the
+    mask, 0 or 1.
     """
     count, _, height, width = ab.shape
     image, center, side = (value.to(ab.device) for value in points)
@@ -95,14 +89,7 @@ def hints_from(ab: Tensor, points: HintPoints) -> Tensor:
 
 
 def simulated_hints(ab: Tensor) -> Tensor:
-    """Return hints for training: points as in `HintPoints.draw`; 1 image of 100 is revealed.
-
-    Args:
-        ab: (B, 2, H, W) in LAB units: the true colors.
-
-    Returns:
-        As `hints_from`.
-    """
+    """Return `hints_from` points of `HintPoints.draw`, for training; 1 image of 100 is revealed."""
     revealed = (torch.rand(len(ab)) < _REVEALED).to(ab.device)
     hints = hints_from(ab, HintPoints.draw(len(ab)))
     whole = torch.cat([ab, torch.ones_like(ab[:, :1])], dim=1)
@@ -147,12 +134,8 @@ def diffused(hints: Tensor, L: Tensor) -> Tensor:
 def hint_channels(hints: Tensor, L: Tensor) -> Tensor:
     """Return hints as the input of a network: a, b and mask, then as `diffused` returns.
 
-    Args:
-        hints: (B, 3, H, W) as `hints_from` returns.
-        L: (B, 1, H, W) in [-1, 1].
-
-    Returns:
-        (B, 6, H, W), with a and b divided by 20, so that their spread is about 1.
+    For hints as `hints_from` returns, and L: (B, 1, H, W) in [-1, 1]. Returns (B, 6, H, W), with a
+    and b divided by 20, so that their spread is about 1.
     """
     hints = hints.float()
     given = torch.cat([hints[:, :2] * hints[:, 2:], hints[:, 2:]], dim=1)

@@ -47,14 +47,7 @@ def palettes_of(ab: Tensor) -> Tensor:
 
 
 def simulated_palettes(ab: Tensor) -> Tensor:
-    """Return palettes for training: of 1 to 5 colors, half of them with equal shares.
-
-    Args:
-        ab: (B, 2, H, W) in LAB units: the true colors.
-
-    Returns:
-        As `palettes_from`.
-    """
+    """Return `palettes_from` ab for training: of 1 to 5 colors, half of them with equal shares."""
     counts = torch.randint(1, LARGEST + 1, (len(ab),))
     palettes = palettes_from(ab, counts, torch.rand(len(ab), LARGEST))
     used = palettes[..., 2:] > 0

@@ -14,11 +14,7 @@ _PRODUCTS: Any = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type
 
 
 def set_tf32(on: bool) -> Callable[[], None]:
-    """Switch TF32 on or off for matrix products and convolutions.
-
-    Returns:
-        A function that restores the former setting.
-    """
+    """Switch TF32 on or off for products and convolutions; return a function that restores it."""
     before = [product.fp32_precision for product in _PRODUCTS]
     for product in _PRODUCTS:
         product.fp32_precision = "tf32" if on else "ieee"

@@ -19,11 +19,7 @@ class CrossEntropy(Loss):
     head = ClassificationHead
 
     def forward(self, prediction: Tensor, batch: ColorBatch) -> Tensor:
-        """Return the mean over images and pixels.
-
-        Raises:
-            ValueError: If the head is not a `ClassificationHead`.
-        """
+        """Return the mean over images and pixels; a ValueError for predictions of other heads."""
         if batch.target is None or batch.target.shape == prediction.shape:
             raise ValueError("CrossEntropy needs a ClassificationHead")
         # Having the bins last, as in a channels-last map, halves the time of softmax and its

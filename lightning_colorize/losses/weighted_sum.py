@@ -32,7 +32,6 @@ class WeightedSum(Loss):
 
     def require_head(self, head: Head) -> None:
         """Check that each loss supports the head."""
-        super().require_head(head)
         for loss in self.losses.values():
             cast(Loss, loss).require_head(head)
 

@@ -27,16 +27,9 @@ __all__ = [
     "per_image",
 ]
 
-_MODULES = {
-    "Baselines": "baselines",
-    "batch_metrics": "functional",
-    "colorization_metrics": "functional",
-    "diversity_ratio": "functional",
-    "per_image": "functional",
-}
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    module = "baselines" if name == "Baselines" else "functional"
+    return getattr(import_module(f"{__name__}.{module}"), name)

@@ -40,11 +40,7 @@ class Baselines(nn.Module):
         self._sum = torch.zeros(2, dtype=torch.float64)
 
     def update(self, batch: ColorBatch) -> None:
-        """Count the colors of a training batch without augmentation.
-
-        Args:
-            batch: L, (B, 1, H, W) in [0, 100], and true ab, (B, 2, H, W) in LAB units.
-        """
+        """Count the colors of a training batch without augmentation."""
         bins = (batch.ab.clamp(-_REACH, _REACH) * _BINS_PER_UNIT).round_().int()
         cell = _cell(batch.L)[:, None]
         channel = torch.tensor([0, _LEVELS * _BANDS], device=cell.device, dtype=torch.int32)
@@ -55,11 +51,7 @@ class Baselines(nn.Module):
         self.pixels += batch.L.numel()
 
     def finish(self) -> None:
-        """Fit the baselines to the counted colors, and free the counts.
-
-        Raises:
-            RuntimeError: If `update` was never called.
-        """
+        """Fit the baselines to the counted colors, if any, and free the counts."""
         if self._counts is None:
             raise RuntimeError("baselines need the training set: call update() with its batches")
         device = self.mean_ab.device

@@ -83,8 +83,7 @@ class Encoder(Recorded, nn.Module, ABC):
     def forward(self, L: Tensor) -> list[Tensor]:
         """Return one map per level, finest first: (B, channels[i], ~H/r[i], ~W/r[i]).
 
-        Args:
-            L: (B, 1, H, W) in [-1, 1]; H and W may be odd.
+        L is (B, 1, H, W) in [-1, 1]; H and W may be odd.
         """
 
 
@@ -132,9 +131,7 @@ class Discriminator(Recorded, nn.Module, ABC):
     def forward(self, L: Tensor, ab: Tensor) -> Tensor:
         """Return logits, higher for real colors: (B, 1, h, w).
 
-        Args:
-            L: (B, 1, H, W) in [-1, 1].
-            ab: (B, 2, H, W) in [-1, 1].
+        L is (B, 1, H, W), ab (B, 2, H, W), both in [-1, 1].
         """
 
 
@@ -176,15 +173,12 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def mix(self, prediction: Tensor, ab: Tensor, logit: Tensor) -> Tensor:
-        """Mix a prediction with given colors.
+        """Return the prediction of a mixture of a prediction and given colors.
 
         Args:
             prediction: As `forward` returns.
             ab: The colors in [-1, 1], (B, 2, h, w), at the prediction's size.
             logit: Log-odds of the colors against the prediction, (B, 1, h, w).
-
-        Returns:
-            The prediction of the mixture.
         """
 
     def moments(self, prediction: Tensor) -> tuple[Tensor, Tensor]:

@@ -66,15 +66,12 @@ class Denoiser(Recorded, nn.Module):
         return context
 
     def forward(self, x: Tensor, time: Tensor, context: Tensor) -> Tensor:
-        """Return the prediction of the objective, such as a velocity.
+        """Return the prediction of the objective, such as a velocity: (N, 2, h, w).
 
         Args:
             x: Noisy residual colors, (N, 2, h, w).
             time: (N,) in [0, 1], or (1,) for all.
             context: As `context` returns it, (N, width, ...); zeros for no image.
-
-        Returns:
-            (N, 2, h, w).
         """
         embedded = self.time(_embedding(time.to(x.dtype)))
         y = self.patches(F.pixel_unshuffle(_even(x), 2)) + context

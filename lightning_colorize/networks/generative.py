@@ -125,14 +125,10 @@ class GenerativeNetwork(ColorizationNetwork):
         return Encoded(self.cropped(prediction, L.shape[-2:]), context, mean, spread)
 
     def sample(self, encoded: Encoded, noise: Tensor, steps: int, guidance: float = 1.0) -> Tensor:
-        """Return residual colors for noise, both (n, B, 2, h, w).
+        """Return residual colors for standard normal noise, both (n, B, 2, h, w).
 
-        Args:
-            encoded: The images.
-            noise: Standard normal.
-            steps: Number of the denoiser's steps.
-            guidance: 1 follows the image as in training; more exaggerates what it contributes
-                (classifier-free guidance, Ho and Salimans 2022), and takes twice as long.
+        A `guidance` of 1 follows the image as in training; more exaggerates what it contributes
+        (classifier-free guidance, Ho and Salimans 2022), and takes twice as long.
         """
         count = noise.shape[0]
         context = encoded.context.repeat(count, 1, 1, 1)

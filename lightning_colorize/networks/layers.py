@@ -32,12 +32,8 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
 class ConvBlock(nn.Sequential):
     """3x3 convolution, normalization, ReLU: (B, C, H, W) to (B, out_channels, H, W).
 
-    Args:
-        in_channels: Input channels.
-        out_channels: Output channels.
-        norm: Normalization after the convolution.
-        separable: Use a depthwise 3x3 and a pointwise 1x1 convolution instead of a full 3x3, at
-            about an eighth of the cost (MobileNet, Howard et al. 2017).
+    If `separable`, a depthwise 3x3 and a pointwise 1x1 convolution instead of a full 3x3, at about
+    an eighth of the cost (MobileNet, Howard et al. 2017).
     """
 
     def __init__(

@@ -40,14 +40,11 @@ class ColorizationNetwork(nn.Module):
         return math.lcm(self.encoder.info.reductions[-1], self.head.reduction)
 
     def forward(self, L: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
-        """Return the head's prediction.
+        """Return the prediction: (B, C, H / r, W / r), rounded up, for the head's reduction r.
 
         Args:
             L: (B, 1, H, W) in [-1, 1].
             condition: Ignored by an encoder without `conditions`.
-
-        Returns:
-            (B, C, H / r, W / r), rounded up, where r is the head's reduction.
         """
         _, prediction = self.decode(L, condition)
         return self.cropped(prediction, L.shape[-2:])
@@ -88,9 +85,6 @@ class HintGate(nn.Module):
 
     As a pointer network copies words (See et al. 2017, "Get To The Point"). Before training, the
     decision depends on the distance to the hints alone. An image without hints stays the same.
-
-    Args:
-        channels: Channels of the decoder's map.
     """
 
     def __init__(self, channels: int) -> None:
@@ -104,12 +98,8 @@ class HintGate(nn.Module):
     def forward(self, decoded: Tensor, hints: Tensor) -> tuple[Tensor, Tensor]:
         """Return the diffused color and its log-odds against the network's own prediction.
 
-        Args:
-            decoded: The decoder's map, of any height and width.
-            hints: (B, 6, h, w), as `hint_channels` returns.
-
-        Returns:
-            ab in [-1, 1], (B, 2, h, w), and log-odds, (B, 1, h, w).
+        For the decoder's map of any size, and hints, (B, 6, h, w), as `hint_channels` returns: ab
+        in [-1, 1], (B, 2, h, w), and log-odds, (B, 1, h, w).
         """
         features = at_size(self.map(decoded), hints.shape[-2:])
         logit = self.logit(F.relu(features + self.hint(hints.to(features.dtype)))).float()

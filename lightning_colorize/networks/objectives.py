@@ -28,10 +28,7 @@ class Objective(Recorded, ABC):
     def noised(self, x: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
         """Return noised samples and the prediction that the denoiser should make.
 
-        Args:
-            x: Samples, (N, 2, h, w).
-            noise: Standard normal noise of the same shape.
-            time: (N,) in [0, 1].
+        Samples and standard normal noise are (N, 2, h, w), their times (N,) in [0, 1].
         """
 
     @abstractmethod

@@ -9,10 +9,6 @@ from torch import Tensor, nn
 class Router(nn.Module):
     """Logistic regression on the mean of an encoder's coarsest features.
 
-    Args:
-        channels: Number of features.
-        categories: Names of the categories.
-
     Attributes:
         mean: Mean of the training images' features, (channels,).
         std: Standard deviation of these features, (channels,).

@@ -1,7 +1,6 @@
 """Batches as the tasks give them, for any head, and predictions of given colors."""
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 import pytest
 import torch
@@ -11,18 +10,18 @@ from lightning_colorize.networks import AbHead, ClassificationHead, Colorization
 from lightning_colorize.networks.base import Head
 
 
+def with_target(head, batch):
+    net = ColorizationNetwork(ConvEncoder([4]), torch.nn.Identity(), head)
+    decode = lambda p: net.to_ab(p, batch.L.shape[-2:]).float() * AB_SCALE  # noqa: E731
+    return replace(batch, target=head.target(batch.ab / AB_SCALE), decode=decode)
+
+
 @dataclass
 class Setting:
     """A head, a batch of random images, and the head's predictions."""
 
     head: Head
     batch: ColorBatch
-
-    def with_target(self, batch):
-        net = ColorizationNetwork(ConvEncoder([4]), torch.nn.Identity(), self.head)
-        decode = lambda p, size: net.to_ab(p, size).float() * AB_SCALE  # noqa: E731
-        target = self.head.target(batch.ab / AB_SCALE)
-        return replace(batch, target=target, decode=partial(decode, size=batch.L.shape[-2:]))
 
     def predict(self, ab):
         """Return the prediction of the head that decodes to (about) ab, in LAB units."""
@@ -33,10 +32,10 @@ class Setting:
         return -torch.cdist(small.movedim(1, 3), self.head.bins.centers).movedim(3, 1) / 2
 
 
-def smooth_images(seed, size=32):
-    """Return L and ab, inside sRGB, of smooth images."""
-    rgb = torch.rand(2, 3, size // 8, size // 8, generator=torch.Generator().manual_seed(seed))
-    return to_lab(torch.nn.functional.interpolate(rgb, size=size, mode="bilinear"))
+def smooth_images(seed, count=2):
+    """Return L and ab, inside sRGB, of smooth images of 32 x 32 pixels."""
+    rgb = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
+    return to_lab(torch.nn.functional.interpolate(rgb, size=32, mode="bilinear"))
 
 
 def batch_of(L, ab):
@@ -53,6 +52,4 @@ def setting(request):
     else:
         head = AbHead(4, target_range=request.param, activation="none")
     L, ab = smooth_images(seed=1)
-    made = Setting(head, ColorBatch(L, ab, ["a", "b"]))
-    made.batch = made.with_target(made.batch)
-    return made
+    return Setting(head, with_target(head, ColorBatch(L, ab, ["a", "b"])))

@@ -5,6 +5,7 @@ from torch.nn import functional as F
 from lightning_colorize.color import AB_SCALE, ColorBatch
 from lightning_colorize.losses import L1, CrossEntropy, WeightedSum
 from lightning_colorize.networks import ClassificationHead
+from tests.losses.conftest import with_target
 
 
 @pytest.fixture
@@ -16,11 +17,8 @@ def head():
 
 
 def batch_of(head, ab):
-    def decode(prediction):
-        return F.interpolate(head.to_ab(prediction), scale_factor=4) * AB_SCALE
-
     L = torch.full_like(ab[:, :1], 50.0)
-    return ColorBatch(L, ab, ["x"] * len(ab), head.target(ab / AB_SCALE), decode)
+    return with_target(head, ColorBatch(L, ab, ["x"] * len(ab)))
 
 
 def test_equals_torch_with_dense_codes(head):

@@ -34,9 +34,6 @@ class AdversarialLoss(Recorded, nn.Module, ABC):
 
         Non-saturating (Goodfellow et al. 2014): the gradient does not vanish where the
         discriminator is confident.
-
-        Args:
-            logits: (B, 1, h, w) of predicted colors, of any floating dtype.
         """
         loss: Tensor = self(logits, real=True)
         return loss

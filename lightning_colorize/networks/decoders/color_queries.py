@@ -102,11 +102,7 @@ class ColorQueryDecoder(Decoder):
 
 
 def affinity(queries: Tensor, pixels: Tensor) -> Tensor:
-    """Return the dot product of each query, (B, N, C), with each pixel, (B, C, H, W), over sqrt(C).
-
-    Returns:
-        (B, N, H, W).
-    """
+    """Return queries, (B, N, C), times pixels, (B, C, H, W), over sqrt(C): (B, N, H, W)."""
     scaled = queries / queries.shape[-1] ** 0.5
     products: Tensor = scaled @ pixels.flatten(2)
     return products.view(*products.shape[:2], *pixels.shape[-2:])

@@ -19,9 +19,6 @@ class SelfAttention(nn.Module):
     training starts from the network without attention. The normalization is over whole images, so
     that a single one-pixel image is a valid batch. Time is quadratic in the number of pixels,
     memory is linear: at 256 px on one CPU core, 5 ms at /8 and 1 ms at /16 of MobileNetV2.
-
-    Args:
-        channels: Number of channels of the map.
     """
 
     def __init__(self, channels: int) -> None:
@@ -48,10 +45,6 @@ class SkipGate(nn.Module):
     """A learned gate in 0..1 per pixel of a skip (Attention U-Net, Oktay et al. 2018).
 
     Its inputs are the skip and the decoder's map of the same size. As in the paper, it starts open.
-
-    Args:
-        skip_channels: Number of channels of the encoder's level.
-        channels: Number of channels of the decoder's map.
     """
 
     def __init__(self, skip_channels: int, channels: int) -> None:
@@ -74,9 +67,6 @@ class GlobalContext(nn.Module):
     The fusion layer of Iizuka et al. (2016), here with one layer before it: the mean passes a layer
     with ReLU, is broadcast and concatenated, and a 1x1 convolution with ReLU follows. No batch
     norm: the mean is one value per image and channel.
-
-    Args:
-        channels: Number of channels of the map.
     """
 
     def __init__(self, channels: int) -> None:

@@ -55,23 +55,14 @@ class CriticDiscriminator(Discriminator):
         return 4 << self.layers
 
     def forward(self, L: Tensor, ab: Tensor) -> Tensor:
-        """Return a logit per patch: (B, 1, h, w), where h and w are H and W / 2**layers - 3.
-
-        Args:
-            L: (B, 1, H, W) in [-1, 1].
-            ab: (B, 2, H, W) in [-1, 1].
-        """
+        """Return a logit per patch: (B, 1, h, w), where h and w are H and W / 2**layers - 3."""
         rgb = to_rgb((L + 1) * 50, ab * AB_SCALE, clip=False)
         logits: Tensor = self.blocks(rgb.to(L.dtype))
         return logits
 
 
 class SAGANAttention(nn.Module):
-    """Self-attention with one head and a residual weight that starts at 0; (B, C, H, W).
-
-    Args:
-        channels: Number of channels of the map; keys have an eighth of them.
-    """
+    """Self-attention with one head, and a residual weight that starts at 0; (B, C, H, W)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

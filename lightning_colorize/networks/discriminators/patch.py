@@ -60,11 +60,6 @@ class PatchDiscriminator(Discriminator):
         return 3 << self.layers
 
     def forward(self, L: Tensor, ab: Tensor) -> Tensor:
-        """Return a logit per patch: (B, 1, h, w), where h and w are H and W / 2**layers - 2.
-
-        Args:
-            L: (B, 1, H, W) in [-1, 1].
-            ab: (B, 2, H, W) in [-1, 1].
-        """
+        """Return a logit per patch: (B, 1, h, w), where h and w are H and W / 2**layers - 2."""
         logits: Tensor = self.last(self.blocks(torch.cat([L, ab], dim=1)))
         return logits

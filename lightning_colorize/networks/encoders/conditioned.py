@@ -100,7 +100,8 @@ class ConditionedEncoder(Encoder):
                     features, self.hints, self.info.reductions, strict=True
                 )
             ]
-        if not self.modulation or not condition._replace(hints=None).is_given:
+        others = (condition.palettes, condition.labels, condition.texts)
+        if not self.modulation or all(value is None for value in others):
             return features
         vector = self._vector(condition, features[-1])
         modulated = []
@@ -147,11 +148,7 @@ class ConditionedEncoder(Encoder):
         return torch.tensor(list(json.dumps(self.label_names).encode()), dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Set the class names from a state dict.
-
-        Raises:
-            ValueError: If there are more than the network has room for.
-        """
+        """Set the class names from a state dict, as `set_label_names` does."""
         self.label_names = []
         self.set_label_names(json.loads(bytes(state.tolist())))
 
@@ -163,19 +160,16 @@ class ConditionedEncoder(Encoder):
         count, given = len(batch), batch.condition
         drawn = torch.rand(4, count) >= _OFF
         kept = drawn.to(batch.ab.device).float()
-        labels, texts = given.labels, given.texts
-        return Condition(
-            labels=None if labels is None else torch.where(kept[0] > 0, labels, -1),
-            texts=None
-            if texts is None
-            else [text if keep else "" for text, keep in zip(texts, drawn[1], strict=True)],
-            hints=simulated_hints(batch.ab) * kept[2].view(-1, 1, 1, 1)
-            if "hints" in self.conditions
-            else None,
-            palettes=simulated_palettes(batch.ab) * kept[3].view(-1, 1, 1)
-            if "palette" in self.conditions
-            else None,
-        )
+        labels, texts, hints, palettes = given.labels, given.texts, None, None
+        if labels is not None:
+            labels = torch.where(kept[0] > 0, labels, -1)
+        if texts is not None:
+            texts = [text if keep else "" for text, keep in zip(texts, drawn[1], strict=True)]
+        if "hints" in self.conditions:
+            hints = simulated_hints(batch.ab) * kept[2].view(-1, 1, 1, 1)
+        if "palette" in self.conditions:
+            palettes = simulated_palettes(batch.ab) * kept[3].view(-1, 1, 1)
+        return Condition(labels, texts, hints, palettes)
 
 
 def _from_encoder_alone(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -31,7 +31,8 @@ class PretrainedEncoder(Encoder, NeedsWeights):
         in_channels: 1 for lightness; 3 for RGB in [-1, 1], as losses on features need it.
 
     Raises:
-        WeightsError: If weights are unavailable or do not fit.
+        WeightsError: If weights are unavailable or do not fit, or folded batch norms would be
+            trained.
     """
 
     def __init__(
@@ -84,11 +85,7 @@ class PretrainedEncoder(Encoder, NeedsWeights):
             )
 
     def settle(self) -> None:
-        """Apply `frozen` and `norm_eval`; subclasses call it at the end of their constructor.
-
-        Raises:
-            WeightsError: If folded batch norms would be trained.
-        """
+        """Apply `frozen` and `norm_eval`; subclasses call it at the end of their constructor."""
         trains = self.weights_from != "random" and not (self.norm_eval or self.frozen)
         if trains and _has_folded_norms(self):
             raise WeightsError(

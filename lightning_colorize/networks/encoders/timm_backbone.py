@@ -1,6 +1,7 @@
 """Backbones from timm."""
 
 from difflib import get_close_matches
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal, cast
 
@@ -48,41 +49,27 @@ class TimmEncoder(PretrainedEncoder):
     ) -> None:
         super().__init__(**options)
         require_model(name)
-        arguments = {"in_chans": self.in_channels, **(model_args or {})}
-        features: dict[str, Any] = {"features_only": True}
+        arguments = {"in_chans": self.in_channels, **(model_args or {}), "features_only": True}
         if levels is not None:
-            features["out_indices"] = tuple(levels)
+            arguments["out_indices"] = tuple(levels)
 
-        def fetch() -> Any:
-            with bounded_hub():
-                return _create(name, pretrained=True, **features, **arguments)
-
+        fetch = bounded_hub()(partial(_create, name, pretrained=True, **arguments))
         loaded = self.obtain_weights(fetch, f"timm {name}")
-        if loaded is None:
-            self.backbone = _create(name, **features, **arguments)
-        elif isinstance(loaded, nn.Module):
-            self.backbone = loaded
-        else:
+        if isinstance(loaded, dict):
             load_whole(name, loaded, model_args or {})  # timm loads pyramids without checking
-            self.backbone = _create(
-                name,
-                pretrained=True,
-                pretrained_cfg_overlay={"state_dict": loaded},
-                **features,
-                **arguments,
-            )
-        _make_padding_constant(self.backbone)
-        published = self.backbone.pretrained_cfg
+            arguments |= {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": loaded}}
+        backbone: Any = loaded if isinstance(loaded, nn.Module) else _create(name, **arguments)
+        _make_padding_constant(backbone)
+        self.backbone = backbone
+        published, info = backbone.pretrained_cfg, backbone.feature_info
         if published["fixed_input_size"] and not model_args:
             raise ValueError(
                 f"timm's {name} only takes images of {published['input_size'][1:]}; lift this with "
                 "model_args: {dynamic_img_size: true} (ViT) or {strict_img_size: false} (Swin)"
             )
-        own = tuple(published["mean"]), tuple(published["std"])
-        self.mean: tuple[float, ...]
-        self.std: tuple[float, ...]
-        self.mean, self.std = own if normalization is None else _RANGES[normalization]
-        info = self.backbone.feature_info
+        self.mean, self.std = published["mean"], published["std"]
+        if normalization is not None:
+            self.mean, self.std = _RANGES[normalization]
         self.info = FeatureInfo(tuple(info.channels()), tuple(info.reduction()))
         if any(fine >= coarse for fine, coarse in pairwise(self.info.reductions)):
             raise ValueError(

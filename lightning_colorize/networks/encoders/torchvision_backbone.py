@@ -24,12 +24,14 @@ class Published(NamedTuple):
         stages: Cuts the network into consecutive modules, one per level.
         info: Channels and reductions of the levels.
         weights: torchvision's name of the published weights.
+        network: An uninitialized network without the classifier; None to build all of it.
     """
 
     name: str
     stages: Callable[[Any], Sequence[nn.Module]]
     info: FeatureInfo
     weights: str = "IMAGENET1K_V1"
+    network: nn.Module | None = None
 
 
 def _halvings(*channels: int) -> FeatureInfo:
@@ -65,16 +67,15 @@ class TorchvisionEncoder(PretrainedEncoder):
             most = len(info.channels)
             raise ValueError(f"levels is {levels}; {type(self).__name__} supports 1 to {most}")
         self.normalization = normalization
-        is_vgg = isinstance(self, VGG16Encoder)
-        network = _vgg_without_classifier(published.name) if is_vgg else get_model(published.name)
+        network = get_model(published.name) if published.network is None else published.network
         enum: WeightsEnum = get_model_weights(published.name)[published.weights]
         state = self.obtain_weights(lambda: fetch_torchvision(enum), f"torchvision {enum}")
         if state is not None:
             load_weights(network, state, ("classifier.", "fc."))
-        elif is_vgg:
+        elif published.network is not None:
             network.apply(_reset)
         stages = [*published.stages(network)]
-        if self.in_channels == 1 and not is_vgg:
+        if self.in_channels == 1 and not isinstance(self, VGG16Encoder):
             _sum_over_rgb(stages[0])
         self.stages = nn.ModuleList(stages[:levels])
         self.info = FeatureInfo(info.channels[:levels], info.reductions[:levels])
@@ -188,8 +189,9 @@ class VGG16Encoder(TorchvisionEncoder):
 
 def _vgg16(name: str, layers: list[int] | None) -> Published:
     """Return VGG16 with a level after each of the layers."""
-    with torch.device("meta"):
-        features = [*get_model(name).features]
+    with torch.device("meta"):  # the classifier's 124 million parameters are never allocated
+        features = get_model(name).features
+    network = nn.ModuleDict({"features": features.to_empty(device=torch.empty(0).device)})
     pools = [i for i, module in enumerate(features) if isinstance(module, nn.MaxPool2d)]
     layers = pools if layers is None else layers
     ends = [0, *(layer + 1 for layer in layers)]
@@ -209,14 +211,7 @@ def _vgg16(name: str, layers: list[int] | None) -> Published:
                 stage[0].inplace = False  # its input is a level
         return cut
 
-    return Published(name, stages, info)
-
-
-def _vgg_without_classifier(name: str) -> nn.Module:
-    """Return a VGG with uninitialized weights, without the classifier's 124 million."""
-    with torch.device("meta"):
-        features = get_model(name).features
-    return nn.ModuleDict({"features": features.to_empty(device=torch.empty(0).device)})
+    return Published(name, stages, info, network=network)
 
 
 def _reset(module: nn.Module) -> None:

@@ -41,7 +41,16 @@ class UNetEncoder(Encoder):
         super().__init__()
         if width < 1:
             raise ValueError(f"width is {width}; UNetEncoder needs at least 1")
-        depth = _depth(size, depth)
+        if depth is None:
+            halvings = (size & -size).bit_length() - 1
+            depth = min(max(halvings, _SHALLOWEST), _DEEPEST)
+        if depth < _SHALLOWEST:
+            raise ValueError(f"depth is {depth}; UNetEncoder needs at least {_SHALLOWEST}")
+        if size % 2**depth:
+            raise ValueError(
+                f"a U-Net of depth {depth} needs a size that is a multiple of {2**depth}, not "
+                f"{size}"
+            )
         widths = [width * min(2**level, 8) for level in range(depth)]
         stages = []
         for level, (before, after) in enumerate(pairwise([1, *widths])):
@@ -67,17 +76,3 @@ class UNetEncoder(Encoder):
             x = stage(x)
             features.append(x)
         return features
-
-
-def _depth(size: int, depth: int | None) -> int:
-    """Return the depth for a size; raise a ValueError if it does not fit."""
-    if depth is None:
-        halvings = (size & -size).bit_length() - 1
-        depth = min(max(halvings, _SHALLOWEST), _DEEPEST)
-    if depth < _SHALLOWEST:
-        raise ValueError(f"depth is {depth}; UNetEncoder needs at least {_SHALLOWEST}")
-    if size % 2**depth:
-        raise ValueError(
-            f"a U-Net of depth {depth} needs a size that is a multiple of {2**depth}, not {size}"
-        )
-    return depth

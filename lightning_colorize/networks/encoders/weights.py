@@ -59,10 +59,10 @@ def answers(url: str) -> bool:
         return False
 
 
+@bounded_sockets()
 def fetch_torchvision(published: WeightsEnum) -> State:
     """Return torchvision's published state dict, from its cache if possible."""
-    with bounded_sockets():
-        return dict(published.get_state_dict(progress=False, check_hash=True))
+    return dict(published.get_state_dict(progress=False, check_hash=True))
 
 
 def read_weights(path: Path) -> State:
