@@ -30,6 +30,17 @@ def test_flow_by_hand():
     assert asked == [[0.0], [0.5]]
 
 
+def test_diffusion_by_hand():
+    objective = Diffusion("v_prediction")
+    x, noise = torch.full((3, 2, 1, 1), 3.0), torch.full((3, 2, 1, 1), -1.0)
+    times = torch.tensor([1.0, 0.5, 0.0])
+    noised, velocity = objective.noised(x, noise, times)
+    alpha = objective.training.alphas_cumprod[[0, 500, 999]].view(-1, 1, 1, 1)
+    torch.testing.assert_close(noised, alpha.sqrt() * x + (1 - alpha).sqrt() * noise)
+    torch.testing.assert_close(velocity, alpha.sqrt() * noise - (1 - alpha).sqrt() * x)
+    assert Diffusion("epsilon").noised(x, noise, times)[1] is noise
+
+
 @pytest.mark.parametrize("error", [1.0, 0.997])
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_samples_a_known_distribution(name, error):
