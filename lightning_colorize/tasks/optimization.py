@@ -251,7 +251,8 @@ class AveragedNetwork(AveragedModel):
         kept = min(self.decay, (1 + self._updates) / (10 + self._updates)) if self._updates else 0.0
         with torch.no_grad():
             torch._foreach_lerp_(averaged, self._current[0], 1 - kept)
-            torch._foreach_copy_(copied, self._current[1])
+            if copied:
+                torch._foreach_copy_(copied, self._current[1])
         self.n_averaged += 1
         self._updates += 1
 

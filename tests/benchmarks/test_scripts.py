@@ -117,7 +117,6 @@ def test_gpu_benchmark_at_toy_size(tmp_path, monkeypatch):
     path, gpu = tmp_path / "gpu.json", import_module("gpu")
     fragments = {p.stem for p in (BENCHMARKS.parent / "experiments" / "gpu").glob("*.yaml")}
     assert fragments < gpu.MAIN.keys() | gpu.SWITCHES.keys()
-    monkeypatch.setattr(gpu, "TOY", gpu.TOY._replace(systems=gpu.TOY.systems[1:]))
     monkeypatch.setattr(gpu, "SWITCHES", {name: gpu.SWITCHES[name] for name in ("fused", "decode")})
     before = torch.backends.cudnn.conv.fp32_precision
     with mock.patch.dict(os.environ):

@@ -121,6 +121,7 @@ def train_in_two_forks(words: list[str]) -> None:
 
     def run(rank: str) -> None:
         os.environ.update(ENVIRONMENT | shared | {"RANK": rank, "LOCAL_RANK": rank})
+        os.environ.pop("LIGHTNING_COLORIZE_RUN_FOLDER", None)  # of a run in the parent process
         rank_zero_only.rank = int(rank)
         sys.exit(main(["fit", *words, "--trainer.devices", "2"]))
 

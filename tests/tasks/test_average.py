@@ -5,8 +5,10 @@ from functools import partial
 import pytest
 import torch
 from pytorch_lightning import Callback
+from torch import nn
 from torch.optim import SGD
 
+from lightning_colorize.tasks.optimization import AveragedNetwork
 from tests.tasks.conftest import changed, make_cnn, make_gan, make_trainer, paint, state
 
 
@@ -84,3 +86,12 @@ def test_each_step_of_the_network_updates_the_average_once(data, make, steps, ac
         expected |= {name: value for name, value in averaged.items() if ".running_" in name}
     torch.testing.assert_close(dict(averaged), expected, rtol=1e-5, atol=1e-7)
     assert changed(state(task.net), averaged)
+
+
+def test_a_network_without_buffers_is_averaged():
+    network = nn.Linear(1, 1, bias=False)
+    averaged = AveragedNetwork(network, 0.9)
+    for value in (1.0, 4.0):
+        network.weight.data.fill_(value)
+        averaged.update_parameters(network)
+    assert averaged.module.weight.item() == pytest.approx((2 * 1 + 9 * 4) / 11)
