@@ -18,6 +18,7 @@ from lightning_colorize.commands.options import (
 )
 from lightning_colorize.common.arguments import Parser, number
 from lightning_colorize.common.bundled import BUNDLED
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_json
 from lightning_colorize.common.provenance import versions
 
@@ -165,6 +166,8 @@ class Measurement:
         self.args = args
         self.model = open_model(args)
         system = System(str(self.model), args.checkpoint, self.model)
+        if system.problem is not None:  # the images may be training images
+            raise UsageError(system.problem)
         self.found = find_truth(args.data, args.split, [system], args.allow_class, default)
         self._remarks = [*_remarks(args, system, self.found)]
         self._start = time.perf_counter()
@@ -184,7 +187,10 @@ class Measurement:
         for remark in self._remarks:
             print(remark, file=sys.stderr)
         if diverged:
-            print("the network predicts colors that are not finite: no metrics", file=sys.stderr)
+            print(
+                "the network predicts colors that are not finite: metrics are missing",
+                file=sys.stderr,
+            )
         if self.args.json is not None:
             common = {
                 "checkpoint": str(self.model),
@@ -212,8 +218,6 @@ def _remarks(
     if path is not None and path in BUNDLED.values():
         listed = path.with_name("SOURCES.csv.gz")
         yield f"the training images are listed in {listed}; these may be part of them"
-    elif system.problem is not None:
-        yield system.problem
     elif trained is not None:
         hint = "; --split test excludes them" if trained.is_of(args.data) else ""
         count = count_trained(found.images, trained, args.allow_class)

@@ -37,9 +37,9 @@ def check(sweep: Sweep, file: Path) -> tuple[list[list[str]], list[str]]:
     configs: list[Any] = []
     if words:
         words += [fit_words(parameters_last(sweep, values)) or [] for values in trials]
-        for name in (name for values in trials for name in values if values[name] is None):
+        if nulls := [name for values in trials for name in values if values[name] is None]:
             raise UsageError(
-                f"{file}: parameters.{name}: null would reach fit as the text None; "
+                f"{file}: parameters.{nulls[0]}: null would reach fit as the text None; "
                 'write "null" with quotes'
             )
         # It takes seconds to import.
@@ -76,9 +76,9 @@ def _remarks(sweep: Sweep, configs: Sequence[Any]) -> Iterator[str]:
             )
 
 
-def _refuse_overridden(file: Path, configs: list[Any], parameters_last: list[Any]) -> None:
+def _refuse_overridden(file: Path, configs: list[Any], labels_last: list[Any]) -> None:
     """Refuse parameters that the rest of the command overrides: their labels would be wrong."""
-    for config, other in zip(configs, parameters_last, strict=True):
+    for config, other in zip(configs, labels_last, strict=True):
         values, labels = dict(config.items()), dict(other.items())
         for name in labels | values:
             before, after = labels.get(name), values.get(name)

@@ -26,7 +26,7 @@ def require_writable(path: Path, option: str) -> None:
     try:
         if path.is_dir():
             raise UsageError(f"{option} {path} is a folder; give a file")
-        with tempfile.TemporaryFile(dir=next(filter(Path.exists, path.parents))):
+        with tempfile.TemporaryFile(dir=next(filter(os.path.lexists, path.parents))):
             pass
     except OSError as error:
         raise UsageError(f"{option} {path} cannot be written: {error.strerror}") from None

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
+from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_colorize.color import ColorBatch, RawBatch
 from lightning_colorize.common.compiling import require_compiler
@@ -254,6 +255,8 @@ class ColorizationDataModule(LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume from a position in the training images."""
+        if self.trainer is not None and self.trainer.state.fn != TrainerFn.FITTING:
+            return
         # Read here, where a checkpoint is restored.
         names = ("epoch", "position", "batches", "batch_size", "ranks")
         self._resume_from = {name: int(state_dict[name]) for name in names} if state_dict else None
@@ -358,13 +361,13 @@ class ColorizationDataModule(LightningDataModule):
         return cached
 
     def _pays(self, split: Split, found: ImageSet, side: int) -> bool:
-        """Return whether images fit in memory and are read more than once."""
+        """Return whether images fit in memory and as many as they are will be read."""
         trainer = self._trainer
         batches = getattr(trainer, f"limit_{split}_batches")
         each = len(found) * batches  # a share, if it is no integer
         if isinstance(batches, int):
             each = batches * self.batch_size * trainer.world_size
-        epochs = trainer.max_epochs if split == "train" else 1
+        epochs = 1 if split == "test" else trainer.max_epochs
         reads = math.inf if epochs in (None, -1) else each * epochs
         fit = fits_in_memory(len(found), side, self._cached_bytes, trainer.num_devices)
         return fit and reads >= len(found)

@@ -68,8 +68,11 @@ class Table:
     def __rich__(self) -> RichTable:
         table = RichTable(box=SIMPLE, pad_edge=False)
         for column in self.columns:
-            heading = Text(printable(column.name))
-            table.add_column(heading, justify="left" if column.text else "right", no_wrap=True)
+            table.add_column(
+                Text(printable(column.name)),
+                justify="left" if column.text else "right",
+                no_wrap=not column.text,  # on a narrow terminal, texts wrap and numbers are whole
+            )
         for row in (*self.rows, *self.foot):
             bold = ["bold" if cell.kind == "best" else "" for cell in row.cells]
             table.add_row(*(Text(c.text, style) for c, style in zip(row.cells, bold, strict=True)))

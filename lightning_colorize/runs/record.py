@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -78,7 +79,9 @@ class RunRecord:
     @cached_property
     def validations(self) -> list[Validation]:
         """The validations so far."""
-        return read_validations(self.folder)
+        with suppress(OSError):
+            return read_validations(self.folder)
+        return []
 
     def curve(self, metric: str, over_images: bool = False) -> list[tuple[float, float]]:
         """Return the finite values of a validation metric, over epochs or over images seen.

@@ -62,10 +62,13 @@ class RunResult:
         path = folder / RESULT
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
+            # A sweep may run other programs.
+            own = content.get("metrics", {}).items()
+            content["metrics"] = {name: finite_number(value) for name, value in own}
             return cls(**{f.name: content[f.name] for f in fields(cls) if f.name in content})
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise UsageError(f"{path} cannot be read ({error})") from None
 
     @staticmethod
@@ -103,10 +106,13 @@ def read_validations(folder: Path) -> list[Validation]:
 
     A resumed run may repeat validations: the later line counts. Invalid lines are skipped, such as
     a killed process's half line.
+
+    Raises:
+        OSError: If there is a file that cannot be read.
     """
     try:
         lines = (folder / VALIDATIONS).read_bytes().splitlines()
-    except OSError:
+    except FileNotFoundError:
         return []
     records: list[Validation] = []
     for line in lines:

@@ -194,7 +194,10 @@ def _resume_left(sweep_folder: Path, path: str, signals: list[int]) -> bool:
                     return False
                 words = [sys.executable, "-m", "lightning_colorize.sweeps.agent", "resume"]
                 environment = {**os.environ, _FOLDER: str(sweep_folder), **record.environment}
-                _run([*words, *record.command], environment, signals)
+                code = _run([*words, *record.command], environment, signals)
+                left = Record.read(sweep_folder / record.run_id)
+                if code and not signals and left is not None and left.code is None:
+                    raise WorkError(f"trial {record.run_id} cannot be resumed ({ending(code)})")
     return not signals
 
 

@@ -19,7 +19,7 @@ Method = Literal["grid", "random", "bayes"]
 
 # A normal distribution has no value at 0 and 1; this is 4.75 standard deviations away.
 _TAIL = 1e-6
-_LARGEST_GRID_AXIS = 10_000
+LARGEST_GRID = 10_000
 # PyYAML reads YAML 1.1, where a number without a point before the exponent (1e-2) or without a
 # sign in it (1.0e5) is text.
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
@@ -136,9 +136,9 @@ class Parameter(BaseModel):
             raise ValueError("min and max of int_uniform are integers; write uniform, or integers")
         if name.endswith("log_uniform_values") and low <= 0:
             raise ValueError(f"min {low} is not greater than 0, which {name} needs")
-        if name.endswith("log_uniform") and high > 700:
+        if name.endswith("log_uniform") and not -700 < low < high < 700:
             raise ValueError(
-                "min and max of log_uniform are exponents of e, and these are too large; "
+                "min and max of log_uniform are exponents of e, and these are too far from 0; "
                 "write `log_uniform_values` and the limits themselves"
             )
         shares, count = self.probabilities, len(self.values)
@@ -228,7 +228,7 @@ class Parameter(BaseModel):
                     "method grid needs listed values; write `values: [...]` without probabilities, "
                     "or method: random"
                 )
-        if count > _LARGEST_GRID_AXIS:
+        if count > LARGEST_GRID:
             raise ValueError(
                 f"a grid of {count} values; write fewer as `values: [...]`, or method: random"
             )

@@ -24,7 +24,14 @@ from pydantic_core import ErrorDetails
 
 from lightning_colorize.common.errors import UsageError, first_line
 from lightning_colorize.metrics.spec import Goal, metric_goal
-from lightning_colorize.sweeps.space import Method, Number, Parameter, grid_size, shown
+from lightning_colorize.sweeps.space import (
+    LARGEST_GRID,
+    Method,
+    Number,
+    Parameter,
+    grid_size,
+    shown,
+)
 
 ARGUMENTS = (
     *("${args}", "${args_no_equals}", "${args_no_hyphens}", "${args_no_boolean_flags}"),
@@ -184,6 +191,10 @@ class Sweep(Section):
         ):
             if given and self.metric is None:
                 raise ValueError(f"metric: missing, and {key} needs it; write its name and goal")
+        if self.method == "grid" and (self.trial_count or 0) > LARGEST_GRID:
+            raise ValueError(
+                f"a grid of {self.trial_count:,} trials; write fewer values, or method: random"
+            )
         return self
 
     @property

@@ -226,8 +226,10 @@ class Study:
         return self.sweep.trial_count is not None and all(ended)
 
     def is_over(self) -> bool:
-        """Return whether workers should start no more trials."""
-        return bool(self.stopped) or self.all_ended()
+        """Return whether workers should start no more trials; False if the database is away."""
+        with suppress(StorageInternalError):  # the server restarts
+            return bool(self.stopped) or self.all_ended()
+        return False
 
     def retry_failed(self) -> int:
         """Queue all failed trials again; returns their number."""
@@ -380,9 +382,11 @@ def _study(storage: SweepStorage, name: str, url: str) -> Study:
     # The root of a sweep whose folder was moved or copied is where the folder is.
     folder = Path(url).resolve()
     is_folder = "://" not in url
+    if is_folder and folder.name != name:
+        raise UsageError(f"{folder} contains the sweep '{name}'; give the folder that name again")
     return Study(
         sweep=sweep,
-        root=folder.parent if is_folder and folder.name == name else Path(known[_ROOT]),
+        root=folder.parent if is_folder else Path(known[_ROOT]),
         start=Path(known[_START]),
         seed=known[_SEED],
         url=str(folder) if is_folder else url,

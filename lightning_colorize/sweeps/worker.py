@@ -39,6 +39,7 @@ from lightning_colorize.sweeps.study import (
     REASON,
     SECONDS,
     Study,
+    database_message,
     is_database_error,
     number_of,
     open_study,
@@ -79,7 +80,7 @@ def work(study: Study) -> int:
         0, or 130 after SIGINT, 143 after SIGTERM.
 
     Raises:
-        WorkError: If the study's database is unreachable for minutes, a trial cannot be started for
+        WorkError: If the study's database stays unreachable, a trial cannot be started for
             reasons that are not its own, or several in a row failed at their start.
     """
     worker = _Worker(study)
@@ -93,8 +94,13 @@ def work(study: Study) -> int:
             except Exception as error:
                 # The server went away during a transaction. Optuna hides that behind other errors.
                 errors += 1
-                if errors > _MOST_ERRORS or not is_database_error(error):
+                if not is_database_error(error):
                     raise
+                if errors > _MOST_ERRORS:
+                    raise WorkError(
+                        f"the database is unreachable ({database_message(error)}); "
+                        f"when it answers again: {study.command('resume')}"
+                    ) from error
                 time.sleep(_IDLE)
     return 128 + worker.signals[0]
 
@@ -105,6 +111,7 @@ class _Worker:
         self.signals: list[int] = []
         self._failures = 0  # in a row, within a minute and before a validation
         self._error: Exception | None = None  # of the last trial, of a type that Optuna raises too
+        self._has_begun = False  # whether Optuna has started the last trial
         self._is_interrupted = False  # whether it must be queued again
         self._obstacle: OSError | None = None  # which any trial would meet
         self._stopped: str | None = None
@@ -123,6 +130,7 @@ class _Worker:
                 return False
             time.sleep(_IDLE)  # another worker may die, and its trial wait again
             return True
+        self._has_begun = False
         try:
             study.optuna.optimize(
                 self._objective,
@@ -131,7 +139,7 @@ class _Worker:
                 callbacks=[self._after],
             )
         except (ValueError, AssertionError) as error:
-            if error is self._error:
+            if error is self._error or not self._has_begun:
                 raise
             # Optuna refuses the outcome of a trial that another worker has taken over.
         if self._obstacle is not None:
@@ -149,10 +157,11 @@ class _Worker:
 
     def _objective(self, trial: optuna.Trial) -> float:
         """Run a trial to its end; returns the best value of the metric."""
-        self._is_interrupted = False
+        self._is_interrupted, self._has_begun = False, True
         if not self._study.is_ours(trial):
             raise TrialFinished
-        if REASON in trial.user_attrs:  # it failed and was queued again, with all its attributes
+        # It failed and was queued again, with all its attributes.
+        if trial.user_attrs.get(REASON) is not None:
             trial.set_user_attr(REASON, None)
             trial.set_user_attr(_INTERRUPTIONS, 0)
         attempt = _Trial(self._study, trial, self._urgency)
@@ -265,7 +274,9 @@ class _Trial:
     def _report(self, process_runs: bool = False) -> None:
         """Report new values of the metric; stop a running process that is behind the others."""
         self._read = time.monotonic()
-        before, self._validations = self._validations, read_validations(self._folder)
+        before = self._validations
+        with suppress(OSError):  # of a network file system: read next time
+            self._validations = read_validations(self._folder)
         metric, rule = self._sweep.metric, self._sweep.early_terminate
         name = "" if metric is None else metric.name
         logged = (record.metrics.get(name) for record in self._validations)

@@ -215,11 +215,6 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         """Start averaging `net`, unless the decay is None; a ValueError if it is not in [0, 1)."""
         self.averaged = None if decay is None else AveragedNetwork(self.net, decay)
 
-    def on_train_start(self) -> None:
-        """Start the moving average, once the weights are restored and on the device."""
-        if self.averaged is not None:
-            self.averaged.start(self.net)
-
     def update_average(self) -> None:
         """Update the moving average, if any; to be called after each manual step of `net`."""
         if self.averaged is not None:
@@ -329,7 +324,7 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
     def with_target(self, batch: ColorBatch) -> ColorBatch:
         """Return the batch with the target and the decoding of the head.
 
-        In training, it also has the simulated conditions that the encoder accepts.
+        In training, it also has the simulated conditions that the encoder accepts; otherwise none.
         """
         L = self.scaling.normalize_L(batch.L)
         target = self.net.head.target(self.scaling.normalize_ab(batch.ab), L)

@@ -255,8 +255,7 @@ class CGANTask(ColorizationTask):
     def training_step(self, batch: ColorBatch, batch_idx: int) -> dict[str, Tensor]:
         """Step the networks that are due; returns the batch's metrics.
 
-        Metrics are logged every `log_every_n_steps` batches, the generator's loss in every batch
-        for the progress bar.
+        Metrics are logged every `log_every_n_steps` batches, the generator's loss in every batch.
         """
         batch = self.with_target(batch)
         steps_g, steps_d = self._due()

@@ -131,16 +131,12 @@ class GenerativeTask(ColorizationTask):
         # In the checkpoint: a run resumed within an epoch continues with the epoch's networks.
         self._trains_mean = joint == 1
         self.register_buffer("trains_mean", torch.tensor(self._trains_mean))
+        self.register_load_state_dict_post_hook(_read_trains_mean)  # type: ignore[no-untyped-call]
 
     @property
     def trained_networks(self) -> list[nn.Module]:
         """The parts of the network: training does not call it as a whole."""
         return [self.net.encoder, self.net.decoder, self.net.head, self.net.denoiser]
-
-    def on_train_start(self) -> None:
-        """Read the networks of a resumed epoch once: a training step reads nothing."""
-        super().on_train_start()
-        self._trains_mean = bool(self.trains_mean)
 
     def on_train_epoch_start(self) -> None:
         """Decide whether the mean's network is trained in this epoch."""
@@ -200,3 +196,8 @@ class GenerativeTask(ColorizationTask):
     def metric_names(self) -> list[str]:
         """Return the metrics that validation logs, which a run can monitor."""
         return [*super().metric_names(), *(f"val/{name}" for name in _SCORES)]
+
+
+def _read_trains_mean(task: GenerativeTask, _: object) -> None:
+    """Read the buffer where a checkpoint is loaded: a training step reads nothing."""
+    task._trains_mean = bool(task.trains_mean)

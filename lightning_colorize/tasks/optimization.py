@@ -233,28 +233,29 @@ class AveragedNetwork(AveragedModel):
         self.requires_grad_(False)
         self.decay = decay
         self._updates = 0  # `n_averaged`, which is on the device
-        self._averaged: tuple[list[Tensor], list[Tensor]] | None = None
+        # The counter that the tensors below were collected with: a move replaces it.
+        self._counter: Tensor | None = None
+        self._averaged: tuple[list[Tensor], list[Tensor]] = [], []
         self._current: tuple[list[Tensor], list[Tensor]] = [], []
-
-    def start(self, network: nn.Module) -> None:
-        """Collect the tensors of both networks, once they are restored and on their device."""
-        self._updates = int(self.n_averaged)
-        self._averaged, self._current = _tensors(self.module), _tensors(network)
+        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
 
     def update_parameters(self, model: nn.Module) -> None:
-        """Update the average, without waiting for the device."""
-        if self._averaged is None:
-            self.start(model)
-        assert self._averaged is not None
-        averaged, copied = self._averaged
+        """Update the average. The device is read only after a restart or a move."""
+        if self._counter is not self.n_averaged:
+            self._counter, self._updates = self.n_averaged, int(self.n_averaged)
+            self._averaged, self._current = _tensors(self.module), _tensors(model)
         # The first update copies the network.
         kept = min(self.decay, (1 + self._updates) / (10 + self._updates)) if self._updates else 0.0
         with torch.no_grad():
-            torch._foreach_lerp_(averaged, self._current[0], 1 - kept)
-            if copied:
-                torch._foreach_copy_(copied, self._current[1])
-        self.n_averaged += 1
+            torch._foreach_lerp_(self._averaged[0], self._current[0], 1 - kept)
+            if self._averaged[1]:
+                torch._foreach_copy_(self._averaged[1], self._current[1])
+        self.n_averaged.add_(1)
         self._updates += 1
+
+
+def _forget(average: AveragedNetwork, _: object) -> None:
+    average._counter = None
 
 
 def _tensors(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:

@@ -18,7 +18,7 @@ from lightning_colorize.tasks.optimization import Optimization, OptimizerFactory
 
 
 class RegressionTask(ColorizationTask):
-    """Regression of ab from L by a CNN.
+    """Prediction of ab from L by a CNN: regression, or classification of colors.
 
     Args:
         encoder: Encodes L into features.
@@ -84,5 +84,6 @@ class RegressionTask(ColorizationTask):
         prediction = self.predict(batch.L, batch.condition)
         loss, terms = self.loss_and_terms(prediction, batch)
         self.log("train/loss", loss, batch_size=len(batch))
-        self.log_dict({f"train/{name}": term for name, term in terms.items()})
+        others = {f"train/{name}": term for name, term in terms.items()}
+        self.log_dict(others, batch_size=len(batch))
         return loss

@@ -205,6 +205,17 @@ def test_a_lone_checkpoint_warns_of_possible_training_images(
     assert "training images are listed in " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [["evaluate"], ["tune-decoding", "strength=1"]])
+def test_a_run_whose_training_images_are_unknown_is_refused(
+    command, finished_run, photo_folder, tmp_path, capsys, more
+):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    (run / "config.yaml").write_text("[")
+    name, *settings = more
+    assert command(name, run, *settings, "--data", photo_folder) == 2
+    assert "config.yaml is not YAML" in capsys.readouterr().err
+
+
 def test_a_configuration_imports_no_foreign_class(command, photo_folder, run_on, capsys):
     run = run_on(photo_folder, {"class_path": "os.system", "init_args": {"command": "false"}})
     assert command("evaluate", run, "--data", photo_folder) == 2

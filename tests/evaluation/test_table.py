@@ -59,6 +59,15 @@ def test_output_off_a_terminal_is_plain_text_in_whole_lines(monkeypatch):
     assert "\x1b" not in file.getvalue()
 
 
+def test_texts_wrap_on_a_narrow_terminal_and_numbers_are_whole():
+    columns = [Column("images"), Column("for example", text=True)]
+    file = io.StringIO()
+    console = Console(file=file, width=30, force_terminal=True, no_color=True)
+    print_plain(console, Table("", columns, [make_row("1,179,648", "a long name " * 5)]))
+    assert "1,179,648" in file.getvalue()
+    assert file.getvalue().count("long") == 5
+
+
 def test_markdown_has_the_notes_and_no_markup_of_others():
     rows = [make_row("a|b <i>", Cell("1.5", ["1 to 2"])), make_row("c", "-")]
     lines = Table("", [Column("name", text=True), Column("value")], rows).markdown()

@@ -266,3 +266,9 @@ def test_wrong_arguments_are_named(colorizer, files, monkeypatch, asked, error, 
     if "samples" in asked:
         with pytest.raises(error, match=message):
             colorizer.prepare(IMAGE).colorize(**asked)
+
+
+@pytest.mark.slow
+def test_several_devices_give_the_same(colorize):
+    words = ("--samples", 2, "--hints", "FILES/hints", "--label", "dog", "--device", "cpu")
+    close(colorize("one", *words, code=1), colorize("two", *words, "--devices", 2, code=1))

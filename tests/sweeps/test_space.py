@@ -7,6 +7,7 @@ import pytest
 from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial
 
+from lightning_colorize.common.errors import UsageError
 from lightning_colorize.sweeps.space import Parameter, combination
 from lightning_colorize.sweeps.spec import parse_sweep
 
@@ -66,7 +67,10 @@ def test_multiples_of_integer_steps_are_integers(low, q, drawn, expected):
 def test_a_large_grid_is_not_materialized():
     names = [f"p{index}" for index in range(30)]
     parameters = {name: {"values": [0, 1]} for name in names}
-    sweep = parse_sweep({"method": "grid", "program": "t", "parameters": parameters}, "s.yaml")
-    assert sweep.trial_count == 2**30
+    source = {"method": "grid", "program": "t", "parameters": parameters}
+    with pytest.raises(UsageError, match=r"a grid of 1,073,741,824 trials; write fewer values"):
+        parse_sweep(source, "s.yaml")
+    sweep = parse_sweep({**source, "run_cap": 3}, "s.yaml")
+    assert sweep.trial_count == 3
     bits = "".join(str(bit) for _, bit in sorted(combination(sweep.parameters, 123456789).items()))
     assert int(bits, 2) == 123456789

@@ -184,6 +184,8 @@ def test_a_moved_sweep_can_be_opened(engine, tmp_path):
     shutil.copytree(study.folder, moved)
     assert open_study(str(moved)).folder == moved
     assert open_study(str(study.folder)).folder == study.folder
+    renamed = moved.rename(moved.with_name("other"))
+    assert f"contains the sweep '{study.sweep.name}'; give" in refusal(open_study, str(renamed))
 
 
 def test_optuna_is_silent(engine, capfd):

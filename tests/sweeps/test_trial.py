@@ -58,6 +58,14 @@ OUT_OF_MEMORY = "killed by SIGKILL (out of memory?): no output"
             3.0,
             "result.json cannot be read",
         ),
+        (
+            'echo \'{"status": "finished", "metrics": null}\' > result.json',
+            *("test/psnr", "failed", None, "result.json cannot be read"),
+        ),
+        (
+            'echo \'{"status": "finished", "metrics": {"test/psnr": NaN}}\' > result.json',
+            *("test/psnr", "failed", None, "test/psnr was never a number"),
+        ),
         # Stopped by the engine, or by itself before it saw the request.
         (f"echo behind > stop\n{result('stopped_early')}", "val/psnr", "pruned", 3.0, "behind"),
         (

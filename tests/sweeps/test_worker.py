@@ -223,6 +223,15 @@ def test_an_unusable_folder_stops_the_worker(engine):
     assert states(study) == ["finished", "finished"]
 
 
+def test_a_failed_trial_that_runs_again_is_not_killed_forever(engine):
+    study = engine.study({"x": 1, "do": "preempted"})
+    engine.work(study)
+    assert study.retry_failed() == 1
+    engine.work(study)
+    (row,) = rows(study)
+    assert (row.state, row.reason) == ("failed", "interrupted, 4 times")
+
+
 @pytest.mark.parametrize("error", [ValueError, AssertionError])
 def test_an_error_in_the_objective_ends_the_worker(engine, monkeypatch, error):
     """Optuna raises the same types when another worker has taken over a trial."""

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import StepLR
 from lightning_colorize.losses import L1, LSGAN, MSE, BCEAdversarial, Hinge, WeightedSum
 from lightning_colorize.networks import Discriminator
 from lightning_colorize.tasks import StepMilestones, WarmupCosine
-from tests.tasks.conftest import NETWORKS, PLAIN, STILL, changed, make_gan, paint, train
+from tests.tasks.conftest import NETWORKS, PLAIN, STILL, changed, make_gan, paint, state, train
 
 
 def test_a_step_of_one_network_does_not_change_the_other(data):
@@ -266,3 +266,28 @@ def test_schedules_are_stepped(data, generator, discriminator, expected):
     for network, shares in zip(NETWORKS, expected, strict=True):
         rates = [step.rate for step in history.steps if step.network == network]
         assert rates == pytest.approx([0.01 * share for share in shares])
+
+
+def test_each_stage_updates_its_own_networks(data):
+    """One epoch of three batches a stage: generator, discriminator, both."""
+    task = make_gan(generator_epochs=1, discriminator_epochs=1, ema_decay=0.9)
+    states, judged = [], []
+    task.on_train_epoch_start = lambda: states.append(state(task))
+    task.discriminator.register_forward_hook(lambda *_: judged.append(task.global_step))
+    history = train(task, data, max_epochs=3)
+    assert len(history.batches) == history.trainer.global_step == 9
+    start, alone, judge, both = *states, state(task)
+    assert changed(start, alone, "net.")
+    assert changed(start, alone, "averaged.")
+    assert not changed(start, alone, "discriminator.")
+    assert changed(alone, judge, "discriminator.")
+    assert not changed(alone, judge, "averaged.")
+    # Its batch norm still updates its statistics; its parameters stay.
+    parameters = {f"net.{name}" for name, _ in task.net.named_parameters()}
+    assert not changed(alone, judge, "net.") & parameters
+    for prefix in ("net.", "averaged.", "discriminator."):
+        assert changed(judge, both, prefix), prefix
+    # Calls of the discriminator, after so many steps: none, real and fake, then real, fake and,
+    # after its step, for the generator.
+    assert judged[:6] == [3, 3, 4, 4, 5, 5]
+    assert len(judged) == 6 + 9

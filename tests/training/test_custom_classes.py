@@ -42,6 +42,7 @@ def configs(tmp_path, monkeypatch):
         block = re.search(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
         (tmp_path / name).write_text(block[1] + more)
     monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("mymodule", None)
     yield ("--config", ROOT / "experiments/cnn_unet.yaml", "--config", tmp_path / "mine.yaml")
     sys.modules.pop("mymodule", None)
 

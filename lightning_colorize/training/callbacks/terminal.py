@@ -115,7 +115,10 @@ class ProgressBar(RichProgressBar):
         now = time.monotonic()
         if now - self._read >= _READ_EVERY or trainer.is_last_batch or trainer.validating:
             self._read = now
-            self._metrics = super().get_metrics(trainer, pl_module) | epoch_loss(trainer)
+            self._metrics = super().get_metrics(trainer, pl_module)
+            if (loss := trainer.callback_metrics.get("train/loss")) is not None:
+                self._metrics["train/loss"] = float(loss)
+            self._metrics |= epoch_loss(trainer)
         return dict(self._metrics)
 
 

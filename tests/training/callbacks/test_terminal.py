@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from pytorch_lightning.callbacks import RichProgressBar
 from torch import nn
 from torch.optim import SGD
 
@@ -93,6 +94,26 @@ def test_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch):
     assert isinstance(progress_callback(), ProgressBar)
     monkeypatch.setattr("sys.stdout.isatty", lambda: False)
     assert isinstance(progress_callback(), LineProgress)
+
+
+def test_the_bar_reads_values_every_half_second(monkeypatch, trainer):
+    shown, now = {"val/psnr": 1.0}, 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    monkeypatch.setattr(RichProgressBar, "get_metrics", lambda *_: dict(shown))
+    trainer.is_last_batch = trainer.validating = False
+    bar = ProgressBar()
+    assert bar.get_metrics(trainer, None) == {
+        "val/psnr": 1.0,
+        "train/loss": pytest.approx(0.0123456),
+    }
+    shown["val/psnr"] = 2.0
+    now += 0.4
+    assert bar.get_metrics(trainer, None)["val/psnr"] == 1.0
+    now += 0.1
+    assert bar.get_metrics(trainer, None)["val/psnr"] == 2.0
+    trainer.callbacks, trainer.callback_metrics = [], {"train/loss": torch.tensor(3.0)}
+    trainer.is_last_batch = True
+    assert bar.get_metrics(trainer, None)["train/loss"] == 3.0
 
 
 def test_progress_lines_every_30_s_and_after_each_validation(monkeypatch, trainer, capsys):
