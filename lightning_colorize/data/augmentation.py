@@ -1,4 +1,4 @@
-"""Augmentation of training images on the device. Kornia draws the parameters on the CPU."""
+"""Augmentation of training images on the device, with parameters drawn on the CPU."""
 
 import math
 import zlib
@@ -38,9 +38,9 @@ class Draw(NamedTuple):
     own: Tensor | None
 
     def to(self, device: torch.device) -> "Draw":
-        """Return the parameters on a device."""
-        moved = (None if t is None else t.to(device, non_blocking=True) for t in self)
-        return Draw(*moved)
+        """Return the parameters on a device; the host does not wait for the copy."""
+        given = [t.pin_memory() if t is not None and device.type == "cuda" else t for t in self]
+        return Draw(*(None if t is None else t.to(device, non_blocking=True) for t in given))
 
 
 _PROBABILITIES = ("flip", "grey_jitter", "blur", "grain", "jpeg", "aging", "color_jitter", "mixup")
@@ -137,16 +137,11 @@ class Augmentation(nn.Module):
     """
 
     def __init__(self, size: int, options: AugmentationOptions) -> None:
-        from kornia import augmentation as K  # takes most of a second: not for help texts
-
         super().__init__()
         o = options
         self.size = size
-        self.flip = K.RandomHorizontalFlip(p=o.flip) if o.flip else None
-        self.rotation = K.RandomAffine(degrees=o.rotation, p=1.0) if o.rotation else None
-        scale, ratio = o.crop_scale, o.crop_ratio
-        self.crop = K.RandomResizedCrop((size, size), scale, ratio) if scale else None
         self.options = o
+        self.moves = bool(o.flip or o.rotation or o.crop_scale)
         self.damage = partial(damaged, blur=o.blur, grain=o.grain, jpeg=o.jpeg, aging=o.aging)
 
     def forward(self, rgb: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
@@ -168,9 +163,9 @@ class Augmentation(nn.Module):
 
     def draw(self, shape: torch.Size) -> Draw:
         """Draw parameters for a batch of (B, 3, H, W) from torch's CPU generator."""
-        moves, o = self.flip or self.rotation or self.crop, self.options
+        o = self.options
         return Draw(
-            self._draw_affine(shape) if moves else None,
+            self._draw_affine(shape) if self.moves else None,
             _draw_grey(shape[0], o.grey_jitter) if o.grey_jitter else None,
             _draw_color(shape[0], o.color_jitter) if o.color_jitter else None,
             _draw_own(shape[0], o.mixup) if o.mixup else None,
@@ -184,7 +179,7 @@ class Augmentation(nn.Module):
         moved = to_unit(rgb)
         size = (self.size, self.size)
         if affine is not None:
-            height, width = rgb.shape[-2:] if self.crop is None else size
+            height, width = size if self.options.crop_scale else rgb.shape[-2:]
             y, x = torch.meshgrid(
                 torch.arange(height, dtype=torch.float32, device=rgb.device),
                 torch.arange(width, dtype=torch.float32, device=rgb.device),
@@ -202,33 +197,30 @@ class Augmentation(nn.Module):
     def _draw_affine(self, shape: torch.Size) -> Tensor:
         """Draw flip, rotation and crop, in this order, and return `Draw.affine`.
 
-        The matrix maps from the output back to the input: crop first, then rotation, then flip.
+        The draws are those of kornia's augmentations, for the whole batch at once.
         """
         count, _, height, width = shape
-        matrix = torch.eye(3, dtype=torch.float64).repeat(count, 1, 1)
-        if self.flip is not None:
-            flipped = self.flip.forward_parameters(shape)["batch_prob"] > 0.5
-            matrix[flipped, 0, 0] = -1.0
-            matrix[flipped, 0, 2] = width - 1.0
-        if self.rotation is not None:
-            drawn = self.rotation.forward_parameters(shape)
-            from kornia.geometry.conversions import convert_affinematrix_to_homography
-            from kornia.geometry.transform import get_rotation_matrix2d
-
-            angle, center = drawn["angle"].double(), drawn["center"].double()
-            rotation = get_rotation_matrix2d(center, angle, torch.ones_like(center))
-            matrix = matrix @ convert_affinematrix_to_homography(rotation)
-        if self.crop is not None:
-            corners = self.crop.forward_parameters(shape)["src"].double()
-            first, last = corners[:, 0], corners[:, 2]
-            crop = torch.diag_embed(
-                F.pad((last - first) / max(1, self.size - 1), (0, 1), value=1.0)
-            )
-            crop[:, :2, 2] = first
-            matrix = matrix @ crop
-        # grid_sample counts from the edge of a pixel, the matrix from its center.
-        sides = torch.tensor([width, height], dtype=torch.float64)
-        affine = matrix[:, :2] * (2.0 / sides[:, None])
+        o = self.options
+        flipped, angle = _drawn(count, o.flip), None
+        if o.rotation:
+            angle = torch.empty(count).uniform_(-o.rotation, o.rotation).double().deg2rad()
+        zero, one = (torch.full((count,), n, dtype=torch.float64) for n in (0, 1))
+        left, top, right, bottom = zero, zero, one, one
+        if o.crop_scale:
+            left, top, w, h = _draw_crop(shape, o.crop_scale, o.crop_ratio)
+            right, bottom = ((side - 1) / max(1, self.size - 1) for side in (w, h))
+        # The rows that map a pixel (x, y, 1) of the output to the input: crop, rotation, then flip.
+        x, y = torch.stack([right, zero, left], dim=1), torch.stack([zero, bottom, top], dim=1)
+        if angle is not None:
+            sine, cosine = angle.sin()[:, None], angle.cos()[:, None]
+            middle_x, middle_y = (zero.new_tensor([0, 0, (n - 1) / 2]) for n in (width, height))
+            x, y = x - middle_x, y - middle_y
+            x, y = cosine * x + sine * y + middle_x, cosine * y - sine * x + middle_y
+        mirrored = zero.new_tensor([0, 0, width - 1]) - x
+        x = torch.where(flipped[:, None], mirrored, x)
+        # grid_sample counts from the edge of a pixel, the rows from its center.
+        sides = zero.new_tensor([width, height])
+        affine = torch.stack([x, y], dim=1) * (2.0 / sides[:, None])
         affine[:, :, 2] += 1.0 / sides - 1.0
         return affine.float()
 
@@ -249,11 +241,43 @@ def old_copy(rgb: Tensor) -> Tensor:
     return (grey[0] * 255).round().byte()
 
 
+def _drawn(count: int, share: float) -> Tensor:
+    """Draw whether each image is chosen, with a probability of `share`: (count,), bool."""
+    return torch.full((count,), bool(share)) if share in (0, 1) else torch.rand(count) < share
+
+
+def _draw_crop(
+    shape: torch.Size, scale: tuple[float, float], ratio: tuple[float, float]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Draw crops of (B, 3, H, W): left, top, width and height in pixels, each (B,), fp64.
+
+    As torchvision's RandomResizedCrop: the first of ten draws that fits into the image, otherwise
+    the center.
+    """
+    count, _, height, width = shape
+    area = torch.empty(count, 10).uniform_(*scale) * height * width
+    proportion = torch.empty(count, 10).uniform_(*map(math.log, ratio)).exp()
+    w, h = (area * proportion).sqrt().round(), (area / proportion).sqrt().round()
+    fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
+    first = fits.int().argmax(dim=1, keepdim=True)
+    center_w = min(width, round(height * ratio[1]))
+    center_h = min(height, round(width / ratio[0]))
+    found = fits.any(dim=1)
+    w = torch.where(found, w.gather(1, first)[:, 0], center_w).double()
+    h = torch.where(found, h.gather(1, first)[:, 0], center_h).double()
+    left = (torch.rand(count) * (width - w + 1)).floor()
+    top = (torch.rand(count) * (height - h + 1)).floor()
+    return left, top, w, h
+
+
+_WEIGHTS = torch.distributions.Dirichlet(torch.full((3,), 2.0), validate_args=False)
+
+
 def _draw_grey(count: int, share: float) -> Tensor:
     """Draw `Draw.grey`; a share of the images is jittered."""
     drawn = torch.rand(count) < share
     # Dirichlet(2, 2, 2): any weights of the channels, single channels the rarest.
-    weights = torch.distributions.Dirichlet(torch.full((3,), 2.0)).sample((count,))
+    weights = _WEIGHTS.sample((count,))
     gamma = torch.empty(count).uniform_(-0.35, 0.35).exp()
     return torch.cat([drawn.float()[:, None], weights, gamma[:, None]], dim=1)
 

@@ -310,7 +310,7 @@ class ColorizationDataModule(LightningDataModule):
                 )
 
     def _side(self, split: Split) -> int:
-        if split != "train" or self.augmentation.crop is None:
+        if split != "train" or self.augmentation.options.crop_scale is None:
             return self.size
         packed = self._splits[split].side
         # A packed image without the margin is cropped as it is, not enlarged first.
