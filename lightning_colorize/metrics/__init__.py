@@ -27,9 +27,16 @@ __all__ = [
     "per_image",
 ]
 
+_MODULES = {
+    "Baselines": "baselines",
+    "batch_metrics": "functional",
+    "colorization_metrics": "functional",
+    "diversity_ratio": "functional",
+    "per_image": "functional",
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "baselines" if name == "Baselines" else "functional"
-    return getattr(import_module(f"{__name__}.{module}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
