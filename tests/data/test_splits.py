@@ -74,6 +74,13 @@ def test_counts_are_exact_and_follow_the_hash_order(names):
     assert all(part == sorted(part, key=names.index) for part in parts.values())
 
 
+def test_all_images_may_be_asked_for_but_not_more():
+    names = [f"{number}.jpg" for number in range(6)]
+    assert [*map(len, split_names(names, {"train": 4, "val": 2}).values())] == [4, 2]
+    with pytest.raises(UsageError, match=r"7 images are asked for \(train 5, val 2\), 6 found"):
+        split_names(names, {"train": 5, "val": 2})
+
+
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
