@@ -364,11 +364,12 @@ class ColorizationDataModule(LightningDataModule):
         """Return whether images fit in memory and as many as they are will be read."""
         trainer = self._trainer
         batches = getattr(trainer, f"limit_{split}_batches")
-        each = len(found) * batches  # a share, if it is no integer
+        reads, epochs = math.inf, trainer.max_epochs if split == "train" else 1
         if isinstance(batches, int):
-            each = batches * self.batch_size * trainer.world_size
-        epochs = 1 if split == "test" else trainer.max_epochs
-        reads = math.inf if epochs in (None, -1) else each * epochs
+            reads = batches * self.batch_size * trainer.world_size
+        elif split == "train":
+            reads = len(found) * batches  # a share
+        reads *= math.inf if epochs in (None, -1) else epochs
         fit = fits_in_memory(len(found), side, self._cached_bytes, trainer.num_devices)
         return fit and reads >= len(found)
 

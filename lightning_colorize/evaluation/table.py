@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from rich.box import SIMPLE
+from rich.cells import cell_len
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from lightning_colorize.common.text import UNKNOWN, printable
 from lightning_colorize.metrics.spec import METRICS, SAMPLED, Goal, Metric
 
+_NARROWEST = 10  # characters of a text on a narrow terminal
 _ARROWS = {"max": "↑", "min": "↓", None: ""}
 
 
@@ -67,13 +70,18 @@ class Table:
 
     def __rich__(self) -> RichTable:
         table = RichTable(box=SIMPLE, pad_edge=False)
-        for column in self.columns:
+        rows = [*self.rows, *self.foot]
+        for index, column in enumerate(self.columns):
+            texts = [row.cells[index].text for row in rows if index < len(row.cells)]
+            longest = max(map(cell_len, [column.name, *texts]))
+            # On a narrow terminal, texts wrap and numbers are whole.
             table.add_column(
                 Text(printable(column.name)),
                 justify="left" if column.text else "right",
-                no_wrap=not column.text,  # on a narrow terminal, texts wrap and numbers are whole
+                overflow="fold",
+                min_width=min(longest, _NARROWEST) if column.text else longest,
             )
-        for row in (*self.rows, *self.foot):
+        for row in rows:
             bold = ["bold" if cell.kind == "best" else "" for cell in row.cells]
             table.add_row(*(Text(c.text, style) for c, style in zip(row.cells, bold, strict=True)))
         return table
@@ -167,7 +175,9 @@ def print_plain(console: Console, table: Table | RichTable) -> None:
     if not console.is_terminal:
         rich.box = None
         console = Console(file=console.file, width=10_000)
-    console.print(rich)
+    # A table that needs more than the terminal has is wrapped by the terminal, not cut.
+    least = Measurement.get(console, console.options.update(width=10_000), rich).minimum
+    console.print(rich, width=max(console.width, least), crop=False)
 
 
 def _cell(metric: Metric, value: float | None) -> Cell:

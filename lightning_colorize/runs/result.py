@@ -63,8 +63,9 @@ class RunResult:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             # A sweep may run other programs.
-            own = content.get("metrics", {}).items()
-            content["metrics"] = {name: finite_number(value) for name, value in own}
+            content["metrics"] = _numbers(content.get("metrics", {}))
+            baselines = content.get("baselines", {}).items()
+            content["baselines"] = {name: _numbers(metrics) for name, metrics in baselines}
             return cls(**{f.name: content[f.name] for f in fields(cls) if f.name in content})
         except FileNotFoundError:
             return None
@@ -83,6 +84,10 @@ class RunResult:
     def write(self, folder: Path) -> None:
         """Write the file; a reader never meets half of it."""
         write_json(folder / RESULT, asdict(self))
+
+
+def _numbers(metrics: Mapping[str, Any]) -> Metrics:
+    return {name: finite_number(value) for name, value in metrics.items()}
 
 
 def finite_number(value: Any) -> float | None:
@@ -124,8 +129,7 @@ def read_validations(folder: Path) -> list[Validation]:
             case {"epoch": int(epoch), "step": int() | float() as step, "metrics": dict(own)}:
                 while records and records[-1].step >= step:
                     records.pop()
-                metrics = {name: finite_number(value) for name, value in own.items()}
-                records.append(Validation(epoch, step, metrics))
+                records.append(Validation(epoch, step, _numbers(own)))
     return records
 
 

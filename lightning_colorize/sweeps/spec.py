@@ -193,7 +193,7 @@ class Sweep(Section):
                 raise ValueError(f"metric: missing, and {key} needs it; write its name and goal")
         if self.method == "grid" and (self.trial_count or 0) > LARGEST_GRID:
             raise ValueError(
-                f"a grid of {self.trial_count:,} trials; write fewer values, or method: random"
+                f"a grid of {self.trial_count:,} trials; write fewer values, or a run_cap"
             )
         return self
 

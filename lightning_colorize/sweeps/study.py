@@ -6,6 +6,7 @@ run folder, from which it resumes.
 """
 
 import json
+import os
 import shlex
 import shutil
 import sys
@@ -380,13 +381,15 @@ def _study(storage: SweepStorage, name: str, url: str) -> Study:
         study.sampler = RandomSampler()
     study.pruner = sweep.pruner
     # The root of a sweep whose folder was moved or copied is where the folder is.
-    folder = Path(url).resolve()
     is_folder = "://" not in url
+    folder = Path(os.path.abspath(url))
+    if folder.name != name:  # or else a link to it
+        folder = folder.resolve()
     if is_folder and folder.name != name:
         raise UsageError(f"{folder} contains the sweep '{name}'; give the folder that name again")
     return Study(
         sweep=sweep,
-        root=folder.parent if is_folder else Path(known[_ROOT]),
+        root=folder.parent.resolve() if is_folder else Path(known[_ROOT]),
         start=Path(known[_START]),
         seed=known[_SEED],
         url=str(folder) if is_folder else url,

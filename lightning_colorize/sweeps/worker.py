@@ -240,7 +240,7 @@ class _Trial:
         def tick() -> None:
             self._tick()
             if time.monotonic() - self._read >= _READ_EVERY:
-                with suppress(StorageInternalError):  # reported next time
+                with suppress(StorageInternalError, OSError):  # reported next time
                     self._report(process_runs=True)
 
         try:
@@ -274,9 +274,7 @@ class _Trial:
     def _report(self, process_runs: bool = False) -> None:
         """Report new values of the metric; stop a running process that is behind the others."""
         self._read = time.monotonic()
-        before = self._validations
-        with suppress(OSError):  # of a network file system: read next time
-            self._validations = read_validations(self._folder)
+        before, self._validations = self._validations, read_validations(self._folder)
         metric, rule = self._sweep.metric, self._sweep.early_terminate
         name = "" if metric is None else metric.name
         logged = (record.metrics.get(name) for record in self._validations)

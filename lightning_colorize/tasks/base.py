@@ -236,6 +236,8 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         This preserves the names in checkpoints. Only for fitting: for evaluation, compiling takes
         longer than it saves.
         """
+        if self.averaged is not None:
+            self.averaged.restart()  # the Trainer may move or convert the networks
         if self.compiles and stage == TrainerFn.FITTING:
             require_compiler("model.compile", self.trainer.strategy.root_device)
             for network in self.trained_networks:

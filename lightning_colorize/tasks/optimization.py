@@ -237,7 +237,11 @@ class AveragedNetwork(AveragedModel):
         self._counter: Tensor | None = None
         self._averaged: tuple[list[Tensor], list[Tensor]] = [], []
         self._current: tuple[list[Tensor], list[Tensor]] = [], []
-        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_restart)  # type: ignore[no-untyped-call]
+
+    def restart(self) -> None:
+        """Collect the tensors again at the next update."""
+        self._counter = None
 
     def update_parameters(self, model: nn.Module) -> None:
         """Update the average. The device is read only after a restart or a move."""
@@ -254,8 +258,8 @@ class AveragedNetwork(AveragedModel):
         self._updates += 1
 
 
-def _forget(average: AveragedNetwork, _: object) -> None:
-    average._counter = None
+def _restart(average: AveragedNetwork, _: object) -> None:
+    average.restart()
 
 
 def _tensors(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:

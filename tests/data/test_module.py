@@ -237,7 +237,7 @@ def test_only_rank_zero_reports_corrupt_images(tmp_path, capsys):
     [
         ({"limit_train_batches": 2, "limit_val_batches": 1}, False),
         ({"limit_train_batches": 3, "limit_val_batches": 2}, True),
-        ({"limit_train_batches": 0.1, "limit_val_batches": 0.1}, False),
+        ({"limit_train_batches": 0.1, "limit_val_batches": 1}, False),
         ({"limit_train_batches": 0.5, "limit_val_batches": 0.5, "max_epochs": 2}, True),
         ({"limit_train_batches": 1, "limit_val_batches": 3, "max_epochs": -1}, True),
     ],

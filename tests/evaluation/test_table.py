@@ -66,6 +66,12 @@ def test_texts_wrap_on_a_narrow_terminal_and_numbers_are_whole():
     print_plain(console, Table("", columns, [make_row("1,179,648", "a long name " * 5)]))
     assert "1,179,648" in file.getvalue()
     assert file.getvalue().count("long") == 5
+    # Too narrow even for the numbers.
+    file = io.StringIO()
+    console = Console(file=file, width=30, force_terminal=True, no_color=True)
+    print_plain(console, metrics_table(_ROWS))
+    for text in ("model", "23.46", "11.00", "20.0", "0.40", "ab_corr"):
+        assert text in file.getvalue()
 
 
 def test_markdown_has_the_notes_and_no_markup_of_others():

@@ -184,6 +184,11 @@ def test_a_moved_sweep_can_be_opened(engine, tmp_path):
     shutil.copytree(study.folder, moved)
     assert open_study(str(moved)).folder == moved
     assert open_study(str(study.folder)).folder == study.folder
+    (tmp_path / "runs here").mkdir()
+    for name, target in ((study.sweep.name, moved), ("other", study.folder)):
+        link = tmp_path / "runs here" / name
+        link.symlink_to(target)
+        assert open_study(str(link)).folder.samefile(target)
     renamed = moved.rename(moved.with_name("other"))
     assert f"contains the sweep '{study.sweep.name}'; give" in refusal(open_study, str(renamed))
 

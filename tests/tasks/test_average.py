@@ -95,3 +95,23 @@ def test_a_network_without_buffers_is_averaged():
         network.weight.data.fill_(value)
         averaged.update_parameters(network)
     assert averaged.module.weight.item() == pytest.approx((2 * 1 + 9 * 4) / 11)
+
+
+@pytest.mark.parametrize("how", ["load", "move"])
+def test_an_average_continues_after_a_load_or_a_move(how):
+    network = nn.BatchNorm1d(1)
+    averaged = AveragedNetwork(network, 0.9)
+    averaged.update_parameters(network)
+    if how == "load":
+        averaged.load_state_dict(averaged.state_dict() | {"n_averaged": torch.tensor(80)})
+    else:
+        averaged.n_averaged.fill_(80)
+        for each in (network, averaged):
+            each.to("meta").to_empty(device="cpu")
+            each.load_state_dict({n: torch.zeros_like(v) for n, v in each.state_dict().items()})
+        averaged.n_averaged.fill_(80)
+    averaged.module.running_mean.fill_(1.0)
+    network.running_mean.fill_(2.0)
+    averaged.update_parameters(network)
+    assert averaged.module.running_mean.item() == pytest.approx(1.1)
+    assert averaged.n_averaged.item() == 81
