@@ -220,8 +220,9 @@ def _remarks(
         yield f"the training images are listed in {listed}; these may be part of them"
     elif trained is not None:
         hint = "; --split test excludes them" if trained.is_of(args.data) else ""
-        count = count_trained(found.images, trained, args.allow_class)
-        if count and found.split != "train":
+        if found.split != "train" and (
+            count := count_trained(found.images, trained, args.allow_class)
+        ):
             yield f"{count:,} of these {len(found.images):,} are training images{hint}"
     elif path is not None and path.suffix in EXPORTED:
         yield "an exported model does not record its training data; these may be part of it"

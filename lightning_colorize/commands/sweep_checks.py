@@ -46,8 +46,8 @@ def check(sweep: Sweep, file: Path) -> tuple[list[list[str]], list[str]]:
         from lightning_colorize.training.session import check_words
 
         parsed = check_words(words, f"{file}: ")
-        configs, labels = parsed[: len(trials)], parsed[len(trials) :]
-        _refuse_overridden(file, configs, labels)
+        configs, labeled = parsed[: len(trials)], parsed[len(trials) :]
+        _refuse_overridden(file, configs, labeled)
         _refuse_alike(file, trials, configs)
         _refuse_metric(sweep, file, configs)
     return commands, list(_remarks(sweep, configs))
@@ -76,9 +76,9 @@ def _remarks(sweep: Sweep, configs: Sequence[Any]) -> Iterator[str]:
             )
 
 
-def _refuse_overridden(file: Path, configs: list[Any], labels_last: list[Any]) -> None:
+def _refuse_overridden(file: Path, configs: list[Any], labeled: list[Any]) -> None:
     """Refuse parameters that the rest of the command overrides: their labels would be wrong."""
-    for config, other in zip(configs, labels_last, strict=True):
+    for config, other in zip(configs, labeled, strict=True):
         values, labels = dict(config.items()), dict(other.items())
         for name in labels | values:
             before, after = labels.get(name), values.get(name)

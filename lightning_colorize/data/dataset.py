@@ -135,17 +135,23 @@ class ImageDataset(Dataset[Item]):
         `position` is the position of the square crop along the long side.
         """
         corrupt: list[CorruptImage] = []
-        count = len(self)
-        # Replacements are half of the set away: neighbors may be in the same damaged shard.
-        half = range(max(1, count // 2), count + 1)
-        step = next(step for step in half if gcd(step, count) == 1)  # a cycle through all images
-        for tries in range(count if self.training else 1):
-            candidate = (index + tries * step) % count
+        candidate = index
+        for _ in range(len(self) if self.training else 1):
             try:
                 return self._item(candidate, position)._replace(corrupt=corrupt)
             except ImageError as error:
                 corrupt.append(CorruptImage(self.images.name(candidate), error))
+                candidate = self._after(candidate)
         return Item(None, index, corrupt)
+
+    def _after(self, index: int) -> int:
+        """Return the image that replaces a corrupt one, in a cycle through all images.
+
+        It is about half of the set away: neighbors may be in the same damaged shard.
+        """
+        count = len(self)
+        half = range(max(1, count // 2), count + 1)
+        return (index + next(step for step in half if gcd(step, count) == 1)) % count
 
     def collate(self, items: list[Item]) -> Any:
         """Return the batch that a worker ships; here a `Shipped`."""

@@ -20,7 +20,7 @@ from lightning_colorize.color import Condition, RawBatch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.corrupt import CorruptImages, TooManyCorrupt
 from lightning_colorize.data.dataset import ImageDataset, Shipped
-from lightning_colorize.data.order import AnyOrder, ShardOrder
+from lightning_colorize.data.order import AnyOrder
 from lightning_colorize.data.workers import end_workers_at_exit, init_worker
 
 Key = tuple[int, int]
@@ -173,7 +173,7 @@ class ImageLoader:
                 or the number of ranks with an order that depends on it.
         """
         needed = {"batch_size": "images in a batch over all processes", "batches": "batches"}
-        if isinstance(self.batches.order, ShardOrder):  # depends on the number of ranks
+        if self.batches.order.by_ranks:
             needed["ranks"] = "processes that share the shards"
         here = self.state_dict()
         for name, what in needed.items():

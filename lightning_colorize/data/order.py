@@ -12,6 +12,8 @@ class AnyOrder:
     for any number of ranks.
     """
 
+    by_ranks = False  # whether the order depends on the number of ranks
+
     def shuffled(self, random: np.random.Generator, length: int, ranks: int) -> np.ndarray:
         """Return a permutation of 0 to `length` - 1 for all ranks: (length,), int64."""
         order: np.ndarray = random.permutation(length)
@@ -33,6 +35,8 @@ class ShardOrder(AnyOrder):
     reads its own part only, and shares one shard at each border. `lengths`, (S,), has the number of
     images in each shard; the images of a shard have consecutive indices.
     """
+
+    by_ranks = True
 
     def __init__(self, lengths: np.ndarray, window: int) -> None:
         self.lengths = lengths

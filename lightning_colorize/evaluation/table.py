@@ -169,9 +169,9 @@ def print_metrics(
         print_plain(console, metrics_table(rows, "samples", sampled))
 
 
-def print_plain(console: Console, table: Table | RichTable) -> None:
+def print_plain(console: Console, table: Table) -> None:
     """Print a table; if the output is not a terminal, without lines and at full width."""
-    rich = table.__rich__() if isinstance(table, Table) else table
+    rich = table.__rich__()
     if not console.is_terminal:
         rich.box = None
         console = Console(file=console.file, width=10_000)

@@ -143,7 +143,7 @@ def append_validation(folder: Path, epoch: int, step: int, metrics: Mapping[str,
         "epoch": epoch,
         "step": step,
         "time": round(time.time(), 3),
-        "metrics": {name: finite_number(value) for name, value in metrics.items()},
+        "metrics": _numbers(metrics),
     }
     # One write: a reader never meets a part of it.
     with (folder / VALIDATIONS).open("a", encoding="utf-8") as file:

@@ -1,11 +1,11 @@
 """Workers, or W&B's agents, as processes of this machine or as an array of Slurm jobs.
 
 A worker (`worker.py`) starts a process for each of its trials. On a cluster each job is one worker
-for as many trials as its time allows. The batch script's shell
-replaces itself with the worker (no `srun`), so that Slurm's signals reach the worker, which gives
-its trial time to write a checkpoint. `srun` kills its tasks without delay when it is terminated,
-and since Slurm 22.05 a step lacks the job's `--cpus-per-task`. A trial starts its own additional
-ranks on the same node. All nodes must reach the study and the run folders under the same names.
+for as many trials as its time allows. The batch script's shell replaces itself with the worker (no
+`srun`), so that Slurm's signals reach the worker, which gives its trial time to write a checkpoint.
+`srun` kills its tasks without delay when it is terminated, and since Slurm 22.05 a step lacks the
+job's `--cpus-per-task`. A trial starts its own additional ranks on the same node. All nodes must
+reach the study and the run folders under the same names.
 
 A job may end before the sweep does; its trial is resumed by another one:
 
