@@ -201,8 +201,7 @@ class FiniteTraining(Callback):
     ) -> None:
         """Keep the loss; check if it is time."""
         if "loss" in (outputs or {}):  # not in a step of the discriminator alone
-            # Lightning divides it by the number of accumulated batches.
-            self._losses.append(outputs["loss"] * trainer.accumulate_grad_batches)
+            self._losses.append(outputs["loss"])
             self._steps.append(trainer.global_step)
             if len(self._losses) == _LOSSES_PER_CHECK:
                 self._check(trainer)
@@ -234,6 +233,8 @@ class FiniteTraining(Callback):
     def _check(self, trainer: Trainer, what: str | None = None) -> None:
         """End the run if something, or each of many losses, is not finite in any process."""
         values = torch.stack(self._losses).float() if self._losses else torch.empty(0)
+        # Lightning divides losses by the number of accumulated batches.
+        values = values * trainer.accumulate_grad_batches
         finite = values.isfinite()
         for step, value, is_finite in zip(self._steps, values.tolist(), finite, strict=True):
             if is_finite:
