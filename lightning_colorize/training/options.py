@@ -87,8 +87,8 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         """Validate numbers and names."""
-        every, above = self.save_every_n_minutes, self.save_every_n_minutes > 0
-        require_option("run.save_every_n_minutes", every, "above 0", above)
+        minutes = self.save_every_n_minutes
+        require_option("run.save_every_n_minutes", minutes, "above 0", minutes > 0)
         least = {"grid_every_n_epochs": 1, "grid_images": 0}
         least |= {"patience": 1, "smoothing": 1, "keep_every_n_steps": 1}
         for name, smallest in least.items():
