@@ -28,29 +28,23 @@ class DigestWriter:
     """Writes an archive that `torch.save` gives it, and then the digest of what it wrote."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self.file = file
+        self.file, self.flush = file, file.flush
         self._digest = hashlib.sha256()
         self._end = b""  # the last two bytes are the length of the comment, 0
 
     def write(self, data: bytes | memoryview) -> int:
         """Write all but the last two bytes so far."""
         end = self._end + data[-2:]
-        self._put(end[:-2])
-        self._put(data[:-2])
+        for part in (end[:-2], data[:-2]):
+            self._digest.update(part)
+            self.file.write(part)
         self._end = end[-2:]
         return len(data)
 
-    def flush(self) -> None:
-        """Do nothing; `torch.save` flushes at its end."""
-
     def finish(self) -> None:
         """Write the length of the comment, and the comment."""
-        self._put(_LENGTH.to_bytes(2, "little"))
-        self.file.write(_MARK + self._digest.digest())
-
-    def _put(self, data: bytes | memoryview) -> None:
-        self._digest.update(data)
-        self.file.write(data)
+        self._digest.update(length := _LENGTH.to_bytes(2, "little"))
+        self.file.write(length + _MARK + self._digest.digest())
 
 
 def is_damaged(path: Path) -> bool:

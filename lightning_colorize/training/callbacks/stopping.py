@@ -96,9 +96,8 @@ class GracefulStop(Checkpoint):
     it stops at the next batch. A second Ctrl-C stops immediately. (It is a `Checkpoint`, because
     Lightning calls those after all other callbacks.)
 
-    Several processes synchronize signals and clocks every few batches, and signals at the end of
-    each epoch, as each time all GPUs wait for the slowest; the first signal or clock decides for
-    all. `began`: whether this process has begun to train.
+    Several processes synchronize signals and clocks every few batches and at the end of each epoch,
+    as each time all GPUs wait for the slowest. `began`: whether this process has begun to train.
     """
 
     def __init__(self, last: LastCheckpoint) -> None:
