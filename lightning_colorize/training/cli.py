@@ -81,6 +81,8 @@ def load_setting(text: str) -> Any:
     class within a class, as in `--model.encoder.weights null`.
     """
     value = get_loader("yaml")(text)
+    if isinstance(value, dict) and isinstance(run := value.get("run"), dict):
+        run.pop("save_every_n_steps", None)  # of older runs
     return None if value == "None" else nest_augmentation(value)
 
 
