@@ -2,11 +2,11 @@
 
     python benchmarks/host_step.py [--before FOLDER] [--rounds 5] [--json FILE] [--quick]
 
-Trains ResNet-34 and pix2pix's cGAN by `fit` on the CPU, with the callbacks and loggers of every run.
-Their networks are stubs: they have as many parameter tensors, of one number each, and one autograd
-node. Images are of 16 px, so an operator takes about as long as its launch. What is left is the work
-of the host: loop, callbacks, loading, drawing, losses, optimizers, moving average. Steps in which
-metrics are logged are left out.
+Trains ResNet-34 and pix2pix's cGAN by `fit` on the CPU, with the callbacks and loggers of every
+run. Their networks are stubs: they have as many parameter tensors, of one number each, and one
+autograd node. Images are of 16 px, so an operator takes about as long as its launch. What is left
+is the work of the host: loop, callbacks, loading, drawing, losses, optimizers, moving average.
+Steps in which metrics are logged are left out.
 
 FOLDER is a checkout of another commit, which is measured by turns. The parts are from a second run
 with Lightning's profiler, which makes it slower; a part includes those that it calls.

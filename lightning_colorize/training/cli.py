@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -82,7 +83,8 @@ def load_setting(text: str) -> Any:
     """
     value = get_loader("yaml")(text)
     if isinstance(value, dict) and isinstance(run := value.get("run"), dict):
-        run.pop("save_every_n_steps", None)  # of older runs
+        if run.pop("save_every_n_steps", None) is not None:  # of older runs
+            warnings.warn("run.save_every_n_minutes replaces run.save_every_n_steps", stacklevel=1)
     return None if value == "None" else nest_augmentation(value)
 
 
