@@ -82,9 +82,9 @@ def load_setting(text: str) -> Any:
     class within a class, as in `--model.encoder.weights null`.
     """
     value = get_loader("yaml")(text)
-    if isinstance(value, dict) and isinstance(run := value.get("run"), dict):
-        if run.pop("save_every_n_steps", None) is not None:  # of older runs
-            warnings.warn("run.save_every_n_minutes replaces run.save_every_n_steps", stacklevel=1)
+    run = value.get("run") if isinstance(value, dict) else None
+    if isinstance(run, dict) and run.pop("save_every_n_steps", None):  # of older runs
+        warnings.warn("run.save_every_n_minutes replaces run.save_every_n_steps", stacklevel=1)
     return None if value == "None" else nest_augmentation(value)
 
 
