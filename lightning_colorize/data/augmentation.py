@@ -255,7 +255,7 @@ def _draw_crop(
     area = torch.empty(count, 10).uniform_(*scale).numpy() * height * width
     proportion = torch.empty(count, 10).uniform_(*map(math.log, ratio)).exp().numpy()
     drawn = np.sqrt([area * proportion, area / proportion]).round().transpose(1, 2, 0)
-    fits: np.ndarray = ((drawn > 0) & (drawn <= (width, height))).all(axis=2)
+    fits = np.all((drawn > 0) & (drawn <= (width, height)), axis=2)
     first = drawn[np.arange(count), fits.argmax(axis=1)].astype(np.float64)
     center = min(width, round(height * ratio[1])), min(height, round(width / ratio[0]))
     extent = np.where(fits.any(axis=1, keepdims=True), first, center)
