@@ -122,6 +122,17 @@ def fit_overhead(report: dict[str, Any]) -> str:
     return table(head, [row])
 
 
+def host_step(report: dict[str, Any]) -> str:
+    """Microseconds of the host, by part."""
+    rows = []
+    for system, parts in report["microseconds"].items():
+        for part, found in parts.items():
+            before, after = found["before"], found["after"]
+            ratio = after["median"] / before["median"]
+            rows.append([f"{system}: {part}", spread(before, 0), spread(after, 0), f"{ratio:.2f}"])
+    return table(["microseconds of the host", "before", "after", "after : before"], rows)
+
+
 def bench(report: dict[str, Any]) -> str:
     """What `lightning-colorize bench` printed."""
     names = {
@@ -278,6 +289,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "gan_step": fit_overhead,
     "gans": gans,
     "gpu": gpu,
+    "host_step": host_step,
     "loader": loader,
     "photos_cpu": photos_cpu,
     "probe": probe,

@@ -117,6 +117,18 @@ def test_documents_match_results():
 
 
 @pytest.mark.slow
+def test_host_time_of_two_checkouts(tmp_path):
+    path, words = tmp_path / "host.json", ["--before", str(BENCHMARKS.parent), "--quick"]
+    import_module("host_step").main([*words, "--json", str(path)])
+    systems = json.loads(path.read_text())["microseconds"]
+    assert len(systems) == 2
+    for parts in systems.values():
+        for found in parts.values():
+            # The same code: but for noise, it takes the same time.
+            assert 0.2 < found["before"]["median"] / found["after"]["median"] < 5
+
+
+@pytest.mark.slow
 def test_gpu_benchmark_at_toy_size(tmp_path, monkeypatch):
     """On a CPU, where all parts must agree exactly; with one system and few switches."""
     path, gpu = tmp_path / "gpu.json", import_module("gpu")
