@@ -89,7 +89,8 @@ class ColorizationDataModule(LightningDataModule):
         decode: Where JPEGs that are not cached are decoded: on the CPU or on the device.
         num_workers: Worker processes; by default none for cached images, otherwise one per core
             (shared among the processes of the machine), at most 8.
-        pin_memory: Ship batches from page-locked memory; by default if there is a GPU.
+        pin_memory: Ship batches from page-locked memory, to a GPU one batch ahead; by default if
+            there is a GPU.
         compile: Compile augmentation and LAB conversion.
         max_broken_share: Stop if a larger share of all images, and more than one, cannot be read.
         seed: Seed of order and crops; by default the seed of `seed_everything`.

@@ -1,11 +1,15 @@
 """Copies to a GPU, with stand-ins for tensors there."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
 from lightning_colorize.data import augmentation
 from lightning_colorize.data.augmentation import Augmentation, AugmentationOptions
-from lightning_colorize.data.device.transfer import to_device
+from lightning_colorize.data.dataset import Shipped
+from lightning_colorize.data.device import transfer
+from lightning_colorize.data.device.transfer import prefetched, to_device
 
 CUDA = torch.device("cuda")
 
@@ -34,3 +38,25 @@ def test_a_draw_is_sent_in_one_copy(monkeypatch, share):
     assert len(copies) == 1
     for one, other in zip(draw, sent, strict=True):
         assert one is other is None or torch.equal(one, other)
+
+
+def test_a_batch_is_copied_in_another_stream_and_waited_for_there(monkeypatch):
+    log = []
+
+    class Stream(nullcontext):
+        def __enter__(self):
+            log.append(("enters", self))
+
+        def wait_stream(self, other):
+            log.append(("waits for", other))
+
+    ours, users = Stream(), Stream()
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: ours)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: users)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda x, stream: log.append(stream))
+    monkeypatch.setattr(transfer, "to_device", lambda x, device: log.append("copies") or x)
+    batches = prefetched(iter([Shipped(torch.ones(1), [0], [])]), CUDA)
+    assert next(batches).indices == [0]
+    assert log[:4] == [("enters", ours), "copies", ("waits for", ours), users]
+    assert list(batches) == []
