@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch._dynamo.exc import TorchDynamoException
 
-from lightning_colorize.common.compiling import require_compiler
+from lightning_colorize.common.compiling import compiler_fault
 
 
 class InductorError(TorchDynamoException):
@@ -20,9 +20,9 @@ def failing(function, **options):
 
 @pytest.fixture(autouse=True)
 def fresh_cache():
-    require_compiler.cache_clear()
+    compiler_fault.cache_clear()
     yield
-    require_compiler.cache_clear()
+    compiler_fault.cache_clear()
 
 
 @pytest.mark.parametrize("option", ["model.compile", "data.compile"])
@@ -38,7 +38,7 @@ def test_a_run_that_cannot_be_compiled_does_not_start(command, monkeypatch, caps
 
 def test_a_compiler_failure_ends_the_run_without_traceback(command, monkeypatch, capsys):
     monkeypatch.setattr(torch, "compile", failing)
-    monkeypatch.setattr("lightning_colorize.tasks.base.require_compiler", lambda *_: None)
+    monkeypatch.setattr("lightning_colorize.common.compiling.compiler_fault", lambda device: None)
     assert command("fit", *command.words("run", "--model.compile", "true")) == 1
     error = capsys.readouterr().err
     assert "torch.compile failed (InvalidCxxCompiler: No working C++ compiler found)" in error

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from lightning_colorize.common.compiling import require_compiler
+from lightning_colorize.common.compiling import compiler_fault
 from lightning_colorize.tasks import GenerativeTask
 from tests.conftest import Commands
 from tests.tasks.conftest import GanCommands, make_cnn, make_gan, make_trainer
@@ -32,9 +32,9 @@ def compiled(monkeypatch):
         return wrapper
 
     monkeypatch.setattr(torch, "compile", compile_)
-    require_compiler.cache_clear()
+    compiler_fault.cache_clear()
     yield modules
-    require_compiler.cache_clear()
+    compiler_fault.cache_clear()
 
 
 def networks(task):
