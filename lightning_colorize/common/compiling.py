@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 Compile = bool | Literal["auto"]
 """Whether a part of a run is compiled; `auto`: on CUDA, if the run is long enough."""
 
+CompileNetworks = Compile | Literal["reduce-overhead"]
+"""The same of networks; `reduce-overhead`: as CUDA graphs."""
+
 _STEPS = 10_000  # pay for about a minute of compilation
 _SECONDS = 30 * 60  # of `max_time`, which do
 
@@ -44,14 +47,11 @@ def planned_steps(trainer: Any) -> float:
     data: Any = getattr(trainer, "datamodule", None)
     if not hasattr(data, "counts"):
         return 0
+    limit, most = trainer.limit_train_batches, (trainer.max_steps, trainer.max_epochs)
     # The last incomplete batch of an epoch is left out.
     batches: float = max(1, data.counts()["train"] // (data.batch_size * trainer.world_size))
-    limit = trainer.limit_train_batches
     batches = min(batches, limit) if isinstance(limit, int) else batches * limit
-    steps, epochs = (
-        math.inf if value in (None, -1) else float(value)
-        for value in (trainer.max_steps, trainer.max_epochs)
-    )
+    steps, epochs = (math.inf if number == -1 else float(number) for number in most)
     return min(steps, epochs * batches)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 from pytorch_lightning import LightningModule
@@ -27,7 +27,7 @@ from lightning_colorize.color import (
     to_rgb_in_gamut,
 )
 from lightning_colorize.common.class_paths import Trust, arguments_of, describe, path_of
-from lightning_colorize.common.compiling import Compile, compiles
+from lightning_colorize.common.compiling import CompileNetworks, compiles
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.losses import Loss
@@ -71,8 +71,8 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
     Validation and test steps return the predicted ab, (B, 2, H, W) in LAB units, for callbacks.
 
     Args:
-        compile: Compile the trained networks during their first batches; auto: on CUDA, if the run
-            is long enough; reduce-overhead: into CUDA graphs.
+        compile: Compile the trained networks during their first batches; auto: on CUDA, if it pays;
+            reduce-overhead: as CUDA graphs.
         fused: Run each optimizer step in one kernel; None: on CUDA, if the optimizer supports it.
         metrics: Additional metrics by name, logged as `val/NAME` and `test/NAME`.
         channels_last: Whether the networks have the channels-last memory format; None: `setup`
@@ -100,7 +100,7 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
 
     def __init__(
         self,
-        compile: Compile | Literal["reduce-overhead"] = "auto",
+        compile: CompileNetworks = "auto",
         fused: bool | None = None,
         metrics: dict[str, Metric] | None = None,
         channels_last: bool | None = None,
@@ -234,25 +234,19 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         if self.averaged is not None:
             self.averaged.update_parameters(self.net)
 
-    def optimizer_step(  # type: ignore[override]
-        self, epoch: int, batch_idx: int, optimizer: Optimizer, *args: Any
-    ) -> None:
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take a step and update the moving average; with accumulation, not after each batch."""
-        super().optimizer_step(epoch, batch_idx, optimizer, *args)
+        super().optimizer_step(*args, **kwargs)
         self.update_average()
-        if self.uses_graphs:  # the next step overwrites the gradients
-            optimizer.zero_grad()
+        if self.uses_graphs:
+            self.net.zero_grad()  # the next step overwrites the gradients
 
-    def on_train_batch_start(self, batch: ColorBatch, batch_idx: int) -> None:
-        """Let CUDA graphs overwrite the tensors of the previous step."""
+    def on_train_batch_start(self, *args: Any) -> None:
+        """Let CUDA graphs overwrite the tensors of the previous batch."""
         if self.uses_graphs:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
 
-    def on_validation_batch_start(
-        self, batch: ColorBatch, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Let CUDA graphs overwrite the tensors of the previous step."""
-        self.on_train_batch_start(batch, batch_idx)
+    on_validation_batch_start = on_train_batch_start  # type: ignore[assignment]
 
     @property
     def trained_networks(self) -> list[nn.Module]:
@@ -280,28 +274,20 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
             self.to(memory_format=torch.channels_last)
         self._targets_channels_last = on_cuda and bool(self.channels_last)
         self.compiles = compiles("model.compile", self.compile_setting, trainer)
-        self.uses_graphs = self.compile_setting == "reduce-overhead" and self._supports_graphs()
+        self.uses_graphs = self.compile_setting == "reduce-overhead"
+        if self.uses_graphs:
+            alone = trainer.world_size == trainer.accumulate_grad_batches == 1
+            self.uses_graphs = on_cuda and alone
+            if not self.uses_graphs and is_first_process():
+                needs = "CUDA, one process and steps of one batch; compiled without graphs"
+                print(f"--model.compile reduce-overhead needs {needs}", file=sys.stderr)
         for network in self.trained_networks if self.compiles else ():
             network.compile(mode="reduce-overhead" if self.uses_graphs else None)
 
-    def _supports_graphs(self) -> bool:
-        """Return whether the run supports CUDA graphs; print why not."""
-        trainer = self.trainer
-        obstacles = {
-            "on a CPU": trainer.strategy.root_device.type != "cuda",
-            "with several processes": trainer.world_size > 1,
-            "with accumulated gradients": trainer.accumulate_grad_batches > 1,
-        }
-        found = " and ".join(name for name, holds in obstacles.items() if holds)
-        if found and is_first_process():
-            line = f"--model.compile reduce-overhead: no CUDA graphs {found}, compiled as with true"
-            print(line, file=sys.stderr)
-        return not found
-
     def on_train_start(self) -> None:
-        """Give a loaded optimizer's state the layout of its parameters.
+        """Give a loaded optimizer's state the memory format of its parameters.
 
-        Fused optimizers expect it, and a run can be resumed with another memory format.
+        Fused optimizers expect it, and a run may be resumed with another format.
         """
         for optimizer in self.trainer.optimizers:
             for parameter, state in optimizer.state.items():

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
@@ -13,7 +13,7 @@ from torch.optim import Adam
 from torchmetrics import Metric
 
 from lightning_colorize.color import ColorBatch
-from lightning_colorize.common.compiling import Compile
+from lightning_colorize.common.compiling import CompileNetworks
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import L1, AdversarialLoss, Loss
 from lightning_colorize.metrics import batch_metrics
@@ -89,10 +89,8 @@ class CGANTask(ColorizationTask):
             prediction; null: the generator itself.
         generator_checkpoint: A run or checkpoint that initializes the generator; it must have the
             same encoder, decoder and head.
-        channels_last: Use the channels-last memory format: faster on CPUs and tensor cores; null:
-            on CUDA under bf16.
-        compile: Compile both networks; auto: on CUDA, if the run is long enough; reduce-overhead:
-            into CUDA graphs.
+        channels_last: Use the channels-last memory format; null: on CUDA under bf16.
+        compile: Compile both networks; auto: on CUDA, if it pays; reduce-overhead: as CUDA graphs.
         fused: Run each optimizer step in one kernel; null: on CUDA, if the optimizer supports it.
         metrics: Additional metrics by name, for `val/NAME` and `test/NAME`; null: none.
 
@@ -128,7 +126,7 @@ class CGANTask(ColorizationTask):
         ema_decay: float | None = 0.999,
         generator_checkpoint: str | None = None,
         channels_last: bool | None = None,
-        compile: Compile | Literal["reduce-overhead"] = "auto",
+        compile: CompileNetworks = "auto",
         fused: bool | None = None,
         metrics: dict[str, Metric] | None = None,
     ) -> None:

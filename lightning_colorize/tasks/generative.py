@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.optim import AdamW
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from lightning_colorize.color import NO_CONDITION, ColorBatch
-from lightning_colorize.common.compiling import Compile
+from lightning_colorize.common.compiling import CompileNetworks
 from lightning_colorize.losses import CrossEntropy, Loss
 from lightning_colorize.metrics.samples import energy_scores
 from lightning_colorize.models.checkpoint import describe_parts, load_network
@@ -60,10 +60,8 @@ class GenerativeTask(ColorizationTask):
         scheduler: Built from the optimizer; null for a constant rate.
         encoder_lr_ratio: The encoder's learning rate as a share of the decoder's.
         ema_decay: Decay of the moving average, which is used for all but training; null: none.
-        channels_last: Use the channels-last memory format: faster on CPUs and tensor cores; null:
-            on CUDA under bf16.
-        compile: Compile the network; auto: on CUDA, if the run is long enough; reduce-overhead:
-            into CUDA graphs.
+        channels_last: Use the channels-last memory format; null: on CUDA under bf16.
+        compile: Compile the network; auto: on CUDA, if it pays; reduce-overhead: as CUDA graphs.
         fused: Run the optimizer step in one kernel; null: on CUDA, if the optimizer supports it.
         metrics: Additional metrics by name, for `val/NAME` and `test/NAME`; null: none.
 
@@ -97,7 +95,7 @@ class GenerativeTask(ColorizationTask):
         encoder_lr_ratio: float = 1.0,
         ema_decay: float | None = 0.998,
         channels_last: bool | None = None,
-        compile: Compile | Literal["reduce-overhead"] = "auto",
+        compile: CompileNetworks = "auto",
         fused: bool | None = None,
         metrics: dict[str, Metric] | None = None,
     ) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,7 +9,7 @@ from torch.optim import Adam
 from torchmetrics import Metric
 
 from lightning_colorize.color import ColorBatch
-from lightning_colorize.common.compiling import Compile
+from lightning_colorize.common.compiling import CompileNetworks
 from lightning_colorize.losses import Loss
 from lightning_colorize.models.checkpoint import load_network
 from lightning_colorize.networks import ColorizationNetwork, Decoder, Encoder, FeatureInfo, Head
@@ -38,10 +37,8 @@ class RegressionTask(ColorizationTask):
         checkpoint: A run or checkpoint that initializes the network, e.g. one trained on all
             categories to fine-tune a specialist for one; it must have the same encoder, decoder and
             head.
-        channels_last: Use the channels-last memory format: faster on CPUs and tensor cores; null:
-            on CUDA under bf16.
-        compile: Compile the network; auto: on CUDA, if the run is long enough; reduce-overhead:
-            into CUDA graphs.
+        channels_last: Use the channels-last memory format; null: on CUDA under bf16.
+        compile: Compile the network; auto: on CUDA, if it pays; reduce-overhead: as CUDA graphs.
         fused: Run the optimizer step in one kernel; null: on CUDA, if the optimizer supports it.
         metrics: Additional metrics by name, for `val/NAME` and `test/NAME`; null: none.
 
@@ -63,7 +60,7 @@ class RegressionTask(ColorizationTask):
         ema_decay: float | None = None,
         checkpoint: str | None = None,
         channels_last: bool | None = None,
-        compile: Compile | Literal["reduce-overhead"] = "auto",
+        compile: CompileNetworks = "auto",
         fused: bool | None = None,
         metrics: dict[str, Metric] | None = None,
     ) -> None:

@@ -100,10 +100,6 @@ def _memory(device: torch.device) -> tuple[int, int]:
 
 
 def fits_on_device(count: int, side: int, device: torch.device, taken: float = 0.0) -> bool:
-    """Return whether images fit into a quarter of a CUDA device's free memory.
-
-    `side` is their short side in pixels; other images have `taken` some bytes of the quarter.
-    """
-    if device.type != "cuda":
-        return False
-    return taken + bytes_needed(count, side) <= _AUTO_SHARE * (_memory(device)[0] + taken)
+    """Return whether images, as in `fits_in_memory`, fit into a CUDA device's quarter."""
+    needed = taken + bytes_needed(count, side)
+    return device.type == "cuda" and needed <= _AUTO_SHARE * (_memory(device)[0] + taken)
