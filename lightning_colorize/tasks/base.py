@@ -274,13 +274,12 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
             self.to(memory_format=torch.channels_last)
         self._targets_channels_last = on_cuda and bool(self.channels_last)
         self.compiles = compiles("model.compile", self.compile_setting, trainer)
-        self.uses_graphs = self.compile_setting == "reduce-overhead"
-        if self.uses_graphs:
-            alone = trainer.world_size == trainer.accumulate_grad_batches == 1
-            self.uses_graphs = on_cuda and alone
-            if not self.uses_graphs and is_first_process():
-                needs = "CUDA, one process and steps of one batch; compiled without graphs"
-                print(f"--model.compile reduce-overhead needs {needs}", file=sys.stderr)
+        wanted = self.compile_setting == "reduce-overhead"
+        alone = trainer.world_size == trainer.accumulate_grad_batches == 1
+        self.uses_graphs = wanted and on_cuda and alone
+        if wanted and not self.uses_graphs and is_first_process():
+            needs = "CUDA, one process and steps of one batch; compiled without graphs"
+            print(f"--model.compile reduce-overhead needs {needs}", file=sys.stderr)
         for network in self.trained_networks if self.compiles else ():
             network.compile(mode="reduce-overhead" if self.uses_graphs else None)
 

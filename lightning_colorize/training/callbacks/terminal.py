@@ -50,7 +50,7 @@ def banner_rows(trainer: Trainer, pl_module: LightningModule) -> list[tuple[str,
         batch += f" = {datamodule.batch_size} x {processes} processes x {accumulated} accumulated"
     return [
         ("device", f"{pl_module.device.type} x {processes}, precision {trainer.precision}"),
-        *compile_rows(trainer, pl_module),
+        *compile_rows(trainer, pl_module, datamodule),
         ("network", f"{trainable:,} parameters trainable, {frozen:,} frozen"),
         ("encoder", f"{type(net.encoder).__name__}, weights: {net.encoder.weights_from}"),
         ("images", f"{counts}; {datamodule.size} px"),
@@ -62,14 +62,12 @@ def banner_rows(trainer: Trainer, pl_module: LightningModule) -> list[tuple[str,
     ]
 
 
-def compile_rows(trainer: Trainer, pl_module: LightningModule) -> list[tuple[str, str]]:
+def compile_rows(trainer: Trainer, task: Any, datamodule: Any) -> list[tuple[str, str]]:
     """Return the row of what is compiled, on CUDA."""
-    task: Any = pl_module
     if task.device.type != "cuda":
         return []
-    words = {True: "yes", False: "no"}
-    networks = "CUDA graphs" if task.uses_graphs else words[task.compiles]
-    data_path = words[trainer.datamodule.compiles]  # type: ignore[attr-defined]
+    words = ("no", "yes", "CUDA graphs")
+    networks, data_path = words[task.compiles + task.uses_graphs], words[datamodule.compiles]
     steps = f"{planned_steps(trainer):,.0f}".replace("inf", "unlimited")
     return [("compile", f"networks: {networks}, data path: {data_path}; {steps} steps")]
 
