@@ -75,6 +75,7 @@ def compiles(option: str, setting: bool | str, trainer: Any) -> bool:
 def _pays(trainer: Any) -> bool:
     from pytorch_lightning.callbacks import Timer
 
+    if planned_steps(trainer) < _STEPS:
+        return False
     times = (timer.time_remaining() for timer in trainer.callbacks if isinstance(timer, Timer))
-    long = all(left is None or left >= _SECONDS for left in times)
-    return long and planned_steps(trainer) >= _STEPS
+    return all(left is None or left >= _SECONDS for left in times)
