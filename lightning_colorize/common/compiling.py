@@ -1,12 +1,11 @@
 """Whether torch.compile works on this machine, and pays for a run."""
 
 import math
-import sys
+import warnings
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_colorize.common.errors import UsageError, first_line
-from lightning_colorize.common.processes import is_first_process
 
 if TYPE_CHECKING:
     import torch
@@ -35,14 +34,7 @@ def compiler_fault(device: "torch.device") -> str | None:
     return None
 
 
-@cache
-def _report(line: str) -> None:
-    """Print a line once, for networks and data path together."""
-    if is_first_process():
-        print(line, file=sys.stderr)
-
-
-def planned_steps(trainer: Any) -> float:
+def _planned_steps(trainer: Any) -> float:
     """Return the steps of a run: infinite without a limit, 0 without our data module."""
     data: Any = getattr(trainer, "datamodule", None)
     if not hasattr(data, "counts"):
@@ -68,14 +60,14 @@ def compiles(option: str, setting: bool | str, trainer: Any) -> bool:
     if fault is not None and not automatic:
         raise UsageError(f"--{option}: {str(setting).lower()}\naccepted: false: {fault}")
     if fault is not None:
-        _report(f"not compiled: {fault}")
+        warnings.warn(f"not compiled: {fault}", stacklevel=1)
     return fault is None
 
 
 def _pays(trainer: Any) -> bool:
     from pytorch_lightning.callbacks import Timer
 
-    if planned_steps(trainer) < _STEPS:
+    if _planned_steps(trainer) < _STEPS:
         return False
     times = (timer.time_remaining() for timer in trainer.callbacks if isinstance(timer, Timer))
     return all(left is None or left >= _SECONDS for left in times)

@@ -265,10 +265,8 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
             return
         trainer = self.trainer
         on_cuda = trainer.strategy.root_device.type == "cuda"
-        # With 16-mixed, fused optimizers unscale the gradients themselves, after clipping.
-        clips_scaled = trainer.precision == "16-mixed" and bool(trainer.gradient_clip_val)
-        if self.fused is None and (clips_scaled or not on_cuda):
-            self.fused = False
+        if self.fused is None and (not on_cuda or trainer.precision == "16-mixed"):
+            self.fused = False  # scaled gradients could not be clipped before the step
         if self.channels_last is None and on_cuda and trainer.precision.startswith("bf16"):
             self.channels_last = True
             self.to(memory_format=torch.channels_last)

@@ -364,7 +364,9 @@ class CGANTask(ColorizationTask):
         if not self._steps:
             return norm
         if network is self.discriminator and self.trainer.world_size > 1:
-            _average_gradients(network, self.trainer.world_size)
+            for gradient in (p.grad for p in network.parameters() if p.grad is not None):
+                torch.distributed.all_reduce(gradient)  # gloo has no mean
+                gradient /= self.trainer.world_size
         if logs or self.gradient_clip_val is not None:
             limit = float("inf") if self.gradient_clip_val is None else self.gradient_clip_val
             norm = nn.utils.clip_grad_norm_(network.parameters(), limit)
@@ -391,13 +393,3 @@ class CGANTask(ColorizationTask):
         ]
         schedules = [schedule for _, schedule in pairs if schedule is not None]
         return [optimizer for optimizer, _ in pairs], schedules
-
-
-def _average_gradients(network: nn.Module, processes: int) -> None:
-    """Average the gradients of a network over processes, in one message."""
-    gradients = [p.grad for p in network.parameters() if p.grad is not None]
-    message = torch.cat([gradient.flatten() for gradient in gradients])
-    torch.distributed.all_reduce(message)  # gloo has no mean
-    parts = torch.split(message / processes, [gradient.numel() for gradient in gradients])
-    for gradient, part in zip(gradients, parts, strict=True):
-        gradient.copy_(part.view_as(gradient))

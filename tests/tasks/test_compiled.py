@@ -224,12 +224,11 @@ def test_memory_format_on_cuda(make, setting, precision, expected, data):
     ("trainer", "expected"),
     [
         ({}, None),
-        ({"precision": "16-mixed"}, None),
-        ({"precision": "16-mixed", "gradient_clip_val": 1.0}, False),
+        ({"precision": "16-mixed"}, False),
         ({"strategy": SimpleNamespace(root_device=torch.device("cpu"))}, False),
     ],
 )
-def test_optimizers_are_fused_on_cuda_unless_scaled_gradients_are_clipped(trainer, expected):
+def test_optimizers_are_fused_on_cuda_unless_gradients_are_scaled(trainer, expected):
     assert on_cuda(make_cnn(), **trainer).fused is expected
     for explicit in (True, False):
         assert on_cuda(make_cnn(fused=explicit), **trainer).fused is explicit
