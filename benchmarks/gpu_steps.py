@@ -200,27 +200,22 @@ def _captured(work: Callable[[], object]) -> Callable[[], object]:
     return graph.replay
 
 
-def pad_channels(network: nn.Module, least: int = 8) -> None:
-    """Pad the few channels of first and last convolutions by zeros; results do not change."""
+def pad_channels(network: nn.Module) -> None:
+    """Pad convolutions of fewer than 8 channels by zeros; the results do not change."""
     for conv in network.modules():
         if not isinstance(conv, nn.Conv2d | nn.ConvTranspose2d):
             continue
-        more_in, more_out = (max(0, least - n) for n in (conv.in_channels, conv.out_channels))
-        if isinstance(conv, nn.Conv2d):
-            weight = F.pad(conv.weight, (0, 0, 0, 0, 0, more_in, 0, more_out))
-        else:
-            weight = F.pad(conv.weight, (0, 0, 0, 0, 0, more_out, 0, more_in))
-        weight = weight.detach().contiguous(memory_format=torch.channels_last)
-        conv.weight = nn.Parameter(weight)
+        real = conv.out_channels
+        more_in, more_out = (max(0, 8 - n) for n in (conv.in_channels, real))
+        pads = (more_in, 0, more_out) if isinstance(conv, nn.Conv2d) else (more_out, 0, more_in)
+        weight = F.pad(conv.weight.detach(), (0, 0, 0, 0, 0, *pads))
+        conv.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
         if conv.bias is not None:
             conv.bias = nn.Parameter(F.pad(conv.bias.detach(), (0, more_out)))
         if more_in:
             pad = (0, 0, 0, 0, 0, more_in)
-            conv.register_forward_pre_hook(
-                lambda _, given, pad=pad: F.pad(given[0], pad).to(memory_format=torch.channels_last)
-            )
+            conv.register_forward_pre_hook(lambda _, given, pad=pad: F.pad(given[0], pad))
         if more_out:
-            real = conv.out_channels
             conv.register_forward_hook(lambda _, given, made, real=real: made[:, :real])
 
 
