@@ -18,81 +18,80 @@ cGAN, on whatever device there is, without the compiler. README.md says what eac
 
 import os
 import sys
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from gpu_runs import CGAN, RESNET, Budget, Setup, System, fit, free_memory, notebook, run_script
+from gpu_runs import CGAN, RESNET, Budget, Setup, System, fit, notebook, run_script
 from gpu_steps import ROWS, Bench
 
-_OFF = [f"--{name}" for name in ("model.fused", "model.channels_last", "model.compile")]
-_BEFORE = [word for name in (*_OFF, "--data.compile") for word in (name, "false")]
-_BEFORE += ["--data.cache", "always"]
+_BEFORE = [f"--model.{name}=false" for name in ("fused", "channels_last", "compile")]
+_BEFORE += ["--data.compile=false", "--data.cache=always"]
+_ALL = ["--model.compile=reduce-overhead", "--data.compile=true", "--trainer.benchmark=true"]
 
-FIRST = {
-    "default": [],
-    "all": [
-        *("--model.compile", "reduce-overhead", "--data.compile", "true"),
-        *("--trainer.benchmark", "true"),
-    ],
-}
-"""Settings of `fit` that are measured first."""
-
+# Settings of `fit`: those that are measured first, and those after all systems.
+FIRST = {"default": [], "all": _ALL}
 LATER = {
     "before": _BEFORE,
-    "files": ["--data.cache", "never"],
-    "before, fp32": [*_BEFORE, "--trainer.precision", "32-true"],
+    "files": ["--data.cache=never"],
+    "before, fp32": [*_BEFORE, "--trainer.precision=32-true"],
 }
-"""Settings of `fit` that are measured after both systems."""
 
 _RUN, _COMPILING = 25.0, 60.0  # seconds that a part may take
 
 
-def measure(setup: Setup, budget: Budget, report: dict[str, Any]) -> None:
+def measure(setup: Setup, budget: Budget) -> None:
     """All parts, those first without which the others say little."""
     systems = (CGAN.toy(),) if setup.toy else (CGAN, RESNET)
-    found = [s.described() | {"bare": {}, "fit": {}, "ratios": {}} for s in systems]
-    report["systems"] = found
+    found = [asdict(system) | {"bare": {}, "fit": {}, "ratios": {}} for system in systems]
+    budget.report["systems"] = found
     run, compiling = setup.seconds(_RUN), setup.seconds(_COMPILING)
-    for system, row in zip(systems, found, strict=True):
-        measure_steps(system, setup, budget, row["bare"])
-        for name, words in FIRST.items():
-            needed = compiling if name == "all" else run
+
+    def fits(system: System, row: dict[str, Any], settings: dict[str, list[str]]) -> None:
+        for name, words in settings.items():
+            needed = run if name in ("before", "before, fp32") else compiling
             work = partial(fit, system, setup, words)
-            budget.run(row["fit"], name, needed, work, f"{system.name}, fit")
+            budget.run(row["fit"], f"{system.name}, fit: {name}", needed, work)
+
+    for system, row in zip(systems, found, strict=True):
+        steps = partial(measure_steps, system, setup, budget, row["bare"])
+        # The second system's `fit` comes before its bare steps, for which time may be short.
+        if system is systems[0]:
+            steps()
+        fits(system, row, FIRST)
         work = partial(notebook, system, setup)
-        budget.run(row, "notebook", run, work, system.name)
+        budget.run(row, f"{system.name}: notebook", run, work)
+        if system is not systems[0]:
+            steps()
         row["ratios"] |= ratios(row)
     for system, row in zip(systems, found, strict=True):
         work = partial(notebook, system, setup, trains=False)
-        budget.run(row, "loader", run, work, system.name)
-        for name, words in LATER.items():
-            work = partial(fit, system, setup, words)
-            budget.run(row["fit"], name, run, work, f"{system.name}, fit")
+        budget.run(row, f"{system.name}: loader", run, work)
+        fits(system, row, LATER)
 
 
 def measure_steps(system: System, setup: Setup, budget: Budget, report: dict[str, Any]) -> None:
     """The rows of a system; their report is filled as they are measured."""
     bench = Bench(system, setup)
     for name, switches in ROWS.items():
-        of = f"{system.name}, bare"
+        part = f"{system.name}, bare: {name}"
         if switches.captured and setup.device.type != "cuda":
-            budget.skip(f"{of}: {name}", "CUDA graphs need a GPU")
+            budget.skip(part, "CUDA graphs need a GPU")
             continue
         needed = setup.seconds(_COMPILING if switches.mode else 5.0)
-        budget.run(report, name, needed, partial(bench.build, name), of)
-    blocks: dict[str, Any] = {}
-    budget.run(blocks, "blocks", 0.0, bench.blocks, f"{system.name}, bare")
-    for name in bench.rows:
+        budget.run(report, part, needed, partial(bench.build, name))
+    budget.run({}, f"{system.name}, bare: blocks", 0.0, bench.blocks)
+    for name in bench.steps:
         work = partial(bench.profile, name)
-        budget.run({}, name, setup.seconds(3), work, f"{system.name}, profile")
-    del bench
-    free_memory(setup)
+        budget.run({}, f"{system.name}, profile: {name}", setup.seconds(3), work)
 
 
 def ratios(row: dict[str, Any]) -> dict[str, float]:
     """How many times as fast `fit` is as the notebook's script, and as the fastest bare step."""
     rates = {name: run["images_per_second"] for name, run in row["fit"].items()}
-    steps = [bare["milliseconds"]["median"] for bare in row["bare"].values() if "raw" in bare]
+    steps = [
+        bare["milliseconds"]["median"] for bare in row["bare"].values() if "milliseconds" in bare
+    ]
     others = {"best bare step": 1000 * row["batch_size"] / min(steps)} if steps else {}
     if "notebook" in row:
         others["notebook"] = row["notebook"]["images_per_second"]

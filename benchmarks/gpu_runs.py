@@ -10,10 +10,9 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest import mock
 
 import torch
 from common import command_of
@@ -24,9 +23,9 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import InterpolationMode
 
 from lightning_colorize.benchmarking.environment import environment, write_report
-from lightning_colorize.benchmarking.stages import BareTraining
+from lightning_colorize.benchmarking.stages import BareTraining, endless
 from lightning_colorize.benchmarking.synthetic import write_images
-from lightning_colorize.benchmarking.timing import synchronize
+from lightning_colorize.benchmarking.timing import measure as timed
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.commands.fit import PROGRAM
 from lightning_colorize.common.bundled import bundled
@@ -34,25 +33,15 @@ from lightning_colorize.common.errors import first_line
 from lightning_colorize.common.processes import cores
 from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.tasks import CGANTask
-from lightning_colorize.training.callbacks import (
-    BaselineMetrics,
-    BestCheckpoint,
-    FinalValidation,
-    ImageGrids,
-    LastCheckpoint,
-    Throughput,
-)
+from lightning_colorize.training import callbacks as ours
 from lightning_colorize.training.session import quiet, session
 
 # They work between epochs, which are short here, or before the first.
-_BETWEEN_EPOCHS = (BaselineMetrics, BestCheckpoint, FinalValidation, LastCheckpoint, ImageGrids)
+_BETWEEN_EPOCHS = (ours.BaselineMetrics, ours.BestCheckpoint, ours.FinalValidation)
+_BETWEEN_EPOCHS += (ours.ImageGrids, ours.LastCheckpoint)
 
-# The most processes that read, ours and the notebook's.
-WORKERS = 16
-
-# Batches that are not measured: workers start, networks compile, and what workers have read ahead
-# is used up.
-FIT_WARM_UP, SCRIPT_WARM_UP = 24, 48
+# First batches, not measured: networks compile; what workers have read ahead is used up.
+_FIT_WARM_UP, _SCRIPT_WARM_UP = 26, 48
 
 _IMAGES, _LINKS = 128, 32  # JPEGs, and names of each
 
@@ -67,8 +56,8 @@ class Setup(NamedTuple):
 
     @property
     def workers(self) -> int:
-        """Processes that read."""
-        return 1 if self.toy else min(WORKERS, cores())
+        """Processes that read, ours and the notebook's."""
+        return 1 if self.toy else min(16, cores())
 
     def few(self, count: int) -> int:
         """Return a number of batches, or a small one at toy size."""
@@ -91,21 +80,17 @@ class System:
 
     def toy(self) -> "System":
         """The same cGAN, small."""
-        small = ("--model.encoder.depth", "3", "--model.encoder.width", "4")
-        small += ("--model.discriminator.layers", "1", "--model.discriminator.width", "4")
-        return replace(self, size=32, batch_size=2, words=self.words + small)
-
-    def described(self) -> dict[str, Any]:
-        """For JSON."""
-        return {name: value for name, value in asdict(self).items() if name != "words"}
+        small = ("--model.encoder.depth=3", "--model.encoder.width=4")
+        small += ("--model.discriminator.layers=1", "--model.discriminator.width=4")
+        return replace(self, size=32, batch_size=2, words=small)
 
     def arguments(self, setup: Setup, words: list[str]) -> list[str]:
         """The words after `fit`; `words` are more settings."""
-        settings = {
+        given = {
+            "config": bundled("experiments") / f"{self.experiment}.yaml",
             "trainer.accelerator": setup.device.type,
             "trainer.devices": 1,
             "trainer.max_epochs": -1,
-            "trainer.max_steps": -1,
             "data.root": setup.photos,
             "data.size": self.size,
             "data.batch_size": self.batch_size,
@@ -115,95 +100,90 @@ class System:
             "run.loggers.wandb": "disabled",
             "run.loggers.tensorboard": "false",
         }
-        if "never" in words:
-            settings["data.num_workers"] = setup.workers
+        if "--data.cache=never" in words:
+            given["data.num_workers"] = setup.workers
         if setup.toy:
-            settings["trainer.log_every_n_steps"] = 4
-        path = bundled("experiments") / f"{self.experiment}.yaml"
-        flat = (word for name, value in settings.items() for word in (f"--{name}", str(value)))
-        compiles = {"--model.compile", "--data.compile"} if setup.toy else ()
-        given = ["false" if before in compiles else w for before, w in zip(["", *words], words)]
-        return ["--config", str(path), *flat, *self.words, *given]
+            given["trainer.log_every_n_steps"] = 4
+            # The compiler takes minutes on a CPU.
+            words = [word.replace("reduce-overhead", "false") for word in words]
+            words += ["--model.compile=false", "--data.compile=false"]
+        return [*(f"--{name}={value}" for name, value in given.items()), *self.words, *words]
 
 
 CGAN = System("pix2pix cGAN", "cgan_pix2pix", 256, 32)
-RESNET = System("ResNet-34", "resnet34_upsample", 224, 64, ("--model.encoder.pretrained", "false"))
+RESNET = System("ResNet-34", "resnet34_upsample", 224, 64, ("--model.encoder.pretrained=false",))
 
 
 class Budget:
     """Minutes that parts share, in their order; the report is written after each of them."""
 
-    def __init__(self, minutes: float, report: dict[str, Any], save: Callable[[], None]) -> None:
-        self.end = time.monotonic() + 60 * minutes
-        self.save = save
-        self.skipped: dict[str, str] = report.setdefault("skipped", {})  # reasons
-        self.failed: dict[str, str] = report.setdefault("failed", {})  # first lines of errors
-        self.seconds: dict[str, float] = report.setdefault("parts_seconds", {})  # of the others
+    def __init__(self, minutes: float, path: Path | None, command: str, toy: bool) -> None:
+        self.path, self.command = path, command
+        self.start = time.monotonic()
+        self.end = self.start + 60 * minutes
+        # Parts by name: seconds, reasons, first lines of errors.
+        self.report: dict[str, Any] = {"toy": toy, "parts": {}, "skipped": {}, "failed": {}}
 
     def run(
-        self, report: dict[str, Any], key: str, needed: float, work: Callable[[], Any], of: str = ""
+        self, report: dict[str, Any], name: str, needed: float, work: Callable[[], Any]
     ) -> None:
-        """Do a part that takes so many seconds at most, and add what it returns to the report."""
-        name = f"{of}: {key}" if of else key
+        """Do a part that takes so many seconds at most; its report gets what it returns.
+
+        The key is the end of the name, after a colon.
+        """
         if time.monotonic() + needed > self.end:
             self.skip(name, "no time left")
             return
         print(f"{name} ...", end=" ", flush=True)
         start = time.monotonic()
         try:
-            report[key] = work()
-            print(report[key], flush=True)
+            found = report[name.rpartition(": ")[2]] = work()
+            print(found, flush=True)
         except Exception as error:  # time on a GPU is rare: the other parts are still measured
             traceback.print_exc()
-            self.failed[name] = first_line(error)
-        self.seconds[name] = round(time.monotonic() - start, 1)
+            self.report["failed"][name] = first_line(error)
+        self.report["parts"][name] = round(time.monotonic() - start, 1)
         self.save()
 
     def skip(self, name: str, reason: str) -> None:
         """Leave a part out."""
-        self.skipped[name] = reason
+        self.report["skipped"][name] = reason
         print(f"{name}: {reason}", flush=True)
-        self.save()
+
+    def save(self) -> None:
+        """Write what there is."""
+        self.report["seconds"] = round(time.monotonic() - self.start, 1)
+        if self.path is not None:
+            write_report(self.path, self.command, self.report)
 
 
 def run_script(
     argv: list[str] | None, name: str, about: str, minutes: float, measure: Callable[..., None]
 ) -> int:
-    """Read a script's command line, measure and write; `measure` fills the report."""
+    """Read a script's command line, measure and write; `measure` fills the budget's report."""
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--data", type=Path, help="a folder of JPEGs instead of generated ones")
-    parser.add_argument(
-        "--minutes", type=float, default=minutes, help=f"at most (default: {minutes:g})"
-    )
+    parser.add_argument("--minutes", type=float, default=minutes, help="at most (%(default)g)")
     parser.add_argument("--json", type=Path, help="(default: benchmarks/results, at full size)")
     parser.add_argument("--toy", action="store_true", help="toy size: shows that it runs")
     args = parser.parse_args(argv)
-    if not (args.toy or torch.cuda.is_available()):
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu" and not args.toy:
         print("there is no GPU here; --toy shows that the script runs", file=sys.stderr)
         return 2
     environment()  # raises now, not after all measurements, if the package is not installed
-    # What a toy size takes says nothing of a GPU.
     result = Path(__file__).parent / "results" / f"{name}.json"
+    # What a toy size takes says nothing of a GPU.
     path = args.json or (None if args.toy else result)
-    report: dict[str, Any] = {"toy": args.toy}
-    start = time.monotonic()
-
-    def save() -> None:
-        report["seconds"] = round(time.monotonic() - start, 1)
-        if path is not None:
-            write_report(path, command_of(name, argv), report)
-
-    budget = Budget(args.minutes, report, save)
+    budget = Budget(args.minutes, path, command_of(name, argv), args.toy)
     quiet()
-    with tempfile.TemporaryDirectory() as folder, uncompiled(args.toy):
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with tempfile.TemporaryDirectory() as folder:
         photos = args.data or make_images(Path(folder) / "small", args.toy)
-        report["images"] = len(list_images(photos))
-        measure(Setup(photos, Path(folder) / "runs", device, args.toy), budget, report)
-    save()
-    print(f"{report['seconds']:.0f} s in all; written to {path or 'no file'}")
-    return int(bool(budget.failed))
+        measure(Setup(photos, Path(folder) / "runs", device, args.toy), budget)
+    budget.save()
+    print(f"{budget.report['seconds']:.0f} s in all; written to {path or 'no file'}")
+    return int(bool(budget.report["failed"]))
 
 
 def make_images(folder: Path, toy: bool) -> Path:
@@ -215,16 +195,6 @@ def make_images(folder: Path, toy: bool) -> Path:
         for number in range(_LINKS):
             (folder / "train" / f"{path.stem}-{number}.jpg").hardlink_to(path)
     return folder
-
-
-@contextlib.contextmanager
-def uncompiled(toy: bool) -> Iterator[None]:
-    """At toy size, let torch.compile return what it is given: on a CPU it takes minutes."""
-    if not toy:
-        yield
-        return
-    with mock.patch.object(torch, "compile", lambda function, **options: function):
-        yield
 
 
 @contextlib.contextmanager
@@ -251,26 +221,24 @@ class Window(Callback):
     Waits are warnings of torch's sync debug mode, over the batches between two logged ones.
     """
 
-    def __init__(self, throughput: Throughput, warm_up: int, seconds: float) -> None:
-        self.throughput = throughput
-        self.warm_up = warm_up
-        self.seconds = seconds
+    def __init__(self, throughput: ours.Throughput, warm_up: int, seconds: float) -> None:
+        self.throughput, self.warm_up, self.seconds = throughput, warm_up, seconds
         self.batches = 0
         self.report: dict[str, Any] = {}
         self.recording = contextlib.ExitStack()
         self.caught: list[warnings.WarningMessage] | None = None
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock of the first batches."""
-        self.start = time.perf_counter()
-
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """After the window and a logged batch, catch warnings."""
+        """Start the first clock; after the window and a logged batch, catch warnings."""
+        if not self.batches:
+            self.start = time.perf_counter()
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        left = int(trainer.num_training_batches) - batch_idx
-        if self.report.get("seconds") and trainer.global_step % every == 0 and left >= every:
+        all_batches = trainer.num_training_batches
+        # The end of an epoch is a wait.
+        is_whole = all_batches - batch_idx >= min(every, all_batches)
+        if "seconds" in self.report and trainer.global_step % every == 0 and is_whole:
             self.caught = self.recording.enter_context(warnings.catch_warnings(record=True))
             warnings.simplefilter("always")
             if pl_module.device.type == "cuda":
@@ -283,42 +251,35 @@ class Window(Callback):
         """Look at the clock; of a GPU that lags behind, the rest is measured too."""
         self.batches += 1
         now = time.perf_counter()
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if self.batches == self.warm_up:
             self._read()
             self.report["start_seconds"] = now - self.start
             self.start = time.perf_counter()
             self.throughput.totals = type(self.throughput.totals)()
-        elif self.batches > self.warm_up and not self.report.get("seconds"):
-            if now - self.start >= self.seconds:
-                self.report |= self._read()
-        elif self.caught is not None:
-            every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-            if trainer.global_step % every == every - 1:
-                self.recording.close()
-                self._count(every - 1)
-                trainer.should_stop = True
+        elif self.caught is not None and trainer.global_step % every == every - 1:
+            self.recording.close()
+            waits = [w for w in self.caught if "synchroniz" in str(w.message)]
+            places = {f"{'/'.join(Path(w.filename).parts[-2:])}:{w.lineno}" for w in waits}
+            found = {"batches": every - 1, "count": len(waits), "places": sorted(places)}
+            self.report["waits"] = found
+            trainer.should_stop = True
+        elif self.report.keys() == {"start_seconds"} and now - self.start >= self.seconds:
+            self.report |= self._read()
 
     def _read(self) -> dict[str, Any]:
         """Return what was measured; the clock stops until the next batch."""
         self.throughput.state_dict()
-        found, totals = self.throughput.result(), self.throughput.totals
-        return {
-            "images_per_second": found["steady_images_per_second"],
-            "data_wait_share": found["data_wait_share"],
-            "peak_device_memory": found["peak_device_memory"],
-            "images": totals.images,
-            "seconds": totals.seconds,
-        }
-
-    def _count(self, batches: int) -> None:
-        caught = [w for w in self.caught or [] if "synchroniz" in str(w.message)]
-        places = sorted({f"{'/'.join(Path(w.filename).parts[-2:])}:{w.lineno}" for w in caught})
-        self.report["waits"] = {"batches": batches, "count": len(caught), "places": places}
+        found = self.throughput.result()
+        found["images_per_second"] = found.pop("steady_images_per_second")
+        totals = self.throughput.totals
+        return found | {"images": totals.images, "seconds": totals.seconds}
 
 
 def parsed(system: System, setup: Setup, words: list[str]) -> Any:
     """Return the task of a run, which is not trained."""
-    with session(system.arguments(setup, ["--model.compile", "false", *words]), PROGRAM) as cli:
+    arguments = system.arguments(setup, [*words, "--model.compile=false"])
+    with session(arguments, PROGRAM) as cli:
         shutil.rmtree(cli.folder)
         return cli.model
 
@@ -329,14 +290,14 @@ def bare(task: Any, device: torch.device, bf16: bool = False) -> BareGAN | BareT
 
 
 def fit(system: System, setup: Setup, words: list[str]) -> dict[str, Any]:
-    """Train until ten seconds are measured, then write a checkpoint, whose seconds are reported."""
+    """Train until ten seconds are measured, then time a checkpoint."""
     free_memory(setup)
-    arguments = [*system.arguments(setup, words), "--trainer.limit_val_batches", "0"]
-    with tuned("--trainer.benchmark" in words), session(arguments, PROGRAM) as cli:
+    arguments = system.arguments(setup, [*words, "--trainer.limit_val_batches=0"])
+    with tuned("--trainer.benchmark=true" in words), session(arguments, PROGRAM) as cli:
         callbacks: list[Callback] = cli.trainer.callbacks
         kept = [one for one in callbacks if not isinstance(one, _BETWEEN_EPOCHS)]
-        (throughput,) = [one for one in kept if isinstance(one, Throughput)]
-        window = Window(throughput, setup.few(FIT_WARM_UP) + 2, setup.seconds(10))
+        (throughput,) = [one for one in kept if isinstance(one, ours.Throughput)]
+        window = Window(throughput, 4 if setup.toy else _FIT_WARM_UP, setup.seconds(10))
         cli.trainer.callbacks = [*kept, window]
         cli.trainer.fit(cli.model, cli.datamodule)
         start = time.perf_counter()
@@ -349,10 +310,10 @@ def fit(system: System, setup: Setup, words: list[str]) -> dict[str, Any]:
 def notebook(system: System, setup: Setup, trains: bool = True) -> dict[str, Any]:
     """Train the same networks by the usual script, with torch's own settings, or only read."""
     free_memory(setup)
-    words = [w for n in ("fused", "channels_last") for w in (f"--model.{n}", "false")]
+    words = ["--model.fused=false", "--model.channels_last=false"]
     training = bare(parsed(system, setup, words), setup.device) if trains else None
     paths = [setup.photos / name for name in list_images(setup.photos)]
-    loader = DataLoader(
+    loader: Any = DataLoader(
         NotebookDataset(paths, system.size, InterpolationMode.BICUBIC),
         batch_size=system.batch_size,
         shuffle=True,
@@ -361,28 +322,18 @@ def notebook(system: System, setup: Setup, trains: bool = True) -> dict[str, Any
         pin_memory=setup.device.type == "cuda",
         persistent_workers=True,
     )
-    images, batches = 0, 0
-    forever = (batch for _ in iter(int, 1) for batch in loader)
-    for L, ab in forever:
+    batches: Iterator[Any] = endless(loader)
+
+    def work() -> int:
+        L, ab = next(batches)
         if training is not None:
             moved = (part.to(setup.device, non_blocking=True) for part in (L, ab))
             training.step(ColorBatch(*moved, names=[]))
-        batches += 1
-        if batches <= setup.few(SCRIPT_WARM_UP):
-            synchronize(setup.device)
-            start = time.perf_counter()
-            continue
-        images += len(L)
-        if time.perf_counter() - start >= setup.seconds(20):
-            break
-    synchronize(setup.device)
-    elapsed = time.perf_counter() - start
-    return {
-        "images_per_second": images / elapsed,
-        "workers": setup.workers,
-        "images": images,
-        "seconds": elapsed,
-    }
+        return len(L)
+
+    warm_up = setup.few(_SCRIPT_WARM_UP)
+    timing = timed(work, setup.seconds(20), warm_up=warm_up, device=setup.device)
+    return {"images_per_second": timing.rate, "workers": setup.workers, **timing.as_dict()["raw"]}
 
 
 def free_memory(setup: Setup) -> None:

@@ -4,7 +4,7 @@ import copy
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -58,201 +58,170 @@ ROWS = {
 }
 
 
-@dataclass
-class Row:
-    """A step that can be repeated, and what was measured of it."""
-
-    work: Callable[[], object]
-    tuned: bool
-    report: dict[str, Any] = field(default_factory=dict)
+Step = Callable[[], object]
 
 
 class Bench:
     """The rows of a system. Rows of the same networks share them, and are compiled once."""
 
     def __init__(self, system: System, setup: Setup) -> None:
-        self.system = system
-        self.setup = setup
-        self.rows: dict[str, Row] = {}
-        self._tasks: dict[Switches, Any] = {}
+        self.device, self.toy = setup.device, setup.toy
+        self.steps: dict[str, Step] = {}
+        self.reports: dict[str, dict[str, Any]] = {}
+        self._few = setup.few
+        self._task = cache(lambda *words: parsed(system, setup, [*words]))
         self._trainings: dict[Switches, BareGAN | BareTraining] = {}
-        self._batches: dict[bool, ColorBatch] = {}
         self._kept: dict[Switches, int] = {}  # bytes of networks, gradients and optimizers
+        shape = (system.batch_size, 2, system.size, system.size)
+        self._ab = 100 * torch.rand(shape, device=self.device) - 50
+        self._L = 100 * torch.rand_like(self._ab[:, :1])
 
     def build(self, name: str) -> dict[str, Any]:
-        """Make a row and take its first steps; returns what the row's report has so far."""
-        switches, device = ROWS[name], self.setup.device
-        before = _allocated(device)
+        """Make a row and take its first steps; returns what its report has so far."""
+        switches = ROWS[name]
+        networks = switches._replace(tuned=False, captured=False)
+        before = _allocated(self.device)
         start = time.perf_counter()
         with tuned(switches.tuned):
-            work = self._step(switches)
-            if switches.captured:
-                work = _captured(work)
-            for _ in range(self.setup.few(WARM_UP)):
-                work()
-        synchronize(device)
-        self.rows[name] = Row(work, switches.tuned)
-        report = self.rows[name].report
-        report["switches"] = switches._asdict()
-        # To build, compile, tune and capture, with the first steps.
-        report["start_seconds"] = time.perf_counter() - start
-        # Networks that another row uses too were allocated before.
-        key = _networks(switches)
-        report["memory"] = _allocated(device, peak=True) - before + self._kept.get(key, 0)
-        self._kept.setdefault(key, _allocated(device) - before)
-        return report
+            if networks not in self._trainings:
+                self._trainings[networks] = self._training(networks)
+            step = self._step(switches, self._trainings[networks])
+            for _ in range(self._few(WARM_UP)):
+                step()
+        synchronize(self.device)
+        self.steps[name] = step
+        self.reports[name] = {
+            "switches": switches._asdict(),
+            # To build, compile, tune and capture, with the first steps.
+            "start_seconds": time.perf_counter() - start,
+            # Networks that another row uses too were allocated before.
+            "memory": _allocated(self.device, peak=True) - before + self._kept.get(networks, 0),
+        }
+        self._kept.setdefault(networks, _allocated(self.device) - before)
+        return self.reports[name]
 
-    def blocks(self) -> dict[str, float]:
-        """Time all rows by turns; returns their median milliseconds per step."""
-        found: dict[str, list[float]] = {name: [] for name in self.rows}
-        for _ in range(BLOCKS):
-            for name, row in list(self.rows.items()):
-                try:
-                    found[name].append(self._timed(row))
-                except Exception as error:  # the others are still measured
-                    row.report["failed"] = first_line(error)
-                    del self.rows[name]
-        for name, row in self.rows.items():
-            row.report |= {"milliseconds": summary(found[name]), "raw": found[name]}
-        return {name: row.report["milliseconds"]["median"] for name, row in self.rows.items()}
+    def blocks(self) -> dict[str, Any]:
+        """Time all rows by turns; returns their milliseconds per step."""
+        for name in BLOCKS * [*self.steps]:
+            try:
+                milliseconds = self._timed(name)
+            except Exception as error:  # the others are still measured
+                self.reports[name]["failed"] = first_line(error)
+                continue
+            self.reports[name].setdefault("raw", []).append(milliseconds)
+        for report in self.reports.values():
+            if "failed" not in report:
+                report["milliseconds"] = summary(report["raw"])
+        return {name: report.get("milliseconds") for name, report in self.reports.items()}
 
     def profile(self, name: str) -> dict[str, Any]:
-        """Count and time the kernels of a row's step; returns what was added to its report."""
-        row = self.rows[name]
-        with tuned(row.tuned):
-            row.report["profile"] = profiled(row.work, self.setup.device)
-        return {k: v for k, v in row.report["profile"].items() if k != "longest"}
+        """Count and time the kernels of a row's step."""
+        with tuned(ROWS[name].tuned):
+            found = self.reports[name]["profile"] = profiled(self.steps[name], self.device)
+        return {key: value for key, value in found.items() if key != "longest"}
 
-    def _timed(self, row: Row) -> float:
-        """Return the milliseconds of a step; the first ones are not measured."""
-        steps = self.setup.few(STEPS)
-        with tuned(row.tuned):
+    def _timed(self, name: str) -> float:
+        steps = self._few(STEPS)
+        with tuned(ROWS[name].tuned):
             for _ in range(SETTLE):
-                row.work()
-            synchronize(self.setup.device)
+                self.steps[name]()
+            synchronize(self.device)
             start = time.perf_counter()
             for _ in range(steps):
-                row.work()
-            synchronize(self.setup.device)
+                self.steps[name]()
+            synchronize(self.device)
         return 1000 * (time.perf_counter() - start) / steps
 
-    def _step(self, switches: Switches) -> Callable[[], object]:
-        key = _networks(switches)
-        if key not in self._trainings:
-            self._trainings[key] = self._training(key)
-        training, batch = self._trainings[key], self._batch(switches.channels_last)
-        if switches.mode != "reduce-overhead":
-            return lambda: training.step(batch)
-
-        def work() -> None:
-            torch.compiler.cudagraph_mark_step_begin()
-            training.step(batch)
-
-        return work
-
     def _training(self, switches: Switches) -> BareGAN | BareTraining:
-        settings = Switches(channels_last=switches.channels_last, fused=switches.fused)
-        if settings not in self._tasks:
-            names = ("channels_last", "fused")
-            words = [w for n in names for w in (f"--model.{n}", str(getattr(settings, n)).lower())]
-            self._tasks[settings] = parsed(self.system, self.setup, words)
-        task = copy.deepcopy(self._tasks[settings])
+        chosen = {"channels_last": switches.channels_last, "fused": switches.fused}
+        words = (f"--model.{name}={str(value).lower()}" for name, value in chosen.items())
+        task = copy.deepcopy(self._task(*words))
         if switches.padded:
             pad_channels(task)
-        training = bare(task, self.setup.device, switches.bf16)
-        if switches.fused and self.setup.device.type == "cuda":
-            gan = isinstance(training, BareGAN)
-            names = ("generator", "discriminator") if gan else ("optimizer",)
-            for group in (g for n in names for g in getattr(training, n).param_groups):
-                group["capturable"] = True
-        if switches.mode is not None:
-            for network in task.trained_networks:
-                network.compile(mode=switches.mode)
+        training = bare(task, self.device, switches.bf16)
+        gan = isinstance(training, BareGAN)
+        for network in ("generator", "discriminator") if gan else ("optimizer",):
+            for group in getattr(training, network).param_groups:
+                group["capturable"] = switches.fused and self.device.type == "cuda"
+        for network in task.trained_networks if switches.mode and not self.toy else ():
+            network.compile(mode=switches.mode)
         return training
 
-    def _batch(self, channels_last: bool) -> ColorBatch:
-        if channels_last not in self._batches:
-            side = self.system.size
-            shape = (self.system.batch_size, 2, side, side)
-            ab = 100 * torch.rand(shape, device=self.setup.device) - 50
-            layout = torch.channels_last if channels_last else torch.contiguous_format
-            L = 100 * torch.rand_like(ab[:, :1])
-            self._batches[channels_last] = ColorBatch(L, ab.to(memory_format=layout), names=[])
-        return self._batches[channels_last]
+    def _step(self, switches: Switches, training: BareGAN | BareTraining) -> Step:
+        layout = torch.channels_last if switches.channels_last else torch.contiguous_format
+        batch = ColorBatch(self._L, self._ab.to(memory_format=layout), names=[])
+
+        def step() -> None:
+            if switches.mode == "reduce-overhead":
+                torch.compiler.cudagraph_mark_step_begin()
+            training.step(batch)
+
+        return _captured(step) if switches.captured else step
 
 
-def _networks(switches: Switches) -> Switches:
-    """Return the switches of networks and optimizers, which rows share."""
-    return switches._replace(tuned=False, captured=False)
-
-
-def _captured(work: Callable[[], object]) -> Callable[[], object]:
-    """Return a step as one CUDA graph; warm-up on a side stream, as torch's documentation has it."""
+def _captured(step: Step) -> Step:
+    """Return a step as one CUDA graph, captured as torch's documentation has it."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(3):
-            work()
+            step()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        work()
+        step()
     return graph.replay
 
 
 def pad_channels(network: nn.Module) -> None:
     """Pad convolutions of fewer than 8 channels by zeros; the results do not change."""
     for conv in network.modules():
-        if not isinstance(conv, nn.Conv2d | nn.ConvTranspose2d):
-            continue
-        real = conv.out_channels
-        more_in, more_out = (max(0, 8 - n) for n in (conv.in_channels, real))
-        pads = (more_in, 0, more_out) if isinstance(conv, nn.Conv2d) else (more_out, 0, more_in)
-        weight = F.pad(conv.weight.detach(), (0, 0, 0, 0, 0, *pads))
-        conv.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
-        if conv.bias is not None:
-            conv.bias = nn.Parameter(F.pad(conv.bias.detach(), (0, more_out)))
-        if more_in:
-            pad = (0, 0, 0, 0, 0, more_in)
-            conv.register_forward_pre_hook(lambda _, given, pad=pad: F.pad(given[0], pad))
-        if more_out:
+        if isinstance(conv, nn.Conv2d | nn.ConvTranspose2d):
+            real, wide = conv.out_channels, [max(8, conv.in_channels), max(8, conv.out_channels)]
+            shape = wide[::-1] if isinstance(conv, nn.Conv2d) else wide
+            weight = conv.weight.new_zeros(*shape, *conv.kernel_size)
+            weight[: len(conv.weight), : conv.weight.shape[1]] = conv.weight.detach()
+            conv.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
+            if conv.bias is not None:
+                conv.bias = nn.Parameter(F.pad(conv.bias.detach(), (0, wide[1] - real)))
+            if conv.in_channels < 8:
+                pad = (0, 0, 0, 0, 0, 8 - conv.in_channels)
+                conv.register_forward_pre_hook(lambda _, given, pad=pad: F.pad(given[0], pad))
             conv.register_forward_hook(lambda _, given, made, real=real: made[:, :real])
 
 
-def profiled(work: Callable[[], object], device: torch.device) -> dict[str, Any]:
+def profiled(step: Step, device: torch.device) -> dict[str, Any]:
     """Return kernels, their milliseconds, waits and copies of a step, and the longest kernels.
 
     On a CPU, operators stand for kernels.
     """
     gpu = device.type == "cuda"
-    kind = DeviceType.CUDA if gpu else DeviceType.CPU
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]
-    with profile(activities=activities) as profiler:
+    kind, time_of = (
+        (DeviceType.CUDA, "self_device_time_total")
+        if gpu
+        else (DeviceType.CPU, "self_cpu_time_total")
+    )
+    with profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * gpu]) as profiler:
         for _ in range(PROFILED):
-            work()
+            step()
         synchronize(device)
     events: list[Any] = list(profiler.key_averages())
-    kernels = [e for e in events if e.device_type == kind and not e.is_user_annotation]
-    times = {
-        e.key: (e.self_device_time_total if gpu else e.self_cpu_time_total) / PROFILED
-        for e in kernels
-    }
-    counts = {e.key: e.count / PROFILED for e in kernels}
-    total = sum(times.values())
-
-    def count(pattern: str) -> float:
-        return sum(e.count for e in events if re.match(pattern, e.key)) / PROFILED
-
-    longest = sorted(times, key=times.__getitem__, reverse=True)[:_LONGEST]
+    # Name, microseconds, count.
+    kernels = [
+        (e.key, getattr(e, time_of) / PROFILED, e.count / PROFILED)
+        for e in events
+        if e.device_type == kind and not e.is_user_annotation
+    ]
+    kernels.sort(key=lambda kernel: -kernel[1])
+    total = sum(time for _, time, _ in kernels)
+    layout = sum(time for name, time, _ in kernels if _LAYOUT.search(name))
+    counted = ("cudaStreamSynchronize", "Memcpy", "Memcpy HtoD", "Memcpy DtoH")
     return {
         "kernel_milliseconds": total / 1000,
-        "kernels": sum(n for name, n in counts.items() if not name.startswith("Mem")),
-        "cudaStreamSynchronize": count("cudaStreamSynchronize"),
-        "copies": count("Memcpy "),
-        "copies_from_host": count("Memcpy HtoD"),
-        "copies_to_host": count("Memcpy DtoH"),
-        "layout_share": sum(t for n, t in times.items() if _LAYOUT.search(n)) / total,
-        "longest": [[n[:160], round(times[n], 1), round(counts[n], 1)] for n in longest],
+        "kernels": sum(count for name, _, count in kernels if not name.startswith("Mem")),
+        **{n: sum(e.count for e in events if e.key.startswith(n)) / PROFILED for n in counted},
+        "layout_share": layout / total,
+        "longest": [(n[:160], round(time, 1), round(c, 1)) for n, time, c in kernels[:_LONGEST]],
     }
 
 
