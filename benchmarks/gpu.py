@@ -2,18 +2,9 @@
 
     python benchmarks/gpu.py [--data FOLDER] [--minutes 6] [--json FILE] [--toy]
 
-pix2pix's cGAN at 256 px comes first, then ResNet-34 at 224 px. Of each:
-
-- The bare step on a batch that stays on the device. Ten steps of warm-up, then four blocks of 25
-  steps, of all rows by turns: median and range. Three profiled steps: kernels, waits, copies.
-- `fit`, ten seconds of its steady state: by default, with all switches, as it was before it chose
-  them by itself. One checkpoint is timed, and the waits between two logged batches are counted.
-- The usual notebook's script, Pillow and scikit-image in the loader's workers, torch's defaults: 20
-  seconds, and 20 seconds of its loader alone.
-
-What matters most comes first, the file is written after each part, and a part for which no time is
-left is listed as such. Without --data it makes JPEGs of 500 x 375. --toy runs all parts with a tiny
-cGAN, on whatever device there is, without the compiler. README.md says what each minute buys.
+README.md says what is measured and what each minute buys. The file is written after each part; a
+part for which no time is left is listed as such. Without --data it makes JPEGs of 500 x 375. --toy
+runs all parts with a tiny cGAN, on whatever device there is, without the compiler.
 """
 
 import os
@@ -43,7 +34,7 @@ _RUN, _COMPILING = 25.0, 60.0  # seconds that a part may take
 def measure(setup: Setup, budget: Budget) -> None:
     """All parts, those first without which the others say little."""
     systems = (CGAN.toy(),) if setup.toy else (CGAN, RESNET)
-    found = [asdict(system) | {"bare": {}, "fit": {}, "ratios": {}} for system in systems]
+    found = [asdict(system) | {"bare": {}, "fit": {}} for system in systems]
     budget.report["systems"] = found
     run, compiling = setup.seconds(_RUN), setup.seconds(_COMPILING)
 
@@ -54,16 +45,15 @@ def measure(setup: Setup, budget: Budget) -> None:
             budget.run(row["fit"], f"{system.name}, fit: {name}", needed, work)
 
     for system, row in zip(systems, found, strict=True):
-        steps = partial(measure_steps, system, setup, budget, row["bare"])
-        # The second system's `fit` comes before its bare steps, for which time may be short.
-        if system is systems[0]:
-            steps()
+        # ResNet's `fit` comes before its bare steps, for which time may be short.
+        if system is not RESNET:
+            measure_steps(system, setup, budget, row["bare"])
         fits(system, row, FIRST)
         work = partial(notebook, system, setup)
         budget.run(row, f"{system.name}: notebook", run, work)
-        if system is not systems[0]:
-            steps()
-        row["ratios"] |= ratios(row)
+        if system is RESNET:
+            measure_steps(system, setup, budget, row["bare"])
+        budget.run(row, f"{system.name}: ratios", 0.0, partial(ratios, row))
     for system, row in zip(systems, found, strict=True):
         work = partial(notebook, system, setup, trains=False)
         budget.run(row, f"{system.name}: loader", run, work)

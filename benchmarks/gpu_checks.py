@@ -32,7 +32,6 @@ from lightning_colorize.color import RawBatch, set_tf32, to_lab, to_rgb
 from lightning_colorize.commands.fit import PROGRAM, train
 from lightning_colorize.data.augmentation import Augmentation, AugmentationOptions
 from lightning_colorize.data.convert import to_color_batch
-from lightning_colorize.data.loader import ImageLoader
 from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.metrics import per_image
 from lightning_colorize.runs.folder import LAST
@@ -107,9 +106,8 @@ def check_two_processes(setup: Setup) -> dict[str, Any]:
     words += ["--trainer.strategy.process_group_backend=gloo"]
     words += ["--trainer.strategy.find_unused_parameters=true"]
     words = _arguments(setup, "gloo", *words)
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-    shared |= {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "1", "LOCAL_RANK": "0"}
-    shared |= {"GLOO_SOCKET_IFNAME": "lo"}
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
+    shared |= {"TORCHELASTIC_RUN_ID": "none", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "lightning_colorize", "fit", *words],
@@ -140,19 +138,18 @@ def check_resume(setup: Setup) -> dict[str, float]:
 
     A GPU adds up in any order, so two runs of the same seed differ too.
     """
-    compiled = ("--model.compile=reduce-overhead", "--data.compile=true")
-    arguments = _arguments(setup, "resume", *compiled)
-    last = {}
+    words = ("--model.compile=reduce-overhead", "--data.compile=true")
+    arguments, last = _arguments(setup, "resume", *words), {}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for name, stop_in in (("whole", 0), ("again", 0), ("stopped", 3)):
-        free_memory(setup)
+        free_memory()
         with suppress(SystemExit), session([*arguments, f"--run.name={name}"], PROGRAM) as cli:
             # As a cluster does, in a step.
             interrupt = LambdaCallback(on_train_batch_start=partial(_terminate, step=stop_in))
             cli.trainer.callbacks.insert(0, interrupt)
             train(cli)
         last[name] = cli.folder / LAST
-    free_memory(setup)
+    free_memory()
     if (code := command(["resume", str(cli.folder)])) != 0:
         raise RuntimeError(f"resume: exit code {code}")
     for number, handler in handlers.items():
@@ -168,33 +165,32 @@ def check_resume(setup: Setup) -> dict[str, float]:
     return {"resumed": apart["stopped"], "second_run": apart["again"]}
 
 
-def _loader(folder: Path, setup: Setup, decode: str) -> ImageLoader:
-    size, batch_size = (32, 2) if setup.toy else (256, min(64, len(list_images(folder)) // 2))
-    system = replace(_SYSTEM, size=size, batch_size=batch_size)
-    # With a crop, larger images are read.
-    words = ["--data.cache=never", f"--data.decode={decode}", "--data.augmentation.crop_scale=null"]
-    with session(system.arguments(setup._replace(photos=folder), words), PROGRAM) as cli:
-        cli.datamodule.trainer = cli.trainer
-        cli.datamodule.setup()
-        loader: ImageLoader = cli.datamodule.loader("train")
-        return loader
-
-
 def check_decoding(setup: Setup, folder: Path) -> dict[str, Any]:
     """Images per second of a loader up to the device, decoded by the cores and by the device."""
-    loaders = {how: _loader(folder, setup, how) for how in ("cpu", "device")}
-    firsts = [next(endless(loader)).rgb.to(setup.device).float() for loader in loaders.values()]
-    row: dict[str, Any] = {"mean_difference": (firsts[0] - firsts[1]).abs().mean().item()}
-    for how, loader in loaders.items():
+    size, batch_size = (32, 2) if setup.toy else (256, min(64, len(list_images(folder)) // 2))
+    system = replace(_SYSTEM, size=size, batch_size=batch_size)
+    row, firsts = {}, []
+    for how in ("cpu", "device"):
+        # With a crop, larger images are read.
+        words = [
+            "--data.cache=never",
+            f"--data.decode={how}",
+            "--data.augmentation.crop_scale=null",
+        ]
+        with session(system.arguments(setup._replace(photos=folder), words), PROGRAM) as cli:
+            cli.datamodule.trainer = cli.trainer
+            cli.datamodule.setup()
+            loader = cli.datamodule.loader("train")
         batches = endless(loader)
 
         def work(batches: Any = batches) -> int:
             return len(next(batches).rgb.to(setup.device, non_blocking=True))
 
+        firsts.append(next(batches).rgb.to(setup.device).float())
         warm_up = setup.few(4 + loader.num_workers)
         timing = timed(work, setup.seconds(5), warm_up=warm_up, device=setup.device)
         row[how] = timing.as_dict()["images_per_second"]
-    return row
+    return row | {"mean_difference": (firsts[0] - firsts[1]).abs().mean().item()}
 
 
 def measure(setup: Setup, budget: Budget) -> None:

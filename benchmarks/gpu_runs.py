@@ -43,8 +43,6 @@ _BETWEEN_EPOCHS += (ours.ImageGrids, ours.LastCheckpoint)
 # First batches, not measured: networks compile; what workers have read ahead is used up.
 _FIT_WARM_UP, _SCRIPT_WARM_UP = 26, 48
 
-_IMAGES, _LINKS = 128, 32  # JPEGs, and names of each
-
 
 class Setup(NamedTuple):
     """Where it is measured."""
@@ -127,10 +125,7 @@ class Budget:
     def run(
         self, report: dict[str, Any], name: str, needed: float, work: Callable[[], Any]
     ) -> None:
-        """Do a part that takes so many seconds at most; its report gets what it returns.
-
-        The key is the end of the name, after a colon.
-        """
+        """Do a part of at most so many seconds; what it returns is added to its report."""
         if time.monotonic() + needed > self.end:
             self.skip(name, "no time left")
             return
@@ -187,12 +182,12 @@ def run_script(
 
 
 def make_images(folder: Path, toy: bool) -> Path:
-    """Return a folder of JPEGs, each under several names."""
+    """Return a folder of JPEGs, each under 33 names."""
     (folder / "train").mkdir(parents=True)
     (folder / "val").mkdir()
-    count, width, height = (2, 64, 48) if toy else (_IMAGES, 500, 375)
+    count, width, height = (2, 64, 48) if toy else (128, 500, 375)
     for path in write_images(folder / "val", count, width, height):
-        for number in range(_LINKS):
+        for number in range(32):
             (folder / "train" / f"{path.stem}-{number}.jpg").hardlink_to(path)
     return folder
 
@@ -291,7 +286,7 @@ def bare(task: Any, device: torch.device, bf16: bool = False) -> BareGAN | BareT
 
 def fit(system: System, setup: Setup, words: list[str]) -> dict[str, Any]:
     """Train until ten seconds are measured, then time a checkpoint."""
-    free_memory(setup)
+    free_memory()
     arguments = system.arguments(setup, [*words, "--trainer.limit_val_batches=0"])
     with tuned("--trainer.benchmark=true" in words), session(arguments, PROGRAM) as cli:
         callbacks: list[Callback] = cli.trainer.callbacks
@@ -309,7 +304,7 @@ def fit(system: System, setup: Setup, words: list[str]) -> dict[str, Any]:
 
 def notebook(system: System, setup: Setup, trains: bool = True) -> dict[str, Any]:
     """Train the same networks by the usual script, with torch's own settings, or only read."""
-    free_memory(setup)
+    free_memory()
     words = ["--model.fused=false", "--model.channels_last=false"]
     training = bare(parsed(system, setup, words), setup.device) if trains else None
     paths = [setup.photos / name for name in list_images(setup.photos)]
@@ -336,9 +331,8 @@ def notebook(system: System, setup: Setup, trains: bool = True) -> dict[str, Any
     return {"images_per_second": timing.rate, "workers": setup.workers, **timing.as_dict()["raw"]}
 
 
-def free_memory(setup: Setup) -> None:
+def free_memory() -> None:
     """Forget compiled functions and the memory of the part before."""
     torch.compiler.reset()
     gc.collect()
-    if setup.device.type == "cuda":
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()

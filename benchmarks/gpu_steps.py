@@ -10,15 +10,12 @@ from typing import Any, NamedTuple
 import torch
 from gan_step import BareGAN
 from gpu_runs import Setup, System, bare, parsed, tuned
-from torch import nn
 from torch.autograd import DeviceType
-from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
 from lightning_colorize.benchmarking.stages import BareTraining
 from lightning_colorize.benchmarking.timing import summary, synchronize
 from lightning_colorize.color import ColorBatch
-from lightning_colorize.common.errors import first_line
 
 WARM_UP, BLOCKS, STEPS, SETTLE, PROFILED = 10, 4, 25, 2, 3
 
@@ -34,7 +31,6 @@ class Switches(NamedTuple):
     bf16: bool = False
     channels_last: bool = False
     fused: bool = False
-    padded: bool = False  # convolutions of 1 to 3 channels have 8
     mode: str | None = None  # of torch.compile; None: not compiled
     tuned: bool = False  # cudnn.benchmark
     captured: bool = False  # the whole step is one CUDA graph
@@ -49,7 +45,6 @@ ROWS = {
     "+ bf16": Switches(bf16=True),
     "+ channels_last": Switches(bf16=True, channels_last=True),
     "+ fused": _EAGER,
-    "+ fused, padded": _EAGER._replace(padded=True),
     "+ fused, benchmark, captured": _EAGER._replace(tuned=True, captured=True),
     "+ compile": _EAGER._replace(mode="default"),
     "+ benchmark": _COMPILED,
@@ -103,16 +98,10 @@ class Bench:
     def blocks(self) -> dict[str, Any]:
         """Time all rows by turns; returns their milliseconds per step."""
         for name in BLOCKS * [*self.steps]:
-            try:
-                milliseconds = self._timed(name)
-            except Exception as error:  # the others are still measured
-                self.reports[name]["failed"] = first_line(error)
-                continue
-            self.reports[name].setdefault("raw", []).append(milliseconds)
-        for report in self.reports.values():
-            if "failed" not in report:
-                report["milliseconds"] = summary(report["raw"])
-        return {name: report.get("milliseconds") for name, report in self.reports.items()}
+            raw = self.reports[name].setdefault("raw", [])
+            raw.append(self._timed(name))
+            self.reports[name]["milliseconds"] = summary(raw)
+        return {name: report["milliseconds"] for name, report in self.reports.items()}
 
     def profile(self, name: str) -> dict[str, Any]:
         """Count and time the kernels of a row's step."""
@@ -136,8 +125,6 @@ class Bench:
         chosen = {"channels_last": switches.channels_last, "fused": switches.fused}
         words = (f"--model.{name}={str(value).lower()}" for name, value in chosen.items())
         task = copy.deepcopy(self._task(*words))
-        if switches.padded:
-            pad_channels(task)
         training = bare(task, self.device, switches.bf16)
         gan = isinstance(training, BareGAN)
         for network in ("generator", "discriminator") if gan else ("optimizer",):
@@ -173,34 +160,14 @@ def _captured(step: Step) -> Step:
     return graph.replay
 
 
-def pad_channels(network: nn.Module) -> None:
-    """Pad convolutions of fewer than 8 channels by zeros; the results do not change."""
-    for conv in network.modules():
-        if isinstance(conv, nn.Conv2d | nn.ConvTranspose2d):
-            real, wide = conv.out_channels, [max(8, conv.in_channels), max(8, conv.out_channels)]
-            shape = wide[::-1] if isinstance(conv, nn.Conv2d) else wide
-            weight = conv.weight.new_zeros(*shape, *conv.kernel_size)
-            weight[: len(conv.weight), : conv.weight.shape[1]] = conv.weight.detach()
-            conv.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
-            if conv.bias is not None:
-                conv.bias = nn.Parameter(F.pad(conv.bias.detach(), (0, wide[1] - real)))
-            if conv.in_channels < 8:
-                pad = (0, 0, 0, 0, 0, 8 - conv.in_channels)
-                conv.register_forward_pre_hook(lambda _, given, pad=pad: F.pad(given[0], pad))
-            conv.register_forward_hook(lambda _, given, made, real=real: made[:, :real])
-
-
 def profiled(step: Step, device: torch.device) -> dict[str, Any]:
     """Return kernels, their milliseconds, waits and copies of a step, and the longest kernels.
 
     On a CPU, operators stand for kernels.
     """
     gpu = device.type == "cuda"
-    kind, time_of = (
-        (DeviceType.CUDA, "self_device_time_total")
-        if gpu
-        else (DeviceType.CPU, "self_cpu_time_total")
-    )
+    kind = DeviceType.CUDA if gpu else DeviceType.CPU
+    time_of = "self_device_time_total" if gpu else "self_cpu_time_total"
     with profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * gpu]) as profiler:
         for _ in range(PROFILED):
             step()

@@ -238,7 +238,9 @@ def gpu(report: dict[str, Any]) -> str:
             cells.append("-" if seconds is None else f"{seconds:.1f} s")
             cells.append("-" if memory is None else f"{memory / 2**30:.1f} GiB")
             rates.append([f"{described}: {name}", *cells])
-        ratios += [[f"{system['name']}: {n}", f"{v:.2f}"] for n, v in system["ratios"].items()]
+        ratios += [
+            [f"{system['name']}: {n}", f"{v:.2f}"] for n, v in system.get("ratios", {}).items()
+        ]
     head = ["bare step", "ms", "kernels, ms", "kernels", "waits", "copies", "layout", "start"]
     text = table([*head, "memory"], steps)
     head = ["training", "images/s", "device idle", "start", "waits", "checkpoint", "memory"]
