@@ -9,6 +9,10 @@ same threads. A disturbance thus affects both of a pair equally. An interval run
 step to the next, so each contains one of them. Validation and checkpoints happen at the end of an
 epoch and are not measured. The ratio of a pair is fit's wall-clock time over the bare loop's. On a
 busy machine the ratio of CPU times, which is written too, is more reliable.
+
+A run also saves every few minutes (`run.save_every_n_minutes`), so after each pair one save is
+timed. `ratio_with_checkpoints` adds its share: with s seconds a save, and one every 300 s of
+training, it is the ratio times (1 + s / 300). The bare loop saves nothing.
 """
 
 import argparse
@@ -31,6 +35,7 @@ from lightning_colorize.benchmarking.timing import summary, synchronize
 from lightning_colorize.color import ColorBatch
 from lightning_colorize.commands.fit import PROGRAM, train
 from lightning_colorize.common.bundled import bundled
+from lightning_colorize.training.callbacks import LastCheckpoint
 from lightning_colorize.training.session import quiet, session
 
 RESULTS = Path(__file__).parent / "results"
@@ -93,7 +98,7 @@ class BareLoop:
 
 
 class Interleave(Callback):
-    """Times pieces of `fit`, and after each as many steps of a bare loop with its own task."""
+    """Times pieces of `fit`, and after each as many steps of a bare loop, and a checkpoint."""
 
     def __init__(self, task: LightningModule, steps: int, build: BuildBare) -> None:
         self.task = task
@@ -101,11 +106,14 @@ class Interleave(Callback):
         self.build = build
         self.fit: list[Times] = []
         self.bare: list[Times] = []
+        self.saves: list[Times] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Build the bare loop and run it in."""
         self.loop = BareLoop(self.task, trainer, self.build)
         self.loop.timed(SETTLE)
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        (self.last,) = [one for one in callbacks if isinstance(one, LastCheckpoint)]
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -115,6 +123,9 @@ class Interleave(Callback):
         if step == 0 and batch_idx:
             self.fit.append(since(self.start, self.loop.device))
             self.bare.append(self.loop.timed(self.steps))
+            start = now(self.loop.device)
+            self.last.save(trainer)
+            self.saves.append(since(start, self.loop.device))
         if step == SETTLE:
             self.start = now(self.loop.device)
 
@@ -172,6 +183,9 @@ def main(
         cli.trainer.callbacks.append(callback)
         train(cli)
     pairs = list(zip(callback.fit, callback.bare, strict=True))
+    saves, minutes = [save.clock for save in callback.saves], callback.last.every_n_minutes
+    ratios = [fit.clock / bare.clock for fit, bare in pairs]
+    shares = [seconds / (60 * minutes) for seconds in saves]
     report = {
         "experiment": args.experiment,
         "batch_size": args.batch_size,
@@ -179,21 +193,27 @@ def main(
         "precision": str(cli.trainer.precision),
         "steps": steps,
         "pairs": len(pairs),
-        "ratio": summary([fit.clock / bare.clock for fit, bare in pairs]),
+        "ratio": summary(ratios),
+        "ratio_with_checkpoints": summary(
+            [ratio * (1 + share) for ratio, share in zip(ratios, shares, strict=True)]
+        ),
         "ratio_of_cpu_time": summary([fit.cpu / bare.cpu for fit, bare in pairs]),
         "milliseconds_per_step": {
             "fit": 1000 * statistics.median(fit.clock for fit, _ in pairs) / steps,
             "bare": 1000 * statistics.median(bare.clock for _, bare in pairs) / steps,
             "difference": summary([1000 * (f.clock - b.clock) / steps for f, b in pairs]),
         },
+        "save_every_n_minutes": minutes,
+        "seconds_per_save": summary(saves),
         "raw_seconds": {
             "fit": [fit.clock for fit, _ in pairs],
             "bare": [bare.clock for _, bare in pairs],
             "fit_cpu": [fit.cpu for fit, _ in pairs],
             "bare_cpu": [bare.cpu for _, bare in pairs],
+            "saves": saves,
         },
     }
-    for name in ("ratio", "ratio_of_cpu_time", "milliseconds_per_step"):
+    for name in ("ratio", "ratio_with_checkpoints", "ratio_of_cpu_time", "milliseconds_per_step"):
         print(name, report[name])
     write_report(args.json, command_of(script, argv), report)
 

@@ -5,7 +5,7 @@
 
 Measured as benchmarks/fit_overhead.py does. The bare loop is pix2pix's: the generator once, the
 discriminator on true, detached and live colors, two backward passes, two steps. It keeps no
-average, measures no gradients and logs nothing; `fit` does what every run does.
+average, measures no gradients, logs and saves nothing; `fit` does what every run does.
 """
 
 from typing import Any

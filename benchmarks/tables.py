@@ -104,7 +104,7 @@ def probe(report: dict[str, Any]) -> str:
 
 
 def fit_overhead(report: dict[str, Any]) -> str:
-    """Milliseconds of a step, and the ratio."""
+    """Milliseconds of a step, and the ratio without and with checkpoints."""
     milliseconds = report["milliseconds_per_step"]
     described = f"{report['experiment']}, {report['size']} px, batch {report['batch_size']}"
     row = [
@@ -114,7 +114,23 @@ def fit_overhead(report: dict[str, Any]) -> str:
         spread(milliseconds["difference"], 1),
         spread(report["ratio"], 3),
     ]
-    return table(["experiment", "bare loop", "fit", "difference in ms", "fit : bare loop"], [row])
+    head = ["experiment", "bare loop", "fit", "difference in ms", "fit : bare loop"]
+    if "seconds_per_save" in report:  # older results have no checkpoints
+        row += [f"{report['seconds_per_save']['median']:.2f} s"]
+        row += [spread(report["ratio_with_checkpoints"], 3)]
+        head += ["a checkpoint", f"with one every {report['save_every_n_minutes']:g} min"]
+    return table(head, [row])
+
+
+def host_step(report: dict[str, Any]) -> str:
+    """Microseconds of the host, by part."""
+    rows = []
+    for system, parts in report["microseconds"].items():
+        for part, found in parts.items():
+            before, after = found["before"], found["after"]
+            ratio = after["median"] / before["median"]
+            rows.append([f"{system}: {part}", spread(before, 0), spread(after, 0), f"{ratio:.2f}"])
+    return table(["microseconds of the host", "before", "after", "after : before"], rows)
 
 
 def bench(report: dict[str, Any]) -> str:
@@ -295,6 +311,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "gans": gans,
     "gpu": gpu,
     "gpu_checks": gpu_checks,
+    "host_step": host_step,
     "loader": loader,
     "photos_cpu": photos_cpu,
     "probe": probe,

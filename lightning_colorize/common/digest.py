@@ -1,12 +1,11 @@
 """Digests of files, and detection of damaged checkpoints.
 
-torch.save writes zip archives, and torch.load ignores their checksums. So this package appends a
+torch.save writes zip archives, and torch.load ignores their checksums. So this package adds a
 digest as the archive comment, which zip readers skip.
 """
 
 import hashlib
 import mmap
-import os
 import zipfile
 from io import BufferedReader, FileIO
 from pathlib import Path
@@ -25,15 +24,27 @@ def sha256_of(file: Path | BufferedReader | FileIO) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def append_digest(file: BinaryIO) -> None:
-    """Append the digest of all bytes to an archive without a comment, open for writing."""
-    # Its last two bytes are the length of the comment, 0.
-    file.seek(-2, os.SEEK_END)
-    file.write(_LENGTH.to_bytes(2, "little"))
-    file.flush()
-    with open(file.name, "rb") as written:
-        digest = hashlib.file_digest(written, "sha256")
-    file.write(_MARK + digest.digest())
+class DigestWriter:
+    """Writes an archive that `torch.save` gives it, and then the digest of what it wrote."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.flush = file, file.flush
+        self._digest = hashlib.sha256()
+        self._end = b""  # the last two bytes are the length of the comment, 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write all but the last two bytes so far."""
+        end = self._end + data[-2:]
+        for part in (end[:-2], data[:-2]):
+            self._digest.update(part)
+            self.file.write(part)
+        self._end = end[-2:]
+        return len(data)
+
+    def finish(self) -> None:
+        """Write the length of the comment, and the comment."""
+        self._digest.update(length := _LENGTH.to_bytes(2, "little"))
+        self.file.write(length + _MARK + self._digest.digest())
 
 
 def is_damaged(path: Path) -> bool:

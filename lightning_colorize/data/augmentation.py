@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -180,13 +181,10 @@ class Augmentation(nn.Module):
         size = (self.size, self.size)
         if affine is not None:
             height, width = size if self.options.crop_scale else rgb.shape[-2:]
-            y, x = torch.meshgrid(
-                torch.arange(height, dtype=torch.float32, device=rgb.device),
-                torch.arange(width, dtype=torch.float32, device=rgb.device),
-                indexing="ij",
-            )
-            rows = affine[..., None, None].unbind(dim=1)
-            grid = torch.stack([r[:, 0] * x + r[:, 1] * y + r[:, 2] for r in rows], dim=-1)
+            x = torch.arange(width, dtype=torch.float32, device=rgb.device)[:, None]
+            y = torch.arange(height, dtype=torch.float32, device=rgb.device)[:, None, None]
+            along_x, along_y, shift = affine[:, None, None].unbind(dim=-1)
+            grid = along_x * x + along_y * y + shift
             moved = F.grid_sample(
                 moved, grid, mode="bilinear", padding_mode="reflection", align_corners=False
             )
@@ -200,29 +198,28 @@ class Augmentation(nn.Module):
         The draws are those of kornia's augmentations, for the whole batch at once.
         """
         count, _, height, width = shape
-        o = self.options
-        flipped, angle = _drawn(count, o.flip), None
-        if o.rotation:
-            angle = torch.empty(count).uniform_(-o.rotation, o.rotation).double().deg2rad()
-        zero, one = (torch.full((count,), n, dtype=torch.float64) for n in (0, 1))
-        left, top, right, bottom = zero, zero, one, one
+        o, sides = self.options, np.array([width, height])
+        flipped = _drawn(count, o.flip).numpy()
+        angle = torch.empty(count).uniform_(-o.rotation, o.rotation) if o.rotation else None
+        # Rows that map a pixel (x, y, 1) of the output to the input: crop, rotation, then flip.
+        affine = np.zeros((count, 2, 3))
+        affine[:, (0, 1), (0, 1)] = 1
         if o.crop_scale:
-            left, top, w, h = _draw_crop(shape, o.crop_scale, o.crop_ratio)
-            right, bottom = ((side - 1) / max(1, self.size - 1) for side in (w, h))
-        # The rows that map a pixel (x, y, 1) of the output to the input: crop, rotation, then flip.
-        x, y = torch.stack([right, zero, left], dim=1), torch.stack([zero, bottom, top], dim=1)
+            corner, extent = _draw_crop(shape, o.crop_scale, o.crop_ratio)
+            affine[:, (0, 1), (0, 1)] = (extent - 1) / max(1, self.size - 1)
+            affine[:, :, 2] = corner
         if angle is not None:
-            sine, cosine = angle.sin()[:, None], angle.cos()[:, None]
-            middle_x, middle_y = (zero.new_tensor([0, 0, (n - 1) / 2]) for n in (width, height))
-            x, y = x - middle_x, y - middle_y
-            x, y = cosine * x + sine * y + middle_x, cosine * y - sine * x + middle_y
-        mirrored = zero.new_tensor([0, 0, width - 1]) - x
-        x = torch.where(flipped[:, None], mirrored, x)
+            radians = np.deg2rad(angle.numpy().astype(np.float64))
+            sine, cosine, middle = np.sin(radians), np.cos(radians), (sides - 1) / 2
+            affine[:, :, 2] -= middle
+            affine = np.einsum("ijb, bjk -> bik", [[cosine, sine], [-sine, cosine]], affine)
+            affine[:, :, 2] += middle
+        affine[flipped, 0] *= -1
+        affine[flipped, 0, 2] += width - 1
         # grid_sample counts from the edge of a pixel, the rows from its center.
-        sides = zero.new_tensor([width, height])
-        affine = torch.stack([x, y], dim=1) * (2.0 / sides[:, None])
-        affine[:, :, 2] += 1.0 / sides - 1.0
-        return affine.float()
+        affine *= (2 / sides)[:, None]
+        affine[:, :, 2] += 1 / sides - 1
+        return torch.from_numpy(affine).float()
 
 
 def old_copy(rgb: Tensor) -> Tensor:
@@ -248,26 +245,22 @@ def _drawn(count: int, share: float) -> Tensor:
 
 def _draw_crop(
     shape: torch.Size, scale: tuple[float, float], ratio: tuple[float, float]
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Draw crops of (B, 3, H, W): left, top, width and height in pixels, each (B,), fp64.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw crops of (B, 3, H, W): left and top, width and height in pixels, each (B, 2), fp64.
 
     As torchvision's RandomResizedCrop: the first of ten draws that fits into the image, otherwise
     the center.
     """
     count, _, height, width = shape
-    area = torch.empty(count, 10).uniform_(*scale) * height * width
-    proportion = torch.empty(count, 10).uniform_(*map(math.log, ratio)).exp()
-    w, h = (area * proportion).sqrt().round(), (area / proportion).sqrt().round()
-    fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
-    first = fits.int().argmax(dim=1, keepdim=True)
-    center_w = min(width, round(height * ratio[1]))
-    center_h = min(height, round(width / ratio[0]))
-    found = fits.any(dim=1)
-    w = torch.where(found, w.gather(1, first)[:, 0], center_w).double()
-    h = torch.where(found, h.gather(1, first)[:, 0], center_h).double()
-    left = (torch.rand(count) * (width - w + 1)).floor()
-    top = (torch.rand(count) * (height - h + 1)).floor()
-    return left, top, w, h
+    area = torch.empty(count, 10).uniform_(*scale).numpy() * height * width
+    proportion = torch.empty(count, 10).uniform_(*map(math.log, ratio)).exp().numpy()
+    drawn = np.sqrt([area * proportion, area / proportion]).round().transpose(1, 2, 0)
+    fits = np.all((drawn > 0) & (drawn <= (width, height)), axis=2)
+    first = drawn[np.arange(count), fits.argmax(axis=1)].astype(np.float64)
+    center = min(width, round(height * ratio[1])), min(height, round(width / ratio[0]))
+    extent = np.where(fits.any(axis=1, keepdims=True), first, center)
+    position = torch.stack([torch.rand(count), torch.rand(count)], dim=1).numpy()
+    return np.floor(position * ((width, height) - extent + 1)), extent
 
 
 _WEIGHTS = torch.distributions.Dirichlet(torch.full((3,), 2.0), validate_args=False)

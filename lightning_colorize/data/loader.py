@@ -144,6 +144,7 @@ class ImageLoader:
         self._codes = {name: code for code, name in enumerate(label_names)}
         self._position = 0
         self._resumed = False
+        self._accelerator = torch.get_device_module() if torch.accelerator.is_available() else None
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -215,11 +216,17 @@ class ImageLoader:
             if self.seed_batches:
                 key = (self.batches.seed, self.batches.epoch, self._position, self.batches.rank)
                 state = np.random.SeedSequence(key).generate_state(1, np.uint64)
-                torch.manual_seed(int(state[0] >> 1))
+                self._seed(int(state[0] >> 1))
             names = [images.name(index) for index in shipped.indices]
             yield RawBatch(shipped.rgb, names, self._condition(shipped.indices))
         if empty and self.corrupt.max_share < 1:
             raise TooManyCorrupt("none of the images can be read")
+
+    def _seed(self, number: int) -> None:
+        # torch.manual_seed takes a millisecond: it queues the seed for all kinds of devices.
+        torch.default_generator.manual_seed(number)
+        if self._accelerator is not None:
+            self._accelerator.manual_seed(number)
 
     def _condition(self, indices: list[int]) -> Condition:
         labels, texts = self.dataset.images.notes

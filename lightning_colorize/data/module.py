@@ -271,6 +271,14 @@ class ColorizationDataModule(LightningDataModule):
 
     predict_dataloader = test_dataloader
 
+    def transfer_batch_to_device(
+        self, batch: RawBatch, device: torch.device, dataloader_idx: int
+    ) -> RawBatch:
+        """Copy images and labels; Lightning would look at each name and text, too."""
+        given = batch.rgb, batch.condition.labels
+        rgb, labels = super().transfer_batch_to_device(given, device, dataloader_idx)
+        return RawBatch(rgb, batch.names, batch.condition._replace(labels=labels))
+
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int) -> ColorBatch:
         """Convert to (L, ab) on the device, and augment in training."""
         augmentation = self.augmentation if self._trainer.training else None

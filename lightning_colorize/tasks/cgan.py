@@ -255,19 +255,18 @@ class CGANTask(ColorizationTask):
     def training_step(self, batch: ColorBatch, batch_idx: int) -> dict[str, Tensor]:
         """Step the networks that are due; returns the batch's metrics.
 
-        Metrics are logged every `log_every_n_steps` batches, the generator's loss in every batch.
+        Most metrics are measured in batches that the loggers write.
         """
         batch = self.with_target(batch)
         steps_g, steps_d = self._due()
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        logs = every > 0 and (self.global_step + 1) % every == 0
+        logs = self.logs
         accumulated = batch_idx % self.accumulate_grad_batches
         self._begins = accumulated == 0
         # As in Lightning, the last batch of an epoch is a step.
         self._steps = accumulated + 1 == self.accumulate_grad_batches or self.trainer.is_last_batch
-        with torch.set_grad_enabled(steps_g):
-            prediction = self.predict(batch.L, batch.condition)
         L = self.scaling.normalize_L(batch.L)
+        with torch.set_grad_enabled(steps_g):
+            prediction = self.net(L.to(self.dtype), batch.condition)
         ab_hat = self.net.to_ab(prediction, L.shape[-2:])
         metrics: dict[str, Tensor] = {}
         if steps_d:
@@ -275,13 +274,13 @@ class CGANTask(ColorizationTask):
             metrics |= self._step_discriminator(L, ab, ab_hat, not steps_g, logs)
         if steps_g:
             metrics |= self._step_generator(L, ab_hat, prediction, batch, logs)
-            self.log("train/loss", metrics["loss"], batch_size=len(batch))
-            # As Lightning returns it to callbacks from automatic optimization.
-            metrics["loss"] = metrics["loss"] / self.accumulate_grad_batches
         if logs:
-            metrics |= batch_metrics(batch.L, self.scaling.restore_ab(ab_hat), batch.ab)
-            others = {f"train/{name}": value for name, value in metrics.items() if name != "loss"}
-            self.log_dict(others, batch_size=len(batch))
+            measured = batch_metrics(batch.L, self.scaling.restore_ab(ab_hat), batch.ab)
+            self.log_batch(metrics | measured, batch)
+            metrics |= measured
+        if steps_g:
+            # As Lightning returns it to callbacks from automatic optimization.
+            metrics["loss"] = self._shared(metrics["loss"])
         if self._steps:
             step_schedules(self.trainer, "step", self.lr_scheduler_step)
         return metrics
@@ -353,7 +352,7 @@ class CGANTask(ColorizationTask):
         optimizer: LightningOptimizer = self.optimizers()[number]  # type: ignore[index]
         if self._begins:
             optimizer.zero_grad()
-        self.manual_backward(loss / self.accumulate_grad_batches)
+        self.manual_backward(self._shared(loss))
         norm = None
         if not self._steps:
             return norm
@@ -363,6 +362,10 @@ class CGANTask(ColorizationTask):
         # Lightning does not count a step of the wrapped optimizer.
         (optimizer if counted else optimizer.optimizer).step()
         return norm
+
+    def _shared(self, loss: Tensor) -> Tensor:
+        batches = self.accumulate_grad_batches
+        return loss if batches == 1 else loss / batches
 
     def on_train_epoch_end(self) -> None:
         """Step the per-epoch schedules."""

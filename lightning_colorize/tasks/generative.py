@@ -154,12 +154,12 @@ class GenerativeTask(ColorizationTask):
         encoded = self.net.encode(normalized, batch.condition, trains_mean)
         ab = self.scaling.normalize_ab(batch.ab)
         loss = self.net.objective_loss(encoded, ab, self.repeats, self.image_dropout)
-        self.log("train/objective", loss, batch_size=len(batch))
+        terms = {"objective": loss}
         if trains_mean:
-            mean = self.loss(encoded.prediction, batch)
-            self.log("train/mean", mean, batch_size=len(batch))
-            loss = loss + mean
-        self.log("train/loss", loss, batch_size=len(batch))
+            terms["mean"] = self.loss(encoded.prediction, batch)
+            loss = loss + terms["mean"]
+        if self.logs:
+            self.log_batch({**terms, "loss": loss}, batch)
         return loss
 
     def to_model(self) -> GenerativeModel:

@@ -83,7 +83,6 @@ class RegressionTask(ColorizationTask):
         batch = self.with_target(batch)
         prediction = self.predict(batch.L, batch.condition)
         loss, terms = self.loss_and_terms(prediction, batch)
-        self.log("train/loss", loss, batch_size=len(batch))
-        others = {f"train/{name}": term for name, term in terms.items()}
-        self.log_dict(others, batch_size=len(batch))
+        if self.logs:
+            self.log_batch({"loss": loss, **terms}, batch)
         return loss

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -81,6 +82,9 @@ def load_setting(text: str) -> Any:
     class within a class, as in `--model.encoder.weights null`.
     """
     value = get_loader("yaml")(text)
+    run = value.get("run") if isinstance(value, dict) else None
+    if isinstance(run, dict) and run.pop("save_every_n_steps", None):  # of older runs
+        warnings.warn("run.save_every_n_minutes replaces run.save_every_n_steps", stacklevel=1)
     return None if value == "None" else nest_augmentation(value)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.errors import UsageError, require_option
 from lightning_colorize.metrics.spec import MONITOR
 
 _LONGEST_NAME = 255  # bytes, on nearly all file systems
@@ -56,8 +56,8 @@ class RunOptions:
         smoothing: Number of the last validations over which `monitor` is averaged before it is
             compared, for the best checkpoint and for `patience`; 1: not averaged.
         patience: Stop after this many validations without an improvement; null: never.
-        save_every_n_steps: Optimizer steps between updates of last.ckpt, in addition to the update
-            after each epoch.
+        save_every_n_minutes: Minutes between updates of last.ckpt, in addition to the update after
+            each epoch; a killed run loses no more.
         keep_every_n_steps: Optimizer steps between weights that are kept as
             `checkpoints/step_N.ckpt`, of a GAN only while both networks train; null: none.
         test: Evaluate the best checkpoint on the test split at the end.
@@ -76,7 +76,7 @@ class RunOptions:
     mode: Literal["max", "min"] | None = None
     smoothing: int = 1
     patience: int | None = None
-    save_every_n_steps: int = 500
+    save_every_n_minutes: float = 5.0
     keep_every_n_steps: int | None = None
     test: bool = True
     grid_images: int = 8
@@ -87,7 +87,9 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         """Validate numbers and names."""
-        least = {"save_every_n_steps": 1, "grid_every_n_epochs": 1, "grid_images": 0}
+        minutes = self.save_every_n_minutes
+        require_option("run.save_every_n_minutes", minutes, "above 0", minutes > 0)
+        least = {"grid_every_n_epochs": 1, "grid_images": 0}
         least |= {"patience": 1, "smoothing": 1, "keep_every_n_steps": 1}
         for name, smallest in least.items():
             value = getattr(self, name)

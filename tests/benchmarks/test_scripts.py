@@ -83,6 +83,11 @@ def test_scripts_that_time_two_ways(tmp_path, name):
     ratios = [row["ratio"] for row in report.get("rows", [])] or [{"fit/bare": report["ratio"]}]
     for summary in (summary for ratio in ratios for summary in ratio.values()):
         assert 0 < summary["low"] <= summary["median"] <= summary["high"]
+    if "seconds_per_save" in report:
+        share = report["seconds_per_save"]["median"] / 300
+        with_checkpoints = report["ratio_with_checkpoints"]["median"] / report["ratio"]["median"]
+        assert with_checkpoints == pytest.approx(1 + share, abs=0.01)
+        assert "with one every 5 min" in import_module("tables").fit_overhead(report)
     for row in report.get("rows", []) if name == "loader" else []:
         # The notebook and the loader convert the same pixels to the same (L, ab).
         assert row["difference"]["lab_max"] < 0.01
@@ -120,6 +125,18 @@ def at_toy_size(name, path):
     assert report["command"].startswith(f"python benchmarks/{name}.py --toy")
     assert report["failed"] == {}
     return report
+
+
+@pytest.mark.slow
+def test_host_time_of_two_checkouts(tmp_path):
+    path, words = tmp_path / "host.json", ["--before", str(BENCHMARKS.parent), "--quick"]
+    import_module("host_step").main([*words, "--json", str(path)])
+    systems = json.loads(path.read_text())["microseconds"]
+    assert len(systems) == 2
+    for parts in systems.values():
+        for code in ("before", "after"):
+            step, *rest = (found[code]["median"] for found in parts.values())
+            assert 0 < max(rest) and 0 < step < 1e6
 
 
 @pytest.mark.slow

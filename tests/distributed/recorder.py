@@ -1,10 +1,13 @@
 """A callback that records the batches, losses and last weights of each process."""
 
 import json
+import math
 from pathlib import Path
 
 import torch
 from pytorch_lightning import Callback
+
+from lightning_colorize.training.callbacks import LastCheckpoint
 
 
 class BatchRecorder(Callback):
@@ -30,7 +33,26 @@ class BatchRecorder(Callback):
         torch.save(pl_module.state_dict(), self.folder / f"{trainer.global_rank}.pt")
 
 
-def read_records(folder: Path) -> list[list[dict]]:
+class SaveRecorder(Callback):
+    """Records the steps at which each process saves: `<rank>.jsonl`.
+
+    By the clocks of all processes but the first, it is never time.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def on_train_start(self, trainer, pl_module):
+        (last,) = [one for one in trainer.callbacks if isinstance(one, LastCheckpoint)]
+        if trainer.global_rank:
+            last.every_n_minutes = math.inf
+
+    def on_save_checkpoint(self, trainer, pl_module, checkpoint):
+        with (self.folder / f"{trainer.global_rank}.jsonl").open("a") as file:
+            file.write(f"{trainer.global_step}\n")
+
+
+def read_records(folder: Path) -> list[list]:
     """Return each process's lines, by rank."""
     files = sorted(folder.glob("*.jsonl"))
     return [[json.loads(line) for line in file.read_text().splitlines()] for file in files]

@@ -9,23 +9,33 @@ import pytest
 from lightning_colorize.runs.result import RunResult
 from tests.conftest import Commands, until
 from tests.distributed.launchers import complete, end, fork, kill_group, start_nodes, steps_of
+from tests.distributed.recorder import read_records
 from tests.tasks.test_cgan_runs import last, same
 
 pytestmark = [pytest.mark.ddp, pytest.mark.timeout(600)]
 
 EPOCHS = 4
-PER_EPOCH = 3
+PER_EPOCH = 6
 # Batch norm, crops and momentum, over two processes that each see their own images.
-OPTIONS = ["--data.batch_size", 2, "--trainer.max_epochs", EPOCHS, "--run.grid_images", 0]
-OPTIONS += ["--run.save_every_n_steps", 2]
+OPTIONS = ["--data.batch_size", 1, "--trainer.max_epochs", EPOCHS, "--run.grid_images", 0]
+OPTIONS += ["--run.save_every_n_minutes", 1e-9]
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(photo_folder, tmp_path_factory):
-    """The weights of a run of two processes."""
+    """The weights of a run of two processes, and the steps at which each of them saved."""
     command = Commands(photo_folder, tmp_path_factory.mktemp("runs"))
-    complete("fit", *command.words("whole", *OPTIONS, "--trainer.devices", 2))
-    return last(command.root / "tiny" / "whole")["state_dict"]
+    (saves := command.root / "saves").mkdir()
+    recorder = ["--trainer.callbacks", "tests.distributed.recorder.SaveRecorder"]
+    recorder += ["--trainer.callbacks.folder", saves]
+    complete("fit", *command.words("whole", *OPTIONS, "--trainer.devices", 2, *recorder))
+    return last(command.root / "tiny" / "whole")["state_dict"], read_records(saves)
+
+
+def test_the_first_clock_lets_all_processes_save(uninterrupted):
+    first, second = uninterrupted[1]
+    assert first == second
+    assert {step for step in first if step % PER_EPOCH} == {16}  # and after each epoch
 
 
 def test_an_interrupted_run_resumes_in_mid_epoch(command, uninterrupted):
@@ -44,7 +54,7 @@ def test_an_interrupted_run_resumes_in_mid_epoch(command, uninterrupted):
     assert result.epochs < EPOCHS
     complete("resume", run)
     assert RunResult.read(run).status == "finished"
-    assert same(last(run)["state_dict"], uninterrupted)
+    assert same(last(run)["state_dict"], uninterrupted[0])
 
 
 def test_a_killed_process_is_restarted_and_the_run_resumes(command, uninterrupted):
@@ -52,7 +62,7 @@ def test_a_killed_process_is_restarted_and_the_run_resumes(command, uninterrupte
     run = command.root / "tiny" / "killed"
     agents = start_nodes(words, restarts=2)
     try:
-        until(lambda: len(steps_of(run)) >= 5, 200)
+        until(lambda: len(steps_of(run)) >= 17, 200)
         children = Path(f"/proc/{agents[1].pid}/task/{agents[1].pid}/children").read_text()
         os.kill(int(children.split()[0]), signal.SIGKILL)
     except BaseException:
@@ -64,4 +74,4 @@ def test_a_killed_process_is_restarted_and_the_run_resumes(command, uninterrupte
     assert (result.status, result.restarts) == ("finished", 1)
     assert result.batches == EPOCHS * PER_EPOCH
     assert steps_of(run) == list(range(EPOCHS * PER_EPOCH))
-    assert same(last(run)["state_dict"], uninterrupted)
+    assert same(last(run)["state_dict"], uninterrupted[0])

@@ -56,7 +56,7 @@ def test_weights_are_kept_while_both_networks_train(staged_run):
 STATEFUL = [
     *STAGED,
     *("--data.augmentation.grey_jitter", 0.5, "--data.augmentation.rotation", 5),
-    *("--run.save_every_n_steps", 2),
+    *("--run.save_every_n_minutes", 1e-9),
     *("--model.generator_scheduler", "lightning_colorize.tasks.WarmupCosine"),
     *("--model.discriminator_scheduler", "torch.optim.lr_scheduler.StepLR"),
     *("--model.discriminator_scheduler.step_size", 1, "--model.ema_decay", 0.9),

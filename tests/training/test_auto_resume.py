@@ -15,7 +15,7 @@ QUICK = ("--trainer.max_epochs", 1, "--run.grid_images", 0, "--run.test", "false
 
 
 def test_same_command_resumes_a_run_stopped_by_sigusr1(command, finished_run, stop_in, capsys):
-    words = command.words("again", *AUTO, "--run.save_every_n_steps", 50)
+    words = command.words("again", *AUTO, "--run.save_every_n_minutes", 50)
     stop_in(5, signal.SIGUSR1)
     assert command("fit", *words) == 128 + signal.SIGUSR1
     run = command.root / "tiny" / "again"

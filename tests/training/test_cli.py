@@ -97,6 +97,7 @@ def test_metrics_are_fp32_in_any_precision(command, finished_run, precision, ato
     ("options", "message"),
     [
         ({"smoothing": 0}, "--run.smoothing: 0\naccepted: 1 or more"),
+        ({"save_every_n_minutes": 0.0}, "--run.save_every_n_minutes is 0.0: it must be above 0"),
         ({"monitor": None, "patience": 3}, "--run.patience: 3\naccepted: null if"),
         ({"name": "a/b"}, "--run.name: 'a/b'"),
         ({"name": "a\nb"}, r"--run.name: 'a\nb'"),

@@ -28,7 +28,7 @@ STATEFUL = [f"--data.augmentation.{name}=0.5" for name in ("blur", "grain", "jpe
 STATEFUL += [f"--data.augmentation.{name}_jitter=0.5" for name in ("grey", "color")]
 STATEFUL += ["--data.augmentation.rotation=5", "--model.encoder_lr_decay=0.5"]
 STATEFUL += ["--model.scheduler=lightning_colorize.tasks.WarmupCosine"]
-STATEFUL += ["--run.smoothing=2", "--run.save_every_n_steps=2"]
+STATEFUL += ["--run.smoothing=2", "--run.save_every_n_minutes=1e-9"]
 ONE_EPOCH = ("--trainer.max_epochs", "1")
 CASES = {
     "steps": ["--trainer.max_epochs", "-1", "--trainer.max_steps", "8", "--run.patience", "9"],
@@ -298,7 +298,12 @@ def test_a_finished_run_can_be_trained_longer(command):
     options = ["--model.scheduler", "torch.optim.lr_scheduler.StepLR"]
     options += ["--model.scheduler.step_size", 1]
     run = command.fit("longer", *options, *ONE_EPOCH)
+    config = run / "config.yaml"  # of an older version, which saved by steps
+    old = config.read_text().replace("save_every_n_minutes: 5.0", "save_every_n_steps: 500")
+    config.write_text(old)
     assert command("resume", run, "--trainer.max_epochs", 2) == 0
+    assert "save_every_n_steps" in old
+    assert "save_every_n_steps" not in config.read_text()
     whole = command.fit("whole", *options)
     for name, value in weights(whole).items():
         assert torch.equal(weights(run)[name], value), name

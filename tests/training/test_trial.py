@@ -46,7 +46,7 @@ def test_trial_trains_in_its_own_folder_until_the_stop_file(command, trial, monk
 
 
 def test_trial_resumes_from_its_checkpoint(command, trial, stop_in, finished_run):
-    words = command.words("run", "--run.save_every_n_steps", 1)
+    words = command.words("run", "--run.save_every_n_minutes", 1e-9)
     stop_in(5)
     assert command("fit", *words) == 130
     assert command("fit", *words) == 0

@@ -56,7 +56,7 @@ def build_callbacks(cli: "ColorizeCLI", saves: bool, has_logger: bool) -> list[C
     folder, monitor, mode = cli.folder, options.monitor, _mode(options, cli.model)
     smoothing = options.smoothing if monitor is not None else 1
     best = cli.best = BestCheckpoint(folder, monitor, mode, smoothing > 1)
-    last = LastCheckpoint(folder / LAST, options.save_every_n_steps)
+    last = LastCheckpoint(folder / LAST, options.save_every_n_minutes)
     stop = cli.stop = GracefulStop(last)
     throughput = Throughput()
     result = RunResult.read(folder) if cli.resumed else None

@@ -1,5 +1,6 @@
 """best.ckpt, the weights of the best epoch, and last.ckpt, from which a run resumes exactly."""
 
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.plugins.io import CheckpointIO, TorchCheckpointIO
 
-from lightning_colorize.common.digest import append_digest
+from lightning_colorize.common.digest import DigestWriter
 from lightning_colorize.common.files import atomic_file
 from lightning_colorize.metrics.spec import Goal
 from lightning_colorize.runs.folder import BEST
@@ -114,7 +115,7 @@ class KeptCheckpoints(ModelCheckpoint):
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes last.ckpt every few steps and at the end of each epoch.
+    """Writes last.ckpt at the end of each epoch, and every few minutes, when `GracefulStop` asks.
 
     Lightning's ModelCheckpoint also writes where a resumed run would differ: between a batch and
     its validation, which would be skipped, and at the end of a shortened epoch
@@ -122,10 +123,10 @@ class LastCheckpoint(Checkpoint):
     waits for the next batch, and ends the loader's epoch.
     """
 
-    def __init__(self, path: Path, every_n_steps: int) -> None:
+    def __init__(self, path: Path, every_n_minutes: float) -> None:
         self.path = path
-        self.every_n_steps = every_n_steps
-        self._saved_step = 0
+        self.every_n_minutes = every_n_minutes
+        self._saved_at = time.monotonic()
         self._max_steps: int | None = None
 
     def on_load_checkpoint(
@@ -140,18 +141,15 @@ class LastCheckpoint(Checkpoint):
         trainer.fit_loop.epoch_loop.max_steps = -1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start counting steps."""
+        """Start the clock."""
         if self._max_steps is not None:
             trainer.fit_loop.epoch_loop.max_steps = self._max_steps
-        self._saved_step = trainer.global_step
+        self._saved_at = time.monotonic()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save if it is time."""
-        due = trainer.global_step - self._saved_step >= self.every_n_steps
-        if due and resumable(trainer, batch_idx):
-            self.save(trainer)
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to save, by this process's clock."""
+        return time.monotonic() - self._saved_at >= 60 * self.every_n_minutes
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save; the epoch has ended, even if some of its batches were not trained."""
@@ -162,7 +160,7 @@ class LastCheckpoint(Checkpoint):
     def save(self, trainer: Trainer) -> None:
         """Write the file."""
         trainer.save_checkpoint(self.path)
-        self._saved_step = trainer.global_step
+        self._saved_at = time.monotonic()
 
 
 def resumable(trainer: Trainer, batch_idx: int) -> bool:
@@ -200,8 +198,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         try:
             # One name, so that what a killed process leaves is overwritten.
             with atomic_file(target, target.with_name(f".{target.name}.tmp")) as file:
-                torch.save(checkpoint, file)
-                append_digest(file)
+                writer: Any = DigestWriter(file)
+                torch.save(checkpoint, writer)
+                writer.finish()
         except RuntimeError as error:  # torch cannot close an archive on a full disk
             raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 

@@ -77,7 +77,7 @@ class FinalValidation(Checkpoint):
 # Clusters send SIGUSR1 before the time limit; Windows does not have it.
 _SIGNALS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGUSR1")]
 
-_BATCHES_PER_SYNC = 16  # batches between two synchronizations of signals
+_BATCHES_PER_SYNC = 16  # batches between two synchronizations of signals and clocks
 
 
 class RunInterrupted(BaseException):
@@ -89,15 +89,15 @@ class RunInterrupted(BaseException):
 
 
 class GracefulStop(Checkpoint):
-    """Writes a checkpoint and ends the run on a signal.
+    """Writes a checkpoint when it is time, and on a signal, which ends the run.
 
     On Ctrl-C, Lightning writes no checkpoint and may stop in the middle of an optimizer step; on
     SIGTERM it exits with 0. This callback waits for the end of the batch or validation; in the test
     it stops at the next batch. A second Ctrl-C stops immediately. (It is a `Checkpoint`, because
     Lightning calls those after all other callbacks.)
 
-    Several processes synchronize signals every few batches and at the end of each epoch, as each
-    time all GPUs wait for the slowest. `began`: whether this process has begun to train.
+    Several processes synchronize signals and clocks every few batches and at the end of each epoch,
+    as each time all GPUs wait for the slowest. `began`: whether this process has begun to train.
     """
 
     def __init__(self, last: LastCheckpoint) -> None:
@@ -115,7 +115,7 @@ class GracefulStop(Checkpoint):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Share a signal that came too late to end the training."""
-        self._is_signaled(trainer)
+        self._synchronize(trainer)
 
     on_test_start = on_train_start
 
@@ -131,20 +131,20 @@ class GracefulStop(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save if any process received a signal."""
+        """Save if it is time, or if any process received a signal."""
         self._unsynchronized += 1
         if trainer.world_size > 1 and self._unsynchronized < _BATCHES_PER_SYNC:
             return
         if not resumable(trainer, batch_idx):
             return
         self._unsynchronized = 0
-        if self._is_signaled(trainer):
+        self._saved, is_due = self._synchronize(trainer)
+        if self._saved or is_due:
             self.last.save(trainer)
-            self._saved = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Rely on the checkpoint of the epoch."""
-        self._saved = self._is_signaled(trainer)
+        self._saved, _ = self._synchronize(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Stop; only here have the loggers received what the last batch logged."""
@@ -153,14 +153,15 @@ class GracefulStop(Checkpoint):
 
     on_train_epoch_start = on_train_batch_start
 
-    def _is_signaled(self, trainer: Trainer) -> bool:
+    def _synchronize(self, trainer: Trainer) -> tuple[bool, bool]:
+        """Return whether a signal was received and whether a checkpoint is due, in any process."""
+        received, is_due = int(self.received or 0), self.last.is_due
         if trainer.world_size > 1:
-            number = torch.tensor(self.received or 0, device=trainer.strategy.root_device)
-            received = int(trainer.strategy.reduce(number, reduce_op="max"))
-            if not received:  # one that arrives just now waits for the next call
-                return False
+            state = torch.tensor([received, is_due], device=trainer.strategy.root_device)
+            received, is_due = trainer.strategy.reduce(state, reduce_op="max").tolist()
+        if received:  # one that arrives just now waits for the next call
             self.received = signal.Signals(received)
-        return self.received is not None
+        return received > 0, bool(is_due)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None and number == signal.SIGINT:
@@ -201,8 +202,7 @@ class FiniteTraining(Callback):
     ) -> None:
         """Keep the loss; check if it is time."""
         if "loss" in (outputs or {}):  # not in a step of the discriminator alone
-            # Lightning divides it by the number of accumulated batches.
-            self._losses.append(outputs["loss"] * trainer.accumulate_grad_batches)
+            self._losses.append(outputs["loss"])
             self._steps.append(trainer.global_step)
             if len(self._losses) == _LOSSES_PER_CHECK:
                 self._check(trainer)
@@ -234,6 +234,8 @@ class FiniteTraining(Callback):
     def _check(self, trainer: Trainer, what: str | None = None) -> None:
         """End the run if something, or each of many losses, is not finite in any process."""
         values = torch.stack(self._losses).float() if self._losses else torch.empty(0)
+        # Lightning divides losses by the number of accumulated batches.
+        values = values * trainer.accumulate_grad_batches
         finite = values.isfinite()
         for step, value, is_finite in zip(self._steps, values.tolist(), finite, strict=True):
             if is_finite:

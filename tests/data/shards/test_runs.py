@@ -18,7 +18,8 @@ def shards(tmp_path_factory):
 
 
 def options(shards, *more):
-    return ["--data.root", shards, "--data.cache", "never", "--run.save_every_n_steps", 2, *more]
+    saves = ("--run.save_every_n_minutes", 1e-9)
+    return ["--data.root", shards, "--data.cache", "never", *saves, *more]
 
 
 def test_resume_over_shards_is_bit_exact(command, stop_in, shards):

@@ -101,7 +101,7 @@ def fill_up(checkpoint, file):
 
 def refuse(checkpoint, file):
     """Stand in for `torch.save` in a folder that became read-only."""
-    raise PermissionError(errno.EACCES, "Permission denied", file.name)
+    raise PermissionError(errno.EACCES, "Permission denied", file.file.name)
 
 
 def test_checkpoint_at_a_url_is_written_there(tmp_path, monkeypatch):
@@ -127,11 +127,11 @@ def test_a_disk_error_ends_a_run_in_one_line(command, monkeypatch, error_of, fai
     saved, save = [], torch.save
 
     def save_twice(checkpoint, file):
-        saved.append(file.name)
+        saved.append(file)
         (save if len(saved) <= 2 else fail)(checkpoint, file)
 
     monkeypatch.setattr(torch, "save", save_twice)
-    err = error_of("fit", *command.words("run", "--run.save_every_n_steps", 1), code=1)
+    err = error_of("fit", *command.words("run", "--run.save_every_n_minutes", 1e-9), code=1)
     run = command.root / "tiny" / "run"
     assert f"{run} cannot be written to: {message}; then run lightning-colorize resume" in err
     assert torch.load(run / LAST, weights_only=True)["global_step"] == 2

@@ -12,6 +12,7 @@ from lightning_colorize.losses import L1
 from lightning_colorize.models.checkpoint import first_not_finite
 from lightning_colorize.runs.folder import BEST, LAST
 from lightning_colorize.runs.result import RunResult
+from lightning_colorize.training.callbacks import LastCheckpoint, checkpoints
 from lightning_colorize.training.callbacks.stopping import (
     FiniteTraining,
     GracefulStop,
@@ -105,14 +106,15 @@ def test_last_step_is_validated_at_any_interval(command, every_n_epochs, interva
 
 
 class Strategy:
-    """The strategy of two processes, of which the other receives a signal."""
+    """The strategy of two processes, of which the other receives a signal, or has to save."""
 
     root_device = torch.device("cpu")
-    signaled = False
+    signaled = is_due = False
 
-    def reduce(self, number, reduce_op):
+    def reduce(self, state, reduce_op):
         assert reduce_op == "max"
-        return max(number, torch.tensor(int(signal.SIGTERM) if self.signaled else 0))
+        other = [int(signal.SIGTERM) if self.signaled else 0, self.is_due]
+        return torch.maximum(state, torch.tensor(other))
 
 
 def two_processes(validates_every, accumulate):
@@ -130,7 +132,7 @@ def two_processes(validates_every, accumulate):
 )
 def test_signal_to_one_rank_reaches_all_soon(validates_every, accumulate, limit):
     saved = []
-    stop = GracefulStop(SimpleNamespace(save=saved.append))
+    stop = GracefulStop(SimpleNamespace(save=saved.append, is_due=False))
     process = two_processes(validates_every, accumulate)
     for batch in range(100):  # no signal
         stop.on_train_batch_end(process, None, None, None, batch)
@@ -146,6 +148,32 @@ def test_signal_to_one_rank_reaches_all_soon(validates_every, accumulate, limit)
     with pytest.raises(RunInterrupted):
         stop.on_train_batch_start(process, None, None, batch + 1)
     assert stop.received == signal.SIGTERM
+
+
+def test_all_ranks_save_when_it_is_time_for_one():
+    saved = []
+    stop = GracefulStop(SimpleNamespace(save=saved.append, is_due=False))
+    process = two_processes(None, 1)
+    for is_due, expected in ((True, 2), (False, 2), (True, 4)):
+        process.strategy.is_due = is_due
+        for batch in range(32):
+            stop.on_train_batch_start(process, None, None, batch)
+            stop.on_train_batch_end(process, None, None, None, batch)
+        assert len(saved) == expected
+
+
+def test_a_checkpoint_is_saved_every_few_minutes_and_not_before(monkeypatch):
+    now, saved = 1000.0, []
+    monkeypatch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: now))
+    trainer = fake_trainer(save_checkpoint=lambda _: saved.append(now), val_check_batch=4)
+    last = LastCheckpoint(LAST, every_n_minutes=5)
+    now = 2000.0
+    last.on_train_start(trainer, None)
+    for batch in range(14):
+        now += 100
+        GracefulStop(last).on_train_batch_end(trainer, None, None, None, batch)
+    # The twelfth batch is validated, so it waits for the next.
+    assert saved == [2300, 2600, 2900, 3300]
 
 
 # Of the second epoch.
