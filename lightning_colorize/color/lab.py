@@ -16,9 +16,11 @@ units:
 """
 
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from lightning_colorize.color.precision import full_precision
 
@@ -87,7 +89,7 @@ def to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
         from kornia.color import rgb_to_lab  # slow import
 
         unit = to_unit(rgb)
-        with full_precision(unit):
+        with full_precision(unit), _Constants():
             L, ab = rgb_to_lab(unit).tensor_split([1], dim=1)
         return L, ab
     linear = _to_linear(rgb).unbind(dim=1)
@@ -120,7 +122,7 @@ def to_rgb(L: Tensor, ab: Tensor, *, clip: bool = True) -> Tensor:
         L, ab = L.float(), ab.float()
         if L.requires_grad or ab.requires_grad:
             ab = _with_positive_z(L, ab)
-        with full_precision(ab):
+        with full_precision(ab), _Constants():
             converted: Tensor = lab_to_rgb(torch.cat([L, ab], dim=1), clip=clip)
         return converted
     rgb = linear_to_srgb(to_linear_rgb(L, ab))
@@ -131,6 +133,24 @@ def kornia_converts(device: torch.device) -> bool:
     """Return whether `to_lab` and `to_rgb` call kornia for tensors of a device."""
     # Tensors on `meta` have no values, and no autocast to disable.
     return device.type not in ("cpu", "meta") and not torch.compiler.is_compiling()
+
+
+class _Constants(TorchFunctionMode):
+    """Keeps the constants that kornia creates in every call.
+
+    On a GPU each is a copy for which the host waits until all queued work is done.
+    """
+
+    created: ClassVar[dict[str, Tensor]] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is not torch.tensor:
+            return func(*args, **(kwargs or {}))
+        key = repr((args, kwargs))
+        if key not in self.created:
+            with torch.inference_mode(False):  # later calls have gradients
+                self.created[key] = func(*args, **(kwargs or {}))
+        return self.created[key]
 
 
 def _with_positive_z(L: Tensor, ab: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from lightning_colorize.color import fit_gamut, to_lab, to_rgb, to_unit
 from lightning_colorize.common.errors import require_option
 from lightning_colorize.data.damage import damaged
+from lightning_colorize.data.device.transfer import to_device
 
 # Of color jitter: the largest hue rotation in degrees and the largest chroma factor.
 _HUE, _CHROMA = 10.0, 1.25
@@ -39,9 +40,13 @@ class Draw(NamedTuple):
     own: Tensor | None
 
     def to(self, device: torch.device) -> "Draw":
-        """Return the parameters on a device; the host does not wait for the copy."""
-        given = [t.pin_memory() if t is not None and device.type == "cuda" else t for t in self]
-        return Draw(*(None if t is None else t.to(device, non_blocking=True) for t in given))
+        """Return the parameters on a device, after one copy that the host does not wait for."""
+        given = [t for t in self if t is not None]
+        if device.type == "cpu" or not given:
+            return self
+        together = to_device(torch.cat([t.flatten() for t in given]), device)
+        parts = iter(torch.split(together, [t.numel() for t in given]))
+        return Draw(*(None if t is None else next(parts).view_as(t) for t in self))
 
 
 _PROBABILITIES = ("flip", "grey_jitter", "blur", "grain", "jpeg", "aging", "color_jitter", "mixup")

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_colorize.color import full_precision
+from lightning_colorize.data.device.transfer import to_device
 
 _WIDEST = 0.015  # sigma of a blur, as a share of the size
 _SCRATCHES = 8  # at most, on an aged print
@@ -61,28 +62,28 @@ def _changed(
         return L
     drawn = torch.rand(len(L)) < share
     numbers = torch.empty(len(L)).uniform_(*limits)[drawn]
-    some = drawn.nonzero()[:, 0].to(L.device, non_blocking=True)
+    some = to_device(drawn.nonzero()[:, 0], L.device)
     if not len(some):
         return L
     return L.index_copy(0, some, change(L[some], numbers[:, None, None, None]))
 
 
 def blurred(L: Tensor, sigma: Tensor) -> Tensor:
-    """Blur L, (N, 1, H, W), with a sigma, (N, 1, 1, 1), in pixels; the border is reflected."""
+    """Blur L, (N, 1, H, W), with a sigma, (N, 1, 1, 1), on the CPU; the border is reflected."""
     from kornia.filters import gaussian_blur2d  # slow import
 
     # Reflection needs less than the size.
     size = min(L.shape[-2:])
     reach = min(math.ceil(2 * _WIDEST * size), size - 1)
     with full_precision(L):
-        widths = sigma.to(L.device).reshape(-1, 1).clamp(min=1e-3).expand(-1, 2)
+        widths = sigma.reshape(-1, 1).clamp(min=1e-3).expand(-1, 2)
         return gaussian_blur2d(L, 2 * reach + 1, widths)
 
 
 def grainy(L: Tensor, deviation: Tensor) -> Tensor:
     """Return images with normal noise, in [0, 100]; the deviation is (N, 1, 1, 1), on the CPU."""
     noise = deviation * torch.randn(L.shape)
-    return (L + noise.to(L.device, non_blocking=True)).clamp(0.0, 100.0)
+    return (L + to_device(noise, L.device)).clamp(0.0, 100.0)
 
 
 def aged(L: Tensor, amount: Tensor) -> Tensor:
@@ -93,8 +94,8 @@ def aged(L: Tensor, amount: Tensor) -> Tensor:
     or bright. Black rises by up to 30, white falls by up to 20.
     """
     size = min(L.shape[-2:])
-    strength = amount.to(L.device)
-    numbers = torch.rand(_SCRATCHES + 1, 6, len(L), 1, 1, 1).to(L.device, non_blocking=True)
+    strength = to_device(amount, L.device)
+    numbers = to_device(torch.rand(_SCRATCHES + 1, 6, len(L), 1, 1, 1), L.device)
     glow = blurred((L - 75.0).clamp(min=0.0), torch.full_like(amount, _WIDEST * size))
     L = L + 2.0 * strength * glow
     y = torch.linspace(0.0, 1.0, L.shape[-2], device=L.device)[:, None]
@@ -111,10 +112,10 @@ def jpeg_compressed(L: Tensor, quality: Tensor) -> Tensor:
     """Return images with JPEG's loss: the coefficients of 8x8 blocks are rounded.
 
     L is (N, 1, H, W) in [0, 100], taken as grey values of 0 to 255; `quality` is libjpeg's,
-    (N, 1, 1, 1), 1 to 100.
+    (N, 1, 1, 1), on the CPU, 1 to 100.
     """
     height, width = L.shape[-2:]
-    quality = quality.to(L.device)
+    quality = to_device(quality, L.device)
     scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)
     basis, quantization = _dct(L.device)
     steps = (scale * quantization).clamp(min=1.0)

@@ -8,6 +8,7 @@ run resumed in mid-epoch then repeats the uninterrupted run bit for bit, with an
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import count
 from typing import Any
@@ -113,11 +114,11 @@ class ImageLoader:
         seed_batches: Seed torch's generator before each batch, for training.
         receive: Turns the batches of the data set's `collate` into pixels.
         label_names: Class names; labels are indices into them.
+        device_type: Type of the device that waits for the batches.
         options: Options of the DataLoader.
 
     Attributes:
         asked: When the latest batch was requested, by `time.perf_counter`.
-        waited: Total waiting time in seconds.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class ImageLoader:
         seed_batches: bool = False,
         receive: Receive = iter,
         label_names: Sequence[str] = (),
+        device_type: str = "cpu",
         **options: Any,
     ) -> None:
         self.dataset = dataset
@@ -136,7 +138,9 @@ class ImageLoader:
         self.num_workers: int = options.get("num_workers", 0)
         self.seed_batches = seed_batches
         self.asked = 0.0
-        self.waited = 0.0
+        self._on_gpu = device_type == "cuda"
+        self._waits: deque[tuple[Any, Any]] = deque()
+        self._waited = 0.0
         self.options = options
         self._reader: DataLoader[Any] | None = None
         self._running: Generator[RawBatch] | None = None
@@ -148,6 +152,15 @@ class ImageLoader:
 
     def __len__(self) -> int:
         return len(self.batches)
+
+    @property
+    def waited(self) -> float:
+        """Total waiting time in seconds; on a GPU, the time in which it was idle meanwhile."""
+        while self._waits and (not self._on_gpu or self._waits[0][1].query()):
+            asked, received = self._waits.popleft()
+            idle = asked.elapsed_time(received) / 1e3 if self._on_gpu else received - asked
+            self._waited += idle
+        return self._waited
 
     def close(self) -> None:
         """End the worker processes, which persist from epoch to epoch."""
@@ -237,7 +250,7 @@ class ImageLoader:
 
     def _awaited(self) -> Iterator[Shipped]:
         """Yield the batches and record the time spent waiting for them."""
-        self.asked = time.perf_counter()
+        self.asked, asked = time.perf_counter(), self._now()
         if self._reader is None:
             self._reader = DataLoader(
                 self.dataset,
@@ -255,7 +268,16 @@ class ImageLoader:
             for number in count(1):
                 if (batch := next(batches, None)) is None:
                     break
-                self.waited += time.perf_counter() - self.asked
+                self._waits.append((asked, self._now()))
+                _ = self.waited  # so that few events are kept
                 advance(number * self.batches.batch_size)
                 yield batch
-                self.asked = time.perf_counter()
+                self.asked, asked = time.perf_counter(), self._now()
+
+    def _now(self) -> Any:
+        """Return the time; on a GPU an event that it reaches after the work queued so far."""
+        if not self._on_gpu:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
+        return event

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -23,8 +23,9 @@ from lightning_colorize.data.cache import CachedImages, bytes_needed, fits_in_me
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.corrupt import CorruptImages
 from lightning_colorize.data.dataset import ImageDataset, Resize
-from lightning_colorize.data.device.cached import DeviceImages
+from lightning_colorize.data.device.cached import DeviceDataset, DeviceImages
 from lightning_colorize.data.device.decode import DeviceDecoder, JpegDataset, require_decoder
+from lightning_colorize.data.device.transfer import prefetched
 from lightning_colorize.data.image_set import ImageSet, sampled
 from lightning_colorize.data.loader import EpochBatches, ImageLoader, Receive
 from lightning_colorize.data.sources import Source, SourceError, default_source, parse_root
@@ -88,7 +89,8 @@ class ColorizationDataModule(LightningDataModule):
         decode: Where JPEGs that are not cached are decoded: on the CPU or on the device.
         num_workers: Worker processes; by default none for cached images, otherwise one per core
             (shared among the processes of the machine), at most 8.
-        pin_memory: Ship batches from page-locked memory; by default if there is a GPU.
+        pin_memory: Ship batches from page-locked memory, to a GPU one batch ahead; by default if
+            there is a GPU.
         compile: Compile augmentation and LAB conversion.
         max_broken_share: Stop if a larger share of all images, and more than one, cannot be read.
         seed: Seed of order and crops; by default the seed of `seed_everything`.
@@ -232,6 +234,7 @@ class ColorizationDataModule(LightningDataModule):
             seed_batches=split == "train",
             label_names=self.label_names,
             receive=receive,
+            device_type=trainer.strategy.root_device.type,
             num_workers=self._worker_count(images),
             pin_memory=self.pin_memory and not on_device,
         )
@@ -329,13 +332,17 @@ class ColorizationDataModule(LightningDataModule):
 
         In training, squares are at random positions and corrupt images are replaced.
         """
-        decoded = ImageDataset(images, side, training, self.resize)
-        if self.decode == "cpu" or isinstance(images, CachedImages):
-            return decoded, iter
         device = self._trainer.strategy.root_device
-        require_decoder(device)
-        encoded = JpegDataset(images, side, training, self.resize)
-        return encoded, DeviceDecoder(device, decoded).batches
+        if isinstance(images, DeviceImages):
+            return DeviceDataset(images, side, training), iter
+        decoded = ImageDataset(images, side, training, self.resize)
+        if self.decode == "device" and not isinstance(images, CachedImages):
+            require_decoder(device)
+            encoded = JpegDataset(images, side, training, self.resize)
+            return encoded, DeviceDecoder(device, decoded).batches
+        if device.type == "cuda" and self.pin_memory:
+            return decoded, partial(prefetched, device=device)
+        return decoded, iter
 
     def _worker_count(self, images: ImageSet) -> int:
         if isinstance(images, DeviceImages):

@@ -43,7 +43,7 @@ class RunResult:
     images_per_second: float | None = None  # `images_seen` over `seconds`
     device_hours: float | None = None  # all device time, including work lost to a kill
     steady_images_per_second: float | None = None  # training only, without start-up
-    data_wait_share: float | None = None  # share of that time in which training waited for data
+    data_wait_share: float | None = None  # share of that time in which the device waited for data
     peak_device_memory: int | None = None  # of one device, in bytes
     parameters: int | None = None
     trainable_parameters: int | None = None

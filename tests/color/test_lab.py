@@ -4,6 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.color import lab2rgb, rgb2lab
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_colorize.color import WHITE, LabScaling, lab, to_lab, to_lightness, to_rgb
 
@@ -18,6 +19,16 @@ SPECIAL = {
 @pytest.fixture(params=["own", "kornia"])
 def path(request, monkeypatch):
     monkeypatch.setattr(lab, "kornia_converts", lambda device: request.param == "kornia")
+
+
+class CountedCreations(TorchDispatchMode):
+    """Counts the tensors that are created from Python numbers."""
+
+    number = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.number += func is torch.ops.aten.lift_fresh.default
+        return func(*args, **(kwargs or {}))
 
 
 def as_image(colors):
@@ -152,3 +163,17 @@ def test_scaling_and_back():
     torch.testing.assert_close(scaling.restore_ab(scaling.normalize_ab(ab)), ab)
     assert scaling.normalize_L(torch.tensor([0.0, 50.0, 100.0])).tolist() == [-1, 0, 1]
     assert scaling.restore_ab(torch.ones(1, 2, 1, 1, dtype=torch.bfloat16)).dtype == torch.float32
+
+
+def test_constants_of_kornia_are_created_once(monkeypatch):
+    monkeypatch.setattr(lab, "kornia_converts", lambda device: True)
+    monkeypatch.setattr(lab._Constants, "created", {})
+    images = torch.rand(1, 3, 4, 4), 50 * torch.rand(1, 1, 4, 4), torch.rand(1, 2, 4, 4)
+    with torch.inference_mode():  # as a validation before training
+        expected = convert(*images)
+    with CountedCreations() as counted:
+        there, back, *gradients = with_gradients(convert, False, *images)
+    assert counted.number == 0
+    assert torch.equal(there, expected[0])
+    assert torch.equal(back, expected[1])
+    assert all(gradient.any() for gradient in gradients)

@@ -1,6 +1,8 @@
+import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.corrupt import CorruptImages, TooManyCorrupt
 from lightning_colorize.data.dataset import ImageDataset
 from lightning_colorize.data.decoding.files import ImageError
+from lightning_colorize.data.device.transfer import prefetched
 from lightning_colorize.data.image_set import ImageSet
 from lightning_colorize.data.loader import EpochBatches, ImageLoader
 from lightning_colorize.data.order import AnyOrder, ShardOrder
@@ -36,12 +39,14 @@ def make_loader(
     count=10, batch_size=3, *, shuffle=True, broken=(), report=None, share=1.0, workers=0, **sampler
 ):
     images = sampler.pop("images", None) or Numbered(count, broken)
+    options = {name: sampler.pop(name) for name in ("receive", "device_type") if name in sampler}
     return ImageLoader(
         ImageDataset(images, 4, training=shuffle),
         EpochBatches(count, batch_size, shuffle=shuffle, **sampler),
         CorruptImages(count, share, report),
         seed_batches=shuffle,
         num_workers=workers,
+        **options,
     )
 
 
@@ -265,3 +270,68 @@ def test_waiting_time_is_recorded(monkeypatch):
     now[0] += 20  # training
     next(batches)
     assert (loader.asked, loader.waited) == (176, 12)
+
+
+def test_prefetched_batches_are_the_same():
+    """Position and seed are those of the delivered batch; closing ends the thread."""
+
+    def seen(loader):
+        return [(raw.names, raw.rgb.tolist(), torch.rand(2).tolist()) for raw in loader]
+
+    def ahead():
+        return make_loader(13, 3, receive=partial(prefetched, device=torch.device("cpu")))
+
+    whole = seen(make_loader(13, 3))
+    assert seen(ahead()) == whole
+    stopped, resumed = ahead(), ahead()
+    batches = iter(stopped)
+    next(batches), next(batches)
+    assert "prefetch" in str(threading.enumerate())
+    resumed.load_state_dict(stopped.state_dict())
+    stopped.close()
+    assert "prefetch" not in str(threading.enumerate())
+    assert seen(resumed) == whole[2:]
+
+
+def test_waiting_of_a_gpu_is_its_idle_time(monkeypatch):
+    host = queue_ends = reached = 0.0
+
+    class Event:
+        """Is reached when the work queued before it is done."""
+
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            self.time = max(host, queue_ends)
+
+        def query(self):
+            return self.time <= reached
+
+        def elapsed_time(self, end):
+            assert end.query()
+            return 1e3 * (end.time - self.time)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    loader = make_loader(30, 3, device_type="cuda")
+    batches = iter(loader)
+    read = Numbered.read
+
+    def slow(self, index, min_side=None):
+        nonlocal host
+        host += 2 / 3
+        return read(self, index, min_side)
+
+    monkeypatch.setattr(Numbered, "read", slow)
+    next(batches)  # idle for 2 s
+    queue_ends = host + 5
+    next(batches)  # work is queued meanwhile
+    assert len(loader._waits) == 2
+    reached = host
+    assert loader.waited == pytest.approx(2)
+    host += 10
+    queue_ends = host + 0.5
+    next(batches)  # idle from the end of the queued work on
+    reached = host
+    assert loader.waited == pytest.approx(2 + 1.5)
+    assert not loader._waits

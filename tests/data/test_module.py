@@ -189,6 +189,19 @@ def test_processes_share_the_cores(photo_folder, tmp_path, monkeypatch, cache, p
 
 
 @pytest.mark.parametrize(
+    ("kind", "pinned", "ahead"),
+    [("cuda", True, True), ("cuda", False, False), ("cpu", True, False)],
+)
+def test_batches_for_a_gpu_are_sent_ahead(photo_folder, tmp_path, kind, pinned, ahead):
+    gpu = {"strategy": SimpleNamespace(root_device=torch.device(kind))}
+    datamodule = among(1, photo_folder, tmp_path, gpu, cache="always", pin_memory=pinned)
+    datamodule.setup("fit")
+    loader = datamodule.loader("train")
+    assert (loader._receive is not iter) == ahead
+    assert loader.options["pin_memory"] == (pinned and not ahead)  # otherwise the thread pins
+
+
+@pytest.mark.parametrize(
     ("processes", "cached"), [(1, {"train", "val"}), (2, {"train"}), (3, {"val"})]
 )
 def test_memory_is_shared_by_processes_and_splits(

@@ -20,8 +20,9 @@ from lightning_colorize.data.cache import CachedImages
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.dataset import ImageDataset
 from lightning_colorize.data.device import cached
-from lightning_colorize.data.device.cached import DeviceImages
+from lightning_colorize.data.device.cached import DeviceDataset, DeviceImages
 from lightning_colorize.data.device.decode import DeviceDecoder, JpegDataset
+from lightning_colorize.data.device.transfer import prefetched
 from lightning_colorize.data.image_set import FileImages
 from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.inference import load_model
@@ -171,10 +172,28 @@ def test_device_cache_equals_host_cache(photo_folder):
     images = DeviceImages(files, 36, torch.device("cuda"))
     assert all(block.is_cuda for block in images._blocks)
     keys = [(index % 12, (index * 2**29) % 2**32) for index in range(40)]
-    sets = [ImageDataset(own, 36, training=True) for own in (images, CachedImages(files, 36))]
-    ours, usual = (own.collate([own[key] for key in keys]).rgb for own in sets)
+    usual = ImageDataset(CachedImages(files, 36), 36, training=True)
+    expected = usual.collate([usual[key] for key in keys])
+    ours = DeviceDataset(images, 36, training=True).__getitems__(keys).rgb
     assert ours.is_cuda
-    assert torch.equal(ours.cpu(), usual)
+    assert torch.equal(ours.cpu(), expected.rgb)
+    for sent in prefetched(iter([expected] * 3), torch.device("cuda")):
+        assert torch.equal(sent.rgb, ours)
+
+
+def test_data_path_does_not_wait_for_the_gpu(photo_folder):
+    names = [f"train/{p.name}" for p in sorted((photo_folder / "train").iterdir())]
+    images = DeviceImages(FileImages(photo_folder, names), 36, torch.device("cuda"))
+    dataset = DeviceDataset(images, 36, training=True)
+    shares = dict.fromkeys(("grey_jitter", "blur", "grain", "jpeg", "aging", "mixup"), 0.5)
+    augmentation = Augmentation(32, AugmentationOptions(**shares))
+    try:
+        for mode in ("default", "error"):  # the first batch loads kernels and constants
+            torch.cuda.set_sync_debug_mode(mode)
+            rgb = dataset.__getitems__([(index, 2**31) for index in range(12)]).rgb
+            to_color_batch(RawBatch(rgb, names[:12]), augmentation)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_device_memory_limit(photo_folder, monkeypatch):

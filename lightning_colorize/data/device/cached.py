@@ -1,11 +1,15 @@
 """Images cached in device memory, where they are cropped and stacked."""
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.cache import CachedImages, bytes_needed, machine_memory
-from lightning_colorize.data.dataset import Resize
+from lightning_colorize.data.dataset import ImageDataset, Resize, Shipped
+from lightning_colorize.data.device.transfer import to_device
 from lightning_colorize.data.image_set import ImageSet
 
 SHARE = 0.5
@@ -46,6 +50,44 @@ class DeviceImages(CachedImages):
                 "free; or lower --data.size"
             )
         return torch.empty(size, dtype=torch.uint8, device=self.device)
+
+    def squares(self, indices: np.ndarray, positions: np.ndarray, side: int) -> Tensor:
+        """Return what `crop_square` crops from B images: (B, 3, side, side), uint8, on the device.
+
+        One gather, for which only the starts of the squares' rows are copied to the device.
+        """
+        block, start = self._locations[indices].T
+        shapes = self._shapes[indices]
+        top, left = np.rint((shapes - side) * positions[:, None]).astype(np.int64).T
+        height, width = shapes.T
+        first, plane = start + top * width + left, height * width
+        first, plane, width = (values[:, None, None] for values in (first, plane, width))
+        rows = first + plane * np.arange(3)[:, None] + width * np.arange(side)
+        parts: list[Tensor] = [
+            self._blocks[number].unfold(0, side, 1)[self._sent(rows[block == number])]
+            for number in np.unique(block)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat(parts)[self._sent(block.argsort(kind="stable").argsort())]
+
+    def _sent(self, values: np.ndarray) -> Tensor:
+        return to_device(torch.from_numpy(values), self.device)
+
+
+class DeviceDataset(ImageDataset):
+    """`ImageDataset` of `DeviceImages` at the cached size, which gathers a batch at once."""
+
+    images: DeviceImages
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> Shipped:
+        indices, draws = np.array(keys).T
+        positions = draws / 2**32 if self.training else np.full(len(keys), 0.5)
+        return Shipped(self.images.squares(indices, positions, self.side), indices.tolist(), [])
+
+    def collate(self, items: Any) -> Any:
+        """Return the batch of `__getitems__`."""
+        return items
 
 
 def _memory(device: torch.device) -> tuple[int, int]:

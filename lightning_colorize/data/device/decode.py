@@ -3,8 +3,6 @@
 import io
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +24,7 @@ from lightning_colorize.data.dataset import (
 )
 from lightning_colorize.data.decoding.colors import orientation, srgb_transform
 from lightning_colorize.data.decoding.files import ImageError, opened
+from lightning_colorize.data.device.transfer import prefetched
 
 # Pixels decoded at once. A batch of 12 megapixel images would fill gigabytes.
 _AT_ONCE = 2**26
@@ -140,24 +139,8 @@ class DeviceDecoder:
         self.dataset = dataset
 
     def batches(self, shipped: Iterator[JpegBatch]) -> Iterator[Shipped]:
-        """Decode in a thread and prefetch one batch; on a GPU in a stream of its own."""
-        on_gpu = self.device.type == "cuda"
-        stream = torch.cuda.Stream(self.device) if on_gpu else None  # type: ignore[no-untyped-call]
-
-        def step() -> Shipped | None:
-            with nullcontext() if stream is None else torch.cuda.stream(stream):
-                batch = next(shipped, None)
-                return None if batch is None else self(batch)
-
-        with ThreadPoolExecutor(1, "decode") as thread:
-            pending = thread.submit(step)
-            while (decoded := pending.result()) is not None:
-                if stream is not None:
-                    user = torch.cuda.current_stream(self.device)
-                    user.wait_stream(stream)
-                    decoded.rgb.record_stream(user)
-                pending = thread.submit(step)
-                yield decoded
+        """Decode in a thread and prefetch one batch."""
+        return prefetched(map(self, shipped), self.device)
 
     def __call__(self, batch: JpegBatch) -> Shipped:
         """Return the images of a batch, and those that could not be read."""

@@ -35,9 +35,10 @@ class Totals:
 class Throughput(Callback):
     """Logs the throughput as often as metrics are logged, and sums it up over the run.
 
-    Logs `throughput/images_per_second` and `throughput/data_wait` (share of the time, 0 to 1) since
-    they were last logged, and on GPUs `throughput/peak_memory` (GiB); with several processes, wait
-    and memory are rank 0's. `memory` is the peak so far in bytes, 0 without a GPU.
+    Logs `throughput/images_per_second` and `throughput/data_wait` since they were last logged, and
+    on GPUs `throughput/peak_memory` (GiB); with several processes, wait and memory are rank 0's.
+    `data_wait` is the share of the time, 0 to 1, in which the device waits for the next batch: a
+    GPU that still has queued work does not. `memory` is the peak so far in bytes, 0 without a GPU.
     """
 
     def __init__(self) -> None:

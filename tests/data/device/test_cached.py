@@ -13,13 +13,17 @@ from lightning_colorize.data.module import ColorizationDataModule
 from tests.data.conftest import assert_same, data_module
 
 
-def test_device_cache_equals_memory_cache(photo_folder):
+@pytest.mark.parametrize("blocks", ["one", "several"])
+def test_device_cache_equals_memory_cache(photo_folder, monkeypatch, blocks):
+    if blocks == "several":  # one for each image
+        monkeypatch.setattr(cached, "bytes_needed", lambda count, side: 0)
     options = {"batch_size": 5, "pin_memory": True}
     usual = data_module(photo_folder, cache="always", **options)
     ours = data_module(photo_folder, cache="device", num_workers=2, **options)
     for split in ("train", "val", "test"):
         expected, loader = usual.loader(split), ours.loader(split)
         assert isinstance(ours.images(split), DeviceImages)
+        assert (len(ours.images(split)._blocks) > 1) == (blocks == "several")
         assert (loader.num_workers, loader.options["pin_memory"]) == (0, False)
         for _ in range(2):
             assert_same(loader, expected)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.dataset import ImageDataset
+from lightning_colorize.data.dataset import ImageDataset, Shipped
 from lightning_colorize.data.device import decode
 from lightning_colorize.data.device.decode import DeviceDecoder, JpegDataset, require_decoder
 from lightning_colorize.data.image_set import ConcatImages, FileImages
@@ -156,14 +156,14 @@ def test_exactly_one_batch_is_prefetched():
             begun.append(batch)
             if batch == 2:
                 raise RuntimeError("broken")
-            return batch
+            return Shipped(torch.empty(0), [batch], [])
 
     decoded = Recording(CPU, None).batches(iter(range(4)))
-    assert next(decoded) == 0
+    assert next(decoded).indices == [0]
     until(lambda: len(begun) == 2)
     time.sleep(0.02)
     assert begun == [0, 1]
-    assert next(decoded) == 1
+    assert next(decoded).indices == [1]
     with pytest.raises(RuntimeError, match="broken"):
         next(decoded)
 
