@@ -79,9 +79,7 @@ def measure_steps(system: System, setup: Setup, budget: Budget, report: dict[str
 def ratios(row: dict[str, Any]) -> dict[str, float]:
     """How many times as fast `fit` is as the notebook's script, and as the fastest bare step."""
     rates = {name: run["images_per_second"] for name, run in row["fit"].items()}
-    steps = [
-        bare["milliseconds"]["median"] for bare in row["bare"].values() if "milliseconds" in bare
-    ]
+    steps = [b["milliseconds"]["median"] for b in row["bare"].values() if "milliseconds" in b]
     others = {"best bare step": 1000 * row["batch_size"] / min(steps)} if steps else {}
     if "notebook" in row:
         others["notebook"] = row["notebook"]["images_per_second"]

@@ -1,8 +1,6 @@
 """What is to hold on a GPU: colors, gradients, two processes, a resumed run, decoding.
 
-    python benchmarks/gpu_checks.py [--data FOLDER] [--minutes 4] [--json FILE] [--toy]
-
-Budget, file and --toy are those of gpu.py.
+python benchmarks/gpu_checks.py [--data FOLDER] [--minutes 4] [--json FILE] [--toy]
 """
 
 import os
@@ -150,19 +148,16 @@ def check_resume(setup: Setup) -> dict[str, float]:
             train(cli)
         last[name] = cli.folder / LAST
     free_memory()
-    if (code := command(["resume", str(cli.folder)])) != 0:
-        raise RuntimeError(f"resume: exit code {code}")
+    assert command(["resume", str(cli.folder)]) == 0
     for number, handler in handlers.items():
         signal.signal(number, handler)
-    states = {
-        name: torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        for name, path in last.items()
-    }
-    apart = {
-        name: max(_far(value, states["whole"][key]) for key, value in state.items())
-        for name, state in states.items()
-    }
-    return {"resumed": apart["stopped"], "second_run": apart["again"]}
+
+    def apart(name: str) -> float:
+        one, whole = (torch.load(last[n], "cpu", weights_only=True) for n in (name, "whole"))
+        pairs = ((one["state_dict"][key], value) for key, value in whole["state_dict"].items())
+        return max(_far(*pair) for pair in pairs)
+
+    return {"resumed": apart("stopped"), "second_run": apart("again")}
 
 
 def check_decoding(setup: Setup, folder: Path) -> dict[str, Any]:
@@ -190,6 +185,7 @@ def check_decoding(setup: Setup, folder: Path) -> dict[str, Any]:
         warm_up = setup.few(4 + loader.num_workers)
         timing = timed(work, setup.seconds(5), warm_up=warm_up, device=setup.device)
         row[how] = timing.as_dict()["images_per_second"]
+        loader.close()
     return row | {"mean_difference": (firsts[0] - firsts[1]).abs().mean().item()}
 
 

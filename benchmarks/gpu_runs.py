@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 from common import command_of
+from fit_overhead import RESULTS
 from gan_step import BareGAN
 from loader import NotebookDataset
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -122,17 +123,15 @@ class Budget:
         # Parts by name: seconds, reasons, first lines of errors.
         self.report: dict[str, Any] = {"toy": toy, "parts": {}, "skipped": {}, "failed": {}}
 
-    def run(
-        self, report: dict[str, Any], name: str, needed: float, work: Callable[[], Any]
-    ) -> None:
-        """Do a part of at most so many seconds; what it returns is added to its report."""
+    def run(self, into: dict[str, Any], name: str, needed: float, work: Callable[[], Any]) -> None:
+        """Do a part of at most so many seconds; what it returns is added to a report."""
         if time.monotonic() + needed > self.end:
             self.skip(name, "no time left")
             return
         print(f"{name} ...", end=" ", flush=True)
         start = time.monotonic()
         try:
-            found = report[name.rpartition(": ")[2]] = work()
+            found = into[name.rpartition(": ")[2]] = work()
             print(found, flush=True)
         except Exception as error:  # time on a GPU is rare: the other parts are still measured
             traceback.print_exc()
@@ -168,9 +167,8 @@ def run_script(
         print("there is no GPU here; --toy shows that the script runs", file=sys.stderr)
         return 2
     environment()  # raises now, not after all measurements, if the package is not installed
-    result = Path(__file__).parent / "results" / f"{name}.json"
     # What a toy size takes says nothing of a GPU.
-    path = args.json or (None if args.toy else result)
+    path = args.json or (None if args.toy else RESULTS / f"{name}.json")
     budget = Budget(args.minutes, path, command_of(name, argv), args.toy)
     quiet()
     with tempfile.TemporaryDirectory() as folder:
@@ -196,9 +194,8 @@ def make_images(folder: Path, toy: bool) -> Path:
 def tuned(on: bool) -> Iterator[None]:
     """Let cuDNN choose the convolutions' kernels by trying them.
 
-    torch caches a choice by shapes and flags, whether it was tried or not, so one that was made
-    before without trying would be used. TF32, which bf16 ignores, is one of the flags: with it off,
-    the choices are new.
+    torch caches each choice by shapes and flags, tried or not, and uses the first. TF32, which bf16
+    ignores, is one of the flags: with it off, the choices are new.
     """
     conv: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
     before = conv.fp32_precision, torch.backends.cudnn.benchmark

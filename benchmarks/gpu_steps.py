@@ -22,8 +22,6 @@ WARM_UP, BLOCKS, STEPS, SETTLE, PROFILED = 10, 4, 25, 2, 3
 # Kernels that change the memory layout of a tensor, or pad its channels.
 _LAYOUT = re.compile(r"nchwToNhwc|nhwcToNchw|convertTensor|AddPadding", re.IGNORECASE)
 
-_LONGEST = 25
-
 
 class Switches(NamedTuple):
     """How a step differs from the usual script, which has torch's defaults."""
@@ -60,16 +58,18 @@ class Bench:
     """The rows of a system. Rows of the same networks share them, and are compiled once."""
 
     def __init__(self, system: System, setup: Setup) -> None:
-        self.device, self.toy = setup.device, setup.toy
+        self.device, self.toy, self._few = setup.device, setup.toy, setup.few
         self.steps: dict[str, Step] = {}
         self.reports: dict[str, dict[str, Any]] = {}
-        self._few = setup.few
         self._task = cache(lambda *words: parsed(system, setup, [*words]))
         self._trainings: dict[Switches, BareGAN | BareTraining] = {}
         self._kept: dict[Switches, int] = {}  # bytes of networks, gradients and optimizers
         shape = (system.batch_size, 2, system.size, system.size)
-        self._ab = 100 * torch.rand(shape, device=self.device) - 50
-        self._L = 100 * torch.rand_like(self._ab[:, :1])
+        ab = 100 * torch.rand(shape, device=self.device) - 50
+        L = 100 * torch.rand_like(ab[:, :1])
+        # By `channels_last`. A captured step reads from them for ever.
+        layouts = (torch.contiguous_format, torch.channels_last)
+        self._batches = [ColorBatch(L, ab.to(memory_format=one), names=[]) for one in layouts]
 
     def build(self, name: str) -> dict[str, Any]:
         """Make a row and take its first steps; returns what its report has so far."""
@@ -135,8 +135,7 @@ class Bench:
         return training
 
     def _step(self, switches: Switches, training: BareGAN | BareTraining) -> Step:
-        layout = torch.channels_last if switches.channels_last else torch.contiguous_format
-        batch = ColorBatch(self._L, self._ab.to(memory_format=layout), names=[])
+        batch = self._batches[switches.channels_last]
 
         def step() -> None:
             if switches.mode == "reduce-overhead":
@@ -188,7 +187,7 @@ def profiled(step: Step, device: torch.device) -> dict[str, Any]:
         "kernels": sum(count for name, _, count in kernels if not name.startswith("Mem")),
         **{n: sum(e.count for e in events if e.key.startswith(n)) / PROFILED for n in counted},
         "layout_share": layout / total,
-        "longest": [(n[:160], round(time, 1), round(c, 1)) for n, time, c in kernels[:_LONGEST]],
+        "longest": [(n[:160], round(time, 1), round(c, 1)) for n, time, c in kernels[:25]],
     }
 
 
