@@ -15,7 +15,7 @@ from pytorch_lightning import LightningDataModule
 from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_colorize.color import ColorBatch, RawBatch
-from lightning_colorize.common.compiling import require_compiler
+from lightning_colorize.common.compiling import Compile, compiles
 from lightning_colorize.common.errors import require_option
 from lightning_colorize.common.processes import cores
 from lightning_colorize.data.augmentation import Augmentation, AugmentationOptions
@@ -23,7 +23,7 @@ from lightning_colorize.data.cache import CachedImages, bytes_needed, fits_in_me
 from lightning_colorize.data.convert import to_color_batch
 from lightning_colorize.data.corrupt import CorruptImages
 from lightning_colorize.data.dataset import ImageDataset, Resize
-from lightning_colorize.data.device.cached import DeviceDataset, DeviceImages
+from lightning_colorize.data.device.cached import DeviceDataset, DeviceImages, fits_on_device
 from lightning_colorize.data.device.decode import DeviceDecoder, JpegDataset, require_decoder
 from lightning_colorize.data.device.transfer import prefetched
 from lightning_colorize.data.image_set import ImageSet, sampled
@@ -34,8 +34,8 @@ from lightning_colorize.data.sources.base import Splits
 Split = Literal["train", "val", "test"]
 
 Cache = Literal["auto", "always", "never", "device"]
-"""Where decoded images are cached: in the machine's memory if they fit, always there, nowhere, or
-in the device's memory."""
+"""Where decoded images are cached: in the memory of a CUDA device or of the machine if they fit,
+always in the machine's, nowhere, or in the device's."""
 
 Decode = Literal["cpu", "device"]
 """Where JPEGs that are not cached are decoded: in the loader's workers, or on the device."""
@@ -85,13 +85,14 @@ class ColorizationDataModule(LightningDataModule):
         batch_size: Images in a batch of one process.
         augmentation: How training images are augmented.
         cache: Cache decoded images in memory: always, never, if they fit and are read more than
-            once (auto), or in the device's memory (device).
+            once (auto: on the device if a quarter of its free memory suffices), or in the device's
+            memory (device).
         decode: Where JPEGs that are not cached are decoded: on the CPU or on the device.
         num_workers: Worker processes; by default none for cached images, otherwise one per core
             (shared among the processes of the machine), at most 8.
         pin_memory: Ship batches from page-locked memory, to a GPU one batch ahead; by default if
             there is a GPU.
-        compile: Compile augmentation and LAB conversion.
+        compile: Compile augmentation and LAB conversion; auto: on CUDA, if the run is long enough.
         max_broken_share: Stop if a larger share of all images, and more than one, cannot be read.
         seed: Seed of order and crops; by default the seed of `seed_everything`.
 
@@ -116,7 +117,7 @@ class ColorizationDataModule(LightningDataModule):
         decode: Decode = "cpu",
         num_workers: int | None = None,
         pin_memory: bool | None = None,
-        compile: bool = False,
+        compile: Compile = "auto",
         max_broken_share: float = 0.01,
         seed: int | None = None,
     ) -> None:
@@ -140,7 +141,8 @@ class ColorizationDataModule(LightningDataModule):
         self.decode: Decode = decode
         self.num_workers = num_workers
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
-        self.compiles = compile
+        self.compile_setting = compile
+        self.compiles = False
         self.max_broken_share = max_broken_share
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         self.label_names: list[str] = []
@@ -162,8 +164,8 @@ class ColorizationDataModule(LightningDataModule):
             if "train" in self._splits:
                 self.label_names = sorted({*(self._splits["train"].notes.labels or ())} - {""})
             self._require_size()
-        if self.compiles and stage is not None:
-            require_compiler("data.compile", self._trainer.strategy.root_device)
+        if stage == "fit" or (stage is not None and self.compile_setting is True):
+            self.compiles = compiles("data.compile", self.compile_setting, self._trainer)
         for split in _STAGES.get(stage, ()):
             self.images(split)
         for name, count in self.counts().items():
@@ -356,14 +358,18 @@ class ColorizationDataModule(LightningDataModule):
 
     def _cached(self, split: Split, found: ImageSet) -> ImageSet:
         """Return a split's images, read into memory if `cache` says so."""
-        trainer, side = self._trainer, self._side(split)
-        if self.cache == "never" or (self.cache == "auto" and not self._pays(split, found, side)):
+        trainer, side, cache = self._trainer, self._side(split), self.cache
+        device, taken = trainer.strategy.root_device, self._cached_bytes
+        if cache == "auto" and fits_on_device(len(found), side, device, taken):
+            cache = "device"
+        elif cache == "auto" and not fits_in_memory(len(found), side, taken, trainer.num_devices):
+            cache = "never"
+        if cache == "never" or (self.cache == "auto" and not self._pays(split, found)):
             return found
-        if self.cache == "device":
-            device, taken = trainer.strategy.root_device, self._cached_bytes
+        if cache == "device":
             cached: CachedImages = DeviceImages(found, side, device, taken, self.resize)
         else:
-            require_memory(len(found), side, self._cached_bytes, trainer.num_devices)
+            require_memory(len(found), side, taken, trainer.num_devices)
             cached = CachedImages(found, side, self.resize)
         # Every process reads them all; one reports.
         self._corrupt.add(cached.corrupt, reported_by_rank_zero=trainer.global_rank > 0)
@@ -375,8 +381,8 @@ class ColorizationDataModule(LightningDataModule):
         self._cached_bytes += bytes_needed(len(cached), side)
         return cached
 
-    def _pays(self, split: Split, found: ImageSet, side: int) -> bool:
-        """Return whether images fit in memory and as many as they are will be read."""
+    def _pays(self, split: Split, found: ImageSet) -> bool:
+        """Return whether at least as many images as there are will be read."""
         trainer = self._trainer
         batches = getattr(trainer, f"limit_{split}_batches")
         reads, epochs = math.inf, trainer.max_epochs if split == "train" else 1
@@ -385,8 +391,7 @@ class ColorizationDataModule(LightningDataModule):
         elif split == "train":
             reads = len(found) * batches  # a share
         reads *= math.inf if epochs in (None, -1) else epochs
-        fit = fits_in_memory(len(found), side, self._cached_bytes, trainer.num_devices)
-        return fit and reads >= len(found)
+        return reads >= len(found)
 
     @property
     def _trainer(self) -> Any:

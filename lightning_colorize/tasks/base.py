@@ -1,6 +1,7 @@
 """The base of all tasks: validation, test and prediction."""
 
 import inspect
+import sys
 from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -26,8 +27,9 @@ from lightning_colorize.color import (
     to_rgb_in_gamut,
 )
 from lightning_colorize.common.class_paths import Trust, arguments_of, describe, path_of
-from lightning_colorize.common.compiling import require_compiler
+from lightning_colorize.common.compiling import CompileNetworks, compiles
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.losses import Loss
 from lightning_colorize.metrics import colorization_metrics, spec
 from lightning_colorize.models.base import TrainedNetwork
@@ -69,9 +71,12 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
     Validation and test steps return the predicted ab, (B, 2, H, W) in LAB units, for callbacks.
 
     Args:
-        compile: Compile the trained networks during their first batches.
-        fused: Run each optimizer step in one kernel.
+        compile: Compile the trained networks during their first batches; auto: on CUDA, if it pays;
+            reduce-overhead: as CUDA graphs.
+        fused: Run each optimizer step in one kernel; None: on CUDA, if the optimizer supports it.
         metrics: Additional metrics by name, logged as `val/NAME` and `test/NAME`.
+        channels_last: Whether the networks have the channels-last memory format; None: `setup`
+            gives it to them on CUDA under bf16.
 
     Attributes:
         metric_rows: Name, direction and format of all metrics.
@@ -82,6 +87,8 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         scaling: Conversion between LAB units and the network's range; saved in the checkpoint.
         distributed_strategy: Lightning's strategy for several devices.
         optimizer_names: The network that each optimizer trains; empty for the only one.
+        compiles: Whether the fit compiles the trained networks.
+        uses_graphs: Whether they are CUDA graphs, whose memory each step overwrites.
     """
 
     net: ColorizationNetwork
@@ -92,7 +99,11 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
     optimizer_names: tuple[str, ...] = ("",)
 
     def __init__(
-        self, compile: bool = False, fused: bool = False, metrics: dict[str, Metric] | None = None
+        self,
+        compile: CompileNetworks = "auto",
+        fused: bool | None = None,
+        metrics: dict[str, Metric] | None = None,
+        channels_last: bool | None = None,
     ) -> None:
         super().__init__()
         # Not a submodule: the collections below have copies.
@@ -102,8 +113,11 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         own = (spec.Metric.custom(name, m.higher_is_better) for name, m in self.own_metrics.items())
         self.metric_rows = (*spec.METRICS, *own)
         self.averaged = None
-        self.compiles = compile
+        self.compile_setting = compile
+        self.compiles = self.uses_graphs = False
         self.fused = fused
+        self.channels_last = channels_last
+        self._targets_channels_last = False
         self.scaling = LabScaling()
         # Lightning's mean over processes rounds the number of images down.
         self.val_loss = MeanMetric(nan_strategy=torch.nan)  # by default nan is left out
@@ -224,6 +238,15 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         """Take a step and update the moving average; with accumulation, not after each batch."""
         super().optimizer_step(*args, **kwargs)
         self.update_average()
+        if self.uses_graphs:
+            self.net.zero_grad()  # the next step overwrites the gradients
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        """Let CUDA graphs overwrite the tensors of the previous batch."""
+        if self.uses_graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+
+    on_validation_batch_start = on_train_batch_start  # type: ignore[assignment]
 
     @property
     def trained_networks(self) -> list[nn.Module]:
@@ -231,17 +254,45 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         return [self.net]
 
     def setup(self, stage: str) -> None:
-        """Compile the trained networks in place.
+        """Choose what depends on the device, and compile the trained networks in place.
 
         This preserves the names in checkpoints. Only for fitting: for evaluation, compiling takes
         longer than it saves.
         """
         if self.averaged is not None:
             self.averaged.restart()  # the Trainer may move or convert the networks
-        if self.compiles and stage == TrainerFn.FITTING:
-            require_compiler("model.compile", self.trainer.strategy.root_device)
-            for network in self.trained_networks:
-                network.compile()
+        if stage != TrainerFn.FITTING:
+            return
+        trainer = self.trainer
+        on_cuda = trainer.strategy.root_device.type == "cuda"
+        # With 16-mixed, fused optimizers unscale the gradients themselves, after clipping.
+        clips_scaled = trainer.precision == "16-mixed" and bool(trainer.gradient_clip_val)
+        if self.fused is None and (clips_scaled or not on_cuda):
+            self.fused = False
+        if self.channels_last is None and on_cuda and trainer.precision.startswith("bf16"):
+            self.channels_last = True
+            self.to(memory_format=torch.channels_last)
+        self._targets_channels_last = on_cuda and bool(self.channels_last)
+        self.compiles = compiles("model.compile", self.compile_setting, trainer)
+        wanted = self.compile_setting == "reduce-overhead"
+        alone = trainer.world_size == trainer.accumulate_grad_batches == 1
+        self.uses_graphs = wanted and on_cuda and alone
+        if wanted and not self.uses_graphs and is_first_process():
+            needs = "CUDA, one process and steps of one batch; compiled without graphs"
+            print(f"--model.compile reduce-overhead needs {needs}", file=sys.stderr)
+        for network in self.trained_networks if self.compiles else ():
+            network.compile(mode="reduce-overhead" if self.uses_graphs else None)
+
+    def on_train_start(self) -> None:
+        """Give a loaded optimizer's state the memory format of its parameters.
+
+        Fused optimizers expect it, and a run may be resumed with another format.
+        """
+        for optimizer in self.trainer.optimizers:
+            for parameter, state in optimizer.state.items():
+                for name, value in state.items():
+                    if isinstance(value, Tensor) and value.shape == parameter.shape:
+                        state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
     def configure_gradient_clipping(
         self,
@@ -254,7 +305,7 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         Lightning refuses fused optimizers in half precision, since 16-mixed gradients are still
         scaled here. `check` refuses 16-mixed; bf16-mixed scales nothing.
         """
-        if gradient_clip_val and self.fused:
+        if gradient_clip_val and self.fused is not False:
             by_value = gradient_clip_algorithm == "value"
             clip = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_
             clip([p for g in optimizer.param_groups for p in g["params"]], gradient_clip_val)
@@ -328,6 +379,9 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
 
         In training, it also has the simulated conditions that the encoder accepts; otherwise none.
         """
+        if self._targets_channels_last:
+            # As predictions have it: else compiled networks would have a variant for each layout.
+            batch = replace(batch, ab=batch.ab.contiguous(memory_format=torch.channels_last))
         L = self.scaling.normalize_L(batch.L)
         target = self.net.head.target(self.scaling.normalize_ab(batch.ab), L)
         decode = partial(self.decode, size=batch.L.shape[-2:])
@@ -428,7 +482,7 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule."""
-        return self.optimization.configure(self.net)
+        return self.optimization.configure(self.net, self.fused)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         """Step a schedule."""

@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Adam
 from torchmetrics import Metric
 
 from lightning_colorize.color import ColorBatch
+from lightning_colorize.common.compiling import CompileNetworks
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import L1, AdversarialLoss, Loss
 from lightning_colorize.metrics import batch_metrics
@@ -87,9 +89,9 @@ class CGANTask(ColorizationTask):
             prediction; null: the generator itself.
         generator_checkpoint: A run or checkpoint that initializes the generator; it must have the
             same encoder, decoder and head.
-        channels_last: Use the channels-last memory format: faster on CPUs and tensor cores.
-        compile: Compile both networks.
-        fused: Run each optimizer step in one kernel.
+        channels_last: Use the channels-last memory format; null: on CUDA under bf16.
+        compile: Compile both networks; auto: on CUDA, if it pays; reduce-overhead: as CUDA graphs.
+        fused: Run each optimizer step in one kernel; null: on CUDA, if the optimizer supports it.
         metrics: Additional metrics by name, for `val/NAME` and `test/NAME`; null: none.
 
     Raises:
@@ -97,8 +99,6 @@ class CGANTask(ColorizationTask):
         UsageError: If `generator_checkpoint` does not fit.
     """
 
-    # Each of the two steps leaves out the other network's parameters.
-    distributed_strategy = "ddp_find_unused_parameters_true"
     optimizer_names = ("generator", "discriminator")
 
     def __init__(
@@ -125,12 +125,12 @@ class CGANTask(ColorizationTask):
         gradient_clip_val: float | None = None,
         ema_decay: float | None = 0.999,
         generator_checkpoint: str | None = None,
-        channels_last: bool = False,
-        compile: bool = False,
-        fused: bool = False,
+        channels_last: bool | None = None,
+        compile: CompileNetworks = "auto",
+        fused: bool | None = None,
         metrics: dict[str, Metric] | None = None,
     ) -> None:
-        super().__init__(compile, fused, metrics)
+        super().__init__(compile, fused, metrics, channels_last)
         self.generator_every_n_batches = generator_every_n_batches
         self.discriminator_every_n_batches = discriminator_every_n_batches
         self.generator_epochs = generator_epochs
@@ -160,9 +160,8 @@ class CGANTask(ColorizationTask):
                 generator_scheduler,
                 encoder_lr_ratio,
                 encoder_lr_decay,
-                fused,
             ),
-            Optimization(discriminator_optimizer or _adam, discriminator_scheduler, fused=fused),
+            Optimization(discriminator_optimizer or _adam, discriminator_scheduler),
         )
 
     def _require_valid(self) -> None:
@@ -245,8 +244,12 @@ class CGANTask(ColorizationTask):
 
     def setup(self, stage: str) -> None:
         """Tell the Trainer how many batches a step has, after it has refused to accumulate them."""
-        super().setup(stage)
         self.trainer.accumulate_grad_batches = self.accumulate_grad_batches
+        super().setup(stage)
+        if stage == TrainerFn.FITTING:
+            # DDP expects gradients of each parameter that is trainable when it wraps the networks,
+            # in each of its backward passes: they are the generator's.
+            self.discriminator.requires_grad_(False)
 
     def teardown(self, stage: str) -> None:
         """Let the Trainer check its own setting again."""
@@ -352,15 +355,23 @@ class CGANTask(ColorizationTask):
         optimizer: LightningOptimizer = self.optimizers()[number]  # type: ignore[index]
         if self._begins:
             optimizer.zero_grad()
-        self.manual_backward(self._shared(loss))
+        loss = self._shared(loss)
+        if network is self.discriminator:
+            loss.backward()  # type: ignore[no-untyped-call]  # not by DDP
+        else:
+            self.manual_backward(loss)
         norm = None
         if not self._steps:
             return norm
+        if network is self.discriminator and self.trainer.world_size > 1:
+            _average_gradients(network, self.trainer.world_size)
         if logs or self.gradient_clip_val is not None:
             limit = float("inf") if self.gradient_clip_val is None else self.gradient_clip_val
             norm = nn.utils.clip_grad_norm_(network.parameters(), limit)
         # Lightning does not count a step of the wrapped optimizer.
         (optimizer if counted else optimizer.optimizer).step()
+        if self.uses_graphs:
+            optimizer.zero_grad()
         return norm
 
     def _shared(self, loss: Tensor) -> Tensor:
@@ -373,9 +384,20 @@ class CGANTask(ColorizationTask):
 
     def configure_optimizers(self) -> Any:
         """Return both optimizers, the generator's first, and their schedules."""
+        self.discriminator.requires_grad_(True)  # DDP has wrapped the networks
         pairs = [
-            settings.build(network)
+            settings.build(network, self.fused)
             for settings, network in zip(self.optimizations, self.trained_networks, strict=True)
         ]
         schedules = [schedule for _, schedule in pairs if schedule is not None]
         return [optimizer for optimizer, _ in pairs], schedules
+
+
+def _average_gradients(network: nn.Module, processes: int) -> None:
+    """Average the gradients of a network over processes, in one message."""
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    message = torch.cat([gradient.flatten() for gradient in gradients])
+    torch.distributed.all_reduce(message)  # gloo has no mean
+    parts = torch.split(message / processes, [gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))

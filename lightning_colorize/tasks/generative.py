@@ -10,6 +10,7 @@ from torch.optim import AdamW
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from lightning_colorize.color import NO_CONDITION, ColorBatch
+from lightning_colorize.common.compiling import CompileNetworks
 from lightning_colorize.losses import CrossEntropy, Loss
 from lightning_colorize.metrics.samples import energy_scores
 from lightning_colorize.models.checkpoint import describe_parts, load_network
@@ -59,9 +60,9 @@ class GenerativeTask(ColorizationTask):
         scheduler: Built from the optimizer; null for a constant rate.
         encoder_lr_ratio: The encoder's learning rate as a share of the decoder's.
         ema_decay: Decay of the moving average, which is used for all but training; null: none.
-        channels_last: Use the channels-last memory format: faster on CPUs and tensor cores.
-        compile: Compile the network.
-        fused: Run the optimizer step in one kernel.
+        channels_last: Use the channels-last memory format; null: on CUDA under bf16.
+        compile: Compile the network; auto: on CUDA, if it pays; reduce-overhead: as CUDA graphs.
+        fused: Run the optimizer step in one kernel; null: on CUDA, if the optimizer supports it.
         metrics: Additional metrics by name, for `val/NAME` and `test/NAME`; null: none.
 
     Raises:
@@ -93,12 +94,12 @@ class GenerativeTask(ColorizationTask):
         scheduler: SchedulerFactory | None = None,
         encoder_lr_ratio: float = 1.0,
         ema_decay: float | None = 0.998,
-        channels_last: bool = False,
-        compile: bool = False,
-        fused: bool = False,
+        channels_last: bool | None = None,
+        compile: CompileNetworks = "auto",
+        fused: bool | None = None,
         metrics: dict[str, Metric] | None = None,
     ) -> None:
-        super().__init__(compile, fused, metrics)
+        super().__init__(compile, fused, metrics, channels_last)
         for name, share in (("joint", joint), ("image_dropout", image_dropout)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, not {share}")
@@ -127,7 +128,7 @@ class GenerativeTask(ColorizationTask):
         self.joint = joint
         self.repeats = repeats
         self.image_dropout = image_dropout
-        self.optimization = Optimization(optimizer, scheduler, encoder_lr_ratio, fused=fused)
+        self.optimization = Optimization(optimizer, scheduler, encoder_lr_ratio)
         # In the checkpoint: a run resumed within an epoch continues with the epoch's networks.
         self._trains_mean = joint == 1
         self.register_buffer("trains_mean", torch.tensor(self._trains_mean))

@@ -40,7 +40,6 @@ class Optimization:
             usual for a pretrained encoder.
         encoder_lr_decay: Factor from each level to the next finer one, whose features are more
             general; 1 gives all levels the same rate.
-        fused: Run the optimizer step in one kernel.
 
     Raises:
         ValueError: If the decay is not above 0 and at most 1.
@@ -50,16 +49,15 @@ class Optimization:
     scheduler: SchedulerFactory | None = None
     encoder_lr_ratio: float = 1.0
     encoder_lr_decay: float = 1.0
-    fused: bool = False
 
     def __post_init__(self) -> None:
         decay = self.encoder_lr_decay
         if not 0 < decay <= 1:
             raise ValueError(f"encoder_lr_decay must be above 0 and at most 1, not {decay}")
 
-    def configure(self, network: nn.Module) -> OptimizerLRScheduler:
+    def configure(self, network: nn.Module, fused: bool | None = False) -> OptimizerLRScheduler:
         """Return the value of `configure_optimizers`; some schedules step every batch."""
-        optimizer, scheduler = self.build(network)
+        optimizer, scheduler = self.build(network, fused)
         if scheduler is None:
             return optimizer
         return {
@@ -73,20 +71,27 @@ class Optimization:
             },
         }
 
-    def build(self, network: nn.Module) -> tuple[Optimizer, Scheduler | None]:
-        """Return the optimizer of a network's trainable parameters, and its schedule."""
+    def build(
+        self, network: nn.Module, fused: bool | None = False
+    ) -> tuple[Optimizer, Scheduler | None]:
+        """Return the optimizer of a network's trainable parameters, and its schedule.
+
+        `fused`: whether a step is one kernel; None: if the optimizer supports it.
+        """
         encoder: Encoder | None = getattr(network, "encoder", None)
-        optimizer = self._optimizer(network, encoder)
+        optimizer = self._optimizer(network, encoder, fused)
         return optimizer, None if self.scheduler is None else self.scheduler(optimizer)
 
-    def _optimizer(self, network: nn.Module, encoder: Encoder | None) -> Optimizer:
+    def _optimizer(
+        self, network: nn.Module, encoder: Encoder | None, fused: bool | None
+    ) -> Optimizer:
         part = [] if encoder is None else list(encoder.pretrained_part.parameters())
         known = {id(p) for p in part}
         slow = [p for p in part if p.requires_grad]
         fast = [p for p in network.parameters() if p.requires_grad and id(p) not in known]
         ratio, decay = self.encoder_lr_ratio, self.encoder_lr_decay
         if encoder is None or not slow or ratio == decay == 1:
-            return self._make(slow + fast)
+            return self._make(slow + fast, fused)
         levels = [slow] if decay == 1 else parameters_by_level(encoder)
         shares = [ratio * decay**finer for finer in reversed(range(len(levels)))]
         # The learning-rate finder reads the shares.
@@ -94,23 +99,25 @@ class Optimization:
             {"params": parameters, "lr_share": share}
             for parameters, share in zip([*levels, fast], [*shares, 1.0], strict=True)
         ]
-        optimizer = self._make([group for group in groups if group["params"]])
+        optimizer = self._make([group for group in groups if group["params"]], fused)
         for group in optimizer.param_groups:
             group["lr"] *= group["lr_share"]
         return optimizer
 
-    def _make(self, parameters: Iterable[Any]) -> Optimizer:
-        make: Any = self.optimizer
-        try:
-            made: Optimizer = make(parameters, **({"fused": True} if self.fused else {}))
-        except (TypeError, RuntimeError) as error:
-            if not self.fused:
-                raise
-            raise UsageError(
-                f"--model.fused: true\naccepted: false: this optimizer does not support it here "
-                f"({error}); torch's Adam, AdamW and SGD do"
-            ) from error
-        return made
+    def _make(self, parameters: Sequence[Any], fused: bool | None) -> Optimizer:
+        make: Callable[..., Optimizer] = self.optimizer
+        if fused is not False:
+            # Copies: an optimizer that fails has written `fused` into the groups.
+            copies = [dict(p) if isinstance(p, dict) else p for p in parameters]
+            try:
+                return make(copies, fused=True)
+            except (TypeError, RuntimeError) as error:
+                if fused:
+                    raise UsageError(
+                        "--model.fused: true\naccepted: false: this optimizer does not support it "
+                        f"here ({error}); torch's Adam, AdamW and SGD do"
+                    ) from error
+        return make(parameters)
 
 
 def parameters_by_level(encoder: Encoder) -> list[list[nn.Parameter]]:

@@ -9,6 +9,7 @@ from torch.optim import Adam
 from torchmetrics import Metric
 
 from lightning_colorize.color import ColorBatch
+from lightning_colorize.common.compiling import CompileNetworks
 from lightning_colorize.losses import Loss
 from lightning_colorize.models.checkpoint import load_network
 from lightning_colorize.networks import ColorizationNetwork, Decoder, Encoder, FeatureInfo, Head
@@ -36,9 +37,9 @@ class RegressionTask(ColorizationTask):
         checkpoint: A run or checkpoint that initializes the network, e.g. one trained on all
             categories to fine-tune a specialist for one; it must have the same encoder, decoder and
             head.
-        channels_last: Use the channels-last memory format: faster on CPUs and tensor cores.
-        compile: Compile the network.
-        fused: Run the optimizer step in one kernel.
+        channels_last: Use the channels-last memory format; null: on CUDA under bf16.
+        compile: Compile the network; auto: on CUDA, if it pays; reduce-overhead: as CUDA graphs.
+        fused: Run the optimizer step in one kernel; null: on CUDA, if the optimizer supports it.
         metrics: Additional metrics by name, for `val/NAME` and `test/NAME`; null: none.
 
     Raises:
@@ -58,12 +59,12 @@ class RegressionTask(ColorizationTask):
         encoder_lr_decay: float = 1.0,
         ema_decay: float | None = None,
         checkpoint: str | None = None,
-        channels_last: bool = False,
-        compile: bool = False,
-        fused: bool = False,
+        channels_last: bool | None = None,
+        compile: CompileNetworks = "auto",
+        fused: bool | None = None,
         metrics: dict[str, Metric] | None = None,
     ) -> None:
-        super().__init__(compile, fused, metrics)
+        super().__init__(compile, fused, metrics, channels_last)
         self.save_hyperparameters()
         built = decoder(encoder.info)
         self.net = ColorizationNetwork(encoder, built, (head or loss.head)(built.out_channels))
@@ -74,9 +75,7 @@ class RegressionTask(ColorizationTask):
             self.net.to(memory_format=torch.channels_last)
         self.average_weights(ema_decay)
         self.loss = loss
-        self.optimization = Optimization(
-            optimizer, scheduler, encoder_lr_ratio, encoder_lr_decay, fused
-        )
+        self.optimization = Optimization(optimizer, scheduler, encoder_lr_ratio, encoder_lr_decay)
 
     def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
         """Return the loss."""

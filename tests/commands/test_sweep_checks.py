@@ -150,7 +150,7 @@ MANY = {
         ({"model.optimizer": SGD}, [*FIT, "--model.optimizer.init_args.momentum=0.9"]),
         ({"model.optimizer.class_path": SGD, "model.optimizer.lr": RATES}, FIT),
         ({"config": {"value": UNET}}, [*FIT, "--data.size", "64", "--model.optimizer.lr", "0.1"]),
-        ({"model.optimizer.lr": RATES}, [*FIT, "--config", "experiments/gpu/fused.yaml"]),
+        ({"model.optimizer.lr": RATES}, [*FIT, "--config", "experiments/gpu/tf32.yaml"]),
         ({"data.size": {"value": 64}}, [*FIT, "--data.size", "64"]),
         # Another program's arguments are not checked.
         ({"anything": {"value": None}}, ["python", "mine.py", "${args}"]),

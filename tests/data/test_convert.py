@@ -55,10 +55,10 @@ def test_compiled_conversion_equals_eager(monkeypatch, backend, augmentation):
 def test_data_module_compiles_on_request(photo_folder, monkeypatch):
     calls = []
     monkeypatch.setattr(
-        "lightning_colorize.data.module.require_compiler", lambda *a: calls.append(a)
+        "lightning_colorize.common.compiling.compiler_fault", lambda device: calls.append(device)
     )
     monkeypatch.setattr(convert, "_compiled", lambda: calls.append("batch") or convert._convert)
     for compiles in (False, True):
         data = data_module(photo_folder, compile=compiles)
         data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
-        assert calls == ([("data.compile", torch.device("cpu")), "batch"] if compiles else [])
+        assert calls == ([torch.device("cpu"), "batch"] if compiles else [])

@@ -1,5 +1,6 @@
 """One process and two learn the same from the same global batches; two nodes: test_torchrun.py."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -40,6 +41,11 @@ TASKS = {
         *("--model.discriminator_optimizer.lr", "0.01"),
     ],
 }
+TASKS["cgan in stages"] = [
+    *(*TASKS["cgan"], "--model.generator_epochs", "1", "--model.discriminator_epochs", "1"),
+    *("--model.accumulate_grad_batches", "2", "--model.generator_every_n_batches", "4"),
+    *("--model.gradient_clip_val", "0.5"),
+]
 
 
 def train(command, processes, options):
@@ -81,8 +87,9 @@ def test_weights_are_those_of_one_process(runs):
 def test_global_batches_are_those_of_one_process(runs):
     (expected,), parts = (run.records for run in runs)
     # Equal weights would prove nothing if they did not change.
-    assert abs(expected[-1]["loss"] - expected[0]["loss"]) > 1e-3
-    assert [len(part) for part in parts] == [STEPS, STEPS]
+    losses = [record["loss"] for record in expected if record["loss"]]
+    assert abs(losses[-1] - losses[0]) > 1e-3
+    assert STEPS <= len(expected) == len(parts[0]) == len(parts[1])
     for whole, *halves in zip(expected, *parts, strict=True):
         assert sorted(whole["names"]) == sorted(halves[0]["names"] + halves[1]["names"])
         assert not set(halves[0]["names"]) & set(halves[1]["names"])
@@ -91,7 +98,9 @@ def test_global_batches_are_those_of_one_process(runs):
 def test_two_processes_write_one_run(runs):
     two = runs[1]
     assert two.out.count("images    12 train") == 1
-    assert "batch     4 = 2 x 2 processes x 1 accumulated" in two.out
+    assert re.search(
+        r"batch     (4 = 2 x 2 processes x 1|8 = 2 x 2 processes x 2) accumulated", two.out
+    )
     first, second = (RunResult.read(run.folder) for run in runs)
     assert (second.batches, second.images_seen) == (first.batches, first.images_seen)
     # Five images over two processes: none is padded or counted twice.

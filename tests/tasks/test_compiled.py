@@ -1,16 +1,22 @@
-"""`compile: true`: the compiled networks, and results equal to eager ones."""
+"""Compiled networks, and what else follows from the device: memory format, fused optimizers."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
+from pytorch_lightning import Callback
+from torch._dynamo.testing import CompileCounter
+from torch._dynamo.utils import counters
 
-from lightning_colorize.common.compiling import require_compiler
+from lightning_colorize.common.compiling import compiler_fault
+from lightning_colorize.data import convert
 from lightning_colorize.tasks import GenerativeTask
 from tests.conftest import Commands
 from tests.tasks.conftest import GanCommands, make_cnn, make_gan, make_trainer
 from tests.tasks.test_generative import GenerativeCommands
 from tests.tasks.test_generative import make_task as make_generative
+from tests.training.callbacks.conftest import fake_trainer
 
 
 @pytest.fixture
@@ -32,9 +38,9 @@ def compiled(monkeypatch):
         return wrapper
 
     monkeypatch.setattr(torch, "compile", compile_)
-    require_compiler.cache_clear()
+    compiler_fault.cache_clear()
     yield modules
-    require_compiler.cache_clear()
+    compiler_fault.cache_clear()
 
 
 def networks(task):
@@ -80,3 +86,160 @@ def test_compiled_training_equals_eager_and_resumes_exactly(
         assert torch.equal(states[2][name], value), name
         torch.testing.assert_close(value, states[0][name], atol=1e-4, rtol=1e-3, msg=name)
     torch.compiler.reset()
+
+
+class GraphCount(Callback):
+    """Records the graphs that exist after each batch."""
+
+    def __init__(self, like_cuda):
+        self.like_cuda = like_cuda
+        self.graphs = []
+
+    def on_fit_start(self, trainer, pl_module):
+        pl_module._targets_channels_last = self.like_cuda
+
+    def on_train_batch_end(self, *args):
+        self.graphs.append(counters["stats"]["unique_graphs"])
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "graphs"),
+    [
+        (make_cnn, {}, 2),  # the data path, the network
+        (make_cnn, {"channels_last": True}, 2),
+        (make_gan, {}, 4),  # the discriminator in its own step and in the generator's
+        (make_gan, {"channels_last": True}, 4),
+    ],
+)
+def test_graphs_are_whole_and_complete_after_the_first_batch(
+    make, options, graphs, data, monkeypatch
+):
+    compiler_fault(torch.device("cpu"))  # not counted
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=CompileCounter()))
+    convert._compiled.cache_clear()
+    torch.compiler.reset()
+    counters.clear()
+    data.compile_setting = True
+    count = GraphCount(like_cuda=bool(options))
+    trainer = make_trainer(max_epochs=2, limit_val_batches=0, callbacks=[count])
+    trainer.fit(make(compile=True, **options), data)
+    assert count.graphs == [graphs] * 6
+    assert not counters["graph_break"]
+    convert._compiled.cache_clear()
+    torch.compiler.reset()
+
+
+class OnGraphs(Callback):
+    """Makes a task act as if its networks were CUDA graphs."""
+
+    def __init__(self):
+        self.marks = 0
+        self.kept = []
+
+    def on_train_start(self, trainer, pl_module):
+        pl_module.uses_graphs = True
+
+    def on_train_batch_end(self, trainer, pl_module, *args):
+        self.kept += [self.marks, *(p.grad for p in pl_module.parameters() if p.grad is not None)]
+
+
+@pytest.mark.parametrize("make", [make_cnn, partial(make_gan, ema_decay=0.9), make_generative])
+def test_graphs_keep_no_gradients_and_begin_a_step_per_batch(make, data, monkeypatch):
+    graphs = OnGraphs()
+
+    def mark():
+        graphs.marks += 1
+
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", mark)
+    task, usual = make(), make()
+    make_trainer(max_epochs=2, callbacks=[graphs], limit_val_batches=1).fit(task, data)
+    make_trainer(max_epochs=2, limit_val_batches=1).fit(usual, data)
+    # A validation after each epoch.
+    assert graphs.kept == [1, 2, 3, 5, 6, 7]
+    for name, value in usual.state_dict().items():
+        assert torch.equal(task.state_dict()[name], value), name
+
+
+def on_cuda(task, stage="fit", **trainer):
+    """Prepare a task for a fit on a CUDA device."""
+    usual = {"precision": "bf16-mixed", "gradient_clip_val": None, "datamodule": None}
+    strategy = SimpleNamespace(root_device=torch.device("cuda"))
+    task.trainer = fake_trainer(**{"strategy": strategy} | usual | trainer)
+    task.setup(stage)
+    return task
+
+
+@pytest.mark.parametrize(
+    ("run", "graphs"),
+    [({}, True), ({"world_size": 2}, False), ({"accumulate_grad_batches": 2}, False)],
+)
+@pytest.mark.parametrize("make", [make_cnn, make_gan])
+def test_what_cuda_graphs_need(make, run, graphs, monkeypatch, capsys):
+    modes = []
+    monkeypatch.setattr(torch, "compile", lambda function, mode=None: modes.append(mode))
+    monkeypatch.setattr("lightning_colorize.common.compiling.compiler_fault", lambda device: None)
+    options = run if make is make_gan and "accumulate_grad_batches" in run else {}
+    task = on_cuda(make(compile="reduce-overhead", **options), **run)
+    assert (task.compiles, task.uses_graphs) == (True, graphs)
+    assert set(modes) == {"reduce-overhead" if graphs else None}
+    needs = "CUDA, one process and steps of one batch; compiled without graphs"
+    expected = "" if graphs else f"--model.compile reduce-overhead needs {needs}\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_on_a_cpu_reduce_overhead_is_plain_compilation(compiled, data, capsys):
+    task = make_cnn(compile="reduce-overhead")
+    make_trainer(max_steps=1, limit_val_batches=0).fit(task, data)
+    assert (task.compiles, task.uses_graphs) == (True, False)
+    assert "needs CUDA" in capsys.readouterr().err
+
+
+def memory_formats(task):
+    weights = [p for p in task.parameters() if p.dim() == 4 and min(p.shape[1:]) > 1]
+    return {p.is_contiguous(memory_format=torch.channels_last) for p in weights}
+
+
+@pytest.mark.parametrize("make", [make_cnn, partial(make_gan, ema_decay=0.9), make_generative])
+@pytest.mark.parametrize(
+    ("setting", "precision", "expected"),
+    [
+        (None, "bf16-mixed", True),
+        (None, "32-true", False),
+        (False, "bf16-mixed", False),
+        (True, "32-true", True),
+    ],
+)
+def test_memory_format_on_cuda(make, setting, precision, expected, data):
+    task = on_cuda(make(channels_last=setting), precision=precision)
+    assert memory_formats(task) == {expected}
+    data.setup("fit")
+    batch = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
+    ab = task.with_target(batch).ab
+    assert ab.is_contiguous(memory_format=torch.channels_last) is expected
+    assert torch.equal(ab, batch.ab)
+    assert task.hparams.channels_last is setting
+
+
+@pytest.mark.parametrize(
+    ("trainer", "expected"),
+    [
+        ({}, None),
+        ({"precision": "16-mixed"}, None),
+        ({"precision": "16-mixed", "gradient_clip_val": 1.0}, False),
+        ({"strategy": SimpleNamespace(root_device=torch.device("cpu"))}, False),
+    ],
+)
+def test_optimizers_are_fused_on_cuda_unless_scaled_gradients_are_clipped(trainer, expected):
+    assert on_cuda(make_cnn(), **trainer).fused is expected
+    for explicit in (True, False):
+        assert on_cuda(make_cnn(fused=explicit), **trainer).fused is explicit
+
+
+def test_on_a_cpu_the_defaults_change_nothing(data):
+    task, usual = make_gan(), make_gan(fused=False, channels_last=False, compile=False)
+    for each in (task, usual):
+        make_trainer(max_epochs=1).fit(each, data)
+    assert (task.fused, task.compiles, data.compiles) == (False, False, False)
+    assert memory_formats(task) == {False}
+    for name, value in usual.state_dict().items():
+        assert torch.equal(task.state_dict()[name], value), name

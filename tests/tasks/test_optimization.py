@@ -137,6 +137,33 @@ def test_optimizer_without_fused_implementation_is_refused(data):
     assert "fused" in accepted
 
 
+@pytest.mark.parametrize("ratio", [1.0, 0.5])
+@pytest.mark.parametrize(
+    ("optimizer", "fused"),
+    [
+        (partial(torch.optim.AdamW, lr=0.1), True),
+        (partial(torch.optim.RMSprop, lr=0.1), None),  # a TypeError
+        (partial(torch.optim.Adam, lr=0.1, foreach=True), None),  # a RuntimeError, after its groups
+    ],
+)
+def test_optimizers_are_fused_where_they_can_be(optimizer, fused, ratio):
+    built, _ = Optimization(optimizer, None, ratio).build(make_cnn().net, fused=None)
+    assert [group.get("fused") for group in built.param_groups] == [fused] * (2 - (ratio == 1))
+    assert built.param_groups[0]["lr"] == pytest.approx(0.1 * ratio)
+
+
+def test_a_fused_run_resumes_with_another_memory_format(data, tmp_path):
+    trainer = make_trainer(max_epochs=1, limit_val_batches=0)
+    trainer.fit(regression(fused=True), data)
+    trainer.save_checkpoint(tmp_path / "first.ckpt")
+    first, second = (regression(fused=True, channels_last=last) for last in (False, True))
+    for task in (first, second):
+        trainer = make_trainer(max_epochs=3, limit_val_batches=0)
+        trainer.fit(task, data, ckpt_path=tmp_path / "first.ckpt", weights_only=True)
+    for name, value in first.state_dict().items():
+        torch.testing.assert_close(second.state_dict()[name], value, atol=1e-5, rtol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("progress", "factor"),
     [

@@ -15,6 +15,8 @@ from lightning_colorize.data.image_set import ImageSet
 SHARE = 0.5
 """Largest share of device memory for images; networks and batches need the rest."""
 
+_AUTO_SHARE = 0.25  # of free memory, for `data.cache: auto`
+
 
 class DeviceImages(CachedImages):
     """`CachedImages` in device memory, of which other splits have `taken` some bytes.
@@ -95,3 +97,9 @@ def _memory(device: torch.device) -> tuple[int, int]:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)
     return machine_memory(), machine_memory()
+
+
+def fits_on_device(count: int, side: int, device: torch.device, taken: float = 0.0) -> bool:
+    """Return whether images, as in `fits_in_memory`, fit into a CUDA device's quarter."""
+    needed = taken + bytes_needed(count, side)
+    return device.type == "cuda" and needed <= _AUTO_SHARE * (_memory(device)[0] + taken)

@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import RichProgressBar
 from rich.console import Console
 from rich.text import Text
 
+from lightning_colorize.common.compiling import planned_steps
 from lightning_colorize.common.progress import LineClock
 from lightning_colorize.common.text import printable
 from lightning_colorize.metrics.spec import METRICS
@@ -49,6 +50,7 @@ def banner_rows(trainer: Trainer, pl_module: LightningModule) -> list[tuple[str,
         batch += f" = {datamodule.batch_size} x {processes} processes x {accumulated} accumulated"
     return [
         ("device", f"{pl_module.device.type} x {processes}, precision {trainer.precision}"),
+        *compile_rows(trainer, pl_module, datamodule),
         ("network", f"{trainable:,} parameters trainable, {frozen:,} frozen"),
         ("encoder", f"{type(net.encoder).__name__}, weights: {net.encoder.weights_from}"),
         ("images", f"{counts}; {datamodule.size} px"),
@@ -58,6 +60,16 @@ def banner_rows(trainer: Trainer, pl_module: LightningModule) -> list[tuple[str,
         ("loggers", describe_loggers(trainer.loggers)),
         ("run", f"{Path(trainer.default_root_dir)}"),
     ]
+
+
+def compile_rows(trainer: Trainer, task: Any, datamodule: Any) -> list[tuple[str, str]]:
+    """Return the row of what is compiled, on CUDA."""
+    if task.device.type != "cuda":
+        return []
+    words = ("no", "yes", "CUDA graphs")
+    networks, data_path = words[task.compiles + task.uses_graphs], words[datamodule.compiles]
+    steps = f"{planned_steps(trainer):,.0f}".replace("inf", "unlimited")
+    return [("compile", f"networks: {networks}, data path: {data_path}; {steps} steps")]
 
 
 def condition_rows(datamodule: Any) -> list[tuple[str, str]]:

@@ -1,15 +1,17 @@
 """Images in a device's memory; here in the CPU's, by the same code."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from PIL import Image
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.data.cache import bytes_needed
+from lightning_colorize.data.cache import CachedImages, bytes_needed
 from lightning_colorize.data.device import cached
 from lightning_colorize.data.device.cached import DeviceImages
 from lightning_colorize.data.image_set import FileImages
-from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.data.module import SINGLE_PROCESS, ColorizationDataModule
 from tests.data.conftest import assert_same, data_module
 
 
@@ -45,3 +47,36 @@ def test_memory_in_use_is_not_available(tmp_path, monkeypatch):
     monkeypatch.setattr(cached, "_memory", lambda device: (bytes_needed(1, 16) - 1, 10_000))
     with pytest.raises(UsageError, match="of which"):
         DeviceImages(FileImages(tmp_path, ["0.png"]), 16, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("room", "on_device"), [(4.01, {"train", "val"}), (3.99, {"train"}), (2.0, set())]
+)
+def test_auto_caches_on_a_cuda_device_what_fits_into_a_quarter(
+    photo_folder, monkeypatch, room, on_device
+):
+    need = {"train": bytes_needed(12, 36), "val": bytes_needed(5, 32)}
+    taken, made = [], []
+
+    def on_cpu(images, side, device, *args):
+        assert device.type == "cuda"
+        taken.append(bytes_needed(len(images), side))
+        made.append(DeviceImages(images, side, torch.device("cpu"), *args))
+        return made[-1]
+
+    def memory(device):
+        free = room * sum(need.values()) - sum(taken) if device.type == "cuda" else 2**30
+        return free, 2**30
+
+    monkeypatch.setattr(cached, "_memory", memory)
+    monkeypatch.setattr("lightning_colorize.data.module.DeviceImages", on_cpu)
+    data = ColorizationDataModule(str(photo_folder), size=32, num_workers=0)
+    cuda = SimpleNamespace(root_device=torch.device("cuda"))
+    data.trainer = SimpleNamespace(
+        **vars(SINGLE_PROCESS) | {"strategy": cuda, "callbacks": [], "max_steps": 1}
+    )
+    data.setup("fit")
+    assert {split for split in need if any(data.images(split) is images for images in made)} == (
+        on_device
+    )
+    assert all(isinstance(data.images(split), CachedImages) for split in need)

@@ -54,6 +54,23 @@ def test_banner_rows():
     }
 
 
+@pytest.mark.parametrize(
+    ("compiles", "graphs", "max_steps", "said"),
+    [
+        (True, False, 48_000, "networks: yes, data path: no; 48,000 steps"),
+        (True, True, -1, "networks: CUDA graphs, data path: no; unlimited steps"),
+        (False, False, 9, "networks: no, data path: no; 9 steps"),
+    ],
+)
+def test_banner_says_on_cuda_what_is_compiled(compiles, graphs, max_steps, said):
+    trainer, module = make_run()
+    module.device = torch.device("cuda")
+    module.compiles, module.uses_graphs = compiles, graphs
+    trainer.datamodule.compiles = False
+    trainer.max_steps, trainer.max_epochs, trainer.limit_train_batches = max_steps, -1, 1.0
+    assert dict(banner_rows(trainer, module))["compile"] == said
+
+
 def test_a_gan_has_two_rates():
     trainer, _ = make_run()
     gan = make_gan(discriminator_optimizer=partial(SGD, lr=0.5))
