@@ -102,7 +102,6 @@ def check_two_processes(setup: Setup) -> dict[str, Any]:
         port = str(unused.getsockname()[1])
     words = ["--trainer.num_nodes=2", "--run.name=two", "--trainer.strategy=DDPStrategy"]
     words += ["--trainer.strategy.process_group_backend=gloo"]
-    words += ["--trainer.strategy.find_unused_parameters=true"]
     words = _arguments(setup, "gloo", *words)
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
     shared |= {"TORCHELASTIC_RUN_ID": "none", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
