@@ -232,54 +232,75 @@ def default_model(report: dict[str, Any]) -> str:
 
 
 def gpu(report: dict[str, Any]) -> str:
-    """Rates of training, each switch alone and all together; what is to hold, below."""
-    rows = []
+    """The bare step with one switch more in each row; rates of `fit` and of the notebook."""
+    steps, rates, ratios = [], [], []
     for system in report["systems"]:
         described = f"{system['name']}, {system['size']} px, batch {system['batch_size']}"
-        times = {**system["ratios"], "fp32, eager": 1.0}
-        runs = {**system["runs"], "notebook's script": system["notebook"]}
+        for name, row in system["bare"].items():
+            times = row.get("milliseconds")
+            cells = ["-" if times is None else spread(times, 1)]
+            cells += _profile(row.get("profile"))
+            cells += [f"{row['start_seconds']:.0f} s", f"{row['memory'] / 2**30:.1f} GiB"]
+            steps.append([f"{described}: {name}", *cells])
+        runs = {f"fit, {name}": run for name, run in system["fit"].items()}
+        runs |= {name: system[name] for name in ("notebook", "loader") if name in system}
         for name, run in runs.items():
-            if run is None:
-                continue
-            memory, wait = run.get("peak_device_memory"), run.get("data_wait_share")
-            rows.append(
-                [
-                    f"{described}: {name}",
-                    f"{run['images_per_second']:.0f}",
-                    f"{times[name]:.2f}" if times.get(name) else "-",
-                    "-" if wait is None else f"{100 * wait:.1f} %",
-                    "-" if memory is None else f"{memory / 2**30:.1f} GiB",
-                ]
-            )
-        for name in ("default / notebook", "all / notebook", "all, from files / notebook"):
-            if times.get(name):
-                rows.append([f"{described}: {name}", "-", f"{times[name]:.2f}", "-", "-"])
-    text = table(["training", "images/s", "times", "waits for data", "memory"], rows)
-    if report["decoding"] is not None:
-        text += "\n" + table(
-            ["JPEGs to the device", "CPU's cores, images/s", "device, images/s", "mean step"],
-            [
-                [
-                    f"{row['images']}, {row['bytes'] / 1000:.0f} kB, {row['workers']} workers",
-                    spread(row["cpu"], 0),
-                    spread(row["device"], 0),
-                    f"{row['difference']['mean']:.2f}",
-                ]
-                for row in report["decoding"]
-            ],
-        )
-    far = {**(report["colors"] or {}), **(report["resume"] or {})}
-    text += "\n" + table(["largest difference", ""], [[n, f"{v:.1e}"] for n, v in far.items()])
-    if report["skipped"]:
-        text += f"\nNot measured, for lack of time: {', '.join(report['skipped'])}.\n"
-    for name, reason in report["failed"].items():
-        text += f"\n{name} failed: {reason}\n"
-    return text
+            waits, memory = run.get("waits"), run.get("peak_device_memory")
+            cells = [f"{run['images_per_second']:.0f}"]
+            for key, text in (("data_wait_share", "{:.1%}"), ("start_seconds", "{:.0f} s")):
+                cells.append("-" if run.get(key) is None else text.format(run[key]))
+            cells.append("-" if waits is None else f"{waits['count']} in {waits['batches']}")
+            seconds = run.get("checkpoint_seconds")
+            cells.append("-" if seconds is None else f"{seconds:.1f} s")
+            cells.append("-" if memory is None else f"{memory / 2**30:.1f} GiB")
+            rates.append([f"{described}: {name}", *cells])
+        ratios += [
+            [f"{system['name']}: {n}", f"{v:.2f}"] for n, v in system.get("ratios", {}).items()
+        ]
+    head = ["bare step", "ms", "kernels, ms", "kernels", "waits", "copies", "layout", "start"]
+    text = table([*head, "memory"], steps)
+    head = ["training", "images/s", "device idle", "start", "waits", "checkpoint", "memory"]
+    return text + "\n" + table(head, rates) + "\n" + table(["ratio", ""], ratios) + _left(report)
+
+
+def _profile(found: dict[str, Any] | None) -> list[str]:
+    """Cells of a profile."""
+    if found is None:
+        return ["-"] * 5
+    counts = (found[name] for name in ("kernels", "cudaStreamSynchronize", "Memcpy"))
+    cells = [f"{found['kernel_milliseconds']:.1f}", *(f"{count:.0f}" for count in counts)]
+    return [*cells, f"{found['layout_share']:.1%}"]
+
+
+def _left(report: dict[str, Any]) -> str:
+    """Parts of a GPU benchmark that were left out, or failed."""
+    parts = [f"Not measured: {name} ({reason})." for name, reason in report["skipped"].items()]
+    parts += [f"Failed: {name} ({reason})." for name, reason in report["failed"].items()]
+    return "".join(f"\n{part}\n" for part in parts)
+
+
+def gpu_checks(report: dict[str, Any]) -> str:
+    """What is to hold on a GPU, and rates of decoding there."""
+    rows = [
+        [
+            name,
+            *(spread(row[how], 0) for how in ("cpu", "device")),
+            f"{row['mean_difference']:.2f}",
+        ]
+        for name, row in report["decoding"].items()
+    ]
+    head = ["JPEGs to the device", "CPU's cores, images/s", "device, images/s", "mean step"]
+    far = {**report.get("colors", {}), **report.get("resume", {})}
+    text = table(head, rows) + "\n"
+    text += table(["largest difference", ""], [[name, f"{v:.1e}"] for name, v in far.items()])
+    if two := report.get("two_processes"):
+        text += f"\nTwo processes on one device: {two['status']}, {two['images_seen']} images.\n"
+    return text + _left(report)
 
 
 # What reports hold that are no medians of times.
 UNTIMED = {"criteria", "folders", "found", "metrics", "runs", "seeds", "sweep", "systems"}
-UNTIMED |= {"encoders", "images_per_second", "protocols"}
+UNTIMED |= {"encoders", "images_per_second", "protocols", "decoding"}
 
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "bench": bench,
@@ -289,6 +310,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "gan_step": fit_overhead,
     "gans": gans,
     "gpu": gpu,
+    "gpu_checks": gpu_checks,
     "host_step": host_step,
     "loader": loader,
     "photos_cpu": photos_cpu,

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import warnings
 from importlib import import_module
 from pathlib import Path
 from unittest import mock
@@ -14,6 +15,7 @@ from PIL import Image
 
 from lightning_colorize.benchmarking.synthetic import write_images
 from lightning_colorize.benchmarking.timing import measure
+from lightning_colorize.tasks import CGANTask
 from tests.tasks.conftest import make_gan, one_batch, train  # noqa: F401
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -129,42 +131,80 @@ def test_host_time_of_two_checkouts(tmp_path):
             assert max(rest) > 0
 
 
+def at_toy_size(name, path):
+    before = torch.backends.cudnn.conv.fp32_precision, torch.backends.cudnn.benchmark
+    with mock.patch.dict(os.environ):
+        assert import_module(name).main(["--toy", "--json", str(path), "--minutes", "5"]) == 0
+    assert (torch.backends.cudnn.conv.fp32_precision, torch.backends.cudnn.benchmark) == before
+    report = json.loads(path.read_text())
+    assert report["command"].startswith(f"python benchmarks/{name}.py --toy")
+    assert report["failed"] == {}
+    return report
+
+
 @pytest.mark.slow
 def test_gpu_benchmark_at_toy_size(tmp_path, monkeypatch):
-    """On a CPU, where all parts must agree exactly; with one system and few switches."""
-    path, gpu = tmp_path / "gpu.json", import_module("gpu")
-    fragments = {p.stem for p in (BENCHMARKS.parent / "experiments" / "gpu").glob("*.yaml")}
-    assert fragments < gpu.MAIN.keys() | gpu.SWITCHES.keys()
-    monkeypatch.setattr(gpu, "SWITCHES", {name: gpu.SWITCHES[name] for name in ("fused", "decode")})
-    before = torch.backends.cudnn.conv.fp32_precision
-    with mock.patch.dict(os.environ):
-        assert gpu.main(["--toy", "--json", str(path), "--minutes", "5"]) == 0
-    assert torch.backends.cudnn.conv.fp32_precision == before
-    report = json.loads(path.read_text())
-    assert report["command"].startswith("python benchmarks/gpu.py --toy")
-    assert (report["skipped"], report["failed"]) == ([], {})
-    for system in report["systems"]:
-        assert system["runs"].keys() == gpu.MAIN.keys() | {"fused", "decode"}
-        rate = {name: run["images_per_second"] for name, run in system["runs"].items()}
-        for name, run in system["runs"].items():
-            assert rate[name] == pytest.approx(run["images"] / run["seconds"], rel=0.05)
-            assert 0 <= run["data_wait_share"] <= 1
-        ratios, script = system["ratios"], system["notebook"]["images_per_second"]
-        assert ratios["fused"] == rate["fused"] / rate["fp32, eager"]
-        assert ratios["decode"] == rate["decode"] / rate["fp32, eager, from files"]
-        assert ratios["all / notebook"] == rate["all"] / script
-    assert max(report["colors"].values()) < 1e-4
-    assert report["resume"] == {"resumed": 0.0, "second_run": 0.0}
-    assert [row["images"] for row in report["decoding"]] == ["small", "camera"]
+    """On a CPU, with the cGAN and few rows."""
+    gpu, steps = import_module("gpu"), import_module("gpu_steps")
+    rows = {name: steps.ROWS[name] for name in ("script", "+ benchmark", "captured")}
+    for module in (gpu, steps):
+        monkeypatch.setattr(module, "ROWS", rows)
+    monkeypatch.setattr(gpu, "LATER", {"files": gpu.LATER["files"]})
+    report = at_toy_size("gpu", tmp_path / "gpu.json")
+    (system,) = report["systems"]
+    assert system["bare"].keys() == {"script", "+ benchmark"}
+    for row in system["bare"].values():
+        assert len(row["raw"]) == 4
+        assert row["milliseconds"]["low"] == min(row["raw"])
+        found = row["profile"]
+        assert found["kernels"] >= len(found["longest"]) == 25
+        assert 0 < found["longest"][0][1] / 1000 < found["kernel_milliseconds"]
+    rates = {name: run["images_per_second"] for name, run in system["fit"].items()}
+    assert rates.keys() == {"default", "all", "files"}
+    for name, run in system["fit"].items():
+        assert rates[name] == pytest.approx(run["images"] / run["seconds"], rel=0.05)
+        assert 0 <= run["data_wait_share"] <= 1
+        assert run["waits"] == {"batches": 3, "count": 0, "places": []}
+    ratios, script = system["ratios"], system["notebook"]["images_per_second"]
+    assert ratios["all / notebook"] == rates["all"] / script
+    best = min(row["milliseconds"]["median"] for row in system["bare"].values())
+    assert ratios["default / best bare step"] == pytest.approx(rates["default"] * best / 2000)
     rendered = import_module("tables").gpu(report)
-    assert "| pix2pix cGAN, 32 px, batch 2: fp32, eager |" in rendered
-    assert "| resumed | 0.0e+00 |" in rendered
+    assert "| pix2pix cGAN, 32 px, batch 2: + benchmark |" in rendered
+    assert "captured (CUDA graphs need a GPU)" in rendered
+
+
+def test_waits_of_a_benchmarked_fit_are_counted_with_their_place(tmp_path, monkeypatch):
+    runs, step = import_module("gpu_runs"), CGANTask.training_step
+
+    def wait(*args):  # as torch's sync debug mode says it, on a GPU
+        warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
+        return step(*args)
+
+    monkeypatch.setattr(CGANTask, "training_step", wait)
+    photos = runs.make_images(tmp_path / "photos", toy=True)
+    setup = runs.Setup(photos, tmp_path / "runs", torch.device("cpu"), toy=True)
+    waits = runs.fit(runs.CGAN.toy(), setup, [])["waits"]
+    assert (waits["batches"], waits["count"]) == (3, 3)
+    assert waits["places"][0].startswith("benchmarks/test_scripts.py:")
+
+
+@pytest.mark.slow
+def test_gpu_checks_at_toy_size(tmp_path):
+    """On a CPU, where all must agree exactly."""
+    report = at_toy_size("gpu_checks", tmp_path / "checks.json")
+    assert max(report["colors"].values()) < 1e-4
+    assert report["two_processes"] == {"status": "finished", "images_seen": 24}
+    assert report["resume"] == {"resumed": 0.0, "second_run": 0.0}
+    assert report["decoding"].keys() == {"small", "camera"}
+    assert "| resumed | 0.0e+00 |" in import_module("tables").gpu_checks(report)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_gpu_benchmark_refuses_a_cpu(tmp_path, capsys):
+@pytest.mark.parametrize("name", ["gpu", "gpu_checks"])
+def test_gpu_benchmarks_refuse_a_cpu(tmp_path, capsys, name):
     path = tmp_path / "gpu.json"
-    assert import_module("gpu").main(["--json", str(path)]) == 2
+    assert import_module(name).main(["--json", str(path)]) == 2
     assert "there is no GPU here" in capsys.readouterr().err
     assert not path.exists()
 

@@ -28,8 +28,9 @@ def build_loggers(
     loggers: list[Logger] = [RunFiles(folder, options.csv, resume_step)]
     if options.tensorboard:
         loggers.append(TensorBoardRun(folder, resume_step))
-    # Only rank 0 has a W&B run; the other ranks need no check.
-    mode = wandb_mode(options.wandb) if is_first_process() else WandbMode("offline")
+    # Only rank 0 has a W&B run; the other ranks need no check, nor W&B if it is disabled.
+    checks = is_first_process() or options.wandb == "disabled"
+    mode = wandb_mode(options.wandb) if checks else WandbMode("offline")
     if mode.mode != "disabled":
         loggers.append(WandbRun(folder, options, mode, resume_step))
     if options.mlflow is not None:

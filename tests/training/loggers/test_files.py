@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_colorize.training.loggers.build import build_loggers, close_loggers, log_images
@@ -87,6 +89,11 @@ def test_an_image_reaches_tensorboard_and_the_disk_unchanged(tmp_path):
     assert event.step == 50
     decoded = Image.open(io.BytesIO(event.encoded_image_string))
     assert np.array_equal(np.asarray(decoded), _IMAGE)
+
+
+def test_other_processes_have_no_wandb_run_either_if_it_is_disabled(tmp_path, monkeypatch):
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    assert not [one for one in build_loggers(tmp_path, _LOCAL) if isinstance(one, WandbLogger)]
 
 
 def test_metrics_and_configuration_reach_tensorboard(tmp_path):
