@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.cluster.queue import reason
-from lightning_colorize.common.arguments import install
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.extras import require_extra
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
@@ -76,10 +76,8 @@ def parameters(asked: Resources, shortest: int) -> dict[str, Any]:
 
 def executor(folder: Path, needed_by: str) -> "SlurmExecutor":
     """Return submitit's executor, which creates the batch script."""
-    try:
-        from submitit import SlurmExecutor
-    except ImportError:
-        raise UsageError(f"{needed_by} needs submitit: {install('cluster')}") from None
+    require_extra("cluster", needed_by, "submitit")
+    from submitit import SlurmExecutor
 
     class Executor(SlurmExecutor):
         @classmethod

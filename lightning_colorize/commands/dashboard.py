@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_colorize.common.arguments import Parser, expanded_path, host_names, install
+from lightning_colorize.common.arguments import Parser, expanded_path, host_names
 from lightning_colorize.common.errors import UsageError, first_line
+from lightning_colorize.common.extras import require_extra
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -76,16 +77,12 @@ def _serve_study(url: str, port: int) -> None:
     """Serve the studies of a database in optuna-dashboard until interrupted."""
     from lightning_colorize.sweeps.study import open_storage
 
+    require_extra("cluster", "dashboard --study", "optuna_dashboard")
     opened = open_storage(os.path.expanduser(url), create=False)
     studies = opened.get_all_studies()
     if not studies:
         raise UsageError(f"{opened.shown} contains no sweep; start one with sweep run")
-    try:
-        import optuna_dashboard  # type: ignore[import-untyped]
-    except ImportError:
-        raise UsageError(
-            f"dashboard --study needs optuna-dashboard: {install('cluster')}"
-        ) from None
+    import optuna_dashboard  # type: ignore[import-untyped]
     from werkzeug.serving import make_server
 
     # A line per request.

@@ -6,9 +6,10 @@ import socket
 import tempfile
 
 from lightning_colorize.commands.options import add_loading_options
-from lightning_colorize.common.arguments import Parser, install, split_name
+from lightning_colorize.common.arguments import Parser, split_name
 from lightning_colorize.common.bundled import BUNDLED, DEFAULT
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.extras import require_extra
 from lightning_colorize.common.processes import exit_on_sigterm
 
 HELP = "serve a page that colorizes photographs, on this machine only unless --host is given"
@@ -51,15 +52,9 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="lightning-colorize-") as folder:
         # Gradio reads this on import; it may only serve files from this folder.
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
-        try:
-            from lightning_colorize.inference.demo import (
-                build_demo,
-                painter,
-                painting_routes,
-                serve,
-            )
-        except ImportError as error:
-            raise UsageError(f"the page needs {error.name}: {install('demo')}") from None
+        require_extra("demo", "the page", "gradio")
+        from lightning_colorize.inference.demo import build_demo, painter, painting_routes, serve
+
         models = {
             name: load_model(path, args.allow_class, args.device) for name, path in named.items()
         }

@@ -82,7 +82,10 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError("--whole-image and --int8 are for ONNX: give FILE.onnx")
     from lightning_colorize.data.sources.listing import require_folder
     from lightning_colorize.inference import Colorizer
+    from lightning_colorize.inference.export import require_onnx
 
+    if is_web or args.file.suffix == _FORMATS["onnx"]:
+        require_onnx()
     if args.int8 is not None:
         require_folder(args.int8, "export", "--int8")
     is_graph = is_web or args.file.suffix != _FORMATS["safetensors"]

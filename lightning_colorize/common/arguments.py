@@ -19,13 +19,6 @@ COMMAND = f"uv run {PROGRAM}" if "UV_RUN_RECURSION_DEPTH" in os.environ else PRO
 
 _N = TypeVar("_N", int, float)
 
-_INSTALL = "uv pip install" if COMMAND != PROGRAM else "pip install"  # the one of `uv` has no pip
-
-
-def install(extra: str) -> str:
-    """Return how hints install an extra; the package is on no index."""
-    return f"{_INSTALL} '.[{extra}]' in the clone"
-
 
 class _Output(argparse.Action):
     """A file to write, which is checked before the work starts."""

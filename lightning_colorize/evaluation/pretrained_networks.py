@@ -18,8 +18,8 @@ from torchvision.models import (
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
-from lightning_colorize.common.arguments import install
 from lightning_colorize.common.digest import sha256_of
+from lightning_colorize.common.extras import require_extra
 from lightning_colorize.networks.encoders.timm_backbone import load_whole
 from lightning_colorize.networks.encoders.weights import (
     State,
@@ -155,12 +155,11 @@ def load_network(name: str, path: Path | None, device: str) -> tuple[nn.Module, 
     known = find_network(name)
     if path is None and not known.published:
         raise ValueError("add =WEIGHTS, a file with timm's state dict")
+    require_extra("metrics", name, known.package.replace("-", "_"))  # before a download
     try:
         file = path or _published(known.published)
         network = known.build(read_weights(file))
         return network.eval().requires_grad_(False).to(device), sha256_of(file)
-    except ImportError as error:
-        raise ValueError(f"{error.name} is missing: {install('metrics')}") from None
     except Exception as error:  # each library raises its own errors for a failed download
         # The first line of load_state_dict's error does not say what is missing.
         reason = " ".join(str(error).split())[:200] or type(error).__name__

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from lightning_colorize.color import to_lightness
-from lightning_colorize.common.arguments import install
 from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.common.extras import require_extra
 from lightning_colorize.common.files import atomic_file, remove_leftovers
 from lightning_colorize.common.memory import require_out_of_memory
 from lightning_colorize.inference.card import software
@@ -304,8 +304,7 @@ def _opened(source: Path) -> "Iterator[tuple[InputContainer, VideoStream]]":
 
 
 def _import_av() -> Any:
-    try:
-        import av
-    except ImportError:
-        raise UsageError(f"films need PyAV: {install('film')}") from None
+    require_extra("film", "a film", "av")
+    import av
+
     return av

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from lightning_colorize.color import Condition
 from lightning_colorize.color.palette import LARGEST as LARGEST_PALETTE
-from lightning_colorize.common.arguments import install
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
+from lightning_colorize.common.extras import require_extra
 from lightning_colorize.common.memory import is_out_of_memory
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.exported import ONNX
@@ -130,13 +130,11 @@ def run_onnx(file: Path, network: bool = False) -> tuple[Run, str | None]:
     Raises:
         Exception: Of nearly any class, if the file is damaged.
     """
-    try:
-        import onnxruntime
+    require_extra("onnx", str(file), "onnxruntime", "onnx")
+    import onnxruntime
 
-        # Not the path: the digest does not cover external weights.
-        content = _network_of(file.read_bytes()) if network else file.read_bytes()
-    except ImportError as error:
-        raise UsageError(f"{file} needs {error.name}: {install('onnx')}") from None
+    # Not the path: the digest does not cover external weights.
+    content = _network_of(file.read_bytes()) if network else file.read_bytes()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

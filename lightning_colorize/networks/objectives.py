@@ -81,7 +81,9 @@ class Diffusion(Objective):
         try:
             import diffusers
         except ImportError:
-            raise ValueError("Diffusion needs the extra `diffusion` (diffusers)") from None
+            raise ValueError(
+                "Diffusion needs diffusers: uv run --extra diffusion lightning-colorize ..."
+            ) from None
         if not hasattr(getattr(diffusers, scheduler, None), "add_noise"):
             raise ValueError(f"diffusers has no scheduler {scheduler}; such as DDIMScheduler")
         clips = "clip_sample" in signature(getattr(diffusers, scheduler)).parameters

@@ -27,7 +27,9 @@ class TransformersText(TextEncoder):
         try:
             import transformers
         except ImportError:
-            raise ValueError("prompts need the extra `diffusion` (transformers)") from None
+            raise ValueError(
+                "prompts need transformers: uv run --extra diffusion lightning-colorize ..."
+            ) from None
         try:
             config = transformers.AutoConfig.from_pretrained(name, **_SAFE)
             self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(name, **_SAFE)

@@ -26,8 +26,9 @@ from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from lightning_colorize.common.arguments import COMMAND, install
+from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.extras import require_extra
 from lightning_colorize.sweeps.space import combination
 from lightning_colorize.sweeps.spec import Sweep, parse_sweep
 
@@ -149,12 +150,12 @@ def open_storage(given: str, create: bool, patient: bool = False) -> SweepStorag
         if not create and not file.is_file():
             raise UsageError(f"{file} does not exist; {_ACCEPTED}")
         file.parent.mkdir(parents=True, exist_ok=True)
+    if url.get_backend_name() == "postgresql":
+        require_extra("cluster", "PostgreSQL", "psycopg")
     try:
         if url.get_backend_name() == "postgresql" and not patient:
             _connect(url, 0).close()
         return SweepStorage(url, shown, create)
-    except ImportError:
-        raise UsageError(f"PostgreSQL needs a driver: {install('cluster')}") from None
     except Exception as error:  # of SQLAlchemy, of a driver that may not be installed, of Optuna
         reason = database_message(error)
         raise UsageError(f"{shown} contains no study, or is not usable: {reason}") from None

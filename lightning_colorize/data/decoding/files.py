@@ -20,7 +20,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from lightning_colorize.common.arguments import install
+from lightning_colorize.common.extras import require_extra
 from lightning_colorize.common.text import printable
 from lightning_colorize.data.decoding.colors import (
     NO_PILLOW_LIMIT,
@@ -220,10 +220,9 @@ def _enabled_formats() -> tuple[str, ...]:
 
 
 def _open_heic(data: bytes) -> Image.Image:
-    try:
-        import pillow_heif  # an extra, and slow to import
-    except ImportError:
-        raise ValueError(f"HEIC needs {install('heif')}") from None
+    require_extra("heif", "HEIC", "pillow_heif")
+    import pillow_heif  # slow
+
     pillow_heif.register_heif_opener()
     return Image.open(BytesIO(data), formats=("HEIF",))
 

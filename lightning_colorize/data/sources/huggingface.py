@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lightning_colorize.common.arguments import install
 from lightning_colorize.common.errors import first_line
+from lightning_colorize.common.extras import require_extra
 from lightning_colorize.data.decoding.files import ImageError, read_bytes
 from lightning_colorize.data.image_set import ImageSet, NameList, Notes
 from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits, require_local
@@ -70,12 +70,9 @@ class HuggingFaceSource(Source):
         # A name on the Hub is NAME or OWNER/NAME.
         if not path.is_dir() and (path.exists() or path.is_absolute() or len(path.parts) > 2):
             raise SourceError(f"{path} is not a folder: HuggingFaceSource needs {_NEEDED}")
-        try:
-            import datasets  # an extra, and slow to import
-        except ImportError:
-            raise SourceError(
-                f"HuggingFaceSource needs datasets: {install('huggingface')}"
-            ) from None
+        require_extra("huggingface", "HuggingFaceSource", "datasets")
+        import datasets  # slow
+
         try:
             if any((path / file).is_file() for file in ("dataset_dict.json", "state.json")):
                 loaded = datasets.load_from_disk(str(path))

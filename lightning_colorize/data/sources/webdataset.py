@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lightning_colorize.common.errors import first_line
+from lightning_colorize.common.extras import require_extra
 from lightning_colorize.common.files import cache_folder, require_writable, write_atomic
 from lightning_colorize.common.progress import progress
 from lightning_colorize.data.image_set import NameList, Notes
@@ -27,6 +28,7 @@ from lightning_colorize.data.sources.containers import Part, split_parts, unique
 from lightning_colorize.data.splits import split_of
 
 _SHOWN = 10  # extensions in an error message
+_LIBRARIES = {"s3": "s3fs", "http": "aiohttp", "https": "aiohttp"}  # behind fsspec, which is there
 
 Indexed = tuple[Tar, TarIndex]
 
@@ -107,6 +109,8 @@ class WebDatasetSource(Source):
         if root is None:
             raise SourceError("WebDatasetSource needs tars: pass --data.root FOLDER, or 'A-*.tar'")
         if isinstance(root, str):
+            library = _LIBRARIES.get(root.partition(":")[0], "fsspec")
+            require_extra("shards", root, library)
             require_writable(self.cache.folder / "new", "cache_dir:")
         content = self._read_pack(root)
         by_split: dict[str, list[Indexed]] = defaultdict(list)

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from pytorch_lightning.loggers import MLFlowLogger
 
-from lightning_colorize.common.arguments import install
 from lightning_colorize.common.errors import UsageError, first_line
+from lightning_colorize.common.extras import require_extra
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.runs.folder import CONFIG, MLFLOW_ID, SWEEP
@@ -45,16 +45,14 @@ class MLflowRun(RunLogger, MLFlowLogger):
         tags = {"group": options.group or os.environ.get(SWEEP), "tags": ",".join(options.tags)}
         id_file = folder / MLFLOW_ID
         self._resumed = id_file.is_file()
-        try:
-            super().__init__(
-                experiment_name=options.project,
-                run_name=folder.name,
-                tracking_uri=options.mlflow,
-                tags={name: value for name, value in tags.items() if value},
-                run_id=id_file.read_text(encoding="utf-8").strip() if self._resumed else None,
-            )
-        except ModuleNotFoundError:
-            raise UsageError(f"--run.loggers.mlflow needs MLflow: {install('mlflow')}") from None
+        require_extra("mlflow", "--run.loggers.mlflow", "mlflow")
+        super().__init__(
+            experiment_name=options.project,
+            run_name=folder.name,
+            tracking_uri=options.mlflow,
+            tags={name: value for name, value in tags.items() if value},
+            run_id=id_file.read_text(encoding="utf-8").strip() if self._resumed else None,
+        )
         self.description = f"MLflow {options.mlflow}"
         self._folder = folder
         self._log_checkpoints = options.log_model
