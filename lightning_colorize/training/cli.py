@@ -1,6 +1,7 @@
 """From a configuration to a Trainer: a LightningCLI with a run's loggers and callbacks."""
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveCon
 
 from lightning_colorize.common.bundled import BUNDLED, bundled
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.extras import require_extra
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.data.augmentation import nest_augmentation
@@ -53,6 +55,8 @@ from lightning_colorize.training.loggers.build import build_loggers
 from lightning_colorize.training.options import RunOptions
 
 _PARSER_MODE = "lightning_colorize"
+_BF16 = "bf16-mixed"
+_CPU = Path("/proc/cpuinfo")
 # Missing if the class takes no arguments.
 _ENCODER_ARGUMENTS = "model.init_args.encoder.init_args"
 
@@ -88,14 +92,19 @@ def load_setting(text: str) -> Any:
     return None if value == "None" else nest_augmentation(value)
 
 
-def complete(config: Namespace, folder: Path) -> None:
-    """Fill in values that follow from others, from the machine, or from the run in the folder."""
+def complete(config: Namespace, folder: Path, fixed: bool = False) -> None:
+    """Fill in values that follow from others, from the machine, or from the run in the folder.
+
+    bf16 that the CPU only emulates becomes fp32, unless the precision is `fixed`.
+    """
     _complete_paths(config)
     trainer = config.trainer
-    if trainer.precision is None and config.run.auto_resume:
-        # Not this machine's default: the run may have started on other GPUs.
-        trainer.precision = read_config(folder).get("trainer", {}).get("precision")
-    trainer.precision = trainer.precision or default_precision(trainer.accelerator)
+    # Not this machine's default: the run may have started on another one.
+    used = read_config(folder).get("trainer", {}).get("precision")
+    if trainer.precision is None:
+        trainer.precision = used or default_precision(trainer.accelerator)
+    elif not fixed and trainer.precision == _BF16 and emulates_bf16(trainer.accelerator):
+        trainer.precision = used or "32-true"
     # Only some encoders depend on the image size.
     encoder = config.get(_ENCODER_ARGUMENTS, {})
     if "size" in encoder:
@@ -109,7 +118,9 @@ def _complete_paths(config: Namespace) -> None:
     # Bundled models have no path: a run can be resumed on any machine.
     paths += [(model, key) for key in STARTS if model.get(key) not in BUNDLED]
     paths += [(config.get(_ENCODER_ARGUMENTS, {}), "weights")]
+    hub = False  # whether the root may be a name on the Hugging Face Hub
     if config.data.source is not None:
+        hub = config.data.source.class_path.endswith(".HuggingFaceSource")
         source = config.data.source.get("init_args", {})
         paths += [(source, "exclude_list"), (source, "cache_dir")]
         if "folders" in source:  # a mixture's folders are relative to it
@@ -118,7 +129,8 @@ def _complete_paths(config: Namespace) -> None:
             paths += [(folder, "exclude_list") for folder in listed]
     for part, key in paths:
         path = part.get(key)
-        if path is not None and "://" not in str(path) and not is_artifact(Path(path)):
+        is_hub = hub and key == "root" and not os.path.exists(os.path.expanduser(path or ""))
+        if path is not None and not (is_hub or "://" in str(path) or is_artifact(Path(path))):
             part[key] = os.path.abspath(os.path.expanduser(path))
 
 
@@ -130,6 +142,15 @@ def default_precision(accelerator: str) -> Literal["bf16-mixed", "32-true"]:
     return "32-true"
 
 
+def emulates_bf16(accelerator: str) -> bool:
+    """Return whether training is on a CPU that has no instructions for bf16, and is slow in it."""
+    on_gpu = torch.accelerator.is_available() and accelerator != "cpu"
+    try:
+        return not on_gpu and not re.search(r"[ _]bf16\b", _CPU.read_text())
+    except OSError:  # not on Linux
+        return False
+
+
 class ColorizeCLI(LightningCLI):
     """LightningCLI for any `ColorizationTask`; adds the run folder, loggers and callbacks.
 
@@ -138,6 +159,7 @@ class ColorizeCLI(LightningCLI):
     is written there.
     """
 
+    _yielded = False  # bf16 to fp32
     best: BestCheckpoint | None = None  # None if nothing is saved (`fast_dev_run`)
     stop: GracefulStop  # set only if something is saved
 
@@ -192,15 +214,19 @@ class ColorizeCLI(LightningCLI):
         """Determine the run folder and complete the configuration before it is saved."""
         refuse_restarts_by_one_store()
         options = self.config.run
+        if options.loggers.mlflow:
+            require_extra("mlflow", "--run.loggers.mlflow", "mlflow")
         if options.experiment is None:
             options.experiment = next((path.stem for path in config_paths(self.words)), "fit")
         if self.resumed:
-            complete(self.config, self.folder)
+            complete(self.config, self.folder, fixed=True)
             refuse_settings_of_checkpoint(self.folder, self._settings())
             return
         root = Path(options.root).expanduser()
         self.folder = new_run_folder(root, options.experiment, options.name, options.auto_resume)
-        complete(self.config, self.folder)
+        given, fixed = self.config.trainer.precision, "--trainer.precision" in " ".join(self.words)
+        complete(self.config, self.folder, fixed)
+        self._yielded = given == _BF16 != self.config.trainer.precision
         if options.auto_resume:
             refuse_other_settings(self.folder, self._settings())
             result = RunResult.read(self.folder)
@@ -232,6 +258,11 @@ class ColorizeCLI(LightningCLI):
         self.model.check(config, self.datamodule.size)
         if not self.resumed:
             self.model.require_weights()
+        if self._yielded and is_first_process():
+            print(
+                f"precision 32-true: this CPU only emulates {_BF16}, which is slower here; "
+                f"--trainer.precision {_BF16} keeps it"
+            )
         saves = not config.fast_dev_run
         has_logger = saves and config.logger is not False
         callbacks = build_callbacks(self, saves, has_logger)

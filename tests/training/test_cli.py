@@ -14,6 +14,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.folder import read_config
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import RegressionTask
+from lightning_colorize.training import cli
 from lightning_colorize.training.options import RunOptions
 from tests.conftest import metric_rows
 
@@ -212,3 +213,18 @@ def test_resume_needs_no_pretrained_weights(command, tmp_path):
     run = command.root / "tiny" / "moved"
     assert command("resume", run, "--trainer.max_epochs", 2) == 0
     assert RunResult.read(run).restarts == 1
+
+
+def test_emulated_bf16_yields_to_fp32(command, monkeypatch, tmp_path, capsys):
+    (tmp_path / "own.yaml").write_text("trainer: {precision: bf16-mixed}")
+    words = ("--config", tmp_path / "own.yaml", "--trainer.max_epochs", 1)
+    for flags, precision in (("avx512_bf16", "bf16-mixed"), ("avx2 fma", "32-true")):
+        (tmp_path / "cpu").write_text(f"flags : {flags}\n")
+        monkeypatch.setattr(cli, "_CPU", tmp_path / "cpu")
+        run = command.fit(precision, *words)
+        assert read_config(run)["trainer"]["precision"] == precision
+        yields = "precision 32-true: this CPU only emulates bf16-mixed" in capsys.readouterr().out
+        assert yields == (precision == "32-true")
+    run = command.fit("kept", *words, "--trainer.precision", "bf16-mixed")
+    assert read_config(run)["trainer"]["precision"] == "bf16-mixed"
+    assert "emulates" not in capsys.readouterr().out

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 from pytorch_lightning.loggers import MLFlowLogger
 
 from lightning_colorize.common.errors import UsageError, first_line
-from lightning_colorize.common.extras import require_extra
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.runs.folder import CONFIG, MLFLOW_ID, SWEEP
@@ -31,7 +30,7 @@ class MLflowRun(RunLogger, MLFlowLogger):
     name; a resumed run continues it.
 
     Raises:
-        UsageError: If MLflow is not installed, or the server does not respond.
+        UsageError: If the server does not respond.
     """
 
     def __init__(self, folder: Path, options: LoggerOptions) -> None:
@@ -45,7 +44,6 @@ class MLflowRun(RunLogger, MLFlowLogger):
         tags = {"group": options.group or os.environ.get(SWEEP), "tags": ",".join(options.tags)}
         id_file = folder / MLFLOW_ID
         self._resumed = id_file.is_file()
-        require_extra("mlflow", "--run.loggers.mlflow", "mlflow")
         super().__init__(
             experiment_name=options.project,
             run_name=folder.name,
