@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio
 import numpy as np
@@ -101,24 +102,28 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
             return _to_array(prediction.colorize(**moved))
 
     def show(seen: _Seen | None, *values: float) -> Any:
-        """Return grey and colorized previews with the given slider values."""
+        """Return the results' column, and grey and colorized previews with the slider values."""
         pairs: list[Any] = [None] * len(models)
         if seen is not None:
             pairs = [(seen.grey, decode(preview, values)) for preview in seen.previews.values()]
-        # With a single component, Gradio takes a list as its value.
-        return pairs if len(pairs) > 1 else pairs[0]
+        return gradio.Column(visible=seen is not None), *pairs
 
-    def write(seen: _Seen | None, *values: float) -> list[str]:
+    def link(name: str | None) -> gradio.Button:
+        """Return the button to the painting page, which fetches the photograph after the #."""
+        file = f"#gradio_api/file={quote(name)}" if name else ""
+        return gradio.Button(link=PAINTING + file)
+
+    def write(seen: _Seen | None, *values: float) -> gradio.Files:
         """Write the images at full size."""
         if seen is None:
             gradio.Warning("Choose a photograph first")
-            return []
+            return gradio.Files(visible=False)
         folder = Path(tempfile.mkdtemp(dir=page.GRADIO_CACHE))
         files = []
         for name, prediction in seen.predictions.items():
             files.append(str(folder / f"{seen.stem}-{name.replace('/', '_')}.png"))
             Image.fromarray(decode(prediction, values)).save(files[-1])
-        return files
+        return gradio.Files(files, visible=True)
 
     with gradio.Blocks(
         title="Colorize a photograph",
@@ -129,29 +134,35 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
         gradio.Markdown(
             "# Colorize a black-and-white photograph\n"
             "The colors are plausible, not the true colors of the scene."
-            + (f" [Choose colors yourself]({PAINTING})." if painter(models) else "")
         )
         seen = gradio.State(None, time_to_live=_KEPT_SECONDS)
         with gradio.Row():
-            with gradio.Column():
+            with gradio.Column(scale=3, visible=False) as results, gradio.Row():
+                sheets = [
+                    gradio.ImageSlider(label=name, interactive=False, max_height=640)
+                    for name in models
+                ]
+            with gradio.Column(min_width=300):
                 # Not an Image component, for which Gradio would decode the file itself.
                 given = gradio.File(label="Photograph", type="filepath", height=140)
                 gradio.Examples(_example_files(Path(page.GRADIO_CACHE)), given, label="Examples")
-            with gradio.Column():
                 controls = [
                     gradio.Slider(low, high, starts[name], step=step, label=name.capitalize())
                     for name, (low, high, step) in sliders.items()
                 ]
                 save = gradio.Button("Save the images at full size")
-                written = gradio.Files(label="Files", interactive=False, height=120)
-        with gradio.Row():
-            sheets = [gradio.ImageSlider(label=name, interactive=False) for name in models]
+                paint = gradio.Button(
+                    "Choose colors yourself", link=PAINTING, visible=painter(models) is not None
+                )
+                written = gradio.Files(label="Files", interactive=False, visible=False)
         # One at a time: they share the models.
         alone: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "models"}
         decoding: list[Any] = [seen, *controls]
-        given.change(predict, given, seen, **alone).then(show, decoding, sheets, **alone)
+        shown: list[Any] = [results, *sheets]
+        given.change(predict, given, seen, **alone).then(show, decoding, shown, **alone)
+        given.change(link, given, paint)
         for slider in controls:
-            slider.input(show, decoding, sheets, **alone, trigger_mode="always_last")
+            slider.input(show, decoding, shown, **alone, trigger_mode="always_last")
         save.click(write, decoding, written, **alone)
     return page
 

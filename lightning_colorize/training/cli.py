@@ -100,7 +100,8 @@ def complete(config: Namespace, folder: Path, fixed: bool = False) -> None:
     _complete_paths(config)
     trainer = config.trainer
     # Not this machine's default: the run may have started on another one.
-    used = read_config(folder).get("trainer", {}).get("precision")
+    begun = read_config(folder) if config.run.auto_resume else {}
+    used = begun.get("trainer", {}).get("precision")
     if trainer.precision is None:
         trainer.precision = used or default_precision(trainer.accelerator)
     elif not fixed and trainer.precision == _BF16 and emulates_bf16(trainer.accelerator):

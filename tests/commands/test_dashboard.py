@@ -86,7 +86,7 @@ def test_a_request_that_fails_is_one_line(capsys):
 def test_a_study_needs_optuna_dashboard(command, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
     assert command("dashboard", "--study", _study(tmp_path)) == 2
-    assert "needs optuna-dashboard: pip install '.[cluster]'" in capsys.readouterr().err
+    assert "needs optuna_dashboard: uv run --extra cluster " in capsys.readouterr().err
 
 
 def _study(folder):

@@ -168,6 +168,20 @@ def test_colors_are_painted_on_the_server(browser, painting, tmp_path):  # noqa:
 
 @pytest.mark.browser
 @pytest.mark.slow
+def test_the_painting_page_opens_the_photograph_of_the_demo(browser, painting, tmp_path):  # noqa: F811
+    address = painting[0].removesuffix("/paint")
+    with _visit(browser, address, **PHONE) as page:
+        page.set_input_files("input[type=file]", _write_grey(tmp_path / "a #1 é.png"))
+        page.locator(".slider-wrap").wait_for(timeout=60_000)
+        top = page.locator(".slider-wrap").bounding_box()["y"]
+        assert top < page.get_by_text("Choose colors yourself").bounding_box()["y"]
+        assert page.get_by_text("Files", exact=True).count() == 0
+        page.locator("a[href*='#']", has_text="Choose colors yourself").click()
+        page.get_by_text("300 x 200 pixels in").wait_for(timeout=60_000)
+
+
+@pytest.mark.browser
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_long_photographs_are_painted_on_the_server(browser, painting, tmp_path):  # noqa: F811
     address, draws = painting

@@ -127,7 +127,7 @@ def test_without_slurm_or_submitit(command, words, error_of, monkeypatch, tmp_pa
     called = ("launch", "--time", 240, *words("nowhere"))
     assert "launch: sbatch not found; run this on a login node" in error_of(*called)
     monkeypatch.setitem(sys.modules, "submitit", None)
-    assert "launch needs submitit: pip install '.[cluster]'" in error_of(*called)
+    assert "launch needs submitit: uv run --extra cluster " in error_of(*called)
     assert not command.root.exists()
 
 

@@ -154,7 +154,10 @@ const graphs = {
   after: ({ ab, image }) => ({ colored: { data: Array(image.size).fill(128 + ab.data[0]) } }),
 };
 export const InferenceSession = {
-  create: async url => ({ run: async feeds => graphs[url.match(/(\w+)\.onnx/)[1]](feeds) }),
+  create: async given => {
+    const name = given.length ? given.match(/(\w+)\.onnx/)[1] : new TextDecoder().decode(given);
+    return { run: async feeds => graphs[name](feeds) };
+  },
 };
 """
 # Appends what is drawn as the coloring, and the samples once they are up to date, to `shown`.
@@ -180,7 +183,10 @@ def quick(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quick")
     settings = {"size": 16, "hints": True, "draws": True, "inputs": ["L", "hints"], "steps": 8}
     settings |= {"guidance": 1, "variety": 1, "strength": 1, "centers": None}
-    web_page.write_web_page(folder, {"ort.wasm.min.mjs": RUNTIME.encode()}, "a model", settings)
+    graphs = {"model.encoder": "encoder", "model.denoiser": "denoiser", "after": "after"}
+    files = {"ort.wasm.min.mjs": RUNTIME} | {f"{name}.onnx": graphs[name] for name in graphs}
+    files = {name: text.encode() for name, text in files.items()}
+    web_page.write_web_page(folder, files, "a model", settings)
     return folder
 
 
@@ -200,6 +206,25 @@ def test_painting_shows_an_estimate_first_and_replaces_the_samples(visit, quick,
         page.locator("[data-part=hues] button").first.click()  # a of 50: 25 pixels add 12.5
         page.wait_for_function("() => shown.at(-1) === '179,179,179,179'")
         assert page.evaluate("shown") == ["stale", 146, 179, "179,179,179,179"]
+
+
+@pytest.mark.browser
+def test_the_page_says_what_a_photograph_waits_for(visit, quick, photograph, monkeypatch):
+    loaded, get = threading.Event(), Quiet.do_GET
+
+    def held(self):
+        if "denoiser" in self.path:
+            loaded.wait(30)
+        get(self)
+
+    monkeypatch.setattr(Quiet, "do_GET", held)
+    with _serve(quick) as address:
+        page = visit(address, **DESK)
+        page.get_by_text("Loading the model …").wait_for()
+        page.set_input_files("[data-part=file]", photograph)
+        assert page.inner_text("[data-part=status]") == "Loading the model …"
+        loaded.set()
+        page.get_by_text("pixels in").wait_for()
 
 
 @pytest.mark.browser

@@ -6,6 +6,7 @@ const settings = JSON.parse(part("settings").textContent);
 const LONGEST_SIDE = 32767; // of a canvas in Firefox; other browsers allow more
 const SHOWN = 512; // pixels of the short side while colors are painted
 const SAMPLES = 4;
+const COLORING = "Coloring …";
 const BRUSH = 5; // pixels of the network's input
 
 // The photograph: `full`, the smaller `shown`, and the sides of the network's input.
@@ -20,6 +21,7 @@ let firstSample = 0;
 let sampled = null; // strokes of the thumbnails
 let sampling = 0; // a later request for thumbnails replaces an earlier one
 let queue = Promise.resolve();
+let stage = ""; // what the worker does before the first photograph
 
 const say = text => { part("status").textContent = text; };
 const fail = error => say(`The photograph could not be colored: ${error.message}`);
@@ -34,6 +36,11 @@ function inWorker() {
   }
   const worker = new Worker("worker.js", { type: "module" });
   worker.postMessage({ settings });
+  worker.addEventListener("message", ({ data }) => {
+    if (data.stage === undefined) return;
+    stage = data.stage;
+    say(stage || (latest ? COLORING : ""));
+  });
   worker.onerror = event => {
     latest = NaN;
     part("file").disabled = true;
@@ -41,6 +48,7 @@ function inWorker() {
   };
   return (asked, show) => new Promise((resolve, reject) => {
     worker.onmessage = ({ data }) => {
+      if (data.stage !== undefined) return;
       if (data.early) show(data.early);
       else if (data.error) reject(new Error(data.error));
       else resolve(data);
@@ -112,7 +120,7 @@ async function open(file) {
   const most = Math.sqrt(settings.most / (image.width * image.height));
   const scale = Math.min(1, most, LONGEST_SIDE / Math.max(image.width, image.height));
   const [width, height] = [image.width, image.height].map(side => Math.max(1, Math.floor(side * scale)));
-  say(`${scale < 1 ? `Reduced to ${width} x ${height} pixels. ` : ""}Coloring …`);
+  say(`${scale < 1 ? `Reduced to ${width} x ${height} pixels. ` : ""}${stage || COLORING}`);
   // Sides of the network's input, as in the package; its halves are rounded to even.
   const short = Math.min(width, height);
   const side = within(1, Math.floor((4 * settings.size * short) / Math.max(width, height)), settings.size);
@@ -132,6 +140,13 @@ async function open(file) {
   draw(part("given"), shown.data, shown);
   part("compare").style.setProperty("--ratio", width / height);
   recolor();
+}
+
+// The demo names its photograph after the #.
+async function fetched(address) {
+  const reply = await fetch(address);
+  if (!reply.ok) throw new Error("choose it again");
+  return new File([await reply.blob()], decodeURIComponent(address.split("/").at(-1)));
 }
 
 async function recolor() {
@@ -347,3 +362,4 @@ document.addEventListener("keydown", event => {
   if (event.key === "z" && (event.ctrlKey || event.metaKey)) undo();
   else if (event.key === "Escape" && selected) part("done").click();
 });
+if (settings.server && location.hash.length > 1) fetched(location.hash.slice(1)).then(open).catch(fail);

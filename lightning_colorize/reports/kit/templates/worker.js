@@ -4,28 +4,66 @@ import * as ort from "./ort.wasm.min.mjs";
 ort.env.wasm.wasmPaths = new URL("./", import.meta.url).href;
 // More than one thread needs headers that few web hosts send.
 ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
-const loading = {};
-let settings, network;
+const LOADING = "Loading the model …";
+const sessions = {};
+let settings, network, ready;
+let isAsked = false;
 let seen = {}; // the last image and hints, with what the network's first graph made of them
-const run = async (name, feeds, outputs) => (await loading[name]).run(feeds, outputs);
+const run = (name, feeds, outputs) => sessions[name].run(feeds, outputs);
 const floats = (values, dims) => new ort.Tensor("float32", values, dims);
 
 onmessage = async ({ data: { settings: given, ...asked } }) => {
-  if (given) return start(given); // before all others
+  if (given) { // before all others
+    ready = start(given);
+    ready.catch(() => postMessage({ stage: "" })); // reported with the first photograph
+    return;
+  }
+  isAsked = true;
   try {
+    await ready;
     postMessage(await color(asked));
   } catch (error) {
     postMessage({ error: error.message ?? String(error) });
   }
 };
 
-function start(given) {
+// Says what it does while a person chooses the first photograph.
+async function start(given) {
+  postMessage({ stage: LOADING });
   settings = given;
   network = settings.draws ? ["model.encoder", "model.denoiser"] : ["model"];
-  for (const name of ["before", ...network, "after"]) {
-    loading[name] = ort.InferenceSession.create(new URL(`${name}.onnx`, import.meta.url).href);
-    loading[name].catch(() => {}); // reported with the first photograph
-  }
+  const names = [...network, "after"];
+  const before = ort.InferenceSession.create(new URL("before.onnx", import.meta.url).href); // and the runtime
+  before.catch(() => {}); // awaited below
+  const graphs = await download(names.map(name => `${name}.onnx`));
+  postMessage({ stage: "Compiling the model …" });
+  sessions.before = await before;
+  for (const [i, name] of names.entries()) sessions[name] = await ort.InferenceSession.create(graphs[i]);
+  const image = { data: new Uint8ClampedArray(4 * 8 * 8), width: 8, height: 8 };
+  const blank = { image, hints: new Int8Array(3), rows: 1, columns: 1, at: null };
+  // The first run takes twice as long as others.
+  if (!isAsked) await color({ ...blank, seeds: settings.draws ? [] : [0] });
+  postMessage({ stage: "" });
+}
+
+// The files' contents; says how much of them is there.
+async function download(names) {
+  const replies = await Promise.all(names.map(name => fetch(new URL(name, import.meta.url))));
+  const failed = replies.find(reply => !reply.ok);
+  if (failed) throw new Error(`${failed.url}: ${failed.status} ${failed.statusText}`);
+  const total = replies.reduce((sum, reply) => sum + Number(reply.headers.get("Content-Length")), 0);
+  let [read, shown] = [0, ""];
+  const counted = () => new TransformStream({
+    transform(chunk, controller) {
+      read += chunk.length;
+      const percent = 10 * Math.min(10, Math.floor((10 * read) / total)); // the total may be of compressed files
+      const stage = total ? `Loading the model: ${percent} % of ${Math.round(total / 1e6)} MB` : LOADING;
+      if (stage !== shown) postMessage({ stage });
+      shown = stage;
+      controller.enqueue(chunk);
+    },
+  });
+  return Promise.all(replies.map(reply => new Response(reply.body.pipeThrough(counted())).arrayBuffer()));
 }
 
 async function color({ image: { data, width, height }, hints, rows, columns, seeds, at, early }) {
