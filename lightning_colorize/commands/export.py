@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lightning_colorize.commands.options import add_checkpoint, add_network_options, open_model
 from lightning_colorize.common.arguments import Parser
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.extras import require_extra
 from lightning_colorize.common.files import require_new, require_writable, write_atomic
 
 if TYPE_CHECKING:
@@ -82,10 +83,9 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError("--whole-image and --int8 are for ONNX: give FILE.onnx")
     from lightning_colorize.data.sources.listing import require_folder
     from lightning_colorize.inference import Colorizer
-    from lightning_colorize.inference.export import require_onnx
 
     if is_web or args.file.suffix == _FORMATS["onnx"]:
-        require_onnx()
+        require_extra("onnx", "an ONNX file", "onnx", "onnxruntime", "onnxscript")
     if args.int8 is not None:
         require_folder(args.int8, "export", "--int8")
     is_graph = is_web or args.file.suffix != _FORMATS["safetensors"]

@@ -110,8 +110,7 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
 
     def link(name: str | None) -> gradio.Button:
         """Return the button to the painting page, which fetches the photograph after the #."""
-        file = f"#gradio_api/file={quote(name)}" if name else ""
-        return gradio.Button(link=PAINTING + file)
+        return gradio.Button(link=PAINTING + (f"#gradio_api/file={quote(name)}" if name else ""))
 
     def write(seen: _Seen | None, *values: float) -> gradio.Files:
         """Write the images at full size."""

@@ -23,7 +23,6 @@ from lightning_colorize.color import (
 )
 from lightning_colorize.color.delta_e import ciede2000
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.extras import require_extra
 from lightning_colorize.common.files import atomic_file
 from lightning_colorize.inference.painting import page_settings
 from lightning_colorize.models.base import Model
@@ -241,8 +240,6 @@ def export_graph(
             of the images determine the ranges, the others measure the cost.
         shares: Also return the distribution of a classification, see `NetworkGraph`.
     """
-    if file.suffix == ONNX:
-        require_onnx()
     model = exportable(model, graph=True)
     if model.draws and (image or calibration is not None):
         raise UsageError(f"{model} samples colors: it has no graph of whole images or in 8 bits")
@@ -288,11 +285,6 @@ def export_graph(
             with atomic_file(path) as opened:
                 opened.write((Path(folder) / path.name).read_bytes())
     return rows
-
-
-def require_onnx() -> None:
-    """Raise a UsageError if what writes and runs ONNX files is missing."""
-    require_extra("onnx", "an ONNX file", "onnx", "onnxruntime", "onnxscript")
 
 
 def graph_files(file: Path) -> tuple[Path, Path]:

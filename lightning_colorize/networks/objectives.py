@@ -81,9 +81,7 @@ class Diffusion(Objective):
         try:
             import diffusers
         except ImportError:
-            raise ValueError(
-                "Diffusion needs diffusers: uv run --extra diffusion lightning-colorize ..."
-            ) from None
+            raise ValueError("Diffusion needs diffusers: uv run --extra diffusion ...") from None
         if not hasattr(getattr(diffusers, scheduler, None), "add_noise"):
             raise ValueError(f"diffusers has no scheduler {scheduler}; such as DDIMScheduler")
         clips = "clip_sample" in signature(getattr(diffusers, scheduler)).parameters

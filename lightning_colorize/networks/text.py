@@ -27,9 +27,7 @@ class TransformersText(TextEncoder):
         try:
             import transformers
         except ImportError:
-            raise ValueError(
-                "prompts need transformers: uv run --extra diffusion lightning-colorize ..."
-            ) from None
+            raise ValueError("prompts need transformers: uv run --extra diffusion ...") from None
         try:
             config = transformers.AutoConfig.from_pretrained(name, **_SAFE)
             self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(name, **_SAFE)

@@ -92,20 +92,16 @@ def load_setting(text: str) -> Any:
     return None if value == "None" else nest_augmentation(value)
 
 
-def complete(config: Namespace, folder: Path, fixed: bool = False) -> None:
-    """Fill in values that follow from others, from the machine, or from the run in the folder.
-
-    bf16 that the CPU only emulates becomes fp32, unless the precision is `fixed`.
-    """
+def complete(config: Namespace, folder: Path, keep_precision: bool) -> None:
+    """Fill in values that follow from others, from the machine, or from the run in the folder."""
     _complete_paths(config)
     trainer = config.trainer
-    # Not this machine's default: the run may have started on another one.
-    begun = read_config(folder) if config.run.auto_resume else {}
-    used = begun.get("trainer", {}).get("precision")
-    if trainer.precision is None:
-        trainer.precision = used or default_precision(trainer.accelerator)
-    elif not fixed and trainer.precision == _BF16 and emulates_bf16(trainer.accelerator):
-        trainer.precision = used or "32-true"
+    if trainer.precision == _BF16 and not keep_precision and emulates_bf16(trainer.accelerator):
+        trainer.precision = "32-true"
+    if trainer.precision is None and config.run.auto_resume:
+        # Not this machine's default: the run may have started on other GPUs.
+        trainer.precision = read_config(folder).get("trainer", {}).get("precision")
+    trainer.precision = trainer.precision or default_precision(trainer.accelerator)
     # Only some encoders depend on the image size.
     encoder = config.get(_ENCODER_ARGUMENTS, {})
     if "size" in encoder:
@@ -119,9 +115,10 @@ def _complete_paths(config: Namespace) -> None:
     # Bundled models have no path: a run can be resumed on any machine.
     paths += [(model, key) for key in STARTS if model.get(key) not in BUNDLED]
     paths += [(config.get(_ENCODER_ARGUMENTS, {}), "weights")]
-    hub = False  # whether the root may be a name on the Hugging Face Hub
     if config.data.source is not None:
-        hub = config.data.source.class_path.endswith(".HuggingFaceSource")
+        is_hub = config.data.source.class_path.endswith(".HuggingFaceSource")
+        if is_hub and not os.path.exists(os.path.expanduser(config.data.root or "")):
+            del paths[0]  # a name on the Hub
         source = config.data.source.get("init_args", {})
         paths += [(source, "exclude_list"), (source, "cache_dir")]
         if "folders" in source:  # a mixture's folders are relative to it
@@ -130,8 +127,7 @@ def _complete_paths(config: Namespace) -> None:
             paths += [(folder, "exclude_list") for folder in listed]
     for part, key in paths:
         path = part.get(key)
-        is_hub = hub and key == "root" and not os.path.exists(os.path.expanduser(path or ""))
-        if path is not None and not (is_hub or "://" in str(path) or is_artifact(Path(path))):
+        if path is not None and "://" not in str(path) and not is_artifact(Path(path)):
             part[key] = os.path.abspath(os.path.expanduser(path))
 
 
@@ -145,11 +141,8 @@ def default_precision(accelerator: str) -> Literal["bf16-mixed", "32-true"]:
 
 def emulates_bf16(accelerator: str) -> bool:
     """Return whether training is on a CPU that has no instructions for bf16, and is slow in it."""
-    on_gpu = torch.accelerator.is_available() and accelerator != "cpu"
-    try:
-        return not on_gpu and not re.search(r"[ _]bf16\b", _CPU.read_text())
-    except OSError:  # not on Linux
-        return False
+    on_gpu = accelerator != "cpu" and torch.accelerator.is_available()
+    return not on_gpu and _CPU.is_file() and not re.search(r"[ _]bf16\b", _CPU.read_text())
 
 
 class ColorizeCLI(LightningCLI):
@@ -160,7 +153,7 @@ class ColorizeCLI(LightningCLI):
     is written there.
     """
 
-    _yielded = False  # bf16 to fp32
+    _yields = False  # whether the precision does
     best: BestCheckpoint | None = None  # None if nothing is saved (`fast_dev_run`)
     stop: GracefulStop  # set only if something is saved
 
@@ -220,14 +213,14 @@ class ColorizeCLI(LightningCLI):
         if options.experiment is None:
             options.experiment = next((path.stem for path in config_paths(self.words)), "fit")
         if self.resumed:
-            complete(self.config, self.folder, fixed=True)
+            complete(self.config, self.folder, keep_precision=True)
             refuse_settings_of_checkpoint(self.folder, self._settings())
             return
         root = Path(options.root).expanduser()
         self.folder = new_run_folder(root, options.experiment, options.name, options.auto_resume)
-        given, fixed = self.config.trainer.precision, "--trainer.precision" in " ".join(self.words)
-        complete(self.config, self.folder, fixed)
-        self._yielded = given == _BF16 != self.config.trainer.precision
+        asked = self.config.trainer.precision
+        complete(self.config, self.folder, "--trainer.precision" in " ".join(self.words))
+        self._yields = asked not in (None, self.config.trainer.precision)
         if options.auto_resume:
             refuse_other_settings(self.folder, self._settings())
             result = RunResult.read(self.folder)
@@ -259,11 +252,8 @@ class ColorizeCLI(LightningCLI):
         self.model.check(config, self.datamodule.size)
         if not self.resumed:
             self.model.require_weights()
-        if self._yielded and is_first_process():
-            print(
-                f"precision 32-true: this CPU only emulates {_BF16}, which is slower here; "
-                f"--trainer.precision {_BF16} keeps it"
-            )
+        if self._yields and is_first_process():
+            print(f"precision 32-true: this CPU emulates {_BF16}; --trainer.precision keeps it")
         saves = not config.fast_dev_run
         has_logger = saves and config.logger is not False
         callbacks = build_callbacks(self, saves, has_logger)

@@ -83,12 +83,6 @@ def test_a_request_that_fails_is_one_line(capsys):
     assert capsys.readouterr().err.startswith("'/x\\n' failed: ZeroDivisionError: ")
 
 
-def test_a_study_needs_optuna_dashboard(command, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
-    assert command("dashboard", "--study", _study(tmp_path)) == 2
-    assert "needs optuna_dashboard: uv run --extra cluster " in capsys.readouterr().err
-
-
 def _study(folder):
     study = Engine(folder).study({"x": [1, 2]})
     run_trials(study, 23.0)

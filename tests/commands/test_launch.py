@@ -122,12 +122,10 @@ def test_an_existing_run_is_checked_before_submission(command, words, slurm, cap
     assert not slurm.calls("sbatch")
 
 
-def test_without_slurm_or_submitit(command, words, error_of, monkeypatch, tmp_path):
+def test_without_slurm(command, words, error_of, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     called = ("launch", "--time", 240, *words("nowhere"))
     assert "launch: sbatch not found; run this on a login node" in error_of(*called)
-    monkeypatch.setitem(sys.modules, "submitit", None)
-    assert "launch needs submitit: uv run --extra cluster " in error_of(*called)
     assert not command.root.exists()
 
 

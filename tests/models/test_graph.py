@@ -1,6 +1,5 @@
 """Exported graphs: ONNX files and programs of torch.export."""
 
-import sys
 from copy import copy
 from functools import cache, partial
 
@@ -143,15 +142,6 @@ def test_eight_bits_are_small_and_close(model, files, photo_folder, tmp_path, mo
     with pytest.raises(UsageError, match="two or more color images"):
         export_graph(model.model, tmp_path / "none.onnx", image, images[:1])
     assert list(tmp_path.iterdir()) == [small]
-
-
-def test_a_missing_library_is_one_line(model, files, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UsageError, match=r"pip install '\.\[onnx\]'"):
-        load_model(files / "network.onnx")
-    monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(UsageError, match=r"pip install '\.\[onnx\]'"):
-        export_graph(model.model, tmp_path / "new.onnx")
 
 
 def test_a_graph_follows_conditions_as_its_network_does(tmp_path):

@@ -3,7 +3,6 @@
 import shlex
 import shutil
 import socket
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -154,8 +153,6 @@ def test_an_unreachable_server_fails_in_seconds_and_a_missing_driver_without_a_c
     assert time.monotonic() - began < 10
     assert "refused" in message
     assert f"me:***@127.0.0.1:{port}/studies" in message
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    assert "pip install '.[cluster]'" in refusal(open_study, "postgresql://me@127.0.0.1/studies")
 
 
 def test_other_files_are_refused_and_kept(tmp_path):
