@@ -70,7 +70,7 @@ _FORMATS = (
     *("GIF", "PPM", "JPEG2000", "AVIF"),
 )
 
-_JPEG, _END, _MAX_PADDING = b"\xff\xd8\xff", b"\xff\xd9", 4096  # bytes
+_JPEG, _END = b"\xff\xd8\xff", b"\xff\xd9"
 _SCAN, _MOST_SCANS = b"\xff\xda\0", 200  # its marker; progressive JPEGs have about 10
 
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1")
@@ -177,8 +177,8 @@ def _libjpeg_warns(data: bytes) -> bool:
 
 
 def _with_end(data: bytes) -> bytes:
-    """Return a JPEG with an end marker if it has none; cameras and tools pad files behind it."""
-    return data if _END in data[-_MAX_PADDING:] else data.rstrip(b"\0") + _END
+    """Return a JPEG with an end marker behind its last scan."""
+    return data if _END in data[data.rfind(_SCAN[:2]) :] else data.rstrip(b"\0") + _END
 
 
 @contextmanager

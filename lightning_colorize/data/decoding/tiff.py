@@ -6,7 +6,7 @@ from contextlib import suppress
 from io import BytesIO
 
 import numpy as np
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from lightning_colorize.data.decoding.ranges import scale_planes, to_bytes
 
@@ -64,9 +64,11 @@ def is_blank(image: Image.Image) -> bool:
 
 def _directories(data: bytes) -> Iterator[tuple[int, _Tags]]:
     """Yield the place and the tags of each directory, with those of subdirectories behind it."""
-    file, header = BytesIO(data), data[: 16 if _is_big(data) else 8]
-    waiting, seen = [_Tags(header).next], {0}
-    if _is_big(data):  # Pillow does not read the type of its subdirectories
+    file, seen = BytesIO(data), {0}
+    # Pillow reads no pointers to subdirectories of a BigTIFF, nor a big-endian header of one.
+    header = b"II+\0" + data[4:16] if _is_big(data) else data[:8]
+    waiting = [_Tags(header, data[:2]).next]
+    if _is_big(data):
         import tifffile
 
         with tifffile.TiffFile(BytesIO(data)) as tiff:
@@ -76,7 +78,7 @@ def _directories(data: bytes) -> Iterator[tuple[int, _Tags]]:
         if place in seen or place >= len(data):
             continue
         seen.add(place)
-        tags = _Tags(header)
+        tags = _Tags(header, data[:2])
         file.seek(place)
         tags.load(file)
         yield place, tags
@@ -152,7 +154,9 @@ def _read_unusual(data: bytes, tags: _Tags) -> Image.Image:
     image = Image.fromarray(pixels[..., 0] if len(planes) == 1 else np.ascontiguousarray(pixels))
     exif = image.getexif()
     exif.bigtiff, exif.endian = _is_big(data), "<" if data.startswith(b"II") else ">"
-    exif.load_from_fp(BytesIO(data), page.offset)
+    with suppress(struct.error):  # a big-endian BigTIFF
+        exif.load_from_fp(BytesIO(data), page.offset)
+    exif[ExifTags.Base.Orientation] = tags.get(ExifTags.Base.Orientation, 1)
     image.info.update(deep=values.dtype.itemsize > 1, notes=notes)
     image.info.update(xmp=tags.get(_XMP, b""), icc_profile=tags.get(_PROFILE))
     return image
