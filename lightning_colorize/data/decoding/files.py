@@ -28,7 +28,6 @@ from lightning_colorize.data.decoding.colors import (
     to_srgb,
     upright,
 )
-from lightning_colorize.data.decoding.deep import brightened
 from lightning_colorize.data.decoding.tiff import MOST_BLANK, SIGNATURES, is_blank, open_tiff
 
 IMAGE_SUFFIXES = frozenset(
@@ -131,8 +130,7 @@ def decode_image(data: bytes, path: Path, min_side: int | None = None) -> Tensor
     with opened(data, path) as image:
         if min_side is not None:
             image.draft(image.mode, (min_side, min_side))  # only a JPEG has it
-        image.load()
-        return from_pillow(brightened(image, data)[0])
+        return from_pillow(image)
 
 
 def from_pillow(image: Image.Image) -> Tensor:

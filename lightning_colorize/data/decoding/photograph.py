@@ -1,19 +1,31 @@
 """Reads an image file for `colorize`: at its own depth, with transparency and metadata."""
 
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image, TiffImagePlugin
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from lightning_colorize.color import WHITE, to_eight_bits
-from lightning_colorize.data.decoding.colors import orientation, split_alpha, to_srgb, upright
-from lightning_colorize.data.decoding.deep import brightened, deep_planes, is_deep
+from lightning_colorize.data.decoding.colors import (
+    deep_grey,
+    orientation,
+    scale,
+    split_alpha,
+    srgb_transform,
+    to_srgb,
+    upright,
+)
 from lightning_colorize.data.decoding.files import LIMITS, Limits, is_damaged, opened
 from lightning_colorize.data.decoding.metadata import Metadata, read_metadata
 
 EMPTY_ALPHA = "transparency ignored: alpha is 0 everywhere"
+
+_DEPTH_OF_PNG = 24  # where its header says how many bits a channel has
 
 
 @dataclass(frozen=True)
@@ -58,25 +70,94 @@ def read_photograph(data: bytes, path: Path, limits: Limits = LIMITS) -> Photogr
         image.load()
         notes = list(image.info.get("notes", ()))
         metadata = read_metadata(image)
-        planes = None
-        if is_deep(image, data):
-            planes, found = deep_planes(image, data)
-            notes += found
-            if planes is None:
-                notes.append("reduced to 8 bits")
-                if image.info.pop("transparency", None) is not None:  # a color of 16 bits
-                    notes.append("transparent color dropped")
-                image, found = brightened(image, data)
-                notes += found
+        is_deep = _is_deep(image, data)
+        planes, found = _deep_planes(image, data) if is_deep else (None, [])
+        notes += found
+        if is_deep and planes is None:
+            notes.append("reduced to 8 bits")
+            if image.info.pop("transparency", None) is not None:  # a color of 16 bits
+                notes.append("transparent color dropped")
         if planes is None:
-            opaque, transparency = split_alpha(image)
+            opaque, alpha = split_alpha(image)
             opaque.info["icc_profile"] = image.info.get("icc_profile")
             rgb = pil_to_tensor(to_srgb(opaque))
-            alpha = rgb[:0] if transparency is None else pil_to_tensor(transparency)
-            planes = upright(torch.cat([rgb, alpha]), orientation(image))
+            planes = rgb if alpha is None else torch.cat([rgb, pil_to_tensor(alpha)])
+            planes = upright(planes, orientation(image))
     notes += ["damaged JPEG data"] * is_damaged(data)
-    rgb, alpha = planes[:3], planes[3:]
-    is_empty = len(alpha) > 0 and not alpha.float().any()
+    is_empty = len(planes) > 3 and not planes[3].float().any()
     notes += [EMPTY_ALPHA] * is_empty
-    seen = len(alpha) and not is_empty and int(alpha.float().min()) < WHITE[planes.dtype]
-    return Photograph(rgb, alpha if seen else None, metadata, tuple(dict.fromkeys(notes)))
+    seen = len(planes) > 3 and not is_empty and int(planes[3].float().min()) < WHITE[planes.dtype]
+    return Photograph(planes[:3], planes[3:] if seen else None, metadata, tuple(notes))
+
+
+def _is_deep(image: Image.Image, data: bytes) -> bool:
+    """Return whether an image has more than 8 bits per channel, and a mode or file to tell it."""
+    if image.format == "PNG":
+        return data[_DEPTH_OF_PNG] > 8 and not image.tell()
+    bits = getattr(image, "tag_v2", {}).get(TiffImagePlugin.BITSPERSAMPLE, (8,))[0]
+    return bits > 8 or image.mode.startswith(("I", "F")) or bool(image.info.get("deep"))
+
+
+def _deep_planes(image: Image.Image, data: bytes) -> tuple[Tensor | None, list[str]]:
+    """Return (3 or 4, H, W), uint16, upright, of a loaded deep image, and notes on its range.
+
+    None if no reader keeps its depth, or its profile must be converted, which takes 8 bits.
+    """
+    is_grey = image.mode.startswith(("I", "F"))
+    values, notes = deep_grey(image) if is_grey else (np.empty(0), [])
+    profile = image.info.get("icc_profile")
+    if profile and srgb_transform(profile, "L" if is_grey else "RGB") is not None:
+        return None, notes
+    exif = orientation(image)
+    try:
+        if is_grey:
+            values = values[None]
+        elif image.format == "PNG":
+            values, notes = scale(np.moveaxis(_deep_png(image, data), -1, 0))
+        else:
+            values, exif = _deep_tiff(image.info["data"])
+            values, notes = scale(values)
+    except Exception:  # nearly any class; the image is read at 8 bits
+        return None, notes
+    if values.dtype != np.uint16:
+        return None, notes
+    if len(values) < 3:  # grey
+        values = np.concatenate([values[:1]] * 3 + [values[1:]])
+    if (key := image.info.get("transparency")) is not None:  # a single color of a PNG
+        opaque = (values != np.reshape(key, (-1, 1, 1))).any(axis=0, keepdims=True)
+        values = np.concatenate([values, opaque * np.uint16(65535)])
+    # torch mirrors no uint16.
+    signed = torch.from_numpy(np.ascontiguousarray(values).view(np.int16))
+    return upright(signed, exif).contiguous().view(torch.uint16), notes
+
+
+def _deep_png(image: Image.Image, data: bytes) -> np.ndarray:
+    """Return (H, W, channels), uint16, of a PNG whose color Pillow reduces to 8 bits.
+
+    The 8 bits of `image` are the upper bytes; opened again and read as little-endian, the lower.
+    """
+    again = Image.open(BytesIO(data), formats=("PNG",))
+    (tile,) = again.tile
+    if tile.args == "LA;16B":  # four bytes a pixel
+        again.tile = [tile._replace(args="RGBA")]
+        return np.asarray(again).view(">u2").astype(np.uint16)
+    again.tile = [tile._replace(args=str(tile.args).replace("16B", "16L"))]
+    values: np.ndarray = np.asarray(image) * np.uint16(256) + np.asarray(again)
+    return values
+
+
+def _deep_tiff(data: bytes) -> tuple[np.ndarray, int]:
+    """Return (channels, H, W) as stored, and the EXIF orientation."""
+    import tifffile  # slow to import, and seldom needed
+
+    with tifffile.TiffFile(BytesIO(data)) as tiff:
+        page = tiff.pages.first
+        extra = tuple(page.extrasamples)[:1]
+        channels = {1: 1, 2: 3}[page.photometric] + (extra == (2,))  # grey or RGB, and alpha
+        if page.bitspersample != 16 or extra == (1,):
+            raise ValueError("not of 16 bits, or premultiplied")
+        values = page.asarray()
+        if page.axes.endswith("S"):
+            values = np.moveaxis(values, -1, 0)
+        rotation = page.tags.get("Orientation")
+        return values.reshape(-1, *values.shape[-2:])[:channels], getattr(rotation, "value", 1)
