@@ -14,7 +14,7 @@ from lightning_colorize.color.precision import ProcessSetting
 
 _GREY_MODES = ("1", "L", "LA", "La")
 _SAME_COLOR = 2
-_RANGE = 340, 341  # the least and the largest sample, as the tags of a TIFF
+_RANGE, _MOST_UNSIGNED = (340, 341), 281  # the least and the largest sample, as a TIFF's tags
 _WHITES = 1.0, 100.0, 255.0, 65535.0
 _NO_TAGS: Mapping[int, Any] = {}
 
@@ -66,7 +66,7 @@ def to_srgb(image: Image.Image) -> Image.Image:
 def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Return the colors as if they were opaque, in mode L, RGB or CMYK, and the alpha channel."""
     if image.mode.startswith(("I", "F")):  # Pillow would clip them to white
-        return Image.fromarray(to_eight_bits(deep_grey(image)[0])[0]), None
+        return Image.fromarray(to_eight_bits(deep_grey(image)[0])), None
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB") or image, None
@@ -118,24 +118,21 @@ def deep_grey(image: Image.Image) -> tuple[np.ndarray, list[str]]:
     return ~values if white_is_zero else values, notes
 
 
-def to_eight_bits(
-    values: np.ndarray, tags: Mapping[int, Any] = _NO_TAGS
-) -> tuple[np.ndarray, list[str]]:
-    """Scale values as `scale` does, but always to uint8."""
-    values, notes = scale(values, tags)
-    if values.dtype == np.uint16:
-        values = ((values + np.uint32(128)) // 257).astype(np.uint8)
-    return values, notes
+def to_eight_bits(values: np.ndarray) -> np.ndarray:
+    """Round uint16 to uint8; uint8 remains."""
+    if values.dtype == np.uint8:
+        return values
+    return ((values + np.uint32(128)) // 257).astype(np.uint8)
 
 
 def scale(values: np.ndarray, tags: Mapping[int, Any] = _NO_TAGS) -> tuple[np.ndarray, list[str]]:
     """Scale values of any shape and type to the range that they use: to uint16, or else uint8.
 
-    uint8 and uint16 have their full range, but uint16 below 2^12, or with a maximum of 2^13 - 1,
-    2^14 - 1 or 2^15 - 1, has that number of bits. Other types have the range in the tags of a TIFF.
-    Without, white is the first of 1, 100 (both for floats), 255 and 65535 that no value exceeds, or
-    the maximum if it is below half of that (a sixteenth of 1); black is 0, or the minimum if it is
-    clearly negative. NaN becomes black. A note names a range that is neither full nor 0 to 1.
+    uint8 and uint16 have their full range, but uint16 below 2^12, or with a maximum used or declared
+    of 2^13 - 1, 2^14 - 1 or 2^15 - 1, has that number of bits. Other types have the range in the
+    tags of a TIFF. Without, white is the first of 1, 100 (both for floats), 255 and 65535 that no
+    value exceeds, or the maximum if it is below half of that (a sixteenth of 1); black is 0, or the
+    minimum if it is clearly negative. NaN is black. A note names a range that is not the usual one.
     """
     is_float = values.dtype.kind == "f"
     finite = values[np.isfinite(values)] if is_float else values
@@ -143,6 +140,7 @@ def scale(values: np.ndarray, tags: Mapping[int, Any] = _NO_TAGS) -> tuple[np.nd
     black, full = 0.0, {"uint8": 255.0, "uint16": 65535.0}.get(values.dtype.name, 1.0)
     least, most = (float(np.max(tags.get(tag, np.nan))) for tag in _RANGE)
     if values.dtype == np.uint16:
+        high = max(high, float(np.max(tags.get(_MOST_UNSIGNED, 0))))
         white = 2.0 ** max(8, int(high).bit_length()) - 1
         white = white if white < 2**12 or high == white else full
     elif values.dtype == np.uint8:
@@ -153,10 +151,9 @@ def scale(values: np.ndarray, tags: Mapping[int, Any] = _NO_TAGS) -> tuple[np.nd
         white = next((w for w in _WHITES[0 if is_float else 2 :] if high <= w), high)
         white = high if high < white / (16 if white == 1 else 2) else white
         black = low if low < -white / 16 else 0.0
+    if values.dtype.kind == "u" and white == full:
+        return values, []
     notes = [f"scaled from {black:g} (black) to {white:g} (white)"] * ((black, white) != (0, full))
-    if values.dtype == np.uint16:
-        return (values.astype(np.uint32) * 65535 // int(white)).astype(np.uint16), notes
-    shares = (np.nan_to_num(values.astype(np.float32), nan=black, posinf=white) - black) * (
-        255 / ((white - black) or 1)
-    )
-    return shares.round().clip(0, 255).astype(np.uint8), notes
+    top, kind = (65535, np.uint16) if values.dtype == np.uint16 else (255, np.uint8)
+    shares = np.nan_to_num(values.astype(np.float32), nan=black, posinf=white) - black
+    return (shares * (top / ((white - black) or 1))).round().clip(0, top).astype(kind), notes

@@ -161,14 +161,13 @@ def read_header(data: bytes, path: Path) -> Header:
 
 def is_damaged(data: bytes) -> bool:
     """Return whether libjpeg warns of damaged data, such as a grey area, in a readable JPEG."""
-    return data.startswith(_JPEG) and _libjpeg_warns(_with_end(data))
-
-
-def _libjpeg_warns(data: bytes) -> bool:
     import simplejpeg
 
+    if not data.startswith(_JPEG):
+        return False
     try:
-        simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1)  # an eighth of the size
+        # An eighth of the size.
+        simplejpeg.decode_jpeg(_with_end(data), "GRAY", min_height=1, min_width=1)
     except ValueError:
         return True
     return False

@@ -104,23 +104,18 @@ def _deep_planes(image: Image.Image, data: bytes) -> tuple[Tensor | None, list[s
     None if no reader keeps its depth, or its profile must be converted, which takes 8 bits.
     """
     is_grey = image.mode.startswith(("I", "F"))
-    values, notes = deep_grey(image) if is_grey else (np.empty(0), [])
+    values, notes = deep_grey(image) if is_grey else (image.info.get("values"), [])
     profile = image.info.get("icc_profile")
     if profile and srgb_transform(profile, "L" if is_grey else "RGB") is not None:
         return None, notes
-    exif = orientation(image)
-    try:
-        if is_grey:
-            values = values[None]
-        elif image.format == "PNG":
-            values, notes = scale(np.moveaxis(_deep_png(image, data), -1, 0))
-        else:
-            values, exif = _deep_tiff(image.info["data"])
-            values, notes = scale(values)
-    except Exception:  # nearly any class; the image is read at 8 bits
+    if image.format == "PNG" and not is_grey:
+        try:
+            values, notes = scale(_deep_png(image, data))
+        except Exception:  # nearly any class; the image is read at 8 bits
+            return None, notes
+    if values is None or values.dtype != np.uint16:
         return None, notes
-    if values.dtype != np.uint16:
-        return None, notes
+    values = values[None] if is_grey else np.moveaxis(values, -1, 0)
     if len(values) < 3:  # grey
         values = np.concatenate([values[:1]] * 3 + [values[1:]])
     if (key := image.info.get("transparency")) is not None:  # a single color of a PNG
@@ -128,7 +123,7 @@ def _deep_planes(image: Image.Image, data: bytes) -> tuple[Tensor | None, list[s
         values = np.concatenate([values, opaque * np.uint16(65535)])
     # torch mirrors no uint16.
     signed = torch.from_numpy(np.ascontiguousarray(values).view(np.int16))
-    return upright(signed, exif).contiguous().view(torch.uint16), notes
+    return upright(signed, orientation(image)).contiguous().view(torch.uint16), notes
 
 
 def _deep_png(image: Image.Image, data: bytes) -> np.ndarray:
@@ -144,20 +139,3 @@ def _deep_png(image: Image.Image, data: bytes) -> np.ndarray:
     again.tile = [tile._replace(args=str(tile.args).replace("16B", "16L"))]
     values: np.ndarray = np.asarray(image) * np.uint16(256) + np.asarray(again)
     return values
-
-
-def _deep_tiff(data: bytes) -> tuple[np.ndarray, int]:
-    """Return (channels, H, W) as stored, and the EXIF orientation."""
-    import tifffile  # slow to import, and seldom needed
-
-    with tifffile.TiffFile(BytesIO(data)) as tiff:
-        page = tiff.pages.first
-        extra = tuple(page.extrasamples)[:1]
-        channels = {1: 1, 2: 3}[page.photometric] + (extra == (2,))  # grey or RGB, and alpha
-        if page.bitspersample != 16 or extra == (1,):
-            raise ValueError("not of 16 bits, or premultiplied")
-        values = page.asarray()
-        if page.axes.endswith("S"):
-            values = np.moveaxis(values, -1, 0)
-        rotation = page.tags.get("Orientation")
-        return values.reshape(-1, *values.shape[-2:])[:channels], getattr(rotation, "value", 1)

@@ -4,13 +4,14 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import tifffile
 from PIL import ExifTags, Image, UnidentifiedImageError
 from tifffile import PHOTOMETRIC
 
-from lightning_colorize.data.decoding.colors import to_eight_bits
+from lightning_colorize.data.decoding.colors import scale, to_eight_bits
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MOST_BLANK = 32
@@ -25,11 +26,15 @@ _CANON_RAW, _DNG_VERSION, _PHOTOMETRIC, _XMP, _PROFILE = b"CR\2", 50706, 262, 70
 def open_tiff(data: bytes, require_few: Callable[[int], None]) -> Image.Image:
     """Open the photograph of a TIFF: the first of the largest full-resolution images not blank.
 
-    `require_few` checks the number of pixels. `data` of the image's `info` is the file with this
-    image as its first, `notes` say what was chosen and scaled.
+    `require_few` checks the number of pixels. `notes` of the image's `info` say what was chosen and
+    scaled; `values` are (H, W, channels), uint16, of colors of 16 bits.
     """
     with tifffile.TiffFile(BytesIO(data)) as tiff:
-        pages = [page for top in tiff.pages[:_MOST_PAGES] for page in (top, *(top.pages or ()))]
+        pages: list[Any] = []
+        for page in tiff.pages[:_MOST_PAGES]:
+            pages.append(page)
+            with suppress(Exception):  # pointers that an editor did not update
+                pages += page.pages or ()
         raw = data[8:11] == _CANON_RAW or _DNG_VERSION in pages[0].tags
         if raw or any(page.photometric in _RAW for page in pages):
             raise ValueError("raw data of a camera: develop it, then save it as TIFF or JPEG")
@@ -58,22 +63,20 @@ def is_blank(image: Image.Image) -> bool:
 
 
 def _open(data: bytes, tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> Image.Image:
-    start, form = (8, "Q") if tiff.is_bigtiff else (4, "L")
-    place = struct.pack(tiff.byteorder + form, page.offset)
-    data = data[:start] + place + data[start + len(place) :]  # starts with this directory
     image: Image.Image | None = None
+    premultiplied = tuple(page.extrasamples)[:1] == (1,)
+    if page.bitspersample == 16 and 1 < page.samplesperpixel < 6 and not premultiplied:
+        with suppress(Exception):  # of another kind than grey or RGB, or compressed
+            return _read_unusual(data, tiff, page)
     if not _pillow_misreads(page):
+        if page.offset != tiff.pages.first.offset:  # let the file start with this page
+            start, form = (8, "Q") if tiff.is_bigtiff else (4, "L")
+            place = struct.pack(tiff.byteorder + form, page.offset)
+            data = data[:start] + place + data[start + len(place) :]
         with suppress(UnidentifiedImageError):
             image = Image.open(BytesIO(data), formats=("TIFF",))
-    if image is None:
-        image = _read_unusual(page)
-        if not tiff.is_bigtiff:
-            image.info["exif"] = data
-        orientation = ExifTags.Base.Orientation
-        image.getexif()[orientation] = page.tags.valueof(orientation, 1)
-    image.info.setdefault("notes", [])
-    image.info["data"] = data
-    return image
+            image.info["notes"] = []
+    return image or _read_unusual(data, tiff, page)
 
 
 def _pillow_misreads(page: tifffile.TiffPage) -> bool:
@@ -86,21 +89,29 @@ def _pillow_misreads(page: tifffile.TiffPage) -> bool:
     )
 
 
-def _read_unusual(page: tifffile.TiffPage) -> Image.Image:
-    """Read a TIFF that Pillow has no mode for: float RGB, 64 bits, planes of 16 bits, ..."""
+def _read_unusual(data: bytes, tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> Image.Image:
+    """Read a TIFF that Pillow has no mode for: RGB of 16 bits or float, 64 bits, planes, ..."""
     kind = PHOTOMETRIC(page.photometric)
     if _PHOTOMETRIC not in page.tags:
         kind = PHOTOMETRIC.RGB if page.samplesperpixel > 2 else PHOTOMETRIC.MINISBLACK
     if kind not in _GREY_OR_RGB:
         raise ValueError(f"a TIFF of {kind.name}, not grey or RGB: save it as RGB")
     values = page.asarray()
-    if page.axes == "SYX":
-        values = np.moveaxis(values, 0, -1)
-    pixels, notes = to_eight_bits(values, {tag.code: tag.value for tag in page.tags})
+    if page.axes.endswith("SYX"):
+        values = np.moveaxis(values, -3, -1)
+    values = values.reshape(page.imagelength, page.imagewidth, -1)
+    alpha = tuple(page.extrasamples)[:1] in ((1,), (2,))
+    colors = 3 if kind == PHOTOMETRIC.RGB else 1
+    values, notes = scale(values[..., : colors + alpha], {tag.code: tag.value for tag in page.tags})
     if kind == PHOTOMETRIC.MINISWHITE:
-        grey = pixels if pixels.ndim == 2 else pixels[..., 0]
-        np.invert(grey, out=grey)
-    image = Image.fromarray(pixels)
-    image.info.update(deep=values.dtype.itemsize > 1, notes=notes)
+        values[..., 0] = ~values[..., 0]
+    pixels = to_eight_bits(values)
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    exif = image.getexif()
+    exif.bigtiff, exif.endian = tiff.is_bigtiff, tiff.byteorder
+    with suppress(struct.error):  # a big-endian BigTIFF
+        exif.load_from_fp(BytesIO(data), page.offset)
+    exif[ExifTags.Base.Orientation] = page.tags.valueof(ExifTags.Base.Orientation, 1)
     image.info.update(xmp=page.tags.valueof(_XMP, b""), icc_profile=page.tags.valueof(_PROFILE))
+    image.info.update(notes=notes, deep=page.bitspersample > 8, values=values)
     return image

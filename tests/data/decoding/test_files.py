@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as F
 
 from lightning_colorize.common.processes import quiet_decoders
 from lightning_colorize.data.decoding import files
-from lightning_colorize.data.decoding.colors import srgb_transform, to_eight_bits
+from lightning_colorize.data.decoding.colors import scale, srgb_transform, to_eight_bits
 from lightning_colorize.data.decoding.files import (
     ImageError,
     Limits,
@@ -296,7 +296,7 @@ def test_no_library_prints_warnings(tmp_path, capfd):
 
 def test_deep_values_are_scaled_without_clipping():
     def scaled(values):
-        return to_eight_bits(np.array(values))[0].tolist()
+        return to_eight_bits(scale(np.array(values))[0]).tolist()
 
     assert scaled(np.uint16([0, 128, 129, 65535])) == [0, 0, 1, 255]
     assert scaled(np.uint16([0, 300, 65535])) == [0, 1, 255]
