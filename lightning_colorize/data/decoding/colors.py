@@ -128,8 +128,8 @@ def to_eight_bits(values: np.ndarray) -> np.ndarray:
 def scale(values: np.ndarray, tags: Mapping[int, Any] = _NO_TAGS) -> tuple[np.ndarray, list[str]]:
     """Scale values of any shape and type to the range that they use: to uint16, or else uint8.
 
-    uint8 and uint16 have their full range, but uint16 below 2^12, or with a maximum used or declared
-    of 2^13 - 1, 2^14 - 1 or 2^15 - 1, has that number of bits. Other types have the range in the
+    uint8 and uint16 have their full range, but uint16 below 2^12, or with a used or declared
+    maximum of 2^13 - 1, 2^14 - 1 or 2^15 - 1, has that number of bits. Other types have that in the
     tags of a TIFF. Without, white is the first of 1, 100 (both for floats), 255 and 65535 that no
     value exceeds, or the maximum if it is below half of that (a sixteenth of 1); black is 0, or the
     minimum if it is clearly negative. NaN is black. A note names a range that is not the usual one.

@@ -259,14 +259,9 @@ def test_files_that_once_failed(name, size, mean, note):
         assert rgb.float().mean() == pytest.approx(mean, abs=1)
 
 
-def test_raw_data_is_refused_in_one_line():
+def test_a_dng_is_refused_in_one_line():
     with pytest.raises(ImageError, match="raw data of a camera"):
         read_image(CASES / "dng_preview_first.dng")
-
-
-def test_a_tiff_without_resolution_has_none():
-    path = CASES / "tiff_without_resolution.tif"
-    assert read_photograph(path.read_bytes(), path).metadata.dpi is None
 
 
 def test_no_library_prints_warnings(tmp_path, capfd):
