@@ -64,8 +64,8 @@ def is_blank(image: Image.Image) -> bool:
 
 def _open(data: bytes, tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> Image.Image:
     image: Image.Image | None = None
-    premultiplied = tuple(page.extrasamples)[:1] == (1,)
-    if page.bitspersample == 16 and 1 < page.samplesperpixel < 6 and not premultiplied:
+    straight = 1 < page.samplesperpixel < 6 and tuple(page.extrasamples)[:1] != (1,)
+    if page.bitspersample == 16 and straight:
         with suppress(Exception):  # of another kind than grey or RGB, or compressed
             return _read_unusual(data, tiff, page)
     if not _pillow_misreads(page):
