@@ -120,9 +120,8 @@ def deep_grey(image: Image.Image) -> tuple[np.ndarray, list[str]]:
 
 def to_eight_bits(values: np.ndarray) -> np.ndarray:
     """Round uint16 to uint8; uint8 remains."""
-    if values.dtype == np.uint8:
-        return values
-    return ((values + np.uint32(128)) // 257).astype(np.uint8)
+    rounded = values if values.dtype == np.uint8 else (values + np.uint32(128)) // 257
+    return rounded.astype(np.uint8)
 
 
 def scale(values: np.ndarray, tags: Mapping[int, Any] = _NO_TAGS) -> tuple[np.ndarray, list[str]]:
@@ -151,7 +150,7 @@ def scale(values: np.ndarray, tags: Mapping[int, Any] = _NO_TAGS) -> tuple[np.nd
         white = next((w for w in _WHITES[0 if is_float else 2 :] if high <= w), high)
         white = high if high < white / (16 if white == 1 else 2) else white
         black = low if low < -white / 16 else 0.0
-    if values.dtype.kind == "u" and white == full:
+    if values.dtype in (np.uint8, np.uint16) and white == full:
         return values, []
     notes = [f"scaled from {black:g} (black) to {white:g} (white)"] * ((black, white) != (0, full))
     top, kind = (65535, np.uint16) if values.dtype == np.uint16 else (255, np.uint8)

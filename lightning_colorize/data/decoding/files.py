@@ -197,8 +197,6 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
         raise ValueError("empty file")
     if data.startswith(SIGNATURES):
         return open_tiff(data, partial(_require_few, data=data, limits=limits))
-    if data.startswith(_JPEG) and (whole := _with_end(data)) != data and not is_damaged(data):
-        data = whole  # only the end marker is missing
     try:
         image: Image.Image = Image.open(BytesIO(data), formats=_enabled_formats())
     except UnidentifiedImageError:
@@ -206,11 +204,13 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
             raise ValueError("not an image") from None
         image = _open_heic(data)
     _require_few(image.width * image.height, data, limits)
-    # Each scan of a JPEG passes over all pixels, even if it is empty.
-    if image.format in ("JPEG", "MPO") and data.count(_SCAN) > _MOST_SCANS:
-        raise ValueError(f"more than {_MOST_SCANS} scans, which take minutes: save it as PNG")
-    if image.format != "MPO":  # its others are previews and gain maps of the same photograph
-        _choose_frame(image)
+    if image.format in ("JPEG", "MPO"):
+        # Each scan of a JPEG passes over all pixels, even if it is empty.
+        if data.count(_SCAN) > _MOST_SCANS:
+            raise ValueError(f"more than {_MOST_SCANS} scans, which take minutes: save it as PNG")
+        if (whole := _with_end(data)) != data and not is_damaged(data):
+            image = Image.open(BytesIO(whole), formats=("JPEG",))
+    _choose_frame(image)
     return image
 
 
@@ -219,7 +219,8 @@ def _choose_frame(image: Image.Image) -> None:
     start = chosen = image.tell()
     frames = 1
     with suppress(Exception):  # a later frame may be damaged
-        frames = getattr(image, "n_frames", 1)
+        # The others of an MPO are previews and gain maps of the same photograph.
+        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
         for frame in range(start, min(frames, MOST_BLANK)) if frames > 1 else ():
             image.seek(frame)
             if not is_blank(image):

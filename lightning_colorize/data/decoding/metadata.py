@@ -98,15 +98,12 @@ def read_metadata(image: Image.Image) -> Metadata:
     if not isinstance(iptc, bytes):
         lost.append("IPTC dropped")
         iptc = b""
-    dpi = _read_resolution(image)
-    return Metadata(exif, _XMP_ORIENTATION.sub(rb"\g<1>1", xmp), iptc, dpi, tuple(lost))
+    xmp = _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
+    return Metadata(exif, xmp, iptc, _read_resolution(image), tuple(lost))
 
 
 def _read_resolution(image: Image.Image) -> tuple[float, float] | None:
-    """Return the horizontal and vertical dpi that the file declares.
-
-    For JPEGs and TIFFs without a resolution, Pillow reports 72, 1 or 2.54.
-    """
+    """Return the horizontal and vertical dpi in the file; without, Pillow may say 72, 1 or 2.54."""
     with suppress(Exception):  # a damaged EXIF block raises nearly any class
         exif, given = image.getexif(), image.info.get("dpi")
         if given is None or (image.format in _TAGGED and image.info.get("jfif_unit") not in (1, 2)):

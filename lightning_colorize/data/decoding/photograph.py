@@ -84,9 +84,10 @@ def read_photograph(data: bytes, path: Path, limits: Limits = LIMITS) -> Photogr
             planes = rgb if alpha is None else torch.cat([rgb, pil_to_tensor(alpha)])
             planes = upright(planes, orientation(image))
     notes += ["damaged JPEG data"] * is_damaged(data)
-    is_empty = len(planes) > 3 and not planes[3].float().any()
-    notes += [EMPTY_ALPHA] * is_empty
-    seen = len(planes) > 3 and not is_empty and int(planes[3].float().min()) < WHITE[planes.dtype]
+    white = WHITE[planes.dtype]
+    low, high = map(int, planes[3].float().aminmax()) if len(planes) > 3 else (white, white)
+    notes += [EMPTY_ALPHA] * (high == 0)
+    seen = high > 0 and low < white
     return Photograph(planes[:3], planes[3:] if seen else None, metadata, tuple(notes))
 
 

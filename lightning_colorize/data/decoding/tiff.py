@@ -40,6 +40,8 @@ def open_tiff(data: bytes, require_few: Callable[[int], None]) -> Image.Image:
             raise ValueError("raw data of a camera: develop it, then save it as TIFF or JPEG")
         full = [page for page in pages if not (page.is_reduced or page.is_mask)] or pages
         sizes = [page.imagewidth * page.imagelength for page in full]
+        if not max(sizes):
+            raise ValueError("a TIFF without pixels")
         require_few(max(sizes))
         largest = [page for page, size in zip(full, sizes, strict=True) if size == max(sizes)]
         for page in [*largest[:MOST_BLANK], largest[0]]:
@@ -81,12 +83,10 @@ def _open(data: bytes, tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> Imag
 
 def _pillow_misreads(page: tifffile.TiffPage) -> bool:
     """Return whether it is one of the TIFFs that Pillow silently reads wrong."""
-    bits, signed = page.bitspersample, page.sampleformat == 2
-    return (
-        (page.planarconfig == 2 and (bits > 8 or page.samplesperpixel == 2))
-        or (bits == 32 and page.sampleformat == 1)
-        or (bits == 8 and (signed or _PHOTOMETRIC not in page.tags))
-    )
+    bits, form = page.bitspersample, page.sampleformat  # 1: unsigned, 2: signed
+    if page.planarconfig == 2 and (bits > 8 or page.samplesperpixel == 2):
+        return True
+    return (bits, form) in ((32, 1), (8, 2)) or (bits == 8 and _PHOTOMETRIC not in page.tags)
 
 
 def _read_unusual(data: bytes, tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> Image.Image:
@@ -102,7 +102,9 @@ def _read_unusual(data: bytes, tiff: tifffile.TiffFile, page: tifffile.TiffPage)
     values = values.reshape(page.imagelength, page.imagewidth, -1)
     alpha = tuple(page.extrasamples)[:1] in ((1,), (2,))
     colors = 3 if kind == PHOTOMETRIC.RGB else 1
-    values, notes = scale(values[..., : colors + alpha], {tag.code: tag.value for tag in page.tags})
+    values, extra = values[..., :colors], values[..., colors : colors + alpha]
+    values, notes = scale(values, {tag.code: tag.value for tag in page.tags})
+    values = np.concatenate([values, scale(extra)[0]], axis=-1)
     if kind == PHOTOMETRIC.MINISWHITE:
         values[..., 0] = ~values[..., 0]
     pixels = to_eight_bits(values)

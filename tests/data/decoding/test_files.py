@@ -299,6 +299,7 @@ def test_deep_values_are_scaled_without_clipping():
     assert scaled(np.float32([0, 0.5, 1.25])) == [0, 102, 255]
     assert scaled(np.float32([0, 100, 200])) == [0, 100, 200]
     assert scaled(np.int32([0, 257, 40000])) == [0, 1, 156]
+    assert scaled(np.uint32([0, 1])) == [0, 255]
     assert scaled(np.int32([0, 500_000, 2_000_000])) == [0, 64, 255]
 
 
