@@ -22,7 +22,7 @@ from lightning_colorize.data.decoding.files import (
     read_bytes,
     read_image,
 )
-from lightning_colorize.data.decoding.photograph import read_photograph
+from lightning_colorize.data.decoding.photograph import EMPTY_ALPHA, read_photograph
 from lightning_colorize.models.base import Model
 from lightning_colorize.networks.network import pad_input
 
@@ -76,6 +76,8 @@ class Control:
                 photograph = read_photograph(read_bytes(hints), hints, limits).to_eight_bits()
             except ImageError as error:
                 raise UsageError(f"the hints {error}") from None
+            if EMPTY_ALPHA in photograph.notes:
+                raise UsageError(f"{name} are empty: every pixel is transparent")
             if photograph.alpha is None:
                 raise UsageError(f"{name} are opaque; paint on a transparent layer")
             hints = torch.cat([photograph.rgb, photograph.alpha])
