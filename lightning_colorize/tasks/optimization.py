@@ -105,19 +105,25 @@ class Optimization:
         return optimizer
 
     def _make(self, parameters: Sequence[Any], fused: bool | None) -> Optimizer:
-        make: Callable[..., Optimizer] = self.optimizer
-        if fused is not False:
-            # Copies: an optimizer that fails has written `fused` into the groups.
-            copies = [dict(p) if isinstance(p, dict) else p for p in parameters]
-            try:
-                return make(copies, fused=True)
-            except (TypeError, RuntimeError) as error:
-                if fused:
-                    raise UsageError(
-                        "--model.fused: true\naccepted: false: this optimizer does not support it "
-                        f"here ({error}); torch's Adam, AdamW and SGD do"
-                    ) from error
-        return make(parameters)
+        def make(**options: Any) -> Optimizer:
+            # Copies: an optimizer writes its settings into the groups.
+            groups = [dict(p) if isinstance(p, dict) else p for p in parameters]
+            made: Optimizer = self.optimizer(groups, **options)
+            return made
+
+        if not fused:
+            usual = make()
+            if fused is False or usual.defaults.get("fused", False) is not None:
+                return usual
+        try:
+            return make(fused=True)
+        except (TypeError, RuntimeError) as error:
+            if not fused:
+                return usual
+            raise UsageError(
+                "--model.fused: true\naccepted: false: this optimizer does not support it here "
+                f"({error}); torch's Adam, AdamW and SGD do"
+            ) from error
 
 
 def parameters_by_level(encoder: Encoder) -> list[list[nn.Parameter]]:
