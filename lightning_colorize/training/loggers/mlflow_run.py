@@ -14,7 +14,13 @@ from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.runs.folder import CONFIG, MLFLOW_ID, SWEEP
 from lightning_colorize.runs.images import ImageArray
-from lightning_colorize.training.loggers.base import RUN_FILES, STEP, RunLogger, guarded
+from lightning_colorize.training.loggers.base import RUN_FILES, RunLogger, guarded
+from lightning_colorize.training.loggers.resumed import (
+    Logged,
+    read_metrics,
+    rows_to_log,
+    with_steps,
+)
 from lightning_colorize.training.options import LoggerOptions
 
 # MLflow would try for minutes to reach a server, with each metric.
@@ -34,7 +40,9 @@ class MLflowRun(RunLogger, MLFlowLogger):
         UsageError: If MLflow is not installed, or the server does not respond.
     """
 
-    def __init__(self, folder: Path, options: LoggerOptions) -> None:
+    def __init__(
+        self, folder: Path, options: LoggerOptions, resume_step: int | None = None
+    ) -> None:
         if "@" in urlsplit(options.mlflow or "").netloc:  # it would be stored with the run
             raise UsageError(
                 "--run.loggers.mlflow: remove the password; set MLFLOW_TRACKING_USERNAME and "
@@ -58,7 +66,8 @@ class MLflowRun(RunLogger, MLFlowLogger):
         self.description = f"MLflow {options.mlflow}"
         self._folder = folder
         self._log_checkpoints = options.log_model
-        self._logged_before = -1
+        self._logged = Logged()
+        self._resume_step = resume_step
         self._begun = False
         if is_first_process() and not self._resumed:
             import mlflow
@@ -74,9 +83,8 @@ class MLflowRun(RunLogger, MLFlowLogger):
     @guarded
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log metrics; steps that the run logged before a resume are skipped."""
-        if self._starts() and (step is None or step >= self._logged_before):
-            more = {} if step is None else {STEP: step}
-            super().log_metrics({**metrics, **more}, step)
+        if self._starts() and self._logged.lacks(metrics, step):
+            super().log_metrics(with_steps(metrics, step), step)
 
     @guarded
     def log_hyperparams(self, params: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
@@ -113,7 +121,10 @@ class MLflowRun(RunLogger, MLFlowLogger):
             run = self.experiment.get_run(self.run_id)
             if self._resumed:
                 self.experiment.update_run(self.run_id, status="RUNNING")
-            self._logged_before = int(run.data.metrics.get(STEP, -1))
+            self._logged = Logged.last(run.data.metrics)
             write_atomic(self._folder / MLFLOW_ID, f"{self.run_id}\n")
             self._begun = True
+            rows = read_metrics(self._folder, self._resume_step)
+            for step, values in rows_to_log(rows, self._logged):
+                super().log_metrics(with_steps(values, step), step)
         return not self.warned

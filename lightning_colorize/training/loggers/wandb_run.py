@@ -5,6 +5,7 @@ import os
 import secrets
 import threading
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,24 @@ from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.metrics.spec import GOALS
 from lightning_colorize.runs.artifacts import CHECKPOINT, RUN_KEY
-from lightning_colorize.runs.folder import BEST, CONFIG, LAST, METRICS, SWEEP, WANDB, WANDB_ID
+from lightning_colorize.runs.folder import BEST, CONFIG, LAST, SWEEP, WANDB, WANDB_ID
 from lightning_colorize.runs.images import ImageArray, read_best_images
+from lightning_colorize.runs.result import read_validations
 from lightning_colorize.training.loggers.base import RUN_FILES, STEP, RunLogger, guarded
-from lightning_colorize.training.loggers.files import read_rows
+from lightning_colorize.training.loggers.resumed import (
+    VALIDATED,
+    Logged,
+    read_metrics,
+    read_wandb_file,
+    rows_to_log,
+    with_steps,
+)
 from lightning_colorize.training.loggers.wandb_mode import WandbMode
 from lightning_colorize.training.options import LoggerOptions
 
 _log = logging.getLogger(__name__)
 
+_SPLITS = ("train", "val", "test")
 _LONGEST_TAG = 64  # W&B refuses longer ones
 _INIT_TIMEOUT = 20.0  # seconds; W&B's default is 90
 _FINISH_TIMEOUT = 60.0  # seconds; W&B waits forever by default
@@ -56,7 +66,8 @@ class WandbRun(RunLogger, WandbLogger):
         self._options = options
         self._run: Any = None
         self._closed = False
-        self._logged_before = -1
+        self._logged = Logged()
+        self._best: dict[str, float] = {}
         self._resume_step = resume_step
 
     @property
@@ -75,8 +86,10 @@ class WandbRun(RunLogger, WandbLogger):
     @guarded
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log metrics; steps that the run logged before a resume are skipped."""
-        if self._started() and (step is None or step >= self._logged_before):
-            super().log_metrics(metrics, step)
+        if self._started() and self._logged.lacks(metrics, step):
+            super().log_metrics(with_steps(metrics, step), step)
+        if self._run is not None:
+            self._summarize(metrics)
 
     @guarded
     def log_hyperparams(self, params: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
@@ -89,7 +102,8 @@ class WandbRun(RunLogger, WandbLogger):
         """Log an image."""
         import wandb
 
-        self.log_metrics({name: wandb.Image(image)}, step)
+        if self._started() and self._logged.lacks([name], step):
+            super().log_metrics({name: wandb.Image(image)}, step)  # type: ignore[dict-item]
 
     @rank_zero_only
     def close(self, failed: bool) -> None:
@@ -181,24 +195,38 @@ class WandbRun(RunLogger, WandbLogger):
         self._run = run
         run.define_metric(STEP)
         run.define_metric("*", step_metric=STEP, step_sync=True)
-        for split in ("train", "val", "test"):
+        for split in _SPLITS:
             for metric, goal in GOALS.items():
                 run.define_metric(f"{split}/{metric}", summary=goal, step_metric=STEP)
-        # The summary of a resumed run has its last step.
-        self._logged_before = int(run.summary.get(STEP) or -1)
+        run.define_metric(VALIDATED, hidden=True)
+        self._logged = Logged.last(run.summary)  # of a resumed run
         write_atomic(self._folder / WANDB_ID, f"{run.id}\n")
-        if run.resumed and self._resume_step is not None and (self._folder / METRICS).is_file():
-            self._log_unsent(self._resume_step)
+        self._catch_up()
 
     @guarded
-    def _log_unsent(self, resume_step: int) -> None:
-        """Log the steps before `resume_step` that a killed process logged but did not send."""
-        for row in read_rows(self._folder / METRICS):
-            values = {name: float(value) for name, value in row.items()}
-            step = int(values.pop("step"))
-            if values and self._logged_before < step < resume_step:
-                super().log_metrics(values, step)
-                self._logged_before = step
+    def _catch_up(self) -> None:
+        """Log what a killed process of the run has logged but not sent, or not written."""
+        if self.mode.mode == "offline":
+            files = self._folder.glob(f"{WANDB}/*run-*/run-{self.version}.wandb")
+            logged = [Logged.last(read_wandb_file(file)) for file in files]
+            self._logged = Logged(*map(max, zip(self._logged, *logged, strict=True)))
+        rows = read_metrics(self._folder, self._resume_step)
+        for step, values in rows_to_log(rows, self._logged):
+            super().log_metrics(with_steps(values, step), step)
+        validations = read_validations(self._folder) if self._resume_step is not None else []
+        self._summarize(*(row for _, row in rows), *(each.metrics for each in validations))
+
+    def _summarize(self, *rows: Mapping[str, Any]) -> None:
+        """Set the best values in the summary; W&B forgets those of earlier processes."""
+        best = {}
+        for name, value in (item for row in rows for item in row.items()):
+            split, _, metric = name.partition("/")
+            if split in _SPLITS and metric in GOALS and value is not None and isfinite(value):
+                better = max if GOALS[metric] == "max" else min
+                self._best[name] = better(value, self._best.get(name, value))
+                best[name] = {GOALS[metric]: self._best[name]}
+        if best:
+            self._run.summary.update(best)
 
 
 def _teardown() -> None:

@@ -1,0 +1,81 @@
+"""A run that is killed and resumed: its loggers have what an uninterrupted run's would."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_colorize.metrics.spec import GOALS
+from tests.conftest import metric_rows
+from tests.wandb_server import WandbServer
+
+wandb = pytest.importorskip("wandb")
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server, and the environment of a user who is logged in there."""
+    with WandbServer() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        wandb.teardown()  # W&B reads the environment once
+        yield server
+        wandb.teardown()
+
+
+def curve(rows, name, step="step"):
+    return [(int(row[step]), float(row[name])) for row in rows if row.get(name) not in (None, "")]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("mode", ["offline", "online"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_loggers_of_a_killed_run_have_all_that_it_logged(
+    command, at_batch, server, mode, number, monkeypatch, tmp_path
+):
+    words = ["--run.loggers.wandb", mode, "--trainer.max_epochs", 5, "--model.optimizer.lr", 0.5]
+    store = (tmp_path / "store").as_uri()
+    if mlflow := find_spec("mlflow"):
+        monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+        words += ["--run.loggers.mlflow", store]
+    at_batch(11, lambda: os.kill(os.getpid(), number))  # after three of five epochs
+    killed = multiprocessing.get_context("fork").Process(target=command.fit, args=("a", *words))
+    killed.start()
+    killed.join()
+    assert killed.exitcode == {signal.SIGKILL: -9, signal.SIGTERM: 1}[number]
+    run = command.root / "tiny/a"
+    assert command("resume", run) == 0
+    rows = metric_rows(run)
+    expected = curve(rows, "val/psnr")
+    assert len(expected) == 5
+
+    if mode == "offline":
+        wandb.teardown()
+        files = sorted(map(str, run.glob("wandb/offline-run-*/*.wandb")))
+        assert len(files) == 2
+        subprocess.run([sys.executable, "-m", "wandb", "sync", *files], check=True)
+    logged = server.runs[(run / "wandb/id").read_text().strip()]
+    history = [json.loads(line) for line in logged["history"]]
+    assert curve(history, "val/psnr", "trainer/global_step") == expected
+    summary = json.loads(logged["summary"])
+    for name in ("val/psnr", "val/loss"):
+        goal = GOALS[name.removeprefix("val/")]
+        best = {"min": min, "max": max}[goal](value for _, value in curve(rows, name))
+        assert summary[name][goal] == best
+    assert expected[-1][1] < max(expected, key=lambda each: each[1])[1]  # the best was before
+
+    events = EventAccumulator(str(run / "tensorboard"), {"scalars": 0}).Reload()
+    assert [each.step for each in events.Scalars("val/psnr")] == [step for step, _ in expected]
+    if mlflow:
+        from mlflow import MlflowClient
+
+        key = (run / "mlflow/id").read_text().strip()
+        history = MlflowClient(store).get_metric_history(key, "val/psnr")
+        assert [(each.step, each.value) for each in history] == expected
