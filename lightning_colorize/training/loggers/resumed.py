@@ -1,5 +1,7 @@
 """What the loggers of a resumed run lack comes from its folder."""
 
+import os
+import shutil
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -71,26 +73,33 @@ def rows_to_log(
                 yield step, epoch | part
 
 
-def read_wandb_file(path: Path) -> dict[str, float]:
-    """Return the last steps, as in W&B's summary, of the complete rows in a run's local file.
+def recover_wandb_file(path: Path) -> Logged:
+    """Return the last steps in the local file of a W&B run whose process has ended.
 
-    The file is a log of LevelDB; a killed process leaves any part of it. W&B has no reader.
+    The file is a log of LevelDB, for which W&B has no reader. A killed process leaves any part of
+    it; `wandb sync` refuses half a record, and a file without any, so they are removed.
     """
     from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
     data, at, record, last = path.read_bytes(), _HEADER, b"", dict[str, float]()
+    end = 0
     while at + _HEADER <= len(data):
         size, kind = struct.unpack_from("<HB", data, at + 4)
         first = at + _HEADER
         at = first + size
         record = (record if kind in (3, 4) else b"") + data[first:at]
         if kind in (1, 4) and at <= len(data):
+            end = at
             for item in Record.FromString(record).history.item:
                 if (name := item.key or "/".join(item.nested_key)) in (STEP, VALIDATED):
                     last[name] = float(item.value_json)
         if 0 < -at % _BLOCK < _HEADER:  # no header fits into the rest of the block
             at += -at % _BLOCK
-    return last
+    if not end:
+        shutil.rmtree(path.parent)
+    elif end < len(data):
+        os.truncate(path, end)
+    return Logged.last(last)
 
 
 def _is_validation(names: Iterable[str]) -> bool:

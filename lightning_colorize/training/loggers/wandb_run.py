@@ -27,7 +27,7 @@ from lightning_colorize.training.loggers.resumed import (
     VALIDATED,
     Logged,
     read_metrics,
-    read_wandb_file,
+    recover_wandb_file,
     rows_to_log,
     with_steps,
 )
@@ -176,6 +176,7 @@ class WandbRun(RunLogger, WandbLogger):
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         import wandb
 
+        self._recover()
         options, sweep = self._options, os.environ.get(SWEEP)
         settings = wandb.Settings(console="off", init_timeout=_INIT_TIMEOUT)
         if hasattr(settings, "finish_timeout"):  # not in the oldest W&B
@@ -199,17 +200,22 @@ class WandbRun(RunLogger, WandbLogger):
             for metric, goal in GOALS.items():
                 run.define_metric(f"{split}/{metric}", summary=goal, step_metric=STEP)
         run.define_metric(VALIDATED, hidden=True)
-        self._logged = Logged.last(run.summary)  # of a resumed run
+        if self.mode.mode == "online":
+            self._logged = Logged.last(run.summary)  # of a resumed run
         write_atomic(self._folder / WANDB_ID, f"{run.id}\n")
         self._catch_up()
 
     @guarded
+    def _recover(self) -> None:
+        """Read from W&B's local files what earlier processes have logged."""
+        files = list(self._folder.glob(f"{WANDB}/*run-*/run-{self.version}.wandb"))
+        self._logged = Logged(
+            *map(max, zip(Logged(), *map(recover_wandb_file, files), strict=True))
+        )
+
+    @guarded
     def _catch_up(self) -> None:
         """Log what a killed process of the run has logged but not sent, or not written."""
-        if self.mode.mode == "offline":
-            files = self._folder.glob(f"{WANDB}/*run-*/run-{self.version}.wandb")
-            logged = [Logged.last(read_wandb_file(file)) for file in files]
-            self._logged = Logged(*map(max, zip(self._logged, *logged, strict=True)))
         rows = read_metrics(self._folder, self._resume_step)
         for step, values in rows_to_log(rows, self._logged):
             super().log_metrics(with_steps(values, step), step)

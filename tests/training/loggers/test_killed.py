@@ -39,7 +39,7 @@ def curve(rows, name, step="step"):
 def test_loggers_of_a_killed_run_have_all_that_it_logged(
     command, at_batch, server, mode, number, monkeypatch, tmp_path
 ):
-    words = ["--run.loggers.wandb", mode, "--trainer.max_epochs", 5, "--model.optimizer.lr", 0.5]
+    words = ["--run.loggers.wandb", mode, "--trainer.max_epochs", 5, "--model.optimizer.lr", 0.03]
     store = (tmp_path / "store").as_uri()
     if mlflow := find_spec("mlflow"):
         monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -49,6 +49,7 @@ def test_loggers_of_a_killed_run_have_all_that_it_logged(
     killed = multiprocessing.get_context("fork").Process(target=command.fit, args=("a", *words))
     killed.start()
     killed.join()
+    at_batch(0, None)
     assert killed.exitcode == {signal.SIGKILL: -9, signal.SIGTERM: 1}[number]
     run = command.root / "tiny/a"
     assert command("resume", run) == 0
@@ -59,17 +60,15 @@ def test_loggers_of_a_killed_run_have_all_that_it_logged(
     if mode == "offline":
         wandb.teardown()
         files = sorted(map(str, run.glob("wandb/offline-run-*/*.wandb")))
-        assert len(files) == 2
         subprocess.run([sys.executable, "-m", "wandb", "sync", *files], check=True)
     logged = server.runs[(run / "wandb/id").read_text().strip()]
     history = [json.loads(line) for line in logged["history"]]
     assert curve(history, "val/psnr", "trainer/global_step") == expected
     summary = json.loads(logged["summary"])
-    for name in ("val/psnr", "val/loss"):
+    for name in ("val/psnr", "val/ssim", "val/ciede2000"):  # the best is the last, second, first
         goal = GOALS[name.removeprefix("val/")]
         best = {"min": min, "max": max}[goal](value for _, value in curve(rows, name))
         assert summary[name][goal] == best
-    assert expected[-1][1] < max(expected, key=lambda each: each[1])[1]  # the best was before
 
     events = EventAccumulator(str(run / "tensorboard"), {"scalars": 0}).Reload()
     assert [each.step for each in events.Scalars("val/psnr")] == [step for step, _ in expected]
