@@ -18,10 +18,10 @@ from lightning_colorize.reports.kit.html import render
 from lightning_colorize.reports.kit.images import Strip, Tile, thumbnail
 from lightning_colorize.runs.folder import CONFIG
 from lightning_colorize.runs.images import read_best_images
+from lightning_colorize.sweeps.labels import Labels
 from lightning_colorize.sweeps.spec import Sweep
 from lightning_colorize.sweeps.status import (
     SEED,
-    Labels,
     LeaderboardEntry,
     TrialRow,
     format_value,

@@ -1,6 +1,5 @@
 """The state of a sweep: its trials as plain rows, the leaderboard, the table of a terminal."""
 
-import json
 import math
 import sys
 import time
@@ -8,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Literal
 
@@ -18,10 +17,11 @@ from rich.console import Console
 from rich.text import Text
 
 from lightning_colorize.common.progress import LineClock
-from lightning_colorize.common.text import UNKNOWN, format_time, short_names
+from lightning_colorize.common.text import UNKNOWN, format_time
 from lightning_colorize.evaluation.table import Cell, Column, Table, make_row
 from lightning_colorize.metrics.spec import CONFIDENCE, Goal, cost
 from lightning_colorize.runs.record import RunRecord
+from lightning_colorize.sweeps.labels import Labels
 from lightning_colorize.sweeps.space import as_key
 from lightning_colorize.sweeps.spec import Sweep, SweepMetric
 from lightning_colorize.sweeps.study import DRAWN, EPOCH, REASON, SECONDS, Study
@@ -168,29 +168,6 @@ def not_beaten(
         f"the best {subject} does not beat {name}: {metric.name} {format_value(first.value)}, "
         f"{name} {format_value(baselines[name])}"
     )
-
-
-class Labels:
-    """Short names of the parameters that a sweep varies, and of their values."""
-
-    def __init__(self, sweep: Sweep) -> None:
-        short = short_names(sweep.parameters)
-        varied = [name for name, each in sweep.parameters.items() if each.is_varied]
-        # The short names by dotted name, in the file's order.
-        self.names = {name: short[name] for name in varied}
-
-    @staticmethod
-    def value(value: Any) -> str:
-        """Return the label of a parameter's value; of a fragment, its name."""
-        if isinstance(value, float):
-            return f"{value:.4g}"
-        text = value if isinstance(value, str) else json.dumps(value)
-        return PurePosixPath(text).stem if text.endswith((".yaml", ".yml")) else text
-
-    def changes(self, values: dict[str, Any]) -> str:
-        """Return the varied parameters of a trial: `encoder=resnet18, lr=0.001`."""
-        given = {short: values[name] for name, short in self.names.items() if name in values}
-        return ", ".join(f"{short}={self.value(value)}" for short, value in given.items())
 
 
 def format_value(value: float | None) -> str:

@@ -25,6 +25,7 @@ from lightning_colorize.runs.folder import (
 )
 from lightning_colorize.runs.result import RUNNING, RunResult, Validation, read_validations
 from lightning_colorize.sweeps.command_line import expand
+from lightning_colorize.sweeps.labels import Labels
 from lightning_colorize.sweeps.process import (
     INTERRUPTED,
     STUDY,
@@ -223,17 +224,18 @@ class _Trial:
             if self._urgency():
                 raise TrialInterrupted
             time.sleep(_POLL_EVERY)
-        words = expand(self._sweep, self._study.values_of(self._trial))
+        values = self._study.values_of(self._trial)
+        words, changes = expand(self._sweep, values), Labels(self._sweep).changes(values)
         self._report()
         result, reason = self._result(), "interrupted"
         if result is None or not result.ended:  # else its worker was killed before it could say so
-            result, reason = self._run_process(words)
+            result, reason = self._run_process(words, changes)
         self._tick(0)
         if result is None or not result.ended:
             raise self._unfinished(result, reason)
         return self._value(result)
 
-    def _run_process(self, words: list[str]) -> tuple[RunResult | None, str]:
+    def _run_process(self, words: list[str], changes: str) -> tuple[RunResult | None, str]:
         """Run the trial's process; returns its result, None without a new one, and its ending."""
         before = RunResult.stamp(self._folder)
 
@@ -244,9 +246,8 @@ class _Trial:
                     self._report(process_runs=True)
 
         try:
-            code, line = run_process(
-                words, self._folder, self._study.start, self._sweep.name, self._urgency, tick
-            )
+            place = (self._folder, self._study.start, self._sweep.name)
+            code, line = run_process(words, *place, self._urgency, tick, changes)
         except OSError as error:
             if error.filename != words[0] or error.errno not in _NO_PROGRAM:
                 raise

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
+from lightning_colorize.sweeps.labels import Labels
 from lightning_colorize.sweeps.spec import SweepMetric
 from lightning_colorize.sweeps.status import (
-    Labels,
     ProgressLines,
     TrialRow,
     format_value,

@@ -270,13 +270,14 @@ def test_a_trial_sees_its_folder_and_no_outer_task(engine, monkeypatch):
     monkeypatch.setenv("LIGHTNING_COLORIZE_STUDY", "postgresql://user:secret@host/studies")
     printing = "import os; print(*(f'{k}={v}' for k, v in os.environ.items()), sep='\\n')"
     command = [sys.executable, "-SE", "-c", printing, "${args}"]
-    study = engine.study({"x": 1}, command=command)
+    study = engine.study({"model.x": [1, 2], "y": 3}, command=command)
     monkeypatch.setenv("LIGHTNING_COLORIZE_STUDY", study.url)
     monkeypatch.setattr(sys, "argv", ["worker", study.sweep.name])
     assert engine.fork(lambda: sys.exit(main())).wait(30) == 0
     printed = (study.folder_of(0) / "output.log").read_text()
     assert f"LIGHTNING_COLORIZE_TRIAL={study.folder_of(0)}\n" in printed
     assert "LIGHTNING_COLORIZE_SWEEP=tiny\n" in printed
+    assert "LIGHTNING_COLORIZE_VALUES=x=1\n" in printed
     assert "SLURM_JOB_ID=34" in printed  # by which the worker is requeued
     for name in ("SLURM_PROCID", "MASTER_PORT", "LOCAL_RANK", "PMI_RANK", "COLORIZE_STUDY"):
         assert f"{name}=" not in printed

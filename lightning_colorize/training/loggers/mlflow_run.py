@@ -14,7 +14,7 @@ from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.runs.folder import CONFIG, MLFLOW_ID, SWEEP
 from lightning_colorize.runs.images import ImageArray
-from lightning_colorize.training.loggers.base import RUN_FILES, RunLogger, guarded
+from lightning_colorize.training.loggers.base import RUN_FILES, RunLogger, guarded, name_of
 from lightning_colorize.training.loggers.resumed import (
     Logged,
     read_metrics,
@@ -51,12 +51,13 @@ class MLflowRun(RunLogger, MLFlowLogger):
         for name, value in _BOUNDS.items():
             os.environ.setdefault(name, value)
         tags = {"group": options.group or os.environ.get(SWEEP), "tags": ",".join(options.tags)}
+        tags |= {"mlflow.note.content": options.notes, "job_type": options.job_type}
         id_file = folder / MLFLOW_ID
         self._resumed = id_file.is_file()
         try:
             super().__init__(
                 experiment_name=options.project,
-                run_name=folder.name,
+                run_name=name_of(folder),
                 tracking_uri=options.mlflow,
                 tags={name: value for name, value in tags.items() if value},
                 run_id=id_file.read_text(encoding="utf-8").strip() if self._resumed else None,

@@ -22,7 +22,7 @@ from lightning_colorize.runs.artifacts import CHECKPOINT, RUN_KEY
 from lightning_colorize.runs.folder import BEST, CONFIG, LAST, SWEEP, WANDB, WANDB_ID
 from lightning_colorize.runs.images import ImageArray, read_best_images
 from lightning_colorize.runs.result import read_validations
-from lightning_colorize.training.loggers.base import RUN_FILES, STEP, RunLogger, guarded
+from lightning_colorize.training.loggers.base import RUN_FILES, STEP, RunLogger, guarded, name_of
 from lightning_colorize.training.loggers.resumed import (
     VALIDATED,
     Logged,
@@ -49,8 +49,8 @@ class WandbRun(RunLogger, WandbLogger):
 
     The run starts with the first log. If W&B fails, training continues and one line says why: a run
     that cannot start online starts offline, one that cannot start at all is disabled. The W&B run
-    takes the folder's name. A trial belongs to its sweep's group, unless another is given, and is
-    tagged with the sweep's name.
+    takes the folder's name. A trial belongs to its sweep's group, unless another is given, is
+    tagged with the sweep's name, and has the swept values in its name.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class WandbRun(RunLogger, WandbLogger):
         if key is None and (file := folder / WANDB_ID).is_file():
             key = file.read_text(encoding="utf-8").strip()
         key = key or secrets.token_hex(4)
-        super().__init__(name=folder.name, save_dir=folder, id=key, project=options.project)
+        super().__init__(name=name_of(folder), save_dir=folder, id=key, project=options.project)
         self.mode = mode
         self._folder = folder
         self._options = options
@@ -178,18 +178,21 @@ class WandbRun(RunLogger, WandbLogger):
 
         self._recover()
         options, sweep = self._options, os.environ.get(SWEEP)
+        tags = [*options.tags, *os.environ.get("WANDB_TAGS", "").split(","), sweep]
         settings = wandb.Settings(console="off", init_timeout=_INIT_TIMEOUT)
         if hasattr(settings, "finish_timeout"):  # not in the oldest W&B
             settings.finish_timeout = _UPLOAD_TIMEOUT if options.log_model else _FINISH_TIMEOUT
         run: Any = wandb.init(
             dir=self._folder,
-            name=self._folder.name,
+            name=name_of(self._folder),
             id=self.version,
             resume="allow",
             project=options.project,
             entity=options.entity,
             group=options.group or sweep,
-            tags=[*options.tags, *([sweep[:_LONGEST_TAG]] if sweep else [])],
+            tags=list(dict.fromkeys(tag[:_LONGEST_TAG] for tag in tags if tag)),
+            notes=options.notes,
+            job_type=options.job_type,
             mode=self.mode.mode,
             settings=settings,
         )

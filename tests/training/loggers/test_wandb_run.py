@@ -109,6 +109,18 @@ def test_offline_run_is_saved_in_the_run_folder(logger, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_trials_run_says_which_configuration_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIGHTNING_COLORIZE_SWEEP", "encoders")
+    monkeypatch.setenv("LIGHTNING_COLORIZE_VALUES", "encoder=resnet18, lr=0.001")
+    monkeypatch.setenv("WANDB_TAGS", "cluster,t")
+    logger = make(tmp_path / "trial-0003", tags=["t"], notes="to compare", job_type="pretraining")
+    run = logger.experiment
+    assert run.name == "trial-0003: encoder=resnet18, lr=0.001"
+    assert (run.group, run.tags) == ("encoders", ("t", "cluster", "encoders"))
+    assert (run.notes, run.job_type) == ("to compare", "pretraining")
+    logger.close(failed=False)
+
+
 def test_the_best_epochs_images_are_a_table(logger):
     images = [
         BestImage(f"val/{name}.jpg", np.roll(_IMAGE, shift, axis=0), 7.5 + shift)
