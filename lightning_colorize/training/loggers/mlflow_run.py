@@ -14,13 +14,8 @@ from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.runs.folder import CONFIG, MLFLOW_ID, SWEEP
 from lightning_colorize.runs.images import ImageArray
-from lightning_colorize.training.loggers.base import RUN_FILES, RunLogger, guarded, name_of
-from lightning_colorize.training.loggers.resumed import (
-    Logged,
-    read_metrics,
-    rows_to_log,
-    with_steps,
-)
+from lightning_colorize.training.loggers.base import RUN_FILES, guarded, name_of
+from lightning_colorize.training.loggers.resumed import ResumedLogger, read_metrics
 from lightning_colorize.training.options import LoggerOptions
 
 # MLflow would try for minutes to reach a server, with each metric.
@@ -29,7 +24,7 @@ _BOUNDS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", _TIMEOUT: "10"}
 _UPLOAD_TIMEOUT = 600  # seconds, for each file
 
 
-class MLflowRun(RunLogger, MLFlowLogger):
+class MLflowRun(ResumedLogger, MLFlowLogger):
     """Logs metrics, images and the configuration to an MLflow run, and files at the end.
 
     The names of metrics are the same as in W&B. The server must respond when a new run starts. If
@@ -67,7 +62,6 @@ class MLflowRun(RunLogger, MLFlowLogger):
         self.description = f"MLflow {options.mlflow}"
         self._folder = folder
         self._log_checkpoints = options.log_model
-        self._logged = Logged()
         self._resume_step = resume_step
         self._begun = False
         if is_first_process() and not self._resumed:
@@ -84,8 +78,8 @@ class MLflowRun(RunLogger, MLFlowLogger):
     @guarded
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log metrics; steps that the run logged before a resume are skipped."""
-        if self._starts() and self._logged.lacks(metrics, step):
-            super().log_metrics(with_steps(metrics, step), step)
+        if self._starts():
+            self.log_row(metrics, step)
 
     @guarded
     def log_hyperparams(self, params: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
@@ -122,10 +116,8 @@ class MLflowRun(RunLogger, MLFlowLogger):
             run = self.experiment.get_run(self.run_id)
             if self._resumed:
                 self.experiment.update_run(self.run_id, status="RUNNING")
-            self._logged = Logged.last(run.data.metrics)
+            self.continue_after(run.data.metrics)
             write_atomic(self._folder / MLFLOW_ID, f"{self.run_id}\n")
             self._begun = True
-            rows = read_metrics(self._folder, self._resume_step)
-            for step, values in rows_to_log(rows, self._logged):
-                super().log_metrics(with_steps(values, step), step)
+            self.log_rows(read_metrics(self._folder, self._resume_step))
         return not self.warned

@@ -1,14 +1,14 @@
-"""What the loggers of a resumed run lack comes from its folder."""
+"""What the server of a resumed run's logger lacks comes from the run folder."""
 
 import os
 import shutil
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from lightning_colorize.runs.folder import METRICS
-from lightning_colorize.training.loggers.base import STEP
+from lightning_colorize.training.loggers.base import STEP, RunLogger
 from lightning_colorize.training.loggers.files import read_rows
 
 VALIDATED = "trainer/validated_step"
@@ -17,90 +17,66 @@ VALIDATED = "trainer/validated_step"
 _BLOCK, _HEADER = 32768, 7  # bytes
 
 
-class Logged(NamedTuple):
-    """The last steps whose training and validation metrics a logger has."""
+class ResumedLogger(RunLogger):
+    """A logger that logs to the run of an earlier process only what that run lacks."""
 
-    trained: int = -1
-    validated: int = -1
+    trained = validated = -1  # last steps that the run has
 
-    @classmethod
-    def last(cls, metrics: Mapping[str, Any]) -> "Logged":
-        """Return the steps in the last values of all metrics."""
-        trained = int(metrics.get(STEP, -1))
-        return cls(trained, int(metrics.get(VALIDATED, trained)))
+    def continue_after(self, last: Mapping[str, Any]) -> None:
+        """Set the steps that the run has, from the last values of its metrics."""
+        self.trained = int(last.get(STEP, -1))
+        self.validated = int(last.get(VALIDATED, self.trained))
 
-    def lacks(self, names: Iterable[str], step: int | None) -> bool:
-        """Return whether the metrics of a step are new; those of the test always are."""
-        if step is None or any(name.startswith("test/") for name in names):
-            return True
-        return step > (self.validated if _is_validation(names) else self.trained)
+    def log_row(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log the metrics of a step, unless the run has them; metrics of the test always."""
+        kinds = {name.partition("/")[0] for name in metrics}
+        last = self.validated if "val" in kinds else self.trained
+        if step is None or step > last or "test" in kinds:
+            names = [] if step is None else [STEP, VALIDATED] if "val" in kinds else [STEP]
+            row = {**metrics, **dict.fromkeys(names, step)}
+            super().log_metrics(row, step)  # type: ignore[safe-super]
+
+    def log_rows(self, rows: Iterable[Mapping[str, float]]) -> None:
+        """Log what a killed process has logged, but not sent or written: rows of its folder."""
+        for row in rows:
+            validation = {n: v for n, v in row.items() if n == "epoch" or n.startswith("val/")}
+            training = {n: v for n, v in row.items() if n not in {"step", *validation} - {"epoch"}}
+            for part in (training, validation):
+                if part.keys() - {"epoch"}:
+                    self.log_row(part, int(row["step"]))
 
 
-def with_steps(metrics: Mapping[str, Any], step: int | None) -> dict[str, Any]:
-    """Return the metrics with those by which `Logged` recognizes them after a restart."""
-    if step is None:
-        return dict(metrics)
-    return {**metrics, STEP: step, **({VALIDATED: step} if _is_validation(metrics) else {})}
-
-
-def read_metrics(folder: Path, resume_step: int | None) -> list[tuple[int, dict[str, float]]]:
-    """Return the metrics before `resume_step` in a run's folder, by step; none of a new run.
-
-    Without `metrics.csv`, there are none; `validations.jsonl` counts batches, not logged steps.
-    """
+def read_metrics(folder: Path, resume_step: int | None) -> list[dict[str, float]]:
+    """Return the rows of a run's `metrics.csv` before `resume_step`; none of a new run."""
     if resume_step is None or not (folder / METRICS).is_file():
         return []
-    rows = [
-        {name: float(value) for name, value in row.items()} for row in read_rows(folder / METRICS)
-    ]
-    steps = [int(row.pop("step")) for row in rows]
-    return [each for each in zip(steps, rows, strict=True) if each[0] < resume_step]
+    rows = ({n: float(value) for n, value in row.items()} for row in read_rows(folder / METRICS))
+    return [row for row in rows if row["step"] < resume_step]
 
 
-def rows_to_log(
-    rows: Iterable[tuple[int, Mapping[str, float]]], logged: Logged
-) -> Iterator[tuple[int, dict[str, float]]]:
-    """Yield the rows of `read_metrics` that a logger lacks, training and validation by itself.
-
-    A process that was killed has not sent or written all that it logged.
-    """
-    for step, row in rows:
-        epoch = {name: value for name, value in row.items() if name == "epoch"}
-        validation = {name: value for name, value in row.items() if _is_validation([name])}
-        training = {name: value for name, value in row.items() if name not in epoch | validation}
-        for part in (training, validation):
-            if part and logged.lacks(part, step):
-                yield step, epoch | part
-
-
-def recover_wandb_file(path: Path) -> Logged:
+def recover_wandb_file(path: Path) -> dict[str, float]:
     """Return the last steps in the local file of a W&B run whose process has ended.
 
-    The file is a log of LevelDB, for which W&B has no reader. A killed process leaves any part of
-    it; `wandb sync` refuses half a record, and a file without any, so they are removed.
+    The file is a log in LevelDB's format, for which W&B has no reader. A killed process leaves any
+    part of it. `wandb sync` refuses half a record, and a file without any: they are removed.
     """
     from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
-    data, at, record, last = path.read_bytes(), _HEADER, b"", dict[str, float]()
-    end = 0
+    data, at, end, record, last = path.read_bytes(), _HEADER, 0, b"", dict[str, float]()
     while at + _HEADER <= len(data):
-        size, kind = struct.unpack_from("<HB", data, at + 4)
-        first = at + _HEADER
-        at = first + size
-        record = (record if kind in (3, 4) else b"") + data[first:at]
+        size, kind = struct.unpack_from("<HB", data, at + 4)  # after the checksum
+        begin, at = at + _HEADER, at + _HEADER + size
+        record = (record if kind in (3, 4) else b"") + data[begin:at]
         if kind in (1, 4) and at <= len(data):
             end = at
             for item in Record.FromString(record).history.item:
-                if (name := item.key or "/".join(item.nested_key)) in (STEP, VALIDATED):
+                name = item.key or "/".join(item.nested_key)
+                if name in (STEP, VALIDATED):
                     last[name] = float(item.value_json)
         if 0 < -at % _BLOCK < _HEADER:  # no header fits into the rest of the block
             at += -at % _BLOCK
-    if not end:
+    if end == 0:
         shutil.rmtree(path.parent)
     elif end < len(data):
         os.truncate(path, end)
-    return Logged.last(last)
-
-
-def _is_validation(names: Iterable[str]) -> bool:
-    return any(name.startswith("val/") for name in names)
+    return last

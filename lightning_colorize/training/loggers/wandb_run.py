@@ -17,26 +17,23 @@ from pytorch_lightning.utilities import rank_zero_only
 from lightning_colorize.common.errors import first_line
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
-from lightning_colorize.metrics.spec import GOALS
+from lightning_colorize.metrics.spec import GOALS, metric_goal
 from lightning_colorize.runs.artifacts import CHECKPOINT, RUN_KEY
 from lightning_colorize.runs.folder import BEST, CONFIG, LAST, SWEEP, WANDB, WANDB_ID
 from lightning_colorize.runs.images import ImageArray, read_best_images
 from lightning_colorize.runs.result import read_validations
-from lightning_colorize.training.loggers.base import RUN_FILES, STEP, RunLogger, guarded, name_of
+from lightning_colorize.training.loggers.base import RUN_FILES, STEP, guarded, name_of
 from lightning_colorize.training.loggers.resumed import (
     VALIDATED,
-    Logged,
+    ResumedLogger,
     read_metrics,
     recover_wandb_file,
-    rows_to_log,
-    with_steps,
 )
 from lightning_colorize.training.loggers.wandb_mode import WandbMode
 from lightning_colorize.training.options import LoggerOptions
 
 _log = logging.getLogger(__name__)
 
-_SPLITS = ("train", "val", "test")
 _LONGEST_TAG = 64  # W&B refuses longer ones
 _INIT_TIMEOUT = 20.0  # seconds; W&B's default is 90
 _FINISH_TIMEOUT = 60.0  # seconds; W&B waits forever by default
@@ -44,7 +41,7 @@ _UPLOAD_TIMEOUT = 600.0  # the same, with checkpoints
 _TEARDOWN_TIMEOUT = 5.0  # seconds; W&B may wait forever
 
 
-class WandbRun(RunLogger, WandbLogger):
+class WandbRun(ResumedLogger, WandbLogger):
     """Logs metrics, images and the configuration to a W&B run, stored in `<run>/wandb/`.
 
     The run starts with the first log. If W&B fails, training continues and one line says why: a run
@@ -66,7 +63,6 @@ class WandbRun(RunLogger, WandbLogger):
         self._options = options
         self._run: Any = None
         self._closed = False
-        self._logged = Logged()
         self._best: dict[str, float] = {}
         self._resume_step = resume_step
 
@@ -86,9 +82,8 @@ class WandbRun(RunLogger, WandbLogger):
     @guarded
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log metrics; steps that the run logged before a resume are skipped."""
-        if self._started() and self._logged.lacks(metrics, step):
-            super().log_metrics(with_steps(metrics, step), step)
-        if self._run is not None:
+        if self._started():
+            self.log_row(metrics, step)
             self._summarize(metrics)
 
     @guarded
@@ -102,7 +97,7 @@ class WandbRun(RunLogger, WandbLogger):
         """Log an image."""
         import wandb
 
-        if self._started() and self._logged.lacks([name], step):
+        if self._started() and step > self.validated:
             super().log_metrics({name: wandb.Image(image)}, step)  # type: ignore[dict-item]
 
     @rank_zero_only
@@ -176,7 +171,7 @@ class WandbRun(RunLogger, WandbLogger):
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         import wandb
 
-        self._recover()
+        self._continue()
         options, sweep = self._options, os.environ.get(SWEEP)
         tags = [*options.tags, *os.environ.get("WANDB_TAGS", "").split(","), sweep]
         settings = wandb.Settings(console="off", init_timeout=_INIT_TIMEOUT)
@@ -199,41 +194,39 @@ class WandbRun(RunLogger, WandbLogger):
         self._run = run
         run.define_metric(STEP)
         run.define_metric("*", step_metric=STEP, step_sync=True)
-        for split in _SPLITS:
+        for split in ("train", "val", "test"):
             for metric, goal in GOALS.items():
                 run.define_metric(f"{split}/{metric}", summary=goal, step_metric=STEP)
         run.define_metric(VALIDATED, hidden=True)
         if self.mode.mode == "online":
-            self._logged = Logged.last(run.summary)  # of a resumed run
+            self.continue_after(run.summary)  # of a resumed run
         write_atomic(self._folder / WANDB_ID, f"{run.id}\n")
         self._catch_up()
 
     @guarded
-    def _recover(self) -> None:
-        """Read from W&B's local files what earlier processes have logged."""
-        files = list(self._folder.glob(f"{WANDB}/*run-*/run-{self.version}.wandb"))
-        self._logged = Logged(
-            *map(max, zip(Logged(), *map(recover_wandb_file, files), strict=True))
-        )
+    def _continue(self) -> None:
+        """Read from W&B's local files up to where earlier processes have logged."""
+        files = self._folder.glob(f"{WANDB}/*run-*/run-{self.version}.wandb")
+        last = [recover_wandb_file(file) for file in files]
+        names = {name for each in last for name in each}
+        self.continue_after({name: max(each.get(name, -1) for each in last) for name in names})
 
     @guarded
     def _catch_up(self) -> None:
-        """Log what a killed process of the run has logged but not sent, or not written."""
+        """Log what earlier processes have not sent or written, and their best values."""
         rows = read_metrics(self._folder, self._resume_step)
-        for step, values in rows_to_log(rows, self._logged):
-            super().log_metrics(with_steps(values, step), step)
-        validations = read_validations(self._folder) if self._resume_step is not None else []
-        self._summarize(*(row for _, row in rows), *(each.metrics for each in validations))
+        self.log_rows(rows)
+        if self._resume_step is not None:
+            self._summarize(*rows, *(each.metrics for each in read_validations(self._folder)))
 
     def _summarize(self, *rows: Mapping[str, Any]) -> None:
-        """Set the best values in the summary; W&B forgets those of earlier processes."""
+        """Set the best values in the summary: W&B forgets those of earlier processes."""
         best = {}
         for name, value in (item for row in rows for item in row.items()):
-            split, _, metric = name.partition("/")
-            if split in _SPLITS and metric in GOALS and value is not None and isfinite(value):
-                better = max if GOALS[metric] == "max" else min
+            if (goal := metric_goal(name)) and value is not None and isfinite(value):
+                better = max if goal == "max" else min
                 self._best[name] = better(value, self._best.get(name, value))
-                best[name] = {GOALS[metric]: self._best[name]}
+                best[name] = {goal: self._best[name]}
         if best:
             self._run.summary.update(best)
 
