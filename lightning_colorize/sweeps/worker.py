@@ -318,7 +318,7 @@ class _Trial:
             logged = (result.metrics, *(record.metrics for record in self._validations))
             is_logged = any(name in metrics for metrics in logged)
             missing = "never a number" if is_logged else "not logged"
-            raise TrialFailed(f"{name} was {missing}; to train again, remove {self._folder}")
+            raise TrialFailed(f"{name} was {missing}; to train again, remove its folder")
         return value
 
     def _unfinished(self, result: RunResult | None, reason: str) -> Exception:

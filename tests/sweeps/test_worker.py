@@ -233,7 +233,7 @@ def test_many_failures_at_the_start_stop_the_worker(engine):
     late = engine.study({"x": [1, 2, 3, 4, 5, 6], "do": "null"}, name="late")
     assert engine.work(late) == 0
     reasons = {(row.state, row.reason) for row in rows(late)}
-    assert reasons == {("failed", "val/psnr was never a number")}
+    assert reasons == {("failed", "val/psnr was never a number; to train again, remove its folder")}
 
 
 def test_an_unusable_folder_stops_the_worker(engine):

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from lightning_colorize.reports.sweep import write_report
-from lightning_colorize.sweeps.status import format_value, rows
+from lightning_colorize.sweeps.status import format_value, leaderboard, rows
 from tests.reports.html import content, headings, requests_another_site, section, table
 from tests.reports.sweep.conftest import score
 from tests.sweeps.conftest import run_trials
