@@ -84,7 +84,8 @@ class WandbRun(ResumedLogger, WandbLogger):
         """Log metrics; steps that the run logged before a resume are skipped."""
         if self._started():
             self.log_row(metrics, step)
-            self._summarize(metrics)
+            if self._best:
+                self._summarize(metrics)
 
     @guarded
     def log_hyperparams(self, params: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
@@ -206,18 +207,20 @@ class WandbRun(ResumedLogger, WandbLogger):
     @guarded
     def _continue(self) -> None:
         """Read from W&B's local files up to where earlier processes have logged."""
+        last: dict[str, float] = {}
         files = self._folder.glob(f"{WANDB}/*run-*/run-{self.version}.wandb")
-        last = [recover_wandb_file(file) for file in files]
-        names = {name for each in last for name in each}
-        self.continue_after({name: max(each.get(name, -1) for each in last) for name in names})
+        for file in sorted(files, key=lambda file: file.parent.name.partition("run-")[2]):
+            last |= recover_wandb_file(file)
+        self.continue_after(last)
 
     @guarded
     def _catch_up(self) -> None:
         """Log what earlier processes have not sent or written, and their best values."""
         rows = read_metrics(self._folder, self._resume_step)
         self.log_rows(rows)
-        if self._resume_step is not None:
-            self._summarize(*rows, *(each.metrics for each in read_validations(self._folder)))
+        before = self._resume_step or 0
+        validations = [x for x in read_validations(self._folder) if x.step <= before]
+        self._summarize(*rows, *(each.metrics for each in validations))
 
     def _summarize(self, *rows: Mapping[str, Any]) -> None:
         """Set the best values in the summary: W&B forgets those of earlier processes."""
