@@ -3,8 +3,10 @@
 import logging
 import os
 import secrets
+import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,7 @@ class WandbRun(ResumedLogger, WandbLogger):
         self._run: Any = None
         self._closed = False
         self._best: dict[str, float] = {}
+        self._params: dict[str, Any] = {}
         self._resume_step = resume_step
 
     @property
@@ -90,8 +93,9 @@ class WandbRun(ResumedLogger, WandbLogger):
     @guarded
     def log_hyperparams(self, params: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
         """Log the configuration."""
+        self._params = dict(params)
         if self._started():
-            self._run.config.update(dict(params), allow_val_change=True)
+            self._run.config.update(self._params, allow_val_change=True)
 
     @guarded
     def add_image(self, name: str, image: ImageArray, step: int) -> None:
@@ -107,13 +111,22 @@ class WandbRun(ResumedLogger, WandbLogger):
 
         Checkpoints, if they are to be logged, have ten minutes.
         """
-        if self._run is not None and not self._closed:
-            self._closed = True
-            self._log_best_images()
-            if self._options.log_model:
-                self._log_artifact("last", LAST, RUN_FILES)
-                self._log_artifact("best", BEST, (CONFIG,))
-            self._finish(failed)
+        if self._run is None or self._closed:
+            return
+        self._closed = True
+        self._log_files(failed)
+        if self.warned:  # W&B's own process has ended, as by a signal to all processes of a job
+            _teardown()
+            self._run, self._resume_step = None, sys.maxsize
+            if self._started():
+                self._log_files(failed)
+
+    def _log_files(self, failed: bool) -> None:
+        self._log_best_images()
+        if self._options.log_model:
+            self._log_artifact("last", LAST, RUN_FILES)
+            self._log_artifact("best", BEST, (CONFIG,))
+        self._finish(failed)
 
     @guarded
     def _finish(self, failed: bool) -> None:
@@ -216,6 +229,7 @@ class WandbRun(ResumedLogger, WandbLogger):
     @guarded
     def _catch_up(self) -> None:
         """Log what earlier processes have not sent or written, and their best values."""
+        self._run.config.update(self._params, allow_val_change=True)
         rows = read_metrics(self._folder, self._resume_step)
         self.log_rows(rows)
         before = self._resume_step or 0
@@ -241,6 +255,10 @@ def _teardown() -> None:
     """
     import wandb
 
-    thread = threading.Thread(target=wandb.teardown, daemon=True)
+    def stop() -> None:
+        with suppress(Exception):  # it may have ended
+            wandb.teardown()
+
+    thread = threading.Thread(target=stop, daemon=True)
     thread.start()
     thread.join(_TEARDOWN_TIMEOUT)

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_colorize.metrics.spec import GOALS
+from lightning_colorize.training.loggers.resumed import VALIDATED, recover_wandb_file
 from tests.conftest import metric_rows
 from tests.wandb_server import WandbServer
 
@@ -45,13 +47,25 @@ def test_loggers_of_a_killed_run_have_all_that_it_logged(
         monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
         words += ["--run.loggers.mlflow", store]
-    at_batch(11, lambda: os.kill(os.getpid(), number))  # after three of five epochs
+
+    def end():
+        pid = os.getpid()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for each in (*map(int, children), pid) if number == signal.SIGTERM else (pid,):
+            os.kill(each, number)  # a cluster terminates W&B's service, too
+
+    at_batch(11, end)  # after three of five epochs
     killed = multiprocessing.get_context("fork").Process(target=command.fit, args=("a", *words))
     killed.start()
     killed.join()
     at_batch(0, None)
     assert killed.exitcode == {signal.SIGKILL: -9, signal.SIGTERM: 1}[number]
     run = command.root / "tiny/a"
+    if number == signal.SIGTERM:
+        assert (
+            sum(recover_wandb_file(file)[VALIDATED] for file in run.glob("wandb/*run-*/*.wandb"))
+            == 8
+        )
     assert command("resume", run) == 0
     rows = metric_rows(run)
     expected = curve(rows, "val/psnr")
