@@ -27,11 +27,13 @@ class ResumedLogger(RunLogger):
         self.trained = int(last.get(STEP, -1))
         self.validated = int(last.get(VALIDATED, self.trained))
 
-    def log_row(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log the metrics of a step, unless the run has them; metrics of the test always."""
+    def log_row(
+        self, metrics: Mapping[str, Any], step: int | None = None, is_new: bool = True
+    ) -> None:
+        """Log the metrics of a step, unless the run has them; a new test always."""
         kinds = {name.partition("/")[0] for name in metrics}
         last = self.validated if "val" in kinds else self.trained
-        if step is None or step > last or "test" in kinds:
+        if step is None or step > last or (is_new and "test" in kinds):
             names = [] if step is None else [STEP, VALIDATED] if "val" in kinds else [STEP]
             row = {**metrics, **dict.fromkeys(names, step)}
             super().log_metrics(row, step)  # type: ignore[safe-super]
@@ -43,7 +45,7 @@ class ResumedLogger(RunLogger):
             training = {n: v for n, v in row.items() if n not in {"step", *validation} - {"epoch"}}
             for part in (training, validation):
                 if part.keys() - {"epoch"}:
-                    self.log_row(part, int(row["step"]))
+                    self.log_row(part, int(row["step"]), is_new=False)
 
 
 def read_metrics(folder: Path, resume_step: int | None) -> list[dict[str, float]]:

@@ -233,8 +233,8 @@ class WandbRun(ResumedLogger, WandbLogger):
         rows = read_metrics(self._folder, self._resume_step)
         self.log_rows(rows)
         before = self._resume_step or 0
-        validations = [x for x in read_validations(self._folder) if x.step <= before]
-        self._summarize(*rows, *(each.metrics for each in validations))
+        validations = (x.metrics for x in read_validations(self._folder) if x.step <= before)
+        self._summarize(*rows, *validations)
 
     def _summarize(self, *rows: Mapping[str, Any]) -> None:
         """Set the best values in the summary: W&B forgets those of earlier processes."""

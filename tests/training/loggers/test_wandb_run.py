@@ -156,8 +156,9 @@ def test_steps_are_not_logged_twice(run, tmp_path):
 def test_unsent_steps_are_logged_from_the_file(run, tmp_path, validated, sent):
     run.summary = {"trainer/global_step": 4} | validated
     # A validation whose step was sent without it, an empty row, two unsent, one trained again.
-    rows = "3,1,19,", "4,1,20,0.5", "6,,,", "7,2,21.5,", "8,3,22,", "10,5,23,"
-    (tmp_path / "metrics.csv").write_text("\n".join(["step,epoch,val/psnr,train/loss", *rows, ""]))
+    rows = "3,1,19,,", "4,1,20,0.5,9", "6,,,,", "7,2,21.5,,", "8,3,22,,", "10,5,23,,"
+    names = "step,epoch,val/psnr,train/loss,test/loss"
+    (tmp_path / "metrics.csv").write_text("\n".join([names, *rows, ""]))
     logger = make(tmp_path, "online", resume_step=10)
     for step in range(9, 12):
         logger.log_metrics({"x": step}, step)
