@@ -89,6 +89,7 @@ def stop(args: argparse.Namespace) -> int:
 def export(args: argparse.Namespace) -> int:
     """Write the trials for other programs, and the best configuration for `fit`."""
     study = open_study(args.study, args.name)
+    study.recover()
     print(*export_trials(study), sep="\n")
     try:
         print(export_winner(study))
@@ -100,6 +101,7 @@ def export(args: argparse.Namespace) -> int:
 def report(args: argparse.Namespace) -> int:
     """Write a page with the sweep's current state."""
     study = open_study(args.study, args.name)
+    study.recover()
     print(write_report(study, args.report_images))
     print(f"charts    {dashboard_command(study)}", file=sys.stderr)
     return 0

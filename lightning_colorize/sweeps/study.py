@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -55,6 +56,7 @@ _STOPPED = "stopped"
 
 # Attributes of a trial, besides its number.
 DRAWN, REASON, EPOCH, SECONDS = "drawn", "reason", "epoch", "seconds"
+RESTARTS = "restarts"  # why it was queued again, each time
 
 _TRIAL = "trial-"
 _CONNECT_TIMEOUT = 5
@@ -66,13 +68,16 @@ warnings.filterwarnings("ignore", category=ExperimentalWarning)
 
 
 class _Retry(RetryHeartbeatStaleTrialCallback):
-    def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        trial.user_attrs[NUMBER] = number_of(trial)
+    def __call__(
+        self, study: optuna.Study, trial: FrozenTrial, why: str = "its worker was killed"
+    ) -> None:
+        restarts = [*trial.user_attrs.get(RESTARTS, []), why]
+        trial.user_attrs.update({NUMBER: number_of(trial), RESTARTS: restarts})
         super().__call__(study, trial)
 
 
 retry = _Retry()
-"""Queues a trial again, with its values, attributes and number: `retry(study, trial)`."""
+"""Queues a trial again, with its values, attributes and number: `retry(study, trial, why)`."""
 
 
 class SweepStorage(RDBStorage):
@@ -220,10 +225,16 @@ class Study:
     def recover(self) -> None:
         """Queue the trials of dead workers again."""
         fail_stale_trials(self.optuna)
+        for trial in filter(is_lost, self.trials().values()):
+            # Until then, its worker may be about to do so.
+            ended = trial.datetime_complete or datetime.now()
+            if datetime.now() - ended > timedelta(seconds=GRACE_PERIOD):
+                retry(self.optuna, trial)
 
     def all_ended(self) -> bool:
         """Return whether no worker has anything left to do."""
-        ended = (trial.state.is_finished() for trial in self.trials().values())
+        trials = self.trials().values()
+        ended = (trial.state.is_finished() and not is_lost(trial) for trial in trials)
         return self.sweep.trial_count is not None and all(ended)
 
     def is_over(self) -> bool:
@@ -236,7 +247,7 @@ class Study:
         """Queue all failed trials again; returns their number."""
         failed = [trial for trial in self.trials().values() if trial.state == TrialState.FAIL]
         for trial in failed:
-            retry(self.optuna, trial)
+            retry(self.optuna, trial, "failed")
         return len(failed)
 
     def values_of(self, trial: BaseTrial) -> dict[str, Any]:
@@ -259,6 +270,11 @@ def number_of(trial: FrozenTrial | Trial) -> int:
     """Return a trial's position in the sweep; a retried trial has another number in Optuna."""
     number: int = trial.user_attrs.get(NUMBER, trial.number)
     return number
+
+
+def is_lost(trial: FrozenTrial) -> bool:
+    """Return whether a worker was killed between a trial's end and its return to the queue."""
+    return trial.state == TrialState.FAIL and trial.user_attrs.get(REASON) is None
 
 
 def create_study(

@@ -34,7 +34,7 @@ def build_loggers(
     if mode.mode != "disabled":
         loggers.append(WandbRun(folder, options, mode, resume_step))
     if options.mlflow is not None:
-        loggers.append(MLflowRun(folder, options))
+        loggers.append(MLflowRun(folder, options, resume_step))
     return loggers
 
 
