@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Check a sweep file, then run it with the selected engine."""
     engine, options = _engine(args), _worker_options(args)
     sweep, root = read_sweep(args.file), args.root or Path("runs")
-    commands, remarks = sweep_checks.check(sweep, args.file)
+    commands, remarks = sweep_checks.check(sweep, args.file, options.slurm is None)
     for remark in remarks:
         print(f"{args.file}: {remark}", file=sys.stderr)
     if engine == "wandb":
@@ -155,7 +155,8 @@ def _check_again(study: Study, options: WorkerOptions) -> str:
             "its trials start there, because fragment paths are relative to it"
         )
     with chdir(study.start):
-        commands, _ = sweep_checks.check(study.sweep, study.folder / SWEEP_FILE)
+        file, here = study.folder / SWEEP_FILE, options.slurm is None
+        commands, _ = sweep_checks.check(study.sweep, file, here)
     return preview(workers_of(study.sweep.name, study.folder, options), commands)
 
 

@@ -17,11 +17,14 @@ from lightning_colorize.sweeps.command_line import (
 from lightning_colorize.sweeps.space import as_key, shown, variations
 from lightning_colorize.sweeps.spec import Sweep
 
+_FILES = (".yaml", ".yml", ".ckpt", ".safetensors", ".pth", ".pt")
 
-def check(sweep: Sweep, file: Path) -> tuple[list[list[str]], list[str]]:
+
+def check(sweep: Sweep, file: Path, here: bool = True) -> tuple[list[list[str]], list[str]]:
     """Parse the command of one trial per listed value, as `fit` would.
 
-    For commands of other programs, only check that their environment variables are set.
+    For commands of other programs, only check that their environment variables are set. Trials run
+    on the devices of this machine if they run `here`.
 
     Returns:
         The commands, and remarks on settings that are often misunderstood.
@@ -42,15 +45,24 @@ def check(sweep: Sweep, file: Path) -> tuple[list[list[str]], list[str]]:
                 f"{file}: parameters.{nulls[0]}: null would reach fit as the text None; "
                 'write "null" with quotes'
             )
+        _require_files(file, words)
         # It takes seconds to import.
         from lightning_colorize.training.session import check_words
 
-        parsed = check_words(words, f"{file}: ")
+        parsed = check_words(words, f"{file}: ", here)
         configs, labeled = parsed[: len(trials)], parsed[len(trials) :]
         _refuse_overridden(file, configs, labeled)
         _refuse_alike(file, trials, configs)
         _refuse_metric(sweep, file, configs)
     return commands, list(_remarks(sweep, configs))
+
+
+def _require_files(file: Path, lines: Sequence[list[str]]) -> None:
+    """Refuse missing files before the imports, which take long."""
+    for word in (word for words in lines for word in words):
+        value = word.partition("=")[2] if word.startswith("-") else word
+        if value.endswith(_FILES) and "://" not in value and not Path(value).expanduser().is_file():
+            raise UsageError(f"{file}: {word}: {value} is not a file; paths begin at {Path.cwd()}")
 
 
 def _remarks(sweep: Sweep, configs: Sequence[Any]) -> Iterator[str]:

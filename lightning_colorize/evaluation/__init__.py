@@ -1,15 +1,22 @@
 """Metrics of models next to their baselines, as numbers and as tables.
 
+Most names are loaded on first use: tables need no torch.
+
 from lightning_colorize.evaluation import evaluate
 from lightning_colorize.inference import load_model
 
 evaluate(load_model("runs/unet/first"), "photos").rows["model"]["psnr"]
 """
 
-from lightning_colorize.evaluation.data import EvaluationImages, count_trained, find_images
-from lightning_colorize.evaluation.evaluator import Evaluation, evaluate, evaluate_batches
-from lightning_colorize.evaluation.report import print_result
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from lightning_colorize.evaluation.table import metrics_table, print_plain
+
+if TYPE_CHECKING:
+    from lightning_colorize.evaluation.data import EvaluationImages, count_trained, find_images
+    from lightning_colorize.evaluation.evaluator import Evaluation, evaluate, evaluate_batches
+    from lightning_colorize.evaluation.report import print_result
 
 __all__ = [
     "Evaluation",
@@ -22,3 +29,14 @@ __all__ = [
     "print_plain",
     "print_result",
 ]
+
+_MODULES = {"data": ("EvaluationImages", "count_trained", "find_images")}
+_MODULES |= {"evaluator": ("Evaluation", "evaluate", "evaluate_batches")}
+_MODULES |= {"report": ("print_result",)}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

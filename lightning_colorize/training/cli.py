@@ -16,6 +16,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning_colorize.common.bundled import BUNDLED, bundled
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_atomic
+from lightning_colorize.common.mappings import refuse_repeated_keys
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.data.augmentation import nest_augmentation
 from lightning_colorize.data.module import ColorizationDataModule
@@ -46,6 +47,7 @@ from lightning_colorize.training.callbacks.stopping import GracefulStop
 from lightning_colorize.training.launchers import (
     refuse_other_processes,
     refuse_restarts_by_one_store,
+    require_meaning,
     trains_in_parallel,
     with_slurm,
 )
@@ -79,9 +81,11 @@ def load_setting(text: str) -> Any:
     """Return a setting or a configuration from YAML, with the word None as null.
 
     W&B passes a sweep's null as this word; so does jsonargparse 4.53 to its inner parser, for a
-    class within a class, as in `--model.encoder.weights null`.
+    class within a class, as in `--model.encoder.weights null`. Repeated keys are refused.
     """
     value = get_loader("yaml")(text)
+    if isinstance(value, dict):
+        refuse_repeated_keys(text)
     run = value.get("run") if isinstance(value, dict) else None
     if isinstance(run, dict) and run.pop("save_every_n_steps", None):  # of older runs
         warnings.warn("run.save_every_n_minutes replaces run.save_every_n_steps", stacklevel=1)
@@ -96,6 +100,8 @@ def complete(config: Namespace, folder: Path) -> None:
         # Not this machine's default: the run may have started on other GPUs.
         trainer.precision = read_config(folder).get("trainer", {}).get("precision")
     trainer.precision = trainer.precision or default_precision(trainer.accelerator)
+    if str(trainer.devices).isdigit():  # text on a command line, a number in a file
+        trainer.devices = int(trainer.devices)
     # Only some encoders depend on the image size.
     encoder = config.get(_ENCODER_ARGUMENTS, {})
     if "size" in encoder:
@@ -229,6 +235,7 @@ class ColorizeCLI(LightningCLI):
         config.plugins = with_slurm(with_atomic_checkpoints(_listed(config.plugins)))
         if trains_in_parallel(config):
             config.strategy = self.model.distributed_strategy
+        require_meaning(config)
         self.model.check(config, self.datamodule.size)
         if not self.resumed:
             self.model.require_weights()
