@@ -33,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: SQLite in the sweep's folder); keep the password in ~/.pgpass",
     )
     run_.add_int("--seed", "seed of random search (default: 0)", 0)
+    text = "another sweep, whose finished trials of the same values and command are not run again"
+    run_.add_argument("--reuse", metavar="FOLDER_OR_URL", help=text)
     _add_workers(run_)
 
     join = action("join", "run trials of an existing sweep as an additional worker")

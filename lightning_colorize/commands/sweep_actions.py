@@ -10,13 +10,22 @@ from typing import Literal
 from lightning_colorize.commands import sweep_checks
 from lightning_colorize.commands.slurm_options import resources
 from lightning_colorize.common.arguments import COMMAND
-from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.reports.sweep import dashboard_command, write_report
 from lightning_colorize.sweeps.export import NoWinner, export_trials, export_winner
 from lightning_colorize.sweeps.launch import WorkerOptions, preview, run_workers, workers_of
+from lightning_colorize.sweeps.reuse import reuse_trials
 from lightning_colorize.sweeps.spec import read_sweep
 from lightning_colorize.sweeps.status import ProgressLines, print_table, rows
-from lightning_colorize.sweeps.study import SWEEP_FILE, Study, create_study, open_study
+from lightning_colorize.sweeps.study import (
+    SWEEP_FILE,
+    Study,
+    create_study,
+    database_message,
+    differences,
+    is_database_error,
+    open_study,
+)
 from lightning_colorize.sweeps.wandb import agents_of, launch_wandb
 
 _SLURM = ("partition", "time", "cpus", "mem", "account", "qos", "sbatch")
@@ -39,8 +48,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if engine == "wandb":
         return launch_wandb(sweep, root, options)
+    other = None if args.reuse is None else open_study(args.reuse)
     study = create_study(sweep, root, args.storage, args.seed or 0, args.file)
     _refuse_stopped(study)
+    if other is not None:
+        print(f"reused    {reuse_trials(study, other)} finished trials of {args.reuse}")
     return _work(study, options)
 
 
@@ -125,7 +137,9 @@ def _engine(args: argparse.Namespace) -> Literal["local", "wandb"]:
         )
     if args.engine == "local":
         return "local"
-    given = [f"--{name}" for name in ("storage", "seed") if getattr(args, name) is not None]
+    given = [
+        f"--{name}" for name in ("storage", "seed", "reuse") if getattr(args, name) is not None
+    ]
     if args.engine == "wandb":
         if given:
             raise UsageError(f"{given[0]}: W&B stores the study; remove it, or add --engine local")
@@ -154,9 +168,15 @@ def _check_again(study: Study, options: WorkerOptions) -> str:
             f"{study.sweep.name} was started in {study.start}, which does not exist here; "
             "its trials start there, because fragment paths are relative to it"
         )
+    study.require_writable()
+    file = study.folder / SWEEP_FILE
+    if file.is_file() and (edits := differences(study.sweep.source, read_sweep(file).source)):
+        raise UsageError(
+            f"{file} was edited, which the sweep ignores: {edits}; undo that, or run it under "
+            f"another `name:` with sweep run --reuse {study.shown}"
+        )
     with chdir(study.start):
-        file, here = study.folder / SWEEP_FILE, options.slurm is None
-        commands, _ = sweep_checks.check(study.sweep, file, here)
+        commands, _ = sweep_checks.check(study.sweep, file, options.slurm is None)
     return preview(workers_of(study.sweep.name, study.folder, options), commands)
 
 
@@ -166,12 +186,19 @@ def _work(study: Study, options: WorkerOptions) -> int:
     print(f"runs      {study.folder}", flush=True)
     tick = ProgressLines(study, options.count).tick
     workers = workers_of(study.sweep.name, study.folder, options, study.url)
-    code = run_workers(workers, tick, study.is_over)
-    if code >= 128:
-        print(f"stop      {study.command('stop')}", file=sys.stderr)
-        print(f"resume    {study.command('resume')}", file=sys.stderr)
-        return code
-    return _finish(study)
+    try:
+        code = run_workers(workers, tick, study.is_over)
+        if code >= 128:
+            print(f"stop      {study.command('stop')}", file=sys.stderr)
+            print(f"resume    {study.command('resume')}", file=sys.stderr)
+            return code
+        return _finish(study)
+    except Exception as error:  # such as a full disk
+        if not isinstance(error, OSError) and not is_database_error(error):
+            raise
+        again = study.command("resume", "--retry-failed")
+        message = f"{database_message(error)}; when that is fixed: {again}"
+        raise WorkError(message) from error
 
 
 def _finish(study: Study) -> int:

@@ -3,7 +3,7 @@
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -112,9 +112,9 @@ def _complete_paths(config: Namespace) -> None:
     """Make paths that are not URLs absolute, as a run can be resumed from any folder."""
     model = config.model.get("init_args", {})
     paths = [(config.data, "root"), (config.run, "predict_dir")]
-    # Bundled models have no path: a run can be resumed on any machine.
-    paths += [(model, key) for key in STARTS if model.get(key) not in BUNDLED]
-    paths += [(config.get(_ENCODER_ARGUMENTS, {}), "weights")]
+    paths += [(model, key) for key in STARTS]
+    # At any depth: an encoder within an encoder, the backbone of a loss.
+    paths += [(part, key) for part in _sections(model) for key in ("weights", "teacher")]
     if config.data.source is not None:
         source = config.data.source.get("init_args", {})
         paths += [(source, "exclude_list"), (source, "cache_dir")]
@@ -122,10 +122,25 @@ def _complete_paths(config: Namespace) -> None:
             config.data.root = config.data.root or "."
             listed = source.folders if isinstance(source.folders, list) else []
             paths += [(folder, "exclude_list") for folder in listed]
+    # Bundled models have no path: a run can be resumed on any machine.
     for part, key in paths:
         path = part.get(key)
-        if path is not None and "://" not in str(path) and not is_artifact(Path(path)):
+        if (
+            isinstance(path, str | Path)
+            and str(path) not in BUNDLED
+            and "://" not in str(path)
+            and not is_artifact(Path(path))
+        ):
             part[key] = os.path.abspath(os.path.expanduser(path))
+
+
+def _sections(part: Any) -> Iterator[Any]:
+    """Yield a part of a configuration and its sections at any depth."""
+    if isinstance(part, Namespace | dict):
+        yield part
+        part = [*(part if isinstance(part, dict) else vars(part)).values()]
+    for each in part if isinstance(part, list) else ():
+        yield from _sections(each)
 
 
 def default_precision(accelerator: str) -> Literal["bf16-mixed", "32-true"]:

@@ -22,7 +22,9 @@ def require_meaning(config: Any) -> None:
     least_values |= {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1}
     for name, least in least_values.items():
         value = config[name]
-        require_option(f"trainer.{name}", value, f"at least {least}", value is None or value >= least)
+        require_option(
+            f"trainer.{name}", value, f"at least {least}", value is None or value >= least
+        )
 
 
 def trains_in_parallel(config: Any) -> bool:
