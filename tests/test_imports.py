@@ -38,6 +38,23 @@ print("done")
     assert done.stdout.endswith("done\n")
 
 
+def test_typos_in_a_sweep_are_found_before_long_imports(tmp_path):
+    (tmp_path / "a.yaml").write_text(
+        "{method: grid, parameters: {model.loss: {values: [l1.yml]}}, "
+        "command: [lightning-colorize, fit, --config, experiments/quickstart.yaml, '${args}']}"
+    )
+    code = f"""
+import sys
+from lightning_colorize.cli import main
+for name in ("a.yaml", "b.yaml"):
+    assert main(["sweep", "run", "{tmp_path}/" + name, "--engine", "local"]) == 2
+print("torch" in sys.modules)
+"""
+    done = run_python(code)
+    assert done.stdout == "False\n", done
+    assert "model.loss=l1.yml: l1.yml is not a file" in done.stderr
+
+
 @pytest.mark.slow
 def test_the_full_help_of_fit_loggers_and_inference_import_little_beside_lightning():
     code = """

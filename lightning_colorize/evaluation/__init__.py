@@ -30,13 +30,12 @@ __all__ = [
     "print_result",
 ]
 
-_MODULES = {"data": ("EvaluationImages", "count_trained", "find_images")}
-_MODULES |= {"evaluator": ("Evaluation", "evaluate", "evaluate_batches")}
-_MODULES |= {"report": ("print_result",)}
+_MODULES = dict.fromkeys(("EvaluationImages", "count_trained", "find_images"), "data")
+_MODULES |= dict.fromkeys(("Evaluation", "evaluate", "evaluate_batches"), "evaluator")
+_MODULES |= {"print_result": "report"}
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

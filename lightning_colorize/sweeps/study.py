@@ -324,7 +324,7 @@ def _describe(
     )
     if different := differences(old, new):
         raise UsageError(
-            f"{storage.shown} contains a sweep '{study.study_name}' with a different {different}; "
+            f"{storage.shown} contains a sweep '{study.study_name}' with other settings: {different}; "
             "resume it with sweep resume, or choose another `name:`, to which --reuse "
             f"{storage.shown} adds its finished trials"
         )

@@ -238,7 +238,7 @@ def _check_built(parser: Any, configs: Sequence[Any], here: bool) -> None:
     def build(name: str, part: Any) -> Any:
         key = f"{name} {part}"
         if key not in built:
-            built[key] = parser.instantiate(Namespace({name: part}))[name]
+            built[key] = parser.instantiate(Namespace({name: part}))[name]  # type: ignore[no-untyped-call]
             if name == "model":
                 built[key].configure_optimizers()
             if name == "trainer":
