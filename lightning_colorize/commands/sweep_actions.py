@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+import shutil
 import sys
 from contextlib import chdir, suppress
 from pathlib import Path
@@ -12,9 +13,11 @@ from lightning_colorize.commands.slurm_options import resources
 from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.reports.sweep import dashboard_command, write_report
+from lightning_colorize.runs.folder import flatten, read_config
+from lightning_colorize.sweeps.command_line import short_option
 from lightning_colorize.sweeps.export import NoWinner, export_trials, export_winner
 from lightning_colorize.sweeps.launch import WorkerOptions, preview, run_workers, workers_of
-from lightning_colorize.sweeps.reuse import reuse_trials
+from lightning_colorize.sweeps.space import as_key
 from lightning_colorize.sweeps.spec import read_sweep
 from lightning_colorize.sweeps.status import ProgressLines, print_table, rows
 from lightning_colorize.sweeps.study import (
@@ -52,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     study = create_study(sweep, root, args.storage, args.seed or 0, args.file)
     _refuse_stopped(study)
     if other is not None:
-        print(f"reused    {reuse_trials(study, other)} finished trials of {args.reuse}")
+        print(f"reused    {_reuse(study, other)} finished trials of {args.reuse}")
     return _work(study, options)
 
 
@@ -154,6 +157,28 @@ def _engine(args: argparse.Namespace) -> Literal["local", "wandb"]:
     if given:
         print(f"engine    local because of {', '.join(given)}", file=sys.stderr)
     return "local" if given else "wandb"
+
+
+def _reuse(study: Study, other: Study) -> int:
+    """Copy the run folders of another sweep's finished trials to waiting ones of the same values.
+
+    A worker takes the results from there. A parameter that the other sweep lacks, such as a seed,
+    has the value of the trial's configuration. Returns the number of trials.
+    """
+    if (study.sweep.command, study.sweep.program) != (other.sweep.command, other.sweep.program):
+        raise UsageError(f"--reuse {other.shown}: its trials have another command")
+    count = 0
+    finished = [row for row in rows(other) if row.state == "finished"]
+    known = [flatten(read_config(row.folder)) | row.values for row in finished]
+    settings = [{short_option(name): as_key(each[name]) for name in each} for each in known]
+    for row in rows(study):
+        values = {short_option(name): as_key(value) for name, value in row.values.items()}
+        for old, its in zip(finished, settings, strict=True):
+            is_same = values.items() <= its.items() and old.values.keys() <= row.values.keys()
+            if is_same and row.values and row.state == "waiting" and not row.folder.exists():
+                shutil.copytree(old.folder, row.folder)
+                count += 1
+    return count
 
 
 def _refuse_stopped(study: Study) -> None:

@@ -317,16 +317,12 @@ def _describe(
             f"{storage.shown} contains a study '{study.study_name}' that is not a sweep; "
             "choose another `name:`"
         )
-    # As JSON: the order of parameters is the order of a grid.
-    both = known.keys() & attributes.keys()
-    old, new = (
-        {key: each[key] for key in attributes if key in both} for each in (known, attributes)
-    )
-    if different := differences(old, new):
+    old = {key: known[key] for key in attributes if key in known}
+    if different := differences(old, {key: attributes[key] for key in old}):
         raise UsageError(
-            f"{storage.shown} contains a sweep '{study.study_name}' with other settings: {different}; "
-            "resume it with sweep resume, or choose another `name:`, to which --reuse "
-            f"{storage.shown} adds its finished trials"
+            f"{storage.shown} contains a sweep '{study.study_name}' with other settings: "
+            f"{different}; resume it with sweep resume, or choose another `name:`, to which "
+            f"--reuse {storage.shown} adds its finished trials"
         )
     if not trials and (found := sorted(folder.glob(f"{_TRIAL}[0-9]*"))):
         raise UsageError(

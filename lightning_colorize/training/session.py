@@ -10,7 +10,7 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -254,11 +254,15 @@ def _check_built(parser: Any, configs: Sequence[Any], here: bool) -> None:
         require_meaning(build("trainer", trainer))
         model = config.model.clone()
         prepare_for_state(model.get("init_args", {}))
-        # A class that reads the values of its tensors can only be built by `fit`.
-        with suppress(RuntimeError), torch.device("meta"):
-            task = build("model", model)
+        try:
+            with torch.device("meta"):
+                task = build("model", model)
             task.check(trainer, config.data.size)
             monitor_mode(config.run, task)
+        except (RuntimeError, ValueError) as error:
+            # A class that reads the values of its tensors can only be built by `fit`.
+            if not isinstance(_cause(error), RuntimeError):
+                raise
 
 
 def name_run(words: list[str]) -> ColorizeCLI:

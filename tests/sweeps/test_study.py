@@ -89,7 +89,7 @@ def test_the_same_sweep_resumes_and_a_different_one_is_refused(engine, monkeypat
         ({"parameters": {"y": [1, 2], "x": [1, 2]}}, "order of parameters"),  # another grid
         (
             {"parameters": two, "run_cap": 1, "seed": 3},
-            "sweep.run_cap: 1 instead of null, seed: 3 instead of 0",
+            "seed: 3 instead of 0, sweep.run_cap: 1 instead of null",
         ),
         (
             {"parameters": {"x": [1, 2, 3], "y": [1, 2]}},
