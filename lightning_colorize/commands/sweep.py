@@ -61,6 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the action; returns the exit code."""
+    if args.action == "run":  # typos are found before imports that take seconds
+        from lightning_colorize.commands.sweep_checks import require_files
+
+        require_files(args.file)
     from lightning_colorize.commands.sweep_actions import ACTIONS
 
     return ACTIONS[args.action](args)

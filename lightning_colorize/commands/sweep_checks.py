@@ -1,6 +1,7 @@
 """Checks of a sweep file's commands with `fit`'s own parser, before the first trial."""
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from lightning_colorize.sweeps.command_line import (
     short_option,
     unset_variables,
 )
+from lightning_colorize.sweeps.process import remove_launcher_variables
 from lightning_colorize.sweeps.space import as_key, shown, variations
-from lightning_colorize.sweeps.spec import Sweep
+from lightning_colorize.sweeps.spec import Sweep, read_sweep
 
 _FILES = (".yaml", ".yml", ".ckpt", ".safetensors", ".pth", ".pt")
 
@@ -45,11 +47,15 @@ def check(sweep: Sweep, file: Path, here: bool = True) -> tuple[list[list[str]],
                 f"{file}: parameters.{nulls[0]}: null would reach fit as the text None; "
                 'write "null" with quotes'
             )
-        _require_files(file, words)
         # It takes seconds to import.
         from lightning_colorize.training.session import check_words
 
-        parsed = check_words(words, f"{file}: ", here)
+        before = dict(os.environ)
+        remove_launcher_variables(os.environ)  # as the worker of a trial does
+        try:
+            parsed = check_words(words, f"{file}: ", here)
+        finally:
+            os.environ.update(before)
         configs, labeled = parsed[: len(trials)], parsed[len(trials) :]
         _refuse_overridden(file, configs, labeled)
         _refuse_alike(file, trials, configs)
@@ -57,8 +63,11 @@ def check(sweep: Sweep, file: Path, here: bool = True) -> tuple[list[list[str]],
     return commands, list(_remarks(sweep, configs))
 
 
-def _require_files(file: Path, lines: Sequence[list[str]]) -> None:
-    """Refuse missing files before the imports, which take long."""
+def require_files(file: Path) -> None:
+    """Refuse a sweep file that cannot be read, or whose trials name files that do not exist."""
+    sweep = read_sweep(file)
+    trials = variations(sweep.parameters)
+    lines = (fit_words(expand(sweep, values)) or [] for values in trials)
     for word in (word for words in lines for word in words):
         value = word.partition("=")[2] if word.startswith("-") else word
         if value.endswith(_FILES) and "://" not in value and not Path(value).expanduser().is_file():

@@ -125,12 +125,9 @@ def _complete_paths(config: Namespace) -> None:
     # Bundled models have no path: a run can be resumed on any machine.
     for part, key in paths:
         path = part.get(key)
-        if (
-            isinstance(path, str | Path)
-            and str(path) not in BUNDLED
-            and "://" not in str(path)
-            and not is_artifact(Path(path))
-        ):
+        if not isinstance(path, str | Path) or str(path) in BUNDLED:
+            continue
+        if "://" not in str(path) and not is_artifact(Path(path)):
             part[key] = os.path.abspath(os.path.expanduser(path))
 
 

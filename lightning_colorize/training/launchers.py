@@ -21,10 +21,8 @@ def require_meaning(config: Any) -> None:
     least_values = {"gradient_clip_val": 0, "log_every_n_steps": 1}
     least_values |= {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1}
     for name, least in least_values.items():
-        value = config[name]
-        require_option(
-            f"trainer.{name}", value, f"at least {least}", value is None or value >= least
-        )
+        valid = config[name] is None or config[name] >= least
+        require_option(f"trainer.{name}", config[name], f"at least {least}", valid)
 
 
 def trains_in_parallel(config: Any) -> bool:
