@@ -29,7 +29,7 @@ from lightning_colorize.common.arguments import COMMAND, install
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.runs.folder import flatten
-from lightning_colorize.sweeps.space import as_key, combination, shown
+from lightning_colorize.sweeps.space import as_key, combination
 from lightning_colorize.sweeps.spec import Sweep, parse_sweep
 
 if TYPE_CHECKING:
@@ -337,11 +337,8 @@ def _describe(
 def differences(known: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Return the settings of a sweep that differ from the known ones; "" if none does."""
     before, after = flatten(known), flatten(new)
-    changed = [
-        f"{name}: {shown(after.get(name))} instead of {shown(before.get(name))}"
-        for name in before | after
-        if as_key(after.get(name)) != as_key(before.get(name))
-    ]
+    pairs = {name: (as_key(after.get(name)), as_key(before.get(name))) for name in before | after}
+    changed = [f"{name}: {it} instead of {old}" for name, (it, old) in pairs.items() if it != old]
     # The order of parameters is the order of a grid.
     is_reordered = not changed and list(before) != list(after)
     return "order of parameters" if is_reordered else ", ".join(changed)

@@ -99,7 +99,9 @@ def test_errors_of_fit_are_reported_before_any_trial(tmp_path, parameters, more,
     assert expected in refusal(write(tmp_path, parameters, **more))
 
 
-def test_the_devices_of_jobs_are_not_those_of_this_machine(tmp_path):
+def test_jobs_have_other_devices_and_trials_no_tasks_of_slurm(tmp_path, monkeypatch):
+    for name in ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"):
+        monkeypatch.setenv(name, "3")
     file = write(
         tmp_path, {"trainer.accelerator": {"value": "gpu"}, "trainer.devices": {"value": 4}}
     )

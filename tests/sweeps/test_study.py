@@ -84,6 +84,7 @@ def test_a_command_names_the_sweep_in_a_database_and_can_be_copied(engine, name,
 def test_the_same_sweep_resumes_and_a_different_one_is_refused(engine, monkeypatch):
     two = {"x": [1, 2], "y": [1, 2]}
     run_trials(engine.study(two), 1.0)
+    here = Path.cwd()
     assert len(engine.study(two).optuna.trials) == 4
     for changes, different in (
         ({"parameters": {"y": [1, 2], "x": [1, 2]}}, "order of parameters"),  # another grid
@@ -98,7 +99,9 @@ def test_the_same_sweep_resumes_and_a_different_one_is_refused(engine, monkeypat
     ):
         assert f"'tiny' with other settings: {different};" in refusal(engine.study, **changes)
     monkeypatch.chdir(engine.folder)
-    assert f"settings: start folder: '{engine.folder}' instead" in refusal(engine.study, two)
+    assert f'settings: start folder: "{engine.folder}" instead of "{here}"' in refusal(
+        engine.study, two
+    )
 
 
 def test_a_killed_creation_is_completed(engine, monkeypatch):
