@@ -1,12 +1,13 @@
 """Bad input to `fit` is exit code 2 and a short message that names the key."""
 
+import logging
 from pathlib import Path
 
 import pytest
 
 from lightning_colorize.cli import main
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.training.session import usage_errors
+from lightning_colorize.training.session import quiet, usage_errors
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 MODEL = b"""\
@@ -89,6 +90,12 @@ def test_refused_in_a_file(parser, tmp_path, text, part):
 @pytest.mark.parametrize(("words", "part"), [ON_THE_COMMAND_LINE[0], *WHEN_BUILT])
 def test_refused_by_the_command(refused, words, part):
     refused(["--config", str(EXPERIMENTS / "quickstart.yaml"), *words.split()], part)
+
+
+def test_the_death_of_another_process_is_logged(caplog):
+    quiet()
+    logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script").info("died")
+    assert caplog.messages == ["died"]
 
 
 def test_missing_config(refused):
