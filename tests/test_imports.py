@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 
 from lightning_colorize.data.decoding.files import read_image
+from lightning_colorize.training.loggers.build import build_loggers
+from lightning_colorize.training.options import LoggerOptions
 
 HEAVY = (
     *("torch", "pytorch_lightning", "torchvision", "torchmetrics", "kornia", "timm", "wandb"),
@@ -71,6 +73,22 @@ assert not {"wandb", "diffusers"} & set(sys.modules)
 """
     done = run_python(code)
     assert done.returncode == 0, done.stderr
+
+
+def test_temporary_folders_of_wandb_are_the_runs_until_it_starts_again(tmp_path):
+    code = f"""
+import os
+from pathlib import Path
+from lightning_colorize.training.loggers.build import build_loggers
+from lightning_colorize.training.options import LoggerOptions
+build_loggers(Path("{tmp_path}"), LoggerOptions("offline"))
+os._exit(9)
+"""
+    assert run_python(code).returncode == 9
+    left = [*tmp_path.glob("wandb/tmp*wandb-*")]
+    assert left
+    build_loggers(tmp_path, LoggerOptions("offline"))
+    assert not any(folder.exists() for folder in left)
 
 
 def test_a_photograph_is_colored_without_lightning(tmp_path):
