@@ -1,7 +1,6 @@
 """Checks of a sweep file's commands with `fit`'s own parser, before the first trial."""
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from lightning_colorize.sweeps.command_line import (
     short_option,
     unset_variables,
 )
-from lightning_colorize.sweeps.process import remove_launcher_variables
 from lightning_colorize.sweeps.space import as_key, shown, variations
 from lightning_colorize.sweeps.spec import Sweep, read_sweep
 
@@ -50,12 +48,7 @@ def check(sweep: Sweep, file: Path, here: bool = True) -> tuple[list[list[str]],
         # It takes seconds to import.
         from lightning_colorize.training.session import check_words
 
-        before = dict(os.environ)
-        remove_launcher_variables(os.environ)  # as the worker of a trial does
-        try:
-            parsed = check_words(words, f"{file}: ", here)
-        finally:
-            os.environ.update(before)
+        parsed = check_words(words, f"{file}: ", here)
         configs, labeled = parsed[: len(trials)], parsed[len(trials) :]
         _refuse_overridden(file, configs, labeled)
         _refuse_alike(file, trials, configs)

@@ -17,6 +17,9 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentError, Namespace
 from pytorch_lightning import Trainer
+from pytorch_lightning.plugins.environments import (  # type: ignore[attr-defined]
+    LightningEnvironment,
+)
 from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-defined]
     MisconfigurationException,
@@ -242,7 +245,8 @@ def _check_built(parser: Any, configs: Sequence[Any], here: bool) -> None:
             if name == "model":
                 built[key].configure_optimizers()
             if name == "trainer":
-                Trainer(**built[key])
+                # A trial is no task of this process's launcher.
+                Trainer(**{**built[key], "plugins": LightningEnvironment()})
         return built[key]
 
     for config in configs:
