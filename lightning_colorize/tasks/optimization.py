@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
-from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.errors import UsageError, require_option
 from lightning_colorize.networks import Encoder
 
 OptimizerFactory = Callable[[Iterable], Optimizer]  # type: ignore[type-arg]
@@ -179,9 +179,14 @@ class WarmupCosine(LRScheduler):
         optimizer: The optimizer.
         warmup: Share of the run with increasing rates.
         final: Final rates, as a share of the full ones.
+
+    Raises:
+        UsageError: If a share is not in [0, 1].
     """
 
     def __init__(self, optimizer: Optimizer, warmup: float = 0.03, final: float = 0.01) -> None:
+        for name, share in (("warmup", warmup), ("final", final)):
+            require_option(f"model.scheduler.{name}", share, "from 0 to 1", 0 <= share <= 1)
         self.warmup = warmup
         self.final = final
         self.progress = 0.0

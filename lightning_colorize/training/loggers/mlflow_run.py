@@ -59,6 +59,9 @@ class MLflowRun(ResumedLogger, MLFlowLogger):
             )
         except ModuleNotFoundError:
             raise UsageError(f"--run.loggers.mlflow needs MLflow: {install('mlflow')}") from None
+        except Exception as error:  # of the URI
+            fault = f"--run.loggers.mlflow {options.mlflow}: {first_line(error)}"
+            raise UsageError(fault) from error
         self.description = f"MLflow {options.mlflow}"
         self._folder = folder
         self._log_checkpoints = options.log_model

@@ -107,6 +107,13 @@ def test_server_that_does_not_respond_refuses_a_new_run(tmp_path):
         build_loggers(tmp_path, options)
 
 
+def test_an_address_that_mlflow_refuses_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE")
+    for address in (tmp_path.as_uri(), "nonsense://x"):
+        with pytest.raises(UsageError, match=rf"^--run.loggers.mlflow {address}: .+$"):
+            build_loggers(tmp_path, LoggerOptions("disabled", mlflow=address))
+
+
 def test_server_that_fails_later_does_not_stop_training(tmp_path, caplog):
     (tmp_path / "mlflow").mkdir()
     (tmp_path / "mlflow/id").write_text("abc\n")
