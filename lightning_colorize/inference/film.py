@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from lightning_colorize.data.decoding.colors import upright
 from lightning_colorize.inference.card import software
 from lightning_colorize.inference.colorize import Options, worker_threads
 from lightning_colorize.inference.motion import ColorFollower, FilmProgress, find_motion
-from lightning_colorize.inference.tracks import Track, add_sound, can_write, open_film
+from lightning_colorize.inference.tracks import FilmFormat, Track, add_sound, can_write, open_film
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.image import add_colors, network_input, predict
 
@@ -36,16 +36,6 @@ FILM_SUFFIXES = frozenset(
     | {".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
 )
 """Lower-case suffixes of films."""
-
-
-class FilmFormat(NamedTuple):
-    """An output format of films, in FFmpeg's names."""
-
-    container: str
-    sound: str  # Encoder for sound that cannot be copied into the format.
-    encoder: str
-    options: dict[str, str]  # Encoder options: a constant quality close to the original.
-    muxer: dict[str, str]  # Options: a file that was cut can be played.
 
 
 _H264 = ("libx264", {"crf": "18"})
@@ -167,15 +157,15 @@ class _Film:
 
     def _add_track(self, stream: Any, number: int) -> None:
         progress, source = self.follower.progress, Path(self.film.name)
-        container, kind = self.form.container, stream.type
-        track, note = None, f"({stream.name}), which .{container} cannot hold"
+        form, kind = self.form, stream.type
+        track, note = None, f"({stream.name}), which {form.container} cannot hold"
         if kind == "audio":
-            track, note = add_sound(self.result, source, stream, container, self.form.sound)
+            track, note = add_sound(self.result, source, stream, form)
             progress.sound_lost |= track is None
         elif kind == "subtitle":
-            if can_write(source, stream, container):
+            if can_write(source, stream, form):
                 track, note = Track(self.result, stream), ""
-        elif kind == "attachment" and container == "matroska":
+        elif kind == "attachment" and form.container == "matroska":
             self.result.add_stream_from_template(stream)
             note = ""
         elif kind == "data" and (stream.name == "bin_data" or "timecode" in stream.metadata):
@@ -205,7 +195,8 @@ class _Film:
             unit = chapter["time_base"] or Fraction(1)
             end = chapter["end"] if limit is None else math.ceil(limit / self.rate / unit)
             if chapter["start"] < end:
-                kept.append({**chapter, "end": min(chapter["end"], end)})
+                chapter["end"] = min(chapter["end"], end)
+                kept.append(chapter)
         self.result.set_chapters(kept)
 
     def _colorize(self, limit: int | None) -> Iterator[FilmProgress]:

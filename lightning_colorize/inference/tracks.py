@@ -5,7 +5,7 @@ from fractions import Fraction
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_colorize.common.arguments import install
 from lightning_colorize.common.errors import UsageError
@@ -22,6 +22,16 @@ _WRITTEN = 32  # of them, packets of the track
 # FFmpeg's names of the containers of films. Others, such as ffconcat and playlists, read more
 # files, which the film would name.
 _CONTAINERS = "asf,avi,dv,flv,m4v,matroska,mov,mpeg,mpegts,mpegvideo,mxf,ogg"
+
+
+class FilmFormat(NamedTuple):
+    """An output format of films, in FFmpeg's names."""
+
+    container: str
+    sound: str  # Encoder for sound that cannot be copied into the format.
+    encoder: str
+    options: dict[str, str]  # Encoder options: a constant quality close to the original.
+    muxer: dict[str, str]  # Options: a file that was cut can be played.
 
 
 class Track:
@@ -44,10 +54,16 @@ class Track:
         encoder: str | None = None,
         layout: str | None = None,
     ) -> None:
+        from av.bitstream import BitStreamFilterContext
+
         self.damaged = 0
         self._copied = encoder is None
+        self._filter: Any = None
         if encoder is None:
             self._written: Any = result.add_stream_from_template(stream)
+            if stream.codec_context.name == "aac" and not stream.codec_context.extradata:
+                # From a broadcast. FFmpeg adds the filter itself, but not to fragments.
+                self._filter = BitStreamFilterContext("aac_adtstoasc", stream)
         else:
             self._written = result.add_stream(encoder, rate=_RATE, layout=layout)
         self._written.metadata.update(stream.metadata)
@@ -61,15 +77,17 @@ class Track:
         """Return the packets to write for a packet of the film."""
         from av.error import InvalidDataError
 
-        if self._copied:
-            packet.stream = self._written
         try:
-            packets = [packet] if self._copied else self._encode(packet.decode())
+            if not self._copied:
+                packets = self._encode(packet.decode())
+            else:
+                packets = self._filter.filter(packet) if self._filter else [packet]
         except InvalidDataError:
             self.damaged += 1
             return []
         kept = []
         for each in packets:
+            each.stream = self._written
             if each.dts is not None:  # at the end, there is none
                 if each.dts > self._last:  # not in joined files
                     self._last = each.dts
@@ -108,7 +126,7 @@ class Track:
 
 
 def add_sound(
-    result: "OutputContainer", source: Path, stream: Any, container: str, encoder: str
+    result: "OutputContainer", source: Path, stream: Any, form: FilmFormat
 ) -> tuple[Track | None, str]:
     """Add a sound track to a result, copied if the container holds it.
 
@@ -118,14 +136,14 @@ def add_sound(
     context = stream.codec_context
     if context is None:
         return None, "of an unknown kind"
-    if can_write(source, stream, container):
+    if can_write(source, stream, form):
         return Track(result, stream), ""
     layout, channels = context.layout.name, context.layout.nb_channels
     same = _ordinary(layout, channels)
     for mix in (same, *(mix for mix, count in _MIXES.items() if count <= channels)):
-        if can_write(source, stream, container, encoder, mix):
+        if can_write(source, stream, form, mix):
             note = "" if mix == same else f"mixed from {layout} to {mix}"
-            return Track(result, stream, encoder, mix), note
+            return Track(result, stream, form.sound, mix), note
     return None, f"({context.name}, {layout}), which cannot be written"
 
 
@@ -141,24 +159,21 @@ def _ordinary(layout: str, channels: int) -> str:
         return "stereo"
 
 
-def can_write(
-    source: Path,
-    stream: Any,
-    container: str,
-    encoder: str | None = None,
-    layout: str | None = None,
-) -> bool:
-    """Return whether a container holds a track, by writing its first packets on trial.
+def can_write(source: Path, stream: Any, form: FilmFormat, layout: str | None = None) -> bool:
+    """Return whether a format holds a track, by writing its first packets on trial.
 
-    Some muxers refuse a track only when they finish.
+    Some muxers refuse a track only when they finish. With a `layout`, sound is encoded.
     """
     import av
 
     file = BytesIO()
     try:
-        with open_film(source) as film, av.open(file, "w", format=container) as trial:
+        with (
+            open_film(source) as film,
+            av.open(file, "w", format=form.container, options=form.muxer) as trial,
+        ):
             read = film.streams[stream.index]
-            track = Track(trial, read, encoder, layout)
+            track = Track(trial, read, form.sound if layout else None, layout)
             trial.start_encoding()
             of_track = (p for p in islice(film.demux(), _TRIAL) if p.stream == read and p.size)
             first = list(islice(of_track, _WRITTEN))
