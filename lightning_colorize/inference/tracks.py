@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
 
 _RATE = 48_000  # samples per second of encoded sound, which all encoders support
-_MIXES = {"7.1": 8, "5.1": 6, "quad": 4, "stereo": 2, "mono": 1}  # with their channels
-_SMOOTH = _RATE // 20  # samples by which a timestamp may be off; more is a gap
+_MIXES = {"7.1": 7, "5.1": 3, "stereo": 2, "mono": 1}  # for at least so many channels
+_SWAPPED = {("libopus", "5.0"), ("libopus", "6.1")}  # FFmpeg swaps their channels
+_GAP = _RATE // 20  # samples by which timestamps are off without a gap
 _TRIAL = 2_000  # packets of a film that are read for a trial
 _WRITTEN = 32  # of them, packets of the track
 
@@ -70,7 +71,7 @@ class Track:
         self._written.disposition = stream.disposition
         self._resampler: Any = None
         self._format: Any = None  # of the frames that are resampled
-        self._heard = 0  # samples of encoded sound
+        self._heard: int | None = None  # end of the encoded sound, in samples
         self._last = -math.inf  # timestamp
 
     def packets(self, packet: Any) -> list[Any]:
@@ -85,20 +86,25 @@ class Track:
         except InvalidDataError:
             self.damaged += 1
             return []
-        kept = []
-        for each in packets:
-            each.stream = self._written
-            if each.dts is not None:  # at the end, there is none
-                if each.dts > self._last:  # not in joined files
-                    self._last = each.dts
-                    kept.append(each)
-                else:
-                    self.damaged += 1
-        return kept
+        return self._in_order(packets)
 
     def end(self) -> list[Any]:
         """Return the last packets."""
-        return [] if self._copied else self._encode([None]) + self._written.encode(None)
+        if self._copied:
+            return []
+        return self._in_order(self._encode([None]) + self._written.encode(None))
+
+    def _in_order(self, packets: list[Any]) -> list[Any]:
+        kept = []
+        for packet in packets:
+            packet.stream = self._written
+            if packet.dts is not None:  # at the end, there is none
+                if packet.dts > self._last:  # not in joined files
+                    self._last = packet.dts
+                    kept.append(packet)
+                else:
+                    self.damaged += 1
+        return kept
 
     def _encode(self, frames: list[Any]) -> list[Any]:
         """Encode frames of sound, None at the end; parts of a broadcast differ in format."""
@@ -117,8 +123,9 @@ class Track:
         for frame in resampled:
             if frame.pts is not None:
                 at = round(frame.pts * frame.time_base * _RATE)
-                if abs(at - self._heard) > _SMOOTH:
+                if self._heard is None or at > self._heard + _GAP:
                     self._heard = at
+            self._heard = self._heard or 0
             frame.pts, frame.time_base = self._heard, Fraction(1, _RATE)
             self._heard += frame.samples
             packets += self._written.encode(frame)
@@ -141,7 +148,7 @@ def add_sound(
     layout, channels = context.layout.name, context.layout.nb_channels
     same = _ordinary(layout, channels)
     for mix in (same, *(mix for mix, count in _MIXES.items() if count <= channels)):
-        if can_write(source, stream, form, mix):
+        if (form.sound, mix) not in _SWAPPED and can_write(source, stream, form, mix):
             note = "" if mix == same else f"mixed from {layout} to {mix}"
             return Track(result, stream, form.sound, mix), note
     return None, f"({context.name}, {layout}), which cannot be written"
