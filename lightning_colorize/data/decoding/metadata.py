@@ -1,12 +1,13 @@
 """The metadata of an image that a result keeps."""
 
-import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from PIL import ExifTags, Image, TiffImagePlugin
+
+from lightning_colorize.data.decoding.colors import XMP_ORIENTATION
 
 Base = ExifTags.Base
 
@@ -26,7 +27,6 @@ _MOST = 65_000  # bytes of a block in a JPEG, less the names of this package and
 
 XMP_TAG, IPTC_TAG = 700, 33723
 _IPTC_IN_JPEG = 0x0404
-_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))[2-8]")
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def read_metadata(image: Image.Image) -> Metadata:
         across, down = map(float, image.info.get("dpi", ()))
         if 1 < across <= 10_000 and 1 < down <= 10_000:  # 1 if a TIFF has none
             dpi = (across, down)
-    return Metadata(exif, _XMP_ORIENTATION.sub(rb"\g<1>1", xmp), iptc, dpi, tuple(lost))
+    return Metadata(exif, XMP_ORIENTATION.sub(rb"\g<1>1", xmp), iptc, dpi, tuple(lost))
 
 
 def _read_exif(image: Image.Image) -> tuple[Image.Exif, list[str]]:

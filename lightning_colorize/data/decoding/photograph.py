@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, TiffImagePlugin
+from PIL import ExifTags, Image, TiffImagePlugin
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
@@ -19,9 +19,10 @@ from lightning_colorize.data.decoding.colors import (
     srgb_transform,
     to_srgb,
     upright,
+    xmp_orientation,
 )
 from lightning_colorize.data.decoding.files import LIMITS, Limits, is_damaged, opened
-from lightning_colorize.data.decoding.metadata import Metadata, read_metadata
+from lightning_colorize.data.decoding.metadata import XMP_TAG, Metadata, read_metadata
 
 _DEPTH_OF_PNG = 24  # where its header says how many bits a channel has
 
@@ -158,5 +159,6 @@ def _deep_tiff(data: bytes) -> tuple[np.ndarray, int]:
         values = page.asarray()
         if page.axes.endswith("S"):
             values = np.moveaxis(values, -1, 0)
-        rotation = page.tags.get("Orientation")
-        return values.reshape(-1, *values.shape[-2:])[:channels], getattr(rotation, "value", 1)
+        xmp = xmp_orientation(page.tags.valueof(XMP_TAG))
+        rotation = page.tags.valueof(ExifTags.Base.Orientation, xmp)
+        return values.reshape(-1, *values.shape[-2:])[:channels], rotation
