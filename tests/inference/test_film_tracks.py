@@ -5,7 +5,6 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from lightning_colorize.common.errors import WorkError
 from lightning_colorize.inference import Options
 from lightning_colorize.inference import film as film_module
+from lightning_colorize.inference import tracks
 from lightning_colorize.inference.film import FORMATS, colorize_film
 from tests.data.images import stored_pixels
 from tests.painters import follower
@@ -43,12 +43,21 @@ def _pitches(layout):
     return [60 if n == low else 400 + 200 * n for n in range(len(names))]
 
 
-def _write(path, codec="pcm_s16le", layout="stereo", container=None, more=(), frames=4, **chapters):
+def _write(
+    path,
+    codec="pcm_s16le",
+    layout="stereo",
+    container=None,
+    more=(),
+    frames=4,
+    begin=0,
+    chapters=(),
+):
     """Write a film of 10 frames/s with 0.4 s of a tone per channel; FFmpeg may refuse."""
     with av.open(path, "w", format=container) as film:
         video = film.add_stream("mpeg4", rate=10, width=32, height=24)
         video.metadata["timecode"] = "01:02:03:04"
-        film.set_chapters(chapters.get("chapters", []))
+        film.set_chapters(list(chapters))
         options = {"strict": "experimental"}
         rate = {"bit_rate": 0 if "pcm" in codec else 256_000}
         track = film.add_stream(codec, rate=RATE, layout=layout, options=options, **rate)
@@ -56,7 +65,7 @@ def _write(path, codec="pcm_s16le", layout="stereo", container=None, more=(), fr
         at = 2 * np.pi / RATE * np.arange(RATE * frames // 10)[:, None]
         wave = 8000 * np.sin(at * _pitches(layout))
         heard = av.AudioFrame.from_ndarray(wave.astype(np.int16).reshape(1, -1), "s16", layout)
-        heard.rate = RATE
+        heard.rate, heard.pts, heard.time_base = RATE, begin, Fraction(1, RATE)
         packets = [*others, *track.encode(heard), *track.encode(None)]
         film.mux([packet for packet in packets if packet is not None and packet.size])
         for n in range(frames):
@@ -123,3 +132,148 @@ def test_layouts_that_no_encoder_knows_are_mixed(model, tmp_path, layout):
         cells.append(f"{written}, noted" if notes else written)
         assert not notes or f" to {written}" in notes[0]
     assert f"| {layout} | {' | '.join(cells)} |" in PAGE.read_text().splitlines()
+
+
+def test_subtitles_chapters_timecode_and_attachments_are_kept_or_noted(model, tmp_path):
+    def subtitles(film):
+        track = film.add_mux_stream("subrip", time_base=Fraction(1, 1000))
+        packet = av.Packet(b"Bonjour")
+        packet.pts = packet.dts = 100
+        packet.duration, packet.time_base, packet.stream = 200, Fraction(1, 1000), track
+        return packet
+
+    def font(film):
+        film.add_attachment("a.ttf", "font/ttf", b"font")
+
+    unit = Fraction(1, 1000)
+    parts = [(0, 200, "One"), (200, 400, "Two")]
+    chapters = [
+        {"id": n, "start": a, "end": b, "time_base": unit, "metadata": {"title": title}}
+        for n, (a, b, title) in enumerate(parts)
+    ]
+    source = _write(tmp_path / "in.mkv", more=(subtitles, font), chapters=chapters)
+    for suffix in FORMATS:
+        done = _colorize(model, source, target := tmp_path / f"out{suffix}")
+        with av.open(target) as film:
+            titles = [chapter["metadata"]["title"] for chapter in film.chapters()]
+            metadata = {k.lower(): v for k, v in film.streams.video[0].metadata.items()}
+            kinds = {stream.type for stream in film.streams}
+        assert titles == ["One", "Two"]
+        assert metadata["timecode"].startswith("01:02:03:")
+        assert not done.sound_lost
+        if suffix == ".mkv":
+            assert kinds >= {"subtitle", "attachment"}
+            assert done.notes == []
+        else:
+            held = f"which {FORMATS[suffix].container} cannot hold"
+            assert done.notes == [f"subtitles 1 (srt), {held}", f"attachment 1 (a.ttf), {held}"]
+    *_, _ = colorize_film(model, source, target, Options(), limit=3)
+    with av.open(target) as film:
+        assert [float(c["end"] * c["time_base"]) for c in film.chapters()] == [0.2, 0.3]
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_a_film_whose_sound_cannot_be_written_is_colored(
+    tmp_path, command, monkeypatch, capsys, when
+):
+    if when == "before":
+        monkeypatch.setattr(tracks, "can_write", lambda *_: False)
+    else:
+        monkeypatch.setattr(tracks, "can_write", lambda *words: len(words) == 4)  # re-encoded
+        monkeypatch.setattr(tracks.Track, "end", lambda _: av.error.err_check(-22))
+    source = _write(tmp_path / "in.avi")
+    words = (source, tmp_path / "out.mp4", "--checkpoint", "default", "--size", 64)
+    assert command("colorize", *words) == 1
+    assert "lost from" in (error := capsys.readouterr().err)
+    assert (
+        "sound 1 (pcm_s16le, 2 channels), which" if when == "before" else "sound after"
+    ) in error
+    with av.open(tmp_path / "out.mp4") as film:
+        assert sum(1 for _ in film.decode(video=0)) == 4
+
+
+def test_sound_that_changes_its_layout_or_begins_late_is_kept(model, tmp_path):
+    parts = [
+        _write(tmp_path / "part.ts", "ac3", layout).read_bytes() for layout in ("stereo", "5.1")
+    ]
+    (source := tmp_path / "in.ts").write_bytes(b"".join(parts))
+    done = _colorize(model, source, target := tmp_path / "out.webm")
+    assert (done.frames, done.sound_lost) == (8, False)
+    with av.open(target) as film:
+        assert sum(frame.samples for frame in film.decode(audio=0)) / RATE > 0.75
+    late = _write(tmp_path / "late.mkv", "eac3", begin=3 * RATE, frames=40)
+    _colorize(model, late, target := tmp_path / "out.mp4")
+    with av.open(target) as film:
+        assert next(film.decode(audio=0)).time == pytest.approx(3, abs=0.01)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_the_frames_before_a_failure_can_be_played(model, tmp_path, monkeypatch, suffix):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    source = _write(tmp_path / "in.avi", frames=12)
+    frames = colorize_film(model, source, tmp_path / f"out{suffix}", Options(batch_size=4))
+    for _ in range(8):
+        next(frames)
+    monkeypatch.setattr(film_module, "predict", fail)
+    with pytest.raises(
+        WorkError, match=rf"after 8 frames, which are in .*out\.part\{suffix}: No sp"
+    ):
+        next(frames)
+    with av.open(tmp_path / f"out.part{suffix}") as film:
+        assert sum(1 for _ in film.decode(video=0)) == 8
+    monkeypatch.undo()
+    _colorize(model, source, tmp_path / f"out{suffix}")
+    assert {path.name for path in tmp_path.iterdir()} == {"in.avi", f"out{suffix}"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_the_frames_before_a_kill_can_be_played(tmp_path, suffix):
+    source = _write(tmp_path / "in.avi", frames=100)
+    code = """if True:
+        from tests.inference.test_film_tracks import *
+        source, target = map(Path, sys.argv[1:])
+        for n, _ in enumerate(colorize_film(follower(), source, target, Options())):
+            if n == 90:
+                os.kill(os.getpid(), signal.SIGKILL)
+    """
+    words = [sys.executable, "-c", code, source, tmp_path / f"out{suffix}"]
+    assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
+    with av.open(tmp_path / f"out.part{suffix}") as film:
+        assert sum(packet.size > 0 for packet in film.demux(video=0)) > 10
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_display_matrix_is_applied(model, tmp_path, orientation):
+    upright = np.full((24, 32, 3), 40, np.uint8)
+    upright[:12, :16], upright[:12, 16:], upright[12:, :16] = 220, 160, 100
+    source = tmp_path / "in.mp4"
+    stored = stored_pixels(upright, orientation)
+    with av.open(source, "w") as film:
+        video = film.add_stream("mpeg4", rate=10, width=stored.shape[1], height=stored.shape[0])
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(stored), format="rgb24")
+        film.mux([*video.encode(frame), *video.encode(None)])
+    # Position in the upright image, right and down, per pixel to the right and down as stored.
+    right, down = {
+        1: ((1, 0), (0, 1)),
+        2: ((-1, 0), (0, 1)),
+        3: ((-1, 0), (0, -1)),
+        4: ((1, 0), (0, -1)),
+        5: ((0, 1), (1, 0)),
+        6: ((0, 1), (-1, 0)),
+        7: ((0, -1), (-1, 0)),
+        8: ((0, -1), (1, 0)),
+    }[orientation]
+    data = bytearray(source.read_bytes())
+    at = data.index(b"tkhd") + 44
+    one = 1 << 16
+    matrix = (right[0] * one, right[1] * one, 0, down[0] * one, down[1] * one, 0, 0, 0, 1 << 30)
+    data[at : at + 36] = struct.pack(">9i", *matrix)
+    source.write_bytes(data)
+    _colorize(model, source, target := tmp_path / "out.mkv")
+    with av.open(target) as film:
+        grey = next(film.decode(video=0)).to_ndarray(format="rgb24").mean(axis=2)
+    assert grey.shape == (24, 32)
+    assert np.abs(grey[6::12, 8::16] - [[220, 160], [100, 40]]).max() < 12
