@@ -1,6 +1,5 @@
 """What else a film holds: sound of any layout, subtitles, chapters, a timecode, attachments."""
 
-import os
 import signal
 import struct
 import subprocess
@@ -12,9 +11,8 @@ import numpy as np
 import pytest
 
 from lightning_colorize.common.errors import WorkError
-from lightning_colorize.inference import Options
+from lightning_colorize.inference import Options, tracks
 from lightning_colorize.inference import film as film_module
-from lightning_colorize.inference import tracks
 from lightning_colorize.inference.film import FORMATS, colorize_film
 from tests.data.images import stored_pixels
 from tests.painters import follower
@@ -233,6 +231,7 @@ def test_the_frames_before_a_failure_can_be_played(model, tmp_path, monkeypatch,
 def test_the_frames_before_a_kill_can_be_played(tmp_path, suffix):
     source = _write(tmp_path / "in.avi", frames=100)
     code = """if True:
+        import os
         from tests.inference.test_film_tracks import *
         source, target = map(Path, sys.argv[1:])
         for n, _ in enumerate(colorize_film(follower(), source, target, Options())):
