@@ -1,7 +1,6 @@
 """Reading, colorizing and writing films, frame by frame."""
 
 import math
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,11 +39,8 @@ FILM_SUFFIXES = frozenset(
 
 _H264 = ("libx264", {"crf": "18"})
 _VP9 = ("libvpx-vp9", {"crf": "24", "b:v": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"})
-# Joined when the film is complete.
-_FRAGMENTS = {
-    "movflags": "hybrid_fragmented+delay_moov",
-    "frag_duration": "1000000",
-}  # microseconds
+# Of a second each, joined when the film is complete.
+_FRAGMENTS = {"movflags": "hybrid_fragmented+delay_moov", "frag_duration": "1000000"}
 
 FORMATS = {
     ".mp4": FilmFormat("mp4", "aac", *_H264, _FRAGMENTS),
@@ -61,8 +57,6 @@ _COMPLETE = 0.9  # minimum share of the stated duration, which is inexact
 
 # Metadata of the pictures that describes the colored ones too.
 _DESCRIPTION = ("language", "timecode", "title")
-
-_KINDS = {"audio": "sound", "subtitle": "subtitles"}
 
 
 def count_frames(source: Path) -> int:
@@ -98,6 +92,10 @@ def colorize_film(
     progress = FilmProgress()
     form = FORMATS[target.suffix.lower()]
     part = target.with_name(f"{target.stem}.part{target.suffix}")
+
+    def kept() -> str:
+        return f" after {progress.frames} frames, which are in {part}" if progress.frames else ""
+
     with _opened(source) as (film, video):
         import av
 
@@ -112,16 +110,10 @@ def colorize_film(
         except (MemoryError, RuntimeError) as error:
             require_out_of_memory(error)
             remedy = "lower --batch-size, then --size, or take another --device"
-            kept = _kept(progress, part)
-            raise WorkError(f"{source}: out of memory{kept}; {remedy}") from error
+            raise WorkError(f"{source}: out of memory{kept()}; {remedy}") from error
         except (OSError, av.FFmpegError, FloatingPointError) as error:
             reason = getattr(error, "strerror", None) or error
-            kept = _kept(progress, part)
-            raise WorkError(f"{source} was not colorized: stopped{kept}: {reason}") from error
-
-
-def _kept(progress: FilmProgress, part: Path) -> str:
-    return f" after {progress.frames} frames, which are in {part}" if progress.frames else ""
+            raise WorkError(f"{source} was not colorized: stopped{kept()}: {reason}") from error
 
 
 @dataclass(eq=False)
@@ -140,11 +132,9 @@ class _Film:
         self.rate = self.video.average_rate or Fraction(25)
         self.unit = self.video.time_base or 1 / self.rate  # seconds
         self.tracks: dict[Any, Track] = {}  # of the result, for each of the film
-        numbers: Counter[str] = Counter()
         for stream in self.film.streams:
-            numbers[stream.type] += 1
             if stream != self.video:
-                self._add_track(stream, numbers[stream.type])
+                self._add_track(stream)
         form = self.form
         written = self.result.add_stream(form.encoder, rate=self.rate, options=form.options)
         self.written = cast("VideoStream", written)
@@ -155,7 +145,7 @@ class _Film:
         self._exif = 1
         self._end = 0.0  # of the packets read, in seconds
 
-    def _add_track(self, stream: Any, number: int) -> None:
+    def _add_track(self, stream: Any) -> None:
         progress, source = self.follower.progress, Path(self.film.name)
         form, kind = self.form, stream.type
         track, note = None, f"({stream.name}), which {form.container} cannot hold"
@@ -173,11 +163,12 @@ class _Film:
         if track is not None:
             self.tracks[stream] = track
         if note:
-            progress.notes.append(f"{_KINDS.get(kind, kind)} {number} {note}")
+            progress.notes.append(f"{kind} track {stream.index} {note}")
 
     def run(self, limit: int | None) -> Iterator[FilmProgress]:
         """Colorize the film; after a failure, complete the file for the frames so far."""
-        self._add_chapters(limit)
+        if limit is None:
+            self.result.set_chapters(self.film.chapters())
         try:
             yield from self._colorize(limit)
             read, stated = self._end, (self.film.duration or 0) / 1e6
@@ -188,16 +179,6 @@ class _Film:
                 for stream in list(self.tracks):
                     self._copy(stream, None)
                 self.result.mux(self.written.encode(None))
-
-    def _add_chapters(self, limit: int | None) -> None:
-        kept = []
-        for chapter in self.film.chapters():
-            unit = chapter["time_base"] or Fraction(1)
-            end = chapter["end"] if limit is None else math.ceil(limit / self.rate / unit)
-            if chapter["start"] < end:
-                chapter["end"] = min(chapter["end"], end)
-                kept.append(chapter)
-        self.result.set_chapters(kept)
 
     def _colorize(self, limit: int | None) -> Iterator[FilmProgress]:
         frames = self._frames(limit)
@@ -273,12 +254,12 @@ class _Film:
             return
         progress, damaged = self.follower.progress, track.damaged
         try:
-            self.result.mux(track.packets(packet) if packet else track.end())
+            self.result.mux(track.end() if packet is None else track.packets(packet))
         except ValueError as error:  # from FFmpeg
             del self.tracks[stream]
             progress.sound_lost |= stream.type == "audio"
-            kind = _KINDS.get(stream.type)
-            progress.notes.append(f"{kind} after {self._end:.1f} seconds: {error}")
+            track_name = f"{stream.type} track {stream.index}"
+            progress.notes.append(f"{track_name} after {self._end:.1f} seconds: {error}")
         progress.damaged += track.damaged - damaged
 
     def _begin(self, frame: "VideoFrame") -> None:

@@ -36,16 +36,9 @@ class FilmFormat(NamedTuple):
 
 
 class Track:
-    """A track of a film that is copied into a result, or re-encoded.
+    """A track of a film that is copied into a result, or with an encoder and a channel layout.
 
-    Args:
-        result: The container to write.
-        stream: The track in the film.
-        encoder: FFmpeg's name of the encoder; None copies the packets.
-        layout: Channel layout of encoded sound.
-
-    Attributes:
-        damaged: Number of packets that are left out: damaged or out of order.
+    `damaged` is the number of packets that are left out: damaged or out of order.
     """
 
     def __init__(
@@ -71,7 +64,7 @@ class Track:
         self._written.disposition = stream.disposition
         self._resampler: Any = None
         self._format: Any = None  # of the frames that are resampled
-        self._heard: int | None = None  # end of the encoded sound, in samples
+        self._heard = 0  # end of the encoded sound, in samples
         self._last = -math.inf  # timestamp
 
     def packets(self, packet: Any) -> list[Any]:
@@ -98,12 +91,13 @@ class Track:
         kept = []
         for packet in packets:
             packet.stream = self._written
-            if packet.dts is not None:  # at the end, there is none
-                if packet.dts > self._last:  # not in joined files
-                    self._last = packet.dts
-                    kept.append(packet)
-                else:
-                    self.damaged += 1
+            if packet.dts is None:  # the end
+                continue
+            if packet.dts > self._last:
+                self._last = packet.dts
+                kept.append(packet)
+            else:  # in joined files
+                self.damaged += 1
         return kept
 
     def _encode(self, frames: list[Any]) -> list[Any]:
@@ -121,11 +115,9 @@ class Track:
             resampled += self._resampler.resample(frame) if frame else []
         packets = []
         for frame in resampled:
-            if frame.pts is not None:
-                at = round(frame.pts * frame.time_base * _RATE)
-                if self._heard is None or at > self._heard + _GAP:
-                    self._heard = at
-            self._heard = self._heard or 0
+            at = round((frame.time or 0) * _RATE)
+            if at > self._heard + _GAP:  # else rounding, or joined files
+                self._heard = at
             frame.pts, frame.time_base = self._heard, Fraction(1, _RATE)
             self._heard += frame.samples
             packets += self._written.encode(frame)
@@ -135,11 +127,7 @@ class Track:
 def add_sound(
     result: "OutputContainer", source: Path, stream: Any, form: FilmFormat
 ) -> tuple[Track | None, str]:
-    """Add a sound track to a result, copied if the container holds it.
-
-    Returns:
-        The track, None if it cannot be kept; and a note on what is lost, or "".
-    """
+    """Add a sound track, copied if the format holds it; None if it cannot be kept, and a note."""
     context = stream.codec_context
     if context is None:
         return None, "of an unknown kind"
