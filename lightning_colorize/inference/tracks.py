@@ -61,7 +61,7 @@ class Track:
         else:
             self._written = result.add_stream(encoder, rate=_RATE, layout=layout)
         self._written.metadata.update(stream.metadata)
-        self._written.disposition = stream.disposition
+        self._written.disposition = stream.disposition.value
         self._resampler: Any = None
         self._format: Any = None  # of the frames that are resampled
         self._heard = 0  # end of the encoded sound, in samples

@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +118,7 @@ def test_the_sound_of_every_codec_and_layout_is_kept(model, tmp_path, codec):
     for suffix in FORMATS:
         outcomes = [_outcome(model, tmp_path, codec, layout, suffix) for layout in LAYOUTS]
         assert any(outcomes)
-        assert not any(outcome[2] for outcome in outcomes if outcome)
+        assert not any("mixed" in str(outcome) for outcome in outcomes)
         cells.append(" or ".join(sorted({each[0] for each in outcomes if each}, reverse=True)))
     assert f"| `{codec}` | {' | '.join(cells)} |" in PAGE.read_text().splitlines()
 
@@ -133,11 +134,11 @@ def test_layouts_that_no_encoder_knows_are_mixed(model, tmp_path, layout):
 
 
 def test_subtitles_chapters_timecode_and_attachments_are_kept_or_noted(model, tmp_path):
+    text = av.open(BytesIO(b"1\n00:00:00,100 --> 00:00:00,300\nBonjour\n"), format="srt")
+
     def subtitles(film):
-        track = film.add_mux_stream("subrip", time_base=Fraction(1, 1000))
-        packet = av.Packet(b"Bonjour")
-        packet.pts = packet.dts = 100
-        packet.duration, packet.time_base, packet.stream = 200, Fraction(1, 1000), track
+        packet = next(text.demux())
+        packet.stream = film.add_stream_from_template(text.streams[0])
         return packet
 
     def font(film):
