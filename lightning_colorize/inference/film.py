@@ -172,6 +172,8 @@ class _Film:
         try:
             yield from self._colorize(limit)
             read, stated = self._end, (self.film.duration or 0) / 1e6
+            if self.video.duration:  # the film's own can have a pre-roll
+                stated = min(stated, float(self.video.duration * self.unit))
             if limit is None and read < _COMPLETE * stated:  # the file was cut
                 self.follower.progress.notes.append(f"all after {read:.1f} of {stated:.1f} seconds")
         finally:
@@ -215,7 +217,8 @@ class _Film:
         has_sound = any(stream.type == "audio" for stream in self.tracks)
         for packet in self.film.demux(self.video, *self.tracks):
             if packet.pts is not None:
-                end_of_packet = (packet.pts + (packet.duration or 0)) * packet.time_base - start
+                length = (packet.duration or 0) * packet.time_base or 1 / self.rate
+                end_of_packet = packet.pts * packet.time_base + length - start
                 self._end = max(self._end, float(end_of_packet))
             progress.damaged += packet.is_corrupt
             frames = []

@@ -123,6 +123,23 @@ def test_the_sound_of_every_codec_and_layout_is_kept(model, tmp_path, codec):
     assert f"| `{codec}` | {' | '.join(cells)} |" in PAGE.read_text().splitlines()
 
 
+@pytest.mark.parametrize(
+    ("codec", "layout", "suffix", "expected"),
+    [
+        ("pcm_s16le", "2C", ".mp4", "aac stereo"),
+        ("pcm_mulaw", "1C", ".mkv", "aac mono"),
+        ("wmav2", "stereo", ".mp4", "aac stereo"),
+        ("ac3", "5.1(side)", ".webm", "opus 5.1"),
+        ("flac", "7.1", ".mov", "aac 7.1"),
+        ("aac", "stereo", ".mp4", "copied stereo"),
+    ],
+)
+def test_sound_is_kept(model, tmp_path, codec, layout, suffix, expected):
+    way, written, notes = _outcome(model, tmp_path, codec, layout, suffix)
+    assert f"{way} {written}" == expected
+    assert not any("mixed" in note for note in notes)
+
+
 @pytest.mark.parametrize("layout", RARE)
 def test_layouts_that_no_encoder_knows_are_mixed(model, tmp_path, layout):
     cells = []
