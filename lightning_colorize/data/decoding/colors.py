@@ -1,5 +1,6 @@
 """Pillow images of any mode, depth, color space and orientation to upright 8-bit sRGB."""
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
@@ -29,13 +30,25 @@ NO_PILLOW_LIMIT = ProcessSetting(_lift_limit)
 """Lifts Pillow's limit of pixels; `files.Limits` replaces it."""
 
 
+XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|>\s*))([1-8])""")
+"""The property in its notations, of which Pillow knows two."""
+
+
 def orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 if it is missing or damaged."""
+    """Return the orientation of EXIF or else XMP, 1 to 8; 1 if it is missing or damaged."""
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # a damaged EXIF block raises nearly any class; the pixels may be intact
-        return 1
+        orientation = None
+    if orientation is None:
+        return xmp_orientation(image.info.get("xmp"))
     return orientation if orientation in range(1, 9) else 1
+
+
+def xmp_orientation(xmp: object) -> int:
+    """Return the orientation of an XMP block, 1 if it has none or is not bytes."""
+    found = XMP_ORIENTATION.search(xmp) if isinstance(xmp, bytes) else None
+    return int(found[2]) if found else 1
 
 
 def upright(pixels: Tensor, exif: int) -> Tensor:
@@ -66,7 +79,7 @@ def to_srgb(image: Image.Image) -> Image.Image:
 def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Return the colors as if they were opaque, in mode L, RGB or CMYK, and the alpha channel."""
     if image.mode.startswith(("I", "F")):  # Pillow would clip them to white
-        return Image.fromarray(to_eight_bits(deep_grey(image)[0])), None
+        return Image.fromarray(eight_bits(deep_grey(image)[0])), None
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB") or image, None
@@ -118,7 +131,7 @@ def deep_grey(image: Image.Image) -> tuple[np.ndarray, list[str]]:
     return ~values if white_is_zero else values, notes
 
 
-def to_eight_bits(values: np.ndarray) -> np.ndarray:
+def eight_bits(values: np.ndarray) -> np.ndarray:
     """Round uint16 to uint8; uint8 remains."""
     rounded = values if values.dtype == np.uint8 else (values + np.uint32(128)) // 257
     return rounded.astype(np.uint8)

@@ -16,7 +16,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
@@ -153,8 +153,9 @@ def read_header(data: bytes, path: Path) -> Header:
     """Read the header from an image file's bytes. Damage behind it raises no ImageError."""
     with opened(data, path) as image:
         width, height = image.size
-        # Pillow reports the upright size of a TIFF.
-        if image.format != "TIFF" and orientation(image) >= 5:
+        # Pillow reports the upright size of a TIFF, if the tag is its own.
+        is_upright = ExifTags.Base.Orientation in getattr(image, "tag_v2", ())
+        if not is_upright and orientation(image) >= 5:
             width, height = height, width
         return Header(height, width, image.mode, bool(image.info.get("icc_profile")))
 

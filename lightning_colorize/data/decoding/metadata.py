@@ -1,12 +1,13 @@
 """The metadata of an image that a result keeps."""
 
-import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from PIL import ExifTags, Image
+
+from lightning_colorize.data.decoding.colors import XMP_ORIENTATION
 
 Base = ExifTags.Base
 
@@ -27,7 +28,6 @@ _MOST = 65_000  # bytes of a block in a JPEG, less the names of this package and
 
 XMP_TAG, IPTC_TAG = 700, 33723
 _IPTC_IN_JPEG = 0x0404
-_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))[2-8]")
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def read_metadata(image: Image.Image) -> Metadata:
     if not isinstance(iptc, bytes):
         lost.append("IPTC dropped")
         iptc = b""
-    xmp = _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
+    xmp = XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
     return Metadata(exif, xmp, iptc, _read_resolution(image), tuple(lost))
 
 

@@ -11,7 +11,7 @@ import tifffile
 from PIL import ExifTags, Image, UnidentifiedImageError
 from tifffile import PHOTOMETRIC
 
-from lightning_colorize.data.decoding.colors import scale, to_eight_bits
+from lightning_colorize.data.decoding.colors import eight_bits, scale, xmp_orientation
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MOST_BLANK = 32
@@ -107,13 +107,15 @@ def _read_unusual(data: bytes, tiff: tifffile.TiffFile, page: tifffile.TiffPage)
     values = np.concatenate([values, scale(extra)[0]], axis=-1)
     if kind == PHOTOMETRIC.MINISWHITE:
         values[..., 0] = ~values[..., 0]
-    pixels = to_eight_bits(values)
+    pixels = eight_bits(values)
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     exif = image.getexif()
     exif.bigtiff, exif.endian = tiff.is_bigtiff, tiff.byteorder
     with suppress(struct.error):  # a big-endian BigTIFF
         exif.load_from_fp(BytesIO(data), page.offset)
-    exif[ExifTags.Base.Orientation] = page.tags.valueof(ExifTags.Base.Orientation, 1)
-    image.info.update(xmp=page.tags.valueof(_XMP, b""), icc_profile=page.tags.valueof(_PROFILE))
+    xmp = page.tags.valueof(_XMP, b"")
+    turned = page.tags.valueof(ExifTags.Base.Orientation, xmp_orientation(xmp))
+    exif[ExifTags.Base.Orientation] = turned
+    image.info.update(xmp=xmp, icc_profile=page.tags.valueof(_PROFILE))
     image.info.update(notes=notes, deep=page.bitspersample > 8, values=values)
     return image

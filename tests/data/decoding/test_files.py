@@ -7,13 +7,15 @@ import warnings
 import numpy as np
 import pillow_heif
 import pytest
+import tifffile
 import torch
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 from torchvision.transforms.v2 import functional as F
 
+from lightning_colorize.color import to_eight_bits
 from lightning_colorize.common.processes import quiet_decoders
 from lightning_colorize.data.decoding import files
-from lightning_colorize.data.decoding.colors import scale, srgb_transform, to_eight_bits
+from lightning_colorize.data.decoding.colors import eight_bits, scale, srgb_transform
 from lightning_colorize.data.decoding.files import (
     ImageError,
     Limits,
@@ -21,6 +23,7 @@ from lightning_colorize.data.decoding.files import (
     read_header,
     read_image,
 )
+from lightning_colorize.data.decoding.metadata import XMP_TAG
 from lightning_colorize.data.decoding.photograph import read_photograph
 from tests.data import images
 from tests.data.images import CASES
@@ -85,6 +88,32 @@ def test_exif_orientation(tmp_path, format, orientation):
     if format == "JPEG":
         reduced = np.asarray(Image.fromarray(expected).reduce(2))
         assert difference(read_image(path, min_side=24), reduced) <= 4
+
+
+@pytest.mark.parametrize("notation", ['a="{}"', "a='{}'", 'a = "{}"', "<a>{}</a>", "<a> {} </a>"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "deep TIFF"])
+def test_xmp_orientation_without_exif(tmp_path, format, notation):
+    path = tmp_path / "image"
+    upright = images.sample()
+    for orientation in range(1, 9):
+        stored = images.stored_pixels(upright, orientation)
+        content = notation.replace("a", "tiff:Orientation").format(orientation)
+        content = content if content.startswith("<") else f"<b {content}/>"
+        xmp = f'<x:xmpmeta xmlns:x="adobe:ns:meta/">{content}</x:xmpmeta>'.encode()
+        if format == "deep TIFF":
+            tags = [(XMP_TAG, "B", len(xmp), xmp, True)]
+            tifffile.imwrite(path, stored * np.uint16(257), photometric="rgb", extratags=tags)
+        else:
+            text = PngImagePlugin.PngInfo()
+            text.add_itxt("XML:com.adobe.xmp", xmp.decode())
+            where = {"PNG": {"pnginfo": text}, "TIFF": {"tiffinfo": {XMP_TAG: xmp}}}
+            lossless = {"JPEG": images.JPEG, "WEBP": {"lossless": True}}.get(format, {})
+            options = {"format": format, **where.get(format, {"xmp": xmp}), **lossless}
+            images.save(path, stored, **options)
+        assert difference(read_image(path), upright) <= 4
+        assert header_size(path) == upright.shape[:2]
+        rgb = read_photograph(path.read_bytes(), path).rgb
+        assert difference(to_eight_bits(rgb), upright) <= 4
 
 
 @pytest.mark.parametrize(
@@ -291,7 +320,7 @@ def test_no_library_prints_warnings(tmp_path, capfd):
 
 def test_deep_values_are_scaled_without_clipping():
     def scaled(values):
-        return to_eight_bits(scale(np.array(values))[0]).tolist()
+        return eight_bits(scale(np.array(values))[0]).tolist()
 
     assert scaled(np.uint16([0, 128, 129, 65535])) == [0, 0, 1, 255]
     assert scaled(np.uint16([0, 300, 65535])) == [0, 1, 255]
