@@ -62,8 +62,8 @@ def test_loggers_of_a_killed_run_have_all_that_it_logged(
     assert killed.exitcode == {signal.SIGKILL: -9, signal.SIGTERM: 1}[number]
     run = command.root / "tiny/a"
     if (mode, number) == ("offline", signal.SIGTERM):
-        (file,) = run.glob("wandb/offline-run-*/*.wandb")
-        assert recover_wandb_file(file)[VALIDATED] == 8
+        files = run.glob("wandb/offline-run-*/*.wandb")  # two, if it started again a second later
+        assert max(recover_wandb_file(file).get(VALIDATED, 0) for file in files) == 8
     assert command("resume", run) == 0
     rows = metric_rows(run)
     expected = curve(rows, "val/psnr")
