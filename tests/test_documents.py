@@ -237,7 +237,8 @@ def test_documented_commands_are_accepted(generated, monkeypatch, tmp_path):
         options = options_of(rest)
         configs = tuple(option for option in options if option[0] == "--config")
         trainings[configs] |= dict.fromkeys(options)
-    check_words([[w for o in (*configs, *more) for w in o] for configs, more in trainings.items()])
+    lines = [[w for o in (*configs, *more) for w in o] for configs, more in trainings.items()]
+    check_words(lines, here=False)
 
 
 @pytest.mark.slow

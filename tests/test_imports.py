@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 
 from lightning_colorize.data.decoding.files import read_image
+from lightning_colorize.training.loggers.build import build_loggers
+from lightning_colorize.training.options import LoggerOptions
 
 HEAVY = (
     *("torch", "pytorch_lightning", "torchvision", "torchmetrics", "kornia", "timm", "wandb"),
@@ -38,6 +40,23 @@ print("done")
     assert done.stdout.endswith("done\n")
 
 
+def test_typos_in_a_sweep_are_found_before_long_imports(tmp_path):
+    (tmp_path / "a.yaml").write_text(
+        "{method: grid, parameters: {model.loss: {values: [l1.yml]}}, "
+        "command: [lightning-colorize, fit, --config, experiments/quickstart.yaml, '${args}']}"
+    )
+    code = f"""
+import sys
+from lightning_colorize.cli import main
+for name in ("a.yaml", "b.yaml"):
+    assert main(["sweep", "run", "{tmp_path}/" + name, "--engine", "local"]) == 2
+print("torch" in sys.modules)
+"""
+    done = run_python(code)
+    assert done.stdout == "False\n", done
+    assert "model.loss=l1.yml: l1.yml is not a file" in done.stderr
+
+
 @pytest.mark.slow
 def test_the_full_help_of_fit_loggers_and_inference_import_little_beside_lightning():
     code = """
@@ -54,6 +73,22 @@ assert not {"wandb", "diffusers"} & set(sys.modules)
 """
     done = run_python(code)
     assert done.returncode == 0, done.stderr
+
+
+def test_temporary_folders_of_wandb_are_the_runs_until_it_starts_again(tmp_path):
+    code = f"""
+import os
+from pathlib import Path
+from lightning_colorize.training.loggers.build import build_loggers
+from lightning_colorize.training.options import LoggerOptions
+build_loggers(Path("{tmp_path}"), LoggerOptions("offline"))
+os._exit(9)
+"""
+    assert run_python(code).returncode == 9
+    left = [*tmp_path.glob("wandb/tmp*wandb-*")]
+    assert left
+    build_loggers(tmp_path, LoggerOptions("offline"))
+    assert not any(folder.exists() for folder in left)
 
 
 def test_a_photograph_is_colored_without_lightning(tmp_path):

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     seconds = time.perf_counter() - start
     if args.json is not None:
         write_json(args.json, as_json(found, seconds, excluded))
-    if args.exclude_to is not None:
+    if args.exclude_to is not None and excluded:
         args.exclude_to.parent.mkdir(parents=True, exist_ok=True)
         # "x": another process may have created it meanwhile.
         with args.exclude_to.open("x", encoding="utf-8", errors="surrogateescape") as file:

@@ -48,7 +48,8 @@ def print_report(found: "Audit", seconds: float, excluded: int, listed_in: Path 
             lines.append(f"  and {len(found.leaks) - _LEAKS:,} more; --json FILE lists all")
     by_split = ", ".join(f"{len(part):,} {name}" for name, part in found.parts.items())
     where = ": --exclude-to FILE lists them" if listed_in is None else f", listed in {listed_in}"
-    left_out = f"{excluded:,} to leave out{where}" if excluded else "nothing to leave out"
+    kept = "" if listed_in is None else f", so {listed_in} is not written"
+    left_out = f"{excluded:,} to leave out{where}" if excluded else f"nothing to leave out{kept}"
     speed = f"{seconds:.1f} s, {total / seconds:,.0f}/s"
     lines.append(f"{total:,} images ({by_split}) in {speed}; {left_out}")
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

@@ -31,7 +31,7 @@ _FOR_IMAGES = {
 
 
 def run_film(args: argparse.Namespace, files: "dict[str, ModelFile]", options: "Options") -> int:
-    """Colorize a film; returns 1 if the file is damaged."""
+    """Colorize a film; returns 1 if the file is damaged, or sound is lost."""
     target = _plan(args)
     if list(files) != [""]:
         raise UsageError("a film takes one --checkpoint, without a NAME=")
@@ -60,7 +60,7 @@ def run_film(args: argparse.Namespace, files: "dict[str, ModelFile]", options: "
     else:
         flicker = f"flicker {done.flicker:.2f} ({done.flicker_frame_by_frame:.2f} frame by frame)"
         print(f"frames colorized: {done.frames:,}, cuts: {done.cuts}, {flicker} -> {target}")
-    return 1 if done.damaged else 0
+    return 1 if done.damaged or done.sound_lost else 0
 
 
 def _plan(args: argparse.Namespace) -> Path:

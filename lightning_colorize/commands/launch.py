@@ -98,7 +98,7 @@ def _fit_words(args: argparse.Namespace, rest: list[str]) -> list[str]:
             raise UsageError(f"--{key}: remove it, {said}")
     from lightning_colorize.training.session import check_words
 
-    (config,) = check_words([rest])
+    (config,) = check_words([rest], here=False)
     words = [*rest, "--trainer.num_nodes", str(args.nodes)]
     words += ["--trainer.devices", str(max(1, args.gpus))]
     words += ["--trainer.accelerator", "gpu" if args.gpus else "cpu"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lightning_colorize.commands.options import add_checkpoint, add_measuring_options
 from lightning_colorize.common.arguments import Parser
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.files import write_json
+from lightning_colorize.common.files import require_new, write_json
 from lightning_colorize.common.provenance import git_commit, versions
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def add_arguments(parser: Parser) -> None:
         "from the cache of torch.hub or Hugging Face, or downloaded); may be repeated",
     )
     add_measuring_options(parser, "split of the folder, as in evaluate", in_batches=False)
+    parser.add_flag("--overwrite", "replace the file of --json")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
 
     Return 1 if images are unreadable, the prediction is not finite, or the calibration fails.
     """
+    if args.json is not None:
+        require_new(args.overwrite, args.json)
     from rich.console import Console
 
     from lightning_colorize.evaluation import metrics_table, print_plain

@@ -1,6 +1,7 @@
 """`lightning-colorize runs list`: lists runs in a table."""
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -49,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     runs = rank(runs, metric)
     differing = differences(runs)
     _print_table(runs, metric, differing)
+    print(f"best {metric} first, at the best epoch of each run (run.monitor)", file=sys.stderr)
     if args.json is not None:
         write_json(args.json, _as_json(runs, metric, differing))
     return 0

@@ -33,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: SQLite in the sweep's folder); keep the password in ~/.pgpass",
     )
     run_.add_int("--seed", "seed of random search (default: 0)", 0)
+    text = "another sweep, whose finished trials of the same values and command are not run again"
+    run_.add_argument("--reuse", metavar="FOLDER_OR_URL", help=text)
     _add_workers(run_)
 
     join = action("join", "run trials of an existing sweep as an additional worker")
@@ -59,6 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the action; returns the exit code."""
+    if args.action == "run":  # typos are found before imports that take seconds
+        from lightning_colorize.commands.sweep_checks import require_files
+
+        require_files(args.file)
     from lightning_colorize.commands.sweep_actions import ACTIONS
 
     return ACTIONS[args.action](args)

@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+import shutil
 import sys
 from contextlib import chdir, suppress
 from pathlib import Path
@@ -10,13 +11,24 @@ from typing import Literal
 from lightning_colorize.commands import sweep_checks
 from lightning_colorize.commands.slurm_options import resources
 from lightning_colorize.common.arguments import COMMAND
-from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.reports.sweep import dashboard_command, write_report
+from lightning_colorize.runs.folder import flatten, read_config
+from lightning_colorize.sweeps.command_line import short_option
 from lightning_colorize.sweeps.export import NoWinner, export_trials, export_winner
 from lightning_colorize.sweeps.launch import WorkerOptions, preview, run_workers, workers_of
+from lightning_colorize.sweeps.space import as_key
 from lightning_colorize.sweeps.spec import read_sweep
 from lightning_colorize.sweeps.status import ProgressLines, print_table, rows
-from lightning_colorize.sweeps.study import SWEEP_FILE, Study, create_study, open_study
+from lightning_colorize.sweeps.study import (
+    SWEEP_FILE,
+    Study,
+    create_study,
+    database_message,
+    differences,
+    is_database_error,
+    open_study,
+)
 from lightning_colorize.sweeps.wandb import agents_of, launch_wandb
 
 _SLURM = ("partition", "time", "cpus", "mem", "account", "qos", "sbatch")
@@ -26,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     """Check a sweep file, then run it with the selected engine."""
     engine, options = _engine(args), _worker_options(args)
     sweep, root = read_sweep(args.file), args.root or Path("runs")
-    commands, remarks = sweep_checks.check(sweep, args.file)
+    commands, remarks = sweep_checks.check(sweep, args.file, options.slurm is None)
     for remark in remarks:
         print(f"{args.file}: {remark}", file=sys.stderr)
     if engine == "wandb":
@@ -39,8 +51,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if engine == "wandb":
         return launch_wandb(sweep, root, options)
+    other = None if args.reuse is None else open_study(args.reuse)
     study = create_study(sweep, root, args.storage, args.seed or 0, args.file)
     _refuse_stopped(study)
+    if other is not None:
+        print(f"reused    {_reuse(study, other)} finished trials of {args.reuse}")
     return _work(study, options)
 
 
@@ -89,6 +104,7 @@ def stop(args: argparse.Namespace) -> int:
 def export(args: argparse.Namespace) -> int:
     """Write the trials for other programs, and the best configuration for `fit`."""
     study = open_study(args.study, args.name)
+    study.recover()
     print(*export_trials(study), sep="\n")
     try:
         print(export_winner(study))
@@ -100,6 +116,7 @@ def export(args: argparse.Namespace) -> int:
 def report(args: argparse.Namespace) -> int:
     """Write a page with the sweep's current state."""
     study = open_study(args.study, args.name)
+    study.recover()
     print(write_report(study, args.report_images))
     print(f"charts    {dashboard_command(study)}", file=sys.stderr)
     return 0
@@ -125,7 +142,9 @@ def _engine(args: argparse.Namespace) -> Literal["local", "wandb"]:
         )
     if args.engine == "local":
         return "local"
-    given = [f"--{name}" for name in ("storage", "seed") if getattr(args, name) is not None]
+    given = [
+        f"--{name}" for name in ("storage", "seed", "reuse") if getattr(args, name) is not None
+    ]
     if args.engine == "wandb":
         if given:
             raise UsageError(f"{given[0]}: W&B stores the study; remove it, or add --engine local")
@@ -142,6 +161,28 @@ def _engine(args: argparse.Namespace) -> Literal["local", "wandb"]:
     return "local" if given else "wandb"
 
 
+def _reuse(study: Study, other: Study) -> int:
+    """Copy the run folders of another sweep's finished trials to waiting ones of the same values.
+
+    A worker takes the results from there. A parameter that the other sweep lacks, such as a seed,
+    has the value of the trial's configuration. Returns the number of trials.
+    """
+    if (study.sweep.command, study.sweep.program) != (other.sweep.command, other.sweep.program):
+        raise UsageError(f"--reuse {other.shown}: its trials have another command")
+    count = 0
+    finished = [row for row in rows(other) if row.state == "finished"]
+    known = [flatten(read_config(row.folder)) | row.values for row in finished]
+    settings = [{short_option(name): as_key(each[name]) for name in each} for each in known]
+    for row in rows(study):
+        values = {short_option(name): as_key(value) for name, value in row.values.items()}
+        for old, its in zip(finished, settings, strict=True):
+            is_same = values.items() <= its.items() and old.values.keys() <= row.values.keys()
+            if is_same and row.values and row.state == "waiting" and not row.folder.exists():
+                shutil.copytree(old.folder, row.folder)
+                count += 1
+    return count
+
+
 def _refuse_stopped(study: Study) -> None:
     if study.stopped is not None:
         raise UsageError(f"{study.sweep.name} is stopped; resume it with {study.command('resume')}")
@@ -154,8 +195,15 @@ def _check_again(study: Study, options: WorkerOptions) -> str:
             f"{study.sweep.name} was started in {study.start}, which does not exist here; "
             "its trials start there, because fragment paths are relative to it"
         )
+    study.require_writable()
+    file = study.folder / SWEEP_FILE
+    if file.is_file() and (edits := differences(study.sweep.source, read_sweep(file).source)):
+        raise UsageError(
+            f"{file} was edited, which the sweep ignores: {edits}; undo that, or run it under "
+            f"another `name:` with sweep run --reuse {study.shown}"
+        )
     with chdir(study.start):
-        commands, _ = sweep_checks.check(study.sweep, study.folder / SWEEP_FILE)
+        commands, _ = sweep_checks.check(study.sweep, file, options.slurm is None)
     return preview(workers_of(study.sweep.name, study.folder, options), commands)
 
 
@@ -165,12 +213,19 @@ def _work(study: Study, options: WorkerOptions) -> int:
     print(f"runs      {study.folder}", flush=True)
     tick = ProgressLines(study, options.count).tick
     workers = workers_of(study.sweep.name, study.folder, options, study.url)
-    code = run_workers(workers, tick, study.is_over)
-    if code >= 128:
-        print(f"stop      {study.command('stop')}", file=sys.stderr)
-        print(f"resume    {study.command('resume')}", file=sys.stderr)
-        return code
-    return _finish(study)
+    try:
+        code = run_workers(workers, tick, study.is_over)
+        if code >= 128:
+            print(f"stop      {study.command('stop')}", file=sys.stderr)
+            print(f"resume    {study.command('resume')}", file=sys.stderr)
+            return code
+        return _finish(study)
+    except Exception as error:  # such as a full disk
+        if not isinstance(error, OSError) and not is_database_error(error):
+            raise
+        again = study.command("resume", "--retry-failed")
+        message = f"{database_message(error)}; when that is fixed: {again}"
+        raise WorkError(message) from error
 
 
 def _finish(study: Study) -> int:

@@ -15,13 +15,16 @@ from lightning_colorize.sweeps.command_line import (
     unset_variables,
 )
 from lightning_colorize.sweeps.space import as_key, shown, variations
-from lightning_colorize.sweeps.spec import Sweep
+from lightning_colorize.sweeps.spec import Sweep, read_sweep
+
+_FILES = (".yaml", ".yml", ".ckpt", ".safetensors", ".pth", ".pt")
 
 
-def check(sweep: Sweep, file: Path) -> tuple[list[list[str]], list[str]]:
+def check(sweep: Sweep, file: Path, here: bool = True) -> tuple[list[list[str]], list[str]]:
     """Parse the command of one trial per listed value, as `fit` would.
 
-    For commands of other programs, only check that their environment variables are set.
+    For commands of other programs, only check that their environment variables are set. Trials run
+    on the devices of this machine if they run `here`.
 
     Returns:
         The commands, and remarks on settings that are often misunderstood.
@@ -45,12 +48,23 @@ def check(sweep: Sweep, file: Path) -> tuple[list[list[str]], list[str]]:
         # It takes seconds to import.
         from lightning_colorize.training.session import check_words
 
-        parsed = check_words(words, f"{file}: ")
+        parsed = check_words(words, f"{file}: ", here)
         configs, labeled = parsed[: len(trials)], parsed[len(trials) :]
         _refuse_overridden(file, configs, labeled)
         _refuse_alike(file, trials, configs)
         _refuse_metric(sweep, file, configs)
     return commands, list(_remarks(sweep, configs))
+
+
+def require_files(file: Path) -> None:
+    """Refuse a sweep file that cannot be read, or whose trials name files that do not exist."""
+    sweep = read_sweep(file)
+    trials = variations(sweep.parameters)
+    lines = (fit_words(expand(sweep, values)) or [] for values in trials)
+    for word in (word for words in lines for word in words):
+        value = word.partition("=")[2] if word.startswith("-") else word
+        if value.endswith(_FILES) and "://" not in value and not Path(value).expanduser().is_file():
+            raise UsageError(f"{file}: {word}: {value} is not a file; paths begin at {Path.cwd()}")
 
 
 def _remarks(sweep: Sweep, configs: Sequence[Any]) -> Iterator[str]:

@@ -5,7 +5,7 @@ import math
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from glob import glob
 from pathlib import Path
@@ -47,13 +47,17 @@ def cache_folder(name: str) -> Path:
 
 @contextmanager
 def atomic_file(
-    path: Path, temporary: Path | None = None, *, sync: bool = True
+    path: Path,
+    temporary: Path | None = None,
+    *,
+    sync: bool = True,
+    keep: Callable[[], bool] = lambda: False,
 ) -> Iterator[BinaryIO]:
     """Open a file that atomically replaces another when it is complete.
 
     The folder is created. `temporary` is in the same folder; by default it has a unique, short
     name. With `sync` the new file is on the disk before the other is replaced, so that one of them
-    survives even a crash of the system.
+    survives even a crash of the system. `keep` says after a failure whether `temporary` stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary or path.with_name(f".{secrets.token_hex(8)}{_PART}")
@@ -66,7 +70,8 @@ def atomic_file(
                     os.fsync(file.fileno())
             os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        if not keep():
+            temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -246,6 +246,7 @@ class ImageLoader:
         codes = None
         if labels is not None and self._codes:
             codes = torch.tensor([self._codes.get(labels[index], -1) for index in indices])
+            codes = codes.pin_memory() if self._on_gpu else codes
         return Condition(codes, None if texts is None else [texts[index] for index in indices])
 
     def _awaited(self) -> Iterator[Shipped]:

@@ -148,7 +148,7 @@ class ColorizationDataModule(LightningDataModule):
         self.label_names: list[str] = []
         self._splits: Splits = {}
         self._images: dict[Split, ImageSet] = {}
-        self._cached_bytes = 0.0
+        self._cached_bytes = {"device": 0.0, "always": 0.0}
         self._loaders: list[ImageLoader] = []
         self._train_loader: ImageLoader | None = None
         self._resume_from: dict[str, int] | None = None
@@ -359,15 +359,18 @@ class ColorizationDataModule(LightningDataModule):
     def _cached(self, split: Split, found: ImageSet) -> ImageSet:
         """Return a split's images, read into memory if `cache` says so."""
         trainer, side, cache = self._trainer, self._side(split), self.cache
-        device, taken = trainer.strategy.root_device, self._cached_bytes
-        if cache == "auto" and fits_on_device(len(found), side, device, taken):
-            cache = "device"
-        elif cache == "auto" and not fits_in_memory(len(found), side, taken, trainer.num_devices):
+        device, taken = trainer.strategy.root_device, self._cached_bytes["always"]
+        taken_there = self._cached_bytes["device"]
+        if cache == "auto" and device.type == "cuda":
+            fits = fits_on_device(len(found), side, device, taken_there)
+            # All processes alike: a cache leaves out corrupt images.
+            cache = "device" if trainer.strategy.reduce_boolean_decision(fits) else "auto"
+        if cache == "auto" and not fits_in_memory(len(found), side, taken, trainer.num_devices):
             cache = "never"
         if cache == "never" or (self.cache == "auto" and not self._pays(split, found)):
             return found
         if cache == "device":
-            cached: CachedImages = DeviceImages(found, side, device, taken, self.resize)
+            cached: CachedImages = DeviceImages(found, side, device, taken_there, self.resize)
         else:
             require_memory(len(found), side, taken, trainer.num_devices)
             cached = CachedImages(found, side, self.resize)
@@ -378,7 +381,9 @@ class ColorizationDataModule(LightningDataModule):
             raise SourceError(
                 f"none of {len(found)} images for {split} can be read (first: {first})"
             )
-        self._cached_bytes += bytes_needed(len(cached), side)
+        self._cached_bytes["device" if cache == "device" else "always"] += bytes_needed(
+            len(cached), side
+        )
         return cached
 
     def _pays(self, split: Split, found: ImageSet) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -15,12 +15,13 @@ from torch import Tensor
 
 from lightning_colorize.color import to_lightness
 from lightning_colorize.common.errors import UsageError, WorkError
-from lightning_colorize.common.extras import require_extra
-from lightning_colorize.common.files import atomic_file, remove_leftovers
+from lightning_colorize.common.files import atomic_file
 from lightning_colorize.common.memory import require_out_of_memory
+from lightning_colorize.data.decoding.colors import upright
 from lightning_colorize.inference.card import software
 from lightning_colorize.inference.colorize import Options, worker_threads
 from lightning_colorize.inference.motion import ColorFollower, FilmProgress, find_motion
+from lightning_colorize.inference.tracks import FilmFormat, Track, add_sound, can_write, open_film
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.image import add_colors, network_input, predict
 
@@ -36,23 +37,16 @@ FILM_SUFFIXES = frozenset(
 """Lower-case suffixes of films."""
 
 
-class FilmFormat(NamedTuple):
-    """An output format of films, in FFmpeg's names."""
-
-    container: str
-    sound: str  # Encoder for sound that cannot be copied into the format.
-    encoder: str
-    options: dict[str, str]  # Encoder options: a constant quality close to the original.
-
-
 _H264 = ("libx264", {"crf": "18"})
 _VP9 = ("libvpx-vp9", {"crf": "24", "b:v": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"})
+# Of a second each, joined when the film is complete.
+_FRAGMENTS = {"movflags": "hybrid_fragmented+delay_moov", "frag_duration": "1000000"}
 
 FORMATS = {
-    ".mp4": FilmFormat("mp4", "aac", *_H264),
-    ".mov": FilmFormat("mov", "aac", *_H264),
-    ".mkv": FilmFormat("matroska", "aac", *_H264),
-    ".webm": FilmFormat("webm", "libopus", *_VP9),
+    ".mp4": FilmFormat("mp4", "aac", *_H264, _FRAGMENTS),
+    ".mov": FilmFormat("mov", "aac", *_H264, _FRAGMENTS),
+    ".mkv": FilmFormat("matroska", "aac", *_H264, {}),
+    ".webm": FilmFormat("webm", "libopus", *_VP9, {}),
 }
 """Formats by suffix."""
 
@@ -61,9 +55,8 @@ _LIMITED = 1  # FFmpeg's number of the range 16 to 235
 
 _COMPLETE = 0.9  # minimum share of the stated duration, which is inexact
 
-# FFmpeg's names of the containers in `FILM_SUFFIXES`. Others, such as ffconcat and playlists,
-# read more files, which the film would name.
-_CONTAINERS = "asf,avi,dv,flv,m4v,matroska,mov,mpeg,mpegts,mpegvideo,mxf,ogg"
+# Metadata of the pictures that describes the colored ones too.
+_DESCRIPTION = ("language", "timecode", "title")
 
 
 def count_frames(source: Path) -> int:
@@ -79,7 +72,8 @@ def colorize_film(
 ) -> Iterator[FilmProgress]:
     """Colorize a film; its timestamps and sound are unchanged.
 
-    The result is written under a temporary name and renamed when complete.
+    The result is renamed when it is complete. Until then, and after a failure, the frames so far
+    are in a film beside it: `colored.part.mp4` for `colored.mp4`.
 
     Args:
         model: The model.
@@ -95,27 +89,31 @@ def colorize_film(
         UsageError: If PyAV is missing, or the film cannot be read.
         WorkError: If the result cannot be written, or memory runs out.
     """
-    av = _import_av()
     progress = FilmProgress()
     form = FORMATS[target.suffix.lower()]
-    try:
-        with _opened(source) as (film, video), atomic_file(target, sync=False) as file:
-            remove_leftovers(target.parent)
-            with av.open(file, "w", format=form.container) as result:
-                for progress in _Film(model, film, video, result, form, options).run(limit):
-                    yield progress
-            if not progress.frames:
-                raise UsageError(f"{source} has no frame that can be decoded")
-    except (MemoryError, RuntimeError) as error:
-        require_out_of_memory(error)
-        raise WorkError(
-            f"{source}: out of memory; lower --batch-size, then --size, or take another --device"
-        ) from error
-    except (OSError, av.FFmpegError, FloatingPointError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise WorkError(
-            f"{source} was not colorized: stopped after {progress.frames} frames: {reason}"
-        ) from error
+    part = target.with_name(f"{target.stem}.part{target.suffix}")
+
+    def kept() -> str:
+        return f" after {progress.frames} frames, which are in {part}" if progress.frames else ""
+
+    with _opened(source) as (film, video):
+        import av
+
+        try:
+            with atomic_file(target, part, sync=False, keep=lambda: progress.frames > 0) as file:
+                with av.open(file, "w", format=form.container, options=form.muxer) as result:
+                    job = _Film(model, film, video, result, form, options)
+                    progress = job.follower.progress
+                    yield from job.run(limit)
+                if not progress.frames:
+                    raise UsageError(f"{source} has no frame that can be decoded")
+        except (MemoryError, RuntimeError) as error:
+            require_out_of_memory(error)
+            remedy = "lower --batch-size, then --size, or take another --device"
+            raise WorkError(f"{source}: out of memory{kept()}; {remedy}") from error
+        except (OSError, av.FFmpegError, FloatingPointError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise WorkError(f"{source} was not colorized: stopped{kept()}: {reason}") from error
 
 
 @dataclass(eq=False)
@@ -133,37 +131,62 @@ class _Film:
         self.follower = ColorFollower()
         self.rate = self.video.average_rate or Fraction(25)
         self.unit = self.video.time_base or 1 / self.rate  # seconds
-        self.sound: dict[Any, Any] = {}  # the result's track for each track of the film
-        self.encoded: set[Any] = set()  # tracks that cannot be copied
-        for stream in self.film.streams.audio:
-            self._add_sound(stream)
+        self.tracks: dict[Any, Track] = {}  # of the result, for each of the film
+        for stream in self.film.streams:
+            if stream != self.video:
+                self._add_track(stream)
         form = self.form
         written = self.result.add_stream(form.encoder, rate=self.rate, options=form.options)
         self.written = cast("VideoStream", written)
+        described = self.video.metadata.items()
+        written.metadata.update({k: v for k, v in described if k.lower() in _DESCRIPTION})
         self.result.metadata.update(self.film.metadata | {"comment": software(self.model.path)})
         self._pts: int | None = None
-        self._heard_until: dict[Any, int] = {}
+        self._exif = 1
         self._end = 0.0  # of the packets read, in seconds
 
-    def _add_sound(self, stream: Any) -> None:
-        context = stream.codec_context
-        if context is None:
-            self.follower.progress.notes.append("a sound track of an unknown kind")
-            return
-        try:
-            track = self.result.add_stream_from_template(stream)
-        except ValueError:  # the format cannot hold it
-            track = self.result.add_stream(self.form.sound, rate=48000, layout=context.layout.name)
-            self.encoded.add(stream)
-        track.metadata.update(stream.metadata)
-        self.sound[stream] = track
+    def _add_track(self, stream: Any) -> None:
+        progress, source = self.follower.progress, Path(self.film.name)
+        form, kind = self.form, stream.type
+        track, note = None, f"({stream.name}), which {form.container} cannot hold"
+        if kind == "audio":
+            track, note = add_sound(self.result, source, stream, form)
+            progress.sound_lost |= track is None
+        elif kind == "subtitle":
+            if can_write(source, stream, form):
+                track, note = Track(self.result, stream), ""
+        elif kind == "attachment" and form.container == "matroska":
+            self.result.add_stream_from_template(stream)
+            note = ""
+        elif kind == "data" and (stream.name == "bin_data" or "timecode" in stream.metadata):
+            note = ""  # chapters and the timecode, which are metadata here
+        if track is not None:
+            self.tracks[stream] = track
+        if note:
+            progress.notes.append(f"{kind} track {stream.index} {note}")
 
     def run(self, limit: int | None) -> Iterator[FilmProgress]:
-        """Colorize the film."""
+        """Colorize the film; after a failure, complete the file for the frames so far."""
+        if limit is None:
+            self.result.set_chapters(self.film.chapters())
+        try:
+            yield from self._colorize(limit)
+            read, stated = self._end, (self.film.duration or 0) / 1e6
+            if self.video.duration:  # the film's own can have a pre-roll
+                stated = min(stated, float(self.video.duration * self.unit))
+            if limit is None and read < _COMPLETE * stated:  # the file was cut
+                self.follower.progress.notes.append(f"all after {read:.1f} of {stated:.1f} seconds")
+        finally:
+            if self.follower.progress.frames:
+                for stream in list(self.tracks):
+                    self._copy(stream, None)
+                self.result.mux(self.written.encode(None))
+
+    def _colorize(self, limit: int | None) -> Iterator[FilmProgress]:
         frames = self._frames(limit)
         with worker_threads(self.options.workers) as pool:
             while batch := list(islice(frames, self.options.batch_size)):
-                images = [_upright(frame) for frame in batch]
+                images = list(map(self._upright, batch))
                 size = self.model.size
                 seen = list(pool.map(network_input, images, [size] * len(images)))
                 # Each frame has the same noise, or samples would flicker.
@@ -181,38 +204,35 @@ class _Film:
                 for frame, rgb in zip(batch, colored, strict=True):
                     self._write(frame, rgb)
                     yield self.follower.progress
-        if self.follower.progress.frames:
-            self.result.mux(self.written.encode(None))
-        read, stated = self._end, (self.film.duration or 0) / 1e6
-        if limit is None and read < _COMPLETE * stated:  # the file was cut
-            self.follower.progress.notes.append(f"all after {read:.1f} of {stated:.1f} seconds")
 
     def _frames(self, limit: int | None) -> "Iterator[VideoFrame]":
-        """Yield the frames up to the limit, and copy the sound until the last of them ends."""
+        """Yield the frames up to the limit, and copy the tracks until the last of them ends."""
         from av.error import InvalidDataError
 
         progress = self.follower.progress
-        sound: list[Any] = []
+        waiting: list[Any] = []  # packets of tracks
         first: VideoFrame | None = None
         count, end = 0, math.inf  # the end in seconds, once the last frame is read
         start = Fraction(self.film.start_time or 0, 10**6)
-        for packet in self.film.demux(self.video, *self.sound):
+        has_sound = any(stream.type == "audio" for stream in self.tracks)
+        for packet in self.film.demux(self.video, *self.tracks):
             if packet.pts is not None:
-                end_of_packet = (packet.pts + (packet.duration or 0)) * packet.time_base - start
+                length = (packet.duration or 0) * packet.time_base or 1 / self.rate
+                end_of_packet = packet.pts * packet.time_base + length - start
                 self._end = max(self._end, float(end_of_packet))
-            try:
-                progress.damaged += packet.is_corrupt
-                if packet.stream in self.sound:
-                    if packet.dts is not None and packet.dts * packet.time_base >= end:
-                        break
-                    sound += self._heard(packet)
-                    frames = []
-                else:
-                    decoded = [] if count == limit else packet.decode()
-                    frames = cast("list[VideoFrame]", decoded)
-            except InvalidDataError:
-                progress.damaged += 1
-                continue
+            progress.damaged += packet.is_corrupt
+            frames = []
+            if packet.stream != self.video:
+                late = packet.dts is not None and packet.dts * packet.time_base >= end
+                if late and packet.stream.type == "audio":
+                    break
+                waiting += [packet] * (not late)
+            elif count != limit:
+                try:
+                    frames = cast("list[VideoFrame]", packet.decode())
+                except InvalidDataError:
+                    progress.damaged += 1
+                    continue
             for frame in frames:
                 if first is None:
                     first = frame
@@ -225,32 +245,31 @@ class _Film:
                     end = float(begin + 1 / self.rate)
                     break
             if first is not None:  # the first packet begins the file
-                self.result.mux(sound)
-                sound.clear()
-            if count == limit and not self.sound:
+                for each in waiting:
+                    self._copy(each.stream, each)
+                waiting.clear()
+            if count == limit and not has_sound:
                 break
-        if first is not None:
-            for stream in self.encoded:
-                self.result.mux(self.sound[stream].encode(None))
 
-    def _heard(self, packet: Any) -> list[Any]:
-        """Return the packets to write for a sound packet."""
-        track = self.sound[packet.stream]
-        if packet.stream in self.encoded:
-            return [each for frame in packet.decode() for each in track.encode(frame)]
-        if packet.dts is None:  # the end
-            return []
-        if packet.dts <= self._heard_until.get(track, -math.inf):  # in joined files
-            self.follower.progress.damaged += 1
-            return []
-        self._heard_until[track] = packet.dts
-        packet.stream = track
-        return [packet]
+    def _copy(self, stream: Any, packet: Any) -> None:
+        """Write a packet of a track, None at its end; a track that fails ends."""
+        if (track := self.tracks.get(stream)) is None:
+            return
+        progress, damaged = self.follower.progress, track.damaged
+        try:
+            self.result.mux(track.end() if packet is None else track.packets(packet))
+        except ValueError as error:  # from FFmpeg
+            del self.tracks[stream]
+            progress.sound_lost |= stream.type == "audio"
+            track_name = f"{stream.type} track {stream.index}"
+            progress.notes.append(f"{track_name} after {self._end:.1f} seconds: {error}")
+        progress.damaged += track.damaged - damaged
 
     def _begin(self, frame: "VideoFrame") -> None:
         """Describe the frames to the encoder."""
         context = self.written.codec_context
-        height, width = _upright(frame).shape[-2:]
+        self._exif = _orientation(frame)
+        height, width = self._upright(frame).shape[-2:]
         context.height, context.width = height, width
         # Players expect chroma subsampling, which odd sides do not allow.
         context.pix_fmt = "yuv444p" if height % 2 or width % 2 else "yuv420p"
@@ -261,8 +280,13 @@ class _Film:
         if aspect and aspect != 1:
             if self.form.container == "webm":
                 self.follower.progress.notes.append(f"pixels of {aspect}, which .webm cannot hold")
-            turned = round(frame.rotation / 90) % 2
+            turned = self._exif >= 5
             context.sample_aspect_ratio = Fraction(1) / aspect if turned else aspect
+
+    def _upright(self, frame: "VideoFrame") -> Tensor:
+        """Return a frame, (3, H, W), uint8, rotated and mirrored as the file specifies."""
+        pixels = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
+        return upright(pixels, self._exif).contiguous()
 
     def _write(self, frame: "VideoFrame", rgb: Tensor) -> None:
         from av import VideoFrame
@@ -280,31 +304,23 @@ class _Film:
         self.result.mux(self.written.encode(written))
 
 
-def _upright(frame: "VideoFrame") -> Tensor:
-    """Return a frame, (3, H, W), uint8, rotated as the file specifies."""
-    pixels = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+def _orientation(frame: "VideoFrame") -> int:
+    """Return the EXIF orientation, 1 to 8, that is nearest to a frame's display matrix."""
+    from av.sidedata.sidedata import Type
+
+    data: Any = cast("Any", frame.side_data).get(Type.DISPLAYMATRIX)
+    if data is None:
+        return 1
+    xx, xy, _, yx, yy, *_ = map(int, np.frombuffer(bytes(data), np.int32))
+    turned = abs(xx) + abs(yy) < abs(xy) + abs(yx)
+    mirrored, inverted = (yx < 0, xy < 0) if turned else (xx < 0, yy < 0)
+    return 1 + 4 * turned + (3 - mirrored if inverted else mirrored)
 
 
 @contextmanager
 def _opened(source: Path) -> "Iterator[tuple[InputContainer, VideoStream]]":
-    av = _import_av()
-    try:
-        # With a slash, because FFmpeg takes text before a colon as a protocol.
-        only = {"format_whitelist": _CONTAINERS}
-        film = av.open(source.absolute(), options=only, metadata_errors="replace")
-    except (OSError, av.FFmpegError) as error:
-        reason = error.strerror or error
-        raise UsageError(f"{source} cannot be read as a film: {reason}") from None
-    with film:
+    with open_film(source) as film:
         video = film.streams.best("video")  # not a cover image
         if video is None:
             raise UsageError(f"{source} has no frames, only sound")
-        yield film, video
-
-
-def _import_av() -> Any:
-    require_extra("film", "a film", "av")
-    import av
-
-    return av
+        yield film, cast("VideoStream", video)

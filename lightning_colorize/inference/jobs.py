@@ -256,7 +256,9 @@ def add_controls(
         own |= rows.get(source, {})
         control = replace(common, **own) if own else common
         jobs.append(job._replace(control=control, samples=samples))
-    return plan._replace(jobs=jobs)
+    read = None if file is None else os.path.realpath(file)
+    others = [path for path in plan.others if os.path.realpath(path) != read]
+    return plan._replace(jobs=jobs, others=others)
 
 
 def _find_hints(hints: Path, plan: JobPlan) -> dict[Path, Path]:

@@ -29,6 +29,7 @@ class FilmProgress:
         frames: Number of colorized frames.
         cuts: Number of scenes after the first.
         damaged: Number of damaged packets and frames in the file.
+        sound_lost: Whether the result lacks sound of the film.
         notes: Information lost in the result, as human-readable notes.
         flicker: Mean absolute change of ab from frame to frame, along the motion, in LAB units.
         flicker_frame_by_frame: The same for the predictions of single frames, which do not follow
@@ -38,6 +39,7 @@ class FilmProgress:
     frames: int = 0
     cuts: int = 0
     damaged: int = 0
+    sound_lost: bool = False
     notes: list[str] = field(default_factory=list)
     flicker: float = 0.0
     flicker_frame_by_frame: float = 0.0

@@ -83,8 +83,8 @@ def write_photograph(photograph: Photograph, path: Path) -> None:
 
 def _metadata_options(metadata: Metadata, form: str) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    if metadata.dpi is not None:
-        options["dpi"] = metadata.dpi
+    if metadata.dpi is not None or form == "BMP":  # Pillow's default would be 96
+        options["dpi"] = metadata.dpi or (0, 0)
     if len(metadata.exif):
         options["exif"] = metadata.exif.tobytes()
     if metadata.iptc:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_colorize.color import NO_CONDITION, Condition
-from lightning_colorize.common.bundled import SAMPLES
+from lightning_colorize.common.bundled import BUNDLED, SAMPLES
 from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics import Baselines
@@ -245,7 +245,8 @@ class Model(ABC):
         return {}
 
     def __str__(self) -> str:
-        return self.kind if self.path is None else str(self.path)
+        names = {str(file): name for name, file in BUNDLED.items()}
+        return self.kind if self.path is None else names.get(str(self.path), str(self.path))
 
 
 def image_seeds(L: Tensor, seed: int) -> list[int]:

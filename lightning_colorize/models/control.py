@@ -22,7 +22,7 @@ from lightning_colorize.data.decoding.files import (
     read_bytes,
     read_image,
 )
-from lightning_colorize.data.decoding.photograph import read_photograph
+from lightning_colorize.data.decoding.photograph import EMPTY_ALPHA, read_photograph
 from lightning_colorize.models.base import Model
 from lightning_colorize.networks.network import pad_input
 
@@ -76,6 +76,8 @@ class Control:
                 photograph = read_photograph(read_bytes(hints), hints, limits).to_eight_bits()
             except ImageError as error:
                 raise UsageError(f"the hints {error}") from None
+            if EMPTY_ALPHA in photograph.notes:
+                raise UsageError(f"{name} are empty: every pixel is transparent")
             if photograph.alpha is None:
                 raise UsageError(f"{name} are opaque; paint on a transparent layer")
             hints = torch.cat([photograph.rgb, photograph.alpha])
@@ -132,8 +134,10 @@ def parse_palette(text: str, folder: Path = Path()) -> Tensor:
             try:
                 return palette_of(read_image(file, _SIDE))
             except ImageError as error:
-                reason = f"{error}; nor is {part.strip()!r} a color, such as red or navy:0.7"
-                raise UsageError(f"palette: {reason}") from None
+                raise UsageError(
+                    f"palette: {part.strip()!r} is not a color, such as red or navy:0.7, nor is it "
+                    f"an image file ({error})"
+                ) from None
     if len(colors) > LARGEST or not all(0 < share < math.inf for share in shares):
         raise UsageError(f"palette: give 1 to {LARGEST} colors, with shares above 0, not {text}")
     _, ab = to_lab(to_unit(torch.tensor(colors, dtype=torch.uint8).view(-1, 3, 1, 1)))

@@ -87,9 +87,11 @@ class GenerativeNetwork(ColorizationNetwork):
             dropped: Share of the images that the denoiser does not see.
         """
         residual = encoded.residual(ab).repeat(repeats, 1, 1, 1)
-        times = self.objective.times(len(residual)).to(residual.device)
-        noise = torch.randn(residual.shape).to(residual.device)
-        seen = (torch.rand(len(residual), 1, 1, 1) >= dropped).to(residual.device)
+        drawn = [self.objective.times(len(residual)), torch.randn(residual.shape)]
+        drawn.append(torch.rand(len(residual), 1, 1, 1) >= dropped)
+        if residual.is_cuda:  # from page-locked memory, the host does not wait for the copies
+            drawn = [numbers.pin_memory() for numbers in drawn]
+        times, noise, seen = (n.to(residual.device, non_blocking=True) for n in drawn)
         x, target = self.objective.noised(residual, noise, times)
         context = encoded.context.repeat(repeats, 1, 1, 1) * seen
         predicted = self.denoiser(x.to(context.dtype), times, context)

@@ -18,12 +18,13 @@ from lightning_colorize.reports.kit.html import render
 from lightning_colorize.reports.kit.images import Strip, Tile, thumbnail
 from lightning_colorize.runs.folder import CONFIG
 from lightning_colorize.runs.images import read_best_images
+from lightning_colorize.sweeps.labels import Labels
 from lightning_colorize.sweeps.spec import Sweep
 from lightning_colorize.sweeps.status import (
     SEED,
-    Labels,
     LeaderboardEntry,
     TrialRow,
+    different_code,
     format_value,
     leaderboard,
     not_beaten,
@@ -70,6 +71,7 @@ def _context(study: Study, images: int) -> dict[str, Any]:
         "time": format_time(sum(row.seconds or 0.0 for row in trials)),
         "confidence": f"{100 * CONFIDENCE:g}",
         "results": None,
+        "remarks": list(filter(None, [different_code(trials)])),
         "winner": None,
         "images": strips,
         "legend": {
@@ -82,11 +84,12 @@ def _context(study: Study, images: int) -> dict[str, Any]:
     if sweep.metric is not None and ranking:
         baselines = read_baselines(ranking[0], sweep.metric)
         page["results"] = _table(ranking, baselines, sweep)
-        page["not_beaten"] = not_beaten(ranking[0], sweep.metric, baselines)
+        page["remarks"] += filter(None, [not_beaten(ranking[0], sweep.metric, baselines)])
         config = str(best[0].folder / CONFIG)
         page["winner"] = {
             "number": best[0].number,
             "value": format_value(best[0].value),
+            "seeds": len(ranking[0].trials),
             "again": shlex.join(["lightning-colorize", "fit", "--config", config]),
         }
     return page

@@ -46,6 +46,9 @@ TRIAL = "LIGHTNING_COLORIZE_TRIAL"
 SWEEP = "LIGHTNING_COLORIZE_SWEEP"
 """Environment variable with the sweep's name, by which loggers group its trials."""
 
+VALUES = "LIGHTNING_COLORIZE_VALUES"
+"""Environment variable with the swept values of a trial, which loggers add to its name."""
+
 
 def find_runs(root: Path) -> list[Path]:
     """Return the run folders with a configuration or a result, sorted by path."""

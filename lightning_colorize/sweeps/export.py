@@ -57,7 +57,10 @@ def export_winner(study: Study) -> Path:
     if config is None:
         raise NoWinner(f"trial {first.number} is the best, but its folder has no config.yaml")
     head = f"# Trial {first.number} of the sweep {study.sweep.name}: {metric.name} "
-    return _write(study, "winner.yaml", f"{head}{format_value(first.value)}\n{config}")
+    head += format_value(first.value)
+    if (count := len(ranking[0].trials)) > 1:
+        head += f", the best of {count} seeds, whose mean {format_value(ranking[0].value)} wins"
+    return _write(study, "winner.yaml", f"{head}\n{config}")
 
 
 def _write(study: Study, name: str, text: str) -> Path:

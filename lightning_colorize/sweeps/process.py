@@ -15,7 +15,7 @@ from typing import IO
 
 from lightning_colorize.cluster.queue import call
 from lightning_colorize.common.errors import UsageError, WorkError
-from lightning_colorize.runs.folder import OUTPUT, SWEEP, TRIAL
+from lightning_colorize.runs.folder import OUTPUT, SWEEP, TRIAL, VALUES
 
 INTERRUPTED = {
     *(-signal.SIGINT, -signal.SIGTERM),
@@ -135,11 +135,13 @@ def run_process(
     sweep: str,
     urgency: Callable[[], int],
     tick: Callable[[], None] = lambda: None,
+    values: str = "",
 ) -> tuple[int, str]:
     """Run a trial's command in `start`, with its output appended to a file in the run folder.
 
-    Loggers group the trials of a sweep by its name. Both functions are called until the process
-    ends; `urgency` returns 0 to let it run, 1 to interrupt it, 2 to kill it.
+    Loggers group the trials of a sweep by its name, and name each by its swept `values`. Both
+    functions are called until the process ends; `urgency` returns 0 to let it run, 1 to
+    interrupt it, 2 to kill it.
 
     Returns:
         The exit code, and the last line of output; of this package's commands, the error line.
@@ -151,7 +153,7 @@ def run_process(
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / OUTPUT).open("ab+") as output:
         begin = output.tell()
-        environment = {**os.environ, TRIAL: str(folder.resolve()), SWEEP: sweep}
+        environment = {**os.environ, TRIAL: str(folder.resolve()), SWEEP: sweep, VALUES: values}
         environment.pop(STUDY, None)  # it may contain a password
         process = start_process(command, environment, output, start)
         try:

@@ -74,7 +74,10 @@ def _value(value: object) -> object:
 
 
 def _as_text(number: str) -> str:
-    return f"'{number}' is text to YAML, not a number; write 1.0e-2, with point and sign"
+    mantissa, _, exponent = number.lower().partition("e")
+    point, sign = "" if "." in mantissa else ".0", "" if exponent[0] in "+-" else "+"
+    right = f"{mantissa}{point}e{sign}{exponent}"
+    return f"'{number}' is text to YAML, not a number; write {right}, with point and sign"
 
 
 def _several(values: object) -> tuple[Any, ...]:

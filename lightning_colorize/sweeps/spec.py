@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from lightning_colorize.common.errors import UsageError, first_line
+from lightning_colorize.common.mappings import refuse_repeated_keys
 from lightning_colorize.metrics.spec import Goal, metric_goal
 from lightning_colorize.sweeps.space import (
     LARGEST_GRID,
@@ -279,24 +280,10 @@ def _line(where: str, error: ErrorDetails) -> str:
     return ": ".join(filter(None, (where, path, error["msg"].removeprefix("Value error, "))))
 
 
-def _refuse_repeated_keys(node: yaml.Node) -> None:
-    """Refuse repeated keys, of which PyYAML silently keeps the last."""
-    seen = set()
-    for item in node.value if isinstance(node, yaml.CollectionNode) else ():
-        key, value = item if isinstance(item, tuple) else (None, item)
-        # A key that `<<` merges in may be given again.
-        if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-            if key.value in seen:
-                problem = f"`{key.value}` appears twice; keep one"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            seen.add(key.value)
-        _refuse_repeated_keys(value)
-
-
 def _read_yaml(path: Path) -> dict[Any, Any]:
     try:
         text = path.read_text(encoding="utf-8")
-        _refuse_repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader))
+        refuse_repeated_keys(text)
         content = yaml.safe_load(text)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); give a sweep file") from None

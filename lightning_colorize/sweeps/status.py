@@ -1,6 +1,5 @@
 """The state of a sweep: its trials as plain rows, the leaderboard, the table of a terminal."""
 
-import json
 import math
 import sys
 import time
@@ -8,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Literal
 
@@ -18,13 +17,14 @@ from rich.console import Console
 from rich.text import Text
 
 from lightning_colorize.common.progress import LineClock
-from lightning_colorize.common.text import UNKNOWN, format_time, short_names
+from lightning_colorize.common.text import UNKNOWN, format_time
 from lightning_colorize.evaluation.table import Cell, Column, Table, make_row
 from lightning_colorize.metrics.spec import CONFIDENCE, Goal, cost
 from lightning_colorize.runs.record import RunRecord
+from lightning_colorize.sweeps.labels import Labels
 from lightning_colorize.sweeps.space import as_key
 from lightning_colorize.sweeps.spec import Sweep, SweepMetric
-from lightning_colorize.sweeps.study import DRAWN, EPOCH, REASON, SECONDS, Study
+from lightning_colorize.sweeps.study import DRAWN, EPOCH, REASON, RESTARTS, SECONDS, Study, is_lost
 
 State = Literal["waiting", "running", "finished", "pruned", "failed"]
 
@@ -57,6 +57,7 @@ class TrialRow:
     folder: Path
     seconds: float | None  # run time, as its workers measured it; None before the first
     history: list[float]  # the logged values of the metric
+    restarts: tuple[str, ...] = ()  # why it was queued again, each time
 
 
 def rows(study: Study) -> list[TrialRow]:
@@ -70,7 +71,7 @@ def _row(study: Study, number: int, trial: FrozenTrial) -> TrialRow:
     with suppress(ValueError):  # not drawn yet
         values = {name: each.suggest(name, drawn) for name, each in sweep.parameters.items()}
     history = [value for _, value in sorted(trial.intermediate_values.items())]
-    state = _STATES[trial.state]
+    state = "waiting" if is_lost(trial) else _STATES[trial.state]
     value = trial.values[0] if trial.values and state == "finished" else None
     if value is None and history:
         value = sweep.best_of(history)
@@ -84,15 +85,8 @@ def _row(study: Study, number: int, trial: FrozenTrial) -> TrialRow:
         folder=study.folder_of(number),
         seconds=known.get(SECONDS),
         history=history,
+        restarts=tuple(known.get(RESTARTS, ())),
     )
-
-
-def best(all_rows: Sequence[TrialRow], goal: Goal | None) -> TrialRow | None:
-    """Return the finished trial with the best value, the first of several; None without any."""
-    if goal is None:
-        return None
-    ranked = filter(_is_ranked, all_rows)
-    return min(ranked, key=lambda row: cost(_value(row), goal), default=None)
 
 
 @dataclass(frozen=True)
@@ -170,27 +164,17 @@ def not_beaten(
     )
 
 
-class Labels:
-    """Short names of the parameters that a sweep varies, and of their values."""
-
-    def __init__(self, sweep: Sweep) -> None:
-        short = short_names(sweep.parameters)
-        varied = [name for name, each in sweep.parameters.items() if each.is_varied]
-        # The short names by dotted name, in the file's order.
-        self.names = {name: short[name] for name in varied}
-
-    @staticmethod
-    def value(value: Any) -> str:
-        """Return the label of a parameter's value; of a fragment, its name."""
-        if isinstance(value, float):
-            return f"{value:.4g}"
-        text = value if isinstance(value, str) else json.dumps(value)
-        return PurePosixPath(text).stem if text.endswith((".yaml", ".yml")) else text
-
-    def changes(self, values: dict[str, Any]) -> str:
-        """Return the varied parameters of a trial: `encoder=resnet18, lr=0.001`."""
-        given = {short: values[name] for name, short in self.names.items() if name in values}
-        return ", ".join(f"{short}={self.value(value)}" for short, value in given.items())
+def different_code(all_rows: Sequence[TrialRow]) -> str | None:
+    """Return a warning if the trials that have a result ran different versions of the code."""
+    commits: dict[str, list[str]] = {}
+    for row in all_rows:
+        result = RunRecord(row.folder).result
+        if result is not None and result.git_commit is not None:
+            commits.setdefault(result.git_commit[:8], []).append(str(row.number))
+    if len(commits) < 2:
+        return None
+    parts = "; ".join(f"{commit}: {', '.join(numbers)}" for commit, numbers in commits.items())
+    return f"trials ran different code and may not compare (git_commit: trials): {parts}"
 
 
 def format_value(value: float | None) -> str:
@@ -204,8 +188,10 @@ class ProgressLines:
     def __init__(self, study: Study, workers: int) -> None:
         self._study = study
         self._workers = workers
-        # Trials that have already ended get no line.
-        self._printed = {row.number for row in rows(study) if row.state in ENDED}
+        # What has already happened gets no line.
+        before = rows(study)
+        self._printed = {row.number for row in before if row.state in ENDED}
+        self._restarts = {row.number: len(row.restarts) for row in before}
         self._labels = Labels(study.sweep)
         self._clock = LineClock()
         self._next_update = 0.0
@@ -220,6 +206,9 @@ class ProgressLines:
         except StorageInternalError:
             return  # the server restarts
         for row in trials:
+            for why in row.restarts[self._restarts.get(row.number, 0) :]:
+                self._print(f"trial {row.number} is queued again: {why}")
+            self._restarts[row.number] = len(row.restarts)
             if row.state in ENDED and row.number not in self._printed:
                 self._printed.add(row.number)
                 self._print(self._ending(row))
@@ -260,10 +249,14 @@ def print_table(study: Study) -> None:
             console.print(Text(f"baseline {name}: {metric.name} {format_value(value)}", "dim"))
         if remark := not_beaten(entries[0], metric, baselines):
             console.print(Text(remark, "yellow"))
+    if remark := different_code(trials):
+        console.print(Text(remark, "yellow"))
 
 
 def _table(shown: Sequence[TrialRow], sweep: Sweep) -> Table:
-    first, labels = best(shown, sweep.mode), Labels(sweep)
+    labels, best = Labels(sweep), leaderboard(shown, sweep.mode)
+    first = best[0].trials[0] if best else None
+    has_restarts = any(row.restarts for row in shown)
     columns = [Column("trial"), Column("state", text=True)]
     columns += [Column(short, name, text=True) for name, short in labels.names.items()]
     columns += [Column("epoch"), Column("" if sweep.metric is None else sweep.metric.name)]
@@ -274,10 +267,12 @@ def _table(shown: Sequence[TrialRow], sweep: Sweep) -> Table:
             UNKNOWN if row.epoch is None else str(row.epoch),
             Cell(format_value(row.value), kind="best" if row is first else ""),
             format_time(row.seconds),
+            *([f"{len(row.restarts)}: {row.restarts[-1]}" if row.restarts else ""] * has_restarts),
         )
         for row in shown
     ]
-    return Table("Trials", [*columns, Column("time")], body)
+    columns += [Column("time"), *([Column("restarts", text=True)] * has_restarts)]
+    return Table("Trials", columns, body)
 
 
 def summary(trials: Sequence[TrialRow], sweep: Sweep, left: float | None) -> str:
@@ -291,9 +286,10 @@ def summary(trials: Sequence[TrialRow], sweep: Sweep, left: float | None) -> str
     ]
     if left is not None and round(left):
         words.append(f"about {format_time(left)} left")
-    first = best(trials, sweep.mode)
-    if sweep.metric is not None and first is not None:
-        words.append(f"best {sweep.metric.name} {format_value(first.value)} (trial {first.number})")
+    if sweep.metric is not None and (ranking := leaderboard(trials, sweep.mode)):
+        numbers = ", ".join(str(row.number) for row in ranking[0].trials)
+        which = f"mean of trials {numbers}" if len(ranking[0].trials) > 1 else f"trial {numbers}"
+        words.append(f"best {sweep.metric.name} {format_value(ranking[0].value)} ({which})")
     return ", ".join(words)
 
 

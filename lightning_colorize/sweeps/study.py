@@ -5,17 +5,17 @@ again. A retried trial is another trial of Optuna with the same number of ours, 
 run folder, from which it resumes.
 """
 
-import json
 import os
 import shlex
-import shutil
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Literal
 
 import optuna
@@ -29,7 +29,9 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.extras import require_extra
-from lightning_colorize.sweeps.space import combination
+from lightning_colorize.common.files import write_atomic
+from lightning_colorize.runs.folder import flatten
+from lightning_colorize.sweeps.space import as_key, combination
 from lightning_colorize.sweeps.spec import Sweep, parse_sweep
 
 if TYPE_CHECKING:
@@ -56,7 +58,9 @@ _STOPPED = "stopped"
 
 # Attributes of a trial, besides its number.
 DRAWN, REASON, EPOCH, SECONDS = "drawn", "reason", "epoch", "seconds"
+RESTARTS = "restarts"  # why it was queued again, each time
 
+_IGNORED = "# A copy for reading: the running sweep ignores edits, and is not resumed with them.\n"
 _TRIAL = "trial-"
 _CONNECT_TIMEOUT = 5
 _ACCEPTED = "give a sweep's folder, sqlite:///FILE or postgresql://USER@HOST/DATABASE"
@@ -67,13 +71,16 @@ warnings.filterwarnings("ignore", category=ExperimentalWarning)
 
 
 class _Retry(RetryHeartbeatStaleTrialCallback):
-    def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        trial.user_attrs[NUMBER] = number_of(trial)
+    def __call__(
+        self, study: optuna.Study, trial: FrozenTrial, why: str = "its worker was killed"
+    ) -> None:
+        restarts = [*trial.user_attrs.get(RESTARTS, []), why]
+        trial.user_attrs.update({NUMBER: number_of(trial), RESTARTS: restarts})
         super().__call__(study, trial)
 
 
 retry = _Retry()
-"""Queues a trial again, with its values, attributes and number: `retry(study, trial)`."""
+"""Queues a trial again, with its values, attributes and number: `retry(study, trial, why)`."""
 
 
 class SweepStorage(RDBStorage):
@@ -149,7 +156,9 @@ def open_storage(given: str, create: bool, patient: bool = False) -> SweepStorag
         file = Path(str(url.database))
         if not create and not file.is_file():
             raise UsageError(f"{file} does not exist; {_ACCEPTED}")
-        file.parent.mkdir(parents=True, exist_ok=True)
+        if create:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()  # SQLite ignores a umask that lets a group write
     if url.get_backend_name() == "postgresql":
         require_extra("cluster", "PostgreSQL", "psycopg")
     try:
@@ -221,10 +230,16 @@ class Study:
     def recover(self) -> None:
         """Queue the trials of dead workers again."""
         fail_stale_trials(self.optuna)
+        for trial in filter(is_lost, self.trials().values()):
+            # Until then, its worker may be about to do so.
+            ended = trial.datetime_complete or datetime.now()
+            if datetime.now() - ended > timedelta(seconds=GRACE_PERIOD):
+                retry(self.optuna, trial)
 
     def all_ended(self) -> bool:
         """Return whether no worker has anything left to do."""
-        ended = (trial.state.is_finished() for trial in self.trials().values())
+        trials = self.trials().values()
+        ended = (trial.state.is_finished() and not is_lost(trial) for trial in trials)
         return self.sweep.trial_count is not None and all(ended)
 
     def is_over(self) -> bool:
@@ -237,7 +252,7 @@ class Study:
         """Queue all failed trials again; returns their number."""
         failed = [trial for trial in self.trials().values() if trial.state == TrialState.FAIL]
         for trial in failed:
-            retry(self.optuna, trial)
+            retry(self.optuna, trial, "failed")
         return len(failed)
 
     def values_of(self, trial: BaseTrial) -> dict[str, Any]:
@@ -255,11 +270,22 @@ class Study:
         with _writing(self.sweep.name):
             self.optuna.set_user_attr(_STOPPED, how)
 
+    def require_writable(self) -> None:
+        """Raise a UsageError if this user cannot add trials."""
+        with _writing(self.sweep.name), TemporaryFile(dir=self.folder):
+            if (file := self.folder / STUDY_FILE).exists():
+                file.open("ab").close()
+
 
 def number_of(trial: FrozenTrial | Trial) -> int:
     """Return a trial's position in the sweep; a retried trial has another number in Optuna."""
     number: int = trial.user_attrs.get(NUMBER, trial.number)
     return number
+
+
+def is_lost(trial: FrozenTrial) -> bool:
+    """Return whether a worker was killed between a trial's end and its return to the queue."""
+    return trial.state == TrialState.FAIL and trial.user_attrs.get(REASON) is None
 
 
 def create_study(
@@ -291,9 +317,8 @@ def create_study(
         if sweep.metric is not None and study.metric_names is None:
             study.set_metric_names([sweep.metric.name])
         if file is not None:
-            # The file may be that copy.
-            with suppress(shutil.SameFileError):
-                shutil.copyfile(file, folder / SWEEP_FILE)
+            text = file.read_text(encoding="utf-8").removeprefix(_IGNORED)  # it may be that copy
+            write_atomic(folder / SWEEP_FILE, _IGNORED + text)
         created = _study(storage, sweep.name, url or str(folder))
         _queue(created)
     return created
@@ -309,13 +334,12 @@ def _describe(
             f"{storage.shown} contains a study '{study.study_name}' that is not a sweep; "
             "choose another `name:`"
         )
-    # As JSON: the order of parameters is the order of a grid.
-    both = [key for key in attributes if key in known]
-    if different := [k for k in both if json.dumps(known[k]) != json.dumps(attributes[k])]:
+    old = {key: known[key] for key in attributes if key in known}
+    if different := differences(old, {key: attributes[key] for key in old}):
         raise UsageError(
-            f"{storage.shown} contains a sweep '{study.study_name}' with a different "
-            f"{' and '.join(different)}; choose another `name:`, or resume that sweep with "
-            "sweep resume"
+            f"{storage.shown} contains a sweep '{study.study_name}' with other settings: "
+            f"{different}; resume it with sweep resume, or choose another `name:`, to which "
+            f"--reuse {storage.shown} adds its finished trials"
         )
     if not trials and (found := sorted(folder.glob(f"{_TRIAL}[0-9]*"))):
         raise UsageError(
@@ -325,6 +349,16 @@ def _describe(
     for key, value in attributes.items():
         if key not in known:
             study.set_user_attr(key, value)
+
+
+def differences(known: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Return the settings of a sweep that differ from the known ones; "" if none does."""
+    before, after = flatten(known), flatten(new)
+    pairs = {name: (as_key(after.get(name)), as_key(before.get(name))) for name in before | after}
+    changed = [f"{name}: {it} instead of {old}" for name, (it, old) in pairs.items() if it != old]
+    # The order of parameters is the order of a grid.
+    is_reordered = not changed and list(before) != list(after)
+    return "order of parameters" if is_reordered else ", ".join(changed)
 
 
 def _queue(study: Study) -> None:
@@ -355,7 +389,8 @@ def open_study(url: str, name: str | None = None, patient: bool = False) -> Stud
     `url` is the sweep's folder or a database, which needs the study's name if it contains several.
     A `patient` call waits for a PostgreSQL server that restarts.
     """
-    storage = open_storage(url, create=False, patient=patient)
+    with _writing(Path(url).name):
+        storage = open_storage(url, create=False, patient=patient)
     names = sorted(
         study.study_name
         for study in storage.get_all_studies()
@@ -405,4 +440,10 @@ def _writing(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, OptunaError, SQLAlchemyError) as error:
-        raise UsageError(f"the sweep '{name}' is not writable: {database_message(error)}") from None
+        reason = database_message(error)
+        if isinstance(error, PermissionError) or "readonly" in reason:
+            reason += (
+                "; to share its folder, its owner runs chmod -R g+rwX FOLDER, and umask 002 "
+                "before sweep run"
+            )
+        raise UsageError(f"the sweep '{name}' is not writable: {reason}") from None

@@ -25,6 +25,7 @@ from lightning_colorize.runs.folder import (
 )
 from lightning_colorize.runs.result import RUNNING, RunResult, Validation, read_validations
 from lightning_colorize.sweeps.command_line import expand
+from lightning_colorize.sweeps.labels import Labels
 from lightning_colorize.sweeps.process import (
     INTERRUPTED,
     STUDY,
@@ -112,7 +113,7 @@ class _Worker:
         self._failures = 0  # in a row, within a minute and before a validation
         self._error: Exception | None = None  # of the last trial, of a type that Optuna raises too
         self._has_begun = False  # whether Optuna has started the last trial
-        self._is_interrupted = False  # whether it must be queued again
+        self._interruption: str | None = None  # why it must be queued again
         self._obstacle: OSError | None = None  # which any trial would meet
         self._stopped: str | None = None
         self._checked = float("-inf")
@@ -126,7 +127,7 @@ class _Worker:
         study.recover()
         states = {trial.state for trial in study.trials().values()}
         if study.sweep.trial_count is not None and TrialState.WAITING not in states:
-            if TrialState.RUNNING not in states:
+            if study.all_ended():
                 return False
             time.sleep(_IDLE)  # another worker may die, and its trial wait again
             return True
@@ -157,7 +158,7 @@ class _Worker:
 
     def _objective(self, trial: optuna.Trial) -> float:
         """Run a trial to its end; returns the best value of the metric."""
-        self._is_interrupted, self._has_begun = False, True
+        self._interruption, self._has_begun = None, True
         if not self._study.is_ours(trial):
             raise TrialFinished
         # It failed and was queued again, with all its attributes.
@@ -173,17 +174,21 @@ class _Worker:
             raise
         except (OSError, StorageInternalError, TrialInterrupted) as error:
             self._obstacle = error if isinstance(error, OSError) else None
-            self._is_interrupted = True
+            self._interruption = (
+                str(error) if isinstance(error, TrialInterrupted) else "interrupted"
+            )
             raise TrialInterrupted from error
         except (ValueError, AssertionError) as error:
             self._error = error
+            with suppress(TrialFinished):
+                trial.set_user_attr(REASON, f"{type(error).__name__}: {error}")
             raise
         self._failures = 0
         return value
 
     def _after(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        if self._is_interrupted:
-            retry(study, trial)
+        if self._interruption is not None:
+            retry(study, trial, self._interruption)
 
     def _urgency(self) -> int:
         """Return 0 to let a trial run, 1 to interrupt it, 2 to kill it."""
@@ -221,19 +226,20 @@ class _Trial:
         while is_running(self._folder):  # a process that outlived its worker
             self._tick()
             if self._urgency():
-                raise TrialInterrupted
+                raise TrialInterrupted("interrupted")
             time.sleep(_POLL_EVERY)
-        words = expand(self._sweep, self._study.values_of(self._trial))
+        values = self._study.values_of(self._trial)
+        words, changes = expand(self._sweep, values), Labels(self._sweep).changes(values)
         self._report()
         result, reason = self._result(), "interrupted"
         if result is None or not result.ended:  # else its worker was killed before it could say so
-            result, reason = self._run_process(words)
+            result, reason = self._run_process(words, changes)
         self._tick(0)
         if result is None or not result.ended:
             raise self._unfinished(result, reason)
         return self._value(result)
 
-    def _run_process(self, words: list[str]) -> tuple[RunResult | None, str]:
+    def _run_process(self, words: list[str], changes: str) -> tuple[RunResult | None, str]:
         """Run the trial's process; returns its result, None without a new one, and its ending."""
         before = RunResult.stamp(self._folder)
 
@@ -244,9 +250,8 @@ class _Trial:
                     self._report(process_runs=True)
 
         try:
-            code, line = run_process(
-                words, self._folder, self._study.start, self._sweep.name, self._urgency, tick
-            )
+            place = (self._folder, self._study.start, self._sweep.name)
+            code, line = run_process(words, *place, self._urgency, tick, changes)
         except OSError as error:
             if error.filename != words[0] or error.errno not in _NO_PROGRAM:
                 raise
@@ -265,9 +270,12 @@ class _Trial:
             raise TrialFailed(str(error).removeprefix(f"{self._folder}{os.sep}")) from None
 
     def _tick(self, seconds: float = _TICK_EVERY) -> None:
-        """Store the run time; this also finds out whether another worker has the trial."""
+        """Store the run time; this also finds out whether another worker has the trial.
+
+        At first more often, so that a kill loses at most a tenth of the time.
+        """
         now = time.monotonic()
-        if now - self._ticked >= seconds:
+        if now - self._ticked >= min(seconds, 0.1 * (now - self._began)):
             self._ticked = now
             self._trial.set_user_attr(SECONDS, self._earlier_seconds + now - self._began)
 
@@ -309,13 +317,14 @@ class _Trial:
         if value is None:
             logged = (result.metrics, *(record.metrics for record in self._validations))
             is_logged = any(name in metrics for metrics in logged)
-            raise TrialFailed(f"{name} was {'never a number' if is_logged else 'not logged'}")
+            missing = "never a number" if is_logged else "not logged"
+            raise TrialFailed(f"{name} was {missing}; to train again, remove its folder")
         return value
 
     def _unfinished(self, result: RunResult | None, reason: str) -> Exception:
         """Return what became of a trial whose process ended early."""
         if self._urgency():
-            return TrialInterrupted()
+            return TrialInterrupted("interrupted")
         status = None if result is None else result.status
         if reason != "interrupted" and status not in ("interrupted", RUNNING):
             return TrialFailed(reason)
@@ -324,7 +333,8 @@ class _Trial:
         if times > _MOST_INTERRUPTIONS:
             return TrialFailed(f"{reason}, {times} times")
         self._trial.set_user_attr(_INTERRUPTIONS, times)
-        return TrialInterrupted()
+        cause = reason.partition(":")[0]
+        return TrialInterrupted(f"{cause}, retried {times} of {_MOST_INTERRUPTIONS}")
 
 
 def main() -> int:

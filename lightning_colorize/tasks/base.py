@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self, cast
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.plugins import MixedPrecision
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
@@ -44,6 +45,7 @@ from lightning_colorize.models.network import NetworkModel
 from lightning_colorize.networks import (
     ClassificationHead,
     ColorizationNetwork,
+    ConditionedEncoder,
     Encoder,
     GenerativeNetwork,
 )
@@ -85,8 +87,8 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         optimization: How `net` is optimized.
         averaged: The moving average of `net`, used outside of training; None if disabled.
         scaling: Conversion between LAB units and the network's range; saved in the checkpoint.
-        distributed_strategy: Lightning's strategy for several devices.
         optimizer_names: The network that each optimizer trains; empty for the only one.
+        batch_values: What the training step measured, by name.
         compiles: Whether the fit compiles the trained networks.
         uses_graphs: Whether they are CUDA graphs, whose memory each step overwrites.
     """
@@ -95,7 +97,6 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
     loss: Loss
     optimization: Optimization
     averaged: AveragedNetwork | None
-    distributed_strategy: str = "ddp"
     optimizer_names: tuple[str, ...] = ("",)
 
     def __init__(
@@ -115,6 +116,7 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         self.averaged = None
         self.compile_setting = compile
         self.compiles = self.uses_graphs = False
+        self.batch_values: Mapping[str, Tensor] = {}
         self.fused = fused
         self.channels_last = channels_last
         self._targets_channels_last = False
@@ -249,6 +251,12 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
     on_validation_batch_start = on_train_batch_start  # type: ignore[assignment]
 
     @property
+    def distributed_strategy(self) -> str:
+        """Lightning's strategy for several devices; without labels, their part has no gradients."""
+        conditioned = any(isinstance(part, ConditionedEncoder) for part in self.modules())
+        return "ddp_find_unused_parameters_true" if conditioned else "ddp"
+
+    @property
     def trained_networks(self) -> list[nn.Module]:
         """The modules that `training_step` calls, to be compiled."""
         return [self.net]
@@ -282,14 +290,16 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
             network.compile(mode="reduce-overhead" if self.uses_graphs else None)
 
     def on_train_start(self) -> None:
-        """Give a loaded optimizer's state the memory format of its parameters.
-
-        Fused optimizers expect it, and a run may be resumed with another format.
-        """
+        """Give a loaded optimizer the settings of this process: fused or not, memory format."""
         for optimizer in self.trainer.optimizers:
+            fused = optimizer.defaults.get("fused")
+            for group in optimizer.param_groups if "fused" in optimizer.defaults else ():
+                group["fused"] = fused
             for parameter, state in optimizer.state.items():
                 for name, value in state.items():
-                    if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    if name == "step" and isinstance(value, Tensor):
+                        state[name] = value.to(parameter.device if fused else "cpu")
+                    elif isinstance(value, Tensor) and value.shape == parameter.shape:
                         state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
     def configure_gradient_clipping(
@@ -303,7 +313,8 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         Lightning refuses fused optimizers in half precision, since 16-mixed gradients are still
         scaled here. `check` refuses 16-mixed; bf16-mixed scales nothing.
         """
-        if gradient_clip_val and self.fused is not False:
+        plugin = self.trainer.precision_plugin
+        if gradient_clip_val and self.fused is not False and isinstance(plugin, MixedPrecision):
             by_value = gradient_clip_algorithm == "value"
             clip = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_
             clip([p for g in optimizer.param_groups for p in g["params"]], gradient_clip_val)
@@ -405,13 +416,18 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         return every > 0 and (self.global_step + 1) % every == 0
 
-    def log_batch(self, values: Mapping[str, Tensor], batch: ColorBatch) -> None:
-        """Log values of a training batch, by name without `train/`; to be called if it `logs`.
+    def on_train_batch_end(self, outputs: Any, batch: ColorBatch, batch_idx: int) -> None:
+        """Log `batch_values` under `train/`, if loggers or callbacks of the epoch read them.
 
         In other batches, Lightning takes half a millisecond for each value that nobody reads.
         """
-        named = {f"train/{name}": value for name, value in values.items()}
-        self.log_dict(named, batch_size=len(batch))
+        trainer = self.trainer
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        is_due = every > 0 and self.global_step % every == 0
+        if is_due or trainer.is_last_batch or trainer.should_stop:
+            values = {f"train/{name}": value.detach() for name, value in self.batch_values.items()}
+            self.log_dict(values, batch_size=len(batch))
+        self.batch_values = {}
 
     def on_validation_start(self) -> None:
         """Broadcast the buffers of rank 0: each process has its own batch norm statistics.

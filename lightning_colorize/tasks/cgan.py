@@ -278,9 +278,8 @@ class CGANTask(ColorizationTask):
         if steps_g:
             metrics |= self._step_generator(L, ab_hat, prediction, batch, logs)
         if logs:
-            measured = batch_metrics(batch.L, self.scaling.restore_ab(ab_hat), batch.ab)
-            self.log_batch(metrics | measured, batch)
-            metrics |= measured
+            metrics |= batch_metrics(batch.L, self.scaling.restore_ab(ab_hat), batch.ab)
+        self.batch_values = dict(metrics)
         if steps_g:
             # As Lightning returns it to callbacks from automatic optimization.
             metrics["loss"] = self._shared(metrics["loss"])

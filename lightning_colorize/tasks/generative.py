@@ -159,8 +159,7 @@ class GenerativeTask(ColorizationTask):
         if trains_mean:
             terms["mean"] = self.loss(encoded.prediction, batch)
             loss = loss + terms["mean"]
-        if self.logs:
-            self.log_batch({**terms, "loss": loss}, batch)
+        self.batch_values = {**terms, "loss": loss}
         return loss
 
     def to_model(self) -> GenerativeModel:

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
-from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.errors import UsageError, require_option
 from lightning_colorize.networks import Encoder
 
 OptimizerFactory = Callable[[Iterable], Optimizer]  # type: ignore[type-arg]
@@ -105,19 +105,25 @@ class Optimization:
         return optimizer
 
     def _make(self, parameters: Sequence[Any], fused: bool | None) -> Optimizer:
-        make: Callable[..., Optimizer] = self.optimizer
-        if fused is not False:
-            # Copies: an optimizer that fails has written `fused` into the groups.
-            copies = [dict(p) if isinstance(p, dict) else p for p in parameters]
-            try:
-                return make(copies, fused=True)
-            except (TypeError, RuntimeError) as error:
-                if fused:
-                    raise UsageError(
-                        "--model.fused: true\naccepted: false: this optimizer does not support it "
-                        f"here ({error}); torch's Adam, AdamW and SGD do"
-                    ) from error
-        return make(parameters)
+        def make(**options: Any) -> Optimizer:
+            # Copies: an optimizer writes its settings into the groups.
+            groups = [dict(p) if isinstance(p, dict) else p for p in parameters]
+            made: Optimizer = self.optimizer(groups, **options)
+            return made
+
+        if not fused:
+            usual = make()
+            if fused is False or usual.defaults.get("fused", False) is not None:
+                return usual
+        try:
+            return make(fused=True)
+        except (TypeError, RuntimeError) as error:
+            if not fused:
+                return usual
+            raise UsageError(
+                "--model.fused: true\naccepted: false: this optimizer does not support it here "
+                f"({error}); torch's Adam, AdamW and SGD do"
+            ) from error
 
 
 def parameters_by_level(encoder: Encoder) -> list[list[nn.Parameter]]:
@@ -173,9 +179,14 @@ class WarmupCosine(LRScheduler):
         optimizer: The optimizer.
         warmup: Share of the run with increasing rates.
         final: Final rates, as a share of the full ones.
+
+    Raises:
+        UsageError: If a share is not in [0, 1].
     """
 
     def __init__(self, optimizer: Optimizer, warmup: float = 0.03, final: float = 0.01) -> None:
+        for name, share in (("warmup", warmup), ("final", final)):
+            require_option(f"model.scheduler.{name}", share, "from 0 to 1", 0 <= share <= 1)
         self.warmup = warmup
         self.final = final
         self.progress = 0.0

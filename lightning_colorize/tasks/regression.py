@@ -82,6 +82,5 @@ class RegressionTask(ColorizationTask):
         batch = self.with_target(batch)
         prediction = self.predict(batch.L, batch.condition)
         loss, terms = self.loss_and_terms(prediction, batch)
-        if self.logs:
-            self.log_batch({"loss": loss, **terms}, batch)
+        self.batch_values = {"loss": loss, **terms}
         return loss

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from lightning_colorize.common.bundled import BUNDLED, bundled
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.extras import require_extra
 from lightning_colorize.common.files import write_atomic
+from lightning_colorize.common.mappings import refuse_repeated_keys
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.data.augmentation import nest_augmentation
 from lightning_colorize.data.module import ColorizationDataModule
@@ -48,6 +49,7 @@ from lightning_colorize.training.callbacks.stopping import GracefulStop
 from lightning_colorize.training.launchers import (
     refuse_other_processes,
     refuse_restarts_by_one_store,
+    require_meaning,
     trains_in_parallel,
     with_slurm,
 )
@@ -83,9 +85,11 @@ def load_setting(text: str) -> Any:
     """Return a setting or a configuration from YAML, with the word None as null.
 
     W&B passes a sweep's null as this word; so does jsonargparse 4.53 to its inner parser, for a
-    class within a class, as in `--model.encoder.weights null`.
+    class within a class, as in `--model.encoder.weights null`. Repeated keys are refused.
     """
     value = get_loader("yaml")(text)
+    if isinstance(value, dict):
+        refuse_repeated_keys(text)
     run = value.get("run") if isinstance(value, dict) else None
     if isinstance(run, dict) and run.pop("save_every_n_steps", None):  # of older runs
         warnings.warn("run.save_every_n_minutes replaces run.save_every_n_steps", stacklevel=1)
@@ -102,6 +106,8 @@ def complete(config: Namespace, folder: Path, keep_precision: bool) -> None:
         # Not this machine's default: the run may have started on other GPUs.
         trainer.precision = read_config(folder).get("trainer", {}).get("precision")
     trainer.precision = trainer.precision or default_precision(trainer.accelerator)
+    if str(trainer.devices).isdigit():  # text on a command line, a number in a file
+        trainer.devices = int(trainer.devices)
     # Only some encoders depend on the image size.
     encoder = config.get(_ENCODER_ARGUMENTS, {})
     if "size" in encoder:
@@ -112,9 +118,9 @@ def _complete_paths(config: Namespace) -> None:
     """Make paths that are not URLs absolute, as a run can be resumed from any folder."""
     model = config.model.get("init_args", {})
     paths = [(config.data, "root"), (config.run, "predict_dir")]
-    # Bundled models have no path: a run can be resumed on any machine.
-    paths += [(model, key) for key in STARTS if model.get(key) not in BUNDLED]
-    paths += [(config.get(_ENCODER_ARGUMENTS, {}), "weights")]
+    paths += [(model, key) for key in STARTS]
+    # At any depth: an encoder within an encoder, the backbone of a loss.
+    paths += [(part, key) for part in _sections(model) for key in ("weights", "teacher")]
     if config.data.source is not None:
         is_hub = config.data.source.class_path.endswith(".HuggingFaceSource")
         if is_hub and not os.path.exists(os.path.expanduser(config.data.root or "")):
@@ -125,10 +131,22 @@ def _complete_paths(config: Namespace) -> None:
             config.data.root = config.data.root or "."
             listed = source.folders if isinstance(source.folders, list) else []
             paths += [(folder, "exclude_list") for folder in listed]
+    # Bundled models have no path: a run can be resumed on any machine.
     for part, key in paths:
         path = part.get(key)
-        if path is not None and "://" not in str(path) and not is_artifact(Path(path)):
+        if not isinstance(path, str | Path) or str(path) in BUNDLED:
+            continue
+        if "://" not in str(path) and not is_artifact(Path(path)):
             part[key] = os.path.abspath(os.path.expanduser(path))
+
+
+def _sections(part: Any) -> Iterator[Any]:
+    """Yield a part of a configuration and its sections at any depth."""
+    if isinstance(part, Namespace | dict):
+        yield part
+        part = [*(part if isinstance(part, dict) else vars(part)).values()]
+    for each in part if isinstance(part, list) else ():
+        yield from _sections(each)
 
 
 def default_precision(accelerator: str) -> Literal["bf16-mixed", "32-true"]:
@@ -249,6 +267,7 @@ class ColorizeCLI(LightningCLI):
         config.plugins = with_slurm(with_atomic_checkpoints(_listed(config.plugins)))
         if trains_in_parallel(config):
             config.strategy = self.model.distributed_strategy
+        require_meaning(config)
         self.model.check(config, self.datamodule.size)
         if not self.resumed:
             self.model.require_weights()

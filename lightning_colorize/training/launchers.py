@@ -12,8 +12,17 @@ from pytorch_lightning.plugins.environments import (  # type: ignore[attr-define
 )
 from pytorch_lightning.strategies import DDPStrategy
 
-from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.errors import UsageError, require_option
 from lightning_colorize.runs.folder import LOCK
+
+
+def require_meaning(config: Any) -> None:
+    """Refuse numbers among a Trainer's arguments that Lightning accepts and that mean nothing."""
+    least_values = {"gradient_clip_val": 0, "log_every_n_steps": 1}
+    least_values |= {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1}
+    for name, least in least_values.items():
+        valid = config[name] is None or config[name] >= least
+        require_option(f"trainer.{name}", config[name], f"at least {least}", valid)
 
 
 def trains_in_parallel(config: Any) -> bool:

@@ -21,7 +21,9 @@ class LoggerOptions:
         project: W&B project, and MLflow experiment.
         entity: W&B user or team; null: the account's default.
         group: W&B group; null: the name of the sweep, if any.
-        tags: W&B tags.
+        tags: W&B tags, in addition to WANDB_TAGS.
+        notes: Description of the W&B or MLflow run.
+        job_type: W&B job type, such as `pretraining`.
         wandb_id: Id of the W&B run to write to; null: a new one, which `resume` reuses.
         mlflow: Tracking URI of MLflow, such as http://localhost:5000; null: no MLflow run.
         log_model: Upload best.ckpt and last.ckpt to W&B and MLflow when the process ends.
@@ -34,6 +36,8 @@ class LoggerOptions:
     entity: str | None = None
     group: str | None = None
     tags: list[str] = field(default_factory=list)
+    notes: str | None = None
+    job_type: str | None = None
     wandb_id: str | None = None
     mlflow: str | None = None
     log_model: bool = False

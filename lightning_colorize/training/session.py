@@ -2,8 +2,11 @@
 
 import errno
 import logging
+import os
+import re
 import shutil
 import signal
+import sys
 import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
@@ -12,7 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, Namespace
+from pytorch_lightning import Trainer
+from pytorch_lightning.plugins.environments import (  # type: ignore[attr-defined]
+    LightningEnvironment,
+)
 from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-defined]
     MisconfigurationException,
@@ -21,12 +28,16 @@ from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-define
 from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.common.memory import is_out_of_memory
+from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.data.augmentation import AugmentationOptions
 from lightning_colorize.data.module import ColorizationDataModule
+from lightning_colorize.models.checkpoint import prepare_for_state
 from lightning_colorize.networks import WeightsError
 from lightning_colorize.runs.folder import CONFIG, LOCK, TENSORBOARD, WANDB, lock
+from lightning_colorize.training.callbacks.build import monitor_mode
 from lightning_colorize.training.callbacks.stopping import RunInterrupted, TrainingDiverged
 from lightning_colorize.training.cli import ColorizeCLI, NamedCLI, ParsedCLI
+from lightning_colorize.training.launchers import require_meaning
 from lightning_colorize.training.loggers.build import close_loggers
 
 _NOISE = (
@@ -40,12 +51,17 @@ _NOISE = (
     r".*module\(s\) in eval mode at the start of training.*",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
 )
+# Read by Lightning and jsonargparse only for arguments that a command line lacks.
+_IGNORED = re.compile(r"PL_(TRAINER_|\w+__)")
 
 
 def quiet() -> None:
     """Silence messages of Lightning that the banner repeats, or that need no action."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Says which rank died before it kills the others.
+    name = "lightning_fabric.strategies.launchers.subprocess_script"
+    logging.getLogger(name).setLevel(logging.INFO)
     for message in _NOISE:
         warnings.filterwarnings("ignore", message)
 
@@ -56,6 +72,8 @@ def session(words: list[str], program: str, resumed: Path | None = None) -> Iter
 
     `words` follow the command's name, `program`. `resumed` is the folder of a run to resume.
     """
+    if (ignored := sorted(filter(_IGNORED.match, os.environ))) and is_first_process():
+        print(f"ignored: {', '.join(ignored)}; give --trainer.KEY VALUE instead", file=sys.stderr)
     with ExitStack() as locks:
 
         def claim(folder: Path) -> None:
@@ -139,12 +157,16 @@ def _explanation(error: Exception, cli: ColorizeCLI) -> Exception | None:
             f"torch.compile failed ({first_line(error)}); set --model.compile false and "
             "--data.compile false"
         )
-    if cli.resume_from is not None and not cli.stop.began:
+    # Without `stop`, nothing is saved (`fast_dev_run`).
+    began = cli.stop.began if hasattr(cli, "stop") else cli.trainer.global_step > 0
+    if cli.resume_from is not None and not began:
         # What a checkpoint holds makes Lightning raise nearly any class.
         return UsageError(
             f"{cli.resume_from} does not fit the run's settings, or is damaged ({one_line(error)}):"
             " start another run with fit"
         )
+    if isinstance(error, ValueError) and not began:  # of an optimizer, a schedule or the Trainer
+        return UsageError(one_line(error))
     return None
 
 
@@ -189,8 +211,12 @@ def _cause(error: BaseException) -> BaseException:
     return error
 
 
-def check_words(lines: Sequence[list[str]], prefix: str = "") -> list[Any]:
-    """Return the configurations of command lines, parsed as `fit` does; nothing is built."""
+def check_words(lines: Sequence[list[str]], prefix: str = "", here: bool = True) -> list[Any]:
+    """Return the configurations of command lines, parsed and checked as `fit` does.
+
+    Each distinct model, with its optimizers, and each Trainer is built once; the devices are
+    checked if the lines run `here`.
+    """
     quiet()
     with usage_errors(prefix):
         parser = ParsedCLI(lines[0], "lightning-colorize fit").parser
@@ -204,7 +230,43 @@ def check_words(lines: Sequence[list[str]], prefix: str = "") -> list[Any]:
                 "augmentation": AugmentationOptions(**options["augmentation"]),
             }
             ColorizationDataModule(**options)
+        _check_built(parser, configs, here)
     return configs
+
+
+def _check_built(parser: Any, configs: Sequence[Any], here: bool) -> None:
+    """Build what the configurations describe, without weights, data, loggers or a run folder."""
+    built: dict[str, Any] = {}
+
+    def build(name: str, part: Any) -> Any:
+        key = f"{name} {part}"
+        if key not in built:
+            built[key] = parser.instantiate(Namespace({name: part}))[name]  # type: ignore[no-untyped-call]
+            if name == "model":
+                built[key].configure_optimizers()
+            if name == "trainer":
+                # A trial is no task of this process's launcher.
+                Trainer(**{**built[key], "plugins": LightningEnvironment()})
+        return built[key]
+
+    for config in configs:
+        build("run", config.run)
+        trainer = config.trainer.clone()
+        trainer.logger, trainer.precision = False, trainer.precision or "32-true"
+        if not here:
+            trainer.accelerator, trainer.devices = "cpu", 1
+        require_meaning(build("trainer", trainer))
+        model = config.model.clone()
+        prepare_for_state(model.get("init_args", {}))
+        try:
+            with torch.device("meta"):
+                task = build("model", model)
+            task.check(trainer, config.data.size)
+            monitor_mode(config.run, task)
+        except (RuntimeError, ValueError) as error:
+            # A class that reads the values of its tensors can only be built by `fit`.
+            if not isinstance(_cause(error), RuntimeError):
+                raise
 
 
 def name_run(words: list[str]) -> ColorizeCLI:

@@ -35,6 +35,13 @@ def leaking(clean, tmp_path):
     return folder
 
 
+def test_an_empty_exclusion_list_is_not_written(clean, tmp_path, capsys):
+    listed = tmp_path / "out.txt"
+    assert main(["audit", str(clean), "--exclude-to", str(listed)]) == 0
+    assert f"nothing to leave out, so {listed} is not written" in capsys.readouterr().out
+    assert not listed.exists()
+
+
 def test_leaks_are_exit_1_and_resolved_by_the_exclusion_list(leaking, tmp_path, capsys):
     listed, report = tmp_path / "lists" / "out.txt", tmp_path / "report.json"
     words = ["audit", str(leaking)]

@@ -184,7 +184,7 @@ def test_several_models_and_their_sheet(command, finished_run, images, tmp_path,
     output = capsys.readouterr()
     assert f"32 colorized, 0 skipped, 1 failed -> {tmp_path / 'out/cnn'}\n" in output.out
     assert output.out.endswith(f"sheet -> {tmp_path / 'out/sheet.jpg'}\n")
-    for name, model in (("cnn", str(finished_run)), ("package", "default.safetensors")):
+    for name, model in (("cnn", str(finished_run)), ("package", "default")):
         lines = _lines(tmp_path / "out" / name)
         assert len(lines) == 33
         assert all(model in line["model"] for line in lines)

@@ -9,7 +9,7 @@ from lightning_colorize.metrics import BASELINES
 
 
 def _measure(command, system, data, file, *words, protocol="crop256"):
-    words = ("--data", data, "--json", file, "--device", "cpu", *words)
+    words = ("--data", data, "--json", file, "--device", "cpu", "--overwrite", *words)
     code = command("protocol", protocol, system, *words)
     return code, json.loads(file.read_text())
 

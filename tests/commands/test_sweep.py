@@ -1,5 +1,6 @@
 """The `sweep` command: trials, tables, exports and reports."""
 
+import errno
 import json
 import shlex
 import sys
@@ -60,7 +61,7 @@ def test_run_status_export_and_report(run, sweep, command, tmp_path, capsys):
     folder = tmp_path / "runs/mine"
     report = folder / "report.html"
     assert f"report    {report}" in capsys.readouterr().out
-    assert (folder / "sweep.yaml").read_text() == file.read_text()
+    assert (folder / "sweep.yaml").read_text().endswith(f"\n{file.read_text()}")
     assert not (folder / "winner.yaml").exists()
 
     assert command("sweep", "status", folder) == 0
@@ -123,6 +124,46 @@ def test_join_and_resume_check_again_in_the_start_folder(
     start.rmdir()
     assert command("sweep", action, study.folder) == 2
     assert f"started in {start}, which does not exist here" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_finished_trials_are_reused_and_an_edited_copy_is_refused(
+    run, sweep, command, tmp_path, capsys
+):
+    assert run(sweep({"x": {"values": [1, 2]}})) == 0
+    old, new = tmp_path / "runs/mine", tmp_path / "runs/more"
+    for trial in old.glob("trial-*"):
+        (trial / "config.yaml").write_text("seed_everything: 42\n")
+    (old / "trial-0001/result.json").write_text('{"status": "finished", "metrics": {}}')
+    file = sweep({"x": {"values": [2, 3]}, "seed_everything": {"values": [42, 43]}}, name="more")
+    assert run(file, "--reuse", old) == 0
+    assert "reused    1 finished trials of" in capsys.readouterr().out
+    assert [row.values["x"] for row in rows(open_study(str(new)))] == [2, 3, 2, 3]
+    began = [len((new / f"trial-000{n}/starts").read_text().splitlines()) for n in range(4)]
+    assert began == [1, 1, 1, 1]
+    same = (old / "trial-0001/starts").read_text()
+    assert (
+        (new / "trial-0000/starts").read_text() == same != (new / "trial-0002/starts").read_text()
+    )
+    other = sweep({"x": {"values": [2]}}, name="other", command=["true", "${args}"])
+    assert run(other, "--reuse", old) == 2
+    assert "its trials have another command" in capsys.readouterr().err
+
+    copy = new / "sweep.yaml"
+    copy.write_text(copy.read_text().replace("- 3", "- 4"))
+    assert command("sweep", "resume", new) == 2
+    assert "ignores: parameters.x.values: [2, 4] instead of [2, 3];" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_full_disk_ends_with_the_command_that_resumes(run, sweep, tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sweep_actions, "write_report", full)
+    assert run(sweep({"x": {"values": [1]}})) == 1
+    resume = f"lightning-colorize sweep resume {tmp_path / 'runs/mine'} --retry-failed"
+    assert f"No space left on device; when that is fixed: {resume}" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("in_this_process")

@@ -3,9 +3,11 @@ import yaml
 
 from lightning_colorize.commands.sweep_checks import check
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.networks import ConvEncoder
 from lightning_colorize.sweeps.command_line import fit_words
 from lightning_colorize.sweeps.space import variations
 from lightning_colorize.sweeps.spec import read_sweep
+from lightning_colorize.training import session
 
 UNIFORM = {"min": 0.0, "max": 1.0}
 METRIC = {"name": "test/psnr", "goal": "maximize"}
@@ -75,6 +77,17 @@ def test_variations_contain_each_listed_value_and_two_of_a_range(tmp_path):
             "'train/loss' is not a validation or test metric; accepted: val/loss, val/",
         ),
         ({"run.test": {"value": False}}, {"metric": METRIC}, "'test/psnr' needs the test, but"),
+        ({"trainer.strategy": {"values": ["auto", "ddpp"]}}, {}, "strategy='ddpp'"),
+        ({"trainer.max_time": {"values": ["null", "1h"]}}, {}, "Timer(duration='1h')"),
+        ({"trainer.profiler": {"value": "foo"}}, {}, "`profiler`"),
+        ({"trainer.limit_train_batches": {"values": [1.0, 1.5]}}, {}, "limit_train_batches"),
+        ({"trainer.devices": {"value": 99}, "trainer.accelerator": {"value": "gpu"}}, {}, "gpu"),
+        ({"trainer.log_every_n_steps": {"value": 0}}, {}, "must be at least 1"),
+        ({"model.optimizer.lr": {"values": [0.1, -0.01]}}, {}, "Invalid learning rate: -0.01"),
+        ({"model.optimizer.betas": {"value": [0.9, 1.5]}}, {}, "Invalid beta parameter"),
+        ({"model.encoder.widths": {"value": [8, 16]}}, {}, "out_reduction is 2"),
+        ({"run.monitor": {"value": "val/pnsr"}}, {}, "'val/pnsr' is not a metric"),
+        ({"run.patience": {"value": 0}}, {}, "--run.patience: 0"),
         (
             {"data.size": {"value": 64}},
             {"metric": METRIC, "command": [*FIT, "--run.test", "false"]},
@@ -84,6 +97,36 @@ def test_variations_contain_each_listed_value_and_two_of_a_range(tmp_path):
 )
 def test_errors_of_fit_are_reported_before_any_trial(tmp_path, parameters, more, expected):
     assert expected in refusal(write(tmp_path, parameters, **more))
+
+
+def test_jobs_have_other_devices_and_trials_no_tasks_of_slurm(tmp_path, monkeypatch):
+    for name in ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"):
+        monkeypatch.setenv(name, "3")
+    file = write(
+        tmp_path, {"trainer.accelerator": {"value": "gpu"}, "trainer.devices": {"value": 4}}
+    )
+    check(read_sweep(file), file, here=False)
+
+
+class ReadsItsTensors(ConvEncoder):
+    def __init__(self) -> None:
+        super().__init__(widths=[8, 16, 32])
+        self.total = float(next(self.parameters()).sum())
+
+
+def test_a_network_that_reads_its_tensors_is_left_to_fit(tmp_path):
+    encoder = {"value": f"{__name__}.ReadsItsTensors"}
+    file = write(tmp_path, {"model.encoder": encoder})
+    check(read_sweep(file), file)
+
+
+def test_each_distinct_value_is_built_once(tmp_path, monkeypatch):
+    built = []
+    monkeypatch.setattr(session, "Trainer", lambda **options: built.append(options["max_epochs"]))
+    parameters = {"model.optimizer.lr": RATES, "trainer.max_epochs": {"values": [1, 2]}}
+    file = write(tmp_path, {**parameters, "data.size": {"values": [64, 96, 128]}})
+    check(read_sweep(file), file)
+    assert built == [1, 2]
 
 
 @pytest.mark.parametrize("monitor", ["val/psnr", "val/ssim", "null"])

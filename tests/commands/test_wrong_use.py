@@ -116,6 +116,7 @@ CASES = {
     "pack GIVEN/weights.csv shards": "has weights, which shards do not support",
     "protocol GIVEN/small.yaml PHOTOS/test --data PHOTOS/test --size 32": "--size has no effect",
     "protocol GIVEN/small.yaml RUN --data PHOTOS/test --metric fif": "--metric fif",
+    "protocol native RUN --data PHOTOS --json GIVEN/empty.txt": "exists; --overwrite replaces it",
     "protocol GIVEN/small.yaml GIVEN/two --data PHOTOS/test": "; a protocol needs all 3 images",
     "protocol GIVEN/small.yaml GIVEN/two --data GIVEN/two": "only 1 of 2 images can be read; a ",
     "router RUN x.ckpt dark=RUN": "must end with .safetensors",

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from functools import partial
 from io import BytesIO
 
@@ -12,6 +13,8 @@ from PIL import Image
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference.colorizer import Colorizer
+from lightning_colorize.inference.jobs import add_controls, plan_jobs
+from lightning_colorize.models.control import NO_CONTROL
 from lightning_colorize.networks import ConditionedEncoder, ConvEncoder, Denoiser
 from lightning_colorize.networks.base import TextEncoder
 from lightning_colorize.tasks import GenerativeTask
@@ -161,6 +164,14 @@ def test_a_file_of_controls_is_as_the_options(colorize, files, tmp_path, suffix)
     ):
         (result,) = colorize(source[:-4], *words, source=f"in/{source}").values()
         close({"x": together[f"{source[:-4]}.png"]}, {"x": result})
+
+
+def test_a_file_of_controls_in_the_input_is_not_skipped(files, tmp_path):
+    shutil.copytree(files / "in/sub", tmp_path / "in")
+    (tmp_path / "in/notes.txt").touch()
+    (table := tmp_path / "in/table.csv").write_text("image,label\nc.png,cat\n")
+    plan = add_controls(plan_jobs([tmp_path / "in"], tmp_path / "out"), NO_CONTROL, file=table)
+    assert plan.others == [tmp_path / "in/notes.txt"]
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_the_palette_of_an_image_has_its_colors_and_shares(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("rde", "rde: No such file or directory; nor is 'rde' a color"),
+        ("rde", "palette: 'rde' is not a color, such as red or navy:0.7, nor is it an image "),
         ("red,red,red,red,red,red", "give 1 to 5 colors"),
         *((f"red:{share},navy", "shares above 0") for share in ("0", "-1", "nan", "inf")),
     ],

@@ -145,6 +145,7 @@ def test_sixteen_bits_are_colored_at_sixteen_bits():
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
 def test_a_prepared_image_is_decoded_again_without_the_network(monkeypatch, dtype):
     model = load_model("default")
+    assert str(model.model) == "default"
     own = model.decoding
     rgb = _image(150, 190).to(dtype) * (257 if dtype == torch.uint16 else 1)
     prepared = model.prepare(rgb)

@@ -149,6 +149,14 @@ def test_normed_levels_count_alike_whatever_the_scale_of_their_channels():
     torch.testing.assert_close(normed(levels), normed(scaled), atol=1e-3, rtol=0)
 
 
+def test_one_value_per_channel_is_normed_by_the_running_statistics():
+    decoder = UpsampleDecoder(INFO, norm_levels=True)
+    (norm,) = decoder.bottom
+    levels = levels_of(8, 8, batch=1)
+    assert decoder(levels).requires_grad
+    torch.testing.assert_close(norm(levels[-1]), norm.eval()(levels[-1]))
+
+
 # Self-attention, gated skips, global context.
 
 

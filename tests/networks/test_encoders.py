@@ -312,8 +312,9 @@ def test_folded_norms_refuse_to_train(folded, tmp_path):
 
 
 def test_frozen_without_weights_and_levels_out_of_range_are_refused():
-    with pytest.raises(WeightsError, match=r"pretrained: true or weights: PATH"):
-        ResNetEncoder(frozen=True).require_weights()
+    for option in ("frozen", "norm_eval"):
+        with pytest.raises(WeightsError, match=rf"{option}: true .* true or weights: PATH"):
+            ResNetEncoder(**{option: True}).require_weights()
     for levels in (0, 6):
         with pytest.raises(ValueError, match=f"levels is {levels}; ResNetEncoder supports 1 to 5"):
             ResNetEncoder(levels=levels)

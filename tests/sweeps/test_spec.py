@@ -150,7 +150,7 @@ def test_tokens_may_contain_spaces(token):
         ({"min": 2.0, "max": 2.0}, "x", "write `value: 2.0` for one"),
         ({"min": 1}, "x", "max: missing"),
         ({"min": 0.0, "max": float("inf")}, "x.max", "inf is not a finite number"),
-        ({"min": "1e-4", "max": 1}, "x.min", "'1e-4' is text to YAML, not a number; write 1.0e-2"),
+        ({"min": "1e-4", "max": 1}, "x.min", "'1e-4' is text to YAML, not a number; write 1.0e-4"),
         ({"values": [{"lr": ["1e-2"]}]}, "x.values", "'1e-2' is text to YAML"),
         ({"values": []}, "x.values", "[] is not a list of values"),
         ({"values": [1, 2, 1]}, "x.values", "1 appears twice"),

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
+from lightning_colorize.reports.sweep import write_report
+from lightning_colorize.sweeps.export import export_winner
+from lightning_colorize.sweeps.labels import Labels
 from lightning_colorize.sweeps.spec import SweepMetric
 from lightning_colorize.sweeps.status import (
-    Labels,
     ProgressLines,
     TrialRow,
     format_value,
@@ -19,6 +21,8 @@ from lightning_colorize.sweeps.status import (
     read_baselines,
     seconds_left,
 )
+from lightning_colorize.sweeps.status import rows as all_rows
+from lightning_colorize.sweeps.study import retry
 from tests.sweeps.conftest import ends, run_trials
 
 
@@ -248,6 +252,53 @@ def test_status_has_all_trials_and_the_baselines_of_the_best(study, capsys):
         "baseline lut: val/psnr 22.50",
         "the best trial does not beat lut: val/psnr 22.00, lut 22.50",
     ]
+
+
+def test_restarts_are_shown_and_printed(study, capsys):
+    lines = ProgressLines(study, 1)
+    run_trials(study, None, 21.0)
+    for why in ("its worker was killed", "killed by SIGKILL, retried 1 of 3"):
+        retry(study.optuna, study.trials()[0], why)
+    lines.tick()
+    assert printed(capsys, "err")[:2] == [
+        "trial 0 is queued again: its worker was killed",
+        "trial 0 is queued again: killed by SIGKILL, retried 1 of 3",
+    ]
+    print_table(study)
+    lines = printed(capsys)
+    assert "0 waiting resnet18 1 - - 0:00:01 2: killed by SIGKILL, retried 1 of 3" in lines
+    assert "1 finished resnet18 2 - 21.00 0:00:01" in lines
+
+
+def test_status_ranks_as_the_report_and_the_winner_do(engine, capsys):
+    """By the mean over seeds; the best single trial is of another configuration."""
+    study = engine.study({"x": [1, 2], "seed_everything": [1, 2]})
+    values = {(1, 1): 22.0, (1, 2): 20.0, (2, 1): 21.4, (2, 2): 21.5}
+    for row in all_rows(study):
+        run_trials(study, values[row.values["x"], row.values["seed_everything"]])
+    first = leaderboard(all_rows(study), "max")[0].trials
+    print_table(study)
+    numbers = ", ".join(str(row.number) for row in first)
+    assert printed(capsys)[0].endswith(f"best val/psnr 21.45 (mean of trials {numbers})")
+    first[0].folder.mkdir()
+    (first[0].folder / "config.yaml").write_text("a: 1\n")
+    head = export_winner(study).read_text().splitlines()[0]
+    assert head.endswith("val/psnr 21.50, the best of 2 seeds, whose mean 21.45 wins")
+
+
+def test_trials_of_different_code_are_reported(study, capsys):
+    run_trials(study, 21.0, git_commit="a" * 40)
+    print_table(study)
+    assert "git_commit" not in capsys.readouterr().out
+    run_trials(study, 21.0, git_commit="b" * 40)
+    run_trials(study, 21.0, git_commit="a" * 40)
+    print_table(study)
+    message = (
+        "trials ran different code and may not compare (git_commit: trials): "
+        "aaaaaaaa: 0, 2; bbbbbbbb: 1"
+    )
+    assert printed(capsys)[-1] == message
+    assert f"T{message[1:]}" in write_report(study, 0).read_text()
 
 
 def test_status_compares_no_clocks(engine, capsys, monkeypatch):

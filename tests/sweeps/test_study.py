@@ -1,5 +1,6 @@
 """Studies: created once, opened anywhere, refused in one line."""
 
+import os
 import shlex
 import shutil
 import socket
@@ -40,7 +41,9 @@ def test_the_sweep_file_is_copied(engine, given):
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("# a comment\n")
     study = create_study(engine.sweep(X), engine.folder / "runs", file=file)
-    assert (study.folder / "sweep.yaml").read_text() == "# a comment\n"
+    said, *rest = (study.folder / "sweep.yaml").read_text().splitlines()
+    assert "ignores edits" in said
+    assert rest == ["# a comment"]
 
 
 def test_random_draws_are_those_of_the_seed(engine):
@@ -80,14 +83,24 @@ def test_a_command_names_the_sweep_in_a_database_and_can_be_copied(engine, name,
 def test_the_same_sweep_resumes_and_a_different_one_is_refused(engine, monkeypatch):
     two = {"x": [1, 2], "y": [1, 2]}
     run_trials(engine.study(two), 1.0)
+    here = Path.cwd()
     assert len(engine.study(two).optuna.trials) == 4
     for changes, different in (
-        ({"parameters": {"y": [1, 2], "x": [1, 2]}}, "sweep"),  # another order of a grid
-        ({"parameters": two, "run_cap": 1, "seed": 3}, "sweep and seed"),
+        ({"parameters": {"y": [1, 2], "x": [1, 2]}}, "order of parameters"),  # another grid
+        (
+            {"parameters": two, "run_cap": 1, "seed": 3},
+            "seed: 3 instead of 0, sweep.run_cap: 1 instead of null",
+        ),
+        (
+            {"parameters": {"x": [1, 2, 3], "y": [1, 2]}},
+            "sweep.parameters.x.values: [1, 2, 3] instead of [1, 2]",
+        ),
     ):
-        assert f"'tiny' with a different {different};" in refusal(engine.study, **changes)
+        assert f"'tiny' with other settings: {different};" in refusal(engine.study, **changes)
     monkeypatch.chdir(engine.folder)
-    assert "a different start folder;" in refusal(engine.study, two)
+    assert f'settings: start folder: "{engine.folder}" instead of "{here}"' in refusal(
+        engine.study, two
+    )
 
 
 def test_a_killed_creation_is_completed(engine, monkeypatch):
@@ -164,6 +177,18 @@ def test_other_files_are_refused_and_kept(tmp_path):
 def test_a_write_error_is_one_line(engine):
     (engine.folder / "runs").touch()
     assert "the sweep 'tiny' is not writable: " in refusal(engine.study, X)
+
+
+def test_a_group_can_share_a_folder_and_others_are_told_how(engine, permissions):
+    before = os.umask(0o002)
+    study = engine.study(X)
+    os.umask(before)
+    file = study.folder / "study.db"
+    assert file.stat().st_mode & 0o777 == 0o664
+    study.require_writable()
+    file.chmod(0o444)
+    for act in (study.require_writable, lambda: open_study(str(study.folder)).stop("now")):
+        assert "its owner runs chmod -R g+rwX FOLDER, and umask 002" in refusal(act)
 
 
 def test_one_of_several_studies_needs_a_name(engine):

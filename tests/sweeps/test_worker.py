@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from lightning_colorize.common.errors import WorkError
-from lightning_colorize.sweeps.status import best, rows
+from lightning_colorize.sweeps.status import leaderboard, rows
 from lightning_colorize.sweeps.study import open_study
 from lightning_colorize.sweeps.worker import main
 from tests.conftest import until
@@ -28,8 +28,8 @@ def test_a_worker_runs_a_grid_in_its_order(engine):
     ]
     assert list(table[0].values) == ["x", "flag", "epochs"]
     assert [row.history for row in table][:2] == [[1.0, 1.01], [3.0, 3.01]]
-    assert best(table, "max").number == 1
-    assert best(table, "min").number == 0
+    assert leaderboard(table, "max")[0].trials[0].number == 1
+    assert leaderboard(table, "min")[0].trials[0].number == 0
     assert table[0].folder == engine.folder / "runs/tiny/trial-0000"
     assert table[0].seconds > 0
     printed = (table[3].folder / "output.log").read_text()
@@ -142,6 +142,30 @@ def test_trials_of_killed_workers_and_killed_trials_resume(engine):
         assert rows(study)[number].history == pytest.approx(
             [number + 1 + epoch / 100 for epoch in range(6)]
         )
+    assert rows(study)[lost].restarts == ("its worker was killed",)
+    assert rows(study)[1 - lost].restarts == ("interrupted, retried 1 of 3",)
+
+
+def test_a_trial_of_a_killed_worker_has_its_whole_time(engine, monkeypatch):
+    monkeypatch.setattr("lightning_colorize.sweeps.worker._TICK_EVERY", 10.0)
+    study = engine.study({"x": 1, "epochs": 2, "seconds": 1.5})
+    killed = engine.start(study)
+    until(lambda: engine.validations(study, 0))
+    killed.end()
+    assert engine.work(study) == 0
+    assert rows(study)[0].seconds > 2 * 1.5 * 0.9
+
+
+def test_a_trial_that_a_killed_worker_did_not_return_is_not_lost(engine, monkeypatch):
+    study = engine.study({"x": 1, "do": "preempted"})
+    with monkeypatch.context() as patched:
+        patched.setattr("lightning_colorize.sweeps.worker.retry", lambda *_: os._exit(9))
+        assert engine.start(study).wait(30) == 9
+    assert states(study) == ["waiting"]
+    assert engine.work(study) == 0
+    (row,) = rows(study)
+    assert (row.state, row.reason) == ("failed", "interrupted, 4 times")
+    assert row.restarts[:2] == ("its worker was killed", "interrupted, retried 2 of 3")
 
 
 def test_a_result_that_a_killed_worker_did_not_store_is_taken(engine):
@@ -209,7 +233,7 @@ def test_many_failures_at_the_start_stop_the_worker(engine):
     late = engine.study({"x": [1, 2, 3, 4, 5, 6], "do": "null"}, name="late")
     assert engine.work(late) == 0
     reasons = {(row.state, row.reason) for row in rows(late)}
-    assert reasons == {("failed", "val/psnr was never a number")}
+    assert reasons == {("failed", "val/psnr was never a number; to train again, remove its folder")}
 
 
 def test_an_unusable_folder_stops_the_worker(engine):
@@ -270,13 +294,14 @@ def test_a_trial_sees_its_folder_and_no_outer_task(engine, monkeypatch):
     monkeypatch.setenv("LIGHTNING_COLORIZE_STUDY", "postgresql://user:secret@host/studies")
     printing = "import os; print(*(f'{k}={v}' for k, v in os.environ.items()), sep='\\n')"
     command = [sys.executable, "-SE", "-c", printing, "${args}"]
-    study = engine.study({"x": 1}, command=command)
+    study = engine.study({"model.x": [1, 2], "y": 3}, command=command)
     monkeypatch.setenv("LIGHTNING_COLORIZE_STUDY", study.url)
     monkeypatch.setattr(sys, "argv", ["worker", study.sweep.name])
     assert engine.fork(lambda: sys.exit(main())).wait(30) == 0
     printed = (study.folder_of(0) / "output.log").read_text()
     assert f"LIGHTNING_COLORIZE_TRIAL={study.folder_of(0)}\n" in printed
     assert "LIGHTNING_COLORIZE_SWEEP=tiny\n" in printed
+    assert "LIGHTNING_COLORIZE_VALUES=x=1\n" in printed
     assert "SLURM_JOB_ID=34" in printed  # by which the worker is requeued
     for name in ("SLURM_PROCID", "MASTER_PORT", "LOCAL_RANK", "PMI_RANK", "COLORIZE_STUDY"):
         assert f"{name}=" not in printed

@@ -2,6 +2,8 @@ from functools import partial
 
 import pytest
 import torch
+from pytorch_lightning import Callback
+from pytorch_lightning.callbacks import EarlyStopping
 from torch.nn import functional as F
 
 from lightning_colorize.color import ColorBatch, RawBatch, to_lab
@@ -24,8 +26,7 @@ def head(**options):
 
 
 @pytest.mark.parametrize(("target_range", "scale"), [("-1..1", 1.0), ("0..1", 0.25)])
-def test_the_loss_is_in_the_targets_range(target_range, scale, monkeypatch):
-    monkeypatch.setattr(RegressionTask, "logs", False)
+def test_the_loss_is_in_the_targets_range(target_range, scale):
     batch = make_batch()
     task = make_cnn(head=head(target_range=target_range))
     task.eval()
@@ -34,16 +35,31 @@ def test_the_loss_is_in_the_targets_range(target_range, scale, monkeypatch):
     assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
-def test_weighted_terms_are_logged_and_add_up(monkeypatch):
-    monkeypatch.setattr(RegressionTask, "logs", True)
-    logged = {}
+def test_weighted_terms_are_logged_and_add_up():
     task = make_cnn(WeightedSum({"mse": MSE(), "l1": L1()}, {"mse": 10.0, "l1": 0.5}))
-    task.log_dict = lambda values, **_: logged.update(values)
     loss = task.training_step(make_batch(), 0)
-    assert sorted(logged) == ["train/l1", "train/loss", "train/mse"]
-    assert logged["train/loss"] is loss
-    total = logged["train/l1"] + logged["train/mse"]
+    logged = task.batch_values
+    assert sorted(logged) == ["l1", "loss", "mse"]
+    assert logged["loss"] is loss
+    total = logged["l1"] + logged["mse"]
     assert loss.item() == pytest.approx(total.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_the_last_loss_of_an_epoch_or_run_is_logged(data, stop):
+    """Rarely logged as they are, losses are there for callbacks at an epoch's end."""
+
+    class Losses(Callback):
+        last = None
+
+        def on_train_batch_end(self, trainer, task, outputs, batch, batch_idx):
+            self.last = outputs["loss"]
+            trainer.should_stop = stop and batch_idx == 1
+
+    losses, early = Losses(), EarlyStopping("train/loss", check_on_train_epoch_end=True)
+    trainer = make_trainer(max_epochs=1, log_every_n_steps=100, callbacks=[losses, early])
+    trainer.fit(make_cnn(), data)
+    assert trainer.callback_metrics["train/loss"] == losses.last
 
 
 class FixedAb(RegressionTask):
@@ -79,8 +95,7 @@ def test_validation_loss_is_a_mean_over_images_not_batches(data, make):
     assert metrics["val/loss"] == pytest.approx((4 * losses[0] + losses[1]) / 5, rel=1e-5)
 
 
-def test_training_learns_a_constant_color(monkeypatch):
-    monkeypatch.setattr(RegressionTask, "logs", False)
+def test_training_learns_a_constant_color():
     # The whole chain of scales and signs: orange images become orange.
     orange = torch.tensor([230, 140, 40], dtype=torch.uint8).view(1, 3, 1, 1).expand(4, 3, 16, 16)
     L, ab = to_lab(orange)

@@ -3,11 +3,13 @@
 import json
 import re
 import shutil
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from jsonargparse import Namespace
 from pytorch_lightning import Trainer
 
 from lightning_colorize.common.errors import UsageError
@@ -15,6 +17,7 @@ from lightning_colorize.runs.folder import read_config
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.tasks import RegressionTask
 from lightning_colorize.training import cli
+from lightning_colorize.training.cli import complete
 from lightning_colorize.training.options import RunOptions
 from tests.conftest import metric_rows
 
@@ -64,6 +67,32 @@ def test_null_replaces_a_value_of_a_class_within_a_class(parser, null):
         words += [f"--model.{option}", value, f"--model.{option}", null]
     model = parser.parse_args(list(map(str, words))).model.init_args
     assert model.decoder.init_args.widths is model.encoder.init_args.weights is None
+
+
+def test_a_teacher_and_weights_are_found_from_any_folder(parser, tmp_path, monkeypatch):
+    loss = {"class_path": "lightning_colorize.tasks.Distillation", "init_args": {"teacher": "run"}}
+    model = {"loss": {"init_args": {"losses": {"a": loss, "b": deepcopy(loss)}}}}
+    model["loss"]["init_args"]["losses"]["b"]["init_args"]["teacher"] = "default"
+    model["encoder"] = {"init_args": {"encoder": {"init_args": {"weights": "w.pth"}}}}
+    config = parser.parse_args(["--config", str(EXPERIMENTS / "quickstart.yaml")])
+    config.model.init_args = Namespace(model)
+    config.trainer.devices = "2"
+    monkeypatch.chdir(tmp_path)
+    complete(config, tmp_path, keep_precision=True)
+    losses = config.model.init_args.loss["init_args"]["losses"]
+    teachers = [losses[name]["init_args"]["teacher"] for name in "ab"]
+    assert teachers == [str(tmp_path / "run"), "default"]
+    inner = config.model.init_args.encoder["init_args"]["encoder"]
+    assert inner["init_args"]["weights"] == str(tmp_path / "w.pth")
+    assert config.trainer.devices == 2  # as from a file
+
+
+def test_variables_that_would_be_ignored_are_named(command, capsys, monkeypatch):
+    monkeypatch.setenv("PL_TRAINER_MAX_EPOCHS", "1")
+    monkeypatch.setenv("PL_GLOBAL_SEED", "1")
+    assert command("fit", *command.words("x", "--run.monitor", "none")) == 2
+    ignored = capsys.readouterr().err.splitlines()[0]
+    assert ignored == "ignored: PL_TRAINER_MAX_EPOCHS; give --trainer.KEY VALUE instead"
 
 
 def test_averaged_weights_are_validated_saved_and_tested(command):

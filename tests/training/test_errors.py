@@ -1,12 +1,13 @@
 """Bad input to `fit` is exit code 2 and a short message that names the key."""
 
+import logging
 from pathlib import Path
 
 import pytest
 
 from lightning_colorize.cli import main
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.training.session import usage_errors
+from lightning_colorize.training.session import quiet, usage_errors
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 MODEL = b"""\
@@ -34,12 +35,22 @@ WHEN_BUILT = [
     ("--trainer.max_time soon", "DD:HH:MM:SS"),
     ("--trainer.devices many", "devices"),
     ("--model.decoder.widths [8,8]", "there are 3 steps"),
+    ("--trainer.gradient_clip_val -1", "gradient_clip_val is -1.0: it must be at least 0"),
+    ("--trainer.log_every_n_steps 0", "--trainer.log_every_n_steps is 0: it must be at least 1"),
+    ("--trainer.accumulate_grad_batches 0", "accumulate_grad_batches is 0"),
+    ("--trainer.check_val_every_n_epoch 0", "check_val_every_n_epoch is 0"),
+    # When the Trainer is set up.
+    ("--model.optimizer.lr=-0.01", "Invalid learning rate: -0.01"),
+    ("--model.optimizer.betas [0.9,1.5] --trainer.fast_dev_run 1", "Invalid beta parameter"),
+    ("--model.scheduler WarmupCosine --model.scheduler.warmup 2", "warmup is 2.0: it must be from"),
+    ("--trainer.val_check_interval 1000", "`val_check_interval` (1000) must be less than"),
 ]
 IN_A_FILE = [
     (b"model: [unclosed\n  a: b: c\n", "line 1, column 8"),
     (b"dta:\n  size: 64\n", "dta.size"),
     (MODEL.replace(b"ConvEncoder", b"ResNet99"), "has no attribute 'ResNet99'"),
     (MODEL, "arguments are required: loss"),
+    (MODEL + b"data: {size: 32, size: 64}\n", "`size` appears twice; keep one"),
 ]
 
 
@@ -79,6 +90,12 @@ def test_refused_in_a_file(parser, tmp_path, text, part):
 @pytest.mark.parametrize(("words", "part"), [ON_THE_COMMAND_LINE[0], *WHEN_BUILT])
 def test_refused_by_the_command(refused, words, part):
     refused(["--config", str(EXPERIMENTS / "quickstart.yaml"), *words.split()], part)
+
+
+def test_the_death_of_another_process_is_logged(caplog):
+    quiet()
+    logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script").info("died")
+    assert caplog.messages == ["died"]
 
 
 def test_missing_config(refused):

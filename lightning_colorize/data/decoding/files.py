@@ -2,7 +2,8 @@
 
 Pillow opens and decodes every file, by its content and not by its suffix; JPEGs at a half, a
 quarter or an eighth of their size where that suffices. tifffile reads the TIFFs that Pillow does
-not. libvips reads no BMP, PNM, JPEG 2000 or HEIC, and decodes small JPEGs at half the speed.
+not. Of several images in a file, the first of the largest that is not blank is read. libvips reads
+no BMP, PNM, JPEG 2000 or HEIC, and decodes small JPEGs at half the speed.
 
 To add a format that Pillow reads, add its suffixes to `IMAGE_SUFFIXES` and its name to `_FORMATS`.
 """
@@ -10,13 +11,12 @@ To add a format that Pillow reads, add its suffixes to `IMAGE_SUFFIXES` and its 
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
@@ -25,10 +25,10 @@ from lightning_colorize.common.text import printable
 from lightning_colorize.data.decoding.colors import (
     NO_PILLOW_LIMIT,
     orientation,
-    scale_to_eight_bits,
     to_srgb,
     upright,
 )
+from lightning_colorize.data.decoding.tiff import MOST_BLANK, SIGNATURES, is_blank, open_tiff
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -69,10 +69,9 @@ _FORMATS = (
     *("GIF", "PPM", "JPEG2000", "AVIF"),
 )
 
+_JPEG, _END = b"\xff\xd8\xff", b"\xff\xd9"
 _SCAN, _MOST_SCANS = b"\xff\xda\0", 200  # its marker; progressive JPEGs have about 10
 
-_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_DNG_VERSION, _SUBFILE_TYPE = 50706, 254  # tags of a TIFF
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1")
 
 
@@ -97,7 +96,8 @@ def read_image(path: Path, min_side: int | None = None) -> Tensor:
 
     EXIF rotation is applied; 16-bit and float images are scaled to 8 bits; transparency is
     composited over white; embedded profiles are converted to sRGB; of animations and multi-page
-    files, the first image is read. Thread-safe; the decoders release the GIL.
+    files, the first of the largest images that is not blank is read. Thread-safe; the decoders
+    release the GIL.
 
     A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, if its short side stays at least
     `min_side`. The result is not resized to it.
@@ -153,8 +153,9 @@ def read_header(data: bytes, path: Path) -> Header:
     """Read the header from an image file's bytes. Damage behind it raises no ImageError."""
     with opened(data, path) as image:
         width, height = image.size
-        # Pillow reports the upright size of a TIFF.
-        if image.format != "TIFF" and orientation(image) >= 5:
+        # Pillow reports the upright size of a TIFF, if the tag is its own.
+        is_upright = ExifTags.Base.Orientation in getattr(image, "tag_v2", ())
+        if not is_upright and orientation(image) >= 5:
             width, height = height, width
         return Header(height, width, image.mode, bool(image.info.get("icc_profile")))
 
@@ -163,13 +164,19 @@ def is_damaged(data: bytes) -> bool:
     """Return whether libjpeg warns of damaged data, such as a grey area, in a readable JPEG."""
     import simplejpeg
 
-    if not data.startswith(b"\xff\xd8\xff"):
+    if not data.startswith(_JPEG):
         return False
     try:
-        simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1)  # an eighth of the size
+        # An eighth of the size.
+        simplejpeg.decode_jpeg(_with_end(data), "GRAY", min_height=1, min_width=1)
     except ValueError:
         return True
     return False
+
+
+def _with_end(data: bytes) -> bytes:
+    """Return a JPEG with an end marker behind its last scan."""
+    return data if _END in data[data.rfind(_SCAN[:2]) :] else data.rstrip(b"\0") + _END
 
 
 @contextmanager
@@ -189,27 +196,41 @@ def opened(data: bytes, path: Path, limits: Limits = LIMITS) -> Iterator[Image.I
 def _open(data: bytes, limits: Limits) -> Image.Image:
     if not data:
         raise ValueError("empty file")
+    if data.startswith(SIGNATURES):
+        return open_tiff(data, partial(_require_few, data=data, limits=limits))
     try:
         image: Image.Image = Image.open(BytesIO(data), formats=_enabled_formats())
     except UnidentifiedImageError:
-        if data.startswith(_TIFF_SIGNATURES):
-            return _open_unusual_tiff(data, limits)
         if data[4:8] != b"ftyp" or data[8:12] not in _HEIC_BRANDS:
             raise ValueError("not an image") from None
         image = _open_heic(data)
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        if _DNG_VERSION in image.tag_v2:
-            raise ValueError("raw data of a camera (DNG): develop it, then save it as TIFF or JPEG")
-        with suppress(EOFError):
-            while image.tag_v2.get(_SUBFILE_TYPE, 0) & 1:  # a thumbnail
-                image.seek(image.tell() + 1)
-        if _pillow_misreads(image.tag_v2):
-            return _open_unusual_tiff(data, limits)
     _require_few(image.width * image.height, data, limits)
-    # Each scan of a JPEG passes over all pixels, even if it is empty.
-    if image.format in ("JPEG", "MPO") and data.count(_SCAN) > _MOST_SCANS:
-        raise ValueError(f"more than {_MOST_SCANS} scans, which take minutes: save it as PNG")
+    if image.format in ("JPEG", "MPO"):
+        # Each scan of a JPEG passes over all pixels, even if it is empty.
+        if data.count(_SCAN) > _MOST_SCANS:
+            raise ValueError(f"more than {_MOST_SCANS} scans, which take minutes: save it as PNG")
+        if (whole := _with_end(data)) != data and not is_damaged(data):
+            image = Image.open(BytesIO(whole), formats=("JPEG",))
+    _choose_frame(image)
     return image
+
+
+def _choose_frame(image: Image.Image) -> None:
+    """Go to the first frame of an animation that is not blank; `notes` of its `info` name it."""
+    start = chosen = image.tell()
+    frames = 1
+    with suppress(Exception):  # a later frame may be damaged
+        # The others of an MPO are previews and gain maps of the same photograph.
+        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+        for frame in range(start, min(frames, MOST_BLANK)) if frames > 1 else ():
+            image.seek(frame)
+            if not is_blank(image):
+                chosen = frame
+                break
+    if frames > 1:
+        image.seek(chosen)
+        note = f"image {chosen + 1} of {frames}: those before are blank"
+        image.info["notes"] = [note if chosen > start else "the first of several images"]
 
 
 @cache
@@ -225,35 +246,6 @@ def _open_heic(data: bytes) -> Image.Image:
 
     pillow_heif.register_heif_opener()
     return Image.open(BytesIO(data), formats=("HEIF",))
-
-
-def _pillow_misreads(tags: TiffImagePlugin.ImageFileDirectory_v2) -> bool:
-    """Return whether it is one of the TIFFs that Pillow silently reads wrong."""
-    bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))[0]
-    planes_apart = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2
-    unsigned = tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0] == 1
-    has_alpha = tags.get(TiffImagePlugin.SAMPLESPERPIXEL) == 2
-    return (planes_apart and (bits > 8 or has_alpha)) or (bits == 32 and unsigned)
-
-
-def _open_unusual_tiff(data: bytes, limits: Limits) -> Image.Image:
-    """Read a TIFF that Pillow has no mode for: float RGB, 64 bits, planes of 16 bits, ..."""
-    import tifffile  # slow to import, and seldom needed
-
-    with tifffile.TiffFile(BytesIO(data)) as tiff:
-        page = tiff.pages.first
-        if page.photometric not in (1, 2):
-            kind = tifffile.PHOTOMETRIC(page.photometric).name
-            raise ValueError(f"a TIFF of {kind}, not grey or RGB: save it as RGB")
-        _require_few(page.imagewidth * page.imagelength, data, limits)
-        values = page.asarray()
-        if page.axes == "SYX":
-            values = np.moveaxis(values, 0, -1)
-        image = Image.fromarray(scale_to_eight_bits(values))
-        image.info.update(deep=values.dtype.itemsize > 1, several=len(tiff.pages) > 1)
-        if "Orientation" in page.tags:
-            image.getexif()[274] = page.tags["Orientation"].value
-    return image
 
 
 def _require_few(pixels: int, data: bytes, limits: Limits) -> None:

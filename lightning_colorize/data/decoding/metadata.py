@@ -1,12 +1,13 @@
 """The metadata of an image that a result keeps."""
 
-import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from PIL import ExifTags, Image, TiffImagePlugin
+from PIL import ExifTags, Image
+
+from lightning_colorize.data.decoding.colors import XMP_ORIENTATION
 
 Base = ExifTags.Base
 
@@ -22,11 +23,11 @@ _HOLDS = {
     "IPTC": ("JPEG", "TIFF"),
     "resolution": ("JPEG", "PNG", "TIFF", "BMP"),
 }
+_TAGGED = ("JPEG", "MPO", "TIFF")  # by EXIF's tags
 _MOST = 65_000  # bytes of a block in a JPEG, less the names of this package and a model
 
 XMP_TAG, IPTC_TAG = 700, 33723
 _IPTC_IN_JPEG = 0x0404
-_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))[2-8]")
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Metadata:
             "EXIF": len(exif.tobytes()) if len(exif) else 0,
             "XMP": len(self.xmp),
             "IPTC": len(self.iptc),
-            "resolution": self.dpi not in (None, (72, 72)),  # Pillow's default
+            "resolution": self.dpi not in (None, (72, 72)),  # unknown, by EXIF's standard
         }
         dropped = [
             kind
@@ -88,8 +89,6 @@ def _copy(exif: Image.Exif, tags: Iterable[int]) -> Image.Exif:
 
 def read_metadata(image: Image.Image) -> Metadata:
     """Return the metadata of an image whose pixels are loaded."""
-    if image.format is None:  # read by tifffile
-        return Metadata(lost=("metadata dropped",))
     exif, lost = _read_exif(image)
     xmp = image.info.get("xmp", b"")
     if not isinstance(xmp, bytes):
@@ -99,12 +98,21 @@ def read_metadata(image: Image.Image) -> Metadata:
     if not isinstance(iptc, bytes):
         lost.append("IPTC dropped")
         iptc = b""
-    dpi = None
-    with suppress(TypeError, ValueError, ZeroDivisionError):
-        across, down = map(float, image.info.get("dpi", ()))
-        if 1 < across <= 10_000 and 1 < down <= 10_000:  # 1 if a TIFF has none
-            dpi = (across, down)
-    return Metadata(exif, _XMP_ORIENTATION.sub(rb"\g<1>1", xmp), iptc, dpi, tuple(lost))
+    xmp = XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
+    return Metadata(exif, xmp, iptc, _read_resolution(image), tuple(lost))
+
+
+def _read_resolution(image: Image.Image) -> tuple[float, float] | None:
+    """Return the horizontal and vertical dpi in the file; without, Pillow may say 72, 1 or 2.54."""
+    with suppress(Exception):  # a damaged EXIF block raises nearly any class
+        exif, given = image.getexif(), image.info.get("dpi")
+        if given is None or (image.format in _TAGGED and image.info.get("jfif_unit") not in (1, 2)):
+            per_inch = {2: 1, 3: 2.54}[exif.get(Base.ResolutionUnit, 2)]
+            given = [exif[tag] * per_inch for tag in (Base.XResolution, Base.YResolution)]
+        across, down = map(float, given)
+        if 1 < across <= 10_000 and 1 < down <= 10_000:
+            return across, down
+    return None
 
 
 def _read_exif(image: Image.Image) -> tuple[Image.Exif, list[str]]:
@@ -136,8 +144,8 @@ def _read_exif(image: Image.Image) -> tuple[Image.Exif, list[str]]:
 
 def _read_iptc(image: Image.Image) -> Any:
     """Return the IPTC block, b"" if there is none; of another type if it cannot be read."""
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return image.tag_v2.get(IPTC_TAG, b"")
+    if image.format in ("TIFF", None):  # None: read by tifffile
+        return image.getexif().get(IPTC_TAG, b"")
     resources = image.info.get("photoshop", {})
     return resources.get(_IPTC_IN_JPEG, b"") if isinstance(resources, dict) else b""
 

@@ -1,6 +1,5 @@
 """Reads an image file for `colorize`: at its own depth, with transparency and metadata."""
 
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +14,7 @@ from lightning_colorize.color import WHITE, to_eight_bits
 from lightning_colorize.data.decoding.colors import (
     deep_grey,
     orientation,
+    scale,
     split_alpha,
     srgb_transform,
     to_srgb,
@@ -22,6 +22,8 @@ from lightning_colorize.data.decoding.colors import (
 )
 from lightning_colorize.data.decoding.files import LIMITS, Limits, is_damaged, opened
 from lightning_colorize.data.decoding.metadata import Metadata, read_metadata
+
+EMPTY_ALPHA = "transparency ignored: alpha is 0 everywhere"
 
 _DEPTH_OF_PNG = 24  # where its header says how many bits a channel has
 
@@ -64,18 +66,13 @@ def read_photograph(data: bytes, path: Path, limits: Limits = LIMITS) -> Photogr
     PNGs and TIFFs of 16 bits keep their depth, unless an embedded profile must be converted. The
     path is for messages.
     """
-    notes = []
     with opened(data, path, limits) as image:
-        if image.format != "MPO":  # its others are previews and gain maps of the same photograph
-            with suppress(Exception):  # the next image may be damaged
-                several = getattr(image, "n_frames", 1) > 1 and image.tell() == 0
-                notes += ["the first of several images"] * (
-                    several or image.info.get("several", False)
-                )
         image.load()
+        notes = list(image.info.get("notes", ()))
         metadata = read_metadata(image)
         is_deep = _is_deep(image, data)
-        planes = _deep_planes(image, data) if is_deep else None
+        planes, found = _deep_planes(image, data) if is_deep else (None, [])
+        notes += found
         if is_deep and planes is None:
             notes.append("reduced to 8 bits")
             if image.info.pop("transparency", None) is not None:  # a color of 16 bits
@@ -87,39 +84,39 @@ def read_photograph(data: bytes, path: Path, limits: Limits = LIMITS) -> Photogr
             planes = rgb if alpha is None else torch.cat([rgb, pil_to_tensor(alpha)])
             planes = upright(planes, orientation(image))
     notes += ["damaged JPEG data"] * is_damaged(data)
-    seen = planes[3:].numel() and int(planes[3:].float().min()) < WHITE[planes.dtype]
+    white = WHITE[planes.dtype]
+    low, high = map(int, planes[3].float().aminmax()) if len(planes) > 3 else (white, white)
+    notes += [EMPTY_ALPHA] * (high == 0)
+    seen = high > 0 and low < white
     return Photograph(planes[:3], planes[3:] if seen else None, metadata, tuple(notes))
 
 
 def _is_deep(image: Image.Image, data: bytes) -> bool:
     """Return whether an image has more than 8 bits per channel, and a mode or file to tell it."""
     if image.format == "PNG":
-        return data[_DEPTH_OF_PNG] > 8
+        return data[_DEPTH_OF_PNG] > 8 and not image.tell()
     bits = getattr(image, "tag_v2", {}).get(TiffImagePlugin.BITSPERSAMPLE, (8,))[0]
     return bits > 8 or image.mode.startswith(("I", "F")) or bool(image.info.get("deep"))
 
 
-def _deep_planes(image: Image.Image, data: bytes) -> Tensor | None:
-    """Return (3 or 4, H, W), uint16, upright, of a loaded deep image.
+def _deep_planes(image: Image.Image, data: bytes) -> tuple[Tensor | None, list[str]]:
+    """Return (3 or 4, H, W), uint16, upright, of a loaded deep image, and notes on its range.
 
     None if no reader keeps its depth, or its profile must be converted, which takes 8 bits.
     """
-    is_grey = image.mode.startswith("I")
+    is_grey = image.mode.startswith(("I", "F"))
+    values, notes = deep_grey(image) if is_grey else (image.info.get("values"), [])
     profile = image.info.get("icc_profile")
     if profile and srgb_transform(profile, "L" if is_grey else "RGB") is not None:
-        return None
-    exif = orientation(image)
-    try:
-        if is_grey:
-            values = deep_grey(image)[None]
-        elif image.format == "PNG":
-            values = np.moveaxis(_deep_png(image, data), -1, 0)
-        else:
-            values, exif = _deep_tiff(data)
-    except Exception:  # nearly any class; the image is read at 8 bits
-        return None
-    if values.dtype != np.uint16:
-        return None
+        return None, notes
+    if image.format == "PNG" and not is_grey:
+        try:
+            values, notes = scale(_deep_png(image, data))
+        except Exception:  # nearly any class; the image is read at 8 bits
+            return None, notes
+    if values is None or values.dtype != np.uint16:
+        return None, notes
+    values = values[None] if is_grey else np.moveaxis(values, -1, 0)
     if len(values) < 3:  # grey
         values = np.concatenate([values[:1]] * 3 + [values[1:]])
     if (key := image.info.get("transparency")) is not None:  # a single color of a PNG
@@ -127,7 +124,7 @@ def _deep_planes(image: Image.Image, data: bytes) -> Tensor | None:
         values = np.concatenate([values, opaque * np.uint16(65535)])
     # torch mirrors no uint16.
     signed = torch.from_numpy(np.ascontiguousarray(values).view(np.int16))
-    return upright(signed, exif).contiguous().view(torch.uint16)
+    return upright(signed, orientation(image)).contiguous().view(torch.uint16), notes
 
 
 def _deep_png(image: Image.Image, data: bytes) -> np.ndarray:
@@ -143,20 +140,3 @@ def _deep_png(image: Image.Image, data: bytes) -> np.ndarray:
     again.tile = [tile._replace(args=str(tile.args).replace("16B", "16L"))]
     values: np.ndarray = np.asarray(image) * np.uint16(256) + np.asarray(again)
     return values
-
-
-def _deep_tiff(data: bytes) -> tuple[np.ndarray, int]:
-    """Return (channels, H, W) as stored, and the EXIF orientation."""
-    import tifffile  # slow to import, and seldom needed
-
-    with tifffile.TiffFile(BytesIO(data)) as tiff:
-        page = tiff.pages.first
-        extra = tuple(page.extrasamples)[:1]
-        channels = {1: 1, 2: 3}[page.photometric] + (extra == (2,))  # grey or RGB, and alpha
-        if page.bitspersample != 16 or extra == (1,) or page.subfiletype & 1:
-            raise ValueError("not of 16 bits, premultiplied, or a thumbnail")
-        values = page.asarray()
-        if page.axes.endswith("S"):
-            values = np.moveaxis(values, -1, 0)
-        rotation = page.tags.get("Orientation")
-        return values.reshape(-1, *values.shape[-2:])[:channels], getattr(rotation, "value", 1)

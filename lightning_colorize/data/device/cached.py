@@ -100,6 +100,5 @@ def _memory(device: torch.device) -> tuple[int, int]:
 
 
 def fits_on_device(count: int, side: int, device: torch.device, taken: float = 0.0) -> bool:
-    """Return whether images, as in `fits_in_memory`, fit into a CUDA device's quarter."""
-    needed = taken + bytes_needed(count, side)
-    return device.type == "cuda" and needed <= _AUTO_SHARE * (_memory(device)[0] + taken)
+    """Return whether images, as in `fits_in_memory`, fit into a device's quarter."""
+    return taken + bytes_needed(count, side) <= _AUTO_SHARE * (_memory(device)[0] + taken)

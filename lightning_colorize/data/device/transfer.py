@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -27,7 +28,9 @@ def prefetched(batches: Iterator[Shipped], device: torch.device) -> Iterator[Shi
             batch = next(batches, None)
             return batch and batch._replace(rgb=to_device(batch.rgb, device))
 
-    with ThreadPoolExecutor(1, "prefetch") as thread:
+    # A thread's device is GPU 0, where leaving a stream would allocate memory.
+    begin = partial(torch.cuda.set_device, device) if on_gpu else None
+    with ThreadPoolExecutor(1, "prefetch", initializer=begin) as thread:
         pending = thread.submit(step)
         while (batch := pending.result()) is not None:
             if stream is not None:

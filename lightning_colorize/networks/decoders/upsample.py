@@ -4,6 +4,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lightning_colorize.networks.base import Decoder, FeatureInfo
 from lightning_colorize.networks.decoders.context import GlobalContext, SelfAttention, SkipGate
@@ -114,7 +115,7 @@ class UpsampleDecoder(Decoder):
             raise ValueError(f"attention is {attention}; the decoder has maps at {maps}")
         by_reduction = {r: i for i, r in enumerate(info.reductions)}
         channels = info.channels[-1]
-        blocks: list[nn.Module] = [nn.BatchNorm2d(channels)] if norm_levels else []
+        blocks: list[nn.Module] = [LevelNorm(channels)] if norm_levels else []
         if global_context:
             blocks.append(GlobalContext(channels))
         for width in bottom or []:
@@ -133,7 +134,7 @@ class UpsampleDecoder(Decoder):
             level = by_reduction.get(reductions[step + 1]) if skips else None
             gate = level_norm = None
             if level is not None:
-                level_norm = nn.BatchNorm2d(info.channels[level]) if norm_levels else None
+                level_norm = LevelNorm(info.channels[level]) if norm_levels else None
                 gate = SkipGate(info.channels[level], channels) if skips == "gated" else None
                 channels += info.channels[level]
             self.levels.append(level)
@@ -158,6 +159,17 @@ class UpsampleDecoder(Decoder):
         for step, level in zip(self.steps, self.levels, strict=True):
             maps.append(step(maps[-1], None if level is None else features[level]))
         return maps
+
+
+class LevelNorm(nn.BatchNorm2d):
+    """Batch norm, by its running statistics if a training batch has one value per channel."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the normed features, (B, C, h, w)."""
+        if self.training and features.numel() == features.shape[1]:
+            given = self.running_mean, self.running_var, self.weight, self.bias
+            return F.batch_norm(features, *given, eps=self.eps)
+        return super().forward(features)
 
 
 def _steps(coarsest: int, out_reduction: int) -> int:

@@ -77,12 +77,13 @@ class PretrainedEncoder(Encoder, NeedsWeights):
             ) from error
 
     def require_weights(self) -> None:
-        """Raise a WeightsError if random weights are frozen."""
-        if self.frozen and self.weights_from == "random":
-            raise WeightsError(
-                "frozen: true without weights would freeze random numbers; "
-                "set pretrained: true or weights: PATH, frozen: false, or give --model.checkpoint"
-            )
+        """Raise a WeightsError if random weights, or the statistics of none, are frozen."""
+        for name in ("frozen", "norm_eval"):
+            if getattr(self, name) and self.weights_from == "random":
+                raise WeightsError(
+                    f"{name}: true without weights would freeze random numbers; set pretrained: "
+                    f"true or weights: PATH, {name}: false, or give --model.checkpoint"
+                )
 
     def settle(self) -> None:
         """Apply `frozen` and `norm_eval`; subclasses call it at the end of their constructor."""

@@ -53,7 +53,7 @@ def build_callbacks(cli: "ColorizeCLI", saves: bool, has_logger: bool) -> list[C
     ]
     if not saves:
         return [callback for callback in terminal if callback is not None]
-    folder, monitor, mode = cli.folder, options.monitor, _mode(options, cli.model)
+    folder, monitor, mode = cli.folder, options.monitor, monitor_mode(options, cli.model)
     smoothing = options.smoothing if monitor is not None else 1
     best = cli.best = BestCheckpoint(folder, monitor, mode, smoothing > 1)
     last = LastCheckpoint(folder / LAST, options.save_every_n_minutes)
@@ -84,7 +84,7 @@ def build_callbacks(cli: "ColorizeCLI", saves: bool, has_logger: bool) -> list[C
     return [callback for callback in callbacks if callback is not None]
 
 
-def _mode(options: RunOptions, task: ColorizationTask) -> Goal:
+def monitor_mode(options: RunOptions, task: ColorizationTask) -> Goal:
     """Return whether the monitored metric is maximized; refuse an unknown one."""
     monitor, names = options.monitor, task.metric_names()
     if monitor is None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_colorize.tasks import CGANTask
 from lightning_colorize.tasks.cgan import Stage
 
-_WINDOW = 50  # batches
+_WINDOW = 50  # batches, at least
 _COLLAPSED = 1.05  # largest mean loss of the discriminator, relative to guessing
 _WINNING = 0.98  # largest mean accuracy of the discriminator, which leaves a useful gradient
 _SATURATED = 2.0  # largest colorfulness, relative to the true colors
@@ -63,9 +63,11 @@ class GANHealth(Callback):
         for name in outputs.keys() & {*_VALUES}:
             self._values.setdefault(name, []).append(outputs[name])
         self._batches += 1
-        if self._batches % _WINDOW == 0:
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        # Where metrics are logged, the device is read anyway.
+        if self._batches >= _WINDOW and trainer.global_step % max(1, every) == 0:
             self._check(trainer, pl_module.chance_loss)
-            self._values = {}
+            self._batches, self._values = 0, {}
 
     def _check(self, trainer: Trainer, chance_loss: float) -> None:
         # Of all processes, which then agree.

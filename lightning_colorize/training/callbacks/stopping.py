@@ -1,5 +1,6 @@
 """What ends a run: early stopping, its budget, a signal, or divergence."""
 
+import math
 import signal
 import sys
 from types import FrameType
@@ -175,7 +176,7 @@ class GracefulStop(Checkpoint):
             )
 
 
-_LOSSES_PER_CHECK = 50  # losses per check, which waits for the device
+_LOSSES_PER_CHECK = 50  # at least
 
 
 class TrainingDiverged(WorkError):
@@ -204,7 +205,9 @@ class FiniteTraining(Callback):
         if "loss" in (outputs or {}):  # not in a step of the discriminator alone
             self._losses.append(outputs["loss"])
             self._steps.append(trainer.global_step)
-            if len(self._losses) == _LOSSES_PER_CHECK:
+            every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+            logs = trainer.global_step % max(1, every) == 0  # the device is read anyway
+            if len(self._losses) >= _LOSSES_PER_CHECK and logs:
                 self._check(trainer)
 
     def on_validation_batch_end(
@@ -236,9 +239,9 @@ class FiniteTraining(Callback):
         values = torch.stack(self._losses).float() if self._losses else torch.empty(0)
         # Lightning divides losses by the number of accumulated batches.
         values = values * trainer.accumulate_grad_batches
-        finite = values.isfinite()
-        for step, value, is_finite in zip(self._steps, values.tolist(), finite, strict=True):
-            if is_finite:
+        losses = values.tolist()
+        for step, value in zip(self._steps, losses, strict=True):
+            if math.isfinite(value):
                 self._last, self._diverged = f"{value:.4g} at step {step}", None
             else:
                 self._diverged = self._diverged or f"the loss is {value} at step {step}"
@@ -246,7 +249,7 @@ class FiniteTraining(Callback):
         fault = None
         if what is not None:
             fault = self._diverged or f"{what} not finite after step {trainer.global_step}"
-        elif len(values) == _LOSSES_PER_CHECK and not finite.any():
+        elif len(losses) >= _LOSSES_PER_CHECK and not any(map(math.isfinite, losses)):
             fault = self._diverged
         if trainer.strategy.reduce_boolean_decision(fault is not None, all=False):
             raise TrainingDiverged(

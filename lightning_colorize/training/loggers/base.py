@@ -1,9 +1,11 @@
 """A run's loggers extend Lightning's: they log images and have a final close."""
 
 import logging
+import os
 from argparse import Namespace
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
@@ -22,7 +24,14 @@ RUN_FILES = (
 STEP = "trainer/global_step"
 """Metric with the step itself; Lightning's WandbLogger logs it under this name."""
 
+_LONGEST_NAME = 128  # W&B refuses longer ones
+
 _log = logging.getLogger(__name__)
+
+
+def name_of(run: Path) -> str:
+    """Return the name of a run for loggers: its folder's, and of a trial its swept values."""
+    return ": ".join(filter(None, (run.name, os.environ.get(folder.VALUES))))[:_LONGEST_NAME]
 
 
 class RunLogger(Logger):

@@ -1,5 +1,7 @@
 """Builds the loggers of a run, and logs images to all of them."""
 
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
 from lightning_colorize.common.processes import is_first_process
+from lightning_colorize.runs.folder import WANDB
 from lightning_colorize.runs.images import ImageArray
 from lightning_colorize.training.loggers.base import RunLogger
 from lightning_colorize.training.loggers.files import RunFiles, TensorBoardRun
@@ -32,10 +35,24 @@ def build_loggers(
     checks = is_first_process() or options.wandb == "disabled"
     mode = wandb_mode(options.wandb) if checks else WandbMode("offline")
     if mode.mode != "disabled":
+        if is_first_process():
+            _import_wandb(folder.absolute() / WANDB)
         loggers.append(WandbRun(folder, options, mode, resume_step))
     if options.mlflow is not None:
-        loggers.append(MLflowRun(folder, options))
+        loggers.append(MLflowRun(folder, options, resume_step))
     return loggers
+
+
+def _import_wandb(folder: Path) -> None:
+    """Import W&B with its temporary folders here: those of killed runs stay in the system's."""
+    for left in folder.glob("tmp*wandb-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        import wandb  # noqa: F401
+    finally:
+        tempfile.tempdir = before
 
 
 def describe_loggers(loggers: Sequence[Logger]) -> str:

@@ -13,7 +13,8 @@ from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.runs.folder import CONFIG, MLFLOW_ID, SWEEP
 from lightning_colorize.runs.images import ImageArray
-from lightning_colorize.training.loggers.base import RUN_FILES, STEP, RunLogger, guarded
+from lightning_colorize.training.loggers.base import RUN_FILES, guarded, name_of
+from lightning_colorize.training.loggers.resumed import ResumedLogger, read_metrics
 from lightning_colorize.training.options import LoggerOptions
 
 # MLflow would try for minutes to reach a server, with each metric.
@@ -22,7 +23,7 @@ _BOUNDS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", _TIMEOUT: "10"}
 _UPLOAD_TIMEOUT = 600  # seconds, for each file
 
 
-class MLflowRun(RunLogger, MLFlowLogger):
+class MLflowRun(ResumedLogger, MLFlowLogger):
     """Logs metrics, images and the configuration to an MLflow run, and files at the end.
 
     The names of metrics are the same as in W&B. The server must respond when a new run starts. If
@@ -33,7 +34,9 @@ class MLflowRun(RunLogger, MLFlowLogger):
         UsageError: If the server does not respond.
     """
 
-    def __init__(self, folder: Path, options: LoggerOptions) -> None:
+    def __init__(
+        self, folder: Path, options: LoggerOptions, resume_step: int | None = None
+    ) -> None:
         if "@" in urlsplit(options.mlflow or "").netloc:  # it would be stored with the run
             raise UsageError(
                 "--run.loggers.mlflow: remove the password; set MLFLOW_TRACKING_USERNAME and "
@@ -42,19 +45,24 @@ class MLflowRun(RunLogger, MLFlowLogger):
         for name, value in _BOUNDS.items():
             os.environ.setdefault(name, value)
         tags = {"group": options.group or os.environ.get(SWEEP), "tags": ",".join(options.tags)}
+        tags |= {"mlflow.note.content": options.notes, "job_type": options.job_type}
         id_file = folder / MLFLOW_ID
         self._resumed = id_file.is_file()
-        super().__init__(
-            experiment_name=options.project,
-            run_name=folder.name,
-            tracking_uri=options.mlflow,
-            tags={name: value for name, value in tags.items() if value},
-            run_id=id_file.read_text(encoding="utf-8").strip() if self._resumed else None,
-        )
+        try:
+            super().__init__(
+                experiment_name=options.project,
+                run_name=name_of(folder),
+                tracking_uri=options.mlflow,
+                tags={name: value for name, value in tags.items() if value},
+                run_id=id_file.read_text(encoding="utf-8").strip() if self._resumed else None,
+            )
+        except Exception as error:  # of the URI
+            fault = f"--run.loggers.mlflow {options.mlflow}: {first_line(error)}"
+            raise UsageError(fault) from error
         self.description = f"MLflow {options.mlflow}"
         self._folder = folder
         self._log_checkpoints = options.log_model
-        self._logged_before = -1
+        self._resume_step = resume_step
         self._begun = False
         if is_first_process() and not self._resumed:
             import mlflow
@@ -70,9 +78,8 @@ class MLflowRun(RunLogger, MLFlowLogger):
     @guarded
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log metrics; steps that the run logged before a resume are skipped."""
-        if self._starts() and (step is None or step >= self._logged_before):
-            more = {} if step is None else {STEP: step}
-            super().log_metrics({**metrics, **more}, step)
+        if self._starts():
+            self.log_row(metrics, step)
 
     @guarded
     def log_hyperparams(self, params: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
@@ -109,7 +116,8 @@ class MLflowRun(RunLogger, MLFlowLogger):
             run = self.experiment.get_run(self.run_id)
             if self._resumed:
                 self.experiment.update_run(self.run_id, status="RUNNING")
-            self._logged_before = int(run.data.metrics.get(STEP, -1))
+            self.continue_after(run.data.metrics)
             write_atomic(self._folder / MLFLOW_ID, f"{self.run_id}\n")
             self._begun = True
+            self.log_rows(read_metrics(self._folder, self._resume_step))
         return not self.warned

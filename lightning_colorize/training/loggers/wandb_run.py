@@ -3,8 +3,11 @@
 import logging
 import os
 import secrets
+import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +19,18 @@ from pytorch_lightning.utilities import rank_zero_only
 from lightning_colorize.common.errors import first_line
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
-from lightning_colorize.metrics.spec import GOALS
+from lightning_colorize.metrics.spec import GOALS, metric_goal
 from lightning_colorize.runs.artifacts import CHECKPOINT, RUN_KEY
-from lightning_colorize.runs.folder import BEST, CONFIG, LAST, METRICS, SWEEP, WANDB, WANDB_ID
+from lightning_colorize.runs.folder import BEST, CONFIG, LAST, SWEEP, WANDB, WANDB_ID
 from lightning_colorize.runs.images import ImageArray, read_best_images
-from lightning_colorize.training.loggers.base import RUN_FILES, STEP, RunLogger, guarded
-from lightning_colorize.training.loggers.files import read_rows
+from lightning_colorize.runs.result import read_validations
+from lightning_colorize.training.loggers.base import RUN_FILES, STEP, guarded, name_of
+from lightning_colorize.training.loggers.resumed import (
+    VALIDATED,
+    ResumedLogger,
+    read_metrics,
+    recover_wandb_file,
+)
 from lightning_colorize.training.loggers.wandb_mode import WandbMode
 from lightning_colorize.training.options import LoggerOptions
 
@@ -34,13 +43,13 @@ _UPLOAD_TIMEOUT = 600.0  # the same, with checkpoints
 _TEARDOWN_TIMEOUT = 5.0  # seconds; W&B may wait forever
 
 
-class WandbRun(RunLogger, WandbLogger):
+class WandbRun(ResumedLogger, WandbLogger):
     """Logs metrics, images and the configuration to a W&B run, stored in `<run>/wandb/`.
 
     The run starts with the first log. If W&B fails, training continues and one line says why: a run
     that cannot start online starts offline, one that cannot start at all is disabled. The W&B run
-    takes the folder's name. A trial belongs to its sweep's group, unless another is given, and is
-    tagged with the sweep's name.
+    takes the folder's name. A trial belongs to its sweep's group, unless another is given, is
+    tagged with the sweep's name, and has the swept values in its name.
     """
 
     def __init__(
@@ -50,13 +59,14 @@ class WandbRun(RunLogger, WandbLogger):
         if key is None and (file := folder / WANDB_ID).is_file():
             key = file.read_text(encoding="utf-8").strip()
         key = key or secrets.token_hex(4)
-        super().__init__(name=folder.name, save_dir=folder, id=key, project=options.project)
+        super().__init__(name=name_of(folder), save_dir=folder, id=key, project=options.project)
         self.mode = mode
         self._folder = folder
         self._options = options
         self._run: Any = None
         self._closed = False
-        self._logged_before = -1
+        self._best: dict[str, float] = {}
+        self._params: dict[str, Any] = {}
         self._resume_step = resume_step
 
     @property
@@ -75,21 +85,25 @@ class WandbRun(RunLogger, WandbLogger):
     @guarded
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log metrics; steps that the run logged before a resume are skipped."""
-        if self._started() and (step is None or step >= self._logged_before):
-            super().log_metrics(metrics, step)
+        if self._started():
+            self.log_row(metrics, step)
+            if self._best:
+                self._summarize(metrics)
 
     @guarded
     def log_hyperparams(self, params: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
         """Log the configuration."""
+        self._params = dict(params)
         if self._started():
-            self._run.config.update(dict(params), allow_val_change=True)
+            self._run.config.update(self._params, allow_val_change=True)
 
     @guarded
     def add_image(self, name: str, image: ImageArray, step: int) -> None:
         """Log an image."""
         import wandb
 
-        self.log_metrics({name: wandb.Image(image)}, step)
+        if self._started() and step > self.validated:
+            super().log_metrics({name: wandb.Image(image)}, step)  # type: ignore[dict-item]
 
     @rank_zero_only
     def close(self, failed: bool) -> None:
@@ -97,13 +111,22 @@ class WandbRun(RunLogger, WandbLogger):
 
         Checkpoints, if they are to be logged, have ten minutes.
         """
-        if self._run is not None and not self._closed:
-            self._closed = True
-            self._log_best_images()
-            if self._options.log_model:
-                self._log_artifact("last", LAST, RUN_FILES)
-                self._log_artifact("best", BEST, (CONFIG,))
-            self._finish(failed)
+        if self._run is None or self._closed:
+            return
+        self._closed = True
+        self._log_files(failed)
+        if self.warned:  # W&B's own process has ended, as by a signal to all processes of a job
+            _teardown()
+            self._run, self._resume_step = None, sys.maxsize
+            if self._started():
+                self._log_files(failed)
+
+    def _log_files(self, failed: bool) -> None:
+        self._log_best_images()
+        if self._options.log_model:
+            self._log_artifact("last", LAST, RUN_FILES)
+            self._log_artifact("best", BEST, (CONFIG,))
+        self._finish(failed)
 
     @guarded
     def _finish(self, failed: bool) -> None:
@@ -162,19 +185,23 @@ class WandbRun(RunLogger, WandbLogger):
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         import wandb
 
+        self._continue()
         options, sweep = self._options, os.environ.get(SWEEP)
+        tags = [*options.tags, *os.environ.get("WANDB_TAGS", "").split(","), sweep]
         settings = wandb.Settings(console="off", init_timeout=_INIT_TIMEOUT)
         if hasattr(settings, "finish_timeout"):  # not in the oldest W&B
             settings.finish_timeout = _UPLOAD_TIMEOUT if options.log_model else _FINISH_TIMEOUT
         run: Any = wandb.init(
             dir=self._folder,
-            name=self._folder.name,
+            name=name_of(self._folder),
             id=self.version,
             resume="allow",
             project=options.project,
             entity=options.entity,
             group=options.group or sweep,
-            tags=[*options.tags, *([sweep[:_LONGEST_TAG]] if sweep else [])],
+            tags=list(dict.fromkeys(tag[:_LONGEST_TAG] for tag in tags if tag)),
+            notes=options.notes,
+            job_type=options.job_type,
             mode=self.mode.mode,
             settings=settings,
         )
@@ -184,21 +211,41 @@ class WandbRun(RunLogger, WandbLogger):
         for split in ("train", "val", "test"):
             for metric, goal in GOALS.items():
                 run.define_metric(f"{split}/{metric}", summary=goal, step_metric=STEP)
-        # The summary of a resumed run has its last step.
-        self._logged_before = int(run.summary.get(STEP) or -1)
+        run.define_metric(VALIDATED, hidden=True)
+        if self.mode.mode == "online":
+            self.continue_after(run.summary)  # of a resumed run
         write_atomic(self._folder / WANDB_ID, f"{run.id}\n")
-        if run.resumed and self._resume_step is not None and (self._folder / METRICS).is_file():
-            self._log_unsent(self._resume_step)
+        self._catch_up()
 
     @guarded
-    def _log_unsent(self, resume_step: int) -> None:
-        """Log the steps before `resume_step` that a killed process logged but did not send."""
-        for row in read_rows(self._folder / METRICS):
-            values = {name: float(value) for name, value in row.items()}
-            step = int(values.pop("step"))
-            if values and self._logged_before < step < resume_step:
-                super().log_metrics(values, step)
-                self._logged_before = step
+    def _continue(self) -> None:
+        """Read from W&B's local files up to where earlier processes have logged."""
+        last: dict[str, float] = {}
+        files = self._folder.glob(f"{WANDB}/*run-*/run-{self.version}.wandb")
+        for file in sorted(files, key=lambda file: file.parent.name.partition("run-")[2]):
+            last |= recover_wandb_file(file)
+        self.continue_after(last)
+
+    @guarded
+    def _catch_up(self) -> None:
+        """Log what earlier processes have not sent or written, and their best values."""
+        self._run.config.update(self._params, allow_val_change=True)
+        rows = read_metrics(self._folder, self._resume_step)
+        self.log_rows(rows)
+        before = self._resume_step or 0
+        validations = (x.metrics for x in read_validations(self._folder) if x.step <= before)
+        self._summarize(*rows, *validations)
+
+    def _summarize(self, *rows: Mapping[str, Any]) -> None:
+        """Set the best values in the summary: W&B forgets those of earlier processes."""
+        best = {}
+        for name, value in (item for row in rows for item in row.items()):
+            if (goal := metric_goal(name)) and value is not None and isfinite(value):
+                better = max if goal == "max" else min
+                self._best[name] = better(value, self._best.get(name, value))
+                best[name] = {goal: self._best[name]}
+        if best:
+            self._run.summary.update(best)
 
 
 def _teardown() -> None:
@@ -208,6 +255,10 @@ def _teardown() -> None:
     """
     import wandb
 
-    thread = threading.Thread(target=wandb.teardown, daemon=True)
+    def stop() -> None:
+        with suppress(Exception):  # it may have ended
+            wandb.teardown()
+
+    thread = threading.Thread(target=stop, daemon=True)
     thread.start()
     thread.join(_TEARDOWN_TIMEOUT)

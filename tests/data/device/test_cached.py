@@ -50,7 +50,8 @@ def test_memory_in_use_is_not_available(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("room", "on_device"), [(4.01, {"train", "val"}), (3.99, {"train"}), (2.0, set())]
+    ("room", "on_device"),
+    [(4.01, {"train", "val"}), (3.99, {"train"}), (2.0, {"val"}), (0.5, set())],
 )
 def test_auto_caches_on_a_cuda_device_what_fits_into_a_quarter(
     photo_folder, monkeypatch, room, on_device
@@ -71,7 +72,7 @@ def test_auto_caches_on_a_cuda_device_what_fits_into_a_quarter(
     monkeypatch.setattr(cached, "_memory", memory)
     monkeypatch.setattr("lightning_colorize.data.module.DeviceImages", on_cpu)
     data = ColorizationDataModule(str(photo_folder), size=32, num_workers=0)
-    cuda = SimpleNamespace(root_device=torch.device("cuda"))
+    cuda = SimpleNamespace(root_device=torch.device("cuda"), reduce_boolean_decision=bool)
     data.trainer = SimpleNamespace(
         **vars(SINGLE_PROCESS) | {"strategy": cuda, "callbacks": [], "max_steps": 1}
     )

@@ -34,7 +34,7 @@ def folder(tmp_path):
     images.write_oriented(tmp_path / "turned", 6)
     pixels = np.random.default_rng(0).integers(0, 256, (30, 170, 3), dtype=np.uint8)
     Image.fromarray(pixels).resize((340, 60)).save(tmp_path / "long", "JPEG")
-    (tmp_path / "cut").write_bytes((tmp_path / "jpeg").read_bytes()[:-2])  # no end marker
+    (tmp_path / "cut").write_bytes((tmp_path / "jpeg").read_bytes()[:-20])
     for name in ("corrupt", "more_corrupt"):  # a valid header and an invalid Huffman table
         content = bytearray((tmp_path / "jpeg").read_bytes())
         table = content.index(b"\xff\xc4") + 5

@@ -51,6 +51,7 @@ def test_a_batch_is_copied_in_another_stream_and_waited_for_there(monkeypatch):
             log.append(("waits for", other))
 
     ours, users = Stream(), Stream()
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: log.append(device))
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: ours)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: users)
@@ -58,5 +59,5 @@ def test_a_batch_is_copied_in_another_stream_and_waited_for_there(monkeypatch):
     monkeypatch.setattr(transfer, "to_device", lambda x, device: log.append("copies") or x)
     batches = prefetched(iter([Shipped(torch.ones(1), [0], [])]), CUDA)
     assert next(batches).indices == [0]
-    assert log[:4] == [("enters", ours), "copies", ("waits for", ours), users]
+    assert log[:5] == [CUDA, ("enters", ours), "copies", ("waits for", ours), users]
     assert list(batches) == []

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from lightning_colorize.reports.sweep import write_report
-from lightning_colorize.sweeps.status import best, format_value, rows
+from lightning_colorize.sweeps.status import format_value, leaderboard, rows
 from tests.reports.html import content, headings, requests_another_site, section, table
 from tests.reports.sweep.conftest import score
 from tests.sweeps.conftest import run_trials
@@ -60,7 +60,7 @@ def test_baselines_are_below_the_leaderboard(engine):
 
 
 def test_the_winner_can_be_trained_again(study, text):
-    winner = best(rows(study), "max")
+    winner = leaderboard(rows(study), "max")[0].trials[0]
     shown = html.unescape(section(text, "winner"))
     assert f"Trial {winner.number}," in shown
     assert f"lightning-colorize fit --config '{winner.folder}/config.yaml'" in shown

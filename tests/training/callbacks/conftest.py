@@ -17,6 +17,6 @@ def fake_trainer(**more):
         **{"current_epoch": 0, "global_step": 0, "max_epochs": 1, "callback_metrics": {}},
         **{"sanity_checking": False, "should_stop": False, "is_last_batch": False},
         **{"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "val_check_batch": None},
-        **{"default_root_dir": "", "callbacks": []},
+        **{"default_root_dir": "", "callbacks": [], "log_every_n_steps": 1},
     }
     return SimpleNamespace(**defaults | more)

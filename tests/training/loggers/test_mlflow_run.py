@@ -9,6 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.training.loggers.build import build_loggers, close_loggers
 from lightning_colorize.training.loggers.mlflow_run import MLflowRun
+from lightning_colorize.training.loggers.resumed import VALIDATED
 from lightning_colorize.training.options import LoggerOptions
 from tests.conftest import metric_rows
 
@@ -35,7 +36,7 @@ def curves_of_mlflow(client, run):
     return {
         name: sorted((m.step, m.value) for m in client.get_metric_history(key, name))
         for name in client.get_run(key).data.metrics
-        if name != STEP
+        if name not in (STEP, VALIDATED)
     }
 
 
@@ -70,8 +71,14 @@ def test_a_run_and_its_resume_have_the_curves_of_tensorboard(command, store):
 def test_resumed_run_logs_no_step_twice(tmp_path, store):
     options = LoggerOptions(mlflow=store, tags=["a"], group="g")
     (tmp_path / "config.yaml").write_text("a: 1")
-    for steps, lr, failed in ((range(4), 0.1, True), (range(2, 6), 0.2, False)):
-        logger = MLflowRun(tmp_path, options)
+    # One that the server did not get.
+    (tmp_path / "metrics.csv").write_text("step,val/psnr\n3,13\n4,14\n5,15\n")
+    for steps, lr, failed in (
+        (range(4), 0.1, True),
+        (range(2, 4), 0.2, False),
+        (range(5, 7), 0.2, False),
+    ):
+        logger = MLflowRun(tmp_path, options, steps[0] or None)
         logger.log_hyperparams({"lr": lr})
         for step in steps:
             logger.log_metrics({"val/psnr": step + 10 * failed}, step)
@@ -85,7 +92,7 @@ def test_resumed_run_logs_no_step_twice(tmp_path, store):
     assert (run.data.params, tags["group"], tags["tags"]) == ({"lr": "0.1"}, "g", "a")
     history = client.get_metric_history(logger.run_id, "val/psnr")
     assert [(each.step, each.value) for each in history] == [
-        *((0, 10), (1, 11), (2, 12), (3, 13), (3, 3), (4, 4), (5, 5))
+        *((0, 10), (1, 11), (2, 12), (3, 13), (4, 14), (5, 5), (6, 6))
     ]
 
 
@@ -98,6 +105,13 @@ def test_server_that_does_not_respond_refuses_a_new_run(tmp_path):
     options = LoggerOptions("disabled", mlflow="http://127.0.0.1:9")
     with pytest.raises(UsageError, match=r"--run.loggers.mlflow http://127.0.0.1:9: .*"):
         build_loggers(tmp_path, options)
+
+
+def test_an_address_that_mlflow_refuses_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE")
+    for address in (tmp_path.as_uri(), "nonsense://x"):
+        with pytest.raises(UsageError, match=rf"^--run.loggers.mlflow {address}: .+$"):
+            build_loggers(tmp_path, LoggerOptions("disabled", mlflow=address))
 
 
 def test_server_that_fails_later_does_not_stop_training(tmp_path, caplog):

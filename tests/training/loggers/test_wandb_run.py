@@ -28,10 +28,9 @@ class Run:
     """The used part of a W&B run, which has logged up to step 4."""
 
     id = "abc"
-    resumed = True
-    summary = {"trainer/global_step": 4}  # noqa: RUF012
 
     def __init__(self):
+        self.summary = {"trainer/global_step": 4}
         self.rows = []
         self.log = self.rows.append
         self.config = SimpleNamespace(update=lambda *_, **__: None)
@@ -110,6 +109,18 @@ def test_offline_run_is_saved_in_the_run_folder(logger, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_trials_run_says_which_configuration_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIGHTNING_COLORIZE_SWEEP", "encoders")
+    monkeypatch.setenv("LIGHTNING_COLORIZE_VALUES", "encoder=resnet18, lr=0.001")
+    monkeypatch.setenv("WANDB_TAGS", "cluster,t")
+    logger = make(tmp_path / "trial-0003", tags=["t"], notes="to compare", job_type="pretraining")
+    run = logger.experiment
+    assert run.name == "trial-0003: encoder=resnet18, lr=0.001"
+    assert (run.group, run.tags) == ("encoders", ("t", "cluster", "encoders"))
+    assert (run.notes, run.job_type) == ("to compare", "pretraining")
+    logger.close(failed=False)
+
+
 def test_the_best_epochs_images_are_a_table(logger):
     images = [
         BestImage(f"val/{name}.jpg", np.roll(_IMAGE, shift, axis=0), 7.5 + shift)
@@ -130,29 +141,32 @@ def test_the_best_epochs_images_are_a_table(logger):
             assert np.array_equal(pixels, images[index].row[:, 4 * column : 4 * column + 4])
 
 
-def test_steps_are_not_logged_twice(logger, run):
+def test_steps_are_not_logged_twice(run, tmp_path):
+    logger = make(tmp_path, "online")
     for step in range(3, 7):
         logger.log_metrics({"x": step}, step)
     logger.log_metrics({"y": 1})
-    assert [row.get("trainer/global_step") for row in run.rows] == [4, 5, 6, None]
+    logger.log_metrics({"test/psnr": 1}, 4)
+    assert [row.get("trainer/global_step") for row in run.rows] == [5, 6, None, 4]
     logger.close(failed=True)
     assert run.exit_code == 1
 
 
-@pytest.mark.parametrize("resumed", [True, False])
-def test_unsent_steps_are_logged_from_the_file(run, tmp_path, resumed):
-    run.resumed = resumed
-    # One that was sent, an empty one, two unsent ones, one that is trained again, a damaged one.
-    rows = "4,1,20", "6,,", "7,2,21.5", "8,3,22", "10,5,23", "9,4,x"
-    (tmp_path / "metrics.csv").write_text("\n".join(["step,epoch,val/psnr", *rows, ""]))
-    logger = make(tmp_path, resume_step=10)
+@pytest.mark.parametrize(("validated", "sent"), [({}, 4), ({"trainer/validated_step": 3}, 3)])
+def test_unsent_steps_are_logged_from_the_file(run, tmp_path, validated, sent):
+    run.summary = {"trainer/global_step": 4} | validated
+    # A validation whose step was sent without it, an empty row, two unsent, one trained again.
+    rows = "3,1,19,,", "4,1,20,0.5,9", "6,,,,", "7,2,21.5,,", "8,3,22,,", "10,5,23,,"
+    names = "step,epoch,val/psnr,train/loss,test/loss"
+    (tmp_path / "metrics.csv").write_text("\n".join([names, *rows, ""]))
+    logger = make(tmp_path, "online", resume_step=10)
     for step in range(9, 12):
         logger.log_metrics({"x": step}, step)
-    rows = [{key.rpartition("/")[2]: value for key, value in row.items()} for row in run.rows]
-    trained = [{"global_step": step, "x": step} for step in range(9, 12)]
-    unsent = [(7, 2, 21.5), (8, 3, 22)] if resumed else []
-    names = ("global_step", "epoch", "psnr")
-    assert rows == [dict(zip(names, values, strict=True)) for values in unsent] + trained
+    rows = [(row["trainer/global_step"], row.get("val/psnr", row.get("x"))) for row in run.rows]
+    unsent = [each for each in ((4, 20), (7, 21.5), (8, 22)) if each[0] > sent]
+    assert rows == [*unsent, (9, 9), (10, 10), (11, 11)]
+    assert run.summary["val/psnr"] == {"max": 22}  # W&B knows no value from before
+    assert run.summary["train/loss"] == {"min": 0.5}
     logger.close(failed=False)
 
 
