@@ -144,9 +144,8 @@ class Augmentation(nn.Module):
 
     def __init__(self, size: int, options: AugmentationOptions) -> None:
         super().__init__()
-        o = options
         self.size = size
-        self.options = o
+        o = self.options = options
         self.moves = bool(o.flip or o.rotation or o.crop_scale)
         self.damage = partial(damaged, blur=o.blur, grain=o.grain, jpeg=o.jpeg, aging=o.aging)
 

@@ -274,7 +274,7 @@ class CGANTask(ColorizationTask):
         self.batch_values = dict(metrics)
         if steps_g:
             # As Lightning returns it to callbacks from automatic optimization.
-            metrics["loss"] = self._shared(metrics["loss"])
+            metrics["loss"] = metrics["loss"] / self.accumulate_grad_batches
         if self._steps:
             step_schedules(self.trainer, "step", self.lr_scheduler_step)
         return metrics
@@ -346,30 +346,26 @@ class CGANTask(ColorizationTask):
         optimizer: LightningOptimizer = self.optimizers()[number]  # type: ignore[index]
         if self._begins:
             optimizer.zero_grad()
-        loss = self._shared(loss)
+        loss = loss / self.accumulate_grad_batches
         if network is self.discriminator:
             loss.backward()  # type: ignore[no-untyped-call]  # not by DDP
         else:
             self.manual_backward(loss)
-        norm = None
         if not self._steps:
-            return norm
+            return None
         if network is self.discriminator and self.trainer.world_size > 1:
             for gradient in (p.grad for p in network.parameters() if p.grad is not None):
                 torch.distributed.all_reduce(gradient)  # gloo has no mean
                 gradient /= self.trainer.world_size
+        norm = None
         if logs or self.gradient_clip_val is not None:
-            limit = float("inf") if self.gradient_clip_val is None else self.gradient_clip_val
+            limit = self.gradient_clip_val or float("inf")
             norm = nn.utils.clip_grad_norm_(network.parameters(), limit)
         # Lightning does not count a step of the wrapped optimizer.
         (optimizer if counted else optimizer.optimizer).step()
         if self.uses_graphs:
             optimizer.zero_grad()
         return norm
-
-    def _shared(self, loss: Tensor) -> Tensor:
-        batches = self.accumulate_grad_batches
-        return loss if batches == 1 else loss / batches
 
     def on_train_epoch_end(self) -> None:
         """Step the per-epoch schedules."""

@@ -79,7 +79,7 @@ def test_compare_and_protocol(own, photo_folder, tmp_path):
     file, cls, setting = own
     (tmp_path / "small.yaml").write_text("size: 32\nshape: crop\n")
     compare = ["compare", f"system={file}", "--out", tmp_path / "page", "--overwrite"]
-    protocol = ["protocol", tmp_path / "small.yaml", file]
+    protocol = ["protocol", tmp_path / "small.yaml", file, "--overwrite"]
     for words, key in ((compare, "metrics"), (protocol, "rows")):
         rows = []
         for value in _limits(cls, setting):

@@ -104,8 +104,7 @@ class GracefulStop(Checkpoint):
     def __init__(self, last: LastCheckpoint) -> None:
         self.last = last
         self._unsynchronized = 0
-        self._saved = False
-        self.began = False
+        self._saved = self.began = False
         self.received: signal.Signals | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
