@@ -239,13 +239,3 @@ def test_on_a_cpu_the_defaults_change_nothing(data):
     assert (task.fused, task.compiles, data.compiles) == (False, False, False)
     assert memory_formats(task) == {False}
     assert not changed(usual.state_dict(), task.state_dict())
-
-
-@pytest.mark.parametrize("fused", [False, True])
-def test_a_resumed_run_takes_its_own_setting_of_fused(data, tmp_path, fused):
-    trainer = make_trainer(max_epochs=1)
-    trainer.fit(make_cnn(fused=not fused), data)
-    trainer.save_checkpoint(tmp_path / "last.ckpt")
-    resumed = make_trainer(max_epochs=2)
-    resumed.fit(make_cnn(fused=fused), data, ckpt_path=tmp_path / "last.ckpt")
-    assert bool(resumed.optimizers[0].param_groups[0]["fused"]) is fused
