@@ -274,7 +274,7 @@ class CGANTask(ColorizationTask):
         self.batch_values = dict(metrics)
         if steps_g:
             # As Lightning returns it to callbacks from automatic optimization.
-            metrics["loss"] = metrics["loss"] / self.accumulate_grad_batches
+            metrics["loss"] = self._shared(metrics["loss"])
         if self._steps:
             step_schedules(self.trainer, "step", self.lr_scheduler_step)
         return metrics
@@ -346,7 +346,7 @@ class CGANTask(ColorizationTask):
         optimizer: LightningOptimizer = self.optimizers()[number]  # type: ignore[index]
         if self._begins:
             optimizer.zero_grad()
-        loss = loss / self.accumulate_grad_batches
+        loss = self._shared(loss)
         if network is self.discriminator:
             loss.backward()  # type: ignore[no-untyped-call]  # not by DDP
         else:
@@ -366,6 +366,10 @@ class CGANTask(ColorizationTask):
         if self.uses_graphs:
             optimizer.zero_grad()
         return norm
+
+    def _shared(self, loss: Tensor) -> Tensor:
+        batches = self.accumulate_grad_batches
+        return loss if batches == 1 else loss / batches  # one operator less
 
     def on_train_epoch_end(self) -> None:
         """Step the per-epoch schedules."""
