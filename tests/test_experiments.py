@@ -346,6 +346,8 @@ def fit(images, tmp_path, monkeypatch):
         settings = configured.get("init_args", {})
         offline = [*(OFFLINE if "pretrained" in settings else [])]
         offline += FROZEN if "frozen" in settings else []
+        if settings.get("norm_eval") and "pretrained" in settings:
+            offline += ["--model.encoder.norm_eval", "false"]
         return main(
             [
                 *("fit", "--config", str(path)),

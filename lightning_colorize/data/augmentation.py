@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_colorize.color import fit_gamut, to_lab, to_rgb, to_unit
+from lightning_colorize.color import fit_gamut, to_grey, to_lab, to_unit
 from lightning_colorize.common.errors import require_option
 from lightning_colorize.data.damage import damaged
 from lightning_colorize.data.device.transfer import to_device
@@ -144,9 +144,8 @@ class Augmentation(nn.Module):
 
     def __init__(self, size: int, options: AugmentationOptions) -> None:
         super().__init__()
-        o = options
         self.size = size
-        self.options = o
+        o = self.options = options
         self.moves = bool(o.flip or o.rotation or o.crop_scale)
         self.damage = partial(damaged, blur=o.blur, grain=o.grain, jpeg=o.jpeg, aging=o.aging)
 
@@ -239,8 +238,7 @@ def old_copy(rgb: Tensor) -> Tensor:
         unit = to_unit(rgb[None].cpu())
         L = _jittered(unit, to_lab(unit)[0], _draw_grey(1, 1.0))
         L = damaged(L, blur=0.5, grain=0.5, jpeg=0.5, aging=1.0)
-    grey = to_rgb(L, torch.zeros_like(L).expand(-1, 2, -1, -1))
-    return (grey[0] * 255).round().byte()
+    return (to_grey(L)[0] * 255).round().byte()
 
 
 def _drawn(count: int, share: float) -> Tensor:

@@ -1,5 +1,6 @@
 """A split's images as uint8 squares."""
 
+from dataclasses import dataclass
 from math import gcd
 from typing import Any, Literal, NamedTuple
 
@@ -105,6 +106,7 @@ class Shipped(NamedTuple):
     corrupt: list[CorruptImage]
 
 
+@dataclass(eq=False)
 class ImageDataset(Dataset[Item]):
     """Square crops of one split's images.
 
@@ -114,13 +116,10 @@ class ImageDataset(Dataset[Item]):
     image is replaced by another one, so that an epoch keeps its number of steps.
     """
 
-    def __init__(
-        self, images: ImageSet, side: int, training: bool = False, resize: Resize = "crop"
-    ) -> None:
-        self.images = images
-        self.side = side
-        self.training = training
-        self.resize = resize
+    images: ImageSet
+    side: int
+    training: bool = False
+    resize: Resize = "crop"
 
     def __len__(self) -> int:
         return len(self.images)

@@ -10,7 +10,7 @@ run resumed in mid-epoch then repeats the uninterrupted run bit for bit, with an
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from itertools import count
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ Receive = Callable[[Iterator[Any]], Iterator[Shipped]]
 """Turns the batches of the data set's `collate` into pixels."""
 
 
+@dataclass(eq=False)
 class EpochBatches(Sampler[list[Key]]):
     """Batch sampler of one rank, from a given epoch and position.
 
@@ -45,28 +46,17 @@ class EpochBatches(Sampler[list[Key]]):
     starts in `epoch` at batch `position`.
     """
 
-    def __init__(
-        self,
-        length: int,
-        batch_size: int,
-        *,
-        shuffle: bool,
-        weights: np.ndarray | None = None,
-        order: AnyOrder | None = None,
-        seed: int = 0,
-        rank: int = 0,
-        ranks: int = 1,
-    ) -> None:
-        self.length = length
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.probabilities = None if weights is None else weights / weights.sum()
-        self.order = order or AnyOrder()
-        self.seed = seed
-        self.rank = rank
-        self.ranks = ranks
-        self.epoch = 0
-        self.position = 0
+    length: int
+    batch_size: int
+    _: KW_ONLY
+    shuffle: bool
+    weights: np.ndarray | None = None
+    order: AnyOrder = field(default_factory=AnyOrder)
+    seed: int = 0
+    rank: int = 0
+    ranks: int = 1
+    epoch: int = field(default=0, init=False)
+    position: int = field(default=0, init=False)
 
     def __len__(self) -> int:
         if self.shuffle:
@@ -89,10 +79,11 @@ class EpochBatches(Sampler[list[Key]]):
         random = np.random.default_rng((self.seed, self.epoch))
         if not self.shuffle:
             order = np.arange(self.length)
-        elif self.probabilities is None:
+        elif self.weights is None:
             order = self.order.shuffled(random, self.length, self.ranks)
         else:
-            order = random.choice(self.length, size=self.length, p=self.probabilities)
+            shares = self.weights / self.weights.sum()
+            order = random.choice(self.length, size=self.length, p=shares)
         draws = random.integers(0, 2**32, size=self.length)
         return order[self._part], draws[self._part]
 
@@ -137,10 +128,9 @@ class ImageLoader:
         self.corrupt = corrupt
         self.num_workers: int = options.get("num_workers", 0)
         self.seed_batches = seed_batches
-        self.asked = 0.0
+        self.asked = self._waited = 0.0
         self._on_gpu = device_type == "cuda"
         self._waits: deque[tuple[Any, Any]] = deque()
-        self._waited = 0.0
         self.options = options
         self._reader: DataLoader[Any] | None = None
         self._running: Generator[RawBatch] | None = None
@@ -266,9 +256,7 @@ class ImageLoader:
         # This starts the workers, which counts as waiting, before a thread prefetches.
         batches = self._receive(iter(self._reader))
         with self.dataset.images.expecting(self.batches.coming) as advance:
-            for number in count(1):
-                if (batch := next(batches, None)) is None:
-                    break
+            for number, batch in enumerate(batches, 1):
                 self._waits.append((asked, self._now()))
                 _ = self.waited  # so that few events are kept
                 advance(number * self.batches.batch_size)

@@ -41,7 +41,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     """
     try:
         if file.suffix == SUFFIX:
-            checkpoint = read_exported(file)
+            checkpoint: dict[str, Any] = read_exported(file)
         elif is_damaged(file):
             raise UsageError(f"{file} is damaged: it has changed since it was written")
         else:
@@ -70,8 +70,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         raise UsageError(
             f"{file} has weights that are not finite ({broken}); training probably diverged"
         )
-    content: dict[str, Any] = checkpoint
-    return content
+    return checkpoint
 
 
 def read_intact(folder: Path, *names: str) -> tuple[Path, dict[str, Any]]:
@@ -260,6 +259,5 @@ def _require_training(file: Path, checkpoint: Mapping[str, Any]) -> None:
     """Refuse a checkpoint without the state of training, or with values that are not finite."""
     if not {"global_step", "loops", "callbacks"} <= checkpoint.keys():
         raise UsageError(f"{file} is not {_OURS}: its training state is missing")
-    broken = first_not_finite(optimizer_states(checkpoint))
-    if broken is not None:
+    if (broken := first_not_finite(optimizer_states(checkpoint))) is not None:
         raise UsageError(f"{file} has an optimizer state that is not finite ({broken})")

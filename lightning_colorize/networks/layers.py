@@ -86,15 +86,15 @@ def at_size(x: Tensor, size: Sequence[int], mode: str = "bilinear") -> Tensor:
     return x if x.shape[-2:] == size else F.interpolate(x, size, mode=mode)
 
 
-def init_normal(module: nn.Module, std: float = 0.02) -> None:
+def init_normal(module: nn.Module) -> None:
     """Initialize weights as in DCGAN and pix2pix (Radford et al. 2016, Isola et al. 2017).
 
-    Convolutions from N(0, std), scales of normalizations from N(1, std), all biases 0. Apply a
+    Convolutions from N(0, 0.02), scales of normalizations from N(1, 0.02), all biases 0. Apply a
     spectral norm afterwards, because it starts from the existing weights.
     """
     for part in module.modules():
         if isinstance(part, _CONVOLUTIONS + _NORMS):
-            nn.init.normal_(part.weight, float(isinstance(part, _NORMS)), std)
+            nn.init.normal_(part.weight, float(isinstance(part, _NORMS)), 0.02)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
 

@@ -73,12 +73,11 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
     Validation and test steps return the predicted ab, (B, 2, H, W) in LAB units, for callbacks.
 
     Args:
-        compile: Compile the trained networks during their first batches; auto: on CUDA, if it pays;
-            reduce-overhead: as CUDA graphs.
-        fused: Run each optimizer step in one kernel; None: on CUDA, if the optimizer supports it.
-        metrics: Additional metrics by name, logged as `val/NAME` and `test/NAME`.
-        channels_last: Whether the networks have the channels-last memory format; None: `setup`
-            gives it to them on CUDA under bf16.
+        channels_last: Use the channels-last memory format; null: on CUDA under bf16.
+        compile: Compile the trained networks; auto: on CUDA, if it pays; reduce-overhead: as CUDA
+            graphs.
+        fused: Run each optimizer step in one kernel; null: on CUDA, if the optimizer supports it.
+        metrics: Additional metrics by name, for `val/NAME` and `test/NAME`; null: none.
 
     Attributes:
         metric_rows: Name, direction and format of all metrics.
@@ -101,10 +100,10 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
 
     def __init__(
         self,
+        channels_last: bool | None = None,
         compile: CompileNetworks = "auto",
         fused: bool | None = None,
         metrics: dict[str, Metric] | None = None,
-        channels_last: bool | None = None,
     ) -> None:
         super().__init__()
         # Not a submodule: the collections below have copies.

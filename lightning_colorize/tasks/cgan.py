@@ -10,10 +10,8 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Adam
-from torchmetrics import Metric
 
 from lightning_colorize.color import ColorBatch
-from lightning_colorize.common.compiling import CompileNetworks
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.losses import L1, AdversarialLoss, Loss
 from lightning_colorize.metrics import batch_metrics
@@ -89,10 +87,7 @@ class CGANTask(ColorizationTask):
             prediction; null: the generator itself.
         generator_checkpoint: A run or checkpoint that initializes the generator; it must have the
             same encoder, decoder and head.
-        channels_last: Use the channels-last memory format; null: on CUDA under bf16.
-        compile: Compile both networks; auto: on CUDA, if it pays; reduce-overhead: as CUDA graphs.
-        fused: Run each optimizer step in one kernel; null: on CUDA, if the optimizer supports it.
-        metrics: Additional metrics by name, for `val/NAME` and `test/NAME`; null: none.
+        options: Arguments of `ColorizationTask`.
 
     Raises:
         ValueError: If settings contradict each other, or the loss needs another head.
@@ -125,12 +120,9 @@ class CGANTask(ColorizationTask):
         gradient_clip_val: float | None = None,
         ema_decay: float | None = 0.999,
         generator_checkpoint: str | None = None,
-        channels_last: bool | None = None,
-        compile: CompileNetworks = "auto",
-        fused: bool | None = None,
-        metrics: dict[str, Metric] | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(compile, fused, metrics, channels_last)
+        super().__init__(**options)
         self.generator_every_n_batches = generator_every_n_batches
         self.discriminator_every_n_batches = discriminator_every_n_batches
         self.generator_epochs = generator_epochs
@@ -147,7 +139,7 @@ class CGANTask(ColorizationTask):
         if generator_checkpoint is not None:
             load_network(self.net, Path(generator_checkpoint), keep_decoding=True)
         self.discriminator = discriminator
-        if channels_last:
+        if self.channels_last:
             self.to(memory_format=torch.channels_last)
         self.average_weights(ema_decay)
         self.adversarial_loss = adversarial_loss
@@ -359,15 +351,15 @@ class CGANTask(ColorizationTask):
             loss.backward()  # type: ignore[no-untyped-call]  # not by DDP
         else:
             self.manual_backward(loss)
-        norm = None
         if not self._steps:
-            return norm
+            return None
         if network is self.discriminator and self.trainer.world_size > 1:
             for gradient in (p.grad for p in network.parameters() if p.grad is not None):
                 torch.distributed.all_reduce(gradient)  # gloo has no mean
                 gradient /= self.trainer.world_size
+        norm = None
         if logs or self.gradient_clip_val is not None:
-            limit = float("inf") if self.gradient_clip_val is None else self.gradient_clip_val
+            limit = self.gradient_clip_val or float("inf")
             norm = nn.utils.clip_grad_norm_(network.parameters(), limit)
         # Lightning does not count a step of the wrapped optimizer.
         (optimizer if counted else optimizer.optimizer).step()
@@ -377,7 +369,7 @@ class CGANTask(ColorizationTask):
 
     def _shared(self, loss: Tensor) -> Tensor:
         batches = self.accumulate_grad_batches
-        return loss if batches == 1 else loss / batches
+        return loss if batches == 1 else loss / batches  # one operator less
 
     def on_train_epoch_end(self) -> None:
         """Step the per-epoch schedules."""

@@ -7,10 +7,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
-from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics import MeanMetric, MetricCollection
 
 from lightning_colorize.color import NO_CONDITION, ColorBatch
-from lightning_colorize.common.compiling import CompileNetworks
 from lightning_colorize.losses import CrossEntropy, Loss
 from lightning_colorize.metrics.samples import energy_scores
 from lightning_colorize.models.checkpoint import describe_parts, load_network
@@ -60,10 +59,7 @@ class GenerativeTask(ColorizationTask):
         scheduler: Built from the optimizer; null for a constant rate.
         encoder_lr_ratio: The encoder's learning rate as a share of the decoder's.
         ema_decay: Decay of the moving average, which is used for all but training; null: none.
-        channels_last: Use the channels-last memory format; null: on CUDA under bf16.
-        compile: Compile the network; auto: on CUDA, if it pays; reduce-overhead: as CUDA graphs.
-        fused: Run the optimizer step in one kernel; null: on CUDA, if the optimizer supports it.
-        metrics: Additional metrics by name, for `val/NAME` and `test/NAME`; null: none.
+        options: Arguments of `ColorizationTask`.
 
     Raises:
         UsageError: If `checkpoint` does not fit, or `steps` or `guidance` are out of range.
@@ -94,12 +90,9 @@ class GenerativeTask(ColorizationTask):
         scheduler: SchedulerFactory | None = None,
         encoder_lr_ratio: float = 1.0,
         ema_decay: float | None = 0.998,
-        channels_last: bool | None = None,
-        compile: CompileNetworks = "auto",
-        fused: bool | None = None,
-        metrics: dict[str, Metric] | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(compile, fused, metrics, channels_last)
+        super().__init__(**options)
         for name, share in (("joint", joint), ("image_dropout", image_dropout)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, not {share}")
@@ -120,7 +113,7 @@ class GenerativeTask(ColorizationTask):
             base = ColorizationNetwork(encoder, built, self.net.head)
             base.gate = self.net.gate
             load_network(base, Path(checkpoint), keep_decoding=head is not None)
-        if channels_last:
+        if self.channels_last:
             self.net.to(memory_format=torch.channels_last)
         self.average_weights(ema_decay)
         scores: dict[str, Any] = {name: MeanMetric(nan_strategy=torch.nan) for name in _SCORES}

@@ -78,13 +78,11 @@ class Optimization:
 
         `fused`: whether a step is one kernel; None: if the optimizer supports it.
         """
-        encoder: Encoder | None = getattr(network, "encoder", None)
-        optimizer = self._optimizer(network, encoder, fused)
+        optimizer = self._optimizer(network, fused)
         return optimizer, None if self.scheduler is None else self.scheduler(optimizer)
 
-    def _optimizer(
-        self, network: nn.Module, encoder: Encoder | None, fused: bool | None
-    ) -> Optimizer:
+    def _optimizer(self, network: nn.Module, fused: bool | None) -> Optimizer:
+        encoder: Encoder | None = getattr(network, "encoder", None)
         part = [] if encoder is None else list(encoder.pretrained_part.parameters())
         known = {id(p) for p in part}
         slow = [p for p in part if p.requires_grad]
@@ -108,13 +106,11 @@ class Optimization:
         def make(**options: Any) -> Optimizer:
             # Copies: an optimizer writes its settings into the groups.
             groups = [dict(p) if isinstance(p, dict) else p for p in parameters]
-            made: Optimizer = self.optimizer(groups, **options)
-            return made
+            return self.optimizer(groups, **options)
 
-        if not fused:
-            usual = make()
-            if fused is False or usual.defaults.get("fused", False) is not None:
-                return usual
+        usual = make()
+        if fused is False or (not fused and usual.defaults.get("fused", False) is not None):
+            return usual
         try:
             return make(fused=True)
         except (TypeError, RuntimeError) as error:
@@ -253,11 +249,12 @@ class AveragedNetwork(AveragedModel):
         self._updates = 0  # `n_averaged`, which is on the device
         # The counter that the tensors below were collected with: a move replaces it.
         self._counter: Tensor | None = None
-        self._averaged: tuple[list[Tensor], list[Tensor]] = [], []
-        self._current: tuple[list[Tensor], list[Tensor]] = [], []
-        self.register_load_state_dict_post_hook(_restart)  # type: ignore[no-untyped-call]
+        self._pairs: list[tuple[list[Tensor], list[Tensor]]] = []  # averaged and current
+        self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
+            AveragedNetwork.restart
+        )
 
-    def restart(self) -> None:
+    def restart(self, *_: object) -> None:
         """Collect the tensors again at the next update."""
         self._counter = None
 
@@ -265,19 +262,16 @@ class AveragedNetwork(AveragedModel):
         """Update the average. The device is read only after a restart or a move."""
         if self._counter is not self.n_averaged:
             self._counter, self._updates = self.n_averaged, int(self.n_averaged)
-            self._averaged, self._current = _tensors(self.module), _tensors(model)
+            self._pairs = list(zip(_tensors(self.module), _tensors(model), strict=True))
         # The first update copies the network.
         kept = min(self.decay, (1 + self._updates) / (10 + self._updates)) if self._updates else 0.0
+        floats, others = self._pairs
         with torch.no_grad():
-            torch._foreach_lerp_(self._averaged[0], self._current[0], 1 - kept)
-            if self._averaged[1]:
-                torch._foreach_copy_(self._averaged[1], self._current[1])
+            torch._foreach_lerp_(*floats, 1 - kept)
+            if others[0]:
+                torch._foreach_copy_(*others)
         self.n_averaged.add_(1)
         self._updates += 1
-
-
-def _restart(average: AveragedNetwork, _: object) -> None:
-    average.restart()
 
 
 def _tensors(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Adam
-from torchmetrics import Metric
 
 from lightning_colorize.color import ColorBatch
-from lightning_colorize.common.compiling import CompileNetworks
 from lightning_colorize.losses import Loss
 from lightning_colorize.models.checkpoint import load_network
 from lightning_colorize.networks import ColorizationNetwork, Decoder, Encoder, FeatureInfo, Head
@@ -37,10 +36,7 @@ class RegressionTask(ColorizationTask):
         checkpoint: A run or checkpoint that initializes the network, e.g. one trained on all
             categories to fine-tune a specialist for one; it must have the same encoder, decoder and
             head.
-        channels_last: Use the channels-last memory format; null: on CUDA under bf16.
-        compile: Compile the network; auto: on CUDA, if it pays; reduce-overhead: as CUDA graphs.
-        fused: Run the optimizer step in one kernel; null: on CUDA, if the optimizer supports it.
-        metrics: Additional metrics by name, for `val/NAME` and `test/NAME`; null: none.
+        options: Arguments of `ColorizationTask`.
 
     Raises:
         UsageError: If `checkpoint` does not fit.
@@ -59,19 +55,16 @@ class RegressionTask(ColorizationTask):
         encoder_lr_decay: float = 1.0,
         ema_decay: float | None = None,
         checkpoint: str | None = None,
-        channels_last: bool | None = None,
-        compile: CompileNetworks = "auto",
-        fused: bool | None = None,
-        metrics: dict[str, Metric] | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(compile, fused, metrics, channels_last)
+        super().__init__(**options)
         self.save_hyperparameters()
         built = decoder(encoder.info)
         self.net = ColorizationNetwork(encoder, built, (head or loss.head)(built.out_channels))
         loss.require_head(self.net.head)
         if checkpoint is not None:
             load_network(self.net, Path(checkpoint), keep_decoding=head is not None)
-        if channels_last:
+        if self.channels_last:
             self.net.to(memory_format=torch.channels_last)
         self.average_weights(ema_decay)
         self.loss = loss

@@ -1,4 +1,4 @@
-"""Hints, their diffusion, and palettes."""
+"""Hints, how their colors spread, and palettes."""
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from lightning_colorize.color.hints import (
     diffused,
     hint_channels,
     hints_from,
+    optimized,
 )
 from lightning_colorize.color.palette import palettes_from, simulated_palettes
 
@@ -122,6 +123,20 @@ def test_nothing_spreads_without_hints(size):
     spread = diffused(torch.zeros(2, 3, *size), torch.rand(2, 1, *size) * 100)
     assert spread.shape == (2, 3, *size)
     assert not spread.any()
+
+
+def test_the_colors_of_two_regions_stay_in_them_and_one_color_fills_the_image():
+    L = torch.full((1, 1, 12, 12), 30.0)
+    L[..., 6:] = 70
+    hints = torch.zeros(1, 3, 12, 12)
+    hints[0, :, 3, 2] = torch.tensor([40.0, 10, 1])
+    assert optimized(hints, L)[0].flatten(1).std(1).max() < 1e-3
+    hints[0, :, 8, 9] = torch.tensor([-30.0, 20, 1])
+    colors = optimized(hints, L)[0]
+    assert colors[:, 3, 2].tolist() == pytest.approx([40, 10])
+    assert colors[:, 8, 9].tolist() == pytest.approx([-30, 20])
+    assert colors[0, :, :6].min() > 35
+    assert colors[0, :, 6:].max() < -25
 
 
 def test_a_network_gets_hints_with_a_spread_of_about_one():

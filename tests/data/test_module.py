@@ -94,8 +94,6 @@ def test_stretching_shows_whole_images_in_every_split(photo_folder, tmp_path, re
 
 
 def test_plain_trainer(photo_folder, tmp_path):
-    from lightning_colorize.data import ColorizationDataModule
-
     datamodule = ColorizationDataModule(str(photo_folder), size=24)
     recorder = Recorder()
     trainer = Trainer(accelerator="cpu", max_epochs=1, default_root_dir=tmp_path, logger=False)

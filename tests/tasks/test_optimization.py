@@ -52,15 +52,11 @@ def test_each_parameter_is_of_the_finest_level_that_depends_on_it(name):
             assert equal[: index + 1] == [True] * index + [False]
 
 
-def rates_of(optimizer):
-    return {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
-
-
 @pytest.mark.parametrize(("decay", "expected"), [(1.0, (1.0, 1.0, 1.0)), (0.1, (0.01, 0.1, 1.0))])
 def test_the_encoder_and_its_finer_levels_have_lower_rates(decay, expected):
     net = nn.ModuleDict({"encoder": ConvEncoder(widths=[4, 8, 8]), "decoder": nn.Linear(3, 1)})
     optimizer, _ = Optimization(partial(SGD, lr=2.0), None, 0.5, decay).build(net)
-    by_parameter = rates_of(optimizer)
+    by_parameter = {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
     stages = zip(net["encoder"].stages, expected, strict=True)
     for module, rate in [*stages, (net["decoder"], 2.0)]:
         for parameter in module.parameters():
@@ -152,16 +148,21 @@ def test_optimizers_are_fused_where_they_can_be(optimizer, fused, ratio):
     assert built.param_groups[0]["lr"] == pytest.approx(0.1 * ratio)
 
 
-def test_a_fused_run_resumes_with_another_memory_format(data, tmp_path):
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_resumed_run_has_its_own_fused_steps_and_memory_format(data, tmp_path, saved):
     trainer = make_trainer(max_epochs=1, limit_val_batches=0)
-    trainer.fit(regression(fused=True), data)
+    trainer.fit(regression(fused=saved), data)
     trainer.save_checkpoint(tmp_path / "first.ckpt")
-    first, second = (regression(fused=True, channels_last=last) for last in (False, True))
-    for task in (first, second):
+    first, *others = (
+        regression(fused=fused, channels_last=last)
+        for fused, last in ((saved, False), (saved, True), (not saved, False))
+    )
+    for task in (first, *others):
         trainer = make_trainer(max_epochs=3, limit_val_batches=0)
         trainer.fit(task, data, ckpt_path=tmp_path / "first.ckpt", weights_only=True)
-    for name, value in first.state_dict().items():
-        torch.testing.assert_close(second.state_dict()[name], value, atol=1e-5, rtol=1e-3)
+        assert bool(trainer.optimizers[0].param_groups[0]["fused"]) is task.fused
+        for name, value in first.state_dict().items():
+            torch.testing.assert_close(task.state_dict()[name], value, atol=1e-5, rtol=1e-3)
 
 
 @pytest.mark.parametrize(

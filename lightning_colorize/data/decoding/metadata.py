@@ -90,14 +90,9 @@ def _copy(exif: Image.Exif, tags: Iterable[int]) -> Image.Exif:
 def read_metadata(image: Image.Image) -> Metadata:
     """Return the metadata of an image whose pixels are loaded."""
     exif, lost = _read_exif(image)
-    xmp = image.info.get("xmp", b"")
-    if not isinstance(xmp, bytes):
-        lost.append("XMP dropped")
-        xmp = b""
-    iptc = _read_iptc(image)
-    if not isinstance(iptc, bytes):
-        lost.append("IPTC dropped")
-        iptc = b""
+    blocks = {"XMP": image.info.get("xmp", b""), "IPTC": _read_iptc(image)}
+    lost += [f"{name} dropped" for name, block in blocks.items() if not isinstance(block, bytes)]
+    xmp, iptc = (block if isinstance(block, bytes) else b"" for block in blocks.values())
     xmp = XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
     return Metadata(exif, xmp, iptc, _read_resolution(image), tuple(lost))
 

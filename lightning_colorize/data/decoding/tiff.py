@@ -65,7 +65,6 @@ def is_blank(image: Image.Image) -> bool:
 
 
 def _open(data: bytes, tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> Image.Image:
-    image: Image.Image | None = None
     straight = 1 < page.samplesperpixel < 6 and tuple(page.extrasamples)[:1] != (1,)
     if page.bitspersample == 16 and straight:
         with suppress(Exception):  # of another kind than grey or RGB, or compressed
@@ -76,9 +75,10 @@ def _open(data: bytes, tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> Imag
             place = struct.pack(tiff.byteorder + form, page.offset)
             data = data[:start] + place + data[start + len(place) :]
         with suppress(UnidentifiedImageError):
-            image = Image.open(BytesIO(data), formats=("TIFF",))
+            image: Image.Image = Image.open(BytesIO(data), formats=("TIFF",))
             image.info["notes"] = []
-    return image or _read_unusual(data, tiff, page)
+            return image
+    return _read_unusual(data, tiff, page)
 
 
 def _pillow_misreads(page: tifffile.TiffPage) -> bool:

@@ -49,15 +49,10 @@ class ResultWriter(Callback):
         self.test = test
         self.metrics: dict[str, float] = {}
         self.losses: list[Any] = [0.0, 0]  # of the epoch so far: sum over images, images
-        self.epochs = 0
-        self.batches = 0
-        self.images = 0
-        self.seconds = 0.0
-        self.device_seconds = 0.0
-        self.restarts = 0
-        self.stopped = False
+        self.epochs = self.batches = self.images = self.restarts = 0
+        self.seconds = self.device_seconds = 0.0
+        self.stopped = self._begun = False
         self._devices = 1
-        self._begun = False
         self._since: float | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -104,8 +104,7 @@ class GracefulStop(Checkpoint):
     def __init__(self, last: LastCheckpoint) -> None:
         self.last = last
         self._unsynchronized = 0
-        self._saved = False
-        self.began = False
+        self._saved = self.began = False
         self.received: signal.Signals | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -192,8 +191,7 @@ class FiniteTraining(Callback):
     """
 
     def __init__(self) -> None:
-        self._losses: list[Tensor] = []
-        self._steps: list[int] = []
+        self._losses: list[tuple[int, Tensor]] = []  # with their steps
         self._last = "none"
         self._diverged: str | None = None
         self._predicted: list[Tensor] = []
@@ -203,8 +201,7 @@ class FiniteTraining(Callback):
     ) -> None:
         """Keep the loss; check if it is time."""
         if "loss" in (outputs or {}):  # not in a step of the discriminator alone
-            self._losses.append(outputs["loss"])
-            self._steps.append(trainer.global_step)
+            self._losses.append((trainer.global_step, outputs["loss"]))
             every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
             logs = trainer.global_step % max(1, every) == 0  # the device is read anyway
             if len(self._losses) >= _LOSSES_PER_CHECK and logs:
@@ -236,16 +233,16 @@ class FiniteTraining(Callback):
 
     def _check(self, trainer: Trainer, what: str | None = None) -> None:
         """End the run if something, or each of many losses, is not finite in any process."""
-        values = torch.stack(self._losses).float() if self._losses else torch.empty(0)
+        tensors = [loss for _, loss in self._losses]
+        values = torch.stack(tensors).float() if tensors else torch.empty(0)
         # Lightning divides losses by the number of accumulated batches.
-        values = values * trainer.accumulate_grad_batches
-        losses = values.tolist()
-        for step, value in zip(self._steps, losses, strict=True):
+        losses = (values * trainer.accumulate_grad_batches).tolist()
+        for (step, _), value in zip(self._losses, losses, strict=True):
             if math.isfinite(value):
                 self._last, self._diverged = f"{value:.4g} at step {step}", None
             else:
                 self._diverged = self._diverged or f"the loss is {value} at step {step}"
-        self._losses, self._steps = [], []
+        self._losses = []
         fault = None
         if what is not None:
             fault = self._diverged or f"{what} not finite after step {trainer.global_step}"

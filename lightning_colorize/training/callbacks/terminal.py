@@ -37,24 +37,21 @@ class Banner(Callback):
 
 def banner_rows(trainer: Trainer, pl_module: LightningModule) -> list[tuple[str, str]]:
     """Return the labels and values of the banner."""
-    net: Any = pl_module.net
+    task: Any = pl_module
     datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+    net = task.net
     trainable, frozen = parameter_count(net)
     processes = trainer.world_size
     accumulated = trainer.accumulate_grad_batches
     effective = datamodule.batch_size * processes * accumulated
     counts = ", ".join(f"{n:,} {split}" for split, n in datamodule.counts().items())
-    batch = f"{effective}"
+    batch = str(effective)
     if effective != datamodule.batch_size:
         batch += f" = {datamodule.batch_size} x {processes} processes x {accumulated} accumulated"
-    task: Any = pl_module
     how = " as CUDA graphs" if task.uses_graphs else ""
     compiled = f", networks compiled{how} in the first batches" if task.compiles else ""
     return [
-        (
-            "device",
-            f"{pl_module.device.type} x {processes}, precision {trainer.precision}{compiled}",
-        ),
+        ("device", f"{task.device.type} x {processes}, precision {trainer.precision}{compiled}"),
         ("network", f"{trainable:,} parameters trainable, {frozen:,} frozen"),
         ("encoder", f"{type(net.encoder).__name__}, weights: {net.encoder.weights_from}"),
         ("images", f"{counts}; {datamodule.size} px"),
@@ -62,7 +59,7 @@ def banner_rows(trainer: Trainer, pl_module: LightningModule) -> list[tuple[str,
         ("batch", batch),
         ("rate", f"{_rates(trainer, pl_module)}; not scaled with the batch"),
         ("loggers", describe_loggers(trainer.loggers)),
-        ("run", f"{Path(trainer.default_root_dir)}"),
+        ("run", str(Path(trainer.default_root_dir))),
     ]
 
 

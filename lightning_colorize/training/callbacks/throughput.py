@@ -43,12 +43,10 @@ class Throughput(Callback):
 
     def __init__(self) -> None:
         self.totals = Totals()
-        self.memory = 0
         self._logged = Totals()
-        self._logged_step = 0
+        self.memory = self._logged_step = self._batches = 0
         self._device = torch.device("cpu")
         self._loader: Any = None
-        self._batches = 0
         self._since: float | None = None
         self._waited = 0.0
 

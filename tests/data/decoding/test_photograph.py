@@ -64,17 +64,6 @@ def _pillow(values, form, **options):
     return file.getvalue()
 
 
-def test_depth_and_pages_of_unusual_tiffs_are_named():
-    rgb = images.sample()
-    deep = rgb.astype(np.uint16) * 257
-    planes = np.moveaxis(deep, 2, 0)
-    float_pages = _tiff(np.stack([rgb / np.float32(255)] * 2))
-    planar_pages = _tiff(np.stack([planes] * 2), planarconfig="separate")
-    assert _notes(float_pages) == ["the first of several images", "reduced to 8 bits"]
-    assert _notes(planar_pages) == ["the first of several images"]
-    assert _notes(_tiff(rgb, bigtiff=True, byteorder=">")) == []
-
-
 def _deep(channels):
     """Return values of 16 bits, most of them between those of 8 bits."""
     values = np.random.default_rng(0).integers(0, 65536, (13, 17, channels), dtype=np.uint16)

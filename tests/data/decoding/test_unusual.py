@@ -81,9 +81,10 @@ def test_the_largest_image_of_a_tiff_is_read(pages, options, note):
 
 def test_raw_data_is_to_be_developed():
     cfa, linear = (images.DEEP_GREY, {"photometric": 32803}), (images.DEEP, {"photometric": 34892})
-    for pages in ([cfa], [linear], [SUB, cfa]):
+    tiffs = [_tiff(*pages) for pages in ([cfa], [linear], [SUB, cfa])]
+    for data in (*tiffs, (images.CASES / "dng_preview_first.dng").read_bytes()):
         with pytest.raises(ImageError, match="raw data of a camera: develop it"):
-            decode_image(_tiff(*pages), Path("image.tif"))
+            decode_image(data, Path("image.tif"))
 
 
 @pytest.mark.parametrize("color", ["#fff", "#0000"])
