@@ -14,13 +14,8 @@ def add_slurm_options(parser: argparse._ArgumentGroup, cpus: str, time: str) -> 
     parser.add_argument("--mem", metavar="SIZE", help="memory per node, such as 16G; 0 for all")
     parser.add_argument("--account", metavar="NAME", help="Slurm account")
     parser.add_argument("--qos", metavar="NAME", help="Slurm quality of service")
-    parser.add_argument(
-        "--sbatch",
-        metavar="NAME[=VALUE]",
-        action="append",
-        default=[],
-        help="any other sbatch option, such as constraint=a100; may be repeated",
-    )
+    text = "any other sbatch option, such as constraint=a100; may be repeated"
+    parser.add_argument("--sbatch", metavar="NAME[=VALUE]", action="append", default=[], help=text)
 
 
 def resources(args: argparse.Namespace, gpus: int | None) -> Resources:

@@ -60,26 +60,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def join(args: argparse.Namespace) -> int:
-    """Join an existing study as an additional worker."""
+    """Run workers of an existing study; `sweep resume` also if it is stopped."""
     options, study = _worker_options(args), open_study(args.study, args.name)
-    _refuse_stopped(study)
+    if args.action == "join":
+        _refuse_stopped(study)
     plan = _check_again(study, options)
     if args.dry_run:
         print(plan)
         return 0
-    return _work(study, options)
-
-
-def resume(args: argparse.Namespace) -> int:
-    """Resume a study and run workers."""
-    options, study = _worker_options(args), open_study(args.study, args.name)
-    plan = _check_again(study, options)
-    if args.dry_run:
-        print(plan)
-        return 0
-    study.stop(None)
-    if args.retry_failed:
-        print(f"failed trials queued again: {study.retry_failed()}")
+    if args.action == "resume":
+        study.stop(None)
+        if args.retry_failed:
+            print(f"failed trials queued again: {study.retry_failed()}")
     return _work(study, options)
 
 
@@ -122,7 +114,8 @@ def report(args: argparse.Namespace) -> int:
     return 0
 
 
-ACTIONS = {each.__name__: each for each in (run, join, resume, status, stop, export, report)}
+ACTIONS = {each.__name__: each for each in (run, join, status, stop, export, report)}
+ACTIONS["resume"] = join
 
 
 def _worker_options(args: argparse.Namespace) -> WorkerOptions:

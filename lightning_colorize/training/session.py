@@ -29,8 +29,6 @@ from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.common.memory import is_out_of_memory
 from lightning_colorize.common.processes import is_first_process
-from lightning_colorize.data.augmentation import AugmentationOptions
-from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.models.checkpoint import prepare_for_state
 from lightning_colorize.networks import WeightsError
 from lightning_colorize.runs.folder import CONFIG, LOCK, TENSORBOARD, WANDB, lock
@@ -221,15 +219,6 @@ def check_words(lines: Sequence[list[str]], prefix: str = "", here: bool = True)
     with usage_errors(prefix):
         parser = ParsedCLI(lines[0], "lightning-colorize fit").parser
         configs = [parser.parse_args(words) for words in lines]
-        for config in configs:
-            _require_folder(config.data)
-            options = config.data.as_dict()
-            # The source may be a class of the user's, which is built once.
-            options |= {
-                "source": None,
-                "augmentation": AugmentationOptions(**options["augmentation"]),
-            }
-            ColorizationDataModule(**options)
         _check_built(parser, configs, here)
     return configs
 
@@ -250,6 +239,10 @@ def _check_built(parser: Any, configs: Sequence[Any], here: bool) -> None:
         return built[key]
 
     for config in configs:
+        _require_folder(config.data)
+        data = config.data.clone()
+        data.source = None  # it may be a class of the user's, which is built once
+        build("data", data)
         build("run", config.run)
         trainer = config.trainer.clone()
         trainer.logger, trainer.precision = False, trainer.precision or "32-true"

@@ -57,9 +57,14 @@ class MLflowRun(ResumedLogger, MLFlowLogger):
                 tags={name: value for name, value in tags.items() if value},
                 run_id=id_file.read_text(encoding="utf-8").strip() if self._resumed else None,
             )
+            if is_first_process() and not self._resumed:
+                import mlflow
+
+                mlflow.set_tracking_uri(str(options.mlflow))
+                mlflow.set_experiment(options.project)  # creates it, unless another run does
         except ModuleNotFoundError:
             raise UsageError(f"--run.loggers.mlflow needs MLflow: {install('mlflow')}") from None
-        except Exception as error:  # of the URI
+        except Exception as error:  # of the URI or the server
             fault = f"--run.loggers.mlflow {options.mlflow}: {first_line(error)}"
             raise UsageError(fault) from error
         self.description = f"MLflow {options.mlflow}"
@@ -67,16 +72,6 @@ class MLflowRun(ResumedLogger, MLFlowLogger):
         self._log_checkpoints = options.log_model
         self._resume_step = resume_step
         self._begun = False
-        if is_first_process() and not self._resumed:
-            import mlflow
-
-            try:
-                mlflow.set_tracking_uri(str(options.mlflow))
-                mlflow.set_experiment(options.project)  # creates it, unless another run does
-            except Exception as error:
-                raise UsageError(
-                    f"--run.loggers.mlflow {options.mlflow}: {first_line(error)}"
-                ) from error
 
     @guarded
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
