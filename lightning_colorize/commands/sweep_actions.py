@@ -6,10 +6,10 @@ import shutil
 import sys
 from contextlib import chdir, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lightning_colorize.commands import sweep_checks
-from lightning_colorize.commands.slurm_options import resources
+from lightning_colorize.commands.slurm_options import NAMES, resources
 from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.reports.sweep import dashboard_command, write_report
@@ -30,8 +30,6 @@ from lightning_colorize.sweeps.study import (
     open_study,
 )
 from lightning_colorize.sweeps.wandb import agents_of, launch_wandb
-
-_SLURM = ("partition", "time", "cpus", "mem", "account", "qos", "sbatch")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -120,7 +118,7 @@ ACTIONS["resume"] = join
 
 def _worker_options(args: argparse.Namespace) -> WorkerOptions:
     is_slurm = args.launcher == "slurm"
-    given = [name for name in _SLURM if getattr(args, name)]
+    given = [name for name in NAMES if getattr(args, name)]
     if given and not is_slurm:
         raise UsageError(f"--{given[0]} needs --launcher slurm; add that, or remove it")
     asked = resources(args, args.gpus_per_trial) if is_slurm else None
@@ -162,14 +160,16 @@ def _reuse(study: Study, other: Study) -> int:
     """
     if (study.sweep.command, study.sweep.program) != (other.sweep.command, other.sweep.program):
         raise UsageError(f"--reuse {other.shown}: its trials have another command")
+
+    def options(values: dict[str, Any]) -> set[tuple[str, str]]:
+        return {(short_option(name), as_key(value)) for name, value in values.items()}
+
     count = 0
     finished = [row for row in rows(other) if row.state == "finished"]
-    known = [flatten(read_config(row.folder)) | row.values for row in finished]
-    settings = [{short_option(name): as_key(each[name]) for name in each} for each in known]
+    known = [(row, options(flatten(read_config(row.folder)) | row.values)) for row in finished]
     for row in rows(study):
-        values = {short_option(name): as_key(value) for name, value in row.values.items()}
-        for old, its in zip(finished, settings, strict=True):
-            is_same = values.items() <= its.items() and old.values.keys() <= row.values.keys()
+        for old, settings in known:
+            is_same = options(row.values) <= settings and old.values.keys() <= row.values.keys()
             if is_same and row.values and row.state == "waiting" and not row.folder.exists():
                 shutil.copytree(old.folder, row.folder)
                 count += 1
@@ -208,17 +208,16 @@ def _work(study: Study, options: WorkerOptions) -> int:
     workers = workers_of(study.sweep.name, study.folder, options, study.url)
     try:
         code = run_workers(workers, tick, study.is_over)
-        if code >= 128:
-            print(f"stop      {study.command('stop')}", file=sys.stderr)
-            print(f"resume    {study.command('resume')}", file=sys.stderr)
-            return code
-        return _finish(study)
+        if code < 128:
+            return _finish(study)
     except Exception as error:  # such as a full disk
         if not isinstance(error, OSError) and not is_database_error(error):
             raise
         again = study.command("resume", "--retry-failed")
-        message = f"{database_message(error)}; when that is fixed: {again}"
-        raise WorkError(message) from error
+        raise WorkError(f"{database_message(error)}; when that is fixed: {again}") from error
+    print(f"stop      {study.command('stop')}", file=sys.stderr)
+    print(f"resume    {study.command('resume')}", file=sys.stderr)
+    return code
 
 
 def _finish(study: Study) -> int:

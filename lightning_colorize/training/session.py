@@ -70,6 +70,7 @@ def session(words: list[str], program: str, resumed: Path | None = None) -> Iter
 
     `words` follow the command's name, `program`. `resumed` is the folder of a run to resume.
     """
+    quiet()
     if (ignored := sorted(filter(_IGNORED.match, os.environ))) and is_first_process():
         print(f"ignored: {', '.join(ignored)}; give --trainer.KEY VALUE instead", file=sys.stderr)
     with ExitStack() as locks:
