@@ -6,7 +6,7 @@ import shutil
 import sys
 from contextlib import chdir, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lightning_colorize.commands import sweep_checks
 from lightning_colorize.commands.slurm_options import NAMES, resources
@@ -160,16 +160,14 @@ def _reuse(study: Study, other: Study) -> int:
     """
     if (study.sweep.command, study.sweep.program) != (other.sweep.command, other.sweep.program):
         raise UsageError(f"--reuse {other.shown}: its trials have another command")
-
-    def options(values: dict[str, Any]) -> set[tuple[str, str]]:
-        return {(short_option(name), as_key(value)) for name, value in values.items()}
-
     count = 0
     finished = [row for row in rows(other) if row.state == "finished"]
-    known = [(row, options(flatten(read_config(row.folder)) | row.values)) for row in finished]
+    known = [flatten(read_config(row.folder)) | row.values for row in finished]
+    settings = [{short_option(name): as_key(each[name]) for name in each} for each in known]
     for row in rows(study):
-        for old, settings in known:
-            is_same = options(row.values) <= settings and old.values.keys() <= row.values.keys()
+        values = {short_option(name): as_key(value) for name, value in row.values.items()}
+        for old, its in zip(finished, settings, strict=True):
+            is_same = values.items() <= its.items() and old.values.keys() <= row.values.keys()
             if is_same and row.values and row.state == "waiting" and not row.folder.exists():
                 shutil.copytree(old.folder, row.folder)
                 count += 1

@@ -169,8 +169,7 @@ def start_job(engine, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("number", "fails"),
-    [(signal.SIGTERM, False), (signal.SIGUSR2, False), (signal.SIGUSR2, True)],
+    ("number", "fails"), [(signal.SIGTERM, False), (signal.SIGUSR2, False), (signal.SIGUSR2, True)]
 )
 def test_a_terminated_job_returns_its_trial(engine, cluster, start_job, capfd, number, fails):
     if fails:

@@ -6,7 +6,7 @@ from lightning_colorize.sweeps import process, worker
 from lightning_colorize.sweeps.process import run_process
 from lightning_colorize.sweeps.status import rows
 from tests.conftest import until
-from tests.sweeps.conftest import is_alive
+from tests.sweeps.conftest import ends, is_alive
 
 VALIDATED = """
 echo '{"epoch": 0, "step": 1, "metrics": {"val/psnr": 1.0}}' >> validations.jsonl
@@ -51,10 +51,7 @@ WITHOUT = ("test/psnr", "failed", None)
         ("kill $$", FAILED, "interrupted, 2 times"),
         ('echo \'{"status": "fin\' > result.json', FAILED, "result.json cannot be read"),
         (result("finished", '"metrics": null'), WITHOUT, "result.json cannot be read"),
-        (
-            result("finished", '"metrics": {"test/psnr": NaN}'),
-            *(WITHOUT, "test/psnr was never a number"),
-        ),
+        (result("finished", '"metrics": {"test/psnr": NaN}'), WITHOUT, "test/psnr was never a"),
         # Stopped by the engine, or by itself before it saw the request.
         (BEHIND + result("stopped_early"), ("val/psnr", "pruned", 3.0), "behind"),
         (BEHIND + result("stopped_early", '"stop_requested": false'), FINISHED, None),
@@ -79,13 +76,11 @@ def test_the_outcome_of_a_run(engine, monkeypatch, script, expected, reason):
 def test_a_result_counts_if_it_was_written_since_the_start(engine):
     study = engine.study({"x": 1}, command=["/bin/sh", "-c", "exit 1", "${args}"])
     study.folder_of(0).mkdir()
-    (study.folder_of(0) / "result.json").write_text('{"status": "failed"}')
+    ends("failed")(study.folder_of(0))
     engine.work(study)
     assert rows(study)[0].reason == "exit code 1: no output"
     # One that has ended is not run again.
-    (study.folder_of(0) / "result.json").write_text(
-        '{"status": "finished", "metrics": {"val/psnr": 4.5}}'
-    )
+    ends("finished", {"val/psnr": 4.5})(study.folder_of(0))
     study.retry_failed()
     engine.work(study)
     assert rows(study)[0].value == 4.5

@@ -98,9 +98,8 @@ def test_a_terminated_worker_returns_its_trial(engine, number, code):
 
 @pytest.mark.parametrize("how", ["a second signal", "the grace", "sweep stop --now"])
 def test_a_trial_that_does_not_end_is_killed_and_waits(engine, how, monkeypatch):
-    monkeypatch.setattr(
-        "lightning_colorize.sweeps.process._GRACE", 60 if how == "a second signal" else 0.5
-    )
+    grace = 60 if how == "a second signal" else 0.5
+    monkeypatch.setattr("lightning_colorize.sweeps.process._GRACE", grace)
     study = engine.study({"x": 1, "do": "deaf", "seconds": 60})
     worker = engine.start(study)
     until(lambda: engine.starts(study, 0))

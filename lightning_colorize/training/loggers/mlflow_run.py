@@ -50,6 +50,10 @@ class MLflowRun(ResumedLogger, MLFlowLogger):
         id_file = folder / MLFLOW_ID
         self._resumed = id_file.is_file()
         try:
+            import mlflow
+        except ImportError:
+            raise UsageError(f"--run.loggers.mlflow needs MLflow: {install('mlflow')}") from None
+        try:
             super().__init__(
                 experiment_name=options.project,
                 run_name=name_of(folder),
@@ -58,12 +62,8 @@ class MLflowRun(ResumedLogger, MLFlowLogger):
                 run_id=id_file.read_text(encoding="utf-8").strip() if self._resumed else None,
             )
             if is_first_process() and not self._resumed:
-                import mlflow
-
                 mlflow.set_tracking_uri(str(options.mlflow))
                 mlflow.set_experiment(options.project)  # creates it, unless another run does
-        except ModuleNotFoundError:
-            raise UsageError(f"--run.loggers.mlflow needs MLflow: {install('mlflow')}") from None
         except Exception as error:  # of the URI or the server
             fault = f"--run.loggers.mlflow {options.mlflow}: {first_line(error)}"
             raise UsageError(fault) from error

@@ -73,11 +73,8 @@ def test_resumed_run_logs_no_step_twice(tmp_path, store):
     (tmp_path / "config.yaml").write_text("a: 1")
     # One that the server did not get.
     (tmp_path / "metrics.csv").write_text("step,val/psnr\n3,13\n4,14\n5,15\n")
-    for steps, lr, failed in (
-        (range(4), 0.1, True),
-        (range(2, 4), 0.2, False),
-        (range(5, 7), 0.2, False),
-    ):
+    processes = (range(4), 0.1, True), (range(2, 4), 0.2, False), (range(5, 7), 0.2, False)
+    for steps, lr, failed in processes:
         logger = MLflowRun(tmp_path, options, steps[0] or None)
         logger.log_hyperparams({"lr": lr})
         for step in steps:
