@@ -33,11 +33,11 @@ def print_report(found: "Audit", seconds: float, excluded: int, listed_in: Path 
         for kind, examples in _rows(found).items()
     ]
     columns = [Column("", text=True), Column("images"), Column("share")]
-    print_plain(console, Table("Faults", [*columns, Column("for example", text=True)], rows))
+    print_plain(Table("Faults", [*columns, Column("for example", text=True)], rows))
     if found.min_colorfulness is not None:
         rows = [make_row(f"from {start}", f"{n:,}") for start, n in _histogram(found).items()]
         columns = [Column("colorfulness", text=True), Column("images")]
-        print_plain(console, Table("Colorfulness", columns, rows))
+        print_plain(Table("Colorfulness", columns, rows))
     lines = []
     if found.leaks:
         lines = [f"In more than one split: {len(found.leaks):,}"]

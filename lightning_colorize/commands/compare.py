@@ -48,8 +48,6 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--out {args.out} is a file; give a folder")
     pages = ("index.html", "errors.html", *(["study.html"] if args.study else []))
     require_new(args.overwrite, *(args.out / page for page in pages))
-    from rich.console import Console
-
     from lightning_colorize.evaluation.table import print_metrics
     from lightning_colorize.reports.comparison import remarks, write_comparison
     from lightning_colorize.reports.perception.study import write_study
@@ -65,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     for line in (*broken, *remarks(plan, report.results)):
         print(line, file=sys.stderr)
     if report.rows:
-        print_metrics(Console(), report.rows, None, report.columns)
+        print_metrics(report.rows, None, report.columns)
     else:
         print("without true colors there are no metrics")
     print(plan.found.describe(len(report.results.names), plan.data, plan.size))

@@ -30,8 +30,6 @@ def run(args: argparse.Namespace) -> int:
     if not file.is_file():
         raise UsageError(f"{file} does not exist; give an experiment's YAML file or a run folder")
 
-    from rich.console import Console
-
     from lightning_colorize.evaluation.table import Column, Table, make_row, print_plain
     from lightning_colorize.networks import Discriminator
     from lightning_colorize.training.session import quiet
@@ -45,23 +43,17 @@ def run(args: argparse.Namespace) -> int:
     for name, network in networks.items():
         rows, total = layers_of(network, size)
         columns = [Column(column, text=column in COLUMNS[:3]) for column in COLUMNS]
-        print_plain(Console(), Table(name, columns, [make_row(*row) for row in rows]))
+        print_plain(Table(name, columns, [make_row(*row) for row in rows]))
         print(f"{name}: {total}\n")
     return 0
 
 
 def open_networks(file: Path) -> "tuple[dict[str, nn.Module], int]":
-    """Build the networks of an experiment, without pretrained weights.
-
-    Args:
-        file: The configuration of `fit`, or of a run.
+    """Build the networks of a configuration of `fit`, without pretrained weights.
 
     Returns:
         The networks by name, `net` first, then a discriminator; and the height and width of the
         images in pixels.
-
-    Raises:
-        UsageError: If `fit` would not accept the file.
     """
     from lightning_colorize.models.checkpoint import prepare_for_state
     from lightning_colorize.networks import ColorizationNetwork, Discriminator
@@ -80,11 +72,8 @@ def open_networks(file: Path) -> "tuple[dict[str, nn.Module], int]":
 def layers_of(network: "nn.Module", size: int) -> tuple[list[tuple[str, ...]], str]:
     """Return the cells of `COLUMNS` for each layer with parameters, and the totals in one line.
 
-    Lightning's `ModelSummary` measures them on the meta device, to which the network moves.
-
-    Args:
-        network: A `ColorizationNetwork` or a `Discriminator`.
-        size: Height and width of its input in pixels.
+    Lightning's `ModelSummary` measures them on the meta device, to which the network moves; `size`
+    is the height and width of its input in pixels.
     """
     import torch
     from pytorch_lightning import LightningModule

@@ -126,30 +126,27 @@ def counts(text: str) -> tuple[int, ...]:
 
 
 def _print(result: "Evaluation", parts: Sequence[str], conditions: "Intervals") -> None:
-    from rich.console import Console
-
     from lightning_colorize.evaluation import metrics_table, print_plain
     from lightning_colorize.evaluation.color_ranges import ranges_table
     from lightning_colorize.evaluation.conditions import COLUMNS
     from lightning_colorize.evaluation.evaluator import MODEL
     from lightning_colorize.evaluation.table import print_metrics
 
-    console = Console()
     for name, rows in result.groups.items():
         title = f"{name} ({result.counts[name]})"
-        print_metrics(console, rows, title, result.metrics)
+        print_metrics(rows, title, result.metrics)
         print(result.group_colors[name])
     whole = "all" if result.groups else None
-    print_metrics(console, result.rows, whole, result.metrics)
+    print_metrics(result.rows, whole, result.metrics)
     print(result.colors)
     if energy := result.intervals[MODEL].get("energy"):
         print("energy {value:.2f}, 95 % interval {low:.2f} to {high:.2f}".format(**energy))
     if conditions:
         shown = {row: {k: v["value"] for k, v in each.items()} for row, each in conditions.items()}
-        print_plain(console, metrics_table(shown, "asked for", COLUMNS))
+        print_plain(metrics_table(shown, "asked for", COLUMNS))
     for by in parts:
         if by != "folder":
-            print_plain(console, ranges_table(getattr(result, by), by))
+            print_plain(ranges_table(getattr(result, by), by))
 
 
 class Measurement:

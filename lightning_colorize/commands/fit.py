@@ -51,11 +51,10 @@ def main(words: list[str]) -> int:
     from lightning_colorize.common.processes import is_first_process
     from lightning_colorize.runs.folder import begun_trial
     from lightning_colorize.runs.resuming import RunEnded
-    from lightning_colorize.training.session import quiet, session
+    from lightning_colorize.training.session import session
 
     if (folder := begun_trial()) is not None:
         return resume_run(folder)
-    quiet()
     try:
         with session(words, PROGRAM) as cli:
             train(cli)
@@ -84,12 +83,10 @@ def common_options() -> list[str]:
 def resume_run(folder: Path, overrides: Sequence[str] = ()) -> int:
     """Resume a run from its last intact checkpoint; return the exit code."""
     from lightning_colorize.runs.folder import CONFIG
-    from lightning_colorize.training.session import quiet, session
+    from lightning_colorize.training.session import session
 
-    quiet()
-    with session(
-        ["--config", str(folder / CONFIG), *overrides], "lightning-colorize resume", folder
-    ) as cli:
+    words = ["--config", str(folder / CONFIG), *overrides]
+    with session(words, "lightning-colorize resume", folder) as cli:
         train(cli)
     return 0
 

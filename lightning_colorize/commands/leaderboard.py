@@ -28,8 +28,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write and print the leaderboard."""
-    from rich.console import Console
-
     from lightning_colorize.evaluation import metrics_table, print_plain
     from lightning_colorize.evaluation.protocol import COLUMNS, SYSTEM, ProtocolResult
     from lightning_colorize.reports.leaderboard import (
@@ -56,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         }
         for i, name in enumerate(names)
     }
-    print_plain(Console(), metrics_table(rows, metrics=COLUMNS))
+    print_plain(metrics_table(rows, metrics=COLUMNS))
     print(ordered[0].protocol)
     for name in (PAGE, MARKDOWN):
         print(args.out / name)

@@ -14,8 +14,6 @@ from lightning_colorize.common.files import require_new, write_json
 from lightning_colorize.common.provenance import git_commit, versions
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from lightning_colorize.evaluation.pretrained import PretrainedResult
 
 HELP = "measure a system on images of a fixed size and shape, for the leaderboard"
@@ -52,8 +50,6 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.json is not None:
         require_new(args.overwrite, args.json)
-    from rich.console import Console
-
     from lightning_colorize.evaluation import metrics_table, print_plain
     from lightning_colorize.evaluation.data import choose_images, find_truth, trained_on
     from lightning_colorize.evaluation.pretrained import PretrainedMetrics
@@ -120,8 +116,8 @@ def run(args: argparse.Namespace) -> int:
         git_commit=git_commit(),
     )
     shown = {row: {k: v.value for k, v in metrics.items()} for row, metrics in rows.items()}
-    print_plain(Console(), metrics_table(shown, metrics=COLUMNS))
-    _print_pretrained(Console(), extra)
+    print_plain(metrics_table(shown, metrics=COLUMNS))
+    _print_pretrained(extra)
     print(f"{result.protocol}, in {time.perf_counter() - start:.1f} s")
     for broken in images.broken:
         print(f"left out: {broken}", file=sys.stderr)
@@ -133,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if images.broken or result.problem else 0
 
 
-def _print_pretrained(console: "Console", results: "Sequence[PretrainedResult]") -> None:
+def _print_pretrained(results: "Sequence[PretrainedResult]") -> None:
     """Print metrics of pretrained networks."""
     from lightning_colorize.evaluation import metrics_table, print_plain
     from lightning_colorize.metrics.spec import Metric
@@ -142,6 +138,6 @@ def _print_pretrained(console: "Console", results: "Sequence[PretrainedResult]")
         return
     columns = [Metric(each.label, each.goal, "{:.4g}", each.title) for each in results]
     rows = {row: {each.label: each.rows[row].value for each in results} for row in results[0].rows}
-    print_plain(console, metrics_table(rows, metrics=columns))
+    print_plain(metrics_table(rows, metrics=columns))
     for each in results:
         print(f"{each.label}: {each.title}; N {each.images:,}")

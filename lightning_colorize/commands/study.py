@@ -39,8 +39,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the rates; return 1 if no answers count."""
-    from rich.console import Console
-
     from lightning_colorize.evaluation import print_plain
     from lightning_colorize.reports.perception.answers import read_answers
     from lightning_colorize.reports.perception.score import rates, rates_by, strengths
@@ -72,9 +70,8 @@ def run(args: argparse.Namespace) -> int:
             }
             if columns:
                 tables.append(_table(f"{title}, by {by}", list(groups[by]), columns))
-    console = Console()
     for table in tables:
-        print_plain(console, table)
+        print_plain(table)
     people, images = len(answers.counted), len(groups["image"])
     participants = f"{people} participant{'s' * (people != 1)}"
     print(f"{participants}, {len(rated):,} answers")

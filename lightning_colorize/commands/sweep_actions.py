@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from lightning_colorize.commands import sweep_checks
-from lightning_colorize.commands.slurm_options import resources
+from lightning_colorize.commands.slurm_options import NAMES, resources
 from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.reports.sweep import dashboard_command, write_report
@@ -30,8 +30,6 @@ from lightning_colorize.sweeps.study import (
     open_study,
 )
 from lightning_colorize.sweeps.wandb import agents_of, launch_wandb
-
-_SLURM = ("partition", "time", "cpus", "mem", "account", "qos", "sbatch")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,26 +58,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def join(args: argparse.Namespace) -> int:
-    """Join an existing study as an additional worker."""
+    """Run workers of an existing study; `sweep resume` also if it is stopped."""
     options, study = _worker_options(args), open_study(args.study, args.name)
-    _refuse_stopped(study)
+    if args.action == "join":
+        _refuse_stopped(study)
     plan = _check_again(study, options)
     if args.dry_run:
         print(plan)
         return 0
-    return _work(study, options)
-
-
-def resume(args: argparse.Namespace) -> int:
-    """Resume a study and run workers."""
-    options, study = _worker_options(args), open_study(args.study, args.name)
-    plan = _check_again(study, options)
-    if args.dry_run:
-        print(plan)
-        return 0
-    study.stop(None)
-    if args.retry_failed:
-        print(f"failed trials queued again: {study.retry_failed()}")
+    if args.action == "resume":
+        study.stop(None)
+        if args.retry_failed:
+            print(f"failed trials queued again: {study.retry_failed()}")
     return _work(study, options)
 
 
@@ -122,12 +112,13 @@ def report(args: argparse.Namespace) -> int:
     return 0
 
 
-ACTIONS = {each.__name__: each for each in (run, join, resume, status, stop, export, report)}
+ACTIONS = {each.__name__: each for each in (run, join, status, stop, export, report)}
+ACTIONS["resume"] = join
 
 
 def _worker_options(args: argparse.Namespace) -> WorkerOptions:
     is_slurm = args.launcher == "slurm"
-    given = [name for name in _SLURM if getattr(args, name)]
+    given = [name for name in NAMES if getattr(args, name)]
     if given and not is_slurm:
         raise UsageError(f"--{given[0]} needs --launcher slurm; add that, or remove it")
     asked = resources(args, args.gpus_per_trial) if is_slurm else None
@@ -215,17 +206,16 @@ def _work(study: Study, options: WorkerOptions) -> int:
     workers = workers_of(study.sweep.name, study.folder, options, study.url)
     try:
         code = run_workers(workers, tick, study.is_over)
-        if code >= 128:
-            print(f"stop      {study.command('stop')}", file=sys.stderr)
-            print(f"resume    {study.command('resume')}", file=sys.stderr)
-            return code
-        return _finish(study)
+        if code < 128:
+            return _finish(study)
     except Exception as error:  # such as a full disk
         if not isinstance(error, OSError) and not is_database_error(error):
             raise
         again = study.command("resume", "--retry-failed")
-        message = f"{database_message(error)}; when that is fixed: {again}"
-        raise WorkError(message) from error
+        raise WorkError(f"{database_message(error)}; when that is fixed: {again}") from error
+    print(f"stop      {study.command('stop')}", file=sys.stderr)
+    print(f"resume    {study.command('resume')}", file=sys.stderr)
+    return code
 
 
 def _finish(study: Study) -> int:

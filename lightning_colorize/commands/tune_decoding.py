@@ -48,8 +48,6 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.store is not None and is_artifact(args.checkpoint):
         raise UsageError(f"--store: {args.checkpoint} cannot be changed; give a checkpoint file")
-    from rich.console import Console
-
     from lightning_colorize.evaluation import metrics_table, print_plain
     from lightning_colorize.evaluation.data import colorless
     from lightning_colorize.evaluation.grid import evaluate_grid, parse_grid
@@ -70,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     grid = evaluate_grid(model, measured.batches(size, "evaluating"), settings)
     front = grid.front()
     shown = {describe_values(grid.settings[i]): grid.rows[i] for i in front}
-    print_plain(Console(), metrics_table({**shown, **grid.baselines}))
+    print_plain(metrics_table({**shown, **grid.baselines}))
     beaten = len(settings) - len(front)
     hidden = f", {beaten} beaten by another" if beaten else ""
     diverged = not all(math.isfinite(row["mse_ab"]) for row in grid.rows)
@@ -114,11 +112,7 @@ def _storable(model: "Model") -> Path:
 
 
 def store_decoding(model: "Model", decoding: dict[str, Any]) -> None:
-    """Store the settings that `load_model` applies to a checkpoint from now on.
-
-    Raises:
-        UsageError: If the run is still training, or the checkpoint cannot be changed.
-    """
+    """Store the settings that `load_model` applies to a checkpoint from now on."""
     from lightning_colorize.models.checkpoint import DECODING, read_checkpoint
     from lightning_colorize.runs.folder import lock, run_of
     from lightning_colorize.training.callbacks.checkpoints import AtomicCheckpointIO

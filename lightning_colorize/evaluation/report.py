@@ -44,7 +44,7 @@ def print_result(
         if count := counts.get(split[:-1]):
             title += f", {count:,} image{'s' * (count != 1)}"
         if rows[MODEL]:
-            print_plain(console, metrics_table(rows, title, metrics))
+            print_plain(metrics_table(rows, title, metrics), console)
     lines = _lines(result, folder, allow)
     if any(name.startswith(("val/", "test/")) for name in result.metrics):
         lines = [("read", _READ), *lines]

@@ -157,21 +157,18 @@ def metrics_table(
 
 
 def print_metrics(
-    console: Console,
-    rows: Mapping[str, Mapping[str, float]],
-    title: str | None,
-    metrics: Sequence[Metric],
+    rows: Mapping[str, Mapping[str, float]], title: str | None, metrics: Sequence[Metric]
 ) -> None:
     """Print `metrics_table`, with the metrics of samples in a second one."""
     others = [metric for metric in metrics if metric not in SAMPLED]
-    print_plain(console, metrics_table(rows, title, others))
+    print_plain(metrics_table(rows, title, others))
     if sampled := [metric for metric in metrics if metric in SAMPLED]:
-        print_plain(console, metrics_table(rows, "samples", sampled))
+        print_plain(metrics_table(rows, "samples", sampled))
 
 
-def print_plain(console: Console, table: Table) -> None:
+def print_plain(table: Table, console: Console | None = None) -> None:
     """Print a table; if the output is not a terminal, without lines and at full width."""
-    rich = table.__rich__()
+    rich, console = table.__rich__(), console or Console()
     if not console.is_terminal:
         rich.box = None
         console = Console(file=console.file, width=10_000)

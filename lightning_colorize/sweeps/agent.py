@@ -182,8 +182,7 @@ def run_agent(sweep_folder: Path, path: str, words: Sequence[str]) -> int:
 def _resume_left(sweep_folder: Path, path: str, signals: list[int]) -> bool:
     """Run the trials that have not ended and that no process runs, one after the other.
 
-    Returns:
-        False after a signal, or if there are such trials of a sweep that was canceled.
+    Returns False after a signal, or if there are such trials of a sweep that was canceled.
     """
     for record in records(sweep_folder):
         if record.code is None and not signals:

@@ -72,11 +72,7 @@ def workers_of(name: str, folder: Path, options: WorkerOptions, study: str = "")
 
 
 def preview(workers: Workers, commands: Sequence[Sequence[str]]) -> str:
-    """Return the workers' batch script, or some of the commands that they would run here.
-
-    Raises:
-        UsageError: If the workers cannot be started like this.
-    """
+    """Return the workers' batch script, or some of the commands that they would run here."""
     if workers.options.slurm is None:
         environments(workers.options)
         return "\n".join(map(shlex.join, commands[:_SHOWN]))

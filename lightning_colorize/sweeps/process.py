@@ -17,10 +17,7 @@ from lightning_colorize.cluster.queue import call
 from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.runs.folder import OUTPUT, SWEEP, TRIAL, VALUES
 
-INTERRUPTED = {
-    *(-signal.SIGINT, -signal.SIGTERM),
-    *(128 + signal.SIGINT, 128 + signal.SIGTERM),
-}
+INTERRUPTED = {code for n in (signal.SIGINT, signal.SIGTERM) for code in (-n, 128 + n)}
 """Exit codes: -signal if Python did not catch the signal, 128 + signal if it did."""
 
 STUDY = "LIGHTNING_COLORIZE_STUDY"

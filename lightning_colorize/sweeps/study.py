@@ -70,17 +70,11 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=ExperimentalWarning)
 
 
-class _Retry(RetryHeartbeatStaleTrialCallback):
-    def __call__(
-        self, study: optuna.Study, trial: FrozenTrial, why: str = "its worker was killed"
-    ) -> None:
-        restarts = [*trial.user_attrs.get(RESTARTS, []), why]
-        trial.user_attrs.update({NUMBER: number_of(trial), RESTARTS: restarts})
-        super().__call__(study, trial)
-
-
-retry = _Retry()
-"""Queues a trial again, with its values, attributes and number: `retry(study, trial, why)`."""
+def retry(study: optuna.Study, trial: FrozenTrial, why: str = "its worker was killed") -> None:
+    """Queue a trial again, with its values, attributes and number."""
+    restarts = [*trial.user_attrs.get(RESTARTS, []), why]
+    trial.user_attrs.update({NUMBER: number_of(trial), RESTARTS: restarts})
+    RetryHeartbeatStaleTrialCallback()(study, trial)
 
 
 class SweepStorage(RDBStorage):

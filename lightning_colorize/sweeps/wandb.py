@@ -79,10 +79,7 @@ def _finished(agents: Workers) -> int:
 def create_sweep(sweep: Sweep) -> str:
     """Create a sweep at W&B through its command, which never prompts and can time out.
 
-    Prints its path and page.
-
-    Returns:
-        The argument of `wandb agent`, `ENTITY/PROJECT/ID`.
+    Prints its path and page; returns the argument of `wandb agent`, `ENTITY/PROJECT/ID`.
     """
     source = {"name": sweep.name, **sweep.source, "command": [*TRIAL_COMMAND, *sweep.command]}
     project = sweep.project or _PROJECT

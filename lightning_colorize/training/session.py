@@ -29,8 +29,6 @@ from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.errors import UsageError, WorkError, first_line
 from lightning_colorize.common.memory import is_out_of_memory
 from lightning_colorize.common.processes import is_first_process
-from lightning_colorize.data.augmentation import AugmentationOptions
-from lightning_colorize.data.module import ColorizationDataModule
 from lightning_colorize.models.checkpoint import prepare_for_state
 from lightning_colorize.networks import WeightsError
 from lightning_colorize.runs.folder import CONFIG, LOCK, TENSORBOARD, WANDB, lock
@@ -72,6 +70,7 @@ def session(words: list[str], program: str, resumed: Path | None = None) -> Iter
 
     `words` follow the command's name, `program`. `resumed` is the folder of a run to resume.
     """
+    quiet()
     if (ignored := sorted(filter(_IGNORED.match, os.environ))) and is_first_process():
         print(f"ignored: {', '.join(ignored)}; give --trainer.KEY VALUE instead", file=sys.stderr)
     with ExitStack() as locks:
@@ -221,15 +220,6 @@ def check_words(lines: Sequence[list[str]], prefix: str = "", here: bool = True)
     with usage_errors(prefix):
         parser = ParsedCLI(lines[0], "lightning-colorize fit").parser
         configs = [parser.parse_args(words) for words in lines]
-        for config in configs:
-            _require_folder(config.data)
-            options = config.data.as_dict()
-            # The source may be a class of the user's, which is built once.
-            options |= {
-                "source": None,
-                "augmentation": AugmentationOptions(**options["augmentation"]),
-            }
-            ColorizationDataModule(**options)
         _check_built(parser, configs, here)
     return configs
 
@@ -250,6 +240,10 @@ def _check_built(parser: Any, configs: Sequence[Any], here: bool) -> None:
         return built[key]
 
     for config in configs:
+        _require_folder(config.data)
+        data = config.data.clone()
+        data.source = None  # it may be a class of the user's, which is built once
+        build("data", data)
         build("run", config.run)
         trainer = config.trainer.clone()
         trainer.logger, trainer.precision = False, trainer.precision or "32-true"

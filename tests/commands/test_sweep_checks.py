@@ -102,9 +102,8 @@ def test_errors_of_fit_are_reported_before_any_trial(tmp_path, parameters, more,
 def test_jobs_have_other_devices_and_trials_no_tasks_of_slurm(tmp_path, monkeypatch):
     for name in ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"):
         monkeypatch.setenv(name, "3")
-    file = write(
-        tmp_path, {"trainer.accelerator": {"value": "gpu"}, "trainer.devices": {"value": 4}}
-    )
+    gpus = {"trainer.accelerator": {"value": "gpu"}, "trainer.devices": {"value": 4}}
+    file = write(tmp_path, gpus)
     check(read_sweep(file), file, here=False)
 
 

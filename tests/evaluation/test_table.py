@@ -51,7 +51,7 @@ def test_rounding_order_and_best_values_in_bold():
 def test_output_off_a_terminal_is_plain_text_in_whole_lines(monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     file = io.StringIO()
-    print_plain(Console(file=file), metrics_table(_ROWS))
+    print_plain(metrics_table(_ROWS), Console(file=file))
     lines = file.getvalue().splitlines()
     assert len(lines) == 4
     assert lines[0].split() == ["psnr", "ciede2000", "colorfulness", "ab_corr"]
@@ -63,13 +63,13 @@ def test_texts_wrap_on_a_narrow_terminal_and_numbers_are_whole():
     columns = [Column("images"), Column("for example", text=True)]
     file = io.StringIO()
     console = Console(file=file, width=30, force_terminal=True, no_color=True)
-    print_plain(console, Table("", columns, [make_row("1,179,648", "a long name " * 5)]))
+    print_plain(Table("", columns, [make_row("1,179,648", "a long name " * 5)]), console)
     assert "1,179,648" in file.getvalue()
     assert file.getvalue().count("long") == 5
     # Too narrow even for the numbers.
     file = io.StringIO()
     console = Console(file=file, width=30, force_terminal=True, no_color=True)
-    print_plain(console, metrics_table(_ROWS))
+    print_plain(metrics_table(_ROWS), console)
     for text in ("model", "23.46", "11.00", "20.0", "0.40", "ab_corr"):
         assert text in file.getvalue()
 

@@ -44,8 +44,7 @@ def visit(browser):
         page.on("console", lambda message: failures.append(f"{message.type}: {message.text}"))
         page.on("requestfailed", lambda request: failures.append(f"failed: {request.url[:80]}"))
         page.on(
-            "request",
-            lambda request: request.url.startswith(own) or failures.append(request.url),
+            "request", lambda request: request.url.startswith(own) or failures.append(request.url)
         )
         page.goto(address, timeout=120_000)
         return page

@@ -77,9 +77,8 @@ def test_curves_count_images_by_the_result(tmp_path):
 
 def test_difference_from_grey(tmp_path):
     table = {"grey": {"val/psnr": 21.5, "val/ssim": None}}
-    RunResult("finished", metrics={"val/psnr": 23.0, "val/ssim": 0.9}, baselines=table).write(
-        tmp_path
-    )
+    metrics = {"val/psnr": 23.0, "val/ssim": 0.9}
+    RunResult("finished", metrics=metrics, baselines=table).write(tmp_path)
     record = RunRecord(tmp_path)
     assert record.minus_grey("val/psnr") == 1.5
     assert record.minus_grey("val/ssim") is None

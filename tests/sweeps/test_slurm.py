@@ -80,13 +80,6 @@ def test_options_that_were_not_given_are_the_clusters(engine):
         script_of(engine, time="00:04:00")
 
 
-def test_a_refused_array_is_one_line(engine, cluster, follow):
-    cluster.enable("refuse 12")
-    with pytest.raises(UsageError, match="Slurm refuses the job: Not today") as error:
-        follow(engine.study({"x": 1}), 3)
-    assert "\n" not in str(error.value)
-
-
 def test_jobs_are_followed_until_they_have_ended(engine, cluster, follow):
     study = engine.study({"x": [1, 2]})
 
@@ -176,8 +169,7 @@ def start_job(engine, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("number", "fails"),
-    [(signal.SIGTERM, False), (signal.SIGUSR2, False), (signal.SIGUSR2, True)],
+    ("number", "fails"), [(signal.SIGTERM, False), (signal.SIGUSR2, False), (signal.SIGUSR2, True)]
 )
 def test_a_terminated_job_returns_its_trial(engine, cluster, start_job, capfd, number, fails):
     if fails:

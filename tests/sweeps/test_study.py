@@ -68,8 +68,7 @@ def test_a_folder_with_another_studys_trials_is_refused(engine):
 
 
 @pytest.mark.parametrize(
-    ("name", "typed"),
-    [("mine", "--name=mine"), ("-mine", "--name=-mine"), ("a b", "'--name=a b'")],
+    ("name", "typed"), [("mine", "--name=mine"), ("-mine", "--name=-mine"), ("a b", "'--name=a b'")]
 )
 def test_a_command_names_the_sweep_in_a_database_and_can_be_copied(engine, name, typed):
     study = engine.study(X, name=name)

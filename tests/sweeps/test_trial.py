@@ -6,7 +6,7 @@ from lightning_colorize.sweeps import process, worker
 from lightning_colorize.sweeps.process import run_process
 from lightning_colorize.sweeps.status import rows
 from tests.conftest import until
-from tests.sweeps.conftest import is_alive
+from tests.sweeps.conftest import ends, is_alive
 
 VALIDATED = """
 echo '{"epoch": 0, "step": 1, "metrics": {"val/psnr": 1.0}}' >> validations.jsonl
@@ -22,60 +22,44 @@ def result(status, more='"metrics": {"test/psnr": 9.0, "test/ssim": null}'):
 
 ERROR = "lightning-colorize fit: --run.monitor: x is never logged"
 OUT_OF_MEMORY = "killed by SIGKILL (out of memory?): no output"
+BEHIND = "echo behind > stop\n"
+# The metric, the trial's state and value: the best of the validations, or a result of the test.
+FINISHED = ("val/psnr", "finished", 3.0)
+FAILED = ("val/psnr", "failed", 3.0)
+WITHOUT = ("test/psnr", "failed", None)
 
 
 @pytest.mark.parametrize(
-    ("script", "metric", "state", "value", "reason"),
+    ("script", "expected", "reason"),
     [
-        # The best of the validations, or a result of the test.
-        (result("finished"), "val/psnr", "finished", 3.0, None),
-        (result("stopped_early"), "val/psnr", "finished", 3.0, None),
-        (result("finished"), "test/psnr", "finished", 9.0, None),
-        (result("finished"), "test/ssim", "failed", None, "test/ssim was never a number"),
-        (result("finished"), "test/mse", "failed", None, "test/mse was not logged"),
+        (result("finished"), FINISHED, None),
+        (result("stopped_early"), FINISHED, None),
+        (result("finished"), ("test/psnr", "finished", 9.0), None),
+        (result("finished"), ("test/ssim", "failed", None), "test/ssim was never a number"),
+        (result("finished"), ("test/mse", "failed", None), "test/mse was not logged"),
         # The result decides, not the exit code.
-        (f"{result('finished')}exit 3", "val/psnr", "finished", 3.0, None),
-        ("echo done", "val/psnr", "failed", 3.0, "exit code 0: done"),
-        ("echo a; exit 2", "val/psnr", "failed", 3.0, "exit code 2: a"),
-        ("exit 2", "val/psnr", "failed", 3.0, "exit code 2: no output"),
-        (
-            f"echo '{ERROR}'; echo accepted; exit 2",
-            "val/psnr",
-            "failed",
-            3.0,
-            f"exit code 2: {ERROR}",
-        ),
-        ("kill -9 $$", "val/psnr", "failed", 3.0, OUT_OF_MEMORY),
-        ("kill -40 $$", "val/psnr", "failed", 3.0, "killed by signal 40: no output"),
-        (f"{result('failed')}exit 1", "val/psnr", "failed", 3.0, "exit code 1: no output"),
+        (f"{result('finished')}exit 3", FINISHED, None),
+        ("echo done", FAILED, "exit code 0: done"),
+        ("echo a; exit 2", FAILED, "exit code 2: a"),
+        ("exit 2", FAILED, "exit code 2: no output"),
+        (f"echo '{ERROR}'; echo accepted; exit 2", FAILED, f"exit code 2: {ERROR}"),
+        ("kill -9 $$", FAILED, OUT_OF_MEMORY),
+        ("kill -40 $$", FAILED, "killed by signal 40: no output"),
+        (f"{result('failed')}exit 1", FAILED, "exit code 1: no output"),
         # While it trains, a kill is by another program: resumed, but not forever.
-        (f"{result('running')}kill -9 $$", "val/psnr", "failed", 3.0, f"{OUT_OF_MEMORY}, 2 times"),
-        ("kill $$", "val/psnr", "failed", 3.0, "interrupted, 2 times"),
-        (
-            'echo \'{"status": "fin\' > result.json',
-            "val/psnr",
-            "failed",
-            3.0,
-            "result.json cannot be read",
-        ),
-        (
-            'echo \'{"status": "finished", "metrics": null}\' > result.json',
-            *("test/psnr", "failed", None, "result.json cannot be read"),
-        ),
-        (
-            'echo \'{"status": "finished", "metrics": {"test/psnr": NaN}}\' > result.json',
-            *("test/psnr", "failed", None, "test/psnr was never a number"),
-        ),
+        (f"{result('running')}kill -9 $$", FAILED, f"{OUT_OF_MEMORY}, 2 times"),
+        ("kill $$", FAILED, "interrupted, 2 times"),
+        ('echo \'{"status": "fin\' > result.json', FAILED, "result.json cannot be read"),
+        (result("finished", '"metrics": null'), WITHOUT, "result.json cannot be read"),
+        (result("finished", '"metrics": {"test/psnr": NaN}'), WITHOUT, "test/psnr was never a"),
         # Stopped by the engine, or by itself before it saw the request.
-        (f"echo behind > stop\n{result('stopped_early')}", "val/psnr", "pruned", 3.0, "behind"),
-        (
-            "echo behind > stop\n" + result("stopped_early", '"stop_requested": false'),
-            *("val/psnr", "finished", 3.0, None),
-        ),
-        (f"echo behind > stop\n{result('finished')}", "val/psnr", "finished", 3.0, None),
+        (BEHIND + result("stopped_early"), ("val/psnr", "pruned", 3.0), "behind"),
+        (BEHIND + result("stopped_early", '"stop_requested": false'), FINISHED, None),
+        (BEHIND + result("finished"), FINISHED, None),
     ],
 )
-def test_the_outcome_of_a_run(engine, monkeypatch, script, metric, state, value, reason):
+def test_the_outcome_of_a_run(engine, monkeypatch, script, expected, reason):
+    metric, *outcome = expected
     monkeypatch.setattr(worker, "_MOST_INTERRUPTIONS", 1)
     text = f'cd "$LIGHTNING_COLORIZE_TRIAL"\n{VALIDATED}{script}'
     study = engine.study(
@@ -85,20 +69,18 @@ def test_the_outcome_of_a_run(engine, monkeypatch, script, metric, state, value,
     )
     engine.work(study)
     (row,) = rows(study)
-    assert (row.state, row.value) == (state, value)
+    assert [row.state, row.value] == outcome
     assert row.reason == reason or (reason and row.reason.startswith(reason))
 
 
 def test_a_result_counts_if_it_was_written_since_the_start(engine):
     study = engine.study({"x": 1}, command=["/bin/sh", "-c", "exit 1", "${args}"])
     study.folder_of(0).mkdir()
-    (study.folder_of(0) / "result.json").write_text('{"status": "failed"}')
+    ends("failed")(study.folder_of(0))
     engine.work(study)
     assert rows(study)[0].reason == "exit code 1: no output"
     # One that has ended is not run again.
-    (study.folder_of(0) / "result.json").write_text(
-        '{"status": "finished", "metrics": {"val/psnr": 4.5}}'
-    )
+    ends("finished", {"val/psnr": 4.5})(study.folder_of(0))
     study.retry_failed()
     engine.work(study)
     assert rows(study)[0].value == 4.5

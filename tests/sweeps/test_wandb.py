@@ -121,11 +121,6 @@ def test_agents_that_die_fail_the_sweep(stand_in, monkeypatch, tmp_path, code):
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
-        (
-            "sys.exit('wandb: ERROR Find detailed error logs at: /tmp/x\\n"
-            "Error: No API key configured. Use `wandb login` to log in.')",
-            "No API key configured. Use `wandb login` to log in; ",
-        ),
         ("sys.exit(1)", "it gave no reason; "),
         ("print('wandb: something else'); sys.exit(0)", "something else; "),
     ],
@@ -190,7 +185,7 @@ def test_a_refused_array_cancels_the_sweep(stand_in, tmp_path, monkeypatch):
     pytest.importorskip("submitit")
     cluster = Slurm(tmp_path / "bin", monkeypatch)
     cluster.enable("refuse 12")
-    with pytest.raises(UsageError, match="Slurm refuses the job: Not today"):
+    with pytest.raises(UsageError, match=r"\ASlurm refuses the job: Not today\Z"):
         launch_wandb(sweep(), tmp_path / "runs", WorkerOptions(2, slurm=Resources()))
     canceled = json.loads((stand_in / "canceled.json").read_text())
     assert canceled == ["sweep", "--cancel", "me/p/abc123"]

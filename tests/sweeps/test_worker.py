@@ -98,9 +98,8 @@ def test_a_terminated_worker_returns_its_trial(engine, number, code):
 
 @pytest.mark.parametrize("how", ["a second signal", "the grace", "sweep stop --now"])
 def test_a_trial_that_does_not_end_is_killed_and_waits(engine, how, monkeypatch):
-    monkeypatch.setattr(
-        "lightning_colorize.sweeps.process._GRACE", 60 if how == "a second signal" else 0.5
-    )
+    grace = 60 if how == "a second signal" else 0.5
+    monkeypatch.setattr("lightning_colorize.sweeps.process._GRACE", grace)
     study = engine.study({"x": 1, "do": "deaf", "seconds": 60})
     worker = engine.start(study)
     until(lambda: engine.starts(study, 0))
@@ -197,25 +196,14 @@ def test_a_suspended_worker_loses_its_trial(engine):
     assert engine.finishes(study, 0) == [engine.starts(study, 0)[1]["pid"]]
 
 
-def test_an_interrupted_trial_resumes_three_times(engine):
+def test_an_interrupted_trial_resumes_three_times_and_again_on_request(engine):
     study = engine.study({"x": 1, "do": "preempted"})
-    assert engine.work(study) == 0
-    assert len(engine.starts(study, 0)) == 4
-    (row,) = rows(study)
-    assert (row.state, row.reason) == ("failed", "interrupted, 4 times")
-
-
-def test_failed_trials_run_again_on_request(engine):
-    study = engine.study({"x": [1, 2], "do": "fail"})
-    assert engine.work(study) == 0
-    engine.stub.write_text(engine.stub.read_text().replace('do == "fail"', "False"))
-    assert study.retry_failed() == 2
-    assert engine.work(study) == 0
-    assert [(row.number, row.value, row.reason) for row in rows(study)] == [
-        (0, 1.0, None),
-        (1, 2.0, None),
-    ]
-    assert study.retry_failed() == 0
+    for starts in (4, 8):
+        assert engine.work(study) == 0
+        assert len(engine.starts(study, 0)) == starts
+        (row,) = rows(study)
+        assert (row.state, row.reason) == ("failed", "interrupted, 4 times")
+        assert study.retry_failed() == 1
 
 
 def test_a_program_that_does_not_exist_fails_its_trial(engine):
@@ -245,15 +233,6 @@ def test_an_unusable_folder_stops_the_worker(engine):
     study.folder_of(0).unlink()
     assert engine.work(study) == 0
     assert states(study) == ["finished", "finished"]
-
-
-def test_a_failed_trial_that_runs_again_is_not_killed_forever(engine):
-    study = engine.study({"x": 1, "do": "preempted"})
-    engine.work(study)
-    assert study.retry_failed() == 1
-    engine.work(study)
-    (row,) = rows(study)
-    assert (row.state, row.reason) == ("failed", "interrupted, 4 times")
 
 
 @pytest.mark.parametrize("error", [ValueError, AssertionError])

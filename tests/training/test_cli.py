@@ -127,6 +127,7 @@ def test_metrics_are_fp32_in_any_precision(command, finished_run, precision, ato
     ("options", "message"),
     [
         ({"smoothing": 0}, "--run.smoothing: 0\naccepted: 1 or more"),
+        ({"patience": -1}, "--run.patience: -1\naccepted: 1 or more"),
         ({"save_every_n_minutes": 0.0}, "--run.save_every_n_minutes is 0.0: it must be above 0"),
         ({"monitor": None, "patience": 3}, "--run.patience: 3\naccepted: null if"),
         ({"name": "a/b"}, "--run.name: 'a/b'"),
@@ -142,7 +143,6 @@ def test_invalid_options_are_refused(options, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--run.patience", -1], "--run.patience: -1"),
         (["--data.root", "/nowhere"], "/nowhere"),
         (["--run.predict_dir", "/nowhere"], "/nowhere"),
         (["--run.monitor", "val/pnsr"], "val/psnr"),

@@ -48,6 +48,8 @@ class MLflowRun(ResumedLogger, MLFlowLogger):
         tags |= {"mlflow.note.content": options.notes, "job_type": options.job_type}
         id_file = folder / MLFLOW_ID
         self._resumed = id_file.is_file()
+        import mlflow  # of an extra
+
         try:
             super().__init__(
                 experiment_name=options.project,
@@ -56,7 +58,10 @@ class MLflowRun(ResumedLogger, MLFlowLogger):
                 tags={name: value for name, value in tags.items() if value},
                 run_id=id_file.read_text(encoding="utf-8").strip() if self._resumed else None,
             )
-        except Exception as error:  # of the URI
+            if is_first_process() and not self._resumed:
+                mlflow.set_tracking_uri(str(options.mlflow))
+                mlflow.set_experiment(options.project)  # creates it, unless another run does
+        except Exception as error:  # of the URI or the server
             fault = f"--run.loggers.mlflow {options.mlflow}: {first_line(error)}"
             raise UsageError(fault) from error
         self.description = f"MLflow {options.mlflow}"
@@ -64,16 +69,6 @@ class MLflowRun(ResumedLogger, MLFlowLogger):
         self._log_checkpoints = options.log_model
         self._resume_step = resume_step
         self._begun = False
-        if is_first_process() and not self._resumed:
-            import mlflow
-
-            try:
-                mlflow.set_tracking_uri(str(options.mlflow))
-                mlflow.set_experiment(options.project)  # creates it, unless another run does
-            except Exception as error:
-                raise UsageError(
-                    f"--run.loggers.mlflow {options.mlflow}: {first_line(error)}"
-                ) from error
 
     @guarded
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:

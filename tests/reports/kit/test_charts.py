@@ -2,10 +2,7 @@ import json
 
 import pytest
 
-from lightning_colorize.reports.kit.charts import (
-    Interval,
-    interval_figure,
-)
+from lightning_colorize.reports.kit.charts import Interval, interval_figure
 
 
 def test_intervals_reach_from_low_to_high_in_the_order_of_the_rows():

@@ -9,13 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from lightning_colorize.reports.perception.answers import Trial
-from lightning_colorize.reports.perception.score import (
-    PRIOR,
-    fit,
-    rates,
-    resampled_sums,
-    strengths,
-)
+from lightning_colorize.reports.perception.score import PRIOR, fit, rates, resampled_sums, strengths
 from tests.reports.perception.simulated import SYSTEMS, answered
 
 
