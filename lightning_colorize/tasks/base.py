@@ -272,7 +272,7 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
             return
         trainer = self.trainer
         on_cuda = trainer.strategy.root_device.type == "cuda"
-        if self.fused is None and (not on_cuda or trainer.precision == "16-mixed"):
+        if self.fused is None and trainer.precision == "16-mixed":
             self.fused = False  # scaled gradients could not be clipped before the step
         if self.channels_last is None and on_cuda and trainer.precision.startswith("bf16"):
             self.channels_last = True

@@ -76,7 +76,7 @@ class Optimization:
     ) -> tuple[Optimizer, Scheduler | None]:
         """Return the optimizer of a network's trainable parameters, and its schedule.
 
-        `fused`: whether a step is one kernel; None: if the optimizer supports it.
+        `fused`: whether a step is one kernel; None: on CUDA, if the optimizer supports it.
         """
         optimizer = self._optimizer(network, fused)
         return optimizer, None if self.scheduler is None else self.scheduler(optimizer)
@@ -109,7 +109,9 @@ class Optimization:
             return self.optimizer(groups, **options)
 
         usual = make()
-        if fused is False or (not fused and usual.defaults.get("fused", False) is not None):
+        on_cuda = all(p.is_cuda for group in usual.param_groups for p in group["params"])
+        can_be = on_cuda and usual.defaults.get("fused", False) is None
+        if fused is False or (fused is None and not can_be):
             return usual
         try:
             return make(fused=True)

@@ -157,9 +157,6 @@ def test_graphs_keep_no_gradients_and_begin_a_step_per_batch(make, data, monkeyp
     assert not changed(usual.state_dict(), task.state_dict())
 
 
-ON_CPU = SimpleNamespace(root_device=torch.device("cpu"))
-
-
 def on_cuda(task, **trainer):
     """Prepare a task for a fit on a CUDA device."""
     usual = {"precision": "bf16-mixed", "gradient_clip_val": None, "datamodule": None}
@@ -175,7 +172,6 @@ def on_cuda(task, **trainer):
         ({}, True),
         ({"world_size": 2}, False),
         ({"accumulate_grad_batches": 2}, False),
-        ({"strategy": ON_CPU}, False),
     ],
 )
 @pytest.mark.parametrize("make", [make_cnn, make_gan])
@@ -223,7 +219,6 @@ def test_memory_format_on_cuda(make, setting, precision, expected, data):
     [
         ({}, None),
         ({"precision": "16-mixed"}, False),
-        ({"strategy": ON_CPU}, False),
     ],
 )
 def test_optimizers_are_fused_on_cuda_unless_gradients_are_scaled(trainer, expected):
@@ -236,6 +231,6 @@ def test_on_a_cpu_the_defaults_change_nothing(data):
     task, usual = make_gan(), make_gan(fused=False, channels_last=False, compile=False)
     for each in (task, usual):
         make_trainer(max_epochs=1).fit(each, data)
-    assert (task.fused, task.compiles, data.compiles) == (False, False, False)
+    assert (task.compiles, data.compiles) == (False, False)
     assert memory_formats(task) == {False}
     assert not changed(usual.state_dict(), task.state_dict())

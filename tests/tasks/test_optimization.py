@@ -142,7 +142,10 @@ def test_optimizer_without_fused_implementation_is_refused(data):
         (partial(torch.optim.Adam, lr=0.1, foreach=True), None),  # a RuntimeError, after its groups
     ],
 )
-def test_optimizers_are_fused_where_they_can_be(optimizer, fused, ratio):
+def test_optimizers_are_fused_on_cuda_where_they_can_be(optimizer, fused, ratio, monkeypatch):
+    on_cpu, _ = Optimization(optimizer).build(make_cnn().net, fused=None)
+    assert not on_cpu.defaults.get("fused")
+    monkeypatch.setattr(torch.nn.Parameter, "is_cuda", True)
     built, _ = Optimization(optimizer, None, ratio).build(make_cnn().net, fused=None)
     assert [group.get("fused") for group in built.param_groups] == [fused] * (2 - (ratio == 1))
     assert built.param_groups[0]["lr"] == pytest.approx(0.1 * ratio)
