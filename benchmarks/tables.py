@@ -113,12 +113,11 @@ def fit_overhead(report: dict[str, Any]) -> str:
         f"{milliseconds['fit']:.1f} ms",
         spread(milliseconds["difference"], 1),
         spread(report["ratio"], 3),
+        f"{report['seconds_per_save']['median']:.2f} s",
+        spread(report["ratio_with_checkpoints"], 3),
     ]
     head = ["experiment", "bare loop", "fit", "difference in ms", "fit : bare loop"]
-    if "seconds_per_save" in report:  # older results have no checkpoints
-        row += [f"{report['seconds_per_save']['median']:.2f} s"]
-        row += [spread(report["ratio_with_checkpoints"], 3)]
-        head += ["a checkpoint", f"with one every {report['save_every_n_minutes']:g} min"]
+    head += ["a checkpoint", f"with one every {report['save_every_n_minutes']:g} min"]
     return table(head, [row])
 
 
