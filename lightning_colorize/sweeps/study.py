@@ -23,7 +23,7 @@ from optuna.exceptions import ExperimentalWarning, OptunaError, StorageInternalE
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from lightning_colorize.common.arguments import COMMAND
@@ -158,7 +158,11 @@ def open_storage(given: str, create: bool, patient: bool = False) -> SweepStorag
     try:
         if url.get_backend_name() == "postgresql" and not patient:
             _connect(url, 0).close()
-        return SweepStorage(url, shown, create)
+        storage = SweepStorage(url, shown, create)
+        if patient and url.get_backend_name() == "sqlite":
+            # Of a worker: two that read before they write could start the same trial.
+            event.listen(storage.engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
+        return storage
     except Exception as error:  # of SQLAlchemy, of a driver that may not be installed, of Optuna
         reason = database_message(error)
         raise UsageError(f"{shown} contains no study, or is not usable: {reason}") from None
