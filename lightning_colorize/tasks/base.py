@@ -50,7 +50,12 @@ from lightning_colorize.networks import (
     GenerativeNetwork,
 )
 from lightning_colorize.networks.base import NeedsWeights, Recorded
-from lightning_colorize.tasks.optimization import AveragedNetwork, Optimization, WarmupCosine
+from lightning_colorize.tasks.optimization import (
+    AveragedNetwork,
+    Optimization,
+    WarmupCosine,
+    is_logged,
+)
 
 _COUNTED = 4096  # maximum number of training images whose colors are counted
 
@@ -421,9 +426,7 @@ class ColorizationTask(Recorded, LightningModule, TrainedNetwork, ABC):
         In other batches, Lightning takes half a millisecond for each value that nobody reads.
         """
         trainer = self.trainer
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        is_due = every > 0 and self.global_step % every == 0
-        if is_due or trainer.is_last_batch or trainer.should_stop:
+        if is_logged(trainer) or trainer.is_last_batch or trainer.should_stop:
             values = {f"train/{name}": value.detach() for name, value in self.batch_values.items()}
             self.log_dict(values, batch_size=len(batch))
         self.batch_values = {}

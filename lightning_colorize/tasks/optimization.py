@@ -212,6 +212,12 @@ class WarmupCosine(LRScheduler):
         self.step()
 
 
+def is_logged(trainer: Trainer) -> bool:
+    """Return whether loggers write the batch that ends, for which the device is read anyway."""
+    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+    return every > 0 and trainer.global_step % every == 0
+
+
 def run_progress(trainer: Trainer) -> float:
     """Return the progress of the run in 0..1, by the budget that is used up most."""
     shares = [0.0]

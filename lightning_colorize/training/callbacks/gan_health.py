@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_colorize.tasks import CGANTask
 from lightning_colorize.tasks.cgan import Stage
+from lightning_colorize.tasks.optimization import is_logged
 
 _WINDOW = 50  # batches, at least
 _COLLAPSED = 1.05  # largest mean loss of the discriminator, relative to guessing
@@ -63,9 +64,7 @@ class GANHealth(Callback):
         for name in outputs.keys() & {*_VALUES}:
             self._values.setdefault(name, []).append(outputs[name])
         self._batches += 1
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        # Where metrics are logged, the device is read anyway.
-        if self._batches >= _WINDOW and trainer.global_step % max(1, every) == 0:
+        if self._batches >= _WINDOW and is_logged(trainer):
             self._check(trainer, pl_module.chance_loss)
             self._batches, self._values = 0, {}
 

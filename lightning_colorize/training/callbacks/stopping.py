@@ -16,6 +16,7 @@ from lightning_colorize.common.errors import WorkError
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.metrics.spec import Goal
 from lightning_colorize.models.checkpoint import first_not_finite, optimizer_states
+from lightning_colorize.tasks.optimization import is_logged
 from lightning_colorize.training.callbacks.checkpoints import LastCheckpoint, resumable
 
 
@@ -202,9 +203,7 @@ class FiniteTraining(Callback):
         """Keep the loss; check if it is time."""
         if "loss" in (outputs or {}):  # not in a step of the discriminator alone
             self._losses.append((trainer.global_step, outputs["loss"]))
-            every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-            logs = trainer.global_step % max(1, every) == 0  # the device is read anyway
-            if len(self._losses) >= _LOSSES_PER_CHECK and logs:
+            if len(self._losses) >= _LOSSES_PER_CHECK and is_logged(trainer):
                 self._check(trainer)
 
     def on_validation_batch_end(

@@ -18,6 +18,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_colorize.color import ColorBatch
+from lightning_colorize.tasks.optimization import is_logged
 
 WARM_UP = 3
 """First batches of a process that are not counted: workers start, kernels are tuned."""
@@ -77,9 +78,8 @@ class Throughput(Callback):
         if self._since is None:
             self._since = self._loader.asked
         self.totals.images += len(batch) * trainer.world_size
-        step, every = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if every and step % every == 0 and step > self._logged_step:
-            self._log(trainer, step)
+        if is_logged(trainer) and trainer.global_step > self._logged_step:
+            self._log(trainer, trainer.global_step)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock until the next training batch."""
