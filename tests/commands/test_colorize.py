@@ -251,19 +251,17 @@ def forks(monkeypatch):
     monkeypatch.setattr(multiprocessing, "get_context", lambda _: context)
 
 
-@pytest.mark.usefixtures("forks")
 def test_processes_of_several_devices_end_with_a_killed_command(finished_run, images, tmp_path):
     for index in range(300):
         shutil.copy(images / "a.jpg", images / f"copy{index}.jpg")
     out = tmp_path / "out"
     options = ["--checkpoint", finished_run, "--device", "cpu", "--devices", "2", "--quiet"]
-    reader, writer = os.pipe()
-    process = fork("colorize", images, out, *options, stdout=Path(f"/dev/fd/{writer}"))
-    os.close(writer)
-    until(lambda: any(out.glob("*.jpg")) or not process.is_alive(), 120)
-    process.kill()
+    os.mkfifo(pipe := tmp_path / "pipe")
+    process = fork("colorize", images, out, *options, stdout=pipe)
     # Standard output ends when the last process that holds it has ended.
-    with open(reader) as output:
+    with pipe.open() as output:
+        until(lambda: any(out.glob("*.jpg")) or not process.is_alive(), 120)
+        process.kill()
         assert output.read() == ""
     assert len(list(out.glob("*.jpg"))) < 300
 

@@ -1,13 +1,14 @@
 """Launchers: a fork, one process, two processes, and two torchrun nodes of one process each."""
 
 import csv
+import multiprocessing
 import os
 import signal
 import socket
 import subprocess
 import sys
 from contextlib import suppress
-from multiprocessing.context import ForkProcess
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from lightning_utilities.core.rank_zero import rank_zero_only
@@ -44,19 +45,26 @@ def start(
     )
 
 
-def fork(*words: object, stdout: Path = Path(os.devnull)) -> ForkProcess:
-    """Start the command in a fork, in its own group: its imports are those of this process."""
+# Commands start from a process that has imported them and has no threads, which a fork would lose.
+_server = multiprocessing.get_context("forkserver")
+_server.set_forkserver_preload(["lightning_colorize.training.cli", "lightning_colorize.cli"])
+
+
+def _run(words: list[str], stdout: Path, environment: dict[str, str]) -> None:
+    os.setsid()
+    os.environ |= environment | ENVIRONMENT
+    os.environ.pop("LIGHTNING_COLORIZE_RUN_FOLDER", None)  # of a run in the parent process
+    rank_zero_only.rank = int(environment.get("RANK", 0))
+    sys.stdout = stdout.open("w")
+    os.dup2(sys.stdout.fileno(), 1)
+    sys.argv = [str(ROOT / "lightning_colorize" / "__main__.py"), *words]  # of other ranks
+    sys.exit(main(words))
+
+
+def fork(*words: object, stdout: Path = Path(os.devnull), **environment: str) -> ForkServerProcess:
+    """Start the command in a fork, in its own group."""
     given = [str(word) for word in words]
-
-    def run() -> None:
-        os.setsid()
-        os.environ |= ENVIRONMENT
-        sys.stdout = stdout.open("w")
-        os.dup2(sys.stdout.fileno(), 1)
-        sys.argv = [str(ROOT / "lightning_colorize" / "__main__.py"), *given]  # of other ranks
-        sys.exit(main(given))
-
-    process = ForkProcess(target=run)
+    process = _server.Process(target=_run, args=(given, stdout, {**os.environ, **environment}))
     process.start()
     return process
 
@@ -83,7 +91,7 @@ def end(*processes: subprocess.Popen[str], timeout: float = 240) -> list[str | N
             kill_group(process)
 
 
-def kill_group(process: subprocess.Popen[str] | ForkProcess) -> None:
+def kill_group(process: subprocess.Popen[str] | ForkServerProcess) -> None:
     """Kill a process and its children, if they are alive."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -118,19 +126,9 @@ def train_in_two_forks(words: list[str]) -> None:
     """Run `fit` in two forks, with the environment of torchrun's processes."""
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
     shared |= {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
-
-    def run(rank: str) -> None:
-        os.environ.update(ENVIRONMENT | shared | {"RANK": rank, "LOCAL_RANK": rank})
-        os.environ.pop("LIGHTNING_COLORIZE_RUN_FOLDER", None)  # of a run in the parent process
-        rank_zero_only.rank = int(rank)
-        sys.exit(main(["fit", *words, "--trainer.devices", "2"]))
-
-    forks = [ForkProcess(target=run, args=rank) for rank in "01"]
-    for process in forks:
-        process.start()
+    given = ("fit", *words, "--trainer.devices", 2)
+    forks = [fork(*given, RANK=rank, LOCAL_RANK=rank, **shared) for rank in "01"]
     for process in forks:
         process.join(240)
-    codes = [process.exitcode for process in forks]
-    for process in forks:
-        process.kill()
-    assert codes == [0, 0]
+        kill_group(process)
+    assert [process.exitcode for process in forks] == [0, 0]
