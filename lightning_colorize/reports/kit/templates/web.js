@@ -38,8 +38,10 @@ function inWorker() {
   worker.postMessage({ settings });
   worker.addEventListener("message", ({ data }) => {
     if (data.stage === undefined) return;
+    const [shown, former] = [part("status").textContent, stage || (latest ? COLORING : "")];
     stage = data.stage;
-    say(stage || (latest ? COLORING : ""));
+    if (former ? !shown.endsWith(former) : shown) return; // what the person reads, such as a refusal
+    say(shown.slice(0, shown.length - former.length) + (stage || (latest ? COLORING : "")));
   });
   worker.onerror = event => {
     latest = NaN;
