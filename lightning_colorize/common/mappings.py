@@ -1,6 +1,31 @@
 """Mappings in YAML files."""
 
+from pathlib import Path
+from typing import Any
+
 import yaml
+
+from lightning_colorize.common.errors import UsageError, first_line
+
+
+def read_mapping(path: Path, kind: str) -> dict[Any, Any]:
+    """Return the mapping in a YAML file; a UsageError names the file and says what `kind` is."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        refuse_repeated_keys(text)
+        content = yaml.safe_load(text)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); {kind}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise UsageError(f"{path}: {line}{error.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # Characters that YAML does not allow, dates that do not exist, other encodings.
+        raise UsageError(f"{path}: is not YAML ({first_line(error)})") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: not a mapping; {kind}")
+    return content
 
 
 def refuse_repeated_keys(text: str) -> None:

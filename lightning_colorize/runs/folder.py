@@ -213,7 +213,12 @@ def new_run_folder(
 def begun_trial() -> Path | None:
     """Return the folder of a sweep's trial that has a checkpoint to resume from; else None."""
     trial = Path(os.environ.get(TRIAL, ""))
-    return trial if TRIAL in os.environ and (trial / LAST).is_file() else None
+    return trial if TRIAL in os.environ and has_checkpoint(trial) else None
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether a run has a checkpoint to resume from; the last may have been deleted."""
+    return any((folder / name).is_file() for name in (LAST, BEST))
 
 
 def begin(folder: Path, resumed: bool, auto_resume: bool) -> None:
@@ -240,7 +245,7 @@ def begin(folder: Path, resumed: bool, auto_resume: bool) -> None:
 
 def refuse_taken(folder: Path) -> None:
     """Refuse a folder that contains a run."""
-    if (folder / CONFIG).exists() or (folder / RESULT).exists():
+    if any(os.path.exists(folder / name) for name in (CONFIG, RESULT)):
         raise UsageError(
             f"{folder} holds a run already; give another --run.name, "
             f"or resume it: {COMMAND} resume {folder}"

@@ -7,7 +7,7 @@ import re
 import shutil
 import signal
 import sys
-import textwrap
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,7 +26,7 @@ from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-define
 )
 
 from lightning_colorize.common.arguments import COMMAND
-from lightning_colorize.common.errors import UsageError, WorkError, first_line
+from lightning_colorize.common.errors import UsageError, WorkError, first_line, one_line
 from lightning_colorize.common.memory import is_out_of_memory
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.models.checkpoint import prepare_for_state
@@ -105,8 +105,12 @@ def _exit_codes(cli: ColorizeCLI) -> Iterator[None]:
         if cli.trainer.state.status == TrainerStatus.INTERRUPTED:
             raise SystemExit(128 + signal.SIGINT) from None
         raise
-    except (UsageError, WorkError):
+    except WorkError:
         raise
+    except UsageError as error:
+        if not _began(cli):
+            raise
+        raise WorkError(str(error)) from error
     except Exception as error:
         if (explanation := _explanation(error, cli)) is None:
             raise
@@ -156,20 +160,30 @@ def _explanation(error: Exception, cli: ColorizeCLI) -> Exception | None:
             f"torch.compile failed ({first_line(error)}); set --model.compile false and "
             "--data.compile false"
         )
-    # Without `stop`, nothing is saved (`fast_dev_run`).
-    began = cli.stop.began if hasattr(cli, "stop") else cli.trainer.global_step > 0
+    began = _began(cli)
     if cli.resume_from is not None and not began:
         # What a checkpoint holds makes Lightning raise nearly any class.
         return UsageError(
             f"{cli.resume_from} does not fit the run's settings, or is damaged ({one_line(error)}):"
             " start another run with fit"
         )
-    if isinstance(error, ValueError) and not began:  # of an optimizer, a schedule or the Trainer
-        return UsageError(one_line(error))
+    # Of an optimizer, a schedule or the Trainer; of a callback at any time, such as EarlyStopping
+    # without its metric.
+    if (isinstance(error, ValueError) and not began) or _is_lightnings(error):
+        return (WorkError if began else UsageError)(one_line(error))
     return None
 
 
-_WIDTH = 500  # characters; jsonargparse lists all types of a union, and whole configurations
+def _began(cli: ColorizeCLI) -> bool:
+    # Without `stop`, nothing is saved (`fast_dev_run`).
+    return cli.stop.began if hasattr(cli, "stop") else cli.trainer.global_step > 0
+
+
+def _is_lightnings(error: Exception) -> bool:
+    """Return whether Lightning itself raised an error about its settings."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    named = frame.f_globals["__name__"].startswith("pytorch_lightning.")
+    return named and isinstance(error, (ImportError, RuntimeError))
 
 
 @contextmanager
@@ -187,11 +201,6 @@ def usage_errors(prefix: str = "") -> Iterator[None]:
         if not isinstance(cause, (ArgumentError, MisconfigurationException, ValueError)):
             raise
         raise UsageError(f"{prefix}{one_line(cause)}") from None
-
-
-def one_line(error: BaseException) -> str:
-    """Return the message of an error in one line."""
-    return textwrap.shorten(str(error), _WIDTH, placeholder=" ...")
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -2,15 +2,20 @@
 
 import csv
 import os
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.data.image_set import FileImages, NameList, Notes
-from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits, require_local
+from lightning_colorize.data.sources.base import (
+    Root,
+    Source,
+    SourceError,
+    Splits,
+    report,
+    require_local,
+)
 from lightning_colorize.data.sources.listing import listed_names
 from lightning_colorize.data.splits import SPLIT_NAMES, split_of
 
@@ -123,8 +128,8 @@ def _require_header(manifest: Path, header: list[str], columns: list[str]) -> No
             else f"{manifest} is empty: its first line must be {needed}[,weight]"
         )
     others = [column for column in header[2:] if column not in ("weight", *columns)]
-    if others and is_first_process():
-        print(f"{manifest}: ignored columns: {', '.join(others)}", file=sys.stderr)
+    if others:
+        report(f"{manifest}: ignored columns: {', '.join(others)}")
 
 
 def _row(where: str, line: int, cells: dict[str, str]) -> _Row:
