@@ -17,8 +17,7 @@ def read_mapping(path: Path, kind: str) -> dict[Any, Any]:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); {kind}") from None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise UsageError(f"{path}: {line}{error.problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         # Characters that YAML does not allow, dates that do not exist, other encodings.

@@ -35,7 +35,7 @@ WHEN_BUILT = [
     ("--trainer.max_time soon", "DD:HH:MM:SS"),
     ("--trainer.devices many", "devices"),
     ("--model.decoder.widths [8,8]", "there are 3 steps"),
-    ("--trainer.gradient_clip_val -1", "gradient_clip_val is -1.0: it must be at least 0"),
+    ("--trainer.gradient_clip_val -1", "gradient_clip_val is -1"),
     ("--trainer.log_every_n_steps 0", "--trainer.log_every_n_steps is 0: it must be at least 1"),
     ("--trainer.accumulate_grad_batches 0", "accumulate_grad_batches is 0"),
     ("--trainer.check_val_every_n_epoch 0", "check_val_every_n_epoch is 0"),

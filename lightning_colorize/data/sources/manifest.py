@@ -2,20 +2,15 @@
 
 import csv
 import os
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.data.image_set import FileImages, NameList, Notes
-from lightning_colorize.data.sources.base import (
-    Root,
-    Source,
-    SourceError,
-    Splits,
-    report,
-    require_local,
-)
+from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits, require_local
 from lightning_colorize.data.sources.listing import listed_names
 from lightning_colorize.data.splits import SPLIT_NAMES, split_of
 
@@ -67,8 +62,9 @@ class ManifestSource(Source):
             own = [row for row in rows if row.split == split]
             weights = np.array([row.weight for row in own])
             weighted = split == "train" and bool((weights != 1).any())
-            if weighted and weights.sum() == 0:
-                raise SourceError(f"{manifest}: the weights of all training images are 0")
+            if weighted and not 0 < weights.sum() < np.inf:
+                total = f"the weights of all training images sum to {weights.sum()}"
+                raise SourceError(f"{manifest}: {total}; give positive, finite ones")
             if own:
                 names = (row.path for row in own)
                 notes = (c if c is None else NameList(row.cells[c] for row in own) for c in columns)
@@ -128,8 +124,8 @@ def _require_header(manifest: Path, header: list[str], columns: list[str]) -> No
             else f"{manifest} is empty: its first line must be {needed}[,weight]"
         )
     others = [column for column in header[2:] if column not in ("weight", *columns)]
-    if others:
-        report(f"{manifest}: ignored columns: {', '.join(others)}")
+    if others and is_first_process():
+        print(f"{manifest}: ignored columns: {', '.join(others)}", file=sys.stderr)
 
 
 def _row(where: str, line: int, cells: dict[str, str]) -> _Row:
