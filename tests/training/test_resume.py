@@ -15,7 +15,7 @@ import torch
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs import folder as run_folder
 from lightning_colorize.runs.folder import BEST, LAST, flatten, is_running, lock, read_config
-from lightning_colorize.runs.result import RunResult
+from lightning_colorize.runs.result import RunResult, read_validations
 from lightning_colorize.runs.resuming import is_kept, refuse_settings_of_checkpoint
 from lightning_colorize.tasks import RegressionTask
 from lightning_colorize.training.callbacks.stopping import GracefulStop
@@ -176,7 +176,14 @@ def test_resume_refusals(error_of, finished_run, tmp_path):
 KEPT = ["seed_everything", "data.seed", "data.size", "data.resize", "run.monitor", "run.mode"]
 KEPT += ["run.smoothing", "run.root", "run.name", "trainer.callbacks", "trainer.limit_val_batches"]
 KEPT += ["model.class_path", "model.init_args.loss.class_path", "model.init_args.optimizer.lr"]
-CHANGED = ["compile", "channels_last", "metrics", "metrics.error", "encoder.init_args.size"]
+CHANGED = [
+    "loss.init_args.teacher",
+    "compile",
+    "channels_last",
+    "metrics",
+    "metrics.error",
+    "encoder.init_args.size",
+]
 CHANGED = [f"model.init_args.{name}" for name in CHANGED]
 CHANGED += ["data.root", "data.batch_size", "run.patience", "run.test", "trainer.max_epochs"]
 
@@ -232,6 +239,15 @@ def test_a_damaged_last_checkpoint_is_replaced_by_the_best(
     steps = [int(row["step"]) for row in metric_rows(run) if row["train/loss"]]
     assert steps == list(range(6))
     assert torch.load(last, weights_only=True)["global_step"] == 6
+
+
+@pytest.mark.parametrize("method", ["resume", "auto_resume"])
+def test_a_deleted_last_checkpoint_is_replaced_by_the_best(command, stopped, method):
+    run = stopped("deleted", "--run.auto_resume", "true", batch=5)
+    (run / LAST).unlink()
+    fit = ["fit", *command.words("deleted", "--run.auto_resume", "true")]
+    assert command(*(["resume", run] if method == "resume" else fit)) == 0
+    assert [each.step for each in read_validations(run)] == [3, 6]
 
 
 OTHER_VALUES = {

@@ -63,6 +63,7 @@ def test_labels_and_texts(tmp_path, capsys):
         ({}, "path,split,weight\n1.jpg,train,much\n", r"line 2: the weight 'much'"),
         ({}, "path,split,weight\n1.jpg,train,nan\n", r"line 2: the weight 'nan'"),
         ({}, "path,split,weight\n1.jpg,train,0\n", r"weights of all training images sum to 0"),
+        ({}, "path,split,weight\n1.jpg,train,1e308\n2.jpg,train,1e308\n", r"sum to inf"),
         ({}, "path,split\n1.jpg,train\n\n./1.jpg,val\n", r"line 4: \./1\.jpg is in line 2"),
         ({}, "path,split\n1.jpg,train\n9.jpg,train\n8.jpg,val\n", r"line 3: .*9\.jpg \(and 1 more"),
     ],
