@@ -176,14 +176,8 @@ def test_resume_refusals(error_of, finished_run, tmp_path):
 KEPT = ["seed_everything", "data.seed", "data.size", "data.resize", "run.monitor", "run.mode"]
 KEPT += ["run.smoothing", "run.root", "run.name", "trainer.callbacks", "trainer.limit_val_batches"]
 KEPT += ["model.class_path", "model.init_args.loss.class_path", "model.init_args.optimizer.lr"]
-CHANGED = [
-    "loss.init_args.teacher",
-    "compile",
-    "channels_last",
-    "metrics",
-    "metrics.error",
-    "encoder.init_args.size",
-]
+CHANGED = ["compile", "channels_last", "metrics", "metrics.error", "encoder.init_args.size"]
+CHANGED += ["loss.init_args.teacher"]
 CHANGED = [f"model.init_args.{name}" for name in CHANGED]
 CHANGED += ["data.root", "data.batch_size", "run.patience", "run.test", "trainer.max_epochs"]
 
