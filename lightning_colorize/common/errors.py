@@ -2,8 +2,6 @@
 
 import textwrap
 
-_WIDTH = 500  # characters; jsonargparse lists all types of a union, and whole configurations
-
 
 class UsageError(ValueError):
     """A usage error: the message names the given and the accepted values; exit code 2."""
@@ -27,4 +25,5 @@ def first_line(error: BaseException) -> str:
 
 def one_line(error: BaseException) -> str:
     """Return the message of an error in one line."""
-    return textwrap.shorten(str(error) or type(error).__name__, _WIDTH, placeholder=" ...")
+    # jsonargparse lists all types of a union, and whole configurations.
+    return textwrap.shorten(str(error) or type(error).__name__, 500, placeholder=" ...")

@@ -60,8 +60,6 @@ COLUMNS = (
 """The metrics of a result."""
 
 LONGEST_NAME = 200
-# Of a side of an image; longer ones do not fit in memory when their short side is enlarged.
-_LONGEST = 100
 """Maximum length of a system's name."""
 
 _ROUNDING = 0.5  # mean difference of L: 8 bits cause 0.1, JPEG at quality 95 less than this
@@ -120,7 +118,7 @@ class Protocol(BaseModel):
             return rgb
         mode, side = InterpolationMode(self.resampling), self.size
         size = [side] if self.shape == "crop" else [side, side]
-        rgb = limit_length(rgb, _LONGEST)
+        rgb = limit_length(rgb, 100)  # longer ones do not fit in memory when enlarged
         if self.shape == "square":
             rgb = crop_square(rgb, min(rgb.shape[1:]))
         if self.resampling == "lanczos":  # torchvision supports it for Pillow images only

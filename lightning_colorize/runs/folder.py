@@ -16,6 +16,7 @@ from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.bundled import with_bundled
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_atomic
+from lightning_colorize.common.mappings import read_mapping
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.runs.artifacts import download, is_artifact
 
@@ -60,20 +61,7 @@ def find_runs(root: Path) -> list[Path]:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """Return a run's configuration as nested dictionaries; empty if it was not written."""
-    import yaml
-
-    path = folder / CONFIG
-    # libyaml's loader is ten times as fast, but not in every build of PyYAML.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        config = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-    except FileNotFoundError:
-        return {}
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise UsageError(f"{path} is not YAML") from None
-    if not isinstance(config, dict):
-        raise UsageError(f"{path} is not a YAML mapping")
-    return config
+    return read_mapping(path, "model") if (path := folder / CONFIG).is_file() else {}
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:

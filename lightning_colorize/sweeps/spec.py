@@ -237,7 +237,7 @@ def read_sweep(path: Path) -> Sweep:
         UsageError: One line per key that W&B's schema refuses or that would mean something else in
             the local engine.
     """
-    return parse_sweep(read_mapping(path, "a sweep file has keys such as `method:`"), str(path))
+    return parse_sweep(read_mapping(path, "method"), str(path))
 
 
 def parse_sweep(source: Mapping[str, Any], where: str) -> Sweep:

@@ -192,7 +192,7 @@ class ColorizeCLI(LightningCLI):
         self._resume_step: int | None = None
         self.folder = resumed or Path()
         for path in filter(os.path.isfile, config_paths(words)):
-            content = read_mapping(path, "an experiment has keys such as `model:`")
+            content = read_mapping(path, "model")
             for key in ("data", "run", "trainer"):
                 if not isinstance(content.get(key, {}), dict):
                     raise UsageError(f"{path}: {key}: not a mapping; give it keys, or remove it")

@@ -105,12 +105,6 @@ def _exit_codes(cli: ColorizeCLI) -> Iterator[None]:
         if cli.trainer.state.status == TrainerStatus.INTERRUPTED:
             raise SystemExit(128 + signal.SIGINT) from None
         raise
-    except WorkError:
-        raise
-    except UsageError as error:
-        if not _began(cli):
-            raise
-        raise WorkError(str(error)) from error
     except Exception as error:
         if (explanation := _explanation(error, cli)) is None:
             raise
@@ -128,7 +122,11 @@ def _remove_unused(folder: Path) -> None:
 
 
 def _explanation(error: Exception, cli: ColorizeCLI) -> Exception | None:
-    """Return the one-line error that replaces a user's error; None for a bug."""
+    """Return the one-line error that replaces an error; None if it stays, as of a bug."""
+    # Without `stop`, nothing is saved (`fast_dev_run`).
+    began = cli.stop.began if hasattr(cli, "stop") else cli.trainer.global_step > 0
+    if isinstance(error, (UsageError, WorkError)):
+        return WorkError(str(error)) if began else None
     if isinstance(error, (MisconfigurationException, WeightsError)):
         # Lightning checks some settings only when it uses them; a resumed run reads a perceptual
         # loss's weights in its first step.
@@ -160,30 +158,19 @@ def _explanation(error: Exception, cli: ColorizeCLI) -> Exception | None:
             f"torch.compile failed ({first_line(error)}); set --model.compile false and "
             "--data.compile false"
         )
-    began = _began(cli)
     if cli.resume_from is not None and not began:
         # What a checkpoint holds makes Lightning raise nearly any class.
         return UsageError(
             f"{cli.resume_from} does not fit the run's settings, or is damaged ({one_line(error)}):"
             " start another run with fit"
         )
-    # Of an optimizer, a schedule or the Trainer; of a callback at any time, such as EarlyStopping
-    # without its metric.
-    if (isinstance(error, ValueError) and not began) or _is_lightnings(error):
+    if isinstance(error, ValueError) and not began:  # of an optimizer, a schedule or the Trainer
+        return UsageError(one_line(error))
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    by_lightning = frame.f_globals["__name__"].startswith("pytorch_lightning.")
+    if by_lightning and isinstance(error, (ImportError, RuntimeError)):  # of a stock callback
         return (WorkError if began else UsageError)(one_line(error))
     return None
-
-
-def _began(cli: ColorizeCLI) -> bool:
-    # Without `stop`, nothing is saved (`fast_dev_run`).
-    return cli.stop.began if hasattr(cli, "stop") else cli.trainer.global_step > 0
-
-
-def _is_lightnings(error: Exception) -> bool:
-    """Return whether Lightning itself raised an error about its settings."""
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    named = frame.f_globals["__name__"].startswith("pytorch_lightning.")
-    return named and isinstance(error, (ImportError, RuntimeError))
 
 
 @contextmanager

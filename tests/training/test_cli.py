@@ -203,9 +203,7 @@ def test_lost_process_is_one_line_with_the_resume_command(command, failing_step,
 
 
 def test_wrong_use_found_at_work_is_a_failure(failing_step):
-    assert (
-        failing_step(UsageError("none of the images")) == "lightning-colorize: none of the images"
-    )
+    assert failing_step(UsageError("no images")) == "lightning-colorize: no images"
 
 
 CALLBACK = "--trainer.callbacks=pytorch_lightning.callbacks."

@@ -102,7 +102,7 @@ def test_the_death_of_another_process_is_logged(caplog):
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("# none\n", "c.yaml: not a mapping; an experiment has keys"),
+        ("# none\n", "c.yaml: not a mapping; it has keys such as `model:`"),
         ("data:\nrun: {}\n", "c.yaml: data: not a mapping; give it keys"),
         ("a: &a [*a]\n", "c.yaml: is not YAML"),
         ("model: [\n", "c.yaml: line 2: "),

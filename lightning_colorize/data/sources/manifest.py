@@ -62,9 +62,8 @@ class ManifestSource(Source):
             own = [row for row in rows if row.split == split]
             weights = np.array([row.weight for row in own])
             weighted = split == "train" and bool((weights != 1).any())
-            if weighted and not 0 < weights.sum() < np.inf:
-                total = f"the weights of all training images sum to {weights.sum()}"
-                raise SourceError(f"{manifest}: {total}; give positive, finite ones")
+            if weighted and not 0 < (total := weights.sum()) < np.inf:
+                raise SourceError(f"{manifest}: the weights of all training images sum to {total}")
             if own:
                 names = (row.path for row in own)
                 notes = (c if c is None else NameList(row.cells[c] for row in own) for c in columns)

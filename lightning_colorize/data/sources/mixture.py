@@ -1,6 +1,5 @@
 """Several folders, sampled by weight."""
 
-import math
 from dataclasses import asdict, dataclass
 from itertools import permutations
 from pathlib import Path
@@ -66,7 +65,7 @@ class MixtureSource(Source):
         if not folders:
             raise SourceError("MixtureSource: folders is empty: name at least one folder")
         for folder in folders:
-            if not 0 < folder.weight < math.inf:
+            if not 0 < folder.weight < float("inf"):
                 raise SourceError(
                     f"MixtureSource: the weight of {folder.root} is {folder.weight:g}: it must be "
                     "above 0 and finite"

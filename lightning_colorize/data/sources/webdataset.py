@@ -232,13 +232,12 @@ class WebDatasetSource(Source):
             if not found:
                 wanted = getattr(self, option)
                 missing = option if wanted is None else f"{option} .{wanted}"
-                only = f", only {extensions}" if every else ""
-                raise SourceError(f"{root}: no {missing} in the tars{only}")
+                only = extensions or "empty ones"
+                raise SourceError(f"{root}: no {missing} in the tars, only {only}")
         dotted = [e for e in every if "." in e and Path(e).suffix in IMAGE_SUFFIXES]
         if self.image is None and dotted:
-            listed = printable(", ".join(dotted[:_SHOWN]))
-            fix = "an extension begins at the first dot; name one as image, or rename the members"
-            report(f"{root}: images not used: .{listed}: {fix}")
+            hint = "an extension begins at the first dot; name one as image, or rename the members"
+            report(f"{root}: images not used: .{printable(', '.join(dotted[:_SHOWN]))}: {hint}")
 
 
 def is_pack(root: Path) -> bool:

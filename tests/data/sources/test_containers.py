@@ -268,7 +268,7 @@ IMAGE = ("a.jpg", b"")
     ("options", "members", "message"),
     [
         ({}, [("a.txt", b""), ("b.cls", b"")], "no image in the tars, only cls, txt"),
-        ({}, [], "no image in the tars$"),
+        ({}, [], "no image in the tars, only empty ones"),
         ({"image": "input.png"}, [IMAGE], r"no image \.input\.png in the tars, only jpg"),
         ({"label": "cls"}, [IMAGE], r"no label \.cls in the tars, only jpg"),
         ({"text": "json.a"}, [IMAGE, ("a.json", b"{}")], r"no text \.json\.a in the tars, only j"),
