@@ -24,6 +24,5 @@ def first_line(error: BaseException) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the message of an error in one line."""
-    # jsonargparse lists all types of a union, and whole configurations.
+    """Return an error's message in one line, shortened: jsonargparse prints whole settings."""
     return textwrap.shorten(str(error) or type(error).__name__, 500, placeholder=" ...")
