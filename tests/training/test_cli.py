@@ -206,15 +206,13 @@ def test_wrong_use_found_at_work_is_a_failure(failing_step):
     assert failing_step(UsageError("no images")) == "lightning-colorize: no images"
 
 
-CALLBACK = "--trainer.callbacks=pytorch_lightning.callbacks."
-
-
 def test_settings_of_stock_callbacks(command, error_of):
-    run = command.fit("timed", f"{CALLBACK}Timer", "--trainer.callbacks.duration=00:00:10:00")
+    key = "--trainer.callbacks"
+    run = command.fit("timed", f"{key}=Timer", f"{key}.duration=00:00:10:00")
     assert command("resume", run, "--trainer.max_epochs", 3) == 0
     (timer,) = read_config(run)["trainer"]["callbacks"]
     assert timer["init_args"]["interval"] == "step"
-    words = (f"{CALLBACK}EarlyStopping", "--trainer.callbacks.monitor=val/pnsr")
+    words = (f"{key}=EarlyStopping", f"{key}.monitor=val/pnsr")
     assert "metric `val/pnsr`" in error_of("fit", *command.words("early", *words), code=1)
 
 

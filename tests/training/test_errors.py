@@ -99,18 +99,18 @@ def test_the_death_of_another_process_is_logged(caplog):
     assert caplog.messages == ["died"]
 
 
-@pytest.mark.parametrize(
-    ("text", "part"),
-    [
-        ("# none\n", "c.yaml: not a mapping; it has keys such as `model:`"),
-        ("data:\nrun: {}\n", "c.yaml: data: not a mapping; give it keys"),
-        ("a: &a [*a]\n", "c.yaml: is not YAML"),
-        ("model: [\n", "c.yaml: line 2: "),
-    ],
-)
-def test_a_configuration_that_is_none_is_named(refused, tmp_path, text, part):
-    (tmp_path / "c.yaml").write_text(text)
-    refused(["--config", str(tmp_path / "c.yaml")], part)
+NO_CONFIGURATIONS = {
+    "# none\n": "c.yaml: not a mapping; it has keys such as `model:`",
+    "data:\nrun: {}\n": "c.yaml: data: not a mapping; give it keys",
+    "a: &a [*a]\n": "c.yaml: is not YAML",
+    "model: [\n": "c.yaml: line 2: ",
+}
+
+
+def test_a_configuration_that_is_none_is_named(refused, tmp_path):
+    for text, part in NO_CONFIGURATIONS.items():
+        (tmp_path / "c.yaml").write_text(text)
+        refused(["--config", str(tmp_path / "c.yaml")], part)
 
 
 def test_missing_config(refused):

@@ -235,12 +235,10 @@ def test_a_damaged_last_checkpoint_is_replaced_by_the_best(
     assert torch.load(last, weights_only=True)["global_step"] == 6
 
 
-@pytest.mark.parametrize("method", ["resume", "auto_resume"])
-def test_a_deleted_last_checkpoint_is_replaced_by_the_best(command, stopped, method):
+def test_a_deleted_last_checkpoint_is_replaced_by_the_best(command, stopped):
     run = stopped("deleted", "--run.auto_resume", "true", batch=5)
     (run / LAST).unlink()
-    fit = ["fit", *command.words("deleted", "--run.auto_resume", "true")]
-    assert command(*(["resume", run] if method == "resume" else fit)) == 0
+    assert command("fit", *command.words("deleted", "--run.auto_resume", "true")) == 0
     result = RunResult.read(run)
     assert (result.status, result.restarts, result.batches) == ("finished", 1, 6)
 
