@@ -56,6 +56,9 @@ def main(argv: list[str] | None = None) -> int:
         138 if out of time, 143 if terminated, each after writing a checkpoint.
     """
     words = sys.argv[1:] if argv is None else argv
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller: the next file would take its number
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     try:
         return _run(words)
     except SystemExit as exit_:  # as Python's own exit does

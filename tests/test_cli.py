@@ -41,6 +41,13 @@ def test_the_help_names_every_command(capsys):
     assert capsys.readouterr().out == f"lightning-colorize {__version__}\n"
 
 
+def test_closed_streams_are_replaced(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli.main(["--version"]) == 0
+    assert not sys.stdout.isatty()
+    sys.stdout.close()
+
+
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [

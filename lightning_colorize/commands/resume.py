@@ -6,7 +6,7 @@ from pathlib import Path
 from lightning_colorize.common.arguments import Parser
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.runs.artifacts import is_artifact
-from lightning_colorize.runs.folder import CONFIG, LAST
+from lightning_colorize.runs.folder import CONFIG, LAST, has_checkpoint
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.runs.resuming import download_run
 
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         folder = download_run(folder, Path("runs"))
     if not (folder / CONFIG).is_file():
         raise UsageError(f"{folder} is not a run folder: it has no {CONFIG}")
-    if not (folder / LAST).is_file():
+    if not has_checkpoint(folder):
         raise UsageError(f"nothing to resume: {folder} has no {LAST}; start over with fit")
     result = RunResult.read(folder)
     if result is not None and result.ended and not args.overrides:

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from lightning_colorize.common.errors import UsageError, first_line
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.mappings import read_mapping
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -18,14 +18,7 @@ def read_described(file: Path, model: type[_Model], **more: Any) -> _Model:
 
     `more` are the values of additional keys, which the file must not contain.
     """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"{file} is not YAML: {first_line(error)}") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"{file} has no keys")
+    content = read_mapping(file, next(key for key in model.model_fields if key not in more))
     if own := more.keys() & content.keys():
         raise UsageError(f"{file}: {own.pop()} is not a key of the file")
     try:

@@ -26,6 +26,8 @@ def require_writable(path: Path, option: str) -> None:
     try:
         if path.is_dir():
             raise UsageError(f"{option} {path} is a folder; give a file")
+        if _is_stream(path):
+            return
         with tempfile.TemporaryFile(dir=next(filter(os.path.lexists, path.parents))):
             pass
     except OSError as error:
@@ -59,6 +61,10 @@ def atomic_file(
     name. With `sync` the new file is on the disk before the other is replaced, so that one of them
     survives even a crash of the system. `keep` says after a failure whether `temporary` stays.
     """
+    if _is_stream(path):
+        with path.open("ab") as file:
+            yield file
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary or path.with_name(f".{secrets.token_hex(8)}{_PART}")
     try:
@@ -72,6 +78,11 @@ def atomic_file(
     finally:
         if not keep():
             temporary.unlink(missing_ok=True)
+
+
+def _is_stream(path: Path) -> bool:
+    """Return whether a path is a pipe or a device: written to, as root could replace it."""
+    return str(path).startswith("/dev/std") or (path.exists() and not path.is_file())
 
 
 def remove_leftovers(folder: Path) -> None:

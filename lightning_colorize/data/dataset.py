@@ -45,13 +45,13 @@ def resize_short_side(rgb: Tensor, side: int) -> Tensor:
     return resized
 
 
-def limit_length(rgb: Tensor) -> Tensor:
-    """Center-crop an image that is more than `LONGEST` times as long as it is wide.
+def limit_length(rgb: Tensor, longest: int = LONGEST) -> Tensor:
+    """Center-crop an image that is more than `longest` times as long as it is wide.
 
     Call it before resizing.
     """
     height, width = rgb.shape[-2:]
-    most = LONGEST * min(height, width)
+    most = longest * min(height, width)
     top, left = max(0, height - most) // 2, max(0, width - most) // 2
     return rgb[..., top : top + most, left : left + most]
 

@@ -205,7 +205,7 @@ class ColorizationDataModule(LightningDataModule):
         """
         if split not in self._images:
             if split not in self._splits:
-                raise SourceError(f"the data has no {split} images, only {', '.join(self._splits)}")
+                raise SourceError(f"no {split} images, only {', '.join(self._splits)}; add some")
             self._images[split] = self._cached(split, self._splits[split])
         return self._images[split]
 

@@ -29,7 +29,7 @@ from lightning_colorize.common.described import Sha256, first_problem, read_desc
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.progress import progress
 from lightning_colorize.data.augmentation import old_copy
-from lightning_colorize.data.dataset import crop_square
+from lightning_colorize.data.dataset import crop_square, limit_length
 from lightning_colorize.data.decoding.files import ImageError, decode_image
 from lightning_colorize.data.image_set import FileImages, ImageSet
 from lightning_colorize.data.sources.listing import list_images
@@ -118,6 +118,7 @@ class Protocol(BaseModel):
             return rgb
         mode, side = InterpolationMode(self.resampling), self.size
         size = [side] if self.shape == "crop" else [side, side]
+        rgb = limit_length(rgb, 100)  # longer ones do not fit in memory when enlarged
         if self.shape == "square":
             rgb = crop_square(rgb, min(rgb.shape[1:]))
         if self.resampling == "lanczos":  # torchvision supports it for Pillow images only

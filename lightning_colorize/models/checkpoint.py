@@ -59,7 +59,8 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     except Exception as error:  # a damaged file makes torch raise nearly any class
         raise UsageError(f"{file} is damaged, or not {_OURS}") from error
     try:
-        hyperparameters, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
+        hyperparameters: Any = checkpoint.get("hyper_parameters")
+        state: Any = checkpoint.get("state_dict")
         is_ours = isinstance(hyperparameters[CLASS_PATH], str)
         broken = first_not_finite(state)
     except (AttributeError, KeyError, TypeError):

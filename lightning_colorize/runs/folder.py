@@ -16,6 +16,7 @@ from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.bundled import with_bundled
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_atomic
+from lightning_colorize.common.mappings import read_mapping
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.runs.artifacts import download, is_artifact
 
@@ -60,20 +61,7 @@ def find_runs(root: Path) -> list[Path]:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """Return a run's configuration as nested dictionaries; empty if it was not written."""
-    import yaml
-
-    path = folder / CONFIG
-    # libyaml's loader is ten times as fast, but not in every build of PyYAML.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        config = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-    except FileNotFoundError:
-        return {}
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise UsageError(f"{path} is not YAML") from None
-    if not isinstance(config, dict):
-        raise UsageError(f"{path} is not a YAML mapping")
-    return config
+    return read_mapping(path, "model") if (path := folder / CONFIG).is_file() else {}
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,7 +201,12 @@ def new_run_folder(
 def begun_trial() -> Path | None:
     """Return the folder of a sweep's trial that has a checkpoint to resume from; else None."""
     trial = Path(os.environ.get(TRIAL, ""))
-    return trial if TRIAL in os.environ and (trial / LAST).is_file() else None
+    return trial if TRIAL in os.environ and has_checkpoint(trial) else None
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether a run has a checkpoint to resume from; the last may have been deleted."""
+    return any((folder / name).is_file() for name in (LAST, BEST))
 
 
 def begin(folder: Path, resumed: bool, auto_resume: bool) -> None:
@@ -240,7 +233,7 @@ def begin(folder: Path, resumed: bool, auto_resume: bool) -> None:
 
 def refuse_taken(folder: Path) -> None:
     """Refuse a folder that contains a run."""
-    if (folder / CONFIG).exists() or (folder / RESULT).exists():
+    if any(os.path.exists(folder / name) for name in (CONFIG, RESULT)):
         raise UsageError(
             f"{folder} holds a run already; give another --run.name, "
             f"or resume it: {COMMAND} resume {folder}"

@@ -70,7 +70,7 @@ class RunResult:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise UsageError(f"{path} cannot be read ({error})") from None
+            raise UsageError(f"{path} cannot be read ({error}); delete it") from None
 
     @staticmethod
     def stamp(folder: Path) -> tuple[int, int] | None:

@@ -19,10 +19,10 @@ from lightning_colorize.runs.folder import LAST, WANDB_ID, flatten, read_config
 # Settings that locate the run.
 _OF_THE_FOLDER = {"run.root", "run.experiment", "run.name", "run.auto_resume"}
 
-# How the network is computed, where a loss's network is read, and what is measured.
+# How the network is computed, where a loss's network or teacher is read, and what is measured.
 _OF_THE_MODEL = re.compile(
     r"model\.init_args\.(compile|channels_last|encoder\.init_args\.size"
-    r"|loss\..*backbone\.init_args\.weights|metrics(\..*)?)"
+    r"|loss\..*(backbone\.init_args\.weights|teacher)|metrics(\..*)?)"
 )
 # The checkpoint contains it, an epoch would have two orders, validations would not compare, or it
 # would do nothing.

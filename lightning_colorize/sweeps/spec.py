@@ -7,7 +7,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
 from pydantic import (
     AfterValidator,
@@ -22,8 +21,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from lightning_colorize.common.errors import UsageError, first_line
-from lightning_colorize.common.mappings import refuse_repeated_keys
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.mappings import read_mapping
 from lightning_colorize.metrics.spec import Goal, metric_goal
 from lightning_colorize.sweeps.space import (
     LARGEST_GRID,
@@ -185,7 +184,9 @@ class Sweep(Section):
     @model_validator(mode="after")
     def _check(self) -> "Sweep":
         if "${program}" in self.command and self.program is None:
-            raise ValueError("program: missing, and the command has ${program}; write it")
+            if "command" in self.model_fields_set:
+                raise ValueError("program: missing, and the command has ${program}; write it")
+            raise ValueError("command: missing; copy it from sweeps/quick.yaml, or write a program")
         for key, given in (
             ("method: bayes", self.method == "bayes"),
             ("early_terminate", self.early_terminate is not None),
@@ -236,7 +237,7 @@ def read_sweep(path: Path) -> Sweep:
         UsageError: One line per key that W&B's schema refuses or that would mean something else in
             the local engine.
     """
-    return parse_sweep(_read_yaml(path), str(path))
+    return parse_sweep(read_mapping(path, "method"), str(path))
 
 
 def parse_sweep(source: Mapping[str, Any], where: str) -> Sweep:
@@ -278,21 +279,3 @@ def _line(where: str, error: ErrorDetails) -> str:
     for part in loc:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
     return ": ".join(filter(None, (where, path, error["msg"].removeprefix("Value error, "))))
-
-
-def _read_yaml(path: Path) -> dict[Any, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        refuse_repeated_keys(text)
-        content = yaml.safe_load(text)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); give a sweep file") from None
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise UsageError(f"{path}: {line}{error.problem}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # Characters that YAML does not allow, dates that do not exist, other encodings.
-        raise UsageError(f"{path}: is not YAML ({first_line(error)})") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"{path}: not a mapping; a sweep file has keys such as `method:`")
-    return content

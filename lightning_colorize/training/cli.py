@@ -5,12 +5,14 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import yaml
 from jsonargparse import Namespace, get_loader, set_loader
+from jsonargparse.typing import register_type
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
@@ -18,7 +20,7 @@ from lightning_colorize.common.bundled import BUNDLED, bundled
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.extras import require_extra
 from lightning_colorize.common.files import write_atomic
-from lightning_colorize.common.mappings import refuse_repeated_keys
+from lightning_colorize.common.mappings import read_mapping, refuse_repeated_keys
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.data.augmentation import nest_augmentation
 from lightning_colorize.data.module import ColorizationDataModule
@@ -30,6 +32,7 @@ from lightning_colorize.runs.folder import (
     LAST,
     begin,
     flatten,
+    has_checkpoint,
     new_run_folder,
     read_config,
 )
@@ -70,7 +73,7 @@ def config_paths(words: list[str]) -> list[Path]:
         for word, following in zip(words, [*words, ""][1:], strict=True)
         if word in ("--config", "-c") or word.startswith("--config=")
     ]
-    return [Path(path).expanduser() for path in paths]
+    return [Path(path).expanduser() for path in paths if path]
 
 
 def base_config(words: list[str]) -> Path:
@@ -188,8 +191,18 @@ class ColorizeCLI(LightningCLI):
         self.resume_from: Path | None = None
         self._resume_step: int | None = None
         self.folder = resumed or Path()
+        for path in filter(os.path.isfile, config_paths(words)):
+            content = read_mapping(path, "model")
+            for key in ("data", "run", "trainer"):
+                if not isinstance(content.get(key, {}), dict):
+                    raise UsageError(f"{path}: {key}: not a mapping; give it keys, or remove it")
         # A mode of our own: all parsers of the process share the mode named "yaml".
         set_loader(_PARSER_MODE, load_setting, exceptions=(yaml.YAMLError,))
+        # Defaults of stock callbacks, such as Timer's, that YAML cannot represent.
+        yaml.SafeDumper.add_multi_representer(
+            Enum, lambda dumper, member: dumper.represent_data(member.value)
+        )
+        register_type(torch.device)
         super().__init__(
             ColorizationTask,
             ColorizationDataModule,
@@ -244,7 +257,7 @@ class ColorizeCLI(LightningCLI):
             result = RunResult.read(self.folder)
             if result is not None and result.ended:
                 raise RunEnded(f"{self.folder} is {result.status.replace('_', ' ')}")
-            self.resumed = (self.folder / LAST).is_file()
+            self.resumed = has_checkpoint(self.folder)
 
     def _settings(self) -> dict[str, Any]:
         text = self.parser.dump(self.config, skip_unset=False, format="yaml")

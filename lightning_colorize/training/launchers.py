@@ -23,6 +23,9 @@ def require_meaning(config: Any) -> None:
     for name, least in least_values.items():
         valid = config[name] is None or config[name] >= least
         require_option(f"trainer.{name}", config[name], f"at least {least}", valid)
+    interval = config.val_check_interval  # also a duration
+    valid = not isinstance(interval, int | float) or interval > 0
+    require_option("trainer.val_check_interval", interval, "above 0", valid)
 
 
 def trains_in_parallel(config: Any) -> bool:

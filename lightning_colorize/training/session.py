@@ -7,7 +7,7 @@ import re
 import shutil
 import signal
 import sys
-import textwrap
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,7 +26,7 @@ from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-define
 )
 
 from lightning_colorize.common.arguments import COMMAND
-from lightning_colorize.common.errors import UsageError, WorkError, first_line
+from lightning_colorize.common.errors import UsageError, WorkError, first_line, one_line
 from lightning_colorize.common.memory import is_out_of_memory
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.models.checkpoint import prepare_for_state
@@ -105,8 +105,6 @@ def _exit_codes(cli: ColorizeCLI) -> Iterator[None]:
         if cli.trainer.state.status == TrainerStatus.INTERRUPTED:
             raise SystemExit(128 + signal.SIGINT) from None
         raise
-    except (UsageError, WorkError):
-        raise
     except Exception as error:
         if (explanation := _explanation(error, cli)) is None:
             raise
@@ -124,7 +122,11 @@ def _remove_unused(folder: Path) -> None:
 
 
 def _explanation(error: Exception, cli: ColorizeCLI) -> Exception | None:
-    """Return the one-line error that replaces a user's error; None for a bug."""
+    """Return the one-line error that replaces an error; None if it stays, as of a bug."""
+    # Without `stop`, nothing is saved (`fast_dev_run`).
+    began = cli.stop.began if hasattr(cli, "stop") else cli.trainer.global_step > 0
+    if isinstance(error, (UsageError, WorkError)):
+        return WorkError(str(error)) if began else None
     if isinstance(error, (MisconfigurationException, WeightsError)):
         # Lightning checks some settings only when it uses them; a resumed run reads a perceptual
         # loss's weights in its first step.
@@ -156,8 +158,6 @@ def _explanation(error: Exception, cli: ColorizeCLI) -> Exception | None:
             f"torch.compile failed ({first_line(error)}); set --model.compile false and "
             "--data.compile false"
         )
-    # Without `stop`, nothing is saved (`fast_dev_run`).
-    began = cli.stop.began if hasattr(cli, "stop") else cli.trainer.global_step > 0
     if cli.resume_from is not None and not began:
         # What a checkpoint holds makes Lightning raise nearly any class.
         return UsageError(
@@ -166,10 +166,11 @@ def _explanation(error: Exception, cli: ColorizeCLI) -> Exception | None:
         )
     if isinstance(error, ValueError) and not began:  # of an optimizer, a schedule or the Trainer
         return UsageError(one_line(error))
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    by_lightning = frame.f_globals["__name__"].startswith("pytorch_lightning.")
+    if by_lightning and isinstance(error, (ImportError, RuntimeError)):  # of a stock callback
+        return (WorkError if began else UsageError)(one_line(error))
     return None
-
-
-_WIDTH = 500  # characters; jsonargparse lists all types of a union, and whole configurations
 
 
 @contextmanager
@@ -187,11 +188,6 @@ def usage_errors(prefix: str = "") -> Iterator[None]:
         if not isinstance(cause, (ArgumentError, MisconfigurationException, ValueError)):
             raise
         raise UsageError(f"{prefix}{one_line(cause)}") from None
-
-
-def one_line(error: BaseException) -> str:
-    """Return the message of an error in one line."""
-    return textwrap.shorten(str(error), _WIDTH, placeholder=" ...")
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -141,7 +141,7 @@ def test_configurations_of_runs_are_compared(compare, finished_run, changed_run,
     for shown in ('id="seeds"', "model.init_args.loss.class_path", ".losses.MSE", ">begun<"):
         assert shown in html
     for text in (html, capsys.readouterr().err):
-        assert "config.yaml is not YAML: the training data and settings of d are unknown" in text
+        assert "node content: the training data and settings of d are unknown" in text
     for page in ("index.html", "errors.html"):
         assert str(finished_run.parents[2]) not in (out / page).read_text()
 

@@ -23,6 +23,16 @@ def test_write_atomic_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
     assert os.listdir(path.parent) == ["file.txt"]
 
 
+def test_a_pipe_is_written_to(tmp_path):
+    os.mkfifo(path := tmp_path / "pipe")
+    files.require_writable(path, "--json")
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    files.write_atomic(path, "text")
+    assert os.read(reader, 9) == b"text"
+    assert path.is_fifo()
+    os.close(reader)
+
+
 def test_the_longest_file_name_can_be_written(tmp_path):
     path = tmp_path / ("a" * 250 + ".json")
     files.write_atomic(path, "text")

@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 from skimage.transform import resize
 from torchvision import transforms
+from torchvision.transforms.v2 import functional as TF
 
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.image_set import FileImages
@@ -25,6 +26,13 @@ def _digest(folder, names, **settings):
     images = ProtocolImages(_protocol(**settings), FileImages(folder, names))
     assert len(list(images)) == len(names)
     return images.measured().sha256
+
+
+def test_an_extremely_long_image_is_cropped_before_it_is_resized(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(TF, "resize", lambda rgb, *_, **__: sizes.append(rgb.shape) or rgb)
+    _protocol().prepare(torch.zeros(3, 2, 50_000, dtype=torch.uint8))
+    assert sizes == [(3, 2, 200)]
 
 
 @pytest.mark.parametrize("resampling", ["bilinear", "bicubic", "lanczos"])
@@ -134,7 +142,7 @@ def test_a_published_protocol_refuses_other_images_with_its_count(folder, name, 
         ("size: null\nshape: crop", "shape native needs size null"),
         ("size: 64\nshape: crop\nfiles: a", "files needs count"),
         ("size: 64\nshape: crop\nresampling: lanczos\nantialias: false", "antialias false needs"),
-        ("- 1", "has no keys"),
+        ("- 1", "not a mapping; it has keys such as `size:`"),
         ("size: 64\nshape: crop\nname: x", "name is not a key"),
         ("size: 64\nshape: crop\n1: 2", "1: Keys should be strings"),
         ("size: 64\nshape: crop\ncount: 2\nfiles: a{}_{}", "files needs one place"),

@@ -53,6 +53,12 @@ def test_a_checkpoint_without_permission_is_not_damaged(finished_run, tmp_path):
     folder.chmod(0o700)
 
 
+def test_a_tensor_is_not_a_checkpoint(tmp_path):
+    torch.save(torch.ones(2), tmp_path / "a.ckpt")
+    with pytest.raises(UsageError, match="is not a checkpoint of"):
+        load_model(tmp_path / "a.ckpt")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

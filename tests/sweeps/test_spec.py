@@ -212,10 +212,11 @@ def test_nested_parameters_have_dotted_names():
     [
         ("method: grid\nname: a\nmethod: random\n", "line 3: `method` appears twice; keep one"),
         ("parameters:\n  a: {value: 1}\n  b: {min: 1, min: 2}\n", "line 3: `min` appears twice"),
-        ("parameters:\n\tlr: 1\n", "line 2: found character '\\t' that cannot start any token"),
+        ("parameters:\n\tlr: 1\n", "line 2: found character that cannot start any token"),
         ("- grid\n", "not a mapping"),
+        ("method: grid\nparameters: {a: {value: 1}}\n", "command: missing; copy it from"),
         ("name: 2024-99-99\n", "is not YAML (month must be in 1..12"),
-        ("[" * 20_000, "is not YAML (maximum recursion depth exceeded"),
+        ("a: &a [*a]", "is not YAML (maximum recursion depth exceeded"),
         (b"name: \xff\n", "is not YAML ('utf-8' codec"),
         (None, "cannot be read (No such file or directory)"),
     ],

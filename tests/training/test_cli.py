@@ -148,6 +148,7 @@ def test_invalid_options_are_refused(options, message):
         (["--run.monitor", "val/pnsr"], "val/psnr"),
         (["--run.monitor", "val/colorfulness"], "--run.mode: null\naccepted: max, min for"),
         (["--run.root", __file__], "give another --run.root"),
+        (["--run.name", "x" * 256], "at most 255 bytes"),
     ],
 )
 def test_wrong_use_creates_no_run_folder(command, capsys, words, message):
@@ -199,6 +200,20 @@ def test_lost_process_is_one_line_with_the_resume_command(command, failing_step,
     line = failing_step(error, processes=2)
     assert f"ended or is unreachable ({error})" in line
     assert f"lightning-colorize resume {command.root / 'tiny' / 'failing'}" in line
+
+
+def test_wrong_use_found_at_work_is_a_failure(failing_step):
+    assert failing_step(UsageError("no images")) == "lightning-colorize: no images"
+
+
+def test_settings_of_stock_callbacks(command, error_of):
+    key = "--trainer.callbacks"
+    run = command.fit("timed", f"{key}=Timer", f"{key}.duration=00:00:10:00")
+    assert command("resume", run, "--trainer.max_epochs", 3) == 0
+    (timer,) = read_config(run)["trainer"]["callbacks"]
+    assert timer["init_args"]["interval"] == "step"
+    words = (f"{key}=EarlyStopping", f"{key}.monitor=val/pnsr")
+    assert "metric `val/pnsr`" in error_of("fit", *command.words("early", *words), code=1)
 
 
 def test_other_errors_keep_their_traceback(failing_step, command):

@@ -35,7 +35,7 @@ WHEN_BUILT = [
     ("--trainer.max_time soon", "DD:HH:MM:SS"),
     ("--trainer.devices many", "devices"),
     ("--model.decoder.widths [8,8]", "there are 3 steps"),
-    ("--trainer.gradient_clip_val -1", "gradient_clip_val is -1.0: it must be at least 0"),
+    ("--trainer.gradient_clip_val -1", "gradient_clip_val is -1"),
     ("--trainer.log_every_n_steps 0", "--trainer.log_every_n_steps is 0: it must be at least 1"),
     ("--trainer.accumulate_grad_batches 0", "accumulate_grad_batches is 0"),
     ("--trainer.check_val_every_n_epoch 0", "check_val_every_n_epoch is 0"),
@@ -43,6 +43,7 @@ WHEN_BUILT = [
     ("--model.optimizer.lr=-0.01", "Invalid learning rate: -0.01"),
     ("--model.optimizer.betas [0.9,1.5] --trainer.fast_dev_run 1", "Invalid beta parameter"),
     ("--model.scheduler WarmupCosine --model.scheduler.warmup 2", "warmup is 2.0: it must be from"),
+    ("--trainer.val_check_interval 0", "val_check_interval is 0: it must be above 0"),
     ("--trainer.val_check_interval 1000", "`val_check_interval` (1000) must be less than"),
 ]
 IN_A_FILE = [
@@ -98,7 +99,22 @@ def test_the_death_of_another_process_is_logged(caplog):
     assert caplog.messages == ["died"]
 
 
+NO_CONFIGURATIONS = {
+    "# none\n": "c.yaml: not a mapping; it has keys such as `model:`",
+    "data:\nrun: {}\n": "c.yaml: data: not a mapping; give it keys",
+    "a: &a [*a]\n": "c.yaml: is not YAML",
+    "model: [\n": "c.yaml: line 2: ",
+}
+
+
+def test_a_configuration_that_is_none_is_named(refused, tmp_path):
+    for text, part in NO_CONFIGURATIONS.items():
+        (tmp_path / "c.yaml").write_text(text)
+        refused(["--config", str(tmp_path / "c.yaml")], part)
+
+
 def test_missing_config(refused):
+    refused(["--data.size", "64", "--config"], "expected one argument")
     refused(["--config", "no/my.yaml"], "my.yaml")
     refused(["--data.size", "64"], "--config experiments/quickstart.yaml")
 

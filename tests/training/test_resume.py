@@ -177,6 +177,7 @@ KEPT = ["seed_everything", "data.seed", "data.size", "data.resize", "run.monitor
 KEPT += ["run.smoothing", "run.root", "run.name", "trainer.callbacks", "trainer.limit_val_batches"]
 KEPT += ["model.class_path", "model.init_args.loss.class_path", "model.init_args.optimizer.lr"]
 CHANGED = ["compile", "channels_last", "metrics", "metrics.error", "encoder.init_args.size"]
+CHANGED += ["loss.init_args.teacher"]
 CHANGED = [f"model.init_args.{name}" for name in CHANGED]
 CHANGED += ["data.root", "data.batch_size", "run.patience", "run.test", "trainer.max_epochs"]
 
@@ -232,6 +233,14 @@ def test_a_damaged_last_checkpoint_is_replaced_by_the_best(
     steps = [int(row["step"]) for row in metric_rows(run) if row["train/loss"]]
     assert steps == list(range(6))
     assert torch.load(last, weights_only=True)["global_step"] == 6
+
+
+def test_a_deleted_last_checkpoint_is_replaced_by_the_best(command, stopped):
+    run = stopped("deleted", "--run.auto_resume", "true", batch=5)
+    (run / LAST).unlink()
+    assert command("fit", *command.words("deleted", "--run.auto_resume", "true")) == 0
+    result = RunResult.read(run)
+    assert (result.status, result.restarts, result.batches) == ("finished", 1, 6)
 
 
 OTHER_VALUES = {

@@ -74,6 +74,9 @@ def parse_pack(content: bytes, location: str) -> Pack:
         if found["version"] != VERSION:
             raise ValueError(f"version {found['version']}, not {VERSION}")
         tars = [PackedTar(**tar | {"images": TarIndex(**tar["images"])}) for tar in found["tars"]]
+        for images in (tar.images for tar in tars):
+            if not len(images.names) == len(images.offsets) == len(images.sizes):
+                raise ValueError("its lists differ in length")
         return Pack({"size": None, **found["plan"]}, tars)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UsageError(

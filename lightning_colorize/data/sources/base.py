@@ -1,9 +1,12 @@
 """The interface of a data source."""
 
+import sys
 from abc import ABC, abstractmethod
+from functools import cache
 from pathlib import Path
 
 from lightning_colorize.common.errors import UsageError
+from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.data.image_set import ImageSet
 
 Root = Path | str
@@ -15,6 +18,13 @@ Splits = dict[str, ImageSet]
 
 class SourceError(UsageError):
     """A source cannot be used. The message is one line and says what to do."""
+
+
+@cache  # a command may split a data set several times
+def report(line: str) -> None:
+    """Print a note on a data set, once."""
+    if is_first_process():
+        print(line, file=sys.stderr)
 
 
 class Source(ABC):

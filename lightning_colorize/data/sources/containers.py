@@ -1,16 +1,14 @@
 """Splits the images of containers: tables and archives, which may have splits of their own."""
 
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.common.text import printable
 from lightning_colorize.data.image_set import ImageSet
-from lightning_colorize.data.sources.base import Root, SourceError, Splits
+from lightning_colorize.data.sources.base import Root, SourceError, Splits, report
 from lightning_colorize.data.sources.listing import listed_names
 from lightning_colorize.data.splits import DEFAULT_SHARES, SPLIT_NAMES, split_names, split_of
 
@@ -89,6 +87,6 @@ def _recognized(parts: Mapping[str, Part], root: Root) -> dict[str, Part]:
     listed = printable(", ".join(others))
     if not found:
         raise SourceError(f"{root} has the splits {listed}, none of them train, val or test")
-    if others and is_first_process():
-        print(f"{root}: images not used: {listed}", file=sys.stderr)
+    if others:
+        report(f"{root}: images not used: {listed}")
     return found

@@ -1,14 +1,11 @@
 """An image folder of any depth."""
 
-import sys
 from collections.abc import Collection
-from functools import cache
 from pathlib import Path
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.common.text import printable
-from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
+from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits, report
 from lightning_colorize.data.sources.listing import (
     is_hidden,
     labeled_images,
@@ -93,7 +90,7 @@ class FolderSource(Source):
         hidden = sum(map(is_hidden, ends))
         bare = sum("." not in end and not is_hidden(end) for end in ends)
         if hidden + bare:
-            _report(f"{folder}: not read: {hidden:,} hidden, {bare:,} without a suffix")
+            report(f"{folder}: not read: {hidden:,} hidden, {bare:,} without a suffix")
         splits = self._by_sub_folder(folder, names)
         if splits is None:
             try:
@@ -139,7 +136,7 @@ class FolderSource(Source):
         if not parts or ("train" not in parts and others):
             folders = {name.partition("/")[0] for name in names if "/" in name}
             if self.shares is None and (alike := sorted(filter(resembles_split, folders))):
-                _report(
+                report(
                     f"{folder}: {printable('/, '.join(alike))}/ ignored as splits: images are "
                     "split by a hash of their names; splits are named train/, val/ and test/"
                 )
@@ -151,16 +148,10 @@ class FolderSource(Source):
             )
         if others:
             count = f"{len(others):,} image{'s' * (len(others) > 1)}"
-            _report(
+            report(
                 f"{folder}: {count} outside of {'/, '.join(tops.values())}/ not used "
                 f"(first: {printable(others[0])})"
             )
         if "val" not in parts and "train" in parts:
             parts |= split_names(parts["train"], {"train": 0.9, "val": 0.1})
         return {split: parts[split] for split in SPLIT_NAMES if split in parts}
-
-
-@cache  # a command may split a folder several times
-def _report(line: str) -> None:
-    if is_first_process():
-        print(line, file=sys.stderr)

@@ -62,8 +62,8 @@ class ManifestSource(Source):
             own = [row for row in rows if row.split == split]
             weights = np.array([row.weight for row in own])
             weighted = split == "train" and bool((weights != 1).any())
-            if weighted and weights.sum() == 0:
-                raise SourceError(f"{manifest}: the weights of all training images are 0")
+            if weighted and not 0 < (total := weights.sum()) < np.inf:
+                raise SourceError(f"{manifest}: the weights of all training images sum to {total}")
             if own:
                 names = (row.path for row in own)
                 notes = (c if c is None else NameList(row.cells[c] for row in own) for c in columns)

@@ -65,10 +65,10 @@ class MixtureSource(Source):
         if not folders:
             raise SourceError("MixtureSource: folders is empty: name at least one folder")
         for folder in folders:
-            if not folder.weight > 0:
+            if not 0 < folder.weight < float("inf"):
                 raise SourceError(
                     f"MixtureSource: the weight of {folder.root} is {folder.weight:g}: it must be "
-                    "above 0"
+                    "above 0 and finite"
                 )
         self.folders = folders
         self.exclude_list = exclude_list

@@ -19,11 +19,13 @@ from lightning_colorize.common.errors import first_line
 from lightning_colorize.common.extras import require_extra
 from lightning_colorize.common.files import cache_folder, require_writable, write_atomic
 from lightning_colorize.common.progress import progress
+from lightning_colorize.common.text import printable
+from lightning_colorize.data.decoding.files import IMAGE_SUFFIXES
 from lightning_colorize.data.image_set import NameList, Notes
 from lightning_colorize.data.shards.files import CheckedTars, Tar, TarCache, with_retries
 from lightning_colorize.data.shards.image_set import TarImages
 from lightning_colorize.data.shards.index import JSON_FIELD, PACK, TarIndex, index_of, parse_pack
-from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits
+from lightning_colorize.data.sources.base import Root, Source, SourceError, Splits, report
 from lightning_colorize.data.sources.containers import Part, split_parts, unique_names
 from lightning_colorize.data.splits import split_of
 
@@ -230,7 +232,12 @@ class WebDatasetSource(Source):
             if not found:
                 wanted = getattr(self, option)
                 missing = option if wanted is None else f"{option} .{wanted}"
-                raise SourceError(f"{root}: no {missing} in the tars, only {extensions}")
+                only = extensions or "empty ones"
+                raise SourceError(f"{root}: no {missing} in the tars, only {only}")
+        dotted = [e for e in every if "." in e and Path(e).suffix in IMAGE_SUFFIXES]
+        if self.image is None and dotted:
+            hint = "an extension begins at the first dot; name one as image, or rename the members"
+            report(f"{root}: images not used: .{printable(', '.join(dotted[:_SHOWN]))}: {hint}")
 
 
 def is_pack(root: Path) -> bool:

@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import DummyLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lightning_colorize.common.errors import first_line
+from lightning_colorize.common.errors import one_line
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.processes import is_first_process
 from lightning_colorize.metrics.spec import GOALS, metric_goal
@@ -170,7 +170,7 @@ class WandbRun(ResumedLogger, WandbLogger):
             except Exception as error:
                 self._run = None
                 _teardown()
-                self.mode = self.mode.fallback(first_line(error))
+                self.mode = self.mode.fallback(one_line(error))
                 offline = self.mode.mode == "offline"
                 state = "the run is offline" if offline else "the run continues without it"
                 _log.warning("W&B: %s (%s)", state, self.mode.reason)

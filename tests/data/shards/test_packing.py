@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 from collections import Counter
@@ -225,11 +226,15 @@ def test_no_readable_image_is_an_error(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [b'{"version": 1, "splits": {}}', b'{"version": 2}', b"[]", b"{", b"\x80", b"[" * 10**6],
+    [b'{"version": 1, "splits": {}}', b'{"version": 2}', b"[]", b"{", b"\x80", b"[" * 10**6, None],
 )
 def test_another_index_is_one_line(own_pack, photo_folder, content):
-    (own_pack / "pack.json").write_bytes(content)
     message = r"^\S+pack.json is not an index [^\n]*: pack the images again into a new folder$"
+    if content is None:
+        pack = json.loads((own_pack / "pack.json").read_text())
+        pack["tars"][0]["images"]["offsets"].pop()
+        content = json.dumps(pack).encode()
+    (own_pack / "pack.json").write_bytes(content)
     for use in (train, lambda folder: pack_folder(photo_folder, folder)):
         with pytest.raises(UsageError, match=message):
             use(own_pack)

@@ -268,6 +268,7 @@ IMAGE = ("a.jpg", b"")
     ("options", "members", "message"),
     [
         ({}, [("a.txt", b""), ("b.cls", b"")], "no image in the tars, only cls, txt"),
+        ({}, [], "no image in the tars, only empty ones"),
         ({"image": "input.png"}, [IMAGE], r"no image \.input\.png in the tars, only jpg"),
         ({"label": "cls"}, [IMAGE], r"no label \.cls in the tars, only jpg"),
         ({"text": "json.a"}, [IMAGE, ("a.json", b"{}")], r"no text \.json\.a in the tars, only j"),
@@ -322,6 +323,14 @@ def test_folders_without_a_dataset_are_one_line(tmp_path, files, message):
         HuggingFaceSource().splits(tmp_path / "rows")
     assert str(caught.value).startswith(f"{tmp_path}/{message}")
     assert "\n" not in str(caught.value)
+
+
+def test_images_with_a_dot_in_their_name_are_named_once(tmp_path, capsys):
+    write_tar(tmp_path / "a.tar", [IMAGE, ("b.1.jpg", b""), ("c.tar.gz", b"")])
+    for _ in range(2):
+        WebDatasetSource(splits={"train": 1}).splits(tmp_path)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path}: images not used: .1.jpg: an extension begins at the")
 
 
 def test_unknown_splits_are_named(forms, tmp_path, capsys):

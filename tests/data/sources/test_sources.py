@@ -64,6 +64,7 @@ def test_default_source(tmp_path):
         (MixtureSource, {"folders": {"a": 0}}, "", "weight of a is .* above 0"),
         (MixtureSource, {"folders": {"a": -1}}, "", "weight of a is .* above 0"),
         (MixtureSource, {"folders": {"a": float("nan")}}, "", "weight of a is .* above 0"),
+        (MixtureSource, {"folders": {"a": float("inf")}}, "", "weight of a is inf: .* finite"),
         (MixtureSource, {"folders": {"a": 1, "b": 1}}, "", "b does not exist: folders must name"),
         (MixtureSource, {"folders": {"a": 1, "a/b": 1}}, "", "a includes .*: name one of them"),
         (MixtureSource, {"folders": {"a/b": 1, "a": 1}}, "", "a includes .*: name one of them"),

@@ -182,8 +182,8 @@ def test_online_run_that_cannot_start_is_saved_offline(tmp_path, monkeypatch, ca
     logger = make(tmp_path, "online")
     logger.log_metrics({"val/psnr": 20.0}, 0)
     logger.close(failed=False)
-    assert logger.description == "W&B offline (the server)"
-    assert "the run is offline (the server)" in warning(caplog)
+    assert logger.description == "W&B offline (the server is on fire)"
+    assert "the run is offline (the server is on fire)" in warning(caplog)
     (record,) = tmp_path.glob(f"wandb/offline-run-*/run-{logger.version}.wandb")
     assert b"val/psnr" in written(record)
 
