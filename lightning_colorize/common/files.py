@@ -1,5 +1,6 @@
 """Atomic writing of files."""
 
+import errno
 import json
 import math
 import os
@@ -24,8 +25,10 @@ _PART = ".part"
 def require_writable(path: Path, option: str) -> None:
     """Check that an output file can be written, before the work starts; creates nothing."""
     try:
-        if path.is_dir():
-            raise UsageError(f"{option} {path} is a folder; give a file")
+        # A device would be replaced, as would the link /dev/stdout.
+        if (path.exists() and not path.is_file()) or path.match("/dev/*"):
+            kind = "a folder" if path.is_dir() else "a device or a pipe"
+            raise UsageError(f"{option} {path} is {kind}; give a file")
         with tempfile.TemporaryFile(dir=next(filter(os.path.lexists, path.parents))):
             pass
     except OSError as error:
@@ -69,6 +72,10 @@ def atomic_file(
                     file.flush()
                     os.fsync(file.fileno())
             os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # a failed write does not name its file
+            error.filename = str(path)
+        raise
     finally:
         if not keep():
             temporary.unlink(missing_ok=True)

@@ -1,6 +1,9 @@
 """Films: sound, time and lightness stay, colors do not flicker."""
 
+import errno
+import io
 import struct
+from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 
@@ -242,6 +245,25 @@ def test_a_lack_of_memory_is_one_line(model, tmp_path, monkeypatch):
     with pytest.raises(WorkError, match=r"in\.mp4: out of memory; lower --batch-size"):
         _colorize(model, source, tmp_path / "out.mp4")
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_full_disk_is_one_line(model, tmp_path, monkeypatch, suffix):
+    class Full(io.BytesIO):
+        def write(self, content):
+            if self.tell() + len(content) > 3000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(content)
+
+    source = _write(tmp_path / "in.mp4", _pan(frames=2))
+    monkeypatch.setattr(film_module, "atomic_file", lambda *_, **__: nullcontext(Full()))
+    with pytest.raises(WorkError, match=r"in\.mp4 was not .*: No space left on device$"):
+        _colorize(model, source, tmp_path / f"out{suffix}")
+
+
+def test_a_folder_is_not_a_film(error_of, tmp_path):
+    (folder := tmp_path / "scans.mp4").mkdir()
+    assert error_of("colorize", folder, tmp_path / "out").endswith("scans.mp4 is not a file")
 
 
 def test_the_command(command, tmp_path, capsys):
