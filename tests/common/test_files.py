@@ -1,6 +1,8 @@
 """Files that are written whole or not at all."""
 
+import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +35,12 @@ def test_a_pipe_is_written_to(tmp_path):
     os.close(reader)
 
 
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match=r"kept\.json'"), files.atomic_file(tmp_path / "kept.json"):
+        raise full
+
+
 def test_the_longest_file_name_can_be_written(tmp_path):
     path = tmp_path / ("a" * 250 + ".json")
     files.write_atomic(path, "text")
@@ -43,8 +51,12 @@ def test_unwritable_paths_are_refused(tmp_path):
     files.require_writable(tmp_path / "new" / "a.json", "--json")
     assert not (tmp_path / "new").exists()
     (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
     for path, reason in [
         (tmp_path, "is a folder"),
+        (tmp_path / "pipe", "is a device or a pipe; give a file"),
+        (Path("/dev/null"), "is a device or a pipe; give a file"),
+        (Path("/dev/stdout"), "is a device or a pipe; give a file"),  # may be a link to a file
         (tmp_path / "file" / "a.json", "cannot be written: "),
         (tmp_path / ("a" * 256), "cannot be written: File name too long"),
     ]:
