@@ -55,8 +55,6 @@ def test_unwritable_paths_are_refused(tmp_path):
     for path, reason in [
         (tmp_path, "is a folder"),
         (tmp_path / "pipe", "is a device or a pipe; give a file"),
-        (Path("/dev/null"), "is a device or a pipe; give a file"),
-        (Path("/dev/stdout"), "is a device or a pipe; give a file"),  # may be a link to a file
         (tmp_path / "file" / "a.json", "cannot be written: "),
         (tmp_path / ("a" * 256), "cannot be written: File name too long"),
     ]:
