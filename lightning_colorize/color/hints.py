@@ -1,6 +1,7 @@
 """Color hints: simulated from true colors, and diffused over the image."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,15 @@ _REVEALED = 0.01  # share of the images whose colors are all revealed
 _CELL = 4  # pixels per cell of the diffused colors
 _BINS = 8  # of lightness
 _SIDES = (32, 16, 8, 4, 2, 1)  # of the coarser grids
+
+_MOST = 256  # cells that are known to the regression; of more, an even choice
+_STEPS = 64  # of conjugate gradients
+# Covariances of the regression, fitted on validation images: far, between pixels of similar
+# lightness and predicted color; near, between neighbors of similar lightness, with variance 1.
+_FAR = 5.0
+_FAR_SCALES = (2.0, 2.0, 26.0, 27.0, 27.0)  # of row and column (in sides), L, a, b
+_NEAR_SCALES = (0.13, 27.0)  # of the distance and L
+_NOISE = 0.06
 
 CHANNELS = 6
 """Channels of hints as a network's input, see `hint_channels`."""
@@ -160,6 +170,85 @@ def _mean(sums: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean color of each cell, and from 0 to 1 whether it has any hint."""
     weight = sums[:, 2:]
     return sums[:, :2] / weight.clamp(min=1e-12), (weight * 1e4).clamp(max=1)
+
+
+def follow(ab: Tensor, hints: Tensor, L: Tensor, plain: Tensor) -> Tensor:
+    """Return colors that agree with the hints, where they are and in similar places.
+
+    The differences between hints and predicted colors are spread by Gaussian-process regression
+    (Rasmussen and Williams 2006), which leaves colors far from all hints, or unlike them, alone.
+
+    Args:
+        ab: (B, 2, H, W) in LAB units: the predicted colors.
+        hints: (B, 3, H, W) as `hints_from` returns.
+        L: (B, 1, H, W) in [0, 100].
+        plain: (B, 2, H, W) in LAB units: the colors predicted without the hints.
+    """
+    with full_precision(L):
+        height, width = L.shape[-2:]
+        row, column = (
+            ((torch.arange(side, device=L.device) + 0.5) / torch.sym_min(height, width)).view(shape)
+            for side, shape in ((height, (1, 1, -1, 1)), (width, (1, 1, 1, -1)))
+        )
+        pixels = torch.cat([row.expand_as(L), column.expand_as(L), L, plain], dim=1)
+        mask = hints[:, 2:]
+        given = torch.cat([mask, (hints[:, :2] - ab) * mask, pixels * mask], dim=1)
+        cells = F.avg_pool2d(given, _CELL, ceil_mode=True, count_include_pad=False).flatten(2)
+        cells = _chosen(cells)  # (B, 8, P)
+        known = (cells[:, :1] > 0).to(L.dtype)
+        cells = cells[:, 1:] / cells[:, :1].clamp(min=1e-6)
+        difference, points = cells[:, :2], cells[:, 2:]
+        # The rows of absent hints are those of the unit matrix.
+        matrix = _covariance(points, points) * known * known.mT
+        matrix = matrix + torch.diag_embed(1 + (_NOISE - 1) * known[:, 0])
+        weights = _solve(matrix, difference * known)
+        return ab + (weights @ _covariance(points, pixels.flatten(2))).view_as(ab)
+
+
+def _chosen(cells: Tensor) -> Tensor:
+    """Return the cells with hints, evenly chosen from more than `_MOST`; (B, C, N) to (B, C, P)."""
+    given = cells[:, 0] > 0
+    # A sequence of low discrepancy.
+    order = (torch.arange(cells.shape[2], device=cells.device) * 0.618034) % 1
+    count = _MOST
+    if torch.compiler.is_exporting():
+        cells, given, order = (
+            F.pad(cells, (0, count)),
+            F.pad(given, (0, count)),
+            F.pad(order, (0, count)),
+        )
+    else:
+        count = max(1, min(count, int(given.sum(1).max())))
+    index = (given * (1 + order)).topk(count).indices
+    return cells.gather(2, index[:, None].expand(-1, cells.shape[1], -1))
+
+
+def _covariance(first: Tensor, second: Tensor) -> Tensor:
+    """Return the covariances, (B, P, Q), of pixels (B, 5, P) and (B, 5, Q): row, column, L, a, b."""
+
+    def squares(scales: Sequence[float]) -> Tensor:
+        a, b = (x[:, : len(scales)] / x.new_tensor(scales)[:, None] for x in (first, second))
+        sums = a.square().sum(1)[..., None] + b.square().sum(1)[:, None]
+        return (sums - 2 * a.mT @ b).clamp(min=0)
+
+    scale, lightness = _NEAR_SCALES
+    distance = squares((scale, scale))
+    grey = ((first[:, 2, :, None] - second[:, 2, None]) / lightness).square()
+    near = (-(distance + 1e-12).sqrt() - grey).exp()
+    return _FAR * (-squares(_FAR_SCALES)).exp() + near
+
+
+def _solve(matrix: Tensor, right: Tensor) -> Tensor:
+    """Return x with x @ matrix = right, for (B, P, P) and (B, C, P), by conjugate gradients."""
+    x, rest = torch.zeros_like(right), right
+    step, size = rest, rest.square().sum(2, keepdim=True)
+    for _ in range(_STEPS):
+        moved = step @ matrix
+        share = size / (step * moved).sum(2, keepdim=True).clamp(min=1e-12)
+        x, rest = x + share * step, rest - share * moved
+        former, size = size, rest.square().sum(2, keepdim=True)
+        step = rest + size / former.clamp(min=1e-12) * step
+    return x
 
 
 def optimized(hints: Tensor, L: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from lightning_colorize.color import (
     to_rgb_in_gamut,
 )
 from lightning_colorize.color.delta_e import ciede2000
+from lightning_colorize.color.hints import follow
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import atomic_file
 from lightning_colorize.inference.painting import page_settings
@@ -92,7 +93,9 @@ class NetworkGraph(_Graph):
 
     def __init__(self, model: NetworkModel, conditions: bool = True, shares: bool = False) -> None:
         super().__init__(model)
-        accepted = model.conditions if conditions else ()
+        accepted = model.conditions if conditions else frozenset()
+        if model.draws and not model.sees_hints:
+            accepted -= {"hints"}
         self.inputs = ["L", *(name for name in CONDITIONS if CONDITIONS[name] in accepted)]
         self.outputs = ["context", "ab_mean", "ab_spread"] if model.draws else ["ab"]
         if shares and model.bins is not None:
@@ -103,16 +106,16 @@ class NetworkGraph(_Graph):
         L, *conditions = inputs
         condition = Condition(**dict(zip(self.inputs[1:], conditions, strict=True)))  # type: ignore[arg-type]
         model = self.model
-        condition = model.condition_for(condition, model.settings)
-        views = model.views(L, condition, model.settings.flip)
+        settings = model.settings
+        views = model.ask(L, condition, settings, settings.flip)
         if model.draws:
             encoded = views[0].encoded
             mean, spread = map(self.scaling.restore_ab, (encoded.mean, encoded.spread))
             outputs = [encoded.context, mean, spread]
         else:
-            outputs = [model.combine(views, model.settings)[0]]
+            outputs = [model.answer(views, L, condition, settings)[0]]
         if "shares" in self.outputs:
-            outputs.append(model.shares(views[0]))
+            outputs.append(model.shares(views[0])[-L.shape[0] :])
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def examples(self, batch: int, height: int, width: int) -> tuple[Tensor, ...]:
@@ -171,7 +174,8 @@ class BeforeNetwork(nn.Module):
 class AfterNetwork(nn.Module):
     """Maps the network's ab, (1, 2, h, w), and the image to a colorized image of the same size.
 
-    Equivalent to `add_colors`. A network that samples has ab at a quarter of the size.
+    Equivalent to `add_colors`. A network that samples has ab at a quarter of the size; its colors
+    follow the hints here, so that L and the hints are inputs, too.
     """
 
     def __init__(self, model: NetworkModel) -> None:
@@ -179,10 +183,12 @@ class AfterNetwork(nn.Module):
         self.size = model.size
         self.reduction = REDUCTION if model.draws else 1
 
-    def forward(self, ab: Tensor, rgb: Tensor) -> Tensor:
+    def forward(self, ab: Tensor, rgb: Tensor, *hinted: Tensor) -> Tensor:
         """Return the colorized image, (1, 3, H, W) in uint8."""
         if self.reduction > 1:
+            L, hints = hinted
             ab = F.interpolate(ab, scale_factor=self.reduction, mode="bilinear")
+            ab = follow(ab, hints, L, ab)
         height, width = rgb.shape[-2:]
         rows, columns = _seen(height, width, self.size)
         down = _weights(rows, height, antialias=False)
@@ -382,10 +388,14 @@ def _around(model: NetworkModel) -> tuple[Any, Any]:
     before, after = BeforeNetwork(model.size, model.multiple), AfterNetwork(model)
     seen, _ = before(image)
     rows, columns = (side // after.reduction for side in seen.shape[-2:])
-    ab = _noise(2, rows, columns).view(1, 2, rows, columns)
+    given = [_noise(2, rows, columns).view(1, 2, rows, columns), image]
+    names = ["ab", "image"]
+    if model.draws:
+        given += [seen, torch.cat([seen, -seen, (seen > 50).float()], dim=1)]
+        names += ["L", "hints"]
     return (
         _onnx(_trace(before, image), ["image"], ["L", "same_image"]),
-        _onnx(_trace(after, ab, image), ["ab", "image"], ["colored"]),
+        _onnx(_trace(after, *given), names, ["colored"]),
     )
 
 
