@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -186,11 +186,10 @@ def follow(ab: Tensor, hints: Tensor, L: Tensor, plain: Tensor) -> Tensor:
     """
     with full_precision(L):
         height, width = L.shape[-2:]
-        row, column = (
-            ((torch.arange(side, device=L.device) + 0.5) / torch.sym_min(height, width)).view(shape)
-            for side, shape in ((height, (1, 1, -1, 1)), (width, (1, 1, 1, -1)))
-        )
-        pixels = torch.cat([row.expand_as(L), column.expand_as(L), L, plain], dim=1)
+        short: Any = torch.sym_min(height, width)
+        row, column = (torch.arange(side, device=L.device) / short for side in (height, width))
+        places = torch.stack(torch.meshgrid(row, column, indexing="ij")).expand(len(L), -1, -1, -1)
+        pixels = torch.cat([places, L, plain], dim=1)
         mask = hints[:, 2:]
         given = torch.cat([mask, (hints[:, :2] - ab) * mask, pixels * mask], dim=1)
         cells = F.avg_pool2d(given, _CELL, ceil_mode=True, count_include_pad=False).flatten(2)
@@ -224,7 +223,10 @@ def _chosen(cells: Tensor) -> Tensor:
 
 
 def _covariance(first: Tensor, second: Tensor) -> Tensor:
-    """Return the covariances, (B, P, Q), of pixels (B, 5, P) and (B, 5, Q): row, column, L, a, b."""
+    """Return the covariances of pixels, (B, P, Q).
+
+    Both are (B, 5, P) or (B, 5, Q): row and column as shares of the short side, L, a, b.
+    """
 
     def squares(scales: Sequence[float]) -> Tensor:
         a, b = (x[:, : len(scales)] / x.new_tensor(scales)[:, None] for x in (first, second))

@@ -294,7 +294,8 @@ class _Pipeline:
                 yield self._record(batch[0])
         else:
             chosen = getattr(predicted.views[0], "chosen", None) or [None] * len(batch)
-            for item, ab, specialist in zip(batch, colors, chosen, strict=True):
+            # With hints, the images come twice.
+            for item, ab, specialist in zip(batch, colors, chosen[-len(batch) :], strict=True):
                 item.record.specialist = specialist
                 self.writing.append((item, self.pool.submit(self._write, item, ab)))
 
