@@ -1,7 +1,6 @@
 """Color hints: simulated from true colors, and diffused over the image."""
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,12 +17,12 @@ _BINS = 8  # of lightness
 _SIDES = (32, 16, 8, 4, 2, 1)  # of the coarser grids
 
 _MOST = 256  # cells that are known to the regression; of more, an even choice
-_STEPS = 64  # of conjugate gradients
+_STEPS = 96  # of conjugate gradients
 # Covariances of the regression, fitted on validation images: far, between pixels of similar
-# lightness and predicted color; near, between neighbors of similar lightness, with variance 1.
-_FAR = 5.0
-_FAR_SCALES = (2.0, 2.0, 26.0, 27.0, 27.0)  # of row and column (in sides), L, a, b
-_NEAR_SCALES = (0.13, 27.0)  # of the distance and L
+# lightness and predicted color, and near, with variance 1. Distances are in short sides of the
+# image, colors in LAB units.
+_FAR, _FAR_DISTANCE, _FAR_L, _FAR_AB = 5.0, 2.0, 26.0, 27.0
+_NEAR_DISTANCE, _NEAR_L = 0.13, 27.0
 _NOISE = 0.06
 
 CHANNELS = 6
@@ -173,7 +172,7 @@ def _mean(sums: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def follow(ab: Tensor, hints: Tensor, L: Tensor, plain: Tensor) -> Tensor:
-    """Return colors that agree with the hints, where they are and in similar places.
+    """Return colors that are the hints' where they are, and agree with them in similar places.
 
     The differences between hints and predicted colors are spread by Gaussian-process regression
     (Rasmussen and Williams 2006), which leaves colors far from all hints, or unlike them, alone.
@@ -188,7 +187,9 @@ def follow(ab: Tensor, hints: Tensor, L: Tensor, plain: Tensor) -> Tensor:
         height, width = L.shape[-2:]
         short: Any = torch.sym_min(height, width)
         row, column = (torch.arange(side, device=L.device) / short for side in (height, width))
-        places = torch.stack(torch.meshgrid(row, column, indexing="ij")).expand(len(L), -1, -1, -1)
+        places = torch.stack(torch.meshgrid(row, column, indexing="ij")).expand(
+            L.shape[0], -1, -1, -1
+        )
         pixels = torch.cat([places, L, plain], dim=1)
         mask = hints[:, 2:]
         given = torch.cat([mask, (hints[:, :2] - ab) * mask, pixels * mask], dim=1)
@@ -201,7 +202,8 @@ def follow(ab: Tensor, hints: Tensor, L: Tensor, plain: Tensor) -> Tensor:
         matrix = _covariance(points, points) * known * known.mT
         matrix = matrix + torch.diag_embed(1 + (_NOISE - 1) * known[:, 0])
         weights = _solve(matrix, difference * known)
-        return ab + (weights @ _covariance(points, pixels.flatten(2))).view_as(ab)
+        followed = ab + (weights @ _covariance(points, pixels.flatten(2))).view_as(ab)
+        return torch.where(mask > 0, hints[:, :2], followed)
 
 
 def _chosen(cells: Tensor) -> Tensor:
@@ -227,17 +229,13 @@ def _covariance(first: Tensor, second: Tensor) -> Tensor:
 
     Both are (B, 5, P) or (B, 5, Q): row and column as shares of the short side, L, a, b.
     """
-
-    def squares(scales: Sequence[float]) -> Tensor:
-        a, b = (x[:, : len(scales)] / x.new_tensor(scales)[:, None] for x in (first, second))
-        sums = a.square().sum(1)[..., None] + b.square().sum(1)[:, None]
-        return (sums - 2 * a.mT @ b).clamp(min=0)
-
-    scale, lightness = _NEAR_SCALES
-    distance = squares((scale, scale))
-    grey = ((first[:, 2, :, None] - second[:, 2, None]) / lightness).square()
-    near = (-(distance + 1e-12).sqrt() - grey).exp()
-    return _FAR * (-squares(_FAR_SCALES)).exp() + near
+    differences = first[..., None] - second[:, :, None]
+    squares = differences.square()
+    distance, grey, colors = squares[:, :2].sum(1), squares[:, 2], squares[:, 3:].sum(1)
+    far = -distance / _FAR_DISTANCE**2 - grey / _FAR_L**2 - colors / _FAR_AB**2
+    near = -(distance + 1e-12).sqrt() / _NEAR_DISTANCE - grey / _NEAR_L**2
+    covariances: Tensor = _FAR * far.exp() + near.exp()
+    return covariances
 
 
 def _solve(matrix: Tensor, right: Tensor) -> Tensor:
