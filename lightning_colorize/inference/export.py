@@ -184,13 +184,13 @@ class AfterNetwork(nn.Module):
     def __init__(self, model: NetworkModel) -> None:
         super().__init__()
         self.size = model.size
-        self.reduction = REDUCTION if model.draws else 1
 
-    def forward(self, ab: Tensor, rgb: Tensor, *hinted: Tensor) -> Tensor:
+    def forward(
+        self, ab: Tensor, rgb: Tensor, L: Tensor | None = None, hints: Tensor | None = None
+    ) -> Tensor:
         """Return the colorized image, (1, 3, H, W) in uint8."""
-        if self.reduction > 1:
-            L, hints = hinted
-            ab = F.interpolate(ab, scale_factor=self.reduction, mode="bilinear")
+        if L is not None and hints is not None:
+            ab = F.interpolate(ab, scale_factor=REDUCTION, mode="bilinear")
             ab = follow(ab, hints, L, ab)
         height, width = rgb.shape[-2:]
         rows, columns = _seen(height, width, self.size)
@@ -390,7 +390,8 @@ def _around(model: NetworkModel) -> tuple[Any, Any]:
     image = _smooth(2 * model.multiple + 6, 3 * model.multiple + 5)
     before, after = BeforeNetwork(model.size, model.multiple), AfterNetwork(model)
     seen, _ = before(image)
-    rows, columns = (side // after.reduction for side in seen.shape[-2:])
+    reduction = REDUCTION if model.draws else 1
+    rows, columns = (side // reduction for side in seen.shape[-2:])
     given = [_noise(2, rows, columns).view(1, 2, rows, columns), image]
     names = ["ab", "image"]
     if model.draws:
