@@ -275,9 +275,11 @@ def _names(inputs: list[Path]) -> list[Path]:
 def _report(args: argparse.Namespace, plan: "JobPlan", records: "Iterable[Record]") -> int:
     """Show progress and the result; return the exit code."""
     from lightning_colorize.common.progress import progress
+    from lightning_colorize.data.sources.listing import is_hidden
     from lightning_colorize.inference.colorize import EXISTS, MANIFEST
 
     failures: dict[str, str] = {}
+    others: dict[str, str] = {}
     count: Counter[str] = Counter({"ok": 0, "skipped": 0, "failed": 0})
     fallbacks = existing = 0
     total = len(plan.jobs) + len(plan.others)
@@ -289,10 +291,13 @@ def _report(args: argparse.Namespace, plan: "JobPlan", records: "Iterable[Record
             _print_to_stderr(f"{record.output}: {'; '.join(record.fallbacks)}")
         if record.status == "failed":
             failures[record.input] = record.reason
+        elif not record.output and not is_hidden(Path(record.input).name):
+            others[record.input] = record.reason
     if not args.quiet:
         if plan.folder is not None and fallbacks:
             _print_to_stderr(f"{fallbacks} with fallbacks; see {plan.folder / MANIFEST}")
         _print_failures(failures, _SHOWN_FAILURES)
+        _print_failures(others if len(others) <= _SHOWN_FAILURES else {}, _SHOWN_FAILURES)
     single = len(plan.jobs) == 1 and args.input[0].is_file()
     results = plan.jobs[0].targets if single else [plan.folder or args.output]
     if args.json:

@@ -1,8 +1,10 @@
 """`lightning-colorize demo`: serves a page that colorizes photographs."""
 
 import argparse
+import errno
 import os
 import socket
+import sys
 import tempfile
 
 from lightning_colorize.commands.options import add_loading_options
@@ -44,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--checkpoint: two models have the same name; give NAME=CKPT_OR_RUN")
     _require_free(args.host, args.port)
     exit_on_sigterm()  # after removing the page's files
+    print("loading the model ...", file=sys.stderr, flush=True)
     from lightning_colorize.inference import load_model
     from lightning_colorize.inference.card import software
     from lightning_colorize.inference.painting import page_settings
@@ -76,4 +79,5 @@ def _require_free(host: str, port: int) -> None:
         try:
             listener.bind((host, port))
         except OSError as error:
-            raise UsageError(f"--host {host} --port {port}: {error.strerror}") from None
+            hint = f"; try --port {port + 1}" if error.errno == errno.EADDRINUSE else ""
+            raise UsageError(f"--host {host} --port {port}: {error.strerror}{hint}") from None

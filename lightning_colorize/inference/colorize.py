@@ -156,6 +156,8 @@ def colorize_files(
         UsageError: If the manifest cannot be opened.
         WorkError: If the disk is full, or the manifest cannot be written.
     """
+    from lightning_colorize.inference.film import FILM_SUFFIXES  # it imports this file
+
     if manifest is not None:
         try:
             open_manifest(manifest).close()
@@ -163,6 +165,8 @@ def colorize_files(
             raise UsageError(f"OUTPUT {manifest}: {error.strerror}") from None
     for path in others:
         reason = "it is hidden" if is_hidden(path.name) else "its name has no image suffix"
+        if path.suffix.lower() in FILM_SUFFIXES and not is_hidden(path.name):
+            reason = f"a film, color it by itself: colorize {path.name} colored.mp4"
         record = Record(str(path), "", "skipped", reason, model=str(model), size=model.size)
         _append(manifest, record)
         yield record
