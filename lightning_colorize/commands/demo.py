@@ -13,6 +13,7 @@ from lightning_colorize.common.bundled import BUNDLED, DEFAULT
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.extras import require_extra
 from lightning_colorize.common.processes import exit_on_sigterm
+from lightning_colorize.runs.folder import checkpoint_of
 
 HELP = "serve a page that colorizes photographs, on this machine only unless --host is given"
 
@@ -41,7 +42,7 @@ def add_arguments(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted; returns 130."""
     given = args.checkpoint or [(DEFAULT, BUNDLED[DEFAULT])]
-    named = {name or path.stem: path for name, path in given}
+    named = {name or path.stem: checkpoint_of(path) for name, path in given}
     if len(named) < len(given):
         raise UsageError("--checkpoint: two models have the same name; give NAME=CKPT_OR_RUN")
     _require_free(args.host, args.port)
