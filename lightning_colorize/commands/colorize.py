@@ -154,8 +154,7 @@ def run(args: argparse.Namespace) -> int:
     options = _options(args)
     from lightning_colorize.inference import colorize_files, plan_jobs, require_other_files
     from lightning_colorize.inference.devices import colorize_on_devices, device_names
-    from lightning_colorize.inference.film import FILM_SUFFIXES
-    from lightning_colorize.inference.jobs import add_controls
+    from lightning_colorize.inference.jobs import FILM_SUFFIXES, add_controls
     from lightning_colorize.models.control import Control, parse_palette
     from lightning_colorize.reports.colored_sheet import is_sheet, write_sheet
 

@@ -24,7 +24,7 @@ from lightning_colorize.data.decoding.files import LIMITS, ImageError, Limits, r
 from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
 from lightning_colorize.data.sources.listing import is_hidden
 from lightning_colorize.inference.card import software
-from lightning_colorize.inference.jobs import Job
+from lightning_colorize.inference.jobs import FILM_SUFFIXES, Job
 from lightning_colorize.inference.writing import fit_format, write_photograph
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.control import Control
@@ -156,8 +156,6 @@ def colorize_files(
         UsageError: If the manifest cannot be opened.
         WorkError: If the disk is full, or the manifest cannot be written.
     """
-    from lightning_colorize.inference.film import FILM_SUFFIXES  # it imports this file
-
     if manifest is not None:
         try:
             open_manifest(manifest).close()

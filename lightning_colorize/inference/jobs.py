@@ -25,6 +25,12 @@ from lightning_colorize.models.control import NO_CONTROL, Control, parse_palette
 Format = Literal["png", "jpg", "webp", "tiff", "same"]
 _COLUMNS = ("image", "hints", "palette", "label", "prompt")  # of a `--controls` file
 
+FILM_SUFFIXES = frozenset(
+    {".3g2", ".3gp", ".asf", ".avi", ".dv", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
+    | {".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
+)
+"""Lower-case suffixes of films."""
+
 
 class Job(NamedTuple):
     """One image to colorize.
