@@ -277,8 +277,7 @@ def _report(args: argparse.Namespace, plan: "JobPlan", records: "Iterable[Record
     from lightning_colorize.data.sources.listing import is_hidden
     from lightning_colorize.inference.colorize import EXISTS, MANIFEST
 
-    failures: dict[str, str] = {}
-    others: dict[str, str] = {}
+    failures, others = dict[str, str](), dict[str, str]()
     count: Counter[str] = Counter({"ok": 0, "skipped": 0, "failed": 0})
     fallbacks = existing = 0
     total = len(plan.jobs) + len(plan.others)
