@@ -124,8 +124,13 @@ def paint_on(page, photograph, by, draws, folder):
     assert page.locator("[data-part=points] i").count() == 0
     page.set_input_files("[data-part=load]", folder / "project.json")
     page.wait_for_function(f"painted => {CANVAS} === painted", arg=painted)
+    saved = (folder / "project.json").read_text()
+    (folder / "edited.json").write_text(saved.replace('"seed":', '"seed":-1'))
+    page.set_input_files("[data-part=load]", folder / "edited.json")
+    page.wait_for_selector("text=edited.json contains no colors that this page saved")
+    assert page.evaluate(CANVAS) == painted
     page.set_input_files("[data-part=load]", photograph)
-    page.wait_for_selector("text=contains no colors that this page saved")
+    page.wait_for_selector("text=ramp.png contains no colors that this page saved")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     with page.expect_download() as download:
         page.click("[data-part=save]")

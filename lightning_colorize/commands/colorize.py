@@ -115,7 +115,7 @@ def add_arguments(parser: Parser) -> None:
 def _add_controls(parser: Parser) -> None:
     """Add the options for what is asked of the colors, if the model accepts it."""
     text = "write N colorings of each image: NAME_1.jpg, NAME_2.jpg, ..."
-    parser.add_int("--samples", text)
+    parser.add_int("--samples", text, most=1000)  # all are in memory
     text = "seed of the samples; the same one gives the same colors (default: 0)"
     parser.add_int("--seed", text, 0, default=0, metavar="S")
     parser.add_path(
@@ -201,7 +201,7 @@ def run(args: argparse.Namespace) -> int:
         if args.devices == 1:
             records = colorize_files(model, *work)
         else:
-            records = colorize_on_devices(files[name], devices, *work)
+            records = colorize_on_devices(files[name], devices[: len(own.jobs) or 1], *work)
         codes.append(_report(args, own, records))
     if sheet is not None:
         if not write_sheet(sheet, {name or "colorized": own.jobs for name, own in plans.items()}):

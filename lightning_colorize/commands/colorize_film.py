@@ -83,6 +83,6 @@ def _plan(args: argparse.Namespace) -> Path:
     if target.resolve() == source.resolve():
         raise UsageError(f"OUTPUT {target} is also INPUT; give another name")
     if not source.is_file():
-        raise UsageError(f"{source} does not exist")
+        raise UsageError(f"{source} {'is not a file' if source.exists() else 'does not exist'}")
     require_writable(target, "OUTPUT")
     return target

@@ -75,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _require_free(host: str, port: int) -> None:
+    if not host:  # would be any
+        raise UsageError("--host is empty: give an address, such as 127.0.0.1")
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

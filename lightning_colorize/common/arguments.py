@@ -120,7 +120,8 @@ def number(kind: type[_N], least: float, most: float = sys.maxsize) -> Callable[
     def checked(text: str) -> _N:
         value = kind(text)
         if not least <= value <= most:
-            accepted = f"at least {least}" if most == sys.maxsize else f"from {least} to {most}"
+            is_open = most == sys.maxsize and not value > most  # or NaN
+            accepted = f"at least {least}" if is_open else f"from {least} to {most}"
             raise argparse.ArgumentTypeError(f"{text} must be {accepted}")
         return value
 

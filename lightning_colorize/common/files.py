@@ -1,5 +1,6 @@
 """Atomic writing of files."""
 
+import errno
 import json
 import math
 import os
@@ -75,6 +76,10 @@ def atomic_file(
                     file.flush()
                     os.fsync(file.fileno())
             os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # a failed write does not name its file
+            error.filename = str(path)
+        raise
     finally:
         if not keep():
             temporary.unlink(missing_ok=True)

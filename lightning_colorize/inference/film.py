@@ -100,13 +100,16 @@ def colorize_film(
                     yield from job.run(limit)
                 if not progress.frames:
                     raise UsageError(f"{source} has no frame that can be decoded")
+        except (OSError, av.FFmpegError, FloatingPointError) as error:
+            first: BaseException = error
+            while isinstance(first.__context__, OSError | av.FFmpegError):
+                first = first.__context__  # on a full disk, completing the file fails again
+            reason = getattr(first, "strerror", None) or first
+            raise WorkError(f"{source} was not colorized: stopped{kept()}: {reason}") from error
         except (MemoryError, RuntimeError) as error:
             require_out_of_memory(error)
             remedy = "lower --batch-size, then --size, or take another --device"
             raise WorkError(f"{source}: out of memory{kept()}; {remedy}") from error
-        except (OSError, av.FFmpegError, FloatingPointError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise WorkError(f"{source} was not colorized: stopped{kept()}: {reason}") from error
 
 
 @dataclass(eq=False)

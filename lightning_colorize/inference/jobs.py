@@ -301,14 +301,18 @@ def _read_rows(file: Path) -> dict[str, dict[str, Any]]:
     is_csv = file.suffix.lower() == ".csv"
     palette = cache(partial(parse_palette, folder=file.parent))
     convert: dict[str, Any] = {"hints": file.parent.joinpath, "palette": palette}
+    decode = partial(json.loads, object_pairs_hook=_without_duplicates)
     number = 0
     try:
         # utf-8-sig: spreadsheets put a byte-order mark at the start.
         with file.open(encoding="utf-8-sig", newline="") as opened:
-            rows: Iterable[Any] = csv.DictReader(opened, restkey="beyond the header")
-            for row in rows if is_csv else filter(str.strip, opened):
+            table = csv.DictReader(opened, restkey="beyond the header")
+            if is_csv:
+                _without_duplicates([(name, "") for name in table.fieldnames or ()])
+            rows: Iterable[Any] = table if is_csv else filter(str.strip, opened)
+            for row in rows:
                 number += 1
-                given = _named_cells(row if is_csv else json.loads(row))
+                given = _named_cells(row if is_csv else decode(row))
                 image = os.path.realpath(file.parent / given.pop("image"))
                 if image in found:
                     raise UsageError(f"{image} is in a row above already")
@@ -317,12 +321,18 @@ def _read_rows(file: Path) -> dict[str, dict[str, Any]]:
                 found[image] = given
     except OSError as error:
         raise UsageError(f"--controls {file} cannot be read: {error.strerror}") from None
-    except (ValueError, csv.Error) as error:
+    except (ValueError, RecursionError, csv.Error) as error:
         kind = "CSV" if is_csv else "JSON lines, as its name does not end with .csv"
         raise UsageError(f"{file}, row {number}, of {kind}: {first_line(error)}") from None
     if not found:
         raise UsageError(f"--controls {file} has no rows")
     return found
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(cells := dict(pairs)) < len(pairs):
+        raise UsageError("a column is given twice")
+    return cells
 
 
 def _named_cells(row: Any) -> dict[str, Any]:

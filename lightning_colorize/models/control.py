@@ -138,10 +138,11 @@ def parse_palette(text: str, folder: Path = Path()) -> Tensor:
                     f"palette: {part.strip()!r} is not a color, such as red or navy:0.7, nor is it "
                     f"an image file ({error})"
                 ) from None
-    if len(colors) > LARGEST or not all(0 < share < math.inf for share in shares):
+    if len(colors) > LARGEST or not (min(shares) > 0 and sum(shares) < math.inf):
         raise UsageError(f"palette: give 1 to {LARGEST} colors, with shares above 0, not {text}")
     _, ab = to_lab(to_unit(torch.tensor(colors, dtype=torch.uint8).view(-1, 3, 1, 1)))
-    rows = torch.cat([ab[:, :, 0, 0], torch.tensor(shares)[:, None] / sum(shares)], dim=1)
+    parts = torch.tensor([share / sum(shares) for share in shares])  # before they are rounded
+    rows = torch.cat([ab[:, :, 0, 0], parts[:, None]], dim=1)
     return F.pad(rows, (0, 0, 0, LARGEST - len(colors)))
 
 

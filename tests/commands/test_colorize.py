@@ -11,6 +11,7 @@ import pytest
 from PIL import ExifTags, Image
 from skimage.color import rgb2lab
 
+from lightning_colorize.inference import devices
 from lightning_colorize.reports import colored_sheet
 from tests.conftest import read_lines, until
 from tests.distributed.launchers import fork
@@ -274,6 +275,16 @@ def test_processes_of_several_devices_end_with_a_killed_command(finished_run, im
         process.kill()
         assert output.read() == ""
     assert len(list(out.glob("*.jpg"))) < 300
+
+
+def test_no_device_is_without_images(colorize, images, tmp_path, monkeypatch):
+    used = []
+    monkeypatch.setattr(
+        devices, "colorize_on_devices", lambda _, names, *__: used.extend(names) or ()
+    )
+    words = ("--device", "cpu", "--devices", 99)
+    assert colorize(images / "a.jpg", tmp_path / "out", *words)[0] == 0
+    assert used == ["cpu"]
 
 
 @pytest.mark.usefixtures("forks")

@@ -33,7 +33,8 @@ def test_home_folders_are_expanded_in_every_path(monkeypatch, name, words, names
         (int, (1, 100), "101", "--n: 101 must be from 1 to 100"),
         (int, (1, 100), "100", 100),
         (float, (0,), "nan", "--n: nan must be at least 0"),
-        (float, (0,), "inf", "--n: inf must be at least 0"),
+        (float, (0,), "inf", "--n: inf must be from 0 to 9223372036854775807"),
+        (int, (0,), 20 * "9", "--n: 9{20} must be from 0 to 9223372036854775807"),
     ],
 )
 def test_numbers_out_of_range_are_refused(kind, range_, text, expected):

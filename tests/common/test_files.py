@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import errno
 import os
 
 import pytest
@@ -31,6 +32,12 @@ def test_a_pipe_is_written_to(tmp_path):
     assert os.read(reader, 9) == b"text"
     assert path.is_fifo()
     os.close(reader)
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match=r"kept\.json'"), files.atomic_file(tmp_path / "kept.json"):
+        raise full
 
 
 def test_the_longest_file_name_can_be_written(tmp_path):

@@ -192,6 +192,9 @@ def test_a_file_of_controls_in_the_input_is_not_skipped(files, tmp_path):
         ("image,palette\nd.jpg,red", "d.jpg is not an image of INPUT; the column image is rela"),
         ("image,palette", "table.csv has no rows"),
         ("image,palette\na.jpg,red\n./a.jpg", "in/a.jpg is in a row above already"),
+        ("image,label,label\na.jpg,cat,dog", "table.csv, row 0, of CSV: a column is given twice"),
+        ('{"image": "a.jpg", "label": "cat", "label": "dog"}', "a column is given twice"),
+        ("[" * 100_000, "row 1, of JSON lines, as its name does not end with .csv: maximum recurs"),
         ('{"image": "a.jpg"}\n{"image"', "row 2, of JSON lines, as its name does not end with"),
     ],
 )

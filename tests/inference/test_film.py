@@ -1,6 +1,9 @@
 """Films: sound, time and lightness stay, colors do not flicker."""
 
+import errno
+import io
 import struct
+from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 
@@ -242,6 +245,25 @@ def test_a_lack_of_memory_is_one_line(model, tmp_path, monkeypatch):
     with pytest.raises(WorkError, match=r"in\.mp4: out of memory; lower --batch-size"):
         _colorize(model, source, tmp_path / "out.mp4")
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_a_full_disk_is_one_line(model, tmp_path, monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, content):
+            if self.tell() + len(content) > 40_000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(content)
+
+    noise = np.random.default_rng(0).integers(0, 255, (50, 96, 128, 1), np.uint8).repeat(3, axis=3)
+    source = _write(tmp_path / "in.mp4", list(noise), range(0, 1200, 24))  # fragments of a frame
+    monkeypatch.setattr(film_module, "atomic_file", lambda *_, **__: nullcontext(Full()))
+    with pytest.raises(WorkError, match=r"in\.mp4 was not .*: No space left on device$"):
+        _colorize(model, source, tmp_path / "out.mp4")
+
+
+def test_a_folder_is_not_a_film(error_of, tmp_path):
+    (folder := tmp_path / "scans.mp4").mkdir()
+    assert error_of("colorize", folder, tmp_path / "out").endswith("scans.mp4 is not a file")
 
 
 def test_the_command(command, tmp_path, capsys):

@@ -21,6 +21,7 @@ close = partial(torch.testing.assert_close, rtol=0, atol=0.02)
         ("#ff0000, Navy", [[*RED, 0.5], [*NAVY, 0.5]]),
         ("navy:0.75,#f00:2.25", [[*NAVY, 0.25], [*RED, 0.75]]),
         ("dark green", [[-43.37, 41.86, 1]]),
+        ("red:1e-320", [[*RED, 1]]),  # 0 in fp32
     ],
 )
 def test_palettes_of_names_and_codes(text, rows):
@@ -42,6 +43,7 @@ def test_the_palette_of_an_image_has_its_colors_and_shares(tmp_path):
         ("rde", "palette: 'rde' is not a color, such as red or navy:0.7, nor is it an image "),
         ("red,red,red,red,red,red", "give 1 to 5 colors"),
         *((f"red:{share},navy", "shares above 0") for share in ("0", "-1", "nan", "inf")),
+        ("red:1e308,navy:1e308", "shares above 0"),  # their sum is infinite
     ],
 )
 def test_wrong_palettes_are_one_line(tmp_path, text, message):

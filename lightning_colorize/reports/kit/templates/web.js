@@ -276,8 +276,9 @@ async function load(file) {
   try {
     const { strokes, seed } = JSON.parse(await file.text());
     const isPair = pair => pair.length === 2 && pair.every(Number.isFinite);
-    const areStrokes = strokes.every(({ ab, at }) => at.length && [ab, ...at].every(isPair));
-    if (!areStrokes || !Number.isInteger(seed)) throw new Error();
+    const isColor = pair => isPair(pair) && pair.every(value => Math.abs(value) < 128);
+    const areStrokes = strokes.every(({ ab, at }) => isColor(ab) && at.length && at.every(isPair));
+    if (!areStrokes || !Number.isInteger(seed) || seed < 0 || seed >= 2 ** 31) throw new Error();
     selected = null;
     change({ strokes, seed });
   } catch {
