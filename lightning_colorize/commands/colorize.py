@@ -154,8 +154,7 @@ def run(args: argparse.Namespace) -> int:
     options = _options(args)
     from lightning_colorize.inference import colorize_files, plan_jobs, require_other_files
     from lightning_colorize.inference.devices import colorize_on_devices, device_names
-    from lightning_colorize.inference.film import FILM_SUFFIXES
-    from lightning_colorize.inference.jobs import add_controls
+    from lightning_colorize.inference.jobs import FILM_SUFFIXES, add_controls
     from lightning_colorize.models.control import Control, parse_palette
     from lightning_colorize.reports.colored_sheet import is_sheet, write_sheet
 
@@ -275,9 +274,10 @@ def _names(inputs: list[Path]) -> list[Path]:
 def _report(args: argparse.Namespace, plan: "JobPlan", records: "Iterable[Record]") -> int:
     """Show progress and the result; return the exit code."""
     from lightning_colorize.common.progress import progress
+    from lightning_colorize.data.sources.listing import is_hidden
     from lightning_colorize.inference.colorize import EXISTS, MANIFEST
 
-    failures: dict[str, str] = {}
+    failures, others = dict[str, str](), dict[str, str]()
     count: Counter[str] = Counter({"ok": 0, "skipped": 0, "failed": 0})
     fallbacks = existing = 0
     total = len(plan.jobs) + len(plan.others)
@@ -289,10 +289,13 @@ def _report(args: argparse.Namespace, plan: "JobPlan", records: "Iterable[Record
             _print_to_stderr(f"{record.output}: {'; '.join(record.fallbacks)}")
         if record.status == "failed":
             failures[record.input] = record.reason
+        elif not record.output and not is_hidden(Path(record.input).name):
+            others[record.input] = record.reason
     if not args.quiet:
         if plan.folder is not None and fallbacks:
             _print_to_stderr(f"{fallbacks} with fallbacks; see {plan.folder / MANIFEST}")
         _print_failures(failures, _SHOWN_FAILURES)
+        _print_failures(others if len(others) <= _SHOWN_FAILURES else {}, _SHOWN_FAILURES)
     single = len(plan.jobs) == 1 and args.input[0].is_file()
     results = plan.jobs[0].targets if single else [plan.folder or args.output]
     if args.json:

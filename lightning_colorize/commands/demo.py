@@ -1,8 +1,10 @@
 """`lightning-colorize demo`: serves a page that colorizes photographs."""
 
 import argparse
+import errno
 import os
 import socket
+import sys
 import tempfile
 
 from lightning_colorize.commands.options import add_loading_options
@@ -11,6 +13,7 @@ from lightning_colorize.common.bundled import BUNDLED, DEFAULT
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.extras import require_extra
 from lightning_colorize.common.processes import exit_on_sigterm
+from lightning_colorize.runs.folder import checkpoint_of
 
 HELP = "serve a page that colorizes photographs, on this machine only unless --host is given"
 
@@ -39,11 +42,12 @@ def add_arguments(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted; returns 130."""
     given = args.checkpoint or [(DEFAULT, BUNDLED[DEFAULT])]
-    named = {name or path.stem: path for name, path in given}
+    named = {name or path.stem: checkpoint_of(path) for name, path in given}
     if len(named) < len(given):
         raise UsageError("--checkpoint: two models have the same name; give NAME=CKPT_OR_RUN")
     _require_free(args.host, args.port)
     exit_on_sigterm()  # after removing the page's files
+    print("loading the model ...", file=sys.stderr, flush=True)
     from lightning_colorize.inference import load_model
     from lightning_colorize.inference.card import software
     from lightning_colorize.inference.painting import page_settings
@@ -78,4 +82,5 @@ def _require_free(host: str, port: int) -> None:
         try:
             listener.bind((host, port))
         except OSError as error:
-            raise UsageError(f"--host {host} --port {port}: {error.strerror}") from None
+            hint = f"; try --port {port + 1}" if error.errno == errno.EADDRINUSE else ""
+            raise UsageError(f"--host {host} --port {port}: {error.strerror}{hint}") from None

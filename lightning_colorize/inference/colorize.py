@@ -24,7 +24,7 @@ from lightning_colorize.data.decoding.files import LIMITS, ImageError, Limits, r
 from lightning_colorize.data.decoding.photograph import Photograph, read_photograph
 from lightning_colorize.data.sources.listing import is_hidden
 from lightning_colorize.inference.card import software
-from lightning_colorize.inference.jobs import Job
+from lightning_colorize.inference.jobs import FILM_SUFFIXES, Job
 from lightning_colorize.inference.writing import fit_format, write_photograph
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.control import Control
@@ -163,6 +163,8 @@ def colorize_files(
             raise UsageError(f"OUTPUT {manifest}: {error.strerror}") from None
     for path in others:
         reason = "it is hidden" if is_hidden(path.name) else "its name has no image suffix"
+        if path.suffix.lower() in FILM_SUFFIXES and not is_hidden(path.name):
+            reason = f"a film, color it by itself: colorize {path.name} colored.mp4"
         record = Record(str(path), "", "skipped", reason, model=str(model), size=model.size)
         _append(manifest, record)
         yield record

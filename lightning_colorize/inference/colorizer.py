@@ -219,7 +219,7 @@ class Colorizer(
         rgb = _to_tensor(image)
         controls = [self._control(rgb, hints, _common(**asked))]
         inputs = [network_input(rgb, self.size)]
-        return Prediction(rgb, predict(self.model, inputs, controls=controls))
+        return Prediction(rgb, predict(self.model, inputs, controls=controls), image)
 
     def _control(self, rgb: Tensor, hints: Any, common: Control) -> Control:
         """Return the `Control` of one image. Raises UsageError if the model does not support it."""
@@ -288,13 +288,15 @@ class Prediction:
     Attributes:
         rgb: The image, (3, H, W), uint8 or uint16; for a preview, it may have another size.
         whole: Prediction for the image.
+        given: The image as it was given; the results have its type.
     """
 
     rgb: Tensor
     whole: BatchPrediction
+    given: Any
 
     def colorize(self, /, samples: int | None = None, seed: int = 0, **settings: Any) -> Any:
-        """Return the colorized image, (3, H, W), with the dtype of `rgb`.
+        """Return the colorized image, of the type that `Colorizer.colorize` returns.
 
         Args:
             samples: Number of colorings, which are returned in a list; None for one alone.
@@ -308,7 +310,7 @@ class Prediction:
         model = self.whole.model
         count, generators = _count(samples), model.generators(self.whole.inputs, seed)
         (ab,) = self.whole.colors(model.settings.updated(settings), count, generators)
-        colored = [add_colors(self.rgb, sample[None]) for sample in ab]
+        colored = [_like(self.given, add_colors(self.rgb, sample[None])) for sample in ab]
         return colored[0] if samples is None else colored
 
 

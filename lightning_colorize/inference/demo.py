@@ -18,7 +18,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import BaseRoute
-from torch import Tensor
 
 from lightning_colorize.common.arguments import host_names
 from lightning_colorize.common.bundled import bundled
@@ -85,10 +84,11 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
             return None
         small = resize_short_side(rgb, min(_PREVIEW, *rgb.shape[-2:]))
         with _COMPUTING:
-            predictions = {name: model.prepare(rgb) for name, model in models.items()}
+            pixels = rgb.permute(1, 2, 0).numpy()
+            predictions = {name: model.prepare(pixels) for name, model in models.items()}
         previews = {name: replace(each, rgb=small) for name, each in predictions.items()}
         grey = next(iter(previews.values())).colorize(strength=0)
-        return _Seen(file.stem, predictions, previews, _to_array(grey))
+        return _Seen(file.stem, predictions, previews, grey)
 
     def decode(prediction: Prediction, values: tuple[float, ...]) -> np.ndarray:
         """Return (H, W, 3), uint8; sliders that were not moved keep the model's own value."""
@@ -99,7 +99,7 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
             if value != starts[name] and name in own
         }
         with _COMPUTING:
-            return _to_array(prediction.colorize(**moved))
+            return np.asarray(prediction.colorize(**moved))
 
     def show(seen: _Seen | None, *values: float) -> Any:
         """Return the results' column, and grey and colorized previews with the slider values."""
@@ -164,11 +164,6 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
             slider.input(show, decoding, shown, **alone, trigger_mode="always_last")
         save.click(write, decoding, written, **alone)
     return page
-
-
-def _to_array(rgb: Tensor) -> np.ndarray:
-    """Convert (3, H, W) to (H, W, 3)."""
-    return rgb.permute(1, 2, 0).numpy()
 
 
 def _example_files(folder: Path) -> list[str]:

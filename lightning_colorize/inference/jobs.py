@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from lightning_colorize.common.errors import UsageError, first_line
+from lightning_colorize.common.text import printable
 from lightning_colorize.data.decoding.files import IMAGE_SUFFIXES
 from lightning_colorize.data.sources import SourceError
 from lightning_colorize.data.sources.listing import list_images
@@ -22,6 +24,12 @@ from lightning_colorize.models.control import NO_CONTROL, Control, parse_palette
 
 Format = Literal["png", "jpg", "webp", "tiff", "same"]
 _COLUMNS = ("image", "hints", "palette", "label", "prompt")  # of a `--controls` file
+
+FILM_SUFFIXES = frozenset(
+    {".3g2", ".3gp", ".asf", ".avi", ".dv", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
+    | {".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
+)
+"""Lower-case suffixes of films."""
 
 
 class Job(NamedTuple):
@@ -124,14 +132,13 @@ def require_other_files(plans: Iterable[JobPlan], sheet: Path | None = None) -> 
     """Refuse results that would overwrite an image, and a sheet that would overwrite either."""
     jobs = [job for plan in plans for job in plan.jobs]
     sources = {os.path.realpath(job.source) for job in jobs}
-    results = [(job, target) for job in jobs for target in job.targets]
-    targets = [os.path.realpath(target) for _, target in results]
-    for (job, result), target in zip(results, targets, strict=True):
-        if target in sources:
-            raise UsageError(
-                f"OUTPUT is INPUT: the result of {job.source} would overwrite the image "
-                f"{result}; give another folder"
-            )
+    targets = {os.path.realpath(target): (job, target) for job in jobs for target in job.targets}
+    if replaced := sources & targets.keys():
+        job, target = targets[min(replaced)]
+        raise UsageError(
+            f"OUTPUT is INPUT: the result of {job.source} would overwrite the image {target}; "
+            "give another folder"
+        )
     if sheet is not None and os.path.realpath(sheet) in sources.union(targets):
         raise UsageError(f"--sheet would overwrite {sheet}, an image or a result; rename the image")
 
@@ -249,7 +256,10 @@ def add_controls(
                 f"{option}: {min(inside)} is inside INPUT and would be colorized; move it"
             )
     if unknown := rows.keys() - set(sources):
-        raise UsageError(f"--controls {file}: {min(unknown)} is not an image of INPUT")
+        raise UsageError(
+            f"--controls {file}: {min(unknown)} is not an image of INPUT; the column image is "
+            "relative to the folder of this file"
+        )
     jobs = []
     for job, source in zip(plan.jobs, sources, strict=True):
         own: dict[str, Any] = {"hints": drawn[job.source]} if job.source in drawn else {}
@@ -279,6 +289,9 @@ def _find_hints(hints: Path, plan: JobPlan) -> dict[Path, Path]:
             found[job.source] = files[name]
     if not found:
         raise UsageError(f"--hints {hints} has no image named as one of INPUT, such as {name}.png")
+    if unused := sorted({*files.values()}.difference(found.values())):
+        count = f"{len(unused)} of {len(files)}, such as {unused[0]}"
+        print(printable(f"hints without an image in INPUT: {count}"), file=sys.stderr)
     return found
 
 

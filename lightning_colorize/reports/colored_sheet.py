@@ -1,6 +1,7 @@
 """A contact sheet of `colorize` results: grey images next to their colors."""
 
 from collections.abc import Mapping, Sequence
+from os.path import isfile
 from pathlib import Path
 
 from PIL import Image, ImageOps
@@ -23,17 +24,18 @@ _COMMENT = b"lightning-colorize sheet"  # of the JPEG
 def write_sheet(file: Path, jobs: Mapping[str, Sequence[Job]]) -> int:
     """Write a JPEG with the grey images and the results of each model; return the number of images.
 
-    The jobs of each model have the same images in the same order. If there are many, an evenly
+    The jobs of each model have the same images in the same order. If many have results, an evenly
     spaced selection is shown. Without any, no file is written.
     """
     images = [*zip(*jobs.values(), strict=True)]
+    images = [i for i in images if all(isfile(target) for job in i for target in job.targets)]
     tiles, labels, shown, width = [], [], 0, 1
     for of_image in images[:: max(1, -(-len(images) // _MOST))]:
         source, named = of_image[0].source, zip(jobs, of_image, strict=True)
         results = [(name, target) for name, job in named for target in job.targets]
         try:
             tiles += [without_color(_small(source)), *(_small(target) for _, target in results)]
-        except ImageError:  # it failed or was skipped
+        except ImageError:  # the result is older
             continue
         labels += [(source.name, "grey"), *((name, "") for name, _ in results)]
         shown, width = shown + 1, 1 + len(results)

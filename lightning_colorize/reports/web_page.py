@@ -69,5 +69,5 @@ def page_html(model: str, settings: Mapping[str, Any], most: int = _MOST_PIXELS)
         most: Maximum number of pixels; larger images are reduced.
     """
     page = {"title": "Color a black-and-white photograph", "model": model}
-    settings = {"server": False, "most": min(most, _MOST_PIXELS), **settings}
+    settings = {"server": False, "most": most, **settings}
     return render("web.html.jinja", "kit.css", "web.css", "web.js", page=page, settings=settings)

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import ExifTags, Image
 from skimage.color import rgb2lab
 
 from lightning_colorize.inference import devices
+from lightning_colorize.reports import colored_sheet
 from tests.conftest import read_lines, until
 from tests.distributed.launchers import fork
 
@@ -175,7 +177,11 @@ def test_images_in_color_can_be_skipped(colorize, images, tmp_path):
     assert _reasons(tmp_path / "out") == {"a.jpg": colored, "b.png": colored, "grey.png": ""}
 
 
-def test_several_models_and_their_sheet(command, finished_run, images, tmp_path, capsys):
+def test_several_models_and_their_sheet(
+    command, finished_run, images, tmp_path, capsys, monkeypatch
+):
+    drawn = Mock(wraps=colored_sheet.draw_sheet)
+    monkeypatch.setattr(colored_sheet, "draw_sheet", drawn)
     for index in range(30):
         shutil.copy(images / "a.jpg", images / f"copy{index}.jpg")
     (images / "broken.jpg").write_bytes(b"no image")
@@ -193,7 +199,8 @@ def test_several_models_and_their_sheet(command, finished_run, images, tmp_path,
     assert cnn.read_bytes() != package.read_bytes()
     with Image.open(tmp_path / "out/sheet.jpg") as sheet:
         tiles = np.asarray(sheet.resize((6, 8), Image.Resampling.BOX), dtype=int)
-    # Grey, both models, grey, both models; 17 of the 33 images, one of them broken.
+    assert drawn.call_args.args[2] == "16 of 32 images"
+    # Grey, both models, grey, both models.
     chroma = np.ptp(tiles, axis=2).mean(axis=0)
     assert chroma[[0, 3]].max() < 1 < chroma[[1, 2, 4, 5]].min()
 
@@ -227,17 +234,20 @@ def test_the_manifest_says_why_a_file_is_no_image(colorize, images, tmp_path):
     (images / ".git").mkdir()
     for name in (".hidden.jpg", ".git/a.jpg"):
         shutil.copy(images / "a.jpg", images / name)
-    (images / "notes.txt").touch()
-    (images / ".notes").touch()
+    for name in ("notes.txt", "wedding.AVI", ".notes"):
+        (images / name).touch()
     os.mkfifo(images / "pipe.png")
     code, _, errors = colorize(images, tmp_path / "out")
     (images / "sub").chmod(0o700)
     assert code == 1
     assert f"not colorized: {images / 'sub'}: " in errors
+    assert f"not colorized: {images / 'notes.txt'}: its name has no image suffix\n" in errors
+    assert "hidden" not in errors
     assert _reasons(tmp_path / "out") == {
         "a.jpg": "",
         "sub": "Permission denied",
         "notes.txt": "its name has no image suffix",
+        "wedding.AVI": "a film, color it by itself: colorize wedding.AVI colored.mp4",
         ".notes": "it is hidden",
         ".git": "it is hidden",
         ".hidden.jpg": "it is hidden",

@@ -36,7 +36,7 @@ def _serve(folder, *words):
         yield re.search(r"http://\S+", process.stdout.readline())[0]
     finally:
         process.terminate()  # a process in the background may ignore SIGINT
-        assert process.communicate(timeout=60) == ("", "")
+        assert process.communicate(timeout=60) == ("", "loading the model ...\n")
         assert process.returncode == 143
 
 
@@ -188,6 +188,9 @@ def test_long_photographs_are_painted_on_the_server(browser, painting, tmp_path)
     photograph = write_photograph(tmp_path / "ramp.png", *((3941, 400) if draws else (400, 4000)))
     with _visit(browser, address, **DESK) as page:
         paint_across(page, photograph)
+        larger = write_photograph(tmp_path / "larger.png", 1640, 1100)  # than a fifth of 8 MB
+        page.set_input_files("[data-part=file]", larger)
+        page.get_by_text("Reduced to 1581 x 1060 pixels in").wait_for(timeout=60_000)
 
 
 @pytest.mark.slow

@@ -85,7 +85,7 @@ CASES = {
     "demo --checkpoint default --checkpoint default": "two models have the same name",
     "demo --checkpoint nothing.ckpt": "nothing.ckpt does not exist",
     "demo --host=": "--host is empty: give an address",
-    "demo --host 192.0.2.1": "--host 192.0.2.1 --port 7860: ",
+    "demo --host 192.0.2.1": "--host 192.0.2.1 --port 7860: Cannot assign requested address\n",
     "evaluate RUN --data nowhere": "nowhere does not exist",
     "evaluate nowhere --data PHOTOS": "nowhere does not exist",
     "evaluate nowhere --data PHOTOS --json .": "--json . is a folder; give a file",

@@ -202,6 +202,7 @@ def test_xmp_and_iptc_are_kept_or_named(loaded, tmp_path, suffix, lost, deep):
         assert b'b="Zo\xc3\xab"' in written.metadata.xmp
         assert b'"6"' not in written.metadata.xmp
     assert written.metadata.iptc == (b"" if "IPTC dropped" in lost else iptc)
+    assert ExifTags.Base.ImageDescription not in written.metadata.exif  # tifffile's own
     if suffix != ".bmp":
         software = written.metadata.exif[ExifTags.Base.Software].decode()
         assert software.startswith("scanner; lightning-colorize ")

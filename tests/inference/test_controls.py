@@ -145,6 +145,8 @@ def test_hints_belong_to_the_image_of_their_name(colorize, tmp_path, capsys):
     assert "wide.png" not in hinted
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.endswith("another aspect ratio than the image: 60 x 45 pixels, not 100 x 45")
+    colorize("part", "--hints", "FILES/hints", source="in/a.jpg")
+    assert "hints without an image in INPUT: 2 of 3, such as" in capsys.readouterr().err
     one = colorize("one", "--hints", "FILES/hints/a.png", source="in/a.jpg")
     close(one, {"a.png": hinted["a.png"]})
 
@@ -187,7 +189,7 @@ def test_a_file_of_controls_in_the_input_is_not_skipped(files, tmp_path):
         ("--hints FILES/in", "is inside INPUT"),
         ("image,lable\na.jpg", "table.csv, row 1, of CSV: unknown column lable; the columns are"),
         ("image,hints\na.jpg,sub/c.png", "in/sub/c.png is inside INPUT and would be colorized"),
-        ("image,palette\nd.jpg,red", "in/d.jpg is not an image of INPUT"),
+        ("image,palette\nd.jpg,red", "d.jpg is not an image of INPUT; the column image is rela"),
         ("image,palette", "table.csv has no rows"),
         ("image,palette\na.jpg,red\n./a.jpg", "in/a.jpg is in a row above already"),
         ("image,label,label\na.jpg,cat,dog", "table.csv, row 0, of CSV: a column is given twice"),
@@ -223,7 +225,7 @@ def test_samples_are_a_list_of_what_was_given(colorizer):
     same(colorizer.colorize(IMAGE, seed=3), first)
     same(colorizer.colorize(Image.fromarray(IMAGE), samples=1, seed=3), [first])
     prepared = colorizer.prepare(IMAGE).colorize(samples=2, seed=3)
-    same(torch.stack(prepared).movedim(1, -1), [first, second])
+    same(prepared, [first, second])
 
 
 @pytest.mark.parametrize(
@@ -241,7 +243,7 @@ def test_all_forms_of_what_is_asked_are_the_same(colorizer, files, monkeypatch, 
     plain = colorizer.colorize(IMAGE)
     first, *others = (colorizer.colorize(IMAGE, **{name: form}) for form in forms)
     assert (first != plain).any()
-    prepared = colorizer.prepare(IMAGE, **{name: forms[0]}).colorize().movedim(0, -1)
+    prepared = colorizer.prepare(IMAGE, **{name: forms[0]}).colorize()
     same([*others, prepared], [first] * len(forms))
     asked = [forms[0]] if name == "hints" else forms[0]  # the second image has no hints
     both = list(colorizer.colorize_all([IMAGE, IMAGE], **{name: asked}))
@@ -258,8 +260,8 @@ def test_a_prepared_image_with_another_strength_keeps_the_given_colors(colorizer
     colorizer.set_decoding(strength=1.4)
     expected = colorizer.colorize(IMAGE, **asked)
     colorizer.set_decoding(**before)
-    same(prepared.colorize(strength=1.4).movedim(0, -1), expected)
-    assert (prepared.colorize().movedim(0, -1).numpy() != expected).any()
+    same(prepared.colorize(strength=1.4), expected)
+    assert (prepared.colorize() != expected).any()
 
 
 @pytest.mark.parametrize(

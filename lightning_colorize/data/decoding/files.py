@@ -268,7 +268,7 @@ def _reason(error: Exception) -> str:
         return error.strerror
     text = " ".join(str(error).split())
     if "truncated" in text.lower():  # Pillow raises an OSError or a SyntaxError, as for all damage
-        return "truncated"
+        return "truncated: the file is incomplete, copy it again"
     if isinstance(error, OSError | ValueError) and text:
         return text[:120]
     return f"damaged ({type(error).__name__}: {text[:100]})"

@@ -116,7 +116,8 @@ def _read_exif(image: Image.Image) -> tuple[Image.Exif, list[str]]:
     try:
         old = image.getexif()
         for tag in _TAGS:
-            if isinstance(text := old.get(tag), str):
+            # tifffile's default describes a shape, which the result does not have.
+            if isinstance(text := old.get(tag), str) and not text.startswith('{"shape": ['):
                 exif[tag] = text.encode("latin-1")  # as Pillow reads any byte
         blocks = {block: dict(old.get_ifd(block)) for block in _BLOCKS}
     except Exception:  # a damaged block raises nearly any class

@@ -58,7 +58,7 @@ def test_faults_are_found_and_excluded_once(folder, photographs):
     excluded = exclusion_list(result)
     assert dict(zip(names(result, excluded), excluded.values(), strict=True)) == {
         "text.jpg": "broken: not an image",
-        "truncated.jpg": "broken: truncated",
+        "truncated.jpg": "broken: truncated: the file is incomplete, copy it again",
         "tiny.png": "tiny: 100 x 40",
         "grey_tiny.png": "tiny: 50 x 50",
         "ink.jpg": "CMYK without a profile: its colors are undefined",

@@ -200,7 +200,7 @@ def test_truncated_files_are_broken(tmp_path, kind, share):
 def test_truncated_jpegs_have_that_reason(tmp_path, min_side, missing):
     path = tmp_path / "image.jpg"
     path.write_bytes(images.encoded("jpeg", path)[:-missing])
-    with pytest.raises(ImageError, match=r"image\.jpg: truncated$"):
+    with pytest.raises(ImageError, match=r"image\.jpg: truncated: the file is incomplete, copy"):
         read_image(path, min_side)
 
 
@@ -308,7 +308,7 @@ def test_no_library_prints_warnings(tmp_path, capfd):
                 reasons.append(error.reason)
     assert warned == []
     assert capfd.readouterr() == ("", "")
-    assert reasons.count("truncated") == 2  # of JPEG and PNG
+    assert sum(reason.startswith("truncated") for reason in reasons) == 2  # of JPEG and PNG
     assert "not an image" in reasons
 
 

@@ -116,13 +116,14 @@ async function open(file) {
   const image = await createImageBitmap(file).catch(() => null);
   if (job !== latest) return;
   if (!image) {
-    say(`${file.name} is not an image that this browser can read.`);
+    say(`${file.name} is not an image that this browser can read: save it as PNG or JPEG.`);
     return;
   }
   const most = Math.sqrt(settings.most / (image.width * image.height));
   const scale = Math.min(1, most, LONGEST_SIDE / Math.max(image.width, image.height));
   const [width, height] = [image.width, image.height].map(side => Math.max(1, Math.floor(side * scale)));
-  say(`${scale < 1 ? `Reduced to ${width} x ${height} pixels. ` : ""}${stage || COLORING}`);
+  const size = `${scale < 1 ? "Reduced to " : ""}${width} x ${height} pixels`;
+  say(`${scale < 1 ? `${size}. ` : ""}${stage || COLORING}`);
   // Sides of the network's input, as in the package; its halves are rounded to even.
   const short = Math.min(width, height);
   const side = within(1, Math.floor((4 * settings.size * short) / Math.max(width, height)), settings.size);
@@ -136,7 +137,7 @@ async function open(file) {
   const shown = isSmaller ? scaled(image, times * columns, times * rows) : full;
   const small = scaled(image, columns, rows);
   image.close();
-  photo = { name: file.name.replace(/\.[^.]*$/, ""), full, shown, small, rows, columns };
+  photo = { name: file.name.replace(/\.[^.]*$/, ""), full, shown, small, rows, columns, size };
   [work, past, selected, firstSample, sampled] = [{ strokes: [], seed: 0 }, [], null, 0, null];
   part("samples").replaceChildren();
   draw(part("given"), shown.data, shown);
@@ -163,7 +164,7 @@ async function recolor() {
   if (!reply || job !== latest) return;
   show(reply.images[0]);
   if (settings.draws && sampled !== work.strokes) showSamples();
-  say(`${photo.full.width} x ${photo.full.height} pixels in ${((performance.now() - start) / 1000).toFixed(2)} s`);
+  say(`${photo.size} in ${((performance.now() - start) / 1000).toFixed(2)} s`);
 }
 
 function change(next) {
@@ -293,14 +294,14 @@ function download(file, name) {
 }
 
 async function save() {
-  const { name, shown, full } = photo;
+  const { name, shown, full, size } = photo;
   let canvas = part("colored");
   if (shown !== full) {
     say("Coloring at full size …");
     const reply = await ask(full, [work.seed]);
     canvas = document.createElement("canvas");
     draw(canvas, reply.images[0], full);
-    say("");
+    say(size);
   }
   canvas.toBlob(file => download(file, `${name}-color.png`));
 }
