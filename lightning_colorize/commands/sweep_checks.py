@@ -133,7 +133,7 @@ def _refuse_metric(sweep: Sweep, file: Path, configs: list[Any]) -> None:
         )
     metric = own.get(name.rpartition("/")[2])
     if metric and resolve_name(metric.class_path).higher_is_better is (sweep.metric.mode == "min"):
-        raise UsageError(f"{file}: metric.goal: {sweep.metric.goal} is not {metric.class_path}'s")
+        raise UsageError(f"{file}: metric.goal: contradicts {metric.class_path}.higher_is_better")
     if name.startswith("test/") and not all(config.run.test for config in configs):
         raise UsageError(
             f"{file}: metric.name: '{name}' needs the test, but run.test is false; set it to true, "

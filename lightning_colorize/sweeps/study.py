@@ -214,8 +214,7 @@ class Study:
         name = [f"--name={self.sweep.name}"] if "://" in self.shown else []
         names = variables_of(self.sweep) if action == "resume" else []
         values = (f"{each}={shlex.quote(os.environ.get(each, 'VALUE'))}" for each in names)
-        words = shlex.join(["sweep", action, self.shown, *name, *more])
-        return " ".join([*values, COMMAND, words])
+        return " ".join([*values, COMMAND, shlex.join(["sweep", action, self.shown, *name, *more])])
 
     def trials(self) -> dict[int, FrozenTrial]:
         """Return the last attempt of each trial, by number."""
