@@ -2,7 +2,6 @@
 
 import errno
 import os
-from pathlib import Path
 
 import pytest
 
@@ -51,10 +50,8 @@ def test_unwritable_paths_are_refused(tmp_path):
     files.require_writable(tmp_path / "new" / "a.json", "--json")
     assert not (tmp_path / "new").exists()
     (tmp_path / "file").touch()
-    os.mkfifo(tmp_path / "pipe")
     for path, reason in [
         (tmp_path, "is a folder"),
-        (tmp_path / "pipe", "is a device or a pipe; give a file"),
         (tmp_path / "file" / "a.json", "cannot be written: "),
         (tmp_path / ("a" * 256), "cannot be written: File name too long"),
     ]:
