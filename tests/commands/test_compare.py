@@ -168,7 +168,7 @@ def test_training_images_are_reported(compare, finished_run, command, capsys):
     assert numbers["trained_on"] == {"net": 12}
     err, page = capsys.readouterr().err, (out / "index.html").read_text()
     for text in ("net: 12 of these 12 are training", "default: the training images are listed in"):
-        assert text in err and text in page
+        assert (text in err, text in page) == (True, True)
 
 
 @pytest.mark.parametrize("grey", [True, False])

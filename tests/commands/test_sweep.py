@@ -22,9 +22,6 @@ from lightning_colorize.training.loggers import wandb_mode
 from tests.sweeps.conftest import STUB, Engine, states
 
 
-COLORIZE = "lightning-colorize colorize INPUT OUTPUT --checkpoint"
-
-
 @pytest.fixture
 def sweep(tmp_path):
     """Write a sweep file whose trials are a script of no imports; return its path."""
@@ -75,9 +72,8 @@ def test_run_status_export_and_report(run, sweep, command, tmp_path, capsys):
     assert "no winner.yaml: trial 1 is the best, but its folder has no config.yaml" in shown.err
 
     (folder / "trial-0001/config.yaml").write_text("number: 1\n")
-    capsys.readouterr()
     assert run(file) == 0
-    assert f"color     {COLORIZE} {folder}/trial-0001\n" in capsys.readouterr().out
+    assert f"INPUT OUTPUT --checkpoint {folder}/trial-0001\n" in capsys.readouterr().out
     assert (folder / "winner.yaml").is_file()
     report.unlink()
     assert command("sweep", "report", folder, "--report-images", "-1") == 2
