@@ -171,9 +171,8 @@ def test_a_full_disk_ends_with_the_command_that_resumes(run, sweep, tmp_path, ca
 
 @pytest.mark.usefixtures("in_this_process")
 def test_stop_and_resume(run, sweep, command, tmp_path, capsys, monkeypatch):
-    words = [sys.executable, "-SE", "stub.py", "--root=${envvar:DATA_ROOT}", "${args}"]
+    words = [sys.executable, "-SE", f"{tmp_path}/stub.py", "--root=${envvar:DATA_ROOT}", "${args}"]
     file = sweep({"x": {"values": [1, 2]}}, command=words)
-    monkeypatch.chdir(tmp_path)
     study = create_study(read_sweep(file), tmp_path / "runs")
     assert command("sweep", "stop", study.folder) == 0
     shown, resume = capsys.readouterr().out, f"lightning-colorize sweep resume {study.folder}"

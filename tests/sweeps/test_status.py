@@ -266,6 +266,7 @@ def test_restarts_are_shown_and_printed(study, capsys):
         "trial 0 is queued again: its worker was killed",
         "trial 0 is queued again: killed by SIGKILL, retried 1 of 3",
     ]
+    study.folder_of(0).mkdir()
     validates(21.5, 21.25)(study.folder_of(0))
     print_table(study)
     lines = printed(capsys)
