@@ -225,7 +225,7 @@ def at_batch(monkeypatch):
         planned.clear()
         planned[number] = act
 
-    monkeypatch.setattr(build, "progress_callback", AtBatch)
+    monkeypatch.setattr(build, "progress_callback", lambda monitor: AtBatch())
     return plan
 
 

@@ -2,12 +2,10 @@
 
 import argparse
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_colorize.commands.options import (
@@ -17,17 +15,15 @@ from lightning_colorize.commands.options import (
     open_model,
 )
 from lightning_colorize.common.arguments import Parser, number
-from lightning_colorize.common.bundled import BUNDLED
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import write_json
 from lightning_colorize.common.provenance import versions
 
 if TYPE_CHECKING:
     from lightning_colorize.color import ColorBatch
-    from lightning_colorize.evaluation import Evaluation, EvaluationImages
+    from lightning_colorize.evaluation import Evaluation
     from lightning_colorize.evaluation.data import SplitName
     from lightning_colorize.evaluation.evaluator import Intervals
-    from lightning_colorize.evaluation.systems import System
 
 HELP = "measure a checkpoint next to its baselines, optionally per folder, hue or chroma"
 
@@ -157,7 +153,7 @@ class Measurement:
     """
 
     def __init__(self, args: argparse.Namespace, default: "SplitName") -> None:
-        from lightning_colorize.evaluation.data import find_truth
+        from lightning_colorize.evaluation.data import find_truth, trained_on, trained_remark
         from lightning_colorize.evaluation.systems import System
 
         self.args = args
@@ -166,7 +162,8 @@ class Measurement:
         if system.problem is not None:  # the images may be training images
             raise UsageError(system.problem)
         self.found = find_truth(args.data, args.split, [system], args.allow_class, default)
-        self._remarks = [*_remarks(args, system, self.found)]
+        count = sum(trained_on(self.found, [system], args.allow_class).values())
+        self._trained = trained_remark(self.found, system, args.data, count)
         self._start = time.perf_counter()
 
     def batches(self, size: int, doing: str) -> "Iterator[ColorBatch]":
@@ -179,10 +176,13 @@ class Measurement:
         """Print how many images were measured, and write the JSON file; returns the exit code."""
         seconds, unread = time.perf_counter() - self._start, len(self.found.images) - images
         lost = f"; {unread:,} could not be read" if unread else ""
-        described = self.found.describe(images, self.args.data, size)
-        print(f"{described}, in {seconds:.1f} s{more}{lost}")
-        for remark in self._remarks:
-            print(remark, file=sys.stderr)
+        print(
+            f"{self.found.describe(images, self.args.data, size)}, in {seconds:.1f} s{more}{lost}"
+        )
+        if self._trained is not None:
+            print(self._trained, file=sys.stderr)
+        if self.model.baselines is None:
+            print("the table has no baselines, as the model has none", file=sys.stderr)
         if diverged:
             print(
                 "the network predicts colors that are not finite: metrics are missing",
@@ -202,35 +202,3 @@ class Measurement:
             }
             write_json(self.args.json, common | numbers)
         return 1 if diverged or unread else 0
-
-
-def _remarks(
-    args: argparse.Namespace, system: "System", found: "EvaluationImages"
-) -> Iterator[str]:
-    """Yield what is to be known about the numbers, one line each."""
-    from lightning_colorize.evaluation import count_trained
-    from lightning_colorize.models.exported import EXPORTED
-
-    model, trained, path = system.model, system.trained, system.model.path
-    if path is not None and path in BUNDLED.values():
-        listed = path.with_name("SOURCES.csv.gz")
-        yield f"the training images are listed in {listed}; these may be part of them"
-    elif trained is not None:
-        hint = "; --split test excludes them" if trained.is_of(args.data) else ""
-        if found.split != "train" and (
-            count := count_trained(found.images, trained, args.allow_class)
-        ):
-            yield f"{count:,} of these {len(found.images):,} are training images{hint}"
-    elif path is not None and path.suffix in EXPORTED:
-        yield "an exported model does not record its training data; these may be part of it"
-    elif model.data_root is not None:
-        root = Path(os.path.expanduser(model.data_root))
-        there, here = root.resolve(), args.data.resolve()
-        if there.is_relative_to(here) or here.is_relative_to(there):
-            split = "" if found.split == "all" else "this is fit's default split, and "
-            yield (
-                f"{model} is not in a run folder, so its split of {root} is unknown: "
-                f"{split}some of these images may be training images"
-            )
-    if model.baselines is None:
-        yield "the model has no baselines, so the table has none; compare it with one that has"

@@ -98,7 +98,6 @@ def train(cli: "ColorizeCLI") -> None:
     from lightning_colorize.data.sources import EmbeddedSource
     from lightning_colorize.evaluation import print_result
     from lightning_colorize.models.checkpoint import read_intact
-    from lightning_colorize.models.load import classes_to_allow
     from lightning_colorize.runs.folder import BEST, LAST
     from lightning_colorize.runs.result import RunResult
 
@@ -117,8 +116,7 @@ def train(cli: "ColorizeCLI") -> None:
         cli.trainer.test(cli.model, cli.datamodule, verbose=False)
     result = RunResult.read(cli.folder)
     if cli.trainer.is_global_zero and result is not None:
-        counts, allow = cli.datamodule.counts(), classes_to_allow(cli.folder)
-        print_result(result, cli.folder, cli.model.metric_rows, allow=allow, counts=counts)
+        print_result(result, cli.folder, cli.model.metric_rows, counts=cli.datamodule.counts())
         callbacks: list[Any] = cli.trainer.callbacks  # type: ignore[attr-defined]
         timers = [each for each in callbacks if isinstance(each, Timer)]
         if any((left := timer.time_remaining()) is not None and left <= 0 for timer in timers):

@@ -12,6 +12,7 @@ from lightning_colorize.commands import sweep_checks
 from lightning_colorize.commands.slurm_options import NAMES, resources
 from lightning_colorize.common.arguments import COMMAND
 from lightning_colorize.common.errors import UsageError, WorkError
+from lightning_colorize.evaluation.report import color_command
 from lightning_colorize.reports.sweep import dashboard_command, write_report
 from lightning_colorize.runs.folder import flatten, read_config
 from lightning_colorize.sweeps.command_line import short_option
@@ -19,7 +20,7 @@ from lightning_colorize.sweeps.export import NoWinner, export_trials, export_win
 from lightning_colorize.sweeps.launch import WorkerOptions, preview, run_workers, workers_of
 from lightning_colorize.sweeps.space import as_key
 from lightning_colorize.sweeps.spec import read_sweep
-from lightning_colorize.sweeps.status import ProgressLines, print_table, rows
+from lightning_colorize.sweeps.status import ProgressLines, leaderboard, print_table, rows
 from lightning_colorize.sweeps.study import (
     SWEEP_FILE,
     Study,
@@ -78,6 +79,8 @@ def status(args: argparse.Namespace) -> int:
     study = open_study(args.study, args.name)
     study.recover()
     print_table(study)
+    if study.stopped and not study.all_ended():
+        print(f"stopped   resume with {study.command('resume')}")
     return 0
 
 
@@ -85,8 +88,9 @@ def stop(args: argparse.Namespace) -> int:
     """Stop all workers, on all machines."""
     study = open_study(args.study, args.name)
     study.stop("now" if args.now else "after")
-    ends = "are interrupted" if args.now else "finish"
-    print(f"{study.sweep.name}: no more trials start, running trials {ends}")
+    ends = "running trials are interrupted" if args.now else "running trials finish"
+    runs = any(row.state == "running" for row in rows(study))
+    print(f"{study.sweep.name}: no more trials start, {ends if runs else 'none is running'}")
     print(f"resume    {study.command('resume')}")
     return 0
 
@@ -225,6 +229,8 @@ def _finish(study: Study) -> int:
     print(f"charts    {dashboard_command(study)}")
     with suppress(NoWinner):
         print(f"winner    {COMMAND} fit --config {shlex.quote(str(export_winner(study)))}")
+        best = leaderboard(rows(study), study.sweep.mode)[0].trials[0].folder
+        print(f"color     {color_command(best)}")
     lost = [row for row in rows(study) if row.state == "failed"]
     for row in lost:
         print(f"trial {row.number} failed: {row.reason}", file=sys.stderr)

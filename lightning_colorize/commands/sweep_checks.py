@@ -1,8 +1,10 @@
 """Checks of a sweep file's commands with `fit`'s own parser, before the first trial."""
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from lightning_colorize.common.errors import UsageError
@@ -12,7 +14,7 @@ from lightning_colorize.sweeps.command_line import (
     fit_words,
     parameters_last,
     short_option,
-    unset_variables,
+    variables_of,
 )
 from lightning_colorize.sweeps.space import as_key, shown, variations
 from lightning_colorize.sweeps.spec import Sweep, read_sweep
@@ -30,7 +32,7 @@ def check(sweep: Sweep, file: Path, here: bool = True) -> tuple[list[list[str]],
         The commands, and remarks on settings that are often misunderstood.
     """
     trials = list(variations(sweep.parameters))
-    if unset := unset_variables(sweep):
+    if unset := [name for name in variables_of(sweep) if name not in os.environ]:
         raise UsageError(
             f"{file}: the command needs {' and '.join(unset)}, which the environment does not "
             f"define; write {unset[0]}=VALUE before lightning-colorize"
@@ -120,7 +122,8 @@ def _refuse_alike(file: Path, trials: list[dict[str, Any]], configs: list[Any]) 
 def _refuse_metric(sweep: Sweep, file: Path, configs: list[Any]) -> None:
     if sweep.metric is None:
         return
-    own = {name for config in configs for name in config.get("model.init_args.metrics") or {}}
+    found = (config.get("model.init_args.metrics") or {} for config in configs)
+    own = {name: metric for metrics in found for name, metric in metrics.items()}
     name, logged = sweep.metric.name, (*NAMES, *sorted(own))
     names = ["val/loss", *(f"{split}/{each}" for split in ("val", "test") for each in logged)]
     if name not in names:
@@ -128,6 +131,9 @@ def _refuse_metric(sweep: Sweep, file: Path, configs: list[Any]) -> None:
             f"{file}: metric.name: '{name}' is not a validation or test metric; "
             f"accepted: {', '.join(names)}"
         )
+    metric = own.get(name.rpartition("/")[2])
+    if metric and resolve_name(metric.class_path).higher_is_better is (sweep.metric.mode == "min"):
+        raise UsageError(f"{file}: metric.goal: contradicts {metric.class_path}.higher_is_better")
     if name.startswith("test/") and not all(config.run.test for config in configs):
         raise UsageError(
             f"{file}: metric.name: '{name}' needs the test, but run.test is false; set it to true, "

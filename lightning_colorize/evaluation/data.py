@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_colorize.color import ColorBatch
+from lightning_colorize.common.bundled import BUNDLED
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.progress import progress
 from lightning_colorize.data.convert import to_color_batch
@@ -31,6 +32,7 @@ from lightning_colorize.data.sources.listing import require_folder
 from lightning_colorize.data.splits import category_finder, random_subset
 from lightning_colorize.evaluation.systems import System
 from lightning_colorize.inference import TrainingData
+from lightning_colorize.models.exported import EXPORTED
 
 SplitName = Literal["train", "val", "test", "all"]
 
@@ -201,6 +203,31 @@ def trained_on(
     known = ((system.name, system.trained) for system in systems if system.trained is not None)
     counts = {name: count_trained(found.images, trained, allow) for name, trained in known}
     return {name: count for name, count in counts.items() if count}
+
+
+def trained_remark(found: EvaluationImages, system: System, data: Path, count: int) -> str | None:
+    """Return what is known of images of `data` that a system was trained on; `count` of them."""
+    model, path, trained = system.model, system.model.path, system.trained
+    if path is not None and path in BUNDLED.values():
+        listed = path.with_name("SOURCES.csv.gz")
+        return f"the training images are listed in {listed}; these may be part of them"
+    if trained is not None:
+        hint = "; --split test excludes them" if trained.is_of(data) else ""
+        if count == 0 or (hint and found.split == "train"):
+            return None
+        return f"{count:,} of these {len(found.images):,} are training images{hint}"
+    if path is not None and path.suffix in EXPORTED:
+        return "an exported model does not record its training data; these may be part of it"
+    if model.data_root is not None:
+        root = Path(os.path.expanduser(model.data_root))
+        there, here = root.resolve(), data.resolve()
+        if there.is_relative_to(here) or here.is_relative_to(there):
+            split = "" if found.split == "all" else "this is fit's default split, and "
+            return (
+                f"{model} is not in a run folder, so its split of {root} is unknown: "
+                f"{split}some of these images may be training images"
+            )
+    return None
 
 
 def colorless(images: ImageSet) -> bool:

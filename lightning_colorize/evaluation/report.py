@@ -1,5 +1,6 @@
 """The summary at the end of a training run."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +13,7 @@ from lightning_colorize.common.text import format_time
 from lightning_colorize.evaluation.evaluator import MODEL
 from lightning_colorize.evaluation.table import metrics_table, print_plain
 from lightning_colorize.metrics.spec import METRICS, Metric
+from lightning_colorize.models.load import classes_to_allow
 from lightning_colorize.runs.folder import IMAGES
 from lightning_colorize.runs.result import RunResult
 
@@ -26,12 +28,11 @@ def print_result(
     folder: Path,
     metrics: Sequence[Metric] = METRICS,
     console: Console | None = None,
-    allow: Sequence[str] = (),
     counts: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
     """Print a run's metrics with its baselines, its use of compute, and the next commands.
 
-    `allow` lists the classes for `--allow-class` of `colorize`, `counts` the images by split.
+    `counts` are the images by split.
     """
     console = console or Console()
     epoch = "last epoch" if result.monitor is None else "best epoch"
@@ -45,7 +46,7 @@ def print_result(
             title += f", {count:,} image{'s' * (count != 1)}"
         if rows[MODEL]:
             print_plain(metrics_table(rows, title, metrics), console)
-    lines = _lines(result, folder, allow)
+    lines = _lines(result, folder)
     if any(name.startswith(("val/", "test/")) for name in result.metrics):
         lines = [("read", _READ), *lines]
     for name, value in lines:
@@ -53,7 +54,13 @@ def print_result(
         console.print(value, markup=False, highlight=False, soft_wrap=True)
 
 
-def _lines(result: RunResult, folder: Path, allow: Sequence[str]) -> list[tuple[str, str]]:
+def color_command(folder: Path) -> str:
+    """Return the command line that colors with a run."""
+    words = f"{COMMAND} colorize INPUT OUTPUT --checkpoint {shlex.quote(str(folder))}"
+    return f"{words} {allow_options(classes_to_allow(folder))}".rstrip()
+
+
+def _lines(result: RunResult, folder: Path) -> list[tuple[str, str]]:
     root = folder.parent.parent
     option = "" if root == Path("runs") else f" --root {root}"
     epochs, images, seconds = result.epochs or 0, result.images_seen or 0, result.seconds or 0.0
@@ -67,11 +74,8 @@ def _lines(result: RunResult, folder: Path, allow: Sequence[str]) -> list[tuple[
         ("images", str(folder / IMAGES)),
     ]
     if result.best_checkpoint:
-        words = f"{COMMAND} colorize INPUT OUTPUT --checkpoint {folder}"
-        lines += [
-            ("best", str(folder / result.best_checkpoint)),
-            ("color", " ".join(filter(None, [words, allow_options(allow)]))),
-        ]
+        best = str(folder / result.best_checkpoint)
+        lines += [("best", best), ("color", color_command(folder))]
     return [
         *lines,
         ("curves", f"{COMMAND} dashboard{option}"),

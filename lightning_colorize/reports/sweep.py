@@ -3,15 +3,17 @@
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from lightning_colorize.common.arguments import COMMAND
+from lightning_colorize.common.arguments import COMMAND, PROGRAM
 from lightning_colorize.common.files import require_writable, write_atomic
 from lightning_colorize.common.text import format_time
+from lightning_colorize.evaluation.report import color_command
 from lightning_colorize.evaluation.table import Cell, Column, Row, Table, make_row
 from lightning_colorize.metrics.spec import BASELINES, CONFIDENCE
 from lightning_colorize.reports.kit.html import render
@@ -24,11 +26,10 @@ from lightning_colorize.sweeps.status import (
     SEED,
     LeaderboardEntry,
     TrialRow,
-    different_code,
     format_value,
     leaderboard,
-    not_beaten,
     read_baselines,
+    remarks,
     rows,
 )
 from lightning_colorize.sweeps.study import Study
@@ -55,7 +56,8 @@ def write_report(study: Study, images: int = 6) -> Path:
 
 def dashboard_command(study: Study) -> str:
     """Return the command line that opens the charts of a study, ready to copy."""
-    return f"{COMMAND} {shlex.join(['dashboard', '--study', study.shown])}"
+    command = COMMAND if find_spec("optuna_dashboard") else f"uv run --extra cluster {PROGRAM}"
+    return f"{command} {shlex.join(['dashboard', '--study', study.shown])}"
 
 
 def _context(study: Study, images: int) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def _context(study: Study, images: int) -> dict[str, Any]:
         "time": format_time(sum(row.seconds or 0.0 for row in trials)),
         "confidence": f"{100 * CONFIDENCE:g}",
         "results": None,
-        "remarks": list(filter(None, [different_code(trials)])),
+        "remarks": remarks(trials, sweep),
         "winner": None,
         "images": strips,
         "legend": {
@@ -84,13 +86,13 @@ def _context(study: Study, images: int) -> dict[str, Any]:
     if sweep.metric is not None and ranking:
         baselines = read_baselines(ranking[0], sweep.metric)
         page["results"] = _table(ranking, baselines, sweep)
-        page["remarks"] += filter(None, [not_beaten(ranking[0], sweep.metric, baselines)])
-        config = str(best[0].folder / CONFIG)
+        folder = best[0].folder
         page["winner"] = {
             "number": best[0].number,
             "value": format_value(best[0].value),
             "seeds": len(ranking[0].trials),
-            "again": shlex.join(["lightning-colorize", "fit", "--config", config]),
+            "again": f"{COMMAND} fit --config {shlex.quote(str(folder / CONFIG))}",
+            "color": color_command(folder),
         }
     return page
 
@@ -105,7 +107,7 @@ def _table(ranking: Sequence[LeaderboardEntry], baselines: dict[str, float], swe
         Column(sweep.metric.name, goal=sweep.metric.mode),
         *(Column("spread"), Column(f"{100 * CONFIDENCE:g} % interval"), Column("n")),
         *(Column(short, name, text=True) for name, short in varied.items()),
-        *(Column("trials"), Column("time")),
+        *(Column("trial"), Column("time")),
     ]
 
     def row(rank: int, entry: LeaderboardEntry) -> Row:

@@ -39,6 +39,7 @@ class RunResult:
     epochs: int | None = None  # whole ones; one that `max_time` cut short does not count
     batches: int | None = None
     images_seen: int | None = None  # counted in every epoch
+    validation_images: int | None = None
     seconds: float | None = None  # of training and validation
     images_per_second: float | None = None  # `images_seen` over `seconds`
     device_hours: float | None = None  # all device time, including work lost to a kill

@@ -12,13 +12,10 @@ from lightning_colorize.sweeps.spec import ARGUMENTS, VARIABLE, Sweep
 _PROGRAMS = (["lightning-colorize"], ["-m", "lightning_colorize"])
 
 
-def unset_variables(sweep: Sweep) -> list[str]:
-    """Return the environment variables of the command that are not set.
-
-    W&B substitutes the name of a variable that is not set.
-    """
+def variables_of(sweep: Sweep) -> list[str]:
+    """Return the environment variables that the command names."""
     named = (name for token in sweep.command for name in VARIABLE.findall(token))
-    return [name for name in dict.fromkeys(named) if name not in os.environ]
+    return list(dict.fromkeys(named))
 
 
 def expand(sweep: Sweep, values: Mapping[str, Any]) -> list[str]:

@@ -71,6 +71,8 @@ def _row(study: Study, number: int, trial: FrozenTrial) -> TrialRow:
     with suppress(ValueError):  # not drawn yet
         values = {name: each.suggest(name, drawn) for name, each in sweep.parameters.items()}
     history = [value for _, value in sorted(trial.intermediate_values.items())]
+    if sweep.metric is not None and RESTARTS in known and not history:  # Optuna forgets them
+        history = [v for _, v in RunRecord(study.folder_of(number)).curve(sweep.metric.name)]
     state = "waiting" if is_lost(trial) else _STATES[trial.state]
     value = trial.values[0] if trial.values and state == "finished" else None
     if value is None and history:
@@ -148,6 +150,18 @@ def read_baselines(first: LeaderboardEntry, metric: SweepMetric) -> dict[str, fl
     return {name: values[metric.name] for name, values in measured.items() if metric.name in values}
 
 
+def remarks(all_rows: Sequence[TrialRow], sweep: Sweep) -> list[str]:
+    """Return what is to be known about a ranking, one line each."""
+    lines: list[str | None] = []
+    if sweep.metric is not None and (ranking := leaderboard(all_rows, sweep.mode)):
+        result = RunRecord(ranking[0].trials[0].folder).result
+        count = result and result.validation_images
+        if count and sweep.metric.name.startswith("val/"):
+            lines.append(f"ranked on {count:,} validation images; small differences may be chance")
+        lines.append(not_beaten(ranking[0], sweep.metric, read_baselines(ranking[0], sweep.metric)))
+    return list(filter(None, [*lines, different_code(all_rows)]))
+
+
 def not_beaten(
     first: LeaderboardEntry, metric: SweepMetric, baselines: dict[str, float]
 ) -> str | None:
@@ -218,15 +232,12 @@ class ProgressLines:
 
     def _ending(self, row: TrialRow) -> str:
         metric = self._study.sweep.metric
-        words = [format_time(row.seconds)]
-        if row.reason is not None:
-            words.insert(0, row.reason)
-        if metric is not None and row.value is not None:
-            words.insert(0, f"{metric.name} {format_value(row.value)}")
-        changes = self._labels.changes(row.values)
-        return f"trial {row.number} {row.state}: {', '.join(words)}" + (
-            f"; {changes}" if changes else ""
+        value = (
+            f"{metric.name} {format_value(row.value)}" if metric and row.value is not None else ""
         )
+        words = ", ".join(filter(None, [value, row.reason, format_time(row.seconds)]))
+        changes = self._labels.changes(row.values)
+        return f"trial {row.number} {row.state}: {words}" + (f"; {changes}" if changes else "")
 
     def _print(self, line: str) -> None:
         self._clock.restart()
@@ -240,16 +251,12 @@ def print_table(study: Study) -> None:
     running = sum(row.state == "running" for row in trials)
     left = seconds_left(trials, study.sweep, running) if running else None
     console.print(f"{study.sweep.name}: {summary(trials, study.sweep, left)}", highlight=False)
-    shown = [row for row in trials if row.state != "waiting" or row.seconds is not None]
-    if shown:
-        console.print(_table(shown, study.sweep))
+    if trials:
+        console.print(_table(trials, study.sweep))
     if metric is not None and (entries := leaderboard(trials, metric.mode)):
-        baselines = read_baselines(entries[0], metric)
-        for name, value in baselines.items():
+        for name, value in read_baselines(entries[0], metric).items():
             console.print(Text(f"baseline {name}: {metric.name} {format_value(value)}", "dim"))
-        if remark := not_beaten(entries[0], metric, baselines):
-            console.print(Text(remark, "yellow"))
-    if remark := different_code(trials):
+    for remark in remarks(trials, study.sweep):
         console.print(Text(remark, "yellow"))
 
 
@@ -281,9 +288,7 @@ def summary(trials: Sequence[TrialRow], sweep: Sweep, left: float | None) -> str
     total = sweep.trial_count
     done = sum(count[state] for state in ENDED)
     words = [f"{done:,} of {total:,} trials ended" if total else f"{done:,} trials ended"]
-    words += [
-        f"{count[state]:,} {state}" for state in ("pruned", "failed", "running") if count[state]
-    ]
+    words += [f"{count[s]:,} {s}" for s in ("pruned", "failed", "running") if count[s]]
     if left is not None and round(left):
         words.append(f"about {format_time(left)} left")
     if sweep.metric is not None and (ranking := leaderboard(trials, sweep.mode)):

@@ -31,6 +31,7 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.extras import require_extra
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.runs.folder import flatten
+from lightning_colorize.sweeps.command_line import variables_of
 from lightning_colorize.sweeps.space import as_key, combination
 from lightning_colorize.sweeps.spec import Sweep, parse_sweep
 
@@ -211,7 +212,9 @@ class Study:
         """Return the command line for another `sweep` action on this study, ready to copy."""
         # A database may contain several; with `=` a name may begin with a hyphen.
         name = [f"--name={self.sweep.name}"] if "://" in self.shown else []
-        return f"{COMMAND} {shlex.join(['sweep', action, self.shown, *name, *more])}"
+        names = variables_of(self.sweep) if action == "resume" else []
+        values = (f"{each}={shlex.quote(os.environ.get(each, 'VALUE'))}" for each in names)
+        return " ".join([*values, COMMAND, shlex.join(["sweep", action, self.shown, *name, *more])])
 
     def trials(self) -> dict[int, FrozenTrial]:
         """Return the last attempt of each trial, by number."""

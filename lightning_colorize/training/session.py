@@ -46,6 +46,7 @@ _NOISE = (
     r".*Checkpoint directory .* exists and is not empty.*",
     r".*Using a .* checkpoint without.*",
     r".*recommended to use `self.log\(.*sync_dist=True\)`.*",
+    r".*is smaller than the logging interval.*",
     r".*module\(s\) in eval mode at the start of training.*",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
 )
@@ -187,7 +188,8 @@ def usage_errors(prefix: str = "") -> Iterator[None]:
             raise UsageError(f"{prefix}{cause}") from None
         if not isinstance(cause, (ArgumentError, MisconfigurationException, ValueError)):
             raise
-        raise UsageError(f"{prefix}{one_line(cause)}") from None
+        place = f"{first_line(error)} " if str(cause).startswith("Option ") else ""
+        raise UsageError(f"{prefix}{place}{one_line(cause)}") from None
 
 
 def _cause(error: BaseException) -> BaseException:

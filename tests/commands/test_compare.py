@@ -163,9 +163,12 @@ def test_a_system_that_diverged_is_named(compare, finished_run, diverged, capsys
 
 
 def test_training_images_are_reported(compare, finished_run, command, capsys):
-    _, numbers, _ = compare(f"net={finished_run}", data=command.photos / "train")
+    words = (f"net={finished_run}", "default")
+    _, numbers, out = compare(*words, data=command.photos / "train")
     assert numbers["trained_on"] == {"net": 12}
-    assert "trained on some of these 12 images: net on 12" in capsys.readouterr().err
+    err, page = capsys.readouterr().err, (out / "index.html").read_text()
+    for text in ("net: 12 of these 12 are training", "default: the training images are listed in"):
+        assert (text in err, text in page) == (True, True)
 
 
 @pytest.mark.parametrize("grey", [True, False])

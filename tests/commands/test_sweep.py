@@ -73,6 +73,7 @@ def test_run_status_export_and_report(run, sweep, command, tmp_path, capsys):
 
     (folder / "trial-0001/config.yaml").write_text("number: 1\n")
     assert run(file) == 0
+    assert f"INPUT OUTPUT --checkpoint {folder}/trial-0001\n" in capsys.readouterr().out
     assert (folder / "winner.yaml").is_file()
     report.unlink()
     assert command("sweep", "report", folder, "--report-images", "-1") == 2
@@ -169,12 +170,19 @@ def test_a_full_disk_ends_with_the_command_that_resumes(run, sweep, tmp_path, ca
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_stop_and_resume(run, sweep, command, tmp_path, capsys):
-    file = sweep({"x": {"values": [1, 2]}})
+def test_stop_and_resume(run, sweep, command, tmp_path, capsys, monkeypatch):
+    words = [sys.executable, "-SE", f"{tmp_path}/stub.py", "--root=${envvar:DATA_ROOT}", "${args}"]
+    file = sweep({"x": {"values": [1, 2]}}, command=words)
     study = create_study(read_sweep(file), tmp_path / "runs")
     assert command("sweep", "stop", study.folder) == 0
+    shown, resume = capsys.readouterr().out, f"lightning-colorize sweep resume {study.folder}"
+    assert shown.endswith(f"none is running\nresume    DATA_ROOT=VALUE {resume}\n")
+    monkeypatch.setenv("DATA_ROOT", "my photos")
     assert command("sweep", "join", study.folder) == 2
     assert "sweep resume" in capsys.readouterr().err
+    assert command("sweep", "status", study.folder) == 0
+    shown = capsys.readouterr().out
+    assert shown.endswith(f"stopped   resume with DATA_ROOT='my photos' {resume}\n")
     assert run(file) == 2
     assert states(study) == ["waiting"] * 2
     assert command("sweep", "resume", study.folder) == 0

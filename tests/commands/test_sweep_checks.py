@@ -88,6 +88,16 @@ def test_variations_contain_each_listed_value_and_two_of_a_range(tmp_path):
         ({"model.encoder.widths": {"value": [8, 16]}}, {}, "out_reduction is 2"),
         ({"run.monitor": {"value": "val/pnsr"}}, {}, "'val/pnsr' is not a metric"),
         ({"run.patience": {"value": 0}}, {}, "--run.patience: 0"),
+        ({"model.losss": {"value": 1}}, {}, "Parser key \"model\": Option 'losss' is not"),
+        (
+            {
+                "model.metrics": {
+                    "value": '{"own": {"class_path": "torchmetrics.MeanSquaredError"}}'
+                }
+            },
+            {"metric": {"name": "val/own", "goal": "maximize"}},
+            "metric.goal: contradicts torchmetrics.MeanSquaredError.higher_is_better",
+        ),
         (
             {"data.size": {"value": 64}},
             {"metric": METRIC, "command": [*FIT, "--run.test", "false"]},

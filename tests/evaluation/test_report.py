@@ -1,5 +1,6 @@
 import io
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_summary_of_a_run(folder, root):
         "compute 1 device hours, 72 images/s in steady state, 3.1% of it waiting for data, "
         "peak device memory 5.0 GiB",
         f"best {folder}/checkpoints/best.ckpt",
-        f"color lightning-colorize colorize INPUT OUTPUT --checkpoint {folder}",
+        f"color lightning-colorize colorize INPUT OUTPUT --checkpoint {shlex.quote(folder)}",
         f"images {folder}/images",
         f"curves lightning-colorize dashboard{root}",
         f"runs lightning-colorize runs list{root}",

@@ -23,7 +23,7 @@ from lightning_colorize.sweeps.status import (
 )
 from lightning_colorize.sweeps.status import rows as all_rows
 from lightning_colorize.sweeps.study import retry
-from tests.sweeps.conftest import ends, run_trials
+from tests.sweeps.conftest import ends, run_trials, validates
 
 
 def a_row(number, value, state="finished", **values):
@@ -239,7 +239,7 @@ def test_status_has_all_trials_and_the_baselines_of_the_best(study, capsys):
     lut = {"val/psnr": 22.5, "val/ssim": 0.5}
     run_trials(study, 21.0, baselines={"lut": {"val/psnr": 99.0}})
     best = {"grey": {"val/psnr": 20.0}, "mean": {}, "lut": lut}
-    run_trials(study, 22.0, history=[21.0, 22.0], baselines=best)
+    run_trials(study, 22.0, history=[21.0, 22.0], baselines=best, validation_images=13)
     run_trials(study, None, history=[17.0, 21.5, 21.25])
     print_table(study)
     assert [line for line in printed(capsys) if "─" not in line and line] == [
@@ -248,8 +248,10 @@ def test_status_has_all_trials_and_the_baselines_of_the_best(study, capsys):
         "0 finished resnet18 1 - 21.00 0:00:01",
         "1 finished resnet18 2 2 22.00 0:00:01",
         "2 running resnet18 3 3 21.50 0:00:01",
+        *(f"{number} waiting unet {number - 2} - - -" for number in (3, 4, 5)),
         "baseline grey: val/psnr 20.00",
         "baseline lut: val/psnr 22.50",
+        "ranked on 13 validation images; small differences may be chance",
         "the best trial does not beat lut: val/psnr 22.00, lut 22.50",
     ]
 
@@ -264,9 +266,11 @@ def test_restarts_are_shown_and_printed(study, capsys):
         "trial 0 is queued again: its worker was killed",
         "trial 0 is queued again: killed by SIGKILL, retried 1 of 3",
     ]
+    study.folder_of(0).mkdir()
+    validates(21.5, 21.25)(study.folder_of(0))
     print_table(study)
     lines = printed(capsys)
-    assert "0 waiting resnet18 1 - - 0:00:01 2: killed by SIGKILL, retried 1 of 3" in lines
+    assert "0 waiting resnet18 1 - 21.50 0:00:01 2: killed by SIGKILL, retried 1 of 3" in lines
     assert "1 finished resnet18 2 - 21.00 0:00:01" in lines
 
 
@@ -315,7 +319,7 @@ def test_status_compares_no_clocks(engine, capsys, monkeypatch):
 def test_a_sweep_without_metric_or_trials(engine, capsys):
     study = engine.study({"x": [1, 2]}, metric=None)
     print_table(study)
-    assert capsys.readouterr().out == "tiny: 0 of 2 trials ended\n"
+    assert "0 waiting 1 - - -" in printed(capsys)
     run_trials(study, 0.0)
     print_table(study)
     assert "0 finished 1 - - 0:00:01" in printed(capsys)

@@ -7,6 +7,7 @@ import numpy as np
 
 from lightning_colorize.common.files import write_atomic
 from lightning_colorize.common.provenance import git_commit, versions
+from lightning_colorize.evaluation.data import trained_remark
 from lightning_colorize.evaluation.evaluator import Results, measure_systems
 from lightning_colorize.evaluation.failures import FAILURES, Failure
 from lightning_colorize.evaluation.statistics import POWER
@@ -221,9 +222,10 @@ def remarks(plan: Plan, results: Results) -> list[str]:
         lines.append(f"{len(plan.found.images) - unread} images are compared")
     if grey := results.grey_truths:
         lines.append(f"{grey:,} of {len(results.names):,} images have no color")
-    if plan.trained_on:
-        counts = ", ".join(f"{name} on {count:,}" for name, count in plan.trained_on.items())
-        lines.append(f"trained on some of these {len(plan.found.images):,} images: {counts}")
+    for system in plan.systems:
+        count = plan.trained_on.get(system.name, 0)
+        if remark := trained_remark(plan.found, system, plan.data, count):
+            lines.append(f"{system.name}: {remark}")
     networks = [system for system in plan.systems if not system.model.sees_whole]
     if others := [system for system in networks if system.model.size != plan.size]:
         sizes = ", ".join(f"{system.name} at {system.model.size}" for system in others)

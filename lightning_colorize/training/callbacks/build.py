@@ -49,7 +49,7 @@ def build_callbacks(cli: "ColorizeCLI", saves: bool, has_logger: bool) -> list[C
         Banner(),
         baselines,
         LearningRateMonitor() if has_logger else None,
-        progress_callback() if shown else None,
+        progress_callback(options.monitor) if shown else None,
     ]
     if not saves:
         return [callback for callback in terminal if callback is not None]

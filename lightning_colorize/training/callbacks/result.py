@@ -160,6 +160,7 @@ class ResultWriter(Callback):
             epochs=self.epochs,
             batches=self.batches,
             images_seen=self.images,
+            validation_images=trainer.datamodule.counts().get("val"),  # type: ignore[attr-defined]
             seconds=round(self.seconds, 2),
             images_per_second=round(self.images / self.seconds, 2) if self.seconds else None,
             device_hours=round(self.device_seconds / 3600, 5),

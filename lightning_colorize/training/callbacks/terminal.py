@@ -97,19 +97,20 @@ _READ_EVERY = 0.5  # seconds
 _SHOWN = ("train/loss", "val/loss", *(f"val/{m.name}" for m in METRICS if m.headline))
 
 
-def progress_callback() -> Callback:
+def progress_callback(monitor: str | None) -> Callback:
     """Return a live progress bar on a terminal, plain log lines otherwise."""
-    return ProgressBar() if sys.stdout.isatty() else LineProgress()
+    return ProgressBar(monitor) if sys.stdout.isatty() else LineProgress(monitor)
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's bar with the training loss of the epoch, as its other values are.
+    """Lightning's bar with the training loss of the epoch, and the monitored metric.
 
     In training, values are read every half second: the device would wait for each reading.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, monitor: str | None = None) -> None:
         super().__init__()
+        self._names = ("train/loss", monitor)
         self._metrics: dict[str, Any] = {}
         self._read = 0.0
 
@@ -119,8 +120,8 @@ class ProgressBar(RichProgressBar):
         if now - self._read >= _READ_EVERY or trainer.is_last_batch or trainer.validating:
             self._read = now
             self._metrics = super().get_metrics(trainer, pl_module)
-            if (loss := trainer.callback_metrics.get("train/loss")) is not None:
-                self._metrics["train/loss"] = float(loss)
+            logged = trainer.callback_metrics
+            self._metrics |= {name: float(logged[name]) for name in self._names if name in logged}
             self._metrics |= epoch_loss(trainer)
         return dict(self._metrics)
 
@@ -128,8 +129,9 @@ class ProgressBar(RichProgressBar):
 class LineProgress(Callback):
     """Prints a line every 30 s and after each validation, for logs and pipes."""
 
-    def __init__(self) -> None:
+    def __init__(self, monitor: str | None = None) -> None:
         self._clock = LineClock()
+        self._names = dict.fromkeys((*_SHOWN, monitor))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -158,5 +160,5 @@ class LineProgress(Callback):
         if trainer.is_global_zero and (self._clock.is_due() or now):
             self._clock.restart()
             metrics: dict[str, Any] = {**trainer.callback_metrics, **epoch_loss(trainer)}
-            values = ", ".join(f"{n} {float(metrics[n]):.4g}" for n in _SHOWN if n in metrics)
+            values = ", ".join(f"{n} {float(metrics[n]):.4g}" for n in self._names if n in metrics)
             print(f"epoch {trainer.current_epoch + 1}, {position}: {values}", flush=True)

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from lightning_colorize.reports import sweep
 from lightning_colorize.reports.sweep import write_report
 from lightning_colorize.sweeps.status import format_value, leaderboard, rows
 from tests.reports.html import content, headings, requests_another_site, section, table
@@ -64,6 +65,12 @@ def test_the_winner_can_be_trained_again(study, text):
     shown = html.unescape(section(text, "winner"))
     assert f"Trial {winner.number}," in shown
     assert f"lightning-colorize fit --config '{winner.folder}/config.yaml'" in shown
+    assert f"lightning-colorize colorize INPUT OUTPUT --checkpoint '{winner.folder}'" in shown
+
+
+def test_a_missing_dashboard_is_named_with_its_extra(study, monkeypatch):
+    monkeypatch.setattr(sweep, "find_spec", lambda name: None)
+    assert "uv run --extra cluster lightning-colorize dashboard --study" in page_of(study)
 
 
 def test_images_are_side_by_side_in_the_order_of_the_leaderboard(study, text):

@@ -18,5 +18,6 @@ def fake_trainer(**more):
         **{"sanity_checking": False, "should_stop": False, "is_last_batch": False},
         **{"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "val_check_batch": None},
         **{"default_root_dir": "", "callbacks": [], "log_every_n_steps": 1},
+        "datamodule": SimpleNamespace(counts=dict),
     }
     return SimpleNamespace(**defaults | more)

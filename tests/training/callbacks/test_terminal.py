@@ -103,9 +103,9 @@ def trainer():
 
 def test_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    assert isinstance(progress_callback(), ProgressBar)
+    assert isinstance(progress_callback(None), ProgressBar)
     monkeypatch.setattr("sys.stdout.isatty", lambda: False)
-    assert isinstance(progress_callback(), LineProgress)
+    assert isinstance(progress_callback(None), LineProgress)
 
 
 def test_the_bar_reads_values_every_half_second(monkeypatch, trainer):
@@ -113,9 +113,10 @@ def test_the_bar_reads_values_every_half_second(monkeypatch, trainer):
     monkeypatch.setattr("time.monotonic", lambda: now)
     monkeypatch.setattr(RichProgressBar, "get_metrics", lambda *_: dict(shown))
     trainer.is_last_batch = trainer.validating = False
-    bar = ProgressBar()
+    bar = ProgressBar("val/other")
     assert bar.get_metrics(trainer, None) == {
         "val/psnr": 1.0,
+        "val/other": 1.0,
         "train/loss": pytest.approx(0.0123456),
     }
     shown["val/psnr"] = 2.0
@@ -131,7 +132,7 @@ def test_the_bar_reads_values_every_half_second(monkeypatch, trainer):
 def test_progress_lines_every_30_s_and_after_each_validation(monkeypatch, trainer, capsys):
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    lines = LineProgress()
+    lines = LineProgress("val/other")
     now += 500.0  # set-up
     lines.on_train_start(trainer, None)
     for batch in range(20):
@@ -145,12 +146,12 @@ def test_progress_lines_every_30_s_and_after_each_validation(monkeypatch, traine
         lines.on_test_batch_end(trainer, None, None, None, batch)
     lines.on_validation_end(trainer, None)
     assert capsys.readouterr().out.splitlines() == [
-        "epoch 3, batch 15/50: train/loss 0.01235, val/psnr 21.99",
-        "epoch 3, validating, batch 2/8: train/loss 0.01235, val/psnr 21.99",
-        "epoch 3, validating, batch 5/8: train/loss 0.01235, val/psnr 21.99",
-        "epoch 3, validating, batch 8/8: train/loss 0.01235, val/psnr 21.99",
-        "epoch 3, testing, batch 15/20: train/loss 0.01235, val/psnr 21.99",
-        "epoch 3, validated: train/loss 0.01235, val/psnr 21.99",
+        "epoch 3, batch 15/50: train/loss 0.01235, val/psnr 21.99, val/other 1",
+        "epoch 3, validating, batch 2/8: train/loss 0.01235, val/psnr 21.99, val/other 1",
+        "epoch 3, validating, batch 5/8: train/loss 0.01235, val/psnr 21.99, val/other 1",
+        "epoch 3, validating, batch 8/8: train/loss 0.01235, val/psnr 21.99, val/other 1",
+        "epoch 3, testing, batch 15/20: train/loss 0.01235, val/psnr 21.99, val/other 1",
+        "epoch 3, validated: train/loss 0.01235, val/psnr 21.99, val/other 1",
     ]
     trainer.is_global_zero = False
     now += 100.0
