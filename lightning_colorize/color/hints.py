@@ -179,7 +179,7 @@ def follow(ab: Tensor, hints: Tensor, L: Tensor, plain: Tensor) -> Tensor:
 
     Args:
         ab: (B, 2, H, W) in LAB units: the predicted colors.
-        hints: (B, 3, H, W) as `hints_from` returns.
+        hints: (B, 3, H, W) as `hints_from` returns; the mask, from 0 to 1, is the confidence.
         L: (B, 1, H, W) in [0, 100].
         plain: (B, 2, H, W) in LAB units: the colors predicted without the hints.
     """
@@ -192,18 +192,18 @@ def follow(ab: Tensor, hints: Tensor, L: Tensor, plain: Tensor) -> Tensor:
         )
         pixels = torch.cat([places, L, plain], dim=1)
         mask = hints[:, 2:]
-        given = torch.cat([mask, (hints[:, :2] - ab) * mask, pixels * mask], dim=1)
+        given = torch.cat([mask, mask.square(), (hints[:, :2] - ab) * mask, pixels * mask], dim=1)
         cells = F.avg_pool2d(given, _CELL, ceil_mode=True, count_include_pad=False).flatten(2)
-        cells = _chosen(cells)  # (B, 8, P)
+        cells = _chosen(cells)  # (B, 9, P)
         known = (cells[:, :1] > 0).to(L.dtype)
         cells = cells[:, 1:] / cells[:, :1].clamp(min=1e-6)
-        difference, points = cells[:, :2], cells[:, 2:]
+        confidence, difference, points = cells[:, 0], cells[:, 1:3], cells[:, 3:]
         # The rows of absent hints are those of the unit matrix.
-        matrix = _covariance(points, points) * known * known.mT
-        matrix = matrix + torch.diag_embed(1 + (_NOISE - 1) * known[:, 0])
+        noise = torch.where(known[:, 0] > 0, _NOISE / confidence.clamp(min=1e-2).square(), 1)
+        matrix = _covariance(points, points) * known * known.mT + torch.diag_embed(noise)
         weights = _solve(matrix, difference * known)
         followed = ab + (weights @ _covariance(points, pixels.flatten(2))).view_as(ab)
-        return torch.where(mask > 0, hints[:, :2], followed)
+        return torch.where(mask == 1, hints[:, :2], followed)
 
 
 def _chosen(cells: Tensor) -> Tensor:

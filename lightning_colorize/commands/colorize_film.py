@@ -25,7 +25,7 @@ _FOR_IMAGES = {
     "max_pixels": None,
     "max_density": None,
     "seed": 0,
-    **dict.fromkeys(("samples", "hints", "palette", "label", "prompt", "controls")),
+    **dict.fromkeys(("samples", "hints", "reference", "palette", "label", "prompt", "controls")),
 }
 """Options that films do not support, with their defaults."""
 

@@ -68,7 +68,8 @@ class Model(ABC):
         baselines: Baselines fitted on the training images; None if unknown.
         data_root: The folder of the training images, as given; None if unknown.
         metrics: Custom torchmetrics by name, in addition to the metrics of `metrics.spec`.
-        conditions: Names of the conditions that the model accepts: hints, palette, label, prompt.
+        conditions: Names of the conditions that the model accepts: hints, reference,
+            palette, label, prompt.
         sees_hints: Whether `predict` uses hints; they are followed anyway.
         label_names: The class names that the model accepts as labels.
         is_of_run: Whether the test metrics of the run that contains `path` are this model's.
@@ -85,7 +86,7 @@ class Model(ABC):
     baselines: Baselines | None = None
     data_root: str | None = None
     metrics: Mapping[str, Any] = {}
-    conditions: frozenset[str] = frozenset({"hints"})
+    conditions: frozenset[str] = frozenset({"hints", "reference"})
     sees_hints: bool = False
     label_names: Sequence[str] = ()
     is_of_run: ClassVar[bool] = True

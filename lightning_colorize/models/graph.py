@@ -58,7 +58,7 @@ class GraphModel(Model):
         self.run = run
         self.inputs = inputs
         self.conditions = frozenset(CONDITIONS[name] for name in inputs)
-        self.conditions |= {"hints"}
+        self.conditions |= {"hints", "reference"}
         self.label_names = label_names
         self.multiple = multiple
         self.least = least
