@@ -21,7 +21,7 @@ _STEPS = 96  # of conjugate gradients
 # Covariances of the regression, fitted on validation images: far, between pixels of similar
 # lightness and predicted color, and near, with variance 1. Distances are in short sides of the
 # image, colors in LAB units.
-_FAR, _FAR_DISTANCE, _FAR_L, _FAR_AB = 5.0, 2.0, 26.0, 27.0
+_FAR, _FAR_DISTANCE, _FAR_L, _FAR_AB = 5.0, 1.0, 26.0, 27.0
 _NEAR_DISTANCE, _NEAR_L = 0.13, 27.0
 _NOISE = 0.06
 
