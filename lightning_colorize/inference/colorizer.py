@@ -20,11 +20,11 @@ from lightning_colorize.common.bundled import DEFAULT, with_bundled
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import from_pillow, read_image
 from lightning_colorize.inference.card import card_text
-from lightning_colorize.inference.reference import read_reference, to_reference, with_reference
+from lightning_colorize.inference.reference import read_references, to_reference, with_references
 from lightning_colorize.metrics import Baselines
 from lightning_colorize.models import load
 from lightning_colorize.models.base import Model
-from lightning_colorize.models.control import Control, palette_of, parse_palette
+from lightning_colorize.models.control import Control, Reference, palette_of, parse_palette
 from lightning_colorize.models.exported import SUFFIX, exportable, write_exported
 from lightning_colorize.models.image import (
     BatchPrediction,
@@ -220,7 +220,7 @@ class Colorizer(
         """
         rgb = _to_tensor(image)
         seen = network_input(rgb, self.size)
-        controls = [with_reference(self._control(rgb, hints, _common(**asked)), seen)]
+        controls = [with_references(self._control(rgb, hints, _common(**asked)), seen)]
         return Prediction(rgb, predict(self.model, [seen], controls=controls), image)
 
     def _control(self, rgb: Tensor, hints: Any, common: Control) -> Control:
@@ -255,7 +255,7 @@ class Colorizer(
             hints: One for each image, as in `colorize`, or None.
             asked: `palette`: text such as `red,#304080`, or `navy:0.7,orange:0.3` with shares, a
                 list of color names, or an image; `label`: a class name of the model; `prompt`;
-                `reference`: an image whose colors are taken where it corresponds.
+                `reference`: an image whose colors are taken where it corresponds, or a folder.
 
         Raises:
             UsageError: If a number is out of range, or the model does not accept what is asked, at
@@ -271,7 +271,7 @@ class Colorizer(
             read = [_to_tensor(image) for image in given]
             controls = [self._control(rgb, next(painted), common) for rgb in read]
             seen = [network_input(rgb, size) for rgb in read]
-            controls = list(map(with_reference, controls, seen))
+            controls = list(map(with_references, controls, seen))
             shapes = [padded_size(self.model, image) for image in seen]
             colors: dict[int, Tensor] = {}
             for shape in set(shapes):
@@ -350,11 +350,12 @@ def _common(
         palette = parse_palette(palette)
     elif palette is not None:
         palette = palette_of(_to_tensor(palette))
+    references: Sequence[Reference] = ()
     if isinstance(reference, str | Path):
-        reference = read_reference(Path(reference))
+        references = read_references(Path(reference))
     elif reference is not None:
-        reference = to_reference(to_eight_bits(_to_tensor(reference)))
-    return Control(None, palette, label, prompt, reference)
+        references = [to_reference(to_eight_bits(_to_tensor(reference)))]
+    return Control(None, palette, label, prompt, references)
 
 
 def _to_tensor(image: Any) -> Tensor:

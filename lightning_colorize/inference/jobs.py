@@ -19,7 +19,7 @@ from lightning_colorize.common.text import printable
 from lightning_colorize.data.decoding.files import IMAGE_SUFFIXES
 from lightning_colorize.data.sources import SourceError
 from lightning_colorize.data.sources.listing import list_images
-from lightning_colorize.inference.reference import read_reference
+from lightning_colorize.inference.reference import read_references
 from lightning_colorize.inference.writing import WRITABLE
 from lightning_colorize.models.control import NO_CONTROL, Control, parse_palette
 
@@ -254,7 +254,7 @@ def add_controls(
     if references is not None and references.is_dir():
         referring = _find("reference", references, plan)
     elif references is not None:
-        common = replace(common, reference=read_reference(references))
+        common = replace(common, references=read_references(references))
     rows = {} if file is None else _read_rows(file)
     own_files = drawn or referring or rows
     sources = [os.path.realpath(job.source) if own_files else "" for job in plan.jobs]
@@ -273,7 +273,7 @@ def add_controls(
     for job, source in zip(plan.jobs, sources, strict=True):
         own: dict[str, Any] = {"hints": drawn[job.source]} if job.source in drawn else {}
         if job.source in referring:
-            own["reference"] = read_reference(referring[job.source])
+            own["references"] = read_references(referring[job.source])
         own |= rows.get(source, {})
         control = replace(common, **own) if own else common
         jobs.append(job._replace(control=control, samples=samples))
@@ -313,7 +313,7 @@ def _read_rows(file: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     is_csv = file.suffix.lower() == ".csv"
     palette = cache(partial(parse_palette, folder=file.parent))
-    refer = cache(lambda name: read_reference(file.parent / name))
+    refer = cache(lambda name: read_references(file.parent / name))
     convert: dict[str, Any] = {
         "hints": file.parent.joinpath,
         "palette": palette,
@@ -336,6 +336,8 @@ def _read_rows(file: Path) -> dict[str, dict[str, Any]]:
                     raise UsageError(f"{image} is in a row above already")
                 for name in given.keys() & convert.keys():
                     given[name] = convert[name](given[name])
+                if "reference" in given:
+                    given["references"] = given.pop("reference")
                 found[image] = given
     except OSError as error:
         raise UsageError(f"--controls {file} cannot be read: {error.strerror}") from None

@@ -1,7 +1,8 @@
 """Colors like those of a reference photograph, by corresponding features."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from lightning_colorize.common.bundled import BUNDLED, DEFAULT
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import limit_length, resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, read_image
+from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.models.control import Control, Reference, resize_hints
 from lightning_colorize.models.load import load_model
 from lightning_colorize.models.network import NetworkModel
@@ -28,6 +30,14 @@ _FEWEST = 12  # correspondences: fewer are chance
 _CONFIDENCE = 0.5
 _LEAST = 16  # pixels of a reference's short side
 _GREY = 3.0  # LAB units: mean chroma of a reference
+
+
+def read_references(given: Path) -> tuple[Reference, ...]:
+    """Read a file, or all images of a folder, as `read_reference` does."""
+    files = [given / name for name in list_images(given)] if given.is_dir() else [given]
+    if not files:
+        raise UsageError(f"--reference {given} has no images")
+    return tuple(map(read_reference, files))
 
 
 def read_reference(file: Path) -> Reference:
@@ -53,36 +63,54 @@ def to_reference(rgb: Tensor, name: str = "image") -> Reference:
     return Reference(name, rgb)
 
 
-def with_reference(control: Control, seen: Tensor) -> Control:
-    """Return a control whose hints are the reference's, and the painted ones.
+def with_references(control: Control, seen: Tensor) -> Control:
+    """Return a control whose hints are the references', and the painted ones.
 
     `seen` is the network's input, (3, h, w) in uint8.
     """
-    if control.reference is None:
+    if not control.references:
         return control
     painted = resize_hints(control.hints, seen.shape[-2:])[0]
-    hints = torch.where(painted[2:] > 0, painted, hints_like(control.reference, seen))
+    hints = torch.where(painted[2:] > 0, painted, hints_like(control.references, seen))
     return replace(control, hints=hints)
 
 
-def hints_like(reference: Reference, seen: Tensor) -> Tensor:
-    """Return a reference's colors where an image corresponds to it, as hints.
+def hints_like(references: Sequence[Reference], seen: Tensor) -> Tensor:
+    """Return the references' colors where an image corresponds to them, as hints.
 
-    The images correspond where encoder features of their lightness, of three scales, are mutual
-    nearest neighbors (as in He et al. 2018, "Deep Exemplar-based Colorization"). Features are
-    averaged with the mirror image's. The encoder is the bundled model's, whatever model colors.
+    Two images correspond where encoder features of their lightness, of three scales, are mutual
+    nearest neighbors (as in He et al. 2018, "Deep Exemplar-based Colorization"), and where their
+    neighbors do. Features are averaged with the mirror image's. The encoder is the bundled model's,
+    whatever model colors. Of several references, the most similar one gives the color.
 
     Args:
-        reference: The reference.
+        references: The references.
         seen: (3, h, w), uint8: the network's input.
 
     Returns:
         (3, h, w) as `hints_from` returns, with the confidence as the mask.
     """
-    hints = torch.zeros(3, *seen.shape[-2:])
     small = resize_short_side(seen, _SIDE)
     own, columns = _features(small)
-    other, other_columns = _features(reference.rgb)
+    best, colors = torch.zeros(own.shape[1]), torch.zeros(2, own.shape[1])
+    for reference in references:
+        similar, theirs = _correspondences(own, columns, reference)
+        colors = torch.where(similar > best, theirs, colors)
+        best = torch.maximum(best, similar)
+    found = best.nonzero()[:, 0]
+    scale = seen.shape[-1] / small.shape[-1]
+    row, column = (
+        ((each + 0.5) * _CELL * scale).long().clamp(max=side - 1)
+        for each, side in zip((found // columns, found % columns), seen.shape[-2:], strict=True)
+    )
+    hints = torch.zeros(3, *seen.shape[-2:])
+    hints[:2, row, column], hints[2, row, column] = colors[:, found], _CONFIDENCE
+    return hints
+
+
+def _correspondences(own: Tensor, columns: int, reference: Reference) -> tuple[Tensor, Tensor]:
+    """Return each cell's similarity to the corresponding one, 0 without any, and its ab."""
+    other, other_columns, colors = _features_of(reference)
     similar = own.T @ other
     best, index = similar.max(dim=1)
     mutual = similar.argmax(dim=0)[index] == torch.arange(len(index))
@@ -92,19 +120,16 @@ def hints_like(reference: Reference, seen: Tensor) -> Tensor:
     places = places.masked_fill(~found, torch.nan).view(2, -1, columns)
     around = F.unfold(F.pad(places[None], [1] * 4, value=torch.nan), 3).view(2, 9, -1)
     near = (around - around[:, 4:5]).abs().amax(0) <= _NEAR
-    found = (near.sum(0) > _NEIGHBORS).nonzero()[:, 0]
-    if len(found) < _FEWEST:
-        return hints
+    found = near.sum(0) > _NEIGHBORS
+    return best * (found & (found.sum() >= _FEWEST)), colors[:, index]
+
+
+@lru_cache(maxsize=100)  # a reference of all frames or images
+def _features_of(reference: Reference) -> tuple[Tensor, int, Tensor]:
+    """Return a reference's features and columns, and the mean ab of each cell."""
     _, ab = to_lab(to_unit(reference.rgb[None]))
     colors = F.avg_pool2d(ab, _CELL, ceil_mode=True, count_include_pad=False)[0].flatten(1)
-    scale = seen.shape[-1] / small.shape[-1]
-    row, column = (
-        ((each + 0.5) * _CELL * scale).long().clamp(max=side - 1)
-        for each, side in zip((found // columns, found % columns), seen.shape[-2:], strict=True)
-    )
-    hints[:2, row, column] = colors[:, index[found]]
-    hints[2, row, column] = _CONFIDENCE
-    return hints
+    return *_features(reference.rgb), colors
 
 
 @torch.inference_mode()

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from PIL import ImageColor
@@ -31,7 +31,8 @@ _STRETCHED = 0.02  # largest relative difference of the aspect ratios of hints a
 _SIDE = 256  # pixels to which an image may be reduced before its palette is taken
 
 
-class Reference(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Reference:
     """A color photograph: its name, and (3, h, w), uint8."""
 
     name: str
@@ -49,14 +50,14 @@ class Control:
         palette: (5, 3): a and b in LAB units and the share of up to 5 colors; 0 for unused rows.
         label: A class name of the model; "" for none.
         prompt: A text; "" for none.
-        reference: A photograph with the asked colors; `inference.reference` makes hints of it.
+        references: Photographs with the asked colors; `inference.reference` makes hints of them.
     """
 
     hints: Tensor | Path | None = None
     palette: Tensor | None = None
     label: str = ""
     prompt: str = ""
-    reference: Reference | None = None
+    references: Sequence[Reference] = ()
 
     def names(self) -> set[str]:
         """Return the names of the given conditions."""
@@ -106,7 +107,7 @@ class Control:
             "palette": [[round(value, 2) for value in row] for row in rows],
             "label": self.label,
             "prompt": self.prompt,
-            "reference": self.reference and self.reference.name,
+            "reference": ", ".join(each.name for each in self.references),
         }
         return {name: value for name, value in values.items() if value}
 
