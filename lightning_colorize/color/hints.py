@@ -202,7 +202,10 @@ def follow(ab: Tensor, hints: Tensor, L: Tensor, plain: Tensor) -> Tensor:
         noise = torch.where(known[:, 0] > 0, _NOISE / confidence.clamp(min=1e-2).square(), 1)
         matrix = _covariance(points, points) * known * known.mT + torch.diag_embed(noise)
         weights = _solve(matrix, difference * known)
-        followed = ab + (weights @ _covariance(points, pixels.flatten(2))).view_as(ab)
+        # At half the size, which takes a quarter of the time and is as good.
+        half = F.avg_pool2d(pixels, 2, ceil_mode=True, count_include_pad=False)
+        change = (weights @ _covariance(points, half.flatten(2))).view(-1, 2, *half.shape[2:])
+        followed = ab + F.interpolate(change, ab.shape[2:], mode="bilinear")
         return torch.where(mask == 1, hints[:, :2], followed)
 
 
