@@ -123,6 +123,12 @@ def _add_controls(parser: Parser) -> None:
         "IMAGE_OR_FOLDER",
         "colors painted on a transparent image, or a folder of these, each named as its image",
     )
+    parser.add_path(
+        "--reference",
+        "IMAGE_OR_FOLDER",
+        "a color photograph of the same scene or things, whose colors are taken where it "
+        "corresponds; or a folder of these, each named as its image",
+    )
     parser.add_argument(
         "--palette",
         metavar="COLORS_OR_IMAGE",
@@ -134,8 +140,8 @@ def _add_controls(parser: Parser) -> None:
     parser.add_path(
         "--controls",
         "FILE",
-        "CSV or JSON lines with the columns image and some of hints, palette, label and "
-        "prompt, for single images; files are relative to its folder",
+        "CSV or JSON lines with the columns image and some of hints, reference, palette, label "
+        "and prompt, for single images; files are relative to its folder",
     )
 
 
@@ -166,7 +172,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{error.filename}: {error.strerror}") from None
     palette = None if args.palette is None else parse_palette(args.palette)
     control = Control(None, palette, args.label or "", args.prompt or "")
-    plan = add_controls(plan, control, args.samples, args.hints, args.controls)
+    plan = add_controls(plan, control, args.samples, args.hints, args.reference, args.controls)
     if plan.folder is None and (args.sheet or "" not in files):
         option = "--sheet" if args.sheet else "--checkpoint NAME="
         raise UsageError(f"{option} needs a folder as OUTPUT, not the file {args.output}")

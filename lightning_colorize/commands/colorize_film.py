@@ -39,13 +39,17 @@ def run_film(args: argparse.Namespace, files: "dict[str, ModelFile]", options: "
     from lightning_colorize.common.progress import progress
     from lightning_colorize.inference.film import colorize_film, count_frames
     from lightning_colorize.inference.motion import FilmProgress
+    from lightning_colorize.inference.reference import read_references
+    from lightning_colorize.models.control import Control
 
     done = FilmProgress()
     skipped = target.exists() and not args.overwrite
     if not skipped:
         (source,) = args.input
         total = min(count_frames(source), args.limit or sys.maxsize)
-        frames = colorize_film(model, source, target, options, args.limit)
+        control = Control(references=read_references(args.reference) if args.reference else ())
+        control.require_accepted(model)
+        frames = colorize_film(model, source, target, options, args.limit, control)
         shown = frames if args.quiet else progress(frames, total, "colorizing")
         done = deque(shown, maxlen=1).pop()
         if done.damaged:

@@ -19,10 +19,11 @@ from lightning_colorize.metrics.image_pair import ImagePair
 from lightning_colorize.metrics.spec import METRICS, Metric
 from lightning_colorize.models.base import Model, image_seeds
 
-_OUTSIDE = "changed_outside"
+_OUTSIDE, _SHARE = "changed_outside", "outside_share"
 CONDITIONED = (
     Metric("hint_error", "min", "{:.2f}", "ciede2000 from the hints, at the hints"),
     Metric(_OUTSIDE, "min", "{:.3f}", "share that one hint changes outside its object"),
+    Metric(_SHARE, "min", "{:.3f}", "share of what one hint changes that is outside its object"),
     Metric("changed_inside", None, "{:.3f}", "share that one hint changes inside its object"),
     Metric("palette_distance", "min", "{:.2f}", "distance from the given palette, in LAB units"),
     Metric("other_distance", None, "{:.2f}", "distance from another image's palette"),
@@ -62,7 +63,8 @@ def measure_conditions(
     Args:
         model: The model.
         batches: Returns the images on the model's device, the same in every call.
-        points: Numbers of hints, which `diffused` and `optimized` spread too; 1 is added.
+        points: Numbers of hints, 1 is added. Other rows have a network's own answer, and the same
+            hints spread by `diffused` and `optimized`.
         palettes: Whether to color with each image's own palette, and with the next image's.
         labels: True label by image name. Each image is also colored with the next label.
         seed: Seed of hints and samples.
@@ -75,7 +77,7 @@ def measure_conditions(
         require_labels(model, labels)
     counts = sorted({1, *points} - {0}) if points else []
     every = torch.cat([palettes_of(batch.ab) for batch in batches()]) if palettes else None
-    methods = ("", ", diffused", ", optimized")
+    methods = ["", *([", network"] if model.sees_hints else []), ", diffused", ", optimized"]
     rows = ["nothing", *(f"hints {count}{method}" for count in counts for method in methods)]
     rows += ["own palette", "another palette"] * palettes
     rows += ["right label", "wrong label"] * (labels is not None)
@@ -86,15 +88,24 @@ def measure_conditions(
 
     def with_hints(batch: ColorBatch, plain: Tensor, count: int) -> Iterator[Prediction]:
         hints = reveal(batch.L, batch.ab, count, seed)
+        given = Condition(hints=hints)
+        answers = [color(batch, given)]
+        if model.sees_hints:
+            own = model.views(
+                batch.L, model.condition_for(given, model.settings), model.settings.flip
+            )
+            generators = model.generators(batch.L, seed)
+            answers.append(model.combine(own, model.settings, generators=generators))
         spread = (diffused(hints, batch.L)[None, :, :2], optimized(hints, batch.L)[None])
-        for ab in (answer := color(batch, Condition(hints=hints)), *spread):
+        for ab in (*answers, *spread):
             known = {"hint_error": _mean(_difference(batch, ab[0], hints[:, :2]), hints[:, 2:])}
             if count == 1:
-                before = plain if ab is answer else plain * 0
+                before = plain if any(ab is each for each in answers) else plain * 0
                 changed = (_difference(batch, ab[0], before[0]) > _CHANGE).float()
                 inside = find_objects(batch, hints)
                 known["changed_inside"] = _mean(changed, inside)
                 known[_OUTSIDE] = _mean(changed, 1 - inside)
+                known[_SHARE] = _mean(1 - inside, changed)
             yield _prediction(batch, ab, known)
 
     def predict(batch: ColorBatch) -> Iterator[Prediction]:
@@ -119,12 +130,13 @@ def measure_conditions(
     measure(results, batches(), predict, failures=False)
     found = results.intervals()
     assert results.values is not None
-    column = [metric.name for metric in CONDITIONED].index(_OUTSIDE) - len(CONDITIONED)
-    outside = results.values[:, column]
-    # Without the images whose object fills them.
-    ends = ratio_intervals(np.nan_to_num(outside), np.isfinite(outside)).T
-    for row, values in zip(found.values(), ends, strict=True):
-        row[_OUTSIDE] = as_interval(values)
+    names = [metric.name for metric in CONDITIONED]
+    for name in (_OUTSIDE, _SHARE):
+        outside = results.values[:, names.index(name) - len(names)]
+        # Without the images whose object fills them, or in which nothing changes.
+        ends = ratio_intervals(np.nan_to_num(outside), np.isfinite(outside)).T
+        for row, values in zip(found.values(), ends, strict=True):
+            row[name] = as_interval(values)
     return found
 
 

@@ -25,6 +25,7 @@ from lightning_colorize.data.decoding.photograph import Photograph, read_photogr
 from lightning_colorize.data.sources.listing import is_hidden
 from lightning_colorize.inference.card import software
 from lightning_colorize.inference.jobs import FILM_SUFFIXES, Job
+from lightning_colorize.inference.reference import with_references
 from lightning_colorize.inference.writing import fit_format, write_photograph
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.control import Control
@@ -267,7 +268,10 @@ class _Pipeline:
             if options.skip_colored and is_colored(seen):
                 record.status, record.reason = "skipped", "it is already in color"
             else:
-                item.seen = seen
+                item.seen, item.control = seen, with_references(item.control, seen)
+                hints = item.control.hints
+                if item.control.references and not torch.as_tensor(hints).any():
+                    record.fallbacks.append("nothing corresponds to the reference")
         except (ImageError, UsageError) as error:  # of the image or its hints
             record.reason = error.reason if isinstance(error, ImageError) else str(error)
         except (MemoryError, RuntimeError) as error:
@@ -296,7 +300,8 @@ class _Pipeline:
                 yield self._record(batch[0])
         else:
             chosen = getattr(predicted.views[0], "chosen", None) or [None] * len(batch)
-            for item, ab, specialist in zip(batch, colors, chosen, strict=True):
+            # With hints, the images come twice.
+            for item, ab, specialist in zip(batch, colors, chosen[-len(batch) :], strict=True):
                 item.record.specialist = specialist
                 self.writing.append((item, self.pool.submit(self._write, item, ab)))
 

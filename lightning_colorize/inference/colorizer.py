@@ -15,14 +15,16 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
+from lightning_colorize.color import to_eight_bits
 from lightning_colorize.common.bundled import DEFAULT, with_bundled
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.decoding.files import from_pillow, read_image
 from lightning_colorize.inference.card import card_text
+from lightning_colorize.inference.reference import read_references, to_reference, with_references
 from lightning_colorize.metrics import Baselines
 from lightning_colorize.models import load
 from lightning_colorize.models.base import Model
-from lightning_colorize.models.control import Control, palette_of, parse_palette
+from lightning_colorize.models.control import Control, Reference, palette_of, parse_palette
 from lightning_colorize.models.exported import SUFFIX, exportable, write_exported
 from lightning_colorize.models.image import (
     BatchPrediction,
@@ -196,7 +198,7 @@ class Colorizer(
             samples: Number of colorings, which are returned in a list; None for one alone.
             hints: Painted colors on a transparent image, at any size: a file, a PIL image, an
                 array, (H, W, 4), or a tensor, (4, H, W), in uint8.
-            asked: `seed`, `palette`, `label` and `prompt`, as in `colorize_all`.
+            asked: `seed`, `reference`, `palette`, `label` and `prompt`, as in `colorize_all`.
 
         Returns:
             An upright PIL image in RGB for a file or a PIL image, else RGB of the same type and
@@ -217,9 +219,9 @@ class Colorizer(
         The image and what is asked of it are as in `colorize`.
         """
         rgb = _to_tensor(image)
-        controls = [self._control(rgb, hints, _common(**asked))]
-        inputs = [network_input(rgb, self.size)]
-        return Prediction(rgb, predict(self.model, inputs, controls=controls), image)
+        seen = network_input(rgb, self.size)
+        controls = [with_references(self._control(rgb, hints, _common(**asked)), seen)]
+        return Prediction(rgb, predict(self.model, [seen], controls=controls), image)
 
     def _control(self, rgb: Tensor, hints: Any, common: Control) -> Control:
         """Return the `Control` of one image. Raises UsageError if the model does not support it."""
@@ -252,7 +254,8 @@ class Colorizer(
             seed: Seed of the samples; in another batch, colors differ by rounding only.
             hints: One for each image, as in `colorize`, or None.
             asked: `palette`: text such as `red,#304080`, or `navy:0.7,orange:0.3` with shares, a
-                list of color names, or an image; `label`: a class name of the model; `prompt`.
+                list of color names, or an image; `label`: a class name of the model; `prompt`;
+                `reference`: an image whose colors are taken where it corresponds, or a folder.
 
         Raises:
             UsageError: If a number is out of range, or the model does not accept what is asked, at
@@ -268,6 +271,7 @@ class Colorizer(
             read = [_to_tensor(image) for image in given]
             controls = [self._control(rgb, next(painted), common) for rgb in read]
             seen = [network_input(rgb, size) for rgb in read]
+            controls = list(map(with_references, controls, seen))
             shapes = [padded_size(self.model, image) for image in seen]
             colors: dict[int, Tensor] = {}
             for shape in set(shapes):
@@ -336,7 +340,9 @@ def _to_hints(hints: Any) -> Path | Tensor | None:
     return hints
 
 
-def _common(palette: Any = None, label: str = "", prompt: str = "") -> Control:
+def _common(
+    palette: Any = None, label: str = "", prompt: str = "", reference: Any = None
+) -> Control:
     """Return what is asked of all images, as in `Colorizer.colorize_all`."""
     if isinstance(palette, list | tuple):
         palette = ",".join(palette)
@@ -344,7 +350,12 @@ def _common(palette: Any = None, label: str = "", prompt: str = "") -> Control:
         palette = parse_palette(palette)
     elif palette is not None:
         palette = palette_of(_to_tensor(palette))
-    return Control(None, palette, label, prompt)
+    references: Sequence[Reference] = ()
+    if isinstance(reference, str | Path):
+        references = read_references(Path(reference))
+    elif reference is not None:
+        references = [to_reference(to_eight_bits(_to_tensor(reference)))]
+    return Control(None, palette, label, prompt, references)
 
 
 def _to_tensor(image: Any) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice, pairwise
+from itertools import islice, pairwise, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,8 +21,10 @@ from lightning_colorize.data.decoding.colors import upright
 from lightning_colorize.inference.card import software
 from lightning_colorize.inference.colorize import Options, worker_threads
 from lightning_colorize.inference.motion import ColorFollower, FilmProgress, find_motion
+from lightning_colorize.inference.reference import with_references
 from lightning_colorize.inference.tracks import FilmFormat, Track, add_sound, can_write, open_film
 from lightning_colorize.models.base import Model
+from lightning_colorize.models.control import NO_CONTROL, Control
 from lightning_colorize.models.image import add_colors, network_input, predict
 
 if TYPE_CHECKING:
@@ -61,7 +63,12 @@ def count_frames(source: Path) -> int:
 
 
 def colorize_film(
-    model: Model, source: Path, target: Path, options: Options, limit: int | None = None
+    model: Model,
+    source: Path,
+    target: Path,
+    options: Options,
+    limit: int | None = None,
+    control: Control = NO_CONTROL,
 ) -> Iterator[FilmProgress]:
     """Colorize a film; its timestamps and sound are unchanged.
 
@@ -74,6 +81,7 @@ def colorize_film(
         target: The file to write or replace; its suffix is one of `FORMATS`.
         options: Only `batch_size`, `workers` and `guided` are used.
         limit: Maximum number of frames to write.
+        control: References for all frames, of which each takes those that it corresponds to.
 
     Yields:
         The progress after each frame.
@@ -95,7 +103,7 @@ def colorize_film(
         try:
             with atomic_file(target, part, sync=False, keep=lambda: progress.frames > 0) as file:
                 with av.open(file, "w", format=form.container, options=form.muxer) as result:
-                    job = _Film(model, film, video, result, form, options)
+                    job = _Film(model, film, video, result, form, options, control)
                     progress = job.follower.progress
                     yield from job.run(limit)
                 if not progress.frames:
@@ -122,6 +130,7 @@ class _Film:
     result: "OutputContainer"
     form: FilmFormat
     options: Options
+    control: Control
 
     def __post_init__(self) -> None:
         self.follower = ColorFollower()
@@ -187,7 +196,8 @@ class _Film:
                 seen = list(pool.map(network_input, images, [size] * len(images)))
                 # Each frame has the same noise, or samples would flicker.
                 noise = [torch.Generator().manual_seed(0) for _ in seen]
-                predicted = predict(self.model, seen).colors(generators=noise)
+                controls = list(pool.map(with_references, repeat(self.control), seen))
+                predicted = predict(self.model, seen, controls=controls).colors(generators=noise)
                 predicted = [ab.cpu() for ab in predicted]
                 lightness = [to_lightness(image[None]) for image in seen]
                 last = self.follower.before

@@ -19,11 +19,12 @@ from lightning_colorize.common.text import printable
 from lightning_colorize.data.decoding.files import IMAGE_SUFFIXES
 from lightning_colorize.data.sources import SourceError
 from lightning_colorize.data.sources.listing import list_images
+from lightning_colorize.inference.reference import read_references
 from lightning_colorize.inference.writing import WRITABLE
 from lightning_colorize.models.control import NO_CONTROL, Control, parse_palette
 
 Format = Literal["png", "jpg", "webp", "tiff", "same"]
-_COLUMNS = ("image", "hints", "palette", "label", "prompt")  # of a `--controls` file
+_COLUMNS = ("image", "hints", "reference", "palette", "label", "prompt")  # of a `--controls` file
 
 FILM_SUFFIXES = frozenset(
     {".3g2", ".3gp", ".asf", ".avi", ".dv", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
@@ -229,6 +230,7 @@ def add_controls(
     common: Control,
     samples: int | None = None,
     hints: Path | None = None,
+    references: Path | None = None,
     file: Path | None = None,
 ) -> JobPlan:
     """Return the plan with a number of samples, and a control for each image.
@@ -239,6 +241,7 @@ def add_controls(
         samples: Number of numbered files for each image; None for one without a number.
         hints: A folder with hints for some images, with the same sub-folder and name except for the
             suffix; for one image also a file.
+        references: A reference for all images, or a folder with references as for hints.
         file: CSV or JSON lines with the column `image` and others, which replace the common control
             of this image. Files are relative to its folder.
 
@@ -246,9 +249,15 @@ def add_controls(
         UsageError: If no image has hints, hints are images of the plan, a file cannot be read, a
             column is unknown, or a row's image is not in the plan.
     """
-    drawn = {} if hints is None else _find_hints(hints, plan)
+    drawn = {} if hints is None else _find("hints", hints, plan)
+    referring = {}
+    if references is not None and references.is_dir():
+        referring = _find("reference", references, plan)
+    elif references is not None:
+        common = replace(common, references=read_references(references))
     rows = {} if file is None else _read_rows(file)
-    sources = [os.path.realpath(job.source) if drawn or rows else "" for job in plan.jobs]
+    own_files = drawn or referring or rows
+    sources = [os.path.realpath(job.source) if own_files else "" for job in plan.jobs]
     named = [row["hints"] for row in rows.values() if "hints" in row]
     for option, paths in ((f"--hints {hints}", drawn.values()), (f"--controls {file}", named)):
         if inside := {*map(os.path.realpath, paths)}.intersection(sources):
@@ -263,6 +272,8 @@ def add_controls(
     jobs = []
     for job, source in zip(plan.jobs, sources, strict=True):
         own: dict[str, Any] = {"hints": drawn[job.source]} if job.source in drawn else {}
+        if job.source in referring:
+            own["references"] = read_references(referring[job.source])
         own |= rows.get(source, {})
         control = replace(common, **own) if own else common
         jobs.append(job._replace(control=control, samples=samples))
@@ -271,27 +282,29 @@ def add_controls(
     return plan._replace(jobs=jobs, others=others)
 
 
-def _find_hints(hints: Path, plan: JobPlan) -> dict[Path, Path]:
-    if len(plan.jobs) == 1 and hints.is_file():
-        return {plan.jobs[0].source: hints}
-    if not hints.exists():
-        raise UsageError(f"--hints {hints} does not exist")
-    if not hints.is_dir():
-        raise UsageError(f"--hints {hints} is not a folder; for one image, give a file or a folder")
+def _find(name: str, given: Path, plan: JobPlan) -> dict[Path, Path]:
+    """Return the files of `--hints` or `--reference` by the images that they are for."""
+    option = f"--{name} {given}"
+    if len(plan.jobs) == 1 and given.is_file():
+        return {plan.jobs[0].source: given}
+    if not given.exists():
+        raise UsageError(f"{option} does not exist")
+    if not given.is_dir():
+        raise UsageError(f"{option} is not a folder; for one image, give a file or a folder")
     # PNG if there are several of the same name.
-    names = sorted(list_images(hints), key=lambda name: name.lower().endswith(".png"))
-    files = {splitext(name)[0]: hints / name for name in names}
+    names = sorted(list_images(given), key=lambda name: name.lower().endswith(".png"))
+    files = {splitext(name)[0]: given / name for name in names}
     found = {}
     for job in plan.jobs:
         folder = "" if plan.folder is None else os.path.relpath(job.target.parent, plan.folder)
-        name = Path(folder, job.source.stem).as_posix()
-        if name in files:
-            found[job.source] = files[name]
+        stem = Path(folder, job.source.stem).as_posix()
+        if stem in files:
+            found[job.source] = files[stem]
     if not found:
-        raise UsageError(f"--hints {hints} has no image named as one of INPUT, such as {name}.png")
+        raise UsageError(f"{option} has no image named as one of INPUT, such as {stem}.png")
     if unused := sorted({*files.values()}.difference(found.values())):
         count = f"{len(unused)} of {len(files)}, such as {unused[0]}"
-        print(printable(f"hints without an image in INPUT: {count}"), file=sys.stderr)
+        print(printable(f"--{name} without an image in INPUT: {count}"), file=sys.stderr)
     return found
 
 
@@ -300,7 +313,12 @@ def _read_rows(file: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     is_csv = file.suffix.lower() == ".csv"
     palette = cache(partial(parse_palette, folder=file.parent))
-    convert: dict[str, Any] = {"hints": file.parent.joinpath, "palette": palette}
+    refer = cache(lambda name: read_references(file.parent / name))
+    convert: dict[str, Any] = {
+        "hints": file.parent.joinpath,
+        "palette": palette,
+        "reference": refer,
+    }
     decode = partial(json.loads, object_pairs_hook=_without_duplicates)
     number = 0
     try:
@@ -318,6 +336,8 @@ def _read_rows(file: Path) -> dict[str, dict[str, Any]]:
                     raise UsageError(f"{image} is in a row above already")
                 for name in given.keys() & convert.keys():
                     given[name] = convert[name](given[name])
+                if "reference" in given:
+                    given["references"] = given.pop("reference")
                 found[image] = given
     except OSError as error:
         raise UsageError(f"--controls {file} cannot be read: {error.strerror}") from None

@@ -85,7 +85,7 @@ def _candidates(prediction: BatchPrediction, at: Sequence[float]) -> list[list[f
     model, (size,) = prediction.model, prediction.sizes
     row, column = (min(int(share * side), side - 1) for share, side in zip(at, size, strict=True))
     if isinstance(model, NetworkModel) and model.bins is not None:
-        shares = model.shares(prediction.views[0])[0, :, row // 4, column // 4, None]
+        shares = model.shares(prediction.views[0])[-1, :, row // 4, column // 4, None]
         # As they would be shown, in the range of the page's signed bytes.
         colors = (model.bins.centers * model.settings.strength).clamp(-127, 127)
         return torch.cat([colors, shares], 1).tolist()

@@ -11,11 +11,16 @@ import torch
 from torch import Tensor
 
 from lightning_colorize.color import NO_CONDITION, Condition
+from lightning_colorize.color.hints import follow
 from lightning_colorize.common.bundled import BUNDLED, SAMPLES
 from lightning_colorize.common.digest import sha256_of
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics import Baselines
 from lightning_colorize.models.settings import Settings
+
+# Share of a network's own answer to hints, fitted on validation images: at a third, the rest
+# corrects best what the network gets wrong.
+_HINTED = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,9 @@ class Model(ABC):
         baselines: Baselines fitted on the training images; None if unknown.
         data_root: The folder of the training images, as given; None if unknown.
         metrics: Custom torchmetrics by name, in addition to the metrics of `metrics.spec`.
-        conditions: Names of the conditions that the model accepts: hints, palette, label, prompt.
+        conditions: Names of the conditions that the model accepts: hints, reference,
+            palette, label, prompt.
+        sees_hints: Whether `predict` uses hints; they are followed anyway.
         label_names: The class names that the model accepts as labels.
         is_of_run: Whether the test metrics of the run that contains `path` are this model's.
     """
@@ -79,7 +86,8 @@ class Model(ABC):
     baselines: Baselines | None = None
     data_root: str | None = None
     metrics: Mapping[str, Any] = {}
-    conditions: frozenset[str] = frozenset()
+    conditions: frozenset[str] = frozenset({"hints", "reference"})
+    sees_hints: bool = False
     label_names: Sequence[str] = ()
     is_of_run: ClassVar[bool] = True
 
@@ -89,7 +97,8 @@ class Model(ABC):
 
         Args:
             L: (B, 1, H, W) in [0, 100], on the model's device; H and W are multiples of `multiple`.
-            condition: The conditions of the images; only those in `conditions`.
+            condition: The conditions of the images; only those in `conditions`, and hints only if
+                the model `sees_hints`.
 
         Returns:
             The input of `colors`: by default ab, (B, 2, H, W) in LAB units, fp32.
@@ -180,6 +189,38 @@ class Model(ABC):
             ab = (ab + self.colors(views[1], settings, n, generators).flip(-1)) / 2
         return ab if settings.strength == 1 else ab * settings.strength
 
+    def ask(self, L: Tensor, condition: Condition, settings: Settings, flip: bool) -> list[Any]:
+        """Return the views of images for `answer`, with any of the `conditions`."""
+        given = self.condition_for(condition, settings)
+        if condition.hints is None or (self.sees_hints and self.draws):
+            return self.views(L, given, flip)
+        plain = given._replace(hints=None)
+        if not self.sees_hints:
+            return self.views(L, plain, flip)
+        plain = given._replace(hints=torch.zeros_like(condition.hints))
+        return self.views(torch.cat([L, L]), plain.joined(given), flip)
+
+    def answer(
+        self,
+        views: Sequence[Any],
+        L: Tensor,
+        condition: Condition,
+        settings: Settings,
+        n: int = 1,
+        generators: Sequence[torch.Generator] = (),
+    ) -> Tensor:
+        """Return the colorings of a result of `ask`, as `combine` does, which follow the hints."""
+        ab = plain = self.combine(views, settings, n, generators)
+        hints = condition.hints
+        if hints is None:
+            return ab
+        if self.sees_hints and not self.draws:
+            count = L.shape[0]  # no chunks, see `NetworkModel`
+            plain = ab[:, :count]
+            ab = torch.lerp(plain, ab[:, count:], _HINTED)
+        pairs = zip(ab, plain, strict=True)
+        return torch.stack([follow(each, hints, L, other) for each, other in pairs])
+
     def color(
         self,
         L: Tensor,
@@ -197,8 +238,8 @@ class Model(ABC):
         """
         settings = settings or self.settings
         generators = generators or self.generators(L)
-        views = self.views(L, self.condition_for(condition, settings), settings.flip)
-        return self.combine(views, settings, n, generators)
+        views = self.ask(L, condition, settings, settings.flip)
+        return self.answer(views, L, condition, settings, n, generators)
 
     def predict_rgb(self, name: str, truth: Tensor, view: View) -> Tensor:
         """Return an image with the model's own lightness; for models without `keeps_lightness`.

@@ -1,4 +1,4 @@
-"""User conditions for one image: hints, a palette, a label, a prompt."""
+"""User conditions for one image: hints, a reference, a palette, a label, a prompt."""
 
 import math
 import os
@@ -32,6 +32,14 @@ _SIDE = 256  # pixels to which an image may be reduced before its palette is tak
 
 
 @dataclass(frozen=True, eq=False)
+class Reference:
+    """A color photograph: its name, and (3, h, w), uint8."""
+
+    name: str
+    rgb: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Control:
     """Conditions of one image; all are optional.
 
@@ -42,12 +50,14 @@ class Control:
         palette: (5, 3): a and b in LAB units and the share of up to 5 colors; 0 for unused rows.
         label: A class name of the model; "" for none.
         prompt: A text; "" for none.
+        references: Photographs with the asked colors; `inference.reference` makes hints of them.
     """
 
     hints: Tensor | Path | None = None
     palette: Tensor | None = None
     label: str = ""
     prompt: str = ""
+    references: Sequence[Reference] = ()
 
     def names(self) -> set[str]:
         """Return the names of the given conditions."""
@@ -97,6 +107,7 @@ class Control:
             "palette": [[round(value, 2) for value in row] for row in rows],
             "label": self.label,
             "prompt": self.prompt,
+            "reference": ", ".join(each.name for each in self.references),
         }
         return {name: value for name, value in values.items() if value}
 
@@ -173,7 +184,7 @@ def condition_of(
         index = [names.index(c.label) if c.label else -1 for c in controls]
         labels = torch.tensor(index, device=device)
     if "hints" in given:
-        each = [_resized(c.hints, size) for c, size in zip(controls, sizes, strict=True)]
+        each = [resize_hints(c.hints, size) for c, size in zip(controls, sizes, strict=True)]
         hints = torch.cat([pad_input(one, *padded) for one in each]).to(device)
     if "palette" in given:
         none = torch.zeros(LARGEST, 3)
@@ -183,7 +194,7 @@ def condition_of(
     return Condition(labels, texts, hints, palettes)
 
 
-def _resized(hints: Tensor | Path | None, size: torch.Size) -> Tensor:
+def resize_hints(hints: Tensor | Path | None, size: torch.Size) -> Tensor:
     """Return hints at the network's size, (1, 3, h, w): the mean ab of what is painted, and mask.
 
     Each painted pixel of a larger image belongs to one pixel of the network's input.

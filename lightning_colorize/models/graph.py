@@ -16,6 +16,7 @@ from lightning_colorize.common.extras import require_extra
 from lightning_colorize.common.memory import is_out_of_memory
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.exported import ONNX
+from lightning_colorize.models.settings import Settings
 from lightning_colorize.networks.network import pad_input
 
 CONTENT = "lightning_colorize"
@@ -57,6 +58,7 @@ class GraphModel(Model):
         self.run = run
         self.inputs = inputs
         self.conditions = frozenset(CONDITIONS[name] for name in inputs)
+        self.conditions |= {"hints", "reference"}
         self.label_names = label_names
         self.multiple = multiple
         self.least = least
@@ -83,6 +85,18 @@ class GraphModel(Model):
                 f"{tuple(padded.shape)}"
             )
         return ab[..., :height, :width].to(L.device)
+
+    def ask(self, L: Tensor, condition: Condition, settings: Settings, flip: bool) -> list[Any]:
+        """Return the views of images for `answer`."""
+        if "hints" not in self.inputs:
+            return super().ask(L, condition, settings, flip)
+        return self.views(L, self.condition_for(condition, settings), flip)
+
+    def answer(self, views: Sequence[Any], L: Tensor, condition: Condition, *args: Any) -> Tensor:
+        """Return the colorings; a graph with hints as an input follows them by itself."""
+        if "hints" in self.inputs:
+            condition = condition._replace(hints=None)
+        return super().answer(views, L, condition, *args)
 
 
 def no_conditions(L: Tensor) -> dict[str, Tensor]:

@@ -119,9 +119,8 @@ class BatchPrediction:
         settings = settings or model.settings
         generators = generators or model.generators(self.inputs)
         if self.condition.has_colors and settings.strength != self.strength:
-            condition = model.condition_for(self.condition, settings)
-            views = model.views(self.inputs, condition, self.flip)
-        batch = model.combine(views, settings, n, generators)
+            views = model.ask(self.inputs, self.condition, settings, self.flip)
+        batch = model.answer(views, self.inputs, self.condition, settings, n, generators)
         if not batch.isfinite().all():
             raise FloatingPointError("the network predicts colors that are not finite")
         pairs = enumerate(self.sizes)
@@ -146,9 +145,8 @@ def predict(
     inputs = torch.cat([pad_input(L, *padded) for L in lightness])
     sizes = [image.shape[-2:] for image in seen]
     given, settings = condition_of(model, controls, sizes, padded), model.settings
-    condition = model.condition_for(given, settings)
     flip = settings.flip if flip is None else flip
-    views = model.views(inputs, condition, flip)
+    views = model.ask(inputs, given, settings, flip)
     return BatchPrediction(model, inputs, views, sizes, given, flip, settings.strength)
 
 

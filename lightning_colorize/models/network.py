@@ -55,10 +55,13 @@ class NetworkModel(Model):
         self.multiple = network.multiple
         self.label_names = network.encoder.label_names
         self.conditions = network.encoder.conditions
+        self.sees_hints = "hints" in self.conditions
         if not self.label_names:
             self.conditions -= {"label"}
         head = network.head
         self.keeps_lightness = head.keep_lightness or self.draws
+        if self.keeps_lightness:
+            self.conditions |= {"hints", "reference"}
         if isinstance(head, ClassificationHead):
             # The fewest digits that are the same in float32: `colors` writes them back.
             names = ("vividness", "temperature")

@@ -250,7 +250,7 @@ def test_hints_palettes_and_labels_are_asked_for(command, obeys, photo_folder, t
     code, numbers = _evaluate(command, tmp_path, *obeys("noise: 9"), *words)
     assert code == 0
     rows = numbers["conditions"]
-    assert len(rows) == 1 + 2 * 3 + 2 + 2
+    assert len(rows) == 1 + 2 * 4 + 2 + 2
     psnr = rows["hints 3, optimized"]["psnr"]
     assert psnr["low"] < psnr["value"] < psnr["high"]
     assert rows["right label"]["psnr"] != rows["wrong label"]["psnr"]

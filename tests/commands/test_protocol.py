@@ -146,9 +146,7 @@ def test_metrics_of_pretrained_networks_are_in_the_result_and_in_the_leaderboard
     assert "lpips_alex: the published weights are not available" in capsys.readouterr().err
 
 
-def test_hints_are_given_to_a_model_that_accepts_them(
-    command, photographs, obeys, finished_run, tmp_path, capsys
-):
+def test_hints_are_given_to_any_model(command, photographs, obeys, finished_run, tmp_path):
     protocol = tmp_path / "hints.yaml"
     file, *options = obeys("floods: true")
     psnr = {}
@@ -160,10 +158,9 @@ def test_hints_are_given_to_a_model_that_accepts_them(
         psnr[points] = {row: each["psnr"]["value"] for row, each in result["rows"].items()}
     assert "diffused" not in psnr[0]
     # The stub fills the image with the hint's color, as diffusion does.
-    assert psnr[1][SYSTEM] == pytest.approx(psnr[1]["diffused"], abs=0.1)
+    assert psnr[1][SYSTEM] == pytest.approx(psnr[1]["diffused"], abs=0.2)
     assert psnr[1][SYSTEM] != pytest.approx(psnr[0][SYSTEM], abs=0.1)
-    assert command("protocol", protocol, finished_run, "--data", photographs) == 2
-    assert capsys.readouterr().err.endswith("accepts no conditions, not hints\n")
+    assert command("protocol", protocol, finished_run, "--data", photographs) == 0
 
 
 def test_networks_see_damaged_copies_but_colors_are_compared_with_the_clean_image(

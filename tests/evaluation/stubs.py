@@ -30,6 +30,7 @@ class Obeys(Model):
 
     draws = True
     conditions = frozenset({"hints", "palette", "label"})
+    sees_hints = True
     label_names = ("green", "red")
 
     def __init__(self, floods: bool = False, noise: float = 0.0) -> None:

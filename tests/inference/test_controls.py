@@ -180,8 +180,8 @@ def test_a_file_of_controls_in_the_input_is_not_skipped(files, tmp_path):
     ("words", "message"),
     [
         ("RUN --samples 2", "deterministic and has one coloring per image, not 2"),
-        ("RUN --palette red --hints FILES/hints", "accepts no conditions, not hints, palette"),
-        ("--prompt x", "accepts hints, label, palette, not prompt"),
+        ("RUN --palette red --hints FILES/hints", "accepts hints, reference, not palette"),
+        ("--prompt x", "accepts hints, label, palette, reference, not prompt"),
         ("image,label\na.jpg,cat\nb.png,cow", "has no label cow; its labels are cat, dog"),
         ("--hints FILES/hints/a.png", "is not a folder; for one image, give a file or a folder"),
         ("--hints FILES/nowhere", "does not exist"),

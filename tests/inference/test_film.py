@@ -237,7 +237,7 @@ def test_a_film_is_colored_as_far_as_it_can_be_read(model, tmp_path, kind):
 
 
 def test_a_lack_of_memory_is_one_line(model, tmp_path, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
 
     source = _write(tmp_path / "in.mp4", _pan(frames=2))
@@ -279,6 +279,29 @@ def test_the_command(command, tmp_path, capsys):
     assert written.read_bytes() == before
     assert command(*words, "--overwrite", "--json", "--limit", 2) == 0
     assert '"frames": 2' in capsys.readouterr().out
+
+
+def test_frames_have_the_colors_of_the_references_they_correspond_to(command, tmp_path):
+    (references := tmp_path / "references").mkdir()
+    errors = {}
+    frames, truth = [], []
+    for name in ("coffee", "astronaut"):
+        shot = _pan(name, frames=4)
+        image = Image.open(bundled("photographs") / f"{name}.jpg").resize((136, 96))
+        image.crop((4, 0, 132, 96)).save(references / f"{name}.png")
+        frames += shot
+        truth += [np.asarray(image.crop((2 * n, 0, 2 * n + 128, 96))) for n in range(4)]
+    source = _write(tmp_path / "in.mp4", frames)
+    for words in ((), ("--reference", references), ("--reference", references / "coffee.png")):
+        out = tmp_path / f"out{len(errors)}.mp4"
+        assert command("colorize", source, out, "--quiet", *words) == 0
+        error = (_ab(_read(out)) - _ab(truth)).norm(dim=1).mean((1, 2))
+        errors[len(errors)] = error[:4].mean().item(), error[4:].mean().item()
+    plain, both, first = errors.values()
+    assert both[0] < 0.6 * plain[0]
+    assert both[1] < 0.6 * plain[1]
+    assert first[0] < 0.6 * plain[0]
+    assert first[1] == pytest.approx(plain[1], rel=0.1)  # nothing corresponds
 
 
 @pytest.mark.parametrize(

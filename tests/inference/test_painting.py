@@ -82,6 +82,7 @@ def test_a_malformed_request_is_refused(change):
 def test_hints_that_a_model_does_not_accept_are_refused():
     class Grey(Model):
         size = 48
+        conditions = frozenset()
 
         def predict(self, L, condition):
             return L.new_zeros(len(L), 2, *L.shape[-2:])

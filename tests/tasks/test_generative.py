@@ -164,7 +164,7 @@ def test_labels_come_from_the_data_and_are_in_every_form(generative_command, tmp
     assert 0 < best.metrics["val/coarse_energy"] < best.metrics["val/energy"]
     model = load_model(run).model
     assert model.label_names == ["cat", "dog"]
-    assert model.conditions == {"hints", "palette", "label"}
+    assert model.conditions == {"hints", "palette", "label", "reference"}
     Colorizer(model).export(tmp_path / "a.safetensors")
     again = load_model(tmp_path / "a.safetensors").model
     assert again.label_names == ["cat", "dog"]

@@ -82,11 +82,11 @@ async function color({ image: { data, width, height }, hints, rows, columns, see
       labels: new ort.Tensor("int64", [-1n], [1]), // none
     };
     const feeds = Object.fromEntries(settings.inputs.map(name => [name, known[name]]));
-    seen = { data, hints, encoded: await run(network[0], feeds) };
+    seen = { data, hints, known, encoded: await run(network[0], feeds) };
   }
-  const { encoded } = seen;
+  const { encoded, known } = seen;
   const painted = async ab => {
-    const { colored } = await run("after", { ab, image });
+    const { colored } = await run("after", settings.draws ? { ab, image, L: known.L, hints: known.hints } : { ab, image });
     const own = data.slice(); // with its alpha
     for (let i = 0; i < pixels; i++) {
       for (let plane = 0; plane < 3; plane++) own[4 * i + plane] = colored.data[plane * pixels + i];

@@ -1,0 +1,157 @@
+"""Colors like those of a reference photograph, by corresponding features."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache, lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_colorize.color import to_lab, to_lightness, to_unit
+from lightning_colorize.common.bundled import BUNDLED, DEFAULT
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.data.dataset import limit_length, resize_short_side
+from lightning_colorize.data.decoding.files import ImageError, read_image
+from lightning_colorize.data.sources.listing import list_images
+from lightning_colorize.models.control import Control, Reference, resize_hints
+from lightning_colorize.models.load import load_model
+from lightning_colorize.models.network import NetworkModel
+from lightning_colorize.networks import ColorizationNetwork
+from lightning_colorize.networks.network import pad_input, round_up
+
+_SIDE = 128  # short side of both images in pixels
+_CELL = 4  # pixels of a feature
+_REDUCTIONS = (4, 8, 16)  # of the levels whose features are compared
+_SIMILAR = 0.62  # cosine from which features correspond
+_NEAR, _NEIGHBORS = 2, 3  # cells in the reference; how many of the 8 neighbors must be near
+_FEWEST = 12  # correspondences: fewer are chance
+_CONFIDENCE = 0.5
+_LEAST = 16  # pixels of a reference's short side
+_GREY = 3.0  # LAB units: mean chroma of a reference
+
+
+def read_references(given: Path) -> tuple[Reference, ...]:
+    """Read a file, or all images of a folder, as `read_reference` does."""
+    files = [given / name for name in list_images(given)] if given.is_dir() else [given]
+    if not files:
+        raise UsageError(f"--reference {given} has no images")
+    return tuple(map(read_reference, files))
+
+
+def read_reference(file: Path) -> Reference:
+    """Read a reference.
+
+    Raises:
+        UsageError: If the file is no image, smaller than 16 pixels, or grey.
+    """
+    try:
+        return to_reference(read_image(file, _SIDE), str(file))
+    except ImageError as error:
+        raise UsageError(f"the reference {error}") from None
+
+
+def to_reference(rgb: Tensor, name: str = "image") -> Reference:
+    """Reduce an image, (3, H, W), uint8, to a reference; raises UsageError as `read_reference`."""
+    if min(rgb.shape[-2:]) < _LEAST:
+        raise UsageError(f"the reference {name} is smaller than {_LEAST} pixels")
+    rgb = resize_short_side(limit_length(rgb), min(_SIDE, *rgb.shape[-2:]))
+    _, ab = to_lab(to_unit(rgb[None]))
+    if ab.norm(dim=1).mean() < _GREY:
+        raise UsageError(f"the reference {name} is grey; give a color photograph")
+    return Reference(name, rgb)
+
+
+def with_references(control: Control, seen: Tensor) -> Control:
+    """Return a control whose hints are the references', and the painted ones.
+
+    `seen` is the network's input, (3, h, w) in uint8.
+    """
+    if not control.references:
+        return control
+    painted = resize_hints(control.hints, seen.shape[-2:])[0]
+    hints = torch.where(painted[2:] > 0, painted, hints_like(control.references, seen))
+    return replace(control, hints=hints)
+
+
+def hints_like(references: Sequence[Reference], seen: Tensor) -> Tensor:
+    """Return the references' colors where an image corresponds to them, as hints.
+
+    Two images correspond where encoder features of their lightness, of three scales, are mutual
+    nearest neighbors (as in He et al. 2018, "Deep Exemplar-based Colorization"), and where their
+    neighbors do. Features are averaged with the mirror image's. The encoder is the bundled model's,
+    whatever model colors. Of several references, the most similar one gives the color.
+
+    Args:
+        references: The references.
+        seen: (3, h, w), uint8: the network's input.
+
+    Returns:
+        (3, h, w) as `hints_from` returns, with the confidence as the mask.
+    """
+    small = resize_short_side(seen, _SIDE)
+    own, columns = _features(small)
+    best, colors = torch.zeros(own.shape[1]), torch.zeros(2, own.shape[1])
+    for reference in references:
+        similar, theirs = _correspondences(own, columns, reference)
+        colors = torch.where(similar > best, theirs, colors)
+        best = torch.maximum(best, similar)
+    found = best.nonzero()[:, 0]
+    scale = seen.shape[-1] / small.shape[-1]
+    row, column = (
+        ((each + 0.5) * _CELL * scale).long().clamp(max=side - 1)
+        for each, side in zip((found // columns, found % columns), seen.shape[-2:], strict=True)
+    )
+    hints = torch.zeros(3, *seen.shape[-2:])
+    hints[:2, row, column], hints[2, row, column] = colors[:, found], _CONFIDENCE
+    return hints
+
+
+def _correspondences(own: Tensor, columns: int, reference: Reference) -> tuple[Tensor, Tensor]:
+    """Return each cell's similarity to the corresponding one, 0 without any, and its ab."""
+    other, other_columns, colors = _features_of(reference)
+    similar = own.T @ other
+    best, index = similar.max(dim=1)
+    mutual = similar.argmax(dim=0)[index] == torch.arange(len(index))
+    found = mutual & (best > _SIMILAR)
+    # Correspondences of things have neighbors that lie near one another in the reference, too.
+    places = torch.stack([index // other_columns, index % other_columns]).float()
+    places = places.masked_fill(~found, torch.nan).view(2, -1, columns)
+    around = F.unfold(F.pad(places[None], [1] * 4, value=torch.nan), 3).view(2, 9, -1)
+    near = (around - around[:, 4:5]).abs().amax(0) <= _NEAR
+    found = near.sum(0) > _NEIGHBORS
+    return best * (found & (found.sum() >= _FEWEST)), colors[:, index]
+
+
+@lru_cache(maxsize=100)  # a reference of all frames or images
+def _features_of(reference: Reference) -> tuple[Tensor, int, Tensor]:
+    """Return a reference's features and columns, and the mean ab of each cell."""
+    _, ab = to_lab(to_unit(reference.rgb[None]))
+    colors = F.avg_pool2d(ab, _CELL, ceil_mode=True, count_include_pad=False)[0].flatten(1)
+    return *_features(reference.rgb), colors
+
+
+@torch.inference_mode()
+def _features(rgb: Tensor) -> tuple[Tensor, int]:
+    """Return unit features of an image, (C, cells), and the number of columns of cells."""
+    network = _network()
+    height, width = rgb.shape[-2:]
+    padded = [round_up(side, network.multiple) for side in (height, width)]
+    L = pad_input(to_lightness(rgb[None]), *padded) / 50 - 1
+    rows, columns = (round_up(side, _CELL) // _CELL for side in (height, width))
+    both = network.encoder(torch.cat([L, L.flip(-1)]))
+    parts = []
+    for level, reduction in zip(both, network.encoder.info.reductions, strict=True):
+        if reduction in _REDUCTIONS:
+            level = F.interpolate(level, [side // _CELL for side in padded], mode="bilinear")
+            level = ((level[0] + level[1].flip(-1)) / 2)[:, :rows, :columns].flatten(1)
+            parts.append(F.normalize(level - level.mean(dim=1, keepdim=True), dim=0))
+    return F.normalize(torch.cat(parts), dim=0), columns
+
+
+@cache
+def _network() -> ColorizationNetwork:
+    model = load_model(BUNDLED[DEFAULT])
+    assert isinstance(model, NetworkModel)
+    return model.network

@@ -1,0 +1,102 @@
+"""Colors like those of a reference photograph."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from lightning_colorize.common.bundled import bundled
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.inference import Colorizer
+
+
+@pytest.fixture(scope="module")
+def colorizer():
+    return Colorizer.from_pretrained()
+
+
+@pytest.fixture(scope="module")
+def coffee():
+    return Image.open(bundled("photographs") / "coffee.jpg").convert("RGB")
+
+
+@pytest.fixture(scope="module")
+def another_view(coffee):
+    """The same scene, mirrored, nearer and darker."""
+    width, height = coffee.size
+    view = ImageOps.mirror(coffee.crop((width // 6, height // 6, width, height)))
+    return view.resize((400, 300)).point(lambda value: value * 0.9)
+
+
+def _error(one, other):
+    return np.abs(np.asarray(one, float) - np.asarray(other, float)).mean()
+
+
+def test_a_photograph_gets_the_colors_of_another_view(colorizer, coffee, another_view):
+    grey = coffee.convert("L")
+    plain, alike = colorizer.colorize(grey), colorizer.colorize(grey, reference=another_view)
+    assert _error(alike, coffee) < 0.4 * _error(plain, coffee)
+    # Painted hints replace the reference's.
+    hints = Image.new("RGBA", coffee.size)
+    center = coffee.width // 2, coffee.height // 2
+    hints.paste((0, 0, 255, 255), (center[0], center[1], center[0] + 30, center[1] + 30))
+    red, _, blue = colorizer.colorize(grey, hints=hints, reference=another_view).getpixel(
+        (center[0] + 15, center[1] + 15)
+    )
+    assert blue > red
+
+
+def test_another_scene_changes_nothing(colorizer, another_view):
+    cat = Image.open(bundled("photographs") / "cat.jpg")
+    assert _error(colorizer.colorize(cat, reference=another_view), colorizer.colorize(cat)) == 0
+
+
+def test_references_are_of_all_images_or_by_name(command, coffee, another_view, tmp_path):
+    for name in ("in", "references"):
+        (tmp_path / name).mkdir()
+    for name in ("a", "b"):
+        coffee.convert("L").resize((200, 150)).save(tmp_path / f"in/{name}.png")
+    another_view.save(tmp_path / "references/b.jpg")
+    (tmp_path / "table.csv").write_text("image,reference\nin/b.png,references/b.jpg\n")
+    colored = {}
+    for out, words in {
+        "plain": (),
+        "all": ("--reference", tmp_path / "references/b.jpg"),
+        "named": ("--reference", tmp_path / "references"),
+        "table": ("--controls", tmp_path / "table.csv"),
+    }.items():
+        assert command("colorize", tmp_path / "in", tmp_path / out, "--quiet", *words) == 0
+        colored[out] = [(tmp_path / out / f"{name}.png").read_bytes() for name in "ab"]
+    plain, alike = colored["plain"][0], colored["all"][0]
+    assert plain != alike
+    assert colored["all"] == [alike, alike]
+    assert colored["named"] == colored["table"] == [plain, alike]
+    lines = map(json.loads, (tmp_path / "named/manifest.jsonl").read_text().splitlines())
+    asked = {line["input"][-5]: line["control"] for line in lines}
+    assert asked == {"a": {}, "b": {"reference": str(tmp_path / "references/b.jpg")}}
+
+
+def test_a_reference_without_correspondences_is_noted(command, another_view, tmp_path):
+    another_view.save(tmp_path / "coffee.png")
+    cat = bundled("photographs") / "cat.jpg"
+    words = ("colorize", cat, tmp_path / "out", "--reference", tmp_path / "coffee.png", "--quiet")
+    assert command(*words) == 0
+    (line,) = (tmp_path / "out/manifest.jsonl").read_text().splitlines()
+    assert json.loads(line)["fallbacks"] == ["nothing corresponds to the reference"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        (Image.new("RGB", (1, 1), "red"), "is smaller than 16 pixels"),
+        (Image.new("RGB", (400, 300), "#888"), "is grey; give a color photograph"),
+    ],
+)
+def test_a_useless_reference_is_refused(colorizer, coffee, tmp_path, reference, message):
+    reference.save(tmp_path / "a.png")
+    for given in (reference, tmp_path / "a.png"):
+        with pytest.raises(UsageError, match=message):
+            colorizer.colorize(coffee, reference=given)
+    with pytest.raises(UsageError, match=r"b\.png: No such file"):
+        colorizer.colorize(coffee, reference=tmp_path / "b.png")
