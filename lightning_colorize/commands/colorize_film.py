@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _FOR_IMAGES = {
     "sheet": False,
+    "consistent": False,
     "shard": (1, 1),
     "devices": 1,
     "dry_run": False,

@@ -202,7 +202,7 @@ def resize_hints(hints: Tensor | Path | None, size: torch.Size) -> Tensor:
     height, width = size
     sums = torch.zeros(3, height * width)
     if isinstance(hints, Tensor) and hints.is_floating_point():
-        return hints[None]
+        return F.interpolate(hints[None], size)  # smaller if memory was short
     if isinstance(hints, Tensor):
         sides = [max(sides) for sides in zip(hints.shape[-2:], size, strict=True)]
         if hints.shape[-2:] != tuple(sides):

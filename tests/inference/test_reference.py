@@ -100,3 +100,28 @@ def test_a_useless_reference_is_refused(colorizer, coffee, tmp_path, reference, 
             colorizer.colorize(coffee, reference=given)
     with pytest.raises(UsageError, match=r"b\.png: No such file"):
         colorizer.colorize(coffee, reference=tmp_path / "b.png")
+
+
+def test_an_album_has_consistent_colors(command, error_of, coffee, another_view, tmp_path):
+    (tmp_path / "in").mkdir()
+    coffee.convert("L").save(tmp_path / "in/a.png")
+    Image.open(bundled("photographs") / "cat.jpg").save(tmp_path / "in/b.png")
+    another_view.convert("L").save(tmp_path / "in/c.png")
+    coffee.save(tmp_path / "as.jpg")
+    (tmp_path / "table.csv").write_text("image,reference\nin/a.png,as.jpg\n")
+    words = ("colorize", tmp_path / "in")
+    common = ("--quiet", "--controls", tmp_path / "table.csv")
+    colored = {}
+    for out, more in {"apart": (), "album": ("--consistent",)}.items():
+        assert command(*words, tmp_path / out, *common, *more) == 0
+        colored[out] = [Image.open(tmp_path / f"{out}/{name}.png").convert("RGB") for name in "abc"]
+    (_, cat, apart), (_, same_cat, alike) = colored.values()
+    assert _error(cat, same_cat) == 0
+    assert _error(alike, another_view) < 0.5 * _error(apart, another_view)
+    # Results that exist are references, too.
+    (tmp_path / "album/c.png").unlink()
+    assert command(*words, tmp_path / "album", *common, "--consistent") == 0
+    again = Image.open(tmp_path / "album/c.png").convert("RGB")
+    assert _error(again, another_view) < 0.5 * _error(apart, another_view)
+    error = error_of(*words, tmp_path / "out", "--consistent", "--shard", "1/2")
+    assert error.endswith("not by --devices or --shard")
