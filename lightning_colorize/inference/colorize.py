@@ -28,7 +28,7 @@ from lightning_colorize.inference.jobs import FILM_SUFFIXES, Job
 from lightning_colorize.inference.reference import read_reference, to_reference, with_references
 from lightning_colorize.inference.writing import fit_format, write_photograph
 from lightning_colorize.models.base import Model
-from lightning_colorize.models.control import Control, Reference
+from lightning_colorize.models.control import Control, Reference, require_conditions
 from lightning_colorize.models.image import (
     add_colors,
     is_colored,
@@ -207,6 +207,9 @@ class _Pipeline:
         # If images are computed one by one, a failure must not repeat the work of the others.
         self.batch_size = 1 if self.options.consistent else self.options.batch_size
         self.album = deque[Reference](maxlen=_ALBUM)  # the last results
+        self.existing = deque[Path](maxlen=_ALBUM)  # those of an earlier call
+        if self.options.consistent:
+            require_conditions(self.model, {"reference"})
         self.waiting: dict[tuple[int, int], list[_Item]] = {}
         self.writing: deque[tuple[_Item, Future[Record]]] = deque()
 
@@ -219,10 +222,12 @@ class _Pipeline:
             item = reading.popleft().result()
             if item.seen is None:
                 if self.options.consistent and item.record.reason == EXISTS:
-                    with suppress(UsageError):  # it is grey
-                        self.album.append(read_reference(item.job.targets[0]))
+                    self.existing.append(item.job.targets[0])
                 yield self._record(item)
             else:
+                while self.existing:
+                    with suppress(UsageError):  # it is grey
+                        self.album.append(read_reference(self.existing.popleft()))
                 size = padded_size(self.model, item.seen)
                 self.waiting.setdefault(size, []).append(item)
             for batch in self._due(everything=not left and not reading):
@@ -258,6 +263,8 @@ class _Pipeline:
         record = Record(str(job.source), str(job.targets[0]), model=str(model), size=model.size)
         record.samples, record.seed = job.samples, options.seed if model.draws else None
         record.settings, record.control = model.settings.values(), job.control.described()
+        if options.consistent:
+            record.control["consistent"] = True
         item = _Item(job, record, time.perf_counter(), job.control)
         # Not `is_file`, which raises an error for a name that is too long.
         if all(map(os.path.isfile, job.targets)) and not options.overwrite:
@@ -290,10 +297,10 @@ class _Pipeline:
     def _predict(self, batch: list[_Item]) -> Iterator[Record]:
         """Predict and start writing; yield failures. If memory is short, retry with less."""
         seen = [item.seen for item in batch if item.seen is not None]
-        for item, image in zip(batch, seen, strict=True):
-            item.control = with_references(replace(item.control, references=self.album), image)
         samples = max(len(item.job.targets) for item in batch)
         try:
+            for item, image in zip(batch, seen, strict=True):
+                item.control = with_references(replace(item.control, references=self.album), image)
             predicted = predict(self.model, seen, controls=[item.control for item in batch])
             generators = self.model.generators(predicted.inputs, self.options.seed)
             colors = predicted.colors(n=samples, generators=generators)

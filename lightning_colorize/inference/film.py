@@ -22,7 +22,7 @@ from lightning_colorize.data.decoding.colors import upright
 from lightning_colorize.inference.card import software
 from lightning_colorize.inference.colorize import Options, worker_threads
 from lightning_colorize.inference.motion import ColorFollower, FilmProgress, find_motion
-from lightning_colorize.inference.reference import with_references
+from lightning_colorize.inference.reference import GREY, with_references
 from lightning_colorize.inference.tracks import FilmFormat, Track, add_sound, can_write, open_film
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.control import NO_CONTROL, Control
@@ -156,7 +156,7 @@ class _Film:
         described = self.video.metadata.items()
         written.metadata.update({k: v for k, v in described if k.lower() in _DESCRIPTION})
         self.result.metadata.update(self.film.metadata | {"comment": software(self.model.path)})
-        self.review, self.shots = 0, Path()
+        self.review, self.shots, self.begins = 0, Path(), False
         self._pts: int | None = None
         self._exif = 1
         self._end = 0.0  # of the packets read, in seconds
@@ -225,8 +225,10 @@ class _Film:
                 first = self.follower.progress.frames - len(batch)
                 for number, (frame, rgb) in enumerate(zip(batch, colored, strict=True), first):
                     self._write(frame, rgb)
-                    if begins[number - first] and self.review:
-                        self.review -= 1
+                    self.begins |= begins[number - first]
+                    is_grey = colors[number - first].norm(dim=1).mean() < GREY  # a fade
+                    if self.begins and self.review and not is_grey:
+                        self.begins, self.review = False, self.review - 1
                         self.shots.mkdir(exist_ok=True)
                         to_pil_image(rgb).save(self.shots / f"{number:06}.png")
                     yield self.follower.progress

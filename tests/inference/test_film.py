@@ -245,7 +245,7 @@ def test_a_lack_of_memory_is_one_line(model, tmp_path, monkeypatch):
     monkeypatch.setattr(film_module, "predict", fail)
     with pytest.raises(WorkError, match=r"in\.mp4: out of memory; lower --batch-size"):
         _colorize(model, source, tmp_path / "out.mp4")
-    assert sorted(os.listdir()) == ["in.mp4", "new_shots"]
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
 
 
 def test_a_full_disk_is_one_line(model, tmp_path, monkeypatch):

@@ -4,11 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageOps
 
 from lightning_colorize.common.bundled import bundled
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference import Colorizer
+from lightning_colorize.models.control import resize_hints
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,20 @@ def test_a_photograph_gets_the_colors_of_another_view(colorizer, coffee, another
         (center[0] + 15, center[1] + 15)
     )
     assert blue > red
+    red, _, blue = colorizer.colorize(grey, hints=hints, reference=another_view).getpixel(
+        (center[0] + 36, center[1] + 15)
+    )
+    assert blue > red  # beside it, too
+
+
+def test_a_long_image_and_one_for_which_memory_is_short_are_colored(colorizer, another_view):
+    strip = Image.new("L", (3000, 3), 128)
+    assert colorizer.colorize(strip, reference=another_view).size == (3000, 3)
+    hints = torch.zeros(3, 256, 256)
+    hints[:, 101, 77] = torch.tensor([9.0, -9, 0.5])
+    smaller = resize_hints(hints, torch.Size((100, 100)))
+    assert smaller[0, :, 39, 30].tolist() == [9, -9, 0.5]
+    assert smaller[0, 2].sum() == 0.5
 
 
 def test_another_scene_changes_nothing(colorizer, another_view):
