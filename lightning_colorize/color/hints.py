@@ -16,6 +16,7 @@ _CELL = 4  # pixels per cell of the diffused colors
 _BINS = 8  # of lightness
 _SIDES = (32, 16, 8, 4, 2, 1)  # of the coarser grids
 
+_SURE = 0.9  # confidence of what was painted
 _MOST = 256  # cells that are known to the regression; of more, an even choice
 _STEPS = 96  # of conjugate gradients
 # Covariances of the regression, fitted on validation images: far, between pixels of similar
@@ -223,6 +224,7 @@ def _chosen(cells: Tensor) -> Tensor:
         )
     else:
         count = max(1, min(count, int(given.sum(1).max())))
+    order = order + 2 * (cells[:, 1] > _SURE * cells[:, 0])  # what was painted is first
     index = (given * (1 + order)).topk(count).indices
     return cells.gather(2, index[:, None].expand(-1, cells.shape[1], -1))
 
@@ -232,9 +234,10 @@ def _covariance(first: Tensor, second: Tensor) -> Tensor:
 
     Both are (B, 5, P) or (B, 5, Q): row and column as shares of the short side, L, a, b.
     """
-    differences = first[..., None] - second[:, :, None]
-    squares = differences.square()
-    distance, grey, colors = squares[:, :2].sum(1), squares[:, 2], squares[:, 3:].sum(1)
+    rows, columns, grey, a, b = (
+        (first[:, i, :, None] - second[:, i, None]).square() for i in range(5)
+    )
+    distance, colors = rows + columns, a + b
     far = -distance / _FAR_DISTANCE**2 - grey / _FAR_L**2 - colors / _FAR_AB**2
     near = -(distance + 1e-12).sqrt() / _NEAR_DISTANCE - grey / _NEAR_L**2
     covariances: Tensor = _FAR * far.exp() + near.exp()

@@ -129,6 +129,10 @@ def _add_controls(parser: Parser) -> None:
         "a color photograph of the same scene or things, whose colors are taken where it "
         "corresponds; or a folder of these, each named as its image",
     )
+    text = "of a film, also write the first frames of at most N shots to OUTPUT_shots/, as PNGs to "
+    parser.add_int("--review", text + "paint, and to give as --reference")
+    text = "color the same things alike: results are references of the images that follow"
+    parser.add_flag("--consistent", text)
     parser.add_argument(
         "--palette",
         metavar="COLORS_OR_IMAGE",
@@ -166,12 +170,16 @@ def run(args: argparse.Namespace) -> int:
 
     if any(path.suffix.lower() in FILM_SUFFIXES for path in args.input):
         return run_film(args, files, options)
+    if args.review:
+        raise UsageError("--review is for films, not for images")
     try:
         plan = plan_jobs(_names(args.input), args.output, args.format)
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}") from None
     palette = None if args.palette is None else parse_palette(args.palette)
     control = Control(None, palette, args.label or "", args.prompt or "")
+    if args.consistent and (args.devices > 1 or args.shard != (1, 1)):
+        raise UsageError("--consistent colors one image after another, not by --devices or --shard")
     plan = add_controls(plan, control, args.samples, args.hints, args.reference, args.controls)
     if plan.folder is None and (args.sheet or "" not in files):
         option = "--sheet" if args.sheet else "--checkpoint NAME="
@@ -261,6 +269,7 @@ def _options(args: argparse.Namespace) -> "Options":
         skip_colored=args.already_color == "skip",
         guided=args.upsample == "guided",
         seed=args.seed,
+        consistent=args.consistent,
     )
 
 

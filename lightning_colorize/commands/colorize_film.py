@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _FOR_IMAGES = {
     "sheet": False,
+    "consistent": False,
     "shard": (1, 1),
     "devices": 1,
     "dry_run": False,
@@ -49,7 +50,9 @@ def run_film(args: argparse.Namespace, files: "dict[str, ModelFile]", options: "
         total = min(count_frames(source), args.limit or sys.maxsize)
         control = Control(references=read_references(args.reference) if args.reference else ())
         control.require_accepted(model)
-        frames = colorize_film(model, source, target, options, args.limit, control)
+        frames = colorize_film(
+            model, source, target, options, args.limit, control, args.review or 0
+        )
         shown = frames if args.quiet else progress(frames, total, "colorizing")
         done = deque(shown, maxlen=1).pop()
         if done.damaged:
@@ -69,7 +72,7 @@ def run_film(args: argparse.Namespace, files: "dict[str, ModelFile]", options: "
 
 def _plan(args: argparse.Namespace) -> Path:
     """Return the file to write."""
-    from lightning_colorize.inference.film import FORMATS
+    from lightning_colorize.inference.film import FORMATS, shots_of
 
     source: Path = args.input[0]
     target: Path = args.output
@@ -89,4 +92,6 @@ def _plan(args: argparse.Namespace) -> Path:
     if not source.is_file():
         raise UsageError(f"{source} {'is not a file' if source.exists() else 'does not exist'}")
     require_writable(target, "OUTPUT")
+    if args.review and shots_of(target).exists():
+        raise UsageError(f"--review: {shots_of(target)} exists; move it")
     return target

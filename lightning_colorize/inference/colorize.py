@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -25,10 +25,10 @@ from lightning_colorize.data.decoding.photograph import Photograph, read_photogr
 from lightning_colorize.data.sources.listing import is_hidden
 from lightning_colorize.inference.card import software
 from lightning_colorize.inference.jobs import FILM_SUFFIXES, Job
-from lightning_colorize.inference.reference import with_references
+from lightning_colorize.inference.reference import read_reference, to_reference, with_references
 from lightning_colorize.inference.writing import fit_format, write_photograph
 from lightning_colorize.models.base import Model
-from lightning_colorize.models.control import Control
+from lightning_colorize.models.control import Control, Reference, require_conditions
 from lightning_colorize.models.image import (
     add_colors,
     is_colored,
@@ -46,6 +46,8 @@ EXISTS = "the output exists"
 # Approximate maximum number of pixels of the images that wait for a batch, and of those that wait
 # to be written.
 _WAITING_PIXELS = 2**25
+
+_ALBUM = 50  # results that are references
 
 _SMALLEST = 64  # minimum short side to which an input is reduced when memory is short, in pixels
 
@@ -104,6 +106,7 @@ class Options:
         skip_colored: Skip images that are already in color; sepia does not count as color.
         guided: Align colors with the edges of the full-resolution image.
         seed: Seed of a model that samples.
+        consistent: Results are references of the images that follow.
     """
 
     overwrite: bool = False
@@ -113,6 +116,7 @@ class Options:
     skip_colored: bool = False
     guided: bool = False
     seed: int = 0
+    consistent: bool = False
 
 
 @dataclass
@@ -201,7 +205,11 @@ class _Pipeline:
     def __post_init__(self) -> None:
         self.software = software(self.model.path)
         # If images are computed one by one, a failure must not repeat the work of the others.
-        self.batch_size = self.options.batch_size
+        self.batch_size = 1 if self.options.consistent else self.options.batch_size
+        self.album = deque[Reference](maxlen=_ALBUM)  # the last results
+        self.existing = deque[Path](maxlen=_ALBUM)  # those of an earlier call
+        if self.options.consistent:
+            require_conditions(self.model, {"reference"})
         self.waiting: dict[tuple[int, int], list[_Item]] = {}
         self.writing: deque[tuple[_Item, Future[Record]]] = deque()
 
@@ -213,8 +221,13 @@ class _Pipeline:
                 reading.append(self.pool.submit(self._read, left.popleft()))
             item = reading.popleft().result()
             if item.seen is None:
+                if self.options.consistent and item.record.reason == EXISTS:
+                    self.existing.append(item.job.targets[0])
                 yield self._record(item)
             else:
+                while self.existing:
+                    with suppress(UsageError):  # it is grey
+                        self.album.append(read_reference(self.existing.popleft()))
                 size = padded_size(self.model, item.seen)
                 self.waiting.setdefault(size, []).append(item)
             for batch in self._due(everything=not left and not reading):
@@ -250,6 +263,8 @@ class _Pipeline:
         record = Record(str(job.source), str(job.targets[0]), model=str(model), size=model.size)
         record.samples, record.seed = job.samples, options.seed if model.draws else None
         record.settings, record.control = model.settings.values(), job.control.described()
+        if options.consistent:
+            record.control["consistent"] = True
         item = _Item(job, record, time.perf_counter(), job.control)
         # Not `is_file`, which raises an error for a name that is too long.
         if all(map(os.path.isfile, job.targets)) and not options.overwrite:
@@ -284,6 +299,8 @@ class _Pipeline:
         seen = [item.seen for item in batch if item.seen is not None]
         samples = max(len(item.job.targets) for item in batch)
         try:
+            for item, image in zip(batch, seen, strict=True):
+                item.control = with_references(replace(item.control, references=self.album), image)
             predicted = predict(self.model, seen, controls=[item.control for item in batch])
             generators = self.model.generators(predicted.inputs, self.options.seed)
             colors = predicted.colors(n=samples, generators=generators)
@@ -303,6 +320,9 @@ class _Pipeline:
             # With hints, the images come twice.
             for item, ab, specialist in zip(batch, colors, chosen[-len(batch) :], strict=True):
                 item.record.specialist = specialist
+                if self.options.consistent and item.seen is not None:
+                    with suppress(UsageError):  # it is grey
+                        self.album.append(to_reference(add_colors(item.seen, ab[:1])))
                 self.writing.append((item, self.pool.submit(self._write, item, ab)))
 
     def _predict_with_less(self, batch: list[_Item]) -> Iterator[Record]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.transforms.v2.functional import to_pil_image
 
 from lightning_colorize.color import to_lightness
 from lightning_colorize.common.errors import UsageError, WorkError
@@ -21,7 +22,7 @@ from lightning_colorize.data.decoding.colors import upright
 from lightning_colorize.inference.card import software
 from lightning_colorize.inference.colorize import Options, worker_threads
 from lightning_colorize.inference.motion import ColorFollower, FilmProgress, find_motion
-from lightning_colorize.inference.reference import with_references
+from lightning_colorize.inference.reference import GREY, with_references
 from lightning_colorize.inference.tracks import FilmFormat, Track, add_sound, can_write, open_film
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.control import NO_CONTROL, Control
@@ -62,6 +63,11 @@ def count_frames(source: Path) -> int:
         return video.frames or sum(1 for packet in film.demux(video) if packet.size)
 
 
+def shots_of(target: Path) -> Path:
+    """Return the folder of the first frames of a colored film's shots."""
+    return target.with_name(f"{target.stem}_shots")
+
+
 def colorize_film(
     model: Model,
     source: Path,
@@ -69,6 +75,7 @@ def colorize_film(
     options: Options,
     limit: int | None = None,
     control: Control = NO_CONTROL,
+    review: int = 0,
 ) -> Iterator[FilmProgress]:
     """Colorize a film; its timestamps and sound are unchanged.
 
@@ -82,6 +89,8 @@ def colorize_film(
         options: Only `batch_size`, `workers` and `guided` are used.
         limit: Maximum number of frames to write.
         control: References for all frames, of which each takes those that it corresponds to.
+        review: Maximum number of shots whose first frame is written as a PNG, to the folder
+            `colored_shots` for `colored.mp4`, named by its index in the film.
 
     Yields:
         The progress after each frame.
@@ -104,6 +113,7 @@ def colorize_film(
             with atomic_file(target, part, sync=False, keep=lambda: progress.frames > 0) as file:
                 with av.open(file, "w", format=form.container, options=form.muxer) as result:
                     job = _Film(model, film, video, result, form, options, control)
+                    job.review, job.shots = review, shots_of(target)
                     progress = job.follower.progress
                     yield from job.run(limit)
                 if not progress.frames:
@@ -146,6 +156,7 @@ class _Film:
         described = self.video.metadata.items()
         written.metadata.update({k: v for k, v in described if k.lower() in _DESCRIPTION})
         self.result.metadata.update(self.film.metadata | {"comment": software(self.model.path)})
+        self.review, self.shots, self.begins = 0, Path(), False
         self._pts: int | None = None
         self._exif = 1
         self._end = 0.0  # of the packets read, in seconds
@@ -204,11 +215,22 @@ class _Film:
                 before = lightness if last is None else [last[:, :1], *lightness]
                 motions: list[Tensor | None] = [None] * (last is None)
                 motions += pool.map(find_motion, *zip(*pairwise(before), strict=True))
-                colors = list(map(self.follower.follow, lightness, predicted, motions))
+                colors, begins = [], []
+                for seen_frame in zip(lightness, predicted, motions, strict=True):
+                    cuts = self.follower.progress.cuts
+                    colors.append(self.follower.follow(*seen_frame))
+                    begins.append(seen_frame[2] is None or self.follower.progress.cuts > cuts)
                 guides = seen if self.options.guided else [None] * len(seen)
                 colored = pool.map(add_colors, images, colors, guides)
-                for frame, rgb in zip(batch, colored, strict=True):
+                first = self.follower.progress.frames - len(batch)
+                for number, (frame, rgb) in enumerate(zip(batch, colored, strict=True), first):
                     self._write(frame, rgb)
+                    self.begins |= begins[number - first]
+                    is_grey = colors[number - first].norm(dim=1).mean() < GREY  # a fade
+                    if self.begins and self.review and not is_grey:
+                        self.begins, self.review = False, self.review - 1
+                        self.shots.mkdir(exist_ok=True)
+                        to_pil_image(rgb).save(self.shots / f"{number:06}.png")
                     yield self.follower.progress
 
     def _frames(self, limit: int | None) -> "Iterator[VideoFrame]":

@@ -259,7 +259,12 @@ def add_controls(
     own_files = drawn or referring or rows
     sources = [os.path.realpath(job.source) if own_files else "" for job in plan.jobs]
     named = [row["hints"] for row in rows.values() if "hints" in row]
-    for option, paths in ((f"--hints {hints}", drawn.values()), (f"--controls {file}", named)):
+    given = (
+        (f"--hints {hints}", drawn.values()),
+        (f"--reference {references}", referring.values()),
+        (f"--controls {file}", named),
+    )
+    for option, paths in given:
         if inside := {*map(os.path.realpath, paths)}.intersection(sources):
             raise UsageError(
                 f"{option}: {min(inside)} is inside INPUT and would be colorized; move it"

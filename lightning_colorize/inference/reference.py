@@ -16,6 +16,7 @@ from lightning_colorize.data.dataset import limit_length, resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, read_image
 from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.models.control import Control, Reference, resize_hints
+from lightning_colorize.models.image import seen_side
 from lightning_colorize.models.load import load_model
 from lightning_colorize.models.network import NetworkModel
 from lightning_colorize.networks import ColorizationNetwork
@@ -28,15 +29,17 @@ _SIMILAR = 0.62  # cosine from which features correspond
 _NEAR, _NEIGHBORS = 2, 3  # cells in the reference; how many of the 8 neighbors must be near
 _FEWEST = 12  # correspondences: fewer are chance
 _CONFIDENCE = 0.5
+_AROUND = 8  # no correspondence counts within this share of the short side of what is painted
 _LEAST = 16  # pixels of a reference's short side
-_GREY = 3.0  # LAB units: mean chroma of a reference
+GREY = 3.0
+"""Mean chroma in LAB units below which a reference is grey."""
 
 
 def read_references(given: Path) -> tuple[Reference, ...]:
     """Read a file, or all images of a folder, as `read_reference` does."""
     files = [given / name for name in list_images(given)] if given.is_dir() else [given]
     if not files:
-        raise UsageError(f"--reference {given} has no images")
+        raise UsageError(f"the reference {given} has no images")
     return tuple(map(read_reference, files))
 
 
@@ -56,9 +59,10 @@ def to_reference(rgb: Tensor, name: str = "image") -> Reference:
     """Reduce an image, (3, H, W), uint8, to a reference; raises UsageError as `read_reference`."""
     if min(rgb.shape[-2:]) < _LEAST:
         raise UsageError(f"the reference {name} is smaller than {_LEAST} pixels")
+    _network()  # before threads need it
     rgb = resize_short_side(limit_length(rgb), min(_SIDE, *rgb.shape[-2:]))
     _, ab = to_lab(to_unit(rgb[None]))
-    if ab.norm(dim=1).mean() < _GREY:
+    if ab.norm(dim=1).mean() < GREY:
         raise UsageError(f"the reference {name} is grey; give a color photograph")
     return Reference(name, rgb)
 
@@ -70,9 +74,11 @@ def with_references(control: Control, seen: Tensor) -> Control:
     """
     if not control.references:
         return control
-    painted = resize_hints(control.hints, seen.shape[-2:])[0]
-    hints = torch.where(painted[2:] > 0, painted, hints_like(control.references, seen))
-    return replace(control, hints=hints)
+    painted = resize_hints(control.hints, seen.shape[-2:])
+    reach = min(seen.shape[-2:]) // _AROUND
+    near = F.max_pool2d(painted[:, 2:], 2 * reach + 1, stride=1, padding=reach)
+    alike = hints_like(control.references, seen) * (near == 0)
+    return replace(control, hints=torch.where(painted[:, 2:] > 0, painted, alike)[0])
 
 
 def hints_like(references: Sequence[Reference], seen: Tensor) -> Tensor:
@@ -90,7 +96,8 @@ def hints_like(references: Sequence[Reference], seen: Tensor) -> Tensor:
     Returns:
         (3, h, w) as `hints_from` returns, with the confidence as the mask.
     """
-    small = resize_short_side(seen, _SIDE)
+    height, width = seen.shape[-2:]
+    small = resize_short_side(seen, seen_side(height, width, _SIDE))
     own, columns = _features(small)
     best, colors = torch.zeros(own.shape[1]), torch.zeros(2, own.shape[1])
     for reference in references:
@@ -124,7 +131,7 @@ def _correspondences(own: Tensor, columns: int, reference: Reference) -> tuple[T
     return best * (found & (found.sum() >= _FEWEST)), colors[:, index]
 
 
-@lru_cache(maxsize=100)  # a reference of all frames or images
+@lru_cache(maxsize=256)  # a reference of all frames or images
 def _features_of(reference: Reference) -> tuple[Tensor, int, Tensor]:
     """Return a reference's features and columns, and the mean ab of each cell."""
     _, ab = to_lab(to_unit(reference.rgb[None]))

@@ -192,12 +192,13 @@ class Model(ABC):
     def ask(self, L: Tensor, condition: Condition, settings: Settings, flip: bool) -> list[Any]:
         """Return the views of images for `answer`, with any of the `conditions`."""
         given = self.condition_for(condition, settings)
-        if condition.hints is None or (self.sees_hints and self.draws):
+        if self.sees_hints and self.draws:
             return self.views(L, given, flip)
         plain = given._replace(hints=None)
-        if not self.sees_hints:
+        hints = condition.hints
+        if hints is None or not (self.sees_hints and _has_hints(condition)):
             return self.views(L, plain, flip)
-        plain = given._replace(hints=torch.zeros_like(condition.hints))
+        plain = given._replace(hints=torch.zeros_like(hints))
         return self.views(torch.cat([L, L]), plain.joined(given), flip)
 
     def answer(
@@ -212,12 +213,14 @@ class Model(ABC):
         """Return the colorings of a result of `ask`, as `combine` does, which follow the hints."""
         ab = plain = self.combine(views, settings, n, generators)
         hints = condition.hints
-        if hints is None:
+        if hints is None or not _has_hints(condition):
             return ab
         if self.sees_hints and not self.draws:
             count = L.shape[0]  # no chunks, see `NetworkModel`
             plain = ab[:, :count]
             ab = torch.lerp(plain, ab[:, count:], _HINTED)
+        if settings.strength == 0:  # grey
+            return ab
         pairs = zip(ab, plain, strict=True)
         return torch.stack([follow(each, hints, L, other) for each, other in pairs])
 
@@ -288,6 +291,11 @@ class Model(ABC):
     def __str__(self) -> str:
         names = {str(file): name for name, file in BUNDLED.items()}
         return self.kind if self.path is None else names.get(str(self.path), str(self.path))
+
+
+def _has_hints(condition: Condition) -> bool:
+    hints = condition.hints
+    return hints is not None and (torch.compiler.is_exporting() or bool(hints[:, 2].any()))
 
 
 def image_seeds(L: Tensor, seed: int) -> list[int]:

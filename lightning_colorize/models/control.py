@@ -200,19 +200,21 @@ def resize_hints(hints: Tensor | Path | None, size: torch.Size) -> Tensor:
     Each painted pixel of a larger image belongs to one pixel of the network's input.
     """
     height, width = size
-    sums = torch.zeros(3, height * width)
-    if isinstance(hints, Tensor) and hints.is_floating_point():
-        return hints[None]
-    if isinstance(hints, Tensor):
+    if not isinstance(hints, Tensor):
+        return torch.zeros(1, 3, height, width)
+    if hints.is_floating_point():
+        row, column = hints[2].nonzero(as_tuple=True)
+        painted = hints[:, row, column]
+    else:
         sides = [max(sides) for sides in zip(hints.shape[-2:], size, strict=True)]
         if hints.shape[-2:] != tuple(sides):
             hints = F.interpolate(hints[None], sides, mode="nearest-exact")[0]
         # Only these are converted: an image of 12 megapixels would take a second and a gigabyte.
         row, column = (hints[3] >= _OPAQUE).nonzero(as_tuple=True)
         _, ab = to_lab(to_unit(hints[:3, row, column][None, ..., None]))
-        row = ((row + 0.5) * (height / sides[0])).long()
-        column = ((column + 0.5) * (width / sides[1])).long()
         painted = torch.cat([ab[0, :, :, 0], torch.ones(1, len(row))])
-        sums.index_add_(1, row * width + column, painted)
-    mean = sums[:2] / sums[2:].clamp(min=1)
-    return torch.cat([mean, (sums[2:] > 0).float()]).view(1, 3, height, width)
+    row = ((row + 0.5) * (height / hints.shape[-2])).long()
+    column = ((column + 0.5) * (width / hints.shape[-1])).long()
+    sums = torch.zeros(4, height * width)
+    sums.index_add_(1, row * width + column, torch.cat([painted, torch.ones(1, len(row))]))
+    return (sums[:3] / sums[3:].clamp(min=1)).view(1, 3, height, width)

@@ -28,6 +28,7 @@ class FolderModel(Model):
     path: Path
     kind = "images"
     keeps_lightness = False
+    conditions = frozenset()
     sees_whole = True
     sha256 = None
 

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import struct
 from contextlib import nullcontext
 from fractions import Fraction
@@ -294,10 +295,15 @@ def test_frames_have_the_colors_of_the_references_they_correspond_to(command, tm
     source = _write(tmp_path / "in.mp4", frames)
     for words in ((), ("--reference", references), ("--reference", references / "coffee.png")):
         out = tmp_path / f"out{len(errors)}.mp4"
-        assert command("colorize", source, out, "--quiet", *words) == 0
+        assert command("colorize", source, out, "--quiet", "--review", 9, *words) == 0
         error = (_ab(_read(out)) - _ab(truth)).norm(dim=1).mean((1, 2))
         errors[len(errors)] = error[:4].mean().item(), error[4:].mean().item()
     plain, both, first = errors.values()
+    shots = sorted((tmp_path / "out1_shots").iterdir())
+    assert [shot.name for shot in shots] == ["000000.png", "000004.png"]
+    frames = [np.asarray(Image.open(shot), float) for shot in shots]
+    written = _read(tmp_path / "out1.mp4")
+    assert all(np.abs(frames[n] - written[4 * n]).mean() < 5 for n in range(2))
     assert both[0] < 0.6 * plain[0]
     assert both[1] < 0.6 * plain[1]
     assert first[0] < 0.6 * plain[0]
@@ -314,12 +320,14 @@ def test_frames_have_the_colors_of_the_references_they_correspond_to(command, tm
         (("out.mp4", "--max-pixels", "10"), "--max-pixels is for images"),
         (("out.mp4", "--samples", "2"), "--samples is for images"),
         (("out.mp4", "--palette", "red"), "--palette is for images"),
+        (("new.mp4", "--review", "1"), "new_shots exists; move it"),
         (("out.mp4", "--checkpoint", "a=default"), "a film takes one --checkpoint"),
     ],
 )
 def test_what_is_not_for_films_is_one_line(command, tmp_path, capsys, monkeypatch, words, reason):
     monkeypatch.chdir(tmp_path)
     Path("in.mp4").touch()
+    Path("new_shots").mkdir()
     assert command("colorize", "in.mp4", *words) == 2
     assert reason in capsys.readouterr().err
-    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+    assert sorted(os.listdir()) == ["in.mp4", "new_shots"]

@@ -222,7 +222,7 @@ def test_sound_that_changes_its_layout_or_begins_late_is_kept(model, tmp_path):
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_the_frames_before_a_failure_can_be_played(model, tmp_path, monkeypatch, suffix):
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError(28, "No space left on device")
 
     source = _write(tmp_path / "in.avi", frames=12)

@@ -4,11 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageOps
 
 from lightning_colorize.common.bundled import bundled
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference import Colorizer
+from lightning_colorize.models.control import resize_hints
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,20 @@ def test_a_photograph_gets_the_colors_of_another_view(colorizer, coffee, another
         (center[0] + 15, center[1] + 15)
     )
     assert blue > red
+    red, _, blue = colorizer.colorize(grey, hints=hints, reference=another_view).getpixel(
+        (center[0] + 36, center[1] + 15)
+    )
+    assert blue > red  # beside it, too
+
+
+def test_a_long_image_and_one_for_which_memory_is_short_are_colored(colorizer, another_view):
+    strip = Image.new("L", (3000, 3), 128)
+    assert colorizer.colorize(strip, reference=another_view).size == (3000, 3)
+    hints = torch.zeros(3, 256, 256)
+    hints[:, 101, 77] = torch.tensor([9.0, -9, 0.5])
+    smaller = resize_hints(hints, torch.Size((100, 100)))
+    assert smaller[0, :, 39, 30].tolist() == [9, -9, 0.5]
+    assert smaller[0, 2].sum() == 0.5
 
 
 def test_another_scene_changes_nothing(colorizer, another_view):
@@ -100,3 +116,28 @@ def test_a_useless_reference_is_refused(colorizer, coffee, tmp_path, reference, 
             colorizer.colorize(coffee, reference=given)
     with pytest.raises(UsageError, match=r"b\.png: No such file"):
         colorizer.colorize(coffee, reference=tmp_path / "b.png")
+
+
+def test_an_album_has_consistent_colors(command, error_of, coffee, another_view, tmp_path):
+    (tmp_path / "in").mkdir()
+    coffee.convert("L").save(tmp_path / "in/a.png")
+    Image.open(bundled("photographs") / "cat.jpg").save(tmp_path / "in/b.png")
+    another_view.convert("L").save(tmp_path / "in/c.png")
+    coffee.save(tmp_path / "as.jpg")
+    (tmp_path / "table.csv").write_text("image,reference\nin/a.png,as.jpg\n")
+    words = ("colorize", tmp_path / "in")
+    common = ("--quiet", "--controls", tmp_path / "table.csv")
+    colored = {}
+    for out, more in {"apart": (), "album": ("--consistent",)}.items():
+        assert command(*words, tmp_path / out, *common, *more) == 0
+        colored[out] = [Image.open(tmp_path / f"{out}/{name}.png").convert("RGB") for name in "abc"]
+    (_, cat, apart), (_, same_cat, alike) = colored.values()
+    assert _error(cat, same_cat) == 0
+    assert _error(alike, another_view) < 0.5 * _error(apart, another_view)
+    # Results that exist are references, too.
+    (tmp_path / "album/c.png").unlink()
+    assert command(*words, tmp_path / "album", *common, "--consistent") == 0
+    again = Image.open(tmp_path / "album/c.png").convert("RGB")
+    assert _error(again, another_view) < 0.5 * _error(apart, another_view)
+    error = error_of(*words, tmp_path / "out", "--consistent", "--shard", "1/2")
+    assert error.endswith("not by --devices or --shard")
