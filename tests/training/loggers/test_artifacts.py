@@ -12,9 +12,9 @@ from lightning_colorize.runs.folder import checkpoint_of
 from lightning_colorize.runs.result import RunResult
 from lightning_colorize.runs.resuming import download_run
 from tests.conftest import metric_rows
-from tests.wandb_server import WandbServer
+from tests.wandb_server import WandbServer, stop_service
 
-wandb = pytest.importorskip("wandb")
+pytest.importorskip("wandb")
 
 
 @pytest.fixture
@@ -22,14 +22,14 @@ def log_in(monkeypatch, tmp_path):
     """Return a function that makes W&B use a server."""
 
     def use(url, key="0" * 40):
-        wandb.teardown()  # W&B reads the environment once
+        stop_service()  # W&B reads the environment once
         monkeypatch.setenv("WANDB_BASE_URL", url)
         monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
         if key:
             monkeypatch.setenv("WANDB_API_KEY", key)
 
     yield use
-    wandb.teardown()
+    stop_service()
 
 
 @pytest.mark.slow

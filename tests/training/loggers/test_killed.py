@@ -15,9 +15,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightning_colorize.metrics.spec import GOALS
 from lightning_colorize.training.loggers.resumed import VALIDATED, recover_wandb_file
 from tests.conftest import metric_rows
-from tests.wandb_server import WandbServer
+from tests.wandb_server import WandbServer, stop_service
 
-wandb = pytest.importorskip("wandb")
+pytest.importorskip("wandb")
 
 
 @pytest.fixture
@@ -26,9 +26,9 @@ def server(monkeypatch):
     with WandbServer() as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-        wandb.teardown()  # W&B reads the environment once
+        stop_service()  # W&B reads the environment once
         yield server
-        wandb.teardown()
+        stop_service()
 
 
 def curve(rows, name, step="step"):
@@ -70,7 +70,7 @@ def test_loggers_of_a_killed_run_have_all_that_it_logged(
     assert len(expected) == 5
 
     if mode == "offline":
-        wandb.teardown()
+        stop_service()
         files = sorted(map(str, run.glob("wandb/offline-run-*/*.wandb")))
         subprocess.run([sys.executable, "-m", "wandb", "sync", *files], check=True)
     logged = server.runs[(run / "wandb/id").read_text().strip()]
