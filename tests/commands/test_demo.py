@@ -138,7 +138,7 @@ def test_what_cannot_be_colored_is_refused_on_the_page(page, tmp_path):
         if name == "large.png":
             _write_grey(tmp_path / name, 5)
         page.set_input_files("input[type=file]", tmp_path / name)
-        page.get_by_text(message).wait_for(timeout=60_000)
+        page.get_by_text(message).first.wait_for(timeout=60_000)
         page.get_by_label("Remove").or_(page.get_by_label("Clear")).first.click()
     page.get_by_text("Save the images at full size").click()
     page.get_by_text("Choose a photograph first").wait_for(timeout=60_000)
