@@ -51,7 +51,7 @@ _LIMITED = 1  # FFmpeg's number of the range 16 to 235
 
 _COMPLETE = 0.9  # minimum share of the stated duration, which is inexact
 
-# Metadata of the pictures that describes the colored ones too.
+# Metadata of the frames that describes the colored ones, too.
 _DESCRIPTION = ("language", "timecode", "title")
 
 

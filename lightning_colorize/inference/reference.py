@@ -47,7 +47,7 @@ def read_reference(file: Path) -> Reference:
     """Read a reference.
 
     Raises:
-        UsageError: If the file is no image, smaller than 16 pixels, or grey.
+        UsageError: If the file is not an image, smaller than 16 pixels, or grey.
     """
     try:
         return to_reference(read_image(file, _SIDE), str(file))

@@ -57,8 +57,7 @@ class GraphModel(Model):
     ) -> None:
         self.run = run
         self.inputs = inputs
-        self.conditions = frozenset(CONDITIONS[name] for name in inputs)
-        self.conditions |= {"hints", "reference"}
+        self.conditions = Model.conditions.union(CONDITIONS[name] for name in inputs)
         self.label_names = label_names
         self.multiple = multiple
         self.least = least

@@ -61,7 +61,7 @@ class NetworkModel(Model):
         head = network.head
         self.keeps_lightness = head.keep_lightness or self.draws
         if self.keeps_lightness:
-            self.conditions |= {"hints", "reference"}
+            self.conditions |= Model.conditions
         if isinstance(head, ClassificationHead):
             # The fewest digits that are the same in float32: `colors` writes them back.
             names = ("vividness", "temperature")
