@@ -11,7 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -103,6 +103,11 @@ class SweepStorage(RDBStorage):
             self.record_heartbeat(trial_id)
         return super().set_trial_state_values(trial_id, state, values)
 
+    def record_heartbeat(self, trial_id: int) -> None:
+        """Record a heartbeat; Optuna's thread of heartbeats would end with a lost one."""
+        with lost_if_away():
+            super().record_heartbeat(trial_id)
+
 
 def _connect(url: URL, patience: float) -> "Connection":
     """Connect to a PostgreSQL server, and wait some seconds for one that restarts."""
@@ -135,6 +140,16 @@ def is_database_error(error: BaseException | None) -> bool:
     if error is None or isinstance(error, SQLAlchemyError | StorageInternalError):
         return error is not None
     return is_database_error(error.__cause__ or error.__context__)
+
+
+@contextmanager
+def lost_if_away() -> Iterator[None]:
+    """Suppress errors of a database that went away during a transaction."""
+    try:
+        yield
+    except Exception as error:  # Optuna hides them behind others
+        if not is_database_error(error):
+            raise
 
 
 def open_storage(given: str, create: bool, patient: bool = False) -> SweepStorage:
@@ -245,7 +260,7 @@ class Study:
 
     def is_over(self) -> bool:
         """Return whether workers should start no more trials; False if the database is away."""
-        with suppress(StorageInternalError):  # the server restarts
+        with lost_if_away():
             return bool(self.stopped) or self.all_ended()
         return False
 

@@ -42,6 +42,7 @@ from lightning_colorize.sweeps.study import (
     Study,
     database_message,
     is_database_error,
+    lost_if_away,
     number_of,
     open_study,
     retry,
@@ -195,7 +196,7 @@ class _Worker:
         now = time.monotonic()
         if now - self._checked >= _CHECK_STOPPED_EVERY and not self.signals:
             self._checked = now
-            with suppress(StorageInternalError):
+            with lost_if_away():
                 self._stopped = self._study.stopped
         return min(2, len(self.signals)) or int(self._stopped == "now")
 
@@ -244,9 +245,9 @@ class _Trial:
         before = RunResult.stamp(self._folder)
 
         def tick() -> None:
-            self._tick()
-            if time.monotonic() - self._read >= _READ_EVERY:
-                with suppress(StorageInternalError, OSError):  # reported next time
+            with lost_if_away(), suppress(OSError):  # reported next time
+                self._tick()
+                if time.monotonic() - self._read >= _READ_EVERY:
                     self._report(process_runs=True)
 
         try:

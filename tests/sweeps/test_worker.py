@@ -5,6 +5,8 @@ import signal
 import sys
 
 import pytest
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
 
 from lightning_colorize.common.errors import WorkError
 from lightning_colorize.sweeps.status import leaderboard, rows
@@ -153,6 +155,33 @@ def test_a_trial_of_a_killed_worker_has_its_whole_time(engine, monkeypatch):
     killed.end()
     assert engine.work(study) == 0
     assert rows(study)[0].seconds > 2 * 1.5 * 0.9
+
+
+@pytest.mark.parametrize("lost", ["set_trial_user_attr", "record_heartbeat"])
+def test_a_trial_outlives_a_database_that_goes_away(engine, monkeypatch, lost):
+    """For one write in the middle of a trial; its process goes on, and heartbeats too."""
+    beats, losses = [], []
+    write, beat = getattr(RDBStorage, lost), RDBStorage.record_heartbeat
+
+    def lose(self, *arguments, **named):
+        if len(engine.validations(study, 0)) == 2 and not losses:
+            losses.append(lost)
+            raise StorageInternalError("server closed the connection")
+        return write(self, *arguments, **named)
+
+    def count(self, trial_id):
+        beats.append(len(engine.validations(study, 0)))
+        return (lose if lost == "record_heartbeat" else beat)(self, trial_id)
+
+    study = engine.study({"x": 1, "epochs": 5, "seconds": 0.8})
+    monkeypatch.setattr(RDBStorage, lost, lose)
+    monkeypatch.setattr(RDBStorage, "record_heartbeat", count)
+    assert engine.work(study) == 0
+    assert len(losses) == 1
+    assert beats[-1] > 2
+    (row,) = rows(study)
+    assert (row.state, len(row.history)) == ("finished", 5)
+    assert len(engine.starts(study, 0)) == 1
 
 
 def test_a_trial_that_a_killed_worker_did_not_return_is_not_lost(engine, monkeypatch):
