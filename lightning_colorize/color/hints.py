@@ -25,6 +25,7 @@ _STEPS = 96  # of conjugate gradients
 _FAR, _FAR_DISTANCE, _FAR_L, _FAR_AB = 5.0, 1.0, 26.0, 27.0
 _NEAR_DISTANCE, _NEAR_L = 0.13, 27.0
 _NOISE = 0.06
+_LITTLE = 0.005  # confidence that counts half
 
 CHANNELS = 6
 """Channels of hints as a network's input, see `hint_channels`."""
@@ -184,6 +185,10 @@ def follow(ab: Tensor, hints: Tensor, L: Tensor, plain: Tensor) -> Tensor:
         L: (B, 1, H, W) in [0, 100].
         plain: (B, 2, H, W) in LAB units: the colors predicted without the hints.
     """
+    if L.device.type == "cpu" and not torch.compiler.is_exporting() and len(L) > 1:
+        # One image fits into the cache, which is four times as fast.
+        images = [[each[[i]] for each in (ab, hints, L, plain)] for i in range(len(L))]
+        return torch.cat([follow(*image) for image in images])
     with full_precision(L):
         height, width = L.shape[-2:]
         short: Any = torch.sym_min(height, width)
@@ -207,6 +212,11 @@ def follow(ab: Tensor, hints: Tensor, L: Tensor, plain: Tensor) -> Tensor:
         half = F.avg_pool2d(pixels, 2, ceil_mode=True, count_include_pad=False)
         change = (weights @ _covariance(points, half.flatten(2))).view(-1, 2, *half.shape[2:])
         followed = ab + F.interpolate(change, ab.shape[2:], mode="bilinear")
+        # Of many hints, the regression knows some: what it leaves of the others is added.
+        rest = torch.cat([mask, (hints[:, :2] - followed) * mask], dim=1)
+        rest = F.avg_pool2d(rest, _CELL, ceil_mode=True, count_include_pad=False)
+        rest = rest[:, 1:] / (rest[:, :1] + _LITTLE)
+        followed = followed + F.interpolate(rest, ab.shape[2:], mode="bilinear")
         return torch.where(mask == 1, hints[:, :2], followed)
 
 

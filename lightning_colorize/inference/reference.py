@@ -28,6 +28,7 @@ _REDUCTIONS = (4, 8, 16)  # of the levels whose features are compared
 _SIMILAR = 0.62  # cosine from which features correspond
 _NEAR, _NEIGHBORS = 2, 3  # cells in the reference; how many of the 8 neighbors must be near
 _FEWEST = 12  # correspondences: fewer are chance
+_SHARPNESS = 50.0  # of weights: a similarity of 0.02 more is a weight of e times as much
 _CONFIDENCE = 0.5
 _AROUND = 8  # no correspondence counts within this share of the short side of what is painted
 _LEAST = 16  # pixels of a reference's short side
@@ -74,11 +75,14 @@ def with_references(control: Control, seen: Tensor) -> Control:
     """
     if not control.references:
         return control
+    alike = hints_like(control.references, seen)
+    if control.hints is None:
+        return replace(control, hints=alike)
     painted = resize_hints(control.hints, seen.shape[-2:])
     reach = min(seen.shape[-2:]) // _AROUND
     near = F.max_pool2d(painted[:, 2:], 2 * reach + 1, stride=1, padding=reach)
-    alike = hints_like(control.references, seen) * (near == 0)
-    return replace(control, hints=torch.where(painted[:, 2:] > 0, painted, alike)[0])
+    hints = torch.where(painted[:, 2:] > 0, painted, alike * (near == 0))
+    return replace(control, hints=hints[0])
 
 
 def hints_like(references: Sequence[Reference], seen: Tensor) -> Tensor:
@@ -87,7 +91,7 @@ def hints_like(references: Sequence[Reference], seen: Tensor) -> Tensor:
     Two images correspond where encoder features of their lightness, of three scales, are mutual
     nearest neighbors (as in He et al. 2018, "Deep Exemplar-based Colorization"), and where their
     neighbors do. Features are averaged with the mirror image's. The encoder is the bundled model's,
-    whatever model colors. Of several references, the most similar one gives the color.
+    whatever model colors. Colors of several references are averaged, mostly the most similar one's.
 
     Args:
         references: The references.
@@ -99,12 +103,13 @@ def hints_like(references: Sequence[Reference], seen: Tensor) -> Tensor:
     height, width = seen.shape[-2:]
     small = resize_short_side(seen, seen_side(height, width, _SIDE))
     own, columns = _features(small)
-    best, colors = torch.zeros(own.shape[1]), torch.zeros(2, own.shape[1])
+    total, colors = torch.zeros(own.shape[1]), torch.zeros(2, own.shape[1])
     for reference in references:
         similar, theirs = _correspondences(own, columns, reference)
-        colors = torch.where(similar > best, theirs, colors)
-        best = torch.maximum(best, similar)
-    found = best.nonzero()[:, 0]
+        weight = (similar * _SHARPNESS).exp() * (similar > 0)
+        total, colors = total + weight, colors + weight * theirs
+    found = total.nonzero()[:, 0]
+    colors = colors / total.clamp(min=1)
     scale = seen.shape[-1] / small.shape[-1]
     row, column = (
         ((each + 0.5) * _CELL * scale).long().clamp(max=side - 1)

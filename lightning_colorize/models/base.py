@@ -70,7 +70,7 @@ class Model(ABC):
         metrics: Custom torchmetrics by name, in addition to the metrics of `metrics.spec`.
         conditions: Names of the conditions that the model accepts: hints, reference,
             palette, label, prompt.
-        sees_hints: Whether `predict` uses hints; they are followed anyway.
+        sees_hints: Whether `predict` uses painted hints; all hints are followed anyway.
         label_names: The class names that the model accepts as labels.
         is_of_run: Whether the test metrics of the run that contains `path` are this model's.
     """
@@ -192,14 +192,19 @@ class Model(ABC):
     def ask(self, L: Tensor, condition: Condition, settings: Settings, flip: bool) -> list[Any]:
         """Return the views of images for `answer`, with any of the `conditions`."""
         given = self.condition_for(condition, settings)
-        if self.sees_hints and self.draws:
+        given = given._replace(hints=self._seen(given))
+        if given.hints is None or self.draws:
             return self.views(L, given, flip)
-        plain = given._replace(hints=None)
-        hints = condition.hints
-        if hints is None or not (self.sees_hints and _has_hints(condition)):
-            return self.views(L, plain, flip)
-        plain = given._replace(hints=torch.zeros_like(hints))
+        plain = given._replace(hints=torch.zeros_like(given.hints))
         return self.views(torch.cat([L, L]), plain.joined(given), flip)
+
+    def _seen(self, condition: Condition) -> Tensor | None:
+        """Return the hints that `predict` uses, those that were painted; None without any."""
+        hints = condition.hints
+        if hints is None or not self.sees_hints:
+            return None
+        hints = hints * (hints[:, 2:] == 1)
+        return hints if _has_hints(hints) else None
 
     def answer(
         self,
@@ -213,9 +218,9 @@ class Model(ABC):
         """Return the colorings of a result of `ask`, as `combine` does, which follow the hints."""
         ab = plain = self.combine(views, settings, n, generators)
         hints = condition.hints
-        if hints is None or not _has_hints(condition):
+        if hints is None or not _has_hints(hints):
             return ab
-        if self.sees_hints and not self.draws:
+        if self._seen(condition) is not None and not self.draws:
             count = L.shape[0]  # no chunks, see `NetworkModel`
             plain = ab[:, :count]
             ab = torch.lerp(plain, ab[:, count:], _HINTED)
@@ -293,9 +298,8 @@ class Model(ABC):
         return self.kind if self.path is None else names.get(str(self.path), str(self.path))
 
 
-def _has_hints(condition: Condition) -> bool:
-    hints = condition.hints
-    return hints is not None and (torch.compiler.is_exporting() or bool(hints[:, 2].any()))
+def _has_hints(hints: Tensor) -> bool:
+    return torch.compiler.is_exporting() or bool(hints[:, 2].any())
 
 
 def image_seeds(L: Tensor, seed: int) -> list[int]:

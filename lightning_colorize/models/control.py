@@ -33,10 +33,11 @@ _SIDE = 256  # pixels to which an image may be reduced before its palette is tak
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A color photograph: its name, and (3, h, w), uint8."""
+    """A color photograph: its name, (3, h, w) in uint8, and the index of the frame that it is."""
 
     name: str
     rgb: Tensor
+    frame: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
