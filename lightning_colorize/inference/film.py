@@ -54,6 +54,8 @@ _LIMITED = 1  # FFmpeg's number of the range 16 to 235
 _RATE = Fraction(25)  # frames per second of a film that does not state it
 _TIME = re.compile(r"(\d+)[-_:](\d\d)[-_:](\d\d(?:\.\d+)?)")  # in a name, as 00-01-02.500
 
+_LEAST = 1e-3  # weight of a frame's reference at the frame of the next one
+
 _COMPLETE = 0.9  # minimum share of the stated duration, which is inexact
 
 # Metadata of the frames that describes the colored ones, too.
@@ -279,9 +281,13 @@ class _Film:
     def _control(self, number: int) -> Control:
         """Return the control of a frame."""
         index = bisect_right(self.placed, number, key=lambda each: each[0])
-        near = [reference for _, reference in self.placed[max(0, index - 1) : index + 1]]
+        near = self.placed[max(0, index - 1) : index + 1]
         others = [each for each in self.control.references if each.frame is None]
-        return replace(self.control, references=(*near, *others))
+        gap = (near[-1][0] - near[0][0] if near else 0) or math.inf
+        placed = [
+            replace(one, weight=max(_LEAST, 1 - abs(number - frame) / gap)) for frame, one in near
+        ]
+        return replace(self.control, references=(*placed, *others))
 
     def _frames(self, limit: int | None) -> "Iterator[VideoFrame]":
         """Yield the frames up to the limit, and copy the tracks until the last of them ends."""

@@ -13,7 +13,7 @@ from lightning_colorize.color import to_lab, to_lightness, to_unit
 from lightning_colorize.common.bundled import BUNDLED, DEFAULT
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import limit_length, resize_short_side
-from lightning_colorize.data.decoding.files import ImageError, read_image
+from lightning_colorize.data.decoding.files import ImageError, from_pillow, opened, read_bytes
 from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.models.control import Control, Reference, resize_hints
 from lightning_colorize.models.image import seen_side
@@ -32,6 +32,7 @@ _SHARPNESS = 50.0  # of weights: a similarity of 0.02 more is a weight of e time
 _CONFIDENCE = 0.5
 _AROUND = 8  # no correspondence counts within this share of the short side of what is painted
 _LEAST = 16  # pixels of a reference's short side
+_MOST = 2**26  # pixels of a reference
 GREY = 3.0
 """Mean chroma in LAB units below which a reference is grey."""
 
@@ -48,10 +49,18 @@ def read_reference(file: Path) -> Reference:
     """Read a reference.
 
     Raises:
-        UsageError: If the file is not an image, smaller than 16 pixels, or grey.
+        UsageError: If the file is not a still image, smaller than 16 pixels, larger than 64
+            megapixels, or grey.
     """
     try:
-        return to_reference(read_image(file, _SIDE), str(file))
+        with opened(read_bytes(file), file) as image:
+            if getattr(image, "is_animated", False) and image.format not in ("MPO", "TIFF"):
+                raise ValueError("animated; give a still image")
+            if image.width * image.height > _MOST:
+                raise ValueError(f"{image.width} x {image.height} pixels; reduce it")
+            image.draft(image.mode, (_SIDE, _SIDE))
+            rgb = from_pillow(image)
+        return to_reference(rgb, str(file))
     except ImageError as error:
         raise UsageError(f"the reference {error}") from None
 
@@ -105,8 +114,8 @@ def hints_like(references: Sequence[Reference], seen: Tensor) -> Tensor:
     own, columns = _features(small)
     total, colors = torch.zeros(own.shape[1]), torch.zeros(2, own.shape[1])
     for reference in references:
-        similar, theirs = _correspondences(own, columns, reference)
-        weight = (similar * _SHARPNESS).exp() * (similar > 0)
+        similar, theirs = _correspondences(own, columns, reference.rgb)
+        weight = reference.weight * (similar * _SHARPNESS).exp() * (similar > 0)
         total, colors = total + weight, colors + weight * theirs
     found = total.nonzero()[:, 0]
     colors = colors / total.clamp(min=1)
@@ -120,9 +129,9 @@ def hints_like(references: Sequence[Reference], seen: Tensor) -> Tensor:
     return hints
 
 
-def _correspondences(own: Tensor, columns: int, reference: Reference) -> tuple[Tensor, Tensor]:
+def _correspondences(own: Tensor, columns: int, rgb: Tensor) -> tuple[Tensor, Tensor]:
     """Return each cell's similarity to the corresponding one, 0 without any, and its ab."""
-    other, other_columns, colors = _features_of(reference)
+    other, other_columns, colors = _features_of(rgb)
     similar = own.T @ other
     best, index = similar.max(dim=1)
     mutual = similar.argmax(dim=0)[index] == torch.arange(len(index))
@@ -137,11 +146,11 @@ def _correspondences(own: Tensor, columns: int, reference: Reference) -> tuple[T
 
 
 @lru_cache(maxsize=256)  # a reference of all frames or images
-def _features_of(reference: Reference) -> tuple[Tensor, int, Tensor]:
+def _features_of(rgb: Tensor) -> tuple[Tensor, int, Tensor]:
     """Return a reference's features and columns, and the mean ab of each cell."""
-    _, ab = to_lab(to_unit(reference.rgb[None]))
+    _, ab = to_lab(to_unit(rgb[None]))
     colors = F.avg_pool2d(ab, _CELL, ceil_mode=True, count_include_pad=False)[0].flatten(1)
-    return *_features(reference.rgb), colors
+    return *_features(rgb), colors
 
 
 @torch.inference_mode()
