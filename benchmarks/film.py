@@ -7,9 +7,9 @@ shot's ends. Two films of 200 frames are generated from a photograph: `static` w
 each frame, and `pan`, in which it also zooms; `cuts` has three such pans. `--film` adds others.
 
 Columns: number of references; PSNR of RGB at 128 px, with the original's lightness; the change of
-ab from frame to frame along the motion (flicker; of single frames in parentheses); the mean absolute
-difference of ab of the first and the last frame (drift, of `static`); cuts that were found; seconds
-per frame.
+ab from frame to frame along the motion (flicker; of single frames in parentheses); the mean
+absolute difference of ab of the first and the last frame (drift, of `static`); cuts that were
+found; seconds per frame.
 """
 
 import argparse

@@ -25,7 +25,13 @@ _STEPS = 96  # of conjugate gradients
 _FAR, _FAR_DISTANCE, _FAR_L, _FAR_AB = 5.0, 1.0, 26.0, 27.0
 _NEAR_DISTANCE, _NEAR_L = 0.13, 27.0
 _NOISE = 0.06
+# Of simulated references: the share of cells that correspond, the share of these at a wrong place,
+# and the standard deviations of saturation and tint.
+_FOUND, _WRONG, _CHROMA, _TINT = 0.5, 0.1, 0.1, 3.0
 _LITTLE = 0.005  # confidence that counts half
+
+CONFIDENCE = 0.5
+"""Confidence of a reference's colors; painted ones have 1."""
 
 CHANNELS = 6
 """Channels of hints as a network's input, see `hint_channels`."""
@@ -105,6 +111,35 @@ def simulated_hints(ab: Tensor) -> Tensor:
     hints = hints_from(ab, HintPoints.draw(len(ab)))
     whole = torch.cat([ab, torch.ones_like(ab[:, :1])], dim=1)
     return torch.where(revealed[:, None, None, None], whole, hints)
+
+
+def simulated_references(ab: Tensor) -> Tensor:
+    """Return hints as a reference's correspondences give them, for training.
+
+    In each image, a rectangle of any size corresponds, in half of its cells. Their true colors are
+    more or less saturated, with a tint, as in another light; one of ten is of a wrong place.
+    Arguments and result are those of `simulated_hints`; the mask is 0 or `CONFIDENCE`.
+    """
+    cells = F.avg_pool2d(ab, _CELL, ceil_mode=True, count_include_pad=False)
+    count, _, *sides = cells.shape
+
+    def inside(side: int) -> Tensor:
+        ends = torch.rand(count, 2, 1).sort(dim=1).values * side
+        places = torch.arange(side)
+        return (places >= ends[:, 0].floor()) & (places <= ends[:, 1])
+
+    rows, columns = map(inside, sides)
+    found = rows[:, :, None] & columns[:, None] & (torch.rand(count, *sides) < _FOUND)
+    wrong = (torch.rand(count, 1, *sides) < _WRONG).to(ab.device)
+    colors = torch.where(wrong, cells.flip(2, 3), cells)
+    chroma, tint = 1 + torch.randn(count, 1, 1, 1) * _CHROMA, torch.randn(count, 2, 1, 1) * _TINT
+    colors = colors * chroma.to(ab.device) + tint.to(ab.device)
+    given = torch.cat([colors, torch.full_like(colors[:, :1], CONFIDENCE)], dim=1)
+    hints = ab.new_zeros(count, 3, *ab.shape[2:])
+    centers = hints[..., _CELL // 2 :: _CELL, _CELL // 2 :: _CELL]
+    given = given * found[:, None].to(ab.device)
+    centers.copy_(given[..., : centers.shape[2], : centers.shape[3]])
+    return hints
 
 
 def diffused(hints: Tensor, L: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_colorize.color import to_lab, to_lightness, to_unit
+from lightning_colorize.color.hints import CONFIDENCE
 from lightning_colorize.common.bundled import BUNDLED, DEFAULT
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import limit_length, resize_short_side
@@ -29,7 +30,6 @@ _SIMILAR = 0.62  # cosine from which features correspond
 _NEAR, _NEIGHBORS = 2, 3  # cells in the reference; how many of the 8 neighbors must be near
 _FEWEST = 12  # correspondences: fewer are chance
 _SHARPNESS = 50.0  # of weights: a similarity of 0.02 more is a weight of e times as much
-_CONFIDENCE = 0.5
 _AROUND = 8  # no correspondence counts within this share of the short side of what is painted
 _LEAST = 16  # pixels of a reference's short side
 _MOST = 2**26  # pixels of a reference
@@ -125,7 +125,7 @@ def hints_like(references: Sequence[Reference], seen: Tensor) -> Tensor:
         for each, side in zip((found // columns, found % columns), seen.shape[-2:], strict=True)
     )
     hints = torch.zeros(3, *seen.shape[-2:])
-    hints[:2, row, column], hints[2, row, column] = colors[:, found], _CONFIDENCE
+    hints[:2, row, column], hints[2, row, column] = colors[:, found], CONFIDENCE
     return hints
 
 

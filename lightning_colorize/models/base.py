@@ -71,7 +71,8 @@ class Model(ABC):
         metrics: Custom torchmetrics by name, in addition to the metrics of `metrics.spec`.
         conditions: Names of the conditions that the model accepts: hints, reference,
             palette, label, prompt.
-        sees_hints: Whether `predict` uses painted hints; all hints are followed anyway.
+        sees_hints: Whether `predict` uses hints; they are followed anyway.
+        sees_references: Whether it also uses those that references give.
         label_names: The class names that the model accepts as labels.
         is_of_run: Whether the test metrics of the run that contains `path` are this model's.
     """
@@ -89,6 +90,7 @@ class Model(ABC):
     metrics: Mapping[str, Any] = {}
     conditions: frozenset[str] = frozenset({"hints", "reference"})
     sees_hints: bool = False
+    sees_references: bool = False
     label_names: Sequence[str] = ()
     is_of_run: ClassVar[bool] = True
 
@@ -200,11 +202,12 @@ class Model(ABC):
         return self.views(torch.cat([L, L]), plain.joined(given), flip)
 
     def _seen(self, condition: Condition) -> Tensor | None:
-        """Return the hints that `predict` uses, those that were painted; None without any."""
+        """Return the hints that `predict` uses; None without any."""
         hints = condition.hints
         if hints is None or not self.sees_hints:
             return None
-        hints = hints * (hints[:, 2:] == 1)
+        if not self.sees_references:
+            hints = hints * (hints[:, 2:] == 1)
         return hints if _has_hints(hints) else None
 
     def answer(
