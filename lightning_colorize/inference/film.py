@@ -70,11 +70,10 @@ def count_frames(source: Path) -> int:
         return video.frames or sum(1 for packet in film.demux(video) if packet.size)
 
 
-def place_references(references: Sequence[Reference], source: Path) -> tuple[Reference, ...]:
-    """Return references with the index of the frame that their file names state, if they do.
+def frame_references(references: Sequence[Reference], source: Path) -> list[Reference]:
+    """Return references with the index of the frame that their file names state.
 
-    A name is the index, as `000120.png`, or the time, as `00-00-04.800.png`; with other names,
-    references are of all frames.
+    A name is the index, as `000120.png`, or the time, as `00-00-04.800.png`.
 
     Raises:
         UsageError: If the film has no such frame, or two references are of one.
@@ -82,26 +81,29 @@ def place_references(references: Sequence[Reference], source: Path) -> tuple[Ref
     count = count_frames(source)
     with _opened(source) as (_, video):
         rate = video.average_rate or _RATE
-    placed: list[Reference] = []
-    names: dict[int, str] = {}
+    placed: dict[int, Reference] = {}
     for reference in references:
-        name, frame = Path(reference.name).stem, None
-        if name.isdecimal():
-            frame = int(name)
-        elif match := _TIME.fullmatch(name):
+        name = Path(reference.name).stem
+        if match := _TIME.fullmatch(name):
             hours, minutes, seconds = map(Fraction, match.groups())
             frame = round((60 * (60 * hours + minutes) + seconds) * rate)
-        if frame is not None:
-            if frame >= count:
-                raise UsageError(
-                    f"the reference {reference.name} is of frame {frame}; the film has frames 0 to "
-                    f"{count - 1}"
-                )
-            if other := names.get(frame):
-                raise UsageError(f"two references are of frame {frame}: {other}, {reference.name}")
-            names[frame] = reference.name
-        placed.append(replace(reference, frame=frame))
-    return tuple(placed)
+        elif name.isdecimal():
+            frame = int(name)
+        else:
+            raise UsageError(
+                f"the reference {reference.name} is not named by a frame, as 000120.png, or a "
+                "time, as 00-00-04.800.png"
+            )
+        if frame >= count:
+            raise UsageError(
+                f"the reference {reference.name} is of frame {frame}; the film has frames 0 to "
+                f"{count - 1}"
+            )
+        placed_before = placed.setdefault(frame, replace(reference, frame=frame))
+        if placed_before.name != reference.name:
+            names = f"{placed_before.name}, {reference.name}"
+            raise UsageError(f"two references are of frame {frame}: {names}")
+    return [*placed.values()]
 
 
 def shots_of(target: Path) -> Path:
@@ -130,7 +132,7 @@ def colorize_film(
         options: Only `batch_size`, `workers` and `guided` are used.
         limit: Maximum number of frames to write.
         control: References. Each frame takes the colors of those that it corresponds to; of
-            those with a frame (`place_references`), only the nearest before and after are compared.
+            those with a frame (`frame_references`), only the nearest before and after are compared.
         review: Maximum number of shots whose first frame is written as a PNG, to the folder
             `colored_shots` for `colored.mp4`, named by its index in the film.
 

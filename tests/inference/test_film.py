@@ -321,7 +321,7 @@ def test_references_of_frames_act_between_their_neighbors(command, tmp_path):
     Image.fromarray(frames[21]).save(references / "000021.png")
     grey = [np.asarray(Image.fromarray(frame).convert("L").convert("RGB")) for frame in frames]
     source = _write(tmp_path / "in.mp4", grey)
-    assert command("colorize", source, tmp_path / "out.mp4", "--reference", references) == 0
+    assert command("colorize", source, tmp_path / "out.mp4", "--reference-frames", references) == 0
     colors = _ab(_read(tmp_path / "out.mp4")).mean((2, 3))
     one, other = (_ab(each).mean((2, 3)) for each in (frames, turned))
     share = ((colors - one) * (other - one)).sum(1) / (other - one).square().sum(1)
@@ -336,6 +336,7 @@ def test_references_of_frames_act_between_their_neighbors(command, tmp_path):
         (["000004.png"], "is of frame 4; the film has frames 0 to 3"),
         (["00-01-00.png"], "is of frame 1440; the film has frames 0 to 3"),
         (["3.png", "00-00-00.125.png"], "two references are of frame 3: "),
+        (["first.png"], "is not named by a frame, as 000120.png, or a time, as 00-00-04.800.png"),
     ],
 )
 def test_references_of_no_frame_are_refused(error_of, tmp_path, names, message):
@@ -343,7 +344,7 @@ def test_references_of_no_frame_are_refused(error_of, tmp_path, names, message):
     for name in names:
         shutil.copy(bundled("photographs") / "coffee.jpg", references / name)
     source = _write(tmp_path / "in.mp4", _pan(frames=4))
-    error = error_of("colorize", source, tmp_path / "out.mp4", "--reference", references)
+    error = error_of("colorize", source, tmp_path / "out.mp4", "--reference-frames", references)
     assert message in error
     assert not (tmp_path / "out.mp4").exists()
 
