@@ -7,10 +7,13 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from pydantic import BaseModel, Field
+from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.inference.reference import to_reference, with_references
 from lightning_colorize.models.base import Model
-from lightning_colorize.models.control import NO_CONTROL, Control
+from lightning_colorize.models.control import Control
 from lightning_colorize.models.image import BatchPrediction, add_colors, network_input, predict
 from lightning_colorize.models.network import NetworkModel
 
@@ -21,7 +24,8 @@ _Side = Annotated[int, Field(ge=1)]
 class _Asked(BaseModel, extra="forbid", strict=True):
     """The first line of a request, as JSON.
 
-    RGBA of the image follow, then a, b and mask of the hints, (3, rows, columns), as signed bytes.
+    RGBA of the image and of the reference follow, then a, b and mask of the hints, (3, rows,
+    columns), as signed bytes.
     """
 
     width: _Side  # of the image
@@ -32,11 +36,13 @@ class _Asked(BaseModel, extra="forbid", strict=True):
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=4)]
     # Place whose probable colors to return, from top and left, as shares of the sides.
     at: tuple[_Share, _Share] | None
+    reference: tuple[_Side, _Side] | None = None  # width and height
 
 
 def page_settings(model: Model) -> dict[str, Any]:
     """Return what the page needs to know of a model."""
-    return {"size": model.size, "hints": "hints" in model.conditions, "draws": model.draws}
+    accepted = {name: name in model.conditions for name in ("hints", "reference")}
+    return {"size": model.size, "draws": model.draws, **accepted}
 
 
 @torch.inference_mode()
@@ -49,7 +55,8 @@ def answer(model: Model, request: bytes, max_pixels: int) -> bytes:
         max_pixels: Maximum number of pixels of the image.
 
     Returns:
-        A line of JSON: `candidates`, the probable colors as [a, b, share]; then RGBA of the images.
+        A line of JSON: `candidates`, the probable colors as [a, b, share], and why the reference is
+        `refused`, if it is; then RGBA of the images.
 
     Raises:
         ValueError: If the request is malformed.
@@ -58,26 +65,36 @@ def answer(model: Model, request: bytes, max_pixels: int) -> bytes:
     asked = _Asked.model_validate_json(head)
     if asked.height * asked.width > max_pixels:
         raise ValueError("too many pixels")
-    size = 4 * asked.height * asked.width
-    rgba = np.frombuffer(bytearray(pixels[:size]), np.uint8)
-    image = torch.from_numpy(rgba.reshape(asked.height, asked.width, 4)).permute(2, 0, 1)
+    image, pixels = _image(pixels, asked.width, asked.height)
     seen = network_input(image[:3], model.size)
-    given = np.frombuffer(bytearray(pixels[size:]), np.int8).reshape(
-        1, 3, asked.rows, asked.columns
-    )
+    references, refused = [], ""
+    if asked.reference:
+        given, pixels = _image(pixels, *asked.reference)
+        try:
+            references = [to_reference(given[:3])]
+        except UsageError as error:
+            refused = str(error)
+    planes = np.frombuffer(bytearray(pixels), np.int8).reshape(1, 3, asked.rows, asked.columns)
     # The page may have reduced the image to sides whose input differs by a pixel.
-    hints = F.interpolate(torch.from_numpy(given).float(), seen.shape[-2:])[0]
-    control = Control(hints=hints) if hints.any() else NO_CONTROL
+    hints = F.interpolate(torch.from_numpy(planes).float(), seen.shape[-2:])[0]
+    control = Control(hints=hints if hints.any() else None, references=references)
     control.require_accepted(model)
-    prediction = predict(model, [seen], controls=[control])
+    prediction = predict(model, [seen], controls=[with_references(control, seen)])
     candidates = [] if asked.at is None else _candidates(prediction, asked.at)
-    parts = [json.dumps({"candidates": candidates}).encode(), b"\n"]
+    parts = [json.dumps({"candidates": candidates, "refused": refused}).encode(), b"\n"]
     for seed in asked.seeds:
         # The same noise for each size of an image.
         (ab,) = prediction.colors(generators=[torch.Generator().manual_seed(seed)])
         colored = torch.cat([add_colors(image[:3], ab), image[3:]])
         parts.append(colored.permute(1, 2, 0).numpy().tobytes())
     return b"".join(parts)
+
+
+def _image(pixels: bytes, width: int, height: int) -> tuple[Tensor, bytes]:
+    """Return the RGBA image, (4, H, W), at the start of bytes, and the bytes that follow."""
+    rgba = np.frombuffer(bytearray(pixels[: 4 * height * width]), np.uint8)
+    image = torch.from_numpy(rgba.reshape(height, width, 4)).permute(2, 0, 1)
+    return image, pixels[4 * height * width :]
 
 
 def _candidates(prediction: BatchPrediction, at: Sequence[float]) -> list[list[float]]:

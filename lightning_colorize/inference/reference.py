@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -33,6 +34,9 @@ _AROUND = 8  # no correspondence counts within this share of the short side of w
 _LEAST = 16  # pixels of a reference's short side
 GREY = 3.0
 """Mean chroma in LAB units below which a reference is grey."""
+
+# Features and columns, and the mean ab of each cell, of the references that are in use.
+_SEEN: WeakKeyDictionary[Reference, tuple[Tensor, int, Tensor]] = WeakKeyDictionary()
 
 
 def read_references(given: Path) -> tuple[Reference, ...]:
@@ -117,7 +121,11 @@ def hints_like(references: Sequence[Reference], seen: Tensor) -> Tensor:
 
 def _correspondences(own: Tensor, columns: int, reference: Reference) -> tuple[Tensor, Tensor]:
     """Return each cell's similarity to the corresponding one, 0 without any, and its ab."""
-    other, other_columns, colors = _features_of(reference)
+    if reference not in _SEEN:
+        _, ab = to_lab(to_unit(reference.rgb[None]))
+        cells = F.avg_pool2d(ab, _CELL, ceil_mode=True, count_include_pad=False)
+        _SEEN[reference] = *_features(reference.rgb), cells[0].flatten(1)
+    other, other_columns, colors = _SEEN[reference]
     similar = own.T @ other
     best, index = similar.max(dim=1)
     mutual = similar.argmax(dim=0)[index] == torch.arange(len(index))
@@ -129,14 +137,6 @@ def _correspondences(own: Tensor, columns: int, reference: Reference) -> tuple[T
     near = (around - around[:, 4:5]).abs().amax(0) <= _NEAR
     found = near.sum(0) > _NEIGHBORS
     return best * (found & (found.sum() >= _FEWEST)), colors[:, index]
-
-
-@lru_cache(maxsize=256)  # a reference of all frames or images
-def _features_of(reference: Reference) -> tuple[Tensor, int, Tensor]:
-    """Return a reference's features and columns, and the mean ab of each cell."""
-    _, ab = to_lab(to_unit(reference.rgb[None]))
-    colors = F.avg_pool2d(ab, _CELL, ceil_mode=True, count_include_pad=False)[0].flatten(1)
-    return *_features(reference.rgb), colors
 
 
 @torch.inference_mode()
