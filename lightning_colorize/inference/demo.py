@@ -27,7 +27,7 @@ from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, decode_image, read_header
 from lightning_colorize.inference import painting
 from lightning_colorize.inference.colorizer import Colorizer, Prediction
-from lightning_colorize.inference.reference import to_reference
+from lightning_colorize.inference.reference import NO_MATCH, to_reference
 from lightning_colorize.models.base import Model
 
 _PREVIEW = 640  # pixels of the short side
@@ -107,6 +107,9 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
                 name: model.prepare(pixels, reference=reference if name in referring else None)
                 for name, model in models.items()
             }
+        hints = [each.whole.condition.hints for each in predictions.values()]
+        if reference is not None and not any(each is not None and each.any() for each in hints):
+            gradio.Warning(NO_MATCH.capitalize())
         previews = {name: replace(each, rgb=small) for name, each in predictions.items()}
         grey = next(iter(previews.values())).colorize(strength=0)
         return _Seen(Path(name).stem, predictions, previews, grey)
@@ -170,7 +173,7 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
                 given = gradio.File(label="Photograph", type="filepath", height=140)
                 gradio.Examples(_example_files(Path(page.GRADIO_CACHE)), given, label="Examples")
                 reference = gradio.File(
-                    label="Reference: a color photograph of the same scene",
+                    label="Reference: same scene in color",
                     type="filepath",
                     height=140,
                     visible=bool(referring),

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.inference.reference import to_reference, with_references
+from lightning_colorize.inference.reference import NO_MATCH, to_reference, with_references
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.control import Control
 from lightning_colorize.models.image import BatchPrediction, add_colors, network_input, predict
@@ -56,7 +56,7 @@ def answer(model: Model, request: bytes, max_pixels: int) -> bytes:
 
     Returns:
         A line of JSON: `candidates`, the probable colors as [a, b, share], and why the reference is
-        `refused`, if it is; then RGBA of the images.
+        `refused`, if so; then RGBA of the images.
 
     Raises:
         ValueError: If the request is malformed.
@@ -73,13 +73,16 @@ def answer(model: Model, request: bytes, max_pixels: int) -> bytes:
         try:
             references = [to_reference(given[:3])]
         except UsageError as error:
-            refused = str(error)
+            refused = str(error).capitalize()
     planes = np.frombuffer(bytearray(pixels), np.int8).reshape(1, 3, asked.rows, asked.columns)
     # The page may have reduced the image to sides whose input differs by a pixel.
     hints = F.interpolate(torch.from_numpy(planes).float(), seen.shape[-2:])[0]
     control = Control(hints=hints if hints.any() else None, references=references)
     control.require_accepted(model)
-    prediction = predict(model, [seen], controls=[with_references(control, seen)])
+    control = with_references(control, seen)
+    if isinstance(control.hints, Tensor) and not control.hints.any():
+        refused = NO_MATCH.capitalize()
+    prediction = predict(model, [seen], controls=[control])
     candidates = [] if asked.at is None else _candidates(prediction, asked.at)
     parts = [json.dumps({"candidates": candidates, "refused": refused}).encode(), b"\n"]
     for seed in asked.seeds:

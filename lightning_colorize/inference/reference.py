@@ -32,6 +32,7 @@ _FEWEST = 12  # correspondences: fewer are chance
 _CONFIDENCE = 0.5
 _AROUND = 8  # no correspondence counts within this share of the short side of what is painted
 _LEAST = 16  # pixels of a reference's short side
+NO_MATCH = "nothing corresponds to the reference"
 GREY = 3.0
 """Mean chroma in LAB units below which a reference is grey."""
 
