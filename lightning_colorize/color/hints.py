@@ -25,6 +25,13 @@ _STEPS = 96  # of conjugate gradients
 _FAR, _FAR_DISTANCE, _FAR_L, _FAR_AB = 5.0, 1.0, 26.0, 27.0
 _NEAR_DISTANCE, _NEAR_L = 0.13, 27.0
 _NOISE = 0.06
+# Of simulated references: the share of cells that correspond, the share of these at a wrong place,
+# and the standard deviations of saturation and tint.
+_FOUND, _WRONG, _CHROMA, _TINT = 0.5, 0.1, 0.1, 3.0
+_LITTLE = 0.005  # confidence that counts half
+
+CONFIDENCE = 0.5
+"""Confidence of a reference's colors; painted ones have 1."""
 
 CHANNELS = 6
 """Channels of hints as a network's input, see `hint_channels`."""
@@ -106,6 +113,35 @@ def simulated_hints(ab: Tensor) -> Tensor:
     return torch.where(revealed[:, None, None, None], whole, hints)
 
 
+def simulated_references(ab: Tensor) -> Tensor:
+    """Return hints as a reference's correspondences give them, for training.
+
+    In each image, a rectangle of any size corresponds, in half of its cells. Their true colors are
+    more or less saturated, with a tint, as in another light; one of ten is of a wrong place.
+    Arguments and result are those of `simulated_hints`; the mask is 0 or `CONFIDENCE`.
+    """
+    cells = F.avg_pool2d(ab, _CELL, ceil_mode=True, count_include_pad=False)
+    count, _, *sides = cells.shape
+
+    def inside(side: int) -> Tensor:
+        ends = torch.rand(count, 2, 1).sort(dim=1).values * side
+        places = torch.arange(side)
+        return (places >= ends[:, 0].floor()) & (places <= ends[:, 1])
+
+    rows, columns = map(inside, sides)
+    found = rows[:, :, None] & columns[:, None] & (torch.rand(count, *sides) < _FOUND)
+    wrong = (torch.rand(count, 1, *sides) < _WRONG).to(ab.device)
+    colors = torch.where(wrong, cells.flip(2, 3), cells)
+    chroma, tint = 1 + torch.randn(count, 1, 1, 1) * _CHROMA, torch.randn(count, 2, 1, 1) * _TINT
+    colors = colors * chroma.to(ab.device) + tint.to(ab.device)
+    given = torch.cat([colors, torch.full_like(colors[:, :1], CONFIDENCE)], dim=1)
+    hints = ab.new_zeros(count, 3, *ab.shape[2:])
+    centers = hints[..., _CELL // 2 :: _CELL, _CELL // 2 :: _CELL]
+    given = given * found[:, None].to(ab.device)
+    centers.copy_(given[..., : centers.shape[2], : centers.shape[3]])
+    return hints
+
+
 def diffused(hints: Tensor, L: Tensor) -> Tensor:
     """Diffuse the hints' colors to the nearest pixels that have a similar lightness.
 
@@ -184,6 +220,10 @@ def follow(ab: Tensor, hints: Tensor, L: Tensor, plain: Tensor) -> Tensor:
         L: (B, 1, H, W) in [0, 100].
         plain: (B, 2, H, W) in LAB units: the colors predicted without the hints.
     """
+    if L.device.type == "cpu" and not torch.compiler.is_exporting() and len(L) > 1:
+        # One image fits into the cache, which is four times as fast.
+        images = [[each[[i]] for each in (ab, hints, L, plain)] for i in range(len(L))]
+        return torch.cat([follow(*image) for image in images])
     with full_precision(L):
         height, width = L.shape[-2:]
         short: Any = torch.sym_min(height, width)
@@ -207,6 +247,11 @@ def follow(ab: Tensor, hints: Tensor, L: Tensor, plain: Tensor) -> Tensor:
         half = F.avg_pool2d(pixels, 2, ceil_mode=True, count_include_pad=False)
         change = (weights @ _covariance(points, half.flatten(2))).view(-1, 2, *half.shape[2:])
         followed = ab + F.interpolate(change, ab.shape[2:], mode="bilinear")
+        # Of many hints, the regression knows some: what it leaves of the others is added.
+        rest = torch.cat([mask, (hints[:, :2] - followed) * mask], dim=1)
+        rest = F.avg_pool2d(rest, _CELL, ceil_mode=True, count_include_pad=False)
+        rest = rest[:, 1:] / (rest[:, :1] + _LITTLE)
+        followed = followed + F.interpolate(rest, ab.shape[2:], mode="bilinear")
         return torch.where(mask == 1, hints[:, :2], followed)
 
 

@@ -129,8 +129,13 @@ def _add_controls(parser: Parser) -> None:
         "a color photograph of the same scene or things, whose colors are taken where it "
         "corresponds; or a folder of these, each named as its image",
     )
+    parser.add_path(
+        "--reference-frames",
+        "FOLDER",
+        "colored frames of a film, named by their index (000120.png) or time (00-00-04.800.png)",
+    )
     text = "of a film, also write the first frames of at most N shots to OUTPUT_shots/, as PNGs to "
-    parser.add_int("--review", text + "paint, and to give as --reference")
+    parser.add_int("--review", text + "paint, and to give as --reference-frames")
     text = "color the same things alike: results are references of the images that follow"
     parser.add_flag("--consistent", text)
     parser.add_argument(
@@ -170,8 +175,9 @@ def run(args: argparse.Namespace) -> int:
 
     if any(path.suffix.lower() in FILM_SUFFIXES for path in args.input):
         return run_film(args, files, options)
-    if args.review:
-        raise UsageError("--review is for films, not for images")
+    if args.review or args.reference_frames:
+        option = "--review" if args.review else "--reference-frames"
+        raise UsageError(f"{option} is for films, not for images")
     try:
         plan = plan_jobs(_names(args.input), args.output, args.format)
     except OSError as error:

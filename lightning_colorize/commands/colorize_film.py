@@ -38,7 +38,7 @@ def run_film(args: argparse.Namespace, files: "dict[str, ModelFile]", options: "
         raise UsageError("a film takes one --checkpoint, without a NAME=")
     model = files[""].load(args.device)
     from lightning_colorize.common.progress import progress
-    from lightning_colorize.inference.film import colorize_film, count_frames
+    from lightning_colorize.inference.film import colorize_film, count_frames, frame_references
     from lightning_colorize.inference.motion import FilmProgress
     from lightning_colorize.inference.reference import read_references
     from lightning_colorize.models.control import Control
@@ -48,7 +48,10 @@ def run_film(args: argparse.Namespace, files: "dict[str, ModelFile]", options: "
     if not skipped:
         (source,) = args.input
         total = min(count_frames(source), args.limit or sys.maxsize)
-        control = Control(references=read_references(args.reference) if args.reference else ())
+        references = [*read_references(args.reference)] if args.reference else []
+        if args.reference_frames:
+            references += frame_references(read_references(args.reference_frames), source)
+        control = Control(references=references)
         control.require_accepted(model)
         frames = colorize_film(
             model, source, target, options, args.limit, control, args.review or 0

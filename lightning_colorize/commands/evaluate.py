@@ -46,6 +46,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--hint-points", metavar="N,N,...", type=counts, default=(), help=text)
     for name in ("palettes", "labels"):
         parser.add_flag(f"--{name}", f"also ask for each image's own and for other {name}")
+    text = "also give references: the image itself, its mirror image, another frame, other images"
+    parser.add_flag("--references", text)
     add_measuring_options(
         parser,
         "split of the folder to measure; the splits are the training run's if the checkpoint was "
@@ -64,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     measured = Measurement(args, "test")
     model, found = measured.model, measured.found
     options = {"hints": args.hint_points, "palette": args.palettes, "label": args.labels}
+    options["reference"] = args.references
     asked = {name for name, given in options.items() if given}
     require_conditions(model, asked)
     labels = found.labels if args.labels else None
@@ -84,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
             args.palettes,
             labels,
             args.seed,
+            found.category_of if args.references else None,
         )
     numbers = {
         "samples": args.samples if model.draws else 1,
@@ -124,7 +128,7 @@ def counts(text: str) -> tuple[int, ...]:
 def _print(result: "Evaluation", parts: Sequence[str], conditions: "Intervals") -> None:
     from lightning_colorize.evaluation import metrics_table, print_plain
     from lightning_colorize.evaluation.color_ranges import ranges_table
-    from lightning_colorize.evaluation.conditions import COLUMNS
+    from lightning_colorize.evaluation.conditions import COLUMNS, GAIN
     from lightning_colorize.evaluation.evaluator import MODEL
     from lightning_colorize.evaluation.table import print_metrics
 
@@ -138,8 +142,15 @@ def _print(result: "Evaluation", parts: Sequence[str], conditions: "Intervals") 
     if energy := result.intervals[MODEL].get("energy"):
         print("energy {value:.2f}, 95 % interval {low:.2f} to {high:.2f}".format(**energy))
     if conditions:
-        shown = {row: {k: v["value"] for k, v in each.items()} for row, each in conditions.items()}
+        shown = {
+            row: {k: v["value"] for k, v in each.items() if math.isfinite(v["value"])}
+            for row, each in conditions.items()
+        }
         print_plain(metrics_table(shown, "asked for", COLUMNS))
+        line = "{}: {value:+.2f} dB over the best other, 95 % interval {low:+.2f} to {high:+.2f}"
+        for row, each in conditions.items():
+            if GAIN in each:
+                print(line.format(row, **each[GAIN]))
     for by in parts:
         if by != "folder":
             print_plain(ranges_table(getattr(result, by), by))

@@ -1,4 +1,4 @@
-"""How a model follows hints, palettes and labels."""
+"""How a model follows hints, references, palettes and labels."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -13,18 +13,23 @@ from lightning_colorize.color.hints import HintPoints, diffused, hints_from, opt
 from lightning_colorize.color.palette import palettes_of
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.evaluation.evaluator import Intervals, Results, measure
-from lightning_colorize.evaluation.statistics import as_interval, ratio_intervals
+from lightning_colorize.evaluation.references import find_references, hints_of
+from lightning_colorize.evaluation.statistics import as_interval, mean_intervals, ratio_intervals
 from lightning_colorize.evaluation.systems import Prediction
 from lightning_colorize.metrics.image_pair import ImagePair
+from lightning_colorize.metrics.spec import COLUMNS as VALUES
 from lightning_colorize.metrics.spec import METRICS, Metric
 from lightning_colorize.models.base import Model, image_seeds
 
-_OUTSIDE, _SHARE = "changed_outside", "outside_share"
+_OUTSIDE, _SHARE, _INSIDE = "changed_outside", "outside_share", "changed_inside"
 CONDITIONED = (
     Metric("hint_error", "min", "{:.2f}", "ciede2000 from the hints, at the hints"),
-    Metric(_OUTSIDE, "min", "{:.3f}", "share that one hint changes outside its object"),
-    Metric(_SHARE, "min", "{:.3f}", "share of what one hint changes that is outside its object"),
-    Metric("changed_inside", None, "{:.3f}", "share that one hint changes inside its object"),
+    Metric("corresponding", None, "{:.3f}", "share of the image that corresponds to the reference"),
+    Metric(
+        _OUTSIDE, "min", "{:.3f}", "share changed outside the hint's object or what corresponds"
+    ),
+    Metric(_SHARE, "min", "{:.3f}", "share of what is changed that is outside"),
+    Metric(_INSIDE, None, "{:.3f}", "share changed inside"),
     Metric("palette_distance", "min", "{:.2f}", "distance from the given palette, in LAB units"),
     Metric("other_distance", None, "{:.2f}", "distance from another image's palette"),
 )
@@ -32,6 +37,9 @@ CONDITIONED = (
 
 COLUMNS = (*(metric for metric in METRICS if metric.headline), *CONDITIONED)
 """The columns of the printed table."""
+
+GAIN = "gain"
+"""The psnr of followed hints minus the best other row's with the same hints, in dB."""
 
 _SIDE = 2  # pixels of a hint, as in iColoriT (Yun et al. 2023)
 _CHANGE = 5.0  # CIEDE2000 from which a pixel counts as changed
@@ -54,11 +62,13 @@ def measure_conditions(
     palettes: bool = False,
     labels: Mapping[str, str] | None = None,
     seed: int = 0,
+    folder_of: Callable[[str], str] | None = None,
 ) -> Intervals:
     """Measure a model without conditions, and with those that it accepts; one coloring per image.
 
     The rows have the metrics of `spec` and `CONDITIONED`; nan where a metric does not apply. An
-    image whose object fills it does not count in `changed_outside`.
+    image whose object fills it does not count in `changed_outside`. Followed hints also have
+    `GAIN`.
 
     Args:
         model: The model.
@@ -68,6 +78,7 @@ def measure_conditions(
         palettes: Whether to color with each image's own palette, and with the next image's.
         labels: True label by image name. Each image is also colored with the next label.
         seed: Seed of hints and samples.
+        folder_of: Maps an image's name to its folder; with it, images are colored with references.
 
     Raises:
         UsageError: If no image has a label of the model.
@@ -79,6 +90,8 @@ def measure_conditions(
     every = torch.cat([palettes_of(batch.ab) for batch in batches()]) if palettes else None
     methods = ["", *([", network"] if model.sees_hints else []), ", diffused", ", optimized"]
     rows = ["nothing", *(f"hints {count}{method}" for count in counts for method in methods)]
+    references = find_references(batches(), folder_of) if folder_of else {}
+    rows += references
     rows += ["own palette", "another palette"] * palettes
     rows += ["right label", "wrong label"] * (labels is not None)
     results = Results(rows, [], more=CONDITIONED)
@@ -101,24 +114,25 @@ def measure_conditions(
             known = {"hint_error": _mean(_difference(batch, ab[0], hints[:, :2]), hints[:, 2:])}
             if count == 1:
                 before = plain if any(ab is each for each in answers) else plain * 0
-                changed = (_difference(batch, ab[0], before[0]) > _CHANGE).float()
-                inside = find_objects(batch, hints)
-                known["changed_inside"] = _mean(changed, inside)
-                known[_OUTSIDE] = _mean(changed, 1 - inside)
-                known[_SHARE] = _mean(1 - inside, changed)
+                known |= _changes(batch, ab, before, find_objects(batch, hints))
             yield _prediction(batch, ab, known)
 
     def predict(batch: ColorBatch) -> Iterator[Prediction]:
         plain = color(batch, NO_CONDITION)
+        first = len(results.names) - len(batch)
         if every is None:
             yield _prediction(batch, plain, {})
         else:
-            first = len(results.names) - len(batch)
             shifts = first + torch.arange(len(batch)) + torch.arange(3)[:, None]
             own, another, third = every[shifts % len(every)]
             yield _prediction(batch, plain, _palette_distances(plain, another, third))
         for count in counts:
             yield from with_hints(batch, plain, count)
+        for each in references.values():
+            hints, inside = hints_of(batch, each[first : first + len(batch)])
+            ab = color(batch, Condition(hints=hints))
+            known = {"corresponding": inside.mean((1, 2, 3))}
+            yield _prediction(batch, ab, known | _changes(batch, ab, plain, inside))
         for palette in (own, another) if every is not None else ():
             ab = color(batch, Condition(palettes=palette))
             yield _prediction(batch, ab, _palette_distances(ab, palette, third))
@@ -131,12 +145,17 @@ def measure_conditions(
     found = results.intervals()
     assert results.values is not None
     names = [metric.name for metric in CONDITIONED]
-    for name in (_OUTSIDE, _SHARE):
+    for name in (_OUTSIDE, _SHARE, _INSIDE):
         outside = results.values[:, names.index(name) - len(names)]
-        # Without the images whose object fills them, or in which nothing changes.
+        # Without the images whose object fills them, or in which nothing changes or corresponds.
         ends = ratio_intervals(np.nan_to_num(outside), np.isfinite(outside)).T
         for row, values in zip(found.values(), ends, strict=True):
             row[name] = as_interval(values)
+    psnr = dict(zip(rows, results.values[:, VALUES.index("psnr")], strict=True))
+    for count in counts:
+        followed, *others = (psnr[f"hints {count}{method}"] for method in methods)
+        gains = followed - max(others, key=np.mean)
+        found[f"hints {count}"][GAIN] = mean_intervals(gains[None])[0]
     return found
 
 
@@ -185,6 +204,16 @@ def _prediction(batch: ColorBatch, ab: Tensor, known: Mapping[str, Tensor]) -> P
     nan = torch.full((len(batch),), torch.nan)
     more = torch.stack([known.get(metric.name, nan).cpu() for metric in CONDITIONED])
     return Prediction(batch.L, ab, more)
+
+
+def _changes(batch: ColorBatch, ab: Tensor, before: Tensor, inside: Tensor) -> dict[str, Tensor]:
+    """Return the metrics of what changed; colorings are (1, B, 2, H, W)."""
+    changed = (_difference(batch, ab[0], before[0]) > _CHANGE).float()
+    return {
+        _INSIDE: _mean(changed, inside),
+        _OUTSIDE: _mean(changed, 1 - inside),
+        _SHARE: _mean(1 - inside, changed),
+    }
 
 
 def _difference(batch: ColorBatch, ab: Tensor, other: Tensor) -> Tensor:

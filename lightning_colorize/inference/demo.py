@@ -27,7 +27,7 @@ from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, decode_image, read_header
 from lightning_colorize.inference import painting
 from lightning_colorize.inference.colorizer import Colorizer, Prediction
-from lightning_colorize.inference.reference import NO_MATCH, to_reference
+from lightning_colorize.inference.reference import NO_MATCH, read_reference
 from lightning_colorize.models.base import Model
 
 _PREVIEW = 640  # pixels of the short side
@@ -69,8 +69,19 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
         sliders = {**model.model.settings.sliders(), **sliders}
         starts = {**model.decoding, **starts}
 
-    def read(name: str | None) -> Tensor | None:
-        """Return a file's image; None without a file, or if it is refused."""
+    def refer(name: str | None) -> Tensor | None:
+        """Return the reference, reduced."""
+        if name is None:
+            return None
+        file = Path(name)
+        try:
+            return read_reference(file, max_pixels).rgb
+        except UsageError as error:
+            gradio.Warning(f"Not used: {error}".replace(name, file.name))
+            return None
+
+    def predict(name: str | None, reference: Tensor | None) -> _Seen | None:
+        """Run each network once on the photograph."""
         if name is None:
             return None
         file = Path(name)
@@ -81,24 +92,9 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
                 size, most = header.height * header.width / 1e6, max_pixels / 1e6
                 gradio.Warning(f"This image has {size:.1f} megapixels; the maximum is {most:g}")
                 return None
-            return decode_image(data, file)
+            rgb = decode_image(data, file)
         except ImageError as error:
             gradio.Warning(f"This file cannot be read: {error.reason}")
-            return None
-
-    def refer(name: str | None) -> Tensor | None:
-        """Return the reference, reduced."""
-        rgb = read(name)
-        try:
-            return None if rgb is None else to_reference(rgb).rgb
-        except UsageError as error:
-            gradio.Warning(str(error).capitalize())
-            return None
-
-    def predict(name: str | None, reference: Tensor | None) -> _Seen | None:
-        """Run each network once on the photograph."""
-        rgb = read(name)
-        if name is None or rgb is None:
             return None
         small = resize_short_side(rgb, min(_PREVIEW, *rgb.shape[-2:]))
         with _COMPUTING:
@@ -109,10 +105,10 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
             }
         hints = [each.whole.condition.hints for each in predictions.values()]
         if reference is not None and not any(each is not None and each.any() for each in hints):
-            gradio.Warning(NO_MATCH.capitalize())
+            gradio.Warning(f"Not used: {NO_MATCH}")
         previews = {name: replace(each, rgb=small) for name, each in predictions.items()}
         grey = next(iter(previews.values())).colorize(strength=0)
-        return _Seen(Path(name).stem, predictions, previews, grey)
+        return _Seen(file.stem, predictions, previews, grey)
 
     def decode(prediction: Prediction, values: tuple[float, ...]) -> np.ndarray:
         """Return (H, W, 3), uint8; sliders that were not moved keep the model's own value."""

@@ -1,11 +1,13 @@
 """Reading, colorizing and writing films, frame by frame."""
 
 import math
-from collections.abc import Iterator
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import islice, pairwise, repeat
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,7 +27,7 @@ from lightning_colorize.inference.motion import ColorFollower, FilmProgress, fin
 from lightning_colorize.inference.reference import GREY, with_references
 from lightning_colorize.inference.tracks import FilmFormat, Track, add_sound, can_write, open_film
 from lightning_colorize.models.base import Model
-from lightning_colorize.models.control import NO_CONTROL, Control
+from lightning_colorize.models.control import NO_CONTROL, Control, Reference
 from lightning_colorize.models.image import add_colors, network_input, predict
 
 if TYPE_CHECKING:
@@ -49,6 +51,11 @@ FORMATS = {
 _BT709 = 1  # FFmpeg's number of these primaries, transfer and matrix
 _LIMITED = 1  # FFmpeg's number of the range 16 to 235
 
+_RATE = Fraction(25)  # frames per second of a film that does not state it
+_TIME = re.compile(r"(\d+)[-_:](\d\d)[-_:](\d\d(?:\.\d+)?)")  # in a name, as 00-01-02.500
+
+_LEAST = 1e-3  # weight of a frame's reference at the frame of the next one
+
 _COMPLETE = 0.9  # minimum share of the stated duration, which is inexact
 
 # Metadata of the frames that describes the colored ones, too.
@@ -61,6 +68,42 @@ def count_frames(source: Path) -> int:
         if not video.frames and film.duration and video.average_rate:
             return round(film.duration / 1e6 * video.average_rate)
         return video.frames or sum(1 for packet in film.demux(video) if packet.size)
+
+
+def frame_references(references: Sequence[Reference], source: Path) -> list[Reference]:
+    """Return references with the index of the frame that their file names state.
+
+    A name is the index, as `000120.png`, or the time, as `00-00-04.800.png`.
+
+    Raises:
+        UsageError: If the film has no such frame, or two references are of one.
+    """
+    count = count_frames(source)
+    with _opened(source) as (_, video):
+        rate = video.average_rate or _RATE
+    placed: dict[int, Reference] = {}
+    for reference in references:
+        name = Path(reference.name).stem
+        if match := _TIME.fullmatch(name):
+            hours, minutes, seconds = map(Fraction, match.groups())
+            frame = round((60 * (60 * hours + minutes) + seconds) * rate)
+        elif name.isdecimal():
+            frame = int(name)
+        else:
+            raise UsageError(
+                f"the reference {reference.name} is not named by a frame, as 000120.png, or a "
+                "time, as 00-00-04.800.png"
+            )
+        if frame >= count:
+            raise UsageError(
+                f"the reference {reference.name} is of frame {frame}; the film has frames 0 to "
+                f"{count - 1}"
+            )
+        placed_before = placed.setdefault(frame, replace(reference, frame=frame))
+        if placed_before.name != reference.name:
+            names = f"{placed_before.name}, {reference.name}"
+            raise UsageError(f"two references are of frame {frame}: {names}")
+    return [*placed.values()]
 
 
 def shots_of(target: Path) -> Path:
@@ -88,7 +131,8 @@ def colorize_film(
         target: The file to write or replace; its suffix is one of `FORMATS`.
         options: Only `batch_size`, `workers` and `guided` are used.
         limit: Maximum number of frames to write.
-        control: References for all frames, of which each takes those that it corresponds to.
+        control: References. Each frame takes the colors of those that it corresponds to; of
+            those with a frame (`frame_references`), only the nearest before and after are compared.
         review: Maximum number of shots whose first frame is written as a PNG, to the folder
             `colored_shots` for `colored.mp4`, named by its index in the film.
 
@@ -144,7 +188,9 @@ class _Film:
 
     def __post_init__(self) -> None:
         self.follower = ColorFollower()
-        self.rate = self.video.average_rate or Fraction(25)
+        given = self.control.references
+        self.placed = sorted((each.frame, each) for each in given if each.frame is not None)
+        self.rate = self.video.average_rate or _RATE
         self.unit = self.video.time_base or 1 / self.rate  # seconds
         self.tracks: dict[Any, Track] = {}  # of the result, for each of the film
         for stream in self.film.streams:
@@ -207,7 +253,9 @@ class _Film:
                 seen = list(pool.map(network_input, images, [size] * len(images)))
                 # Each frame has the same noise, or samples would flicker.
                 noise = [torch.Generator().manual_seed(0) for _ in seen]
-                controls = list(pool.map(with_references, repeat(self.control), seen))
+                first = self.follower.progress.frames
+                given = map(self._control, range(first, first + len(batch)))
+                controls = list(pool.map(with_references, given, seen))
                 predicted = predict(self.model, seen, controls=controls).colors(generators=noise)
                 predicted = [ab.cpu() for ab in predicted]
                 lightness = [to_lightness(image[None]) for image in seen]
@@ -222,7 +270,6 @@ class _Film:
                     begins.append(seen_frame[2] is None or self.follower.progress.cuts > cuts)
                 guides = seen if self.options.guided else [None] * len(seen)
                 colored = pool.map(add_colors, images, colors, guides)
-                first = self.follower.progress.frames - len(batch)
                 for number, (frame, rgb) in enumerate(zip(batch, colored, strict=True), first):
                     self._write(frame, rgb)
                     self.begins |= begins[number - first]
@@ -232,6 +279,17 @@ class _Film:
                         self.shots.mkdir(exist_ok=True)
                         to_pil_image(rgb).save(self.shots / f"{number:06}.png")
                     yield self.follower.progress
+
+    def _control(self, number: int) -> Control:
+        """Return the control of a frame."""
+        index = bisect_right(self.placed, number, key=lambda each: each[0])
+        near = self.placed[max(0, index - 1) : index + 1]
+        others = [each for each in self.control.references if each.frame is None]
+        gap = (near[-1][0] - near[0][0] if near else 0) or math.inf
+        placed = [
+            replace(one, weight=max(_LEAST, 1 - abs(number - frame) / gap)) for frame, one in near
+        ]
+        return replace(self.control, references=(*placed, *others))
 
     def _frames(self, limit: int | None) -> "Iterator[VideoFrame]":
         """Yield the frames up to the limit, and copy the tracks until the last of them ends."""

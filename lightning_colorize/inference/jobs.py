@@ -299,6 +299,9 @@ def _find(name: str, given: Path, plan: JobPlan) -> dict[Path, Path]:
     # PNG if there are several of the same name.
     names = sorted(list_images(given), key=lambda name: name.lower().endswith(".png"))
     files = {splitext(name)[0]: given / name for name in names}
+    others = {given / each for each in names}.difference(files.values())
+    if name == "reference" and others:
+        raise UsageError(f"{option}: {min(others)} is a second reference of this name")
     found = {}
     for job in plan.jobs:
         folder = "" if plan.folder is None else os.path.relpath(job.target.parent, plan.folder)

@@ -1,7 +1,9 @@
 """Answers the page on which a person paints colors: colorings with hints, and probable colors."""
 
 import json
+import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from torch.nn import functional as F
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference.reference import NO_MATCH, to_reference, with_references
 from lightning_colorize.models.base import Model
-from lightning_colorize.models.control import Control
+from lightning_colorize.models.control import Control, Reference
 from lightning_colorize.models.image import BatchPrediction, add_colors, network_input, predict
 from lightning_colorize.models.network import NetworkModel
 
@@ -65,15 +67,17 @@ def answer(model: Model, request: bytes, max_pixels: int) -> bytes:
     asked = _Asked.model_validate_json(head)
     if asked.height * asked.width > max_pixels:
         raise ValueError("too many pixels")
-    image, pixels = _image(pixels, asked.width, asked.height)
+    size = 4 * asked.height * asked.width
+    image, pixels = _image(pixels[:size], asked.width, asked.height), pixels[size:]
     seen = network_input(image[:3], model.size)
     references, refused = [], ""
     if asked.reference:
-        given, pixels = _image(pixels, *asked.reference)
+        size = 4 * math.prod(asked.reference)
         try:
-            references = [to_reference(given[:3])]
+            references = [_reference(pixels[:size], *asked.reference)]
         except UsageError as error:
-            refused = str(error).capitalize()
+            refused = str(error)
+        pixels = pixels[size:]
     planes = np.frombuffer(bytearray(pixels), np.int8).reshape(1, 3, asked.rows, asked.columns)
     # The page may have reduced the image to sides whose input differs by a pixel.
     hints = F.interpolate(torch.from_numpy(planes).float(), seen.shape[-2:])[0]
@@ -81,7 +85,7 @@ def answer(model: Model, request: bytes, max_pixels: int) -> bytes:
     control.require_accepted(model)
     control = with_references(control, seen)
     if isinstance(control.hints, Tensor) and not control.hints.any():
-        refused = NO_MATCH.capitalize()
+        refused = NO_MATCH
     prediction = predict(model, [seen], controls=[control])
     candidates = [] if asked.at is None else _candidates(prediction, asked.at)
     parts = [json.dumps({"candidates": candidates, "refused": refused}).encode(), b"\n"]
@@ -93,11 +97,15 @@ def answer(model: Model, request: bytes, max_pixels: int) -> bytes:
     return b"".join(parts)
 
 
-def _image(pixels: bytes, width: int, height: int) -> tuple[Tensor, bytes]:
-    """Return the RGBA image, (4, H, W), at the start of bytes, and the bytes that follow."""
-    rgba = np.frombuffer(bytearray(pixels[: 4 * height * width]), np.uint8)
-    image = torch.from_numpy(rgba.reshape(height, width, 4)).permute(2, 0, 1)
-    return image, pixels[4 * height * width :]
+def _image(rgba: bytes, width: int, height: int) -> Tensor:
+    """Return an image, (4, H, W)."""
+    pixels = np.frombuffer(bytearray(rgba), np.uint8).reshape(height, width, 4)
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+@lru_cache(maxsize=8)  # each stroke asks for the same one, whose features are kept
+def _reference(rgba: bytes, width: int, height: int) -> Reference:
+    return to_reference(_image(rgba, width, height)[:3])
 
 
 def _candidates(prediction: BatchPrediction, at: Sequence[float]) -> list[list[float]]:

@@ -2,19 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_colorize.color import to_lab, to_lightness, to_unit
+from lightning_colorize.color.hints import CONFIDENCE
 from lightning_colorize.common.bundled import BUNDLED, DEFAULT
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import limit_length, resize_short_side
-from lightning_colorize.data.decoding.files import ImageError, read_image
+from lightning_colorize.data.decoding.files import ImageError, from_pillow, opened, read_bytes
 from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.models.control import Control, Reference, resize_hints
 from lightning_colorize.models.image import seen_side
@@ -29,15 +29,13 @@ _REDUCTIONS = (4, 8, 16)  # of the levels whose features are compared
 _SIMILAR = 0.62  # cosine from which features correspond
 _NEAR, _NEIGHBORS = 2, 3  # cells in the reference; how many of the 8 neighbors must be near
 _FEWEST = 12  # correspondences: fewer are chance
-_CONFIDENCE = 0.5
+_SHARPNESS = 50.0  # of weights: a similarity of 0.02 more is a weight of e times as much
 _AROUND = 8  # no correspondence counts within this share of the short side of what is painted
 _LEAST = 16  # pixels of a reference's short side
+_MOST = 2**26  # pixels of a reference
 NO_MATCH = "nothing corresponds to the reference"
 GREY = 3.0
 """Mean chroma in LAB units below which a reference is grey."""
-
-# Features and columns, and the mean ab of each cell, of the references that are in use.
-_SEEN: WeakKeyDictionary[Reference, tuple[Tensor, int, Tensor]] = WeakKeyDictionary()
 
 
 def read_references(given: Path) -> tuple[Reference, ...]:
@@ -48,14 +46,22 @@ def read_references(given: Path) -> tuple[Reference, ...]:
     return tuple(map(read_reference, files))
 
 
-def read_reference(file: Path) -> Reference:
+def read_reference(file: Path, most: int = _MOST) -> Reference:
     """Read a reference.
 
     Raises:
-        UsageError: If the file is not an image, smaller than 16 pixels, or grey.
+        UsageError: If the file is not a still image, smaller than 16 pixels, larger than `most`
+            pixels, or grey.
     """
     try:
-        return to_reference(read_image(file, _SIDE), str(file))
+        with opened(read_bytes(file), file) as image:
+            if getattr(image, "is_animated", False) and image.format not in ("MPO", "TIFF"):
+                raise ValueError("animated; give a still image")
+            if image.width * image.height > most:
+                raise ValueError(f"{image.width} x {image.height} pixels; reduce it")
+            image.draft(image.mode, (_SIDE, _SIDE))
+            rgb = from_pillow(image)
+        return to_reference(rgb, str(file))
     except ImageError as error:
         raise UsageError(f"the reference {error}") from None
 
@@ -79,11 +85,14 @@ def with_references(control: Control, seen: Tensor) -> Control:
     """
     if not control.references:
         return control
+    alike = hints_like(control.references, seen)
+    if control.hints is None:
+        return replace(control, hints=alike)
     painted = resize_hints(control.hints, seen.shape[-2:])
     reach = min(seen.shape[-2:]) // _AROUND
     near = F.max_pool2d(painted[:, 2:], 2 * reach + 1, stride=1, padding=reach)
-    alike = hints_like(control.references, seen) * (near == 0)
-    return replace(control, hints=torch.where(painted[:, 2:] > 0, painted, alike)[0])
+    hints = torch.where(painted[:, 2:] > 0, painted, alike * (near == 0))
+    return replace(control, hints=hints[0])
 
 
 def hints_like(references: Sequence[Reference], seen: Tensor) -> Tensor:
@@ -92,7 +101,7 @@ def hints_like(references: Sequence[Reference], seen: Tensor) -> Tensor:
     Two images correspond where encoder features of their lightness, of three scales, are mutual
     nearest neighbors (as in He et al. 2018, "Deep Exemplar-based Colorization"), and where their
     neighbors do. Features are averaged with the mirror image's. The encoder is the bundled model's,
-    whatever model colors. Of several references, the most similar one gives the color.
+    whatever model colors. Colors of several references are averaged, mostly the most similar one's.
 
     Args:
         references: The references.
@@ -104,29 +113,26 @@ def hints_like(references: Sequence[Reference], seen: Tensor) -> Tensor:
     height, width = seen.shape[-2:]
     small = resize_short_side(seen, seen_side(height, width, _SIDE))
     own, columns = _features(small)
-    best, colors = torch.zeros(own.shape[1]), torch.zeros(2, own.shape[1])
+    total, colors = torch.zeros(own.shape[1]), torch.zeros(2, own.shape[1])
     for reference in references:
-        similar, theirs = _correspondences(own, columns, reference)
-        colors = torch.where(similar > best, theirs, colors)
-        best = torch.maximum(best, similar)
-    found = best.nonzero()[:, 0]
+        similar, theirs = _correspondences(own, columns, reference.rgb)
+        weight = reference.weight * (similar * _SHARPNESS).exp() * (similar > 0)
+        total, colors = total + weight, colors + weight * theirs
+    found = total.nonzero()[:, 0]
+    colors = colors / total.clamp(min=1)
     scale = seen.shape[-1] / small.shape[-1]
     row, column = (
         ((each + 0.5) * _CELL * scale).long().clamp(max=side - 1)
         for each, side in zip((found // columns, found % columns), seen.shape[-2:], strict=True)
     )
     hints = torch.zeros(3, *seen.shape[-2:])
-    hints[:2, row, column], hints[2, row, column] = colors[:, found], _CONFIDENCE
+    hints[:2, row, column], hints[2, row, column] = colors[:, found], CONFIDENCE
     return hints
 
 
-def _correspondences(own: Tensor, columns: int, reference: Reference) -> tuple[Tensor, Tensor]:
+def _correspondences(own: Tensor, columns: int, rgb: Tensor) -> tuple[Tensor, Tensor]:
     """Return each cell's similarity to the corresponding one, 0 without any, and its ab."""
-    if reference not in _SEEN:
-        _, ab = to_lab(to_unit(reference.rgb[None]))
-        cells = F.avg_pool2d(ab, _CELL, ceil_mode=True, count_include_pad=False)
-        _SEEN[reference] = *_features(reference.rgb), cells[0].flatten(1)
-    other, other_columns, colors = _SEEN[reference]
+    other, other_columns, colors = _features_of(rgb)
     similar = own.T @ other
     best, index = similar.max(dim=1)
     mutual = similar.argmax(dim=0)[index] == torch.arange(len(index))
@@ -138,6 +144,14 @@ def _correspondences(own: Tensor, columns: int, reference: Reference) -> tuple[T
     near = (around - around[:, 4:5]).abs().amax(0) <= _NEAR
     found = near.sum(0) > _NEIGHBORS
     return best * (found & (found.sum() >= _FEWEST)), colors[:, index]
+
+
+@lru_cache(maxsize=256)  # a reference of all frames or images
+def _features_of(rgb: Tensor) -> tuple[Tensor, int, Tensor]:
+    """Return a reference's features and columns, and the mean ab of each cell."""
+    _, ab = to_lab(to_unit(rgb[None]))
+    colors = F.avg_pool2d(ab, _CELL, ceil_mode=True, count_include_pad=False)[0].flatten(1)
+    return *_features(rgb), colors
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ from zlib import crc32
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lightning_colorize.color import NO_CONDITION, Condition
 from lightning_colorize.color.hints import follow
@@ -18,9 +19,9 @@ from lightning_colorize.common.errors import UsageError
 from lightning_colorize.metrics import Baselines
 from lightning_colorize.models.settings import Settings
 
-# Share of a network's own answer to hints, fitted on validation images: at a third, the rest
-# corrects best what the network gets wrong.
-_HINTED = 1 / 3
+# Share of a network's own answer to many hints, fitted on validation images: the rest corrects best
+# what the network gets wrong. Hints count by the parts of the image that have any, in pixels.
+_HINTED, _PART = 1 / 3, 16
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Model(ABC):
         conditions: Names of the conditions that the model accepts: hints, reference,
             palette, label, prompt.
         sees_hints: Whether `predict` uses hints; they are followed anyway.
+        sees_references: Whether it also uses those that references give.
         label_names: The class names that the model accepts as labels.
         is_of_run: Whether the test metrics of the run that contains `path` are this model's.
     """
@@ -88,6 +90,7 @@ class Model(ABC):
     metrics: Mapping[str, Any] = {}
     conditions: frozenset[str] = frozenset({"hints", "reference"})
     sees_hints: bool = False
+    sees_references: bool = False
     label_names: Sequence[str] = ()
     is_of_run: ClassVar[bool] = True
 
@@ -192,14 +195,20 @@ class Model(ABC):
     def ask(self, L: Tensor, condition: Condition, settings: Settings, flip: bool) -> list[Any]:
         """Return the views of images for `answer`, with any of the `conditions`."""
         given = self.condition_for(condition, settings)
-        if self.sees_hints and self.draws:
+        given = given._replace(hints=self._seen(given))
+        if given.hints is None or self.draws:
             return self.views(L, given, flip)
-        plain = given._replace(hints=None)
-        hints = condition.hints
-        if hints is None or not (self.sees_hints and _has_hints(condition)):
-            return self.views(L, plain, flip)
-        plain = given._replace(hints=torch.zeros_like(hints))
+        plain = given._replace(hints=torch.zeros_like(given.hints))
         return self.views(torch.cat([L, L]), plain.joined(given), flip)
+
+    def _seen(self, condition: Condition) -> Tensor | None:
+        """Return the hints that `predict` uses; None without any."""
+        hints = condition.hints
+        if hints is None or not self.sees_hints:
+            return None
+        if not self.sees_references:
+            hints = hints * (hints[:, 2:] == 1)
+        return hints if _has_hints(hints) else None
 
     def answer(
         self,
@@ -213,12 +222,15 @@ class Model(ABC):
         """Return the colorings of a result of `ask`, as `combine` does, which follow the hints."""
         ab = plain = self.combine(views, settings, n, generators)
         hints = condition.hints
-        if hints is None or not _has_hints(condition):
+        if hints is None or not _has_hints(hints):
             return ab
-        if self.sees_hints and not self.draws:
+        if self._seen(condition) is not None and not self.draws:
             count = L.shape[0]  # no chunks, see `NetworkModel`
             plain = ab[:, :count]
-            ab = torch.lerp(plain, ab[:, count:], _HINTED)
+            # How far a single one reaches, the network knows better.
+            parts = F.avg_pool2d(hints[:, 2:], _PART, ceil_mode=True) > 0
+            share = _HINTED * (1 + 1 / parts.sum((1, 2, 3), keepdim=True).clamp(min=1))
+            ab = torch.lerp(plain, ab[:, count:], share)
         if settings.strength == 0:  # grey
             return ab
         pairs = zip(ab, plain, strict=True)
@@ -293,9 +305,8 @@ class Model(ABC):
         return self.kind if self.path is None else names.get(str(self.path), str(self.path))
 
 
-def _has_hints(condition: Condition) -> bool:
-    hints = condition.hints
-    return hints is not None and (torch.compiler.is_exporting() or bool(hints[:, 2].any()))
+def _has_hints(hints: Tensor) -> bool:
+    return torch.compiler.is_exporting() or bool(hints[:, 2].any())
 
 
 def image_seeds(L: Tensor, seed: int) -> list[int]:

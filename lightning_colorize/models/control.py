@@ -33,10 +33,19 @@ _SIDE = 256  # pixels to which an image may be reduced before its palette is tak
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A color photograph: its name, and (3, h, w), uint8."""
+    """A color photograph.
+
+    Attributes:
+        name: Name or file, for messages.
+        rgb: (3, h, w), uint8.
+        frame: Index of the frame of a film that it is; None if it is of all.
+        weight: Weight of its colors among those of several references.
+    """
 
     name: str
     rgb: Tensor
+    frame: int | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -56,6 +56,7 @@ class NetworkModel(Model):
         self.label_names = network.encoder.label_names
         self.conditions = network.encoder.conditions
         self.sees_hints = "hints" in self.conditions
+        self.sees_references = "reference" in self.conditions
         if not self.label_names:
             self.conditions -= {"label"}
         head = network.head

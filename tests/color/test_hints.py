@@ -63,6 +63,16 @@ def test_more_hints_than_the_regression_takes_are_followed_everywhere():
     assert (follow(0 * ab, whole, L, 0 * ab) - ab).norm(dim=1).quantile(0.99) < 3
 
 
+def test_each_of_many_unsure_hints_counts():
+    torch.manual_seed(0)
+    L, cells = torch.full((1, 1, 128, 128), 50.0), torch.randn(1, 2, 32, 32) * 30
+    hints = torch.zeros(1, 3, 128, 128)
+    hints[:, :2, 2::4, 2::4], hints[:, 2, 2::4, 2::4] = cells, 0.5
+    plain = torch.zeros(1, 2, 128, 128)
+    found = torch.nn.functional.avg_pool2d(follow(plain, hints, L, plain), 4)
+    assert (found - cells).norm() < 0.6 * cells.norm()
+
+
 def test_few_hints_are_a_gain_over_a_wrong_prediction():
     generator = torch.Generator().manual_seed(0)
     L = torch.nn.functional.interpolate(torch.rand(4, 1, 6, 6, generator=generator), (96, 96)) * 100

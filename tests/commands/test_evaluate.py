@@ -6,6 +6,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from lightning_colorize.common.bundled import bundled
 from lightning_colorize.metrics import BASELINES
 from lightning_colorize.metrics.spec import NAMES
 
@@ -256,3 +257,27 @@ def test_hints_palettes_and_labels_are_asked_for(command, obeys, photo_folder, t
     assert rows["right label"]["psnr"] != rows["wrong label"]["psnr"]
     shown = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
     assert [name for name in shown if name in rows] == [*rows]
+
+
+def test_references_and_the_gain_of_hints_are_measured(command, finished_run, tmp_path, capsys):
+    for folder in ("food", "more food"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+        shutil.copy(bundled("photographs") / "coffee.jpg", tmp_path / "data" / folder)
+    words = (finished_run, "--data", tmp_path / "data", "--size", 96)
+    words += ("--references", "--hint-points", 2)
+    code, numbers = _evaluate(command, tmp_path, *words)
+    assert code == 0
+    rows = numbers["conditions"]
+    assert [*rows][-4:] == [
+        *("the image itself", "its mirror image", "another frame", "an unrelated image")
+    ]
+    assert rows["the image itself"]["psnr"]["value"] > rows["nothing"]["psnr"]["value"]
+    assert rows["the image itself"]["corresponding"]["value"] > 0.9
+    assert rows["an unrelated image"] == rows["the image itself"]  # of the other folder
+    shown = capsys.readouterr().out
+    heading = next(line for line in shown.splitlines() if line.startswith("asked for"))
+    assert "corresponding" in heading.split()
+    assert "palette_distance" not in heading  # no row has it
+    gain = rows["hints 2"]["gain"]
+    interval = f"95 % interval {gain['low']:+.2f} to {gain['high']:+.2f}"
+    assert f"hints 2: {gain['value']:+.2f} dB over the best other, {interval}\n" in shown

@@ -82,6 +82,17 @@ def test_a_hint_that_is_ignored_has_the_error_of_grey(batch):
     assert rows["hints 1"]["hint_error"]["value"] < 1  # it is followed all the same
 
 
+def test_followed_hints_are_compared_with_the_best_other_use_of_them(batch):
+    rows = measure_conditions(Obeys(), lambda: [batch], points=[3])
+    psnr = _values(rows, "psnr")
+    for count in (1, 3):
+        gain = rows[f"hints {count}"]["gain"]
+        best = max(psnr[f"hints {count}{by}"] for by in BY[1:])
+        assert gain["value"] == pytest.approx(psnr[f"hints {count}"] - best)
+        assert gain["low"] <= gain["value"] <= gain["high"]
+    assert "gain" not in rows["nothing"]
+
+
 @pytest.mark.parametrize("sizes", [[3], [2, 1]])
 def test_palettes_are_compared_with_the_asked_one_and_another(batch, sizes):
     parts = [batch.chosen(part.tolist()) for part in torch.arange(3).split(sizes)]

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import shutil
 import struct
 from contextlib import nullcontext
 from fractions import Fraction
@@ -308,6 +309,44 @@ def test_frames_have_the_colors_of_the_references_they_correspond_to(command, tm
     assert both[1] < 0.6 * plain[1]
     assert first[0] < 0.6 * plain[0]
     assert first[1] == pytest.approx(plain[1], rel=0.1)  # nothing corresponds
+
+
+def test_references_of_frames_act_between_their_neighbors(command, tmp_path):
+    (references := tmp_path / "references").mkdir()
+    image = Image.open(bundled("photographs") / "coffee.jpg").resize((150, 96))
+    frames = [np.asarray(image.crop((n, 0, n + 128, 96))) for n in range(22)]
+    turned = [frame[..., ::-1] for frame in frames]  # red is blue
+    Image.fromarray(frames[0]).save(references / "0.png")
+    Image.fromarray(turned[10]).save(references / "00-00-00.417.png")  # at 24 frames per second
+    Image.fromarray(frames[21]).save(references / "000021.png")
+    grey = [np.asarray(Image.fromarray(frame).convert("L").convert("RGB")) for frame in frames]
+    source = _write(tmp_path / "in.mp4", grey)
+    assert command("colorize", source, tmp_path / "out.mp4", "--reference-frames", references) == 0
+    colors = _ab(_read(tmp_path / "out.mp4")).mean((2, 3))
+    one, other = (_ab(each).mean((2, 3)) for each in (frames, turned))
+    share = ((colors - one) * (other - one)).sum(1) / (other - one).square().sum(1)
+    assert share.max() > share[0] + 0.15
+    assert share.argmax() in range(10, 18)  # colors are carried along
+    assert share[21] < share.max()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["000004.png"], "is of frame 4; the film has frames 0 to 3"),
+        (["00-01-00.png"], "is of frame 1440; the film has frames 0 to 3"),
+        (["3.png", "00-00-00.125.png"], "two references are of frame 3: "),
+        (["first.png"], "is not named by a frame, as 000120.png, or a time, as 00-00-04.800.png"),
+    ],
+)
+def test_references_of_no_frame_are_refused(error_of, tmp_path, names, message):
+    (references := tmp_path / "references").mkdir()
+    for name in names:
+        shutil.copy(bundled("photographs") / "coffee.jpg", references / name)
+    source = _write(tmp_path / "in.mp4", _pan(frames=4))
+    error = error_of("colorize", source, tmp_path / "out.mp4", "--reference-frames", references)
+    assert message in error
+    assert not (tmp_path / "out.mp4").exists()
 
 
 @pytest.mark.parametrize(

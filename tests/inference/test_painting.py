@@ -111,9 +111,9 @@ def test_a_photograph_is_colored_like_a_reference_but_where_it_is_painted():
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        (rgba_of("cat"), "Nothing corresponds to the reference"),
-        (Image.new("RGBA", (200, 100), "#888"), "The reference image is grey; give a color"),
-        (Image.new("RGBA", (20, 10), "red"), "The reference image is smaller than 16 pixels"),
+        (rgba_of("cat"), "nothing corresponds to the reference"),
+        (Image.new("RGBA", (200, 100), "#888"), "the reference image is grey; give a color"),
+        (Image.new("RGBA", (20, 10), "red"), "the reference image is smaller than 16 pixels"),
     ],
 )
 def test_a_useless_reference_is_refused_and_the_photograph_is_colored(reference, message):

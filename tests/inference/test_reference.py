@@ -118,6 +118,20 @@ def test_a_useless_reference_is_refused(colorizer, coffee, tmp_path, reference, 
         colorizer.colorize(coffee, reference=tmp_path / "b.png")
 
 
+def test_animations_large_and_second_references_are_refused(error_of, coffee, tmp_path):
+    (references := tmp_path / "references").mkdir()
+    coffee.save(tmp_path / "coffee.png")
+    frames = {"save_all": True, "append_images": [coffee.rotate(5)]}
+    coffee.save(references / "coffee.gif", **frames)
+    words = ("colorize", tmp_path / "coffee.png", tmp_path / "out", "--reference", references)
+    assert error_of(*words).endswith("coffee.gif: animated; give a still image")
+    coffee.resize((10000, 10000)).save(references / "coffee.gif")
+    assert error_of(*words).endswith("coffee.gif: 10000 x 10000 pixels; reduce it")
+    coffee.save(references / "coffee.jpg")
+    assert error_of(*words).endswith("is a second reference of this name")
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_album_has_consistent_colors(command, error_of, coffee, another_view, tmp_path):
     (tmp_path / "in").mkdir()
     coffee.convert("L").save(tmp_path / "in/a.png")

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_colorize.color import NO_CONDITION, ColorBatch, to_lab, to_lightness
+from lightning_colorize.color import NO_CONDITION, ColorBatch, Condition, to_lab, to_lightness
+from lightning_colorize.color.hints import CONFIDENCE
 from lightning_colorize.evaluation.systems import System, square_view
 from lightning_colorize.losses import MSE, CrossEntropy
-from lightning_colorize.networks import ClassificationHead, ConvEncoder, RgbHead
+from lightning_colorize.networks import ClassificationHead, ConditionedEncoder, ConvEncoder, RgbHead
 from lightning_colorize.tasks import RegressionTask
 
 L = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 100
@@ -23,6 +24,20 @@ def test_coloring_leaves_the_decoding_of_a_network_as_it_is():
     model = task.to_model()
     model.colors(model.predict(L, NO_CONDITION), model.settings)
     assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
+
+
+@pytest.mark.parametrize("references", [True, False])
+def test_only_a_network_that_is_trained_with_references_sees_them(references):
+    encoder = ConditionedEncoder(ConvEncoder([8, 16]), palette=False, references=references)
+    model = RegressionTask(encoder, MSE()).eval().to_model()
+    hints = torch.zeros(1, 3, 32, 32)
+    hints[:, :, 8, 8] = torch.tensor([50.0, 20, CONFIDENCE])
+    seen = []
+    encoder.register_forward_hook(lambda _, given, __: seen.append(given[1].hints))
+    with torch.inference_mode():
+        colored = model.color(L, Condition(hints=hints))[0]
+    assert any(each is not None for each in seen) == references
+    assert colored[0, 0, 8, 8] > 10
 
 
 @pytest.mark.parametrize("keep", [True, False])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lightning_colorize.color import AB_SCALE, NO_CONDITION, ColorBatch, Condition
+from lightning_colorize.color.hints import CONFIDENCE
 from lightning_colorize.networks import (
     AbHead,
     ClassificationHead,
@@ -124,6 +125,17 @@ def test_half_of_the_images_lack_each_condition():
         assert share == pytest.approx(0.5, abs=0.08)
     assert torch.corrcoef(has).fill_diagonal_(0).abs().max() < 0.2
     assert not ConvEncoder(widths=[4]).simulate(batch).hints
+
+
+def test_half_of_the_hints_can_be_references():
+    torch.manual_seed(0)
+    encoder = ConditionedEncoder(ENCODERS["conv"](), palette=False, references=True)
+    batch = ColorBatch(torch.zeros(400, 1, 32, 32), torch.full((400, 2, 32, 32), 30.0), [""] * 400)
+    masks = encoder.simulate(batch).hints[:, 2].flatten(1)
+    painted, alike = ((masks == value).any(1) for value in (1, CONFIDENCE))
+    assert not (painted & alike).any()
+    assert painted.float().mean() == pytest.approx(0.25, abs=0.06)
+    assert alike.float().mean() == pytest.approx(0.23, abs=0.06)  # the smallest have no cell
 
 
 def test_no_condition_is_refused():

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_colorize.color import AB_SCALE, NO_CONDITION, ColorBatch, Condition
-from lightning_colorize.color.hints import CHANNELS, simulated_hints
+from lightning_colorize.color.hints import CHANNELS, simulated_hints, simulated_references
 from lightning_colorize.color.palette import simulated_palettes
 from lightning_colorize.networks.base import Encoder, TextEncoder
 
+_REFERENCES = 0.5  # share of the hints that are references
 _OFF = 0.5  # share of the training images without a condition, for each condition
 
 
@@ -28,6 +29,8 @@ class ConditionedEncoder(Encoder):
     Args:
         encoder: The encoder, with one input channel.
         hints: Accept color hints.
+        references: Also train with simulated references as hints, for half of the images with
+            hints; otherwise references are followed without the network.
         palette: Accept palettes.
         labels: Largest number of class names; training takes the names from the data. 0 for none.
         text: Encodes prompts; null for none.
@@ -45,9 +48,11 @@ class ConditionedEncoder(Encoder):
         labels: int = 0,
         text: TextEncoder | None = None,
         width: int = 128,
+        references: bool = False,
     ) -> None:
         super().__init__()
         given = {"hints": hints, "palette": palette, "label": bool(labels), "prompt": bool(text)}
+        given["reference"] = hints and references
         if not any(given.values()):
             raise ValueError("give at least one of hints, palette, labels and text")
         self.conditions = frozenset(name for name, accepted in given.items() if accepted)
@@ -68,7 +73,7 @@ class ConditionedEncoder(Encoder):
         for channels in self.info.channels:
             if hints:
                 self.hints.append(nn.Conv2d(width, channels, 1, bias=False))
-            if self.conditions - {"hints"}:
+            if self.conditions - {"hints", "reference"}:
                 self.modulation.append(nn.Linear(width, 2 * channels, bias=False))
         for parameter in (*self.hints.parameters(), *self.modulation.parameters()):
             nn.init.zeros_(parameter)
@@ -166,7 +171,11 @@ class ConditionedEncoder(Encoder):
         if texts is not None:
             texts = [text if keep else "" for text, keep in zip(texts, drawn[1], strict=True)]
         if "hints" in self.conditions:
-            hints = simulated_hints(batch.ab) * kept[2].view(-1, 1, 1, 1)
+            hints = simulated_hints(batch.ab)
+            if "reference" in self.conditions:
+                alike = (torch.rand(count, 1, 1, 1) < _REFERENCES).to(hints.device)
+                hints = torch.where(alike, simulated_references(batch.ab), hints)
+            hints = hints * kept[2].view(-1, 1, 1, 1)
         if "palette" in self.conditions:
             palettes = simulated_palettes(batch.ab) * kept[3].view(-1, 1, 1)
         return Condition(labels, texts, hints, palettes)

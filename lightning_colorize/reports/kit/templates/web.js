@@ -183,7 +183,8 @@ async function recolor() {
     work = { ...work, reference: null };
     render();
   }
-  say(reply.refused || `${photo.size} in ${((performance.now() - start) / 1000).toFixed(2)} s`);
+  const took = `${photo.size} in ${((performance.now() - start) / 1000).toFixed(2)} s`;
+  say(reply.refused ? `Not used: ${reply.refused}` : took);
 }
 
 function change(next) {
