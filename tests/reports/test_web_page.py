@@ -195,7 +195,7 @@ def quick(tmp_path_factory):
     """The folder of a page whose network is written by hand."""
     folder = tmp_path_factory.mktemp("quick")
     settings = {"size": 16, "hints": True, "draws": True, "inputs": ["L", "hints"], "steps": 8}
-    settings |= {"guidance": 1, "variety": 1, "strength": 1, "centers": None}
+    settings |= {"reference": False, "guidance": 1, "variety": 1, "strength": 1, "centers": None}
     graphs = {"model.encoder": "encoder", "model.denoiser": "denoiser", "after": "after"}
     files = {"ort.wasm.min.mjs": RUNTIME} | {f"{name}.onnx": graphs[name] for name in graphs}
     files = {name: text.encode() for name, text in files.items()}

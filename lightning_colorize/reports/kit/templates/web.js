@@ -6,7 +6,7 @@ const settings = JSON.parse(part("settings").textContent);
 const LONGEST_SIDE = 32767; // of a canvas in Firefox; other browsers allow more
 const SHOWN = 512; // pixels of the short side while colors are painted
 const SAMPLES = 4;
-const REFERENCE = 256; // pixels of a square of its area
+const COMPARED = 128; // pixels of the short side of images whose features are compared
 const COLORING = "Coloring …";
 const BRUSH = 5; // pixels of the network's input
 
@@ -78,7 +78,7 @@ async function onServer({ image, hints, rows, columns, seeds, at, reference }) {
 // `show` an estimate first.
 function ask(image, seeds, at = null, needed = () => true, show = null) {
   const { rows, columns } = photo;
-  const hinted = () => ({ image, hints: hintsOf(rows, columns), rows, columns, seeds, at, reference: work.reference });
+  const hinted = () => ({ image, hints: hintsOf(rows, columns), rows, columns, seeds, at, reference: work.reference, compared: photo.compared });
   const result = queue.then(() => (needed() ? compute(hinted(), show) : null));
   queue = result.catch(() => {});
   return result;
@@ -114,6 +114,12 @@ function draw(canvas, data, { width, height }) {
   canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
 }
 
+function reduced(image) {
+  const [short, long] = [Math.min, Math.max].map(choose => choose(image.width, image.height));
+  const scale = Math.min(1, COMPARED / short, (4 * COMPARED) / long); // as in the package
+  return scaled(image, ...[image.width, image.height].map(side => Math.max(1, Math.round(side * scale))));
+}
+
 async function decoded(file) {
   const image = await createImageBitmap(file).catch(() => null);
   if (!image) say(`${file.name} is not an image that this browser can read: save it as PNG or JPEG.`);
@@ -142,8 +148,9 @@ async function open(file) {
   const isSmaller = (settings.hints || settings.draws) && short > times * side;
   const shown = isSmaller ? scaled(image, times * columns, times * rows) : full;
   const small = scaled(image, columns, rows);
+  const compared = reduced(image);
   image.close();
-  photo = { name: file.name.replace(/\.[^.]*$/, ""), full, shown, small, rows, columns, size };
+  photo = { name: file.name.replace(/\.[^.]*$/, ""), full, shown, small, compared, rows, columns, size };
   [work, past, selected, firstSample, sampled] = [{ ...work, strokes: [], seed: 0 }, [], null, 0, null];
   part("samples").replaceChildren();
   draw(part("given"), shown.data, shown);
@@ -155,9 +162,9 @@ async function open(file) {
 async function refer(file) {
   const image = file && await decoded(file);
   if (file && !image) return;
-  const scale = image && Math.min(1, REFERENCE / Math.sqrt(image.width * image.height));
-  const reference = image && scaled(image, ...[image.width, image.height].map(side => Math.max(1, Math.floor(side * scale))));
-  change({ strokes: [...work.strokes], reference }); // others, so that the samples are computed again
+  say(COLORING);
+  // Other strokes, so that the samples are computed again.
+  change({ strokes: [...work.strokes], reference: image && reduced(image) });
 }
 
 // The demo names its photograph after the #, and the reference after another.
