@@ -2,14 +2,13 @@
 
     python benchmarks/film.py [--film FILE ...] [--limit N]
 
-Films in color are made grey, and colored without references and with the original frames of each
-shot's ends. Two films of 200 frames are generated from a photograph: `static` with another grain in
-each frame, and `pan`, in which it also zooms; `cuts` has three such pans. `--film` adds others.
+Films in color are made grey, and colored with and without the original frames of the shots' ends.
+Three films of 200 frames are made from photographs: `static`, with another grain in each frame,
+`pan`, which zooms too, and `cuts`, three such pans. `--film` adds others, of one shot each.
 
-Columns: number of references; PSNR of RGB at 128 px, with the original's lightness; the change of
-ab from frame to frame along the motion (flicker; of single frames in parentheses); the mean
-absolute difference of ab of the first and the last frame (drift, of `static`); cuts that were
-found; seconds per frame.
+Columns: number of references; PSNR at 128 px, with the original's lightness; change of ab along the
+motion (flicker; of single frames in parentheses); mean difference of ab of the first and the last
+frame (drift, for `static`); cuts that were found; seconds per frame.
 """
 
 import argparse
