@@ -182,6 +182,7 @@ def _features(rgb: Tensor) -> tuple[Tensor, int]:
 
 
 @cache
+@torch.inference_mode(False)  # whoever asks first: weights made in that mode are not traced
 def _network() -> ColorizationNetwork:
     model = load_model(BUNDLED[DEFAULT])
     assert isinstance(model, NetworkModel)
