@@ -183,8 +183,9 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
                     "Choose colors yourself", link=PAINTING, visible=painter(models) is not None
                 )
                 written = gradio.Files(label="Files", interactive=False, visible=False)
-        # One at a time: they share the models.
+        # One at a time: they share the models. The last is for the present files and sliders.
         alone: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "models"}
+        alone["trigger_mode"] = "always_last"
         decoding: list[Any] = [seen, *controls]
         shown: list[Any] = [results, *sheets]
         predicting: list[Any] = [given, asked]
@@ -195,7 +196,7 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
         for file in (given, reference):
             file.change(link, [given, reference], paint)
         for slider in controls:
-            slider.input(show, decoding, shown, **alone, trigger_mode="always_last")
+            slider.input(show, decoding, shown, **alone)
         save.click(write, decoding, written, **alone)
     return page
 
