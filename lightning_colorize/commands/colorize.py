@@ -300,11 +300,13 @@ def _report(args: argparse.Namespace, plan: "JobPlan", records: "Iterable[Record
 
     failures, others = dict[str, str](), dict[str, str]()
     count: Counter[str] = Counter({"ok": 0, "skipped": 0, "failed": 0})
-    fallbacks = existing = 0
+    fallbacks = Counter[str]()
+    deviating = existing = 0
     total = len(plan.jobs) + len(plan.others)
     for record in records if args.quiet else progress(records, total, "colorizing"):
         count[record.status] += 1
-        fallbacks += bool(record.fallbacks)
+        fallbacks.update(record.fallbacks)
+        deviating += bool(record.fallbacks)
         existing += any(EXISTS in text for text in (record.reason, *record.fallbacks))
         if plan.folder is None and record.fallbacks and not args.quiet:
             _print_to_stderr(f"{record.output}: {'; '.join(record.fallbacks)}")
@@ -314,7 +316,10 @@ def _report(args: argparse.Namespace, plan: "JobPlan", records: "Iterable[Record
             others[record.input] = record.reason
     if not args.quiet:
         if plan.folder is not None and fallbacks:
-            _print_to_stderr(f"{fallbacks} with fallbacks; see {plan.folder / MANIFEST}")
+            such = fallbacks.most_common(1)[0][0]
+            _print_to_stderr(
+                f"{deviating} with fallbacks, such as: {such}; see {plan.folder / MANIFEST}"
+            )
         _print_failures(failures, _SHOWN_FAILURES)
         _print_failures(others if len(others) <= _SHOWN_FAILURES else {}, _SHOWN_FAILURES)
     single = len(plan.jobs) == 1 and args.input[0].is_file()

@@ -38,7 +38,12 @@ def run_film(args: argparse.Namespace, files: "dict[str, ModelFile]", options: "
         raise UsageError("a film takes one --checkpoint, without a NAME=")
     model = files[""].load(args.device)
     from lightning_colorize.common.progress import progress
-    from lightning_colorize.inference.film import colorize_film, count_frames, frame_references
+    from lightning_colorize.inference.film import (
+        colorize_film,
+        count_frames,
+        frame_references,
+        shots_of,
+    )
     from lightning_colorize.inference.motion import FilmProgress
     from lightning_colorize.inference.reference import read_references
     from lightning_colorize.models.control import Control
@@ -60,8 +65,13 @@ def run_film(args: argparse.Namespace, files: "dict[str, ModelFile]", options: "
         done = deque(shown, maxlen=1).pop()
         if done.damaged:
             done.notes.append(f"{done.damaged} damaged parts")
-        if done.notes and not args.quiet:
-            print(f"lost from {source}: {'; '.join(done.notes)}", file=sys.stderr)
+        lines = [f"lost from {source}: {'; '.join(done.notes)}"] if done.notes else []
+        if references:
+            lines += [f"references correspond to {done.corresponding:,} of {done.frames:,} frames"]
+        if args.review:
+            lines += [f"first frames of the shots -> {shots_of(target)}"]
+        for line in [] if args.quiet else lines:
+            print(line, file=sys.stderr)
     if args.json:
         count = {"ok": int(not skipped), "skipped": int(skipped), "failed": 0}
         print(json.dumps({**count, "output": str(target), **asdict(done)}))

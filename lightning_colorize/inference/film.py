@@ -256,6 +256,8 @@ class _Film:
                 first = self.follower.progress.frames
                 given = map(self._control, range(first, first + len(batch)))
                 controls = list(pool.map(with_references, given, seen))
+                alike = (isinstance(c.hints, Tensor) and bool(c.hints.any()) for c in controls)
+                self.follower.progress.corresponding += sum(alike)
                 predicted = predict(self.model, seen, controls=controls).colors(generators=noise)
                 predicted = [ab.cpu() for ab in predicted]
                 lightness = [to_lightness(image[None]) for image in seen]

@@ -12,9 +12,9 @@ _TOLERANCE = 6.0  # maximum difference in L of a carried pixel
 
 # What indicates a new scene, after the motion: a mean difference in L; or, between dark scenes, a
 # change of most of the image, as a share of its contrast. Measured on photographs at 8 to 100 % of
-# their brightness: cuts change 0.6 to 1.4 of it, pans and zooms 0.02, fades by a fifth 0.4.
+# their brightness: cuts change 0.57 to 1.8 of it, pans and zooms 0.02, fades by a fifth 0.4.
 _CUT = 12.0
-_SHARE = 0.6
+_SHARE = 0.5
 _NOISE = 0.3  # of the change, in L
 _CELLS = 16  # per side; grain does not change their means
 
@@ -28,6 +28,7 @@ class FilmProgress:
     Attributes:
         frames: Number of colorized frames.
         cuts: Number of scenes after the first.
+        corresponding: Number of frames to which a reference corresponds.
         damaged: Number of damaged packets and frames in the file.
         sound_lost: Whether the result lacks sound of the film.
         notes: Information lost in the result, as human-readable notes.
@@ -38,6 +39,7 @@ class FilmProgress:
 
     frames: int = 0
     cuts: int = 0
+    corresponding: int = 0
     damaged: int = 0
     sound_lost: bool = False
     notes: list[str] = field(default_factory=list)

@@ -80,7 +80,9 @@ def test_fallbacks_are_reported(colorize, tmp_path):
     *_, errors = colorize(image, tmp_path / "a.jpg")
     assert "a.jpg: transparency composited over white\n" in errors
     *_, errors = colorize(image.parent, tmp_path / "out", "--format", "jpg")
-    assert f"1 with fallbacks; see {tmp_path / 'out' / 'manifest.jsonl'}\n" in errors
+    reason = "transparency composited over white"
+    seen = f"see {tmp_path / 'out' / 'manifest.jsonl'}"
+    assert f"1 with fallbacks, such as: {reason}; {seen}\n" in errors
     # A name without an image suffix is a folder.
     _, printed, _ = colorize(image, tmp_path / "a.xyz")
     assert f"-> {tmp_path / 'a.xyz' / 'see-through.png'}\n" in printed

@@ -151,6 +151,12 @@ def test_all_frames_have_the_same_sample(tmp_path):
     assert _ab(_read(target)).std() > 1  # noise
 
 
+def test_a_cut_between_like_scenes_is_found(model, tmp_path):
+    frames = _pan("surfer", height=480, width=640)[:2] + _pan("balloons", height=480, width=640)[:2]
+    done = _colorize(model, _write(tmp_path / "in.mkv", frames), tmp_path / "out.mkv")
+    assert done.cuts == 1
+
+
 @pytest.mark.parametrize("share", [1, 0.15])
 def test_a_cut_begins_with_new_colors(model, tmp_path, share):
     first, second = (
@@ -283,7 +289,7 @@ def test_the_command(command, tmp_path, capsys):
     assert '"frames": 2' in capsys.readouterr().out
 
 
-def test_frames_have_the_colors_of_the_references_they_correspond_to(command, tmp_path):
+def test_frames_have_the_colors_of_the_references_they_correspond_to(command, tmp_path, capsys):
     (references := tmp_path / "references").mkdir()
     errors = {}
     frames, truth = [], []
@@ -296,9 +302,13 @@ def test_frames_have_the_colors_of_the_references_they_correspond_to(command, tm
     source = _write(tmp_path / "in.mp4", frames)
     for words in ((), ("--reference", references), ("--reference", references / "coffee.png")):
         out = tmp_path / f"out{len(errors)}.mp4"
-        assert command("colorize", source, out, "--quiet", "--review", 9, *words) == 0
+        assert command("colorize", source, out, "--review", 9, *words) == 0
         error = (_ab(_read(out)) - _ab(truth)).norm(dim=1).mean((1, 2))
         errors[len(errors)] = error[:4].mean().item(), error[4:].mean().item()
+    printed = capsys.readouterr().err
+    assert "references correspond to 8 of 8 frames" in printed
+    assert "references correspond to 4 of 8 frames" in printed
+    assert f"first frames of the shots -> {tmp_path / 'out1_shots'}\n" in printed
     plain, both, first = errors.values()
     shots = sorted((tmp_path / "out1_shots").iterdir())
     assert [shot.name for shot in shots] == ["000000.png", "000004.png"]
