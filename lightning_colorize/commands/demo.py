@@ -67,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
         routes = []
         if model := painter(models):
             settings = {**page_settings(model), "server": True}
-            # A request has four bytes per pixel, and the hints.
-            html = page_html(software(model.path), settings, min(pixels, size // 5))
+            # A request has four bytes per pixel, the hints, and a reference of 256 KB.
+            html = page_html(software(model.path), settings, min(pixels, (size - 2**18) // 5))
             routes = painting_routes(html, model, pixels, size)
         serve(page, args.host, args.port, size, routes)
     return 130

@@ -25,7 +25,12 @@ from lightning_colorize.data.decoding.photograph import Photograph, read_photogr
 from lightning_colorize.data.sources.listing import is_hidden
 from lightning_colorize.inference.card import software
 from lightning_colorize.inference.jobs import FILM_SUFFIXES, Job
-from lightning_colorize.inference.reference import read_reference, to_reference, with_references
+from lightning_colorize.inference.reference import (
+    NO_MATCH,
+    read_reference,
+    to_reference,
+    with_references,
+)
 from lightning_colorize.inference.writing import fit_format, write_photograph
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.control import Control, Reference, require_conditions
@@ -286,7 +291,7 @@ class _Pipeline:
                 item.seen, item.control = seen, with_references(item.control, seen)
                 hints = item.control.hints
                 if item.control.references and not torch.as_tensor(hints).any():
-                    record.fallbacks.append("nothing corresponds to the reference")
+                    record.fallbacks.append(NO_MATCH)
         except (ImageError, UsageError) as error:  # of the image or its hints
             record.reason = error.reason if isinstance(error, ImageError) else str(error)
         except (MemoryError, RuntimeError) as error:

@@ -18,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import BaseRoute
+from torch import Tensor
 
 from lightning_colorize.common.arguments import host_names
 from lightning_colorize.common.bundled import bundled
@@ -26,6 +27,7 @@ from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.data.decoding.files import ImageError, decode_image, read_header
 from lightning_colorize.inference import painting
 from lightning_colorize.inference.colorizer import Colorizer, Prediction
+from lightning_colorize.inference.reference import NO_MATCH, read_reference
 from lightning_colorize.models.base import Model
 
 _PREVIEW = 640  # pixels of the short side
@@ -62,11 +64,23 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
     """Return the page, which refuses images with more pixels than `max_pixels`."""
     sliders: dict[str, list[float]] = {}  # lowest value, highest value, step
     starts: dict[str, float] = {}  # value in the first model that has the setting
+    referring = [name for name, each in models.items() if "reference" in each.model.conditions]
     for model in models.values():
         sliders = {**model.model.settings.sliders(), **sliders}
         starts = {**model.decoding, **starts}
 
-    def predict(name: str | None) -> _Seen | None:
+    def refer(name: str | None) -> Tensor | None:
+        """Return the reference, reduced."""
+        if name is None:
+            return None
+        file = Path(name)
+        try:
+            return read_reference(file, max_pixels).rgb
+        except UsageError as error:
+            gradio.Warning(f"Not used: {error}".replace(name, file.name))
+            return None
+
+    def predict(name: str | None, reference: Tensor | None) -> _Seen | None:
         """Run each network once on the photograph."""
         if name is None:
             return None
@@ -85,7 +99,13 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
         small = resize_short_side(rgb, min(_PREVIEW, *rgb.shape[-2:]))
         with _COMPUTING:
             pixels = rgb.permute(1, 2, 0).numpy()
-            predictions = {name: model.prepare(pixels) for name, model in models.items()}
+            predictions = {
+                name: model.prepare(pixels, reference=reference if name in referring else None)
+                for name, model in models.items()
+            }
+        hints = [each.whole.condition.hints for each in predictions.values()]
+        if reference is not None and not any(each is not None and each.any() for each in hints):
+            gradio.Warning(f"Not used: {NO_MATCH}")
         previews = {name: replace(each, rgb=small) for name, each in predictions.items()}
         grey = next(iter(previews.values())).colorize(strength=0)
         return _Seen(file.stem, predictions, previews, grey)
@@ -108,9 +128,12 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
             pairs = [(seen.grey, decode(preview, values)) for preview in seen.previews.values()]
         return gradio.Column(visible=seen is not None), *pairs
 
-    def link(name: str | None) -> gradio.Button:
-        """Return the button to the painting page, which fetches the photograph after the #."""
-        return gradio.Button(link=PAINTING + (f"#gradio_api/file={quote(name)}" if name else ""))
+    def link(name: str | None, reference: str | None) -> gradio.Button:
+        """Return the button to the painting page, which fetches the files after each #."""
+        files = [each for each in (name, reference) if each and name]
+        return gradio.Button(
+            link=PAINTING + "".join(f"#gradio_api/file={quote(each)}" for each in files)
+        )
 
     def write(seen: _Seen | None, *values: float) -> gradio.Files:
         """Write the images at full size."""
@@ -134,7 +157,7 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
             "# Colorize a black-and-white photograph\n"
             "The colors are plausible, not the true colors of the scene."
         )
-        seen = gradio.State(None, time_to_live=_KEPT_SECONDS)
+        seen, asked = (gradio.State(None, time_to_live=_KEPT_SECONDS) for _ in range(2))
         with gradio.Row():
             with gradio.Column(scale=3, visible=False) as results, gradio.Row():
                 sheets = [
@@ -145,6 +168,12 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
                 # Not an Image component, for which Gradio would decode the file itself.
                 given = gradio.File(label="Photograph", type="filepath", height=140)
                 gradio.Examples(_example_files(Path(page.GRADIO_CACHE)), given, label="Examples")
+                reference = gradio.File(
+                    label="Reference: same scene in color",
+                    type="filepath",
+                    height=140,
+                    visible=bool(referring),
+                )
                 controls = [
                     gradio.Slider(low, high, starts[name], step=step, label=name.capitalize())
                     for name, (low, high, step) in sliders.items()
@@ -154,14 +183,20 @@ def build_demo(models: Mapping[str, Colorizer], max_pixels: int) -> gradio.Block
                     "Choose colors yourself", link=PAINTING, visible=painter(models) is not None
                 )
                 written = gradio.Files(label="Files", interactive=False, visible=False)
-        # One at a time: they share the models.
+        # One at a time: they share the models. The last is for the present files and sliders.
         alone: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "models"}
+        alone["trigger_mode"] = "always_last"
         decoding: list[Any] = [seen, *controls]
         shown: list[Any] = [results, *sheets]
-        given.change(predict, given, seen, **alone).then(show, decoding, shown, **alone)
-        given.change(link, given, paint)
+        predicting: list[Any] = [given, asked]
+        given.change(predict, predicting, seen, **alone).then(show, decoding, shown, **alone)
+        reference.change(refer, reference, asked, **alone).then(
+            predict, predicting, seen, **alone
+        ).then(show, decoding, shown, **alone)
+        for file in (given, reference):
+            file.change(link, [given, reference], paint)
         for slider in controls:
-            slider.input(show, decoding, shown, **alone, trigger_mode="always_last")
+            slider.input(show, decoding, shown, **alone)
         save.click(write, decoding, written, **alone)
     return page
 

@@ -26,6 +26,7 @@ from lightning_colorize.color.hints import follow
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.common.files import atomic_file
 from lightning_colorize.inference.painting import page_settings
+from lightning_colorize.inference.reference import Correspondences
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.exported import ONNX, exportable
 from lightning_colorize.models.graph import (
@@ -411,12 +412,18 @@ def write_around(model: Model, folder: Path) -> dict[str, Any]:
         raise UsageError(
             f"{model}: a page samples by FlowMatching, not by {type(objective).__name__}"
         )
-    for name, graph in zip(("before", "after"), _around(model), strict=True):
+    follows = model.sees_hints or model.draws  # else the graph has no such input
+    graphs = dict(zip(("before", "after"), _around(model), strict=True))
+    if follows:
+        program = _trace(Correspondences(), _smooth(96, 160), _smooth(128, 192))
+        graphs["reference"] = _onnx(program, ["image", "reference"], ["hints", "grey"])
+    for name, graph in graphs.items():
         with atomic_file(folder / f"{name}{ONNX}") as opened:
             opened.write(graph.SerializeToString())
     return {
         **page_settings(model),
-        "hints": model.sees_hints or model.draws,  # else the graph has no such input
+        "hints": follows,
+        "reference": follows,
         **model.settings.values(),
         "inputs": NetworkGraph(model).inputs,
         "centers": None if model.bins is None else model.bins.centers.tolist(),

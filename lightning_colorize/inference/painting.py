@@ -1,16 +1,21 @@
 """Answers the page on which a person paints colors: colorings with hints, and probable colors."""
 
 import json
+import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 from pydantic import BaseModel, Field
+from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_colorize.common.errors import UsageError
+from lightning_colorize.inference.reference import NO_MATCH, to_reference, with_references
 from lightning_colorize.models.base import Model
-from lightning_colorize.models.control import NO_CONTROL, Control
+from lightning_colorize.models.control import Control, Reference
 from lightning_colorize.models.image import BatchPrediction, add_colors, network_input, predict
 from lightning_colorize.models.network import NetworkModel
 
@@ -21,7 +26,8 @@ _Side = Annotated[int, Field(ge=1)]
 class _Asked(BaseModel, extra="forbid", strict=True):
     """The first line of a request, as JSON.
 
-    RGBA of the image follow, then a, b and mask of the hints, (3, rows, columns), as signed bytes.
+    RGBA of the image and of the reference follow, then a, b and mask of the hints, (3, rows,
+    columns), as signed bytes.
     """
 
     width: _Side  # of the image
@@ -32,11 +38,13 @@ class _Asked(BaseModel, extra="forbid", strict=True):
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=4)]
     # Place whose probable colors to return, from top and left, as shares of the sides.
     at: tuple[_Share, _Share] | None
+    reference: tuple[_Side, _Side] | None = None  # width and height
 
 
 def page_settings(model: Model) -> dict[str, Any]:
     """Return what the page needs to know of a model."""
-    return {"size": model.size, "hints": "hints" in model.conditions, "draws": model.draws}
+    accepted = {name: name in model.conditions for name in ("hints", "reference")}
+    return {"size": model.size, "draws": model.draws, **accepted}
 
 
 @torch.inference_mode()
@@ -49,7 +57,8 @@ def answer(model: Model, request: bytes, max_pixels: int) -> bytes:
         max_pixels: Maximum number of pixels of the image.
 
     Returns:
-        A line of JSON: `candidates`, the probable colors as [a, b, share]; then RGBA of the images.
+        A line of JSON: `candidates`, the probable colors as [a, b, share], and why the reference is
+        `refused`, if so; then RGBA of the images.
 
     Raises:
         ValueError: If the request is malformed.
@@ -59,25 +68,44 @@ def answer(model: Model, request: bytes, max_pixels: int) -> bytes:
     if asked.height * asked.width > max_pixels:
         raise ValueError("too many pixels")
     size = 4 * asked.height * asked.width
-    rgba = np.frombuffer(bytearray(pixels[:size]), np.uint8)
-    image = torch.from_numpy(rgba.reshape(asked.height, asked.width, 4)).permute(2, 0, 1)
+    image, pixels = _image(pixels[:size], asked.width, asked.height), pixels[size:]
     seen = network_input(image[:3], model.size)
-    given = np.frombuffer(bytearray(pixels[size:]), np.int8).reshape(
-        1, 3, asked.rows, asked.columns
-    )
+    references, refused = [], ""
+    if asked.reference:
+        size = 4 * math.prod(asked.reference)
+        try:
+            references = [_reference(pixels[:size], *asked.reference)]
+        except UsageError as error:
+            refused = str(error)
+        pixels = pixels[size:]
+    planes = np.frombuffer(bytearray(pixels), np.int8).reshape(1, 3, asked.rows, asked.columns)
     # The page may have reduced the image to sides whose input differs by a pixel.
-    hints = F.interpolate(torch.from_numpy(given).float(), seen.shape[-2:])[0]
-    control = Control(hints=hints) if hints.any() else NO_CONTROL
+    hints = F.interpolate(torch.from_numpy(planes).float(), seen.shape[-2:])[0]
+    control = Control(hints=hints if hints.any() else None, references=references)
     control.require_accepted(model)
+    control = with_references(control, seen)
+    if isinstance(control.hints, Tensor) and not control.hints.any():
+        refused = NO_MATCH
     prediction = predict(model, [seen], controls=[control])
     candidates = [] if asked.at is None else _candidates(prediction, asked.at)
-    parts = [json.dumps({"candidates": candidates}).encode(), b"\n"]
+    parts = [json.dumps({"candidates": candidates, "refused": refused}).encode(), b"\n"]
     for seed in asked.seeds:
         # The same noise for each size of an image.
         (ab,) = prediction.colors(generators=[torch.Generator().manual_seed(seed)])
         colored = torch.cat([add_colors(image[:3], ab), image[3:]])
         parts.append(colored.permute(1, 2, 0).numpy().tobytes())
     return b"".join(parts)
+
+
+def _image(rgba: bytes, width: int, height: int) -> Tensor:
+    """Return an image, (4, H, W)."""
+    pixels = np.frombuffer(bytearray(rgba), np.uint8).reshape(height, width, 4)
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+@lru_cache(maxsize=8)  # each stroke asks for the same one, whose features are kept
+def _reference(rgba: bytes, width: int, height: int) -> Reference:
+    return to_reference(_image(rgba, width, height)[:3])
 
 
 def _candidates(prediction: BatchPrediction, at: Sequence[float]) -> list[list[float]]:

@@ -6,7 +6,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_colorize.color import to_lab, to_lightness, to_unit
@@ -33,6 +33,7 @@ _SHARPNESS = 50.0  # of weights: a similarity of 0.02 more is a weight of e time
 _AROUND = 8  # no correspondence counts within this share of the short side of what is painted
 _LEAST = 16  # pixels of a reference's short side
 _MOST = 2**26  # pixels of a reference
+NO_MATCH = "nothing corresponds to the reference"
 GREY = 3.0
 """Mean chroma in LAB units below which a reference is grey."""
 
@@ -45,18 +46,18 @@ def read_references(given: Path) -> tuple[Reference, ...]:
     return tuple(map(read_reference, files))
 
 
-def read_reference(file: Path) -> Reference:
+def read_reference(file: Path, most: int = _MOST) -> Reference:
     """Read a reference.
 
     Raises:
-        UsageError: If the file is not a still image, smaller than 16 pixels, larger than 64
-            megapixels, or grey.
+        UsageError: If the file is not a still image, smaller than 16 pixels, larger than `most`
+            pixels, or grey.
     """
     try:
         with opened(read_bytes(file), file) as image:
             if getattr(image, "is_animated", False) and image.format not in ("MPO", "TIFF"):
                 raise ValueError("animated; give a still image")
-            if image.width * image.height > _MOST:
+            if image.width * image.height > most:
                 raise ValueError(f"{image.width} x {image.height} pixels; reduce it")
             image.draft(image.mode, (_SIDE, _SIDE))
             rgb = from_pillow(image)
@@ -71,10 +72,15 @@ def to_reference(rgb: Tensor, name: str = "image") -> Reference:
         raise UsageError(f"the reference {name} is smaller than {_LEAST} pixels")
     _network()  # before threads need it
     rgb = resize_short_side(limit_length(rgb), min(_SIDE, *rgb.shape[-2:]))
-    _, ab = to_lab(to_unit(rgb[None]))
-    if ab.norm(dim=1).mean() < GREY:
+    if _is_grey(rgb):
         raise UsageError(f"the reference {name} is grey; give a color photograph")
     return Reference(name, rgb)
+
+
+def _is_grey(rgb: Tensor) -> Tensor:
+    _, ab = to_lab(to_unit(rgb[None]))
+    chroma: Tensor = ab.norm(dim=1).mean()
+    return chroma < GREY
 
 
 def with_references(control: Control, seen: Tensor) -> Control:
@@ -114,7 +120,7 @@ def hints_like(references: Sequence[Reference], seen: Tensor) -> Tensor:
     own, columns = _features(small)
     total, colors = torch.zeros(own.shape[1]), torch.zeros(2, own.shape[1])
     for reference in references:
-        similar, theirs = _correspondences(own, columns, reference.rgb)
+        similar, theirs = _correspondences(own, columns, *_features_of(reference.rgb))
         weight = reference.weight * (similar * _SHARPNESS).exp() * (similar > 0)
         total, colors = total + weight, colors + weight * theirs
     found = total.nonzero()[:, 0]
@@ -129,15 +135,17 @@ def hints_like(references: Sequence[Reference], seen: Tensor) -> Tensor:
     return hints
 
 
-def _correspondences(own: Tensor, columns: int, rgb: Tensor) -> tuple[Tensor, Tensor]:
+def _correspondences(
+    own: Tensor, columns: int, other: Tensor, other_columns: int, colors: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return each cell's similarity to the corresponding one, 0 without any, and its ab."""
-    other, other_columns, colors = _features_of(rgb)
     similar = own.T @ other
     best, index = similar.max(dim=1)
-    mutual = similar.argmax(dim=0)[index] == torch.arange(len(index))
+    mutual = similar.argmax(dim=0)[index] == torch.arange(index.shape[0])
     found = mutual & (best > _SIMILAR)
     # Correspondences of things have neighbors that lie near one another in the reference, too.
-    places = torch.stack([index // other_columns, index % other_columns]).float()
+    row = index // other_columns
+    places = torch.stack([row, index - row * other_columns]).float()
     places = places.masked_fill(~found, torch.nan).view(2, -1, columns)
     around = F.unfold(F.pad(places[None], [1] * 4, value=torch.nan), 3).view(2, 9, -1)
     near = (around - around[:, 4:5]).abs().amax(0) <= _NEAR
@@ -145,12 +153,14 @@ def _correspondences(own: Tensor, columns: int, rgb: Tensor) -> tuple[Tensor, Te
     return best * (found & (found.sum() >= _FEWEST)), colors[:, index]
 
 
-@lru_cache(maxsize=256)  # a reference of all frames or images
-def _features_of(rgb: Tensor) -> tuple[Tensor, int, Tensor]:
+def _described(rgb: Tensor) -> tuple[Tensor, int, Tensor]:
     """Return a reference's features and columns, and the mean ab of each cell."""
     _, ab = to_lab(to_unit(rgb[None]))
     colors = F.avg_pool2d(ab, _CELL, ceil_mode=True, count_include_pad=False)[0].flatten(1)
     return *_features(rgb), colors
+
+
+_features_of = lru_cache(maxsize=256)(_described)  # a reference of all frames or images
 
 
 @torch.inference_mode()
@@ -172,7 +182,26 @@ def _features(rgb: Tensor) -> tuple[Tensor, int]:
 
 
 @cache
+@torch.inference_mode(False)  # whoever asks first: weights made in that mode are not traced
 def _network() -> ColorizationNetwork:
     model = load_model(BUNDLED[DEFAULT])
     assert isinstance(model, NetworkModel)
     return model.network
+
+
+class Correspondences(nn.Module):
+    """Maps an image and a reference, (1, 3, H, W) in uint8, to hints, for a graph.
+
+    Both have a short side of at most 128 pixels. See `hints_like`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = _network()
+
+    def forward(self, image: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+        """Return hints of cells, (1, 3, h, w), and whether the reference is grey."""
+        own, columns = _features(image[0])
+        similar, colors = _correspondences(own, columns, *_described(reference[0]))
+        hints = torch.cat([colors, torch.full_like(colors[:1], CONFIDENCE)]) * (similar > 0)
+        return hints.view(1, 3, -1, columns), _is_grey(reference[0])

@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 
 from lightning_colorize.color import to_lab
+from lightning_colorize.common.bundled import bundled
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.inference.painting import answer
 from lightning_colorize.models.base import Model
@@ -70,6 +72,8 @@ def test_the_color_of_a_hint_is_painted_and_offered_at_its_place(draws, strength
         {"seeds": range(5)},
         {"seeds": [-1]},
         {"at": [1]},
+        {"reference": [0, 4]},
+        {"reference": [400, 400]},
         {"at": [0.5, float("nan")]},
         {"more": 1},
     ],
@@ -77,6 +81,45 @@ def test_the_color_of_a_hint_is_painted_and_offered_at_its_place(draws, strength
 def test_a_malformed_request_is_refused(change):
     with pytest.raises(ValueError, match=r"validation|pixels|reshape"):
         answer(follower(), request(**change), 10**6)
+
+
+def rgba_of(name):
+    return Image.open(bundled("photographs") / f"{name}.jpg").convert("RGBA").resize((240, 160))
+
+
+def colored_like(image, reference, hints=()):
+    """Return what is refused, and the image as it is colored."""
+    sides = {"width": 240, "height": 160, "rows": 160, "columns": 240, "seeds": [0], "at": None}
+    planes = np.zeros((3, 160, 240), np.int8)
+    for row, column in hints:
+        planes[:, row : row + 5, column : column + 5] = np.array([*BLUE, 1])[:, None, None]
+    images = image.tobytes() + reference.tobytes() + planes.tobytes()
+    head = json.dumps(sides | {"reference": reference.size}).encode()
+    head, _, pixels = answer(follower(size=128), head + b"\n" + images, 10**6).partition(b"\n")
+    return json.loads(head)["refused"], np.frombuffer(pixels, np.uint8).reshape(160, 240, 4)
+
+
+def test_a_photograph_is_colored_like_a_reference_but_where_it_is_painted():
+    coffee = rgba_of("coffee")
+    refused, colored = colored_like(coffee, ImageOps.mirror(coffee), [(120, 200)])
+    assert refused == ""
+    difference = np.abs(colored.astype(float) - np.asarray(coffee))[..., :3].mean(-1)
+    assert np.median(difference) < 10
+    assert (ab_of(colored[122, 202]) - BLUE).norm() < 20
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        (rgba_of("cat"), "nothing corresponds to the reference"),
+        (Image.new("RGBA", (200, 100), "#888"), "the reference image is grey; give a color"),
+        (Image.new("RGBA", (20, 10), "red"), "the reference image is smaller than 16 pixels"),
+    ],
+)
+def test_a_useless_reference_is_refused_and_the_photograph_is_colored(reference, message):
+    refused, colored = colored_like(rgba_of("coffee"), reference)
+    assert refused.startswith(message)
+    assert np.ptp(colored[..., :3].astype(int), axis=-1).max() < 3  # as without any hints
 
 
 def test_hints_that_a_model_does_not_accept_are_refused():

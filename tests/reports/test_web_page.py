@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from lightning_colorize.cli import main
 from lightning_colorize.common.bundled import bundled
@@ -19,7 +19,7 @@ from lightning_colorize.inference import load_model
 from lightning_colorize.models.exported import write_exported
 from lightning_colorize.reports import web_page
 from lightning_colorize.reports.web_page import read_library
-from tests.painters import follower, paint_on, write_photograph
+from tests.painters import CANVAS, color_at, follower, paint_on, write_photograph
 from tests.reports.conftest import DESK, PHONE
 
 
@@ -146,6 +146,48 @@ def test_colors_are_painted_in_the_browser(visit, name, tmp_path, request):
     paint_on(page, write_photograph(tmp_path / "ramp.png"), "mouse", name == "draws", tmp_path)
 
 
+@pytest.mark.browser
+@pytest.mark.slow
+def test_a_photograph_is_colored_like_a_reference_in_the_browser(visit, tinted, tmp_path):
+    address, file = tinted
+    coffee = Image.open(bundled("photographs") / "coffee.jpg").convert("RGB")
+    coffee.convert("L").save(tmp_path / "grey.png")
+    ImageOps.mirror(coffee.crop((0, 40, *coffee.size))).save(tmp_path / "like.png")
+    Image.new("RGB", (9, 9), "red").save(tmp_path / "tiny.png")
+    page = visit(address, **DESK)
+    page.set_input_files("[data-part=file]", tmp_path / "grey.png")
+    page.get_by_text("pixels in").wait_for(timeout=120_000)
+    own = page.evaluate(CANVAS)
+    for useless, message in (
+        (tmp_path / "grey.png", "Not used: the reference image is grey"),
+        (tmp_path / "tiny.png", "Not used: the reference image is smaller than 16 pixels"),
+        (bundled("photographs") / "cat.jpg", "Not used: nothing corresponds to the reference"),
+    ):
+        page.set_input_files("[data-part=reference]", useless)
+        page.get_by_text(message).wait_for(timeout=60_000)
+        assert page.evaluate(CANVAS) == own
+    page.set_input_files("[data-part=reference]", tmp_path / "like.png")
+    page.wait_for_function(f"own => {CANVAS} !== own", arg=own)
+    with page.expect_download() as download:
+        page.click("[data-part=save]")
+    colored = np.asarray(Image.open(download.value.path()).convert("RGB"), dtype=int)
+    reference = tmp_path / "like.png"
+    expected = load_model(file).colorize(tmp_path / "grey.png", reference=reference)
+    difference = np.abs(colored - np.asarray(expected, dtype=int)).max(-1)
+    assert (difference <= 4).mean() > 0.9  # browsers reduce images by other filters
+    alike = page.evaluate(CANVAS)
+    box = page.locator("[data-part=layer]").bounding_box()
+    place = {"x": 0.1 * box["width"], "y": 0.5 * box["height"]}
+    page.locator("[data-part=layer]").click(position=place)
+    page.locator("[data-part=hues] button").nth(9).click()
+    page.wait_for_function(f"alike => {CANVAS} !== alike", arg=alike)
+    red, _, blue = color_at(page, 0.1, 0.5)
+    assert blue > red + 40
+    page.click("[data-part=undo]")
+    page.click("[data-part=without]")
+    page.wait_for_function(f"own => {CANVAS} === own", arg=own)
+
+
 # Graphs by hand: noise goes to 0 and a to 38 in 8 steps; the hints' sum adds a hundredth.
 RUNTIME = r"""
 export const env = { wasm: {} };
@@ -195,7 +237,7 @@ def quick(tmp_path_factory):
     """The folder of a page whose network is written by hand."""
     folder = tmp_path_factory.mktemp("quick")
     settings = {"size": 16, "hints": True, "draws": True, "inputs": ["L", "hints"], "steps": 8}
-    settings |= {"guidance": 1, "variety": 1, "strength": 1, "centers": None}
+    settings |= {"reference": False, "guidance": 1, "variety": 1, "strength": 1, "centers": None}
     graphs = {"model.encoder": "encoder", "model.denoiser": "denoiser", "after": "after"}
     files = {"ort.wasm.min.mjs": RUNTIME} | {f"{name}.onnx": graphs[name] for name in graphs}
     files = {name: text.encode() for name, text in files.items()}

@@ -6,13 +6,15 @@ const settings = JSON.parse(part("settings").textContent);
 const LONGEST_SIDE = 32767; // of a canvas in Firefox; other browsers allow more
 const SHOWN = 512; // pixels of the short side while colors are painted
 const SAMPLES = 4;
+const COMPARED = 128; // pixels of the short side of images whose features are compared
 const COLORING = "Coloring …";
 const BRUSH = 5; // pixels of the network's input
 
 // The photograph: `full`, the smaller `shown`, and the sides of the network's input.
 let photo;
-// What was painted: {ab, at: [[y, x], ...]}, in LAB units and shares of the sides; the sample's seed.
-let work = { strokes: [], seed: 0 };
+// What was painted: {ab, at: [[y, x], ...]}, in LAB units and shares of the sides; the sample's seed; a
+// smaller copy of the photograph to color it like.
+let work = { strokes: [], seed: 0, reference: null };
 let past = []; // earlier ones
 let selected = null; // a stroke whose color is chosen
 let cross = [0.5, 0.5];
@@ -59,9 +61,11 @@ function inWorker() {
   });
 }
 
-async function onServer({ image, hints, rows, columns, seeds, at }) {
-  const head = JSON.stringify({ width: image.width, height: image.height, rows, columns, seeds, at });
-  const reply = await fetch(location.href, { method: "POST", body: new Blob([head, "\n", image.data, hints]) });
+async function onServer({ image, hints, rows, columns, seeds, at, reference }) {
+  const sides = reference && [reference.width, reference.height];
+  const head = JSON.stringify({ width: image.width, height: image.height, rows, columns, seeds, at, reference: sides });
+  const body = new Blob([head, "\n", image.data, reference?.data ?? "", hints]);
+  const reply = await fetch(location.href, { method: "POST", body });
   if (!reply.ok) throw new Error(`the server answered ${reply.status} ${reply.statusText}`);
   const bytes = new Uint8ClampedArray(await reply.arrayBuffer());
   const start = bytes.indexOf(10) + 1; // after a line of JSON
@@ -74,7 +78,7 @@ async function onServer({ image, hints, rows, columns, seeds, at }) {
 // `show` an estimate first.
 function ask(image, seeds, at = null, needed = () => true, show = null) {
   const { rows, columns } = photo;
-  const hinted = () => ({ image, hints: hintsOf(rows, columns), rows, columns, seeds, at });
+  const hinted = () => ({ image, hints: hintsOf(rows, columns), rows, columns, seeds, at, reference: work.reference, compared: photo.compared });
   const result = queue.then(() => (needed() ? compute(hinted(), show) : null));
   queue = result.catch(() => {});
   return result;
@@ -110,15 +114,23 @@ function draw(canvas, data, { width, height }) {
   canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
 }
 
+function reduced(image) {
+  const [short, long] = [Math.min, Math.max].map(choose => choose(image.width, image.height));
+  const scale = Math.min(1, COMPARED / short, (4 * COMPARED) / long); // as in the package
+  return scaled(image, ...[image.width, image.height].map(side => Math.max(1, Math.round(side * scale))));
+}
+
+async function decoded(file) {
+  const image = await createImageBitmap(file).catch(() => null);
+  if (!image) say(`${file.name} is not an image that this browser can read: save it as PNG or JPEG.`);
+  return image;
+}
+
 async function open(file) {
   const job = ++latest;
   part("result").hidden = true;
-  const image = await createImageBitmap(file).catch(() => null);
-  if (job !== latest) return;
-  if (!image) {
-    say(`${file.name} is not an image that this browser can read: save it as PNG or JPEG.`);
-    return;
-  }
+  const image = await decoded(file);
+  if (!image || job !== latest) return;
   const most = Math.sqrt(settings.most / (image.width * image.height));
   const scale = Math.min(1, most, LONGEST_SIDE / Math.max(image.width, image.height));
   const [width, height] = [image.width, image.height].map(side => Math.max(1, Math.floor(side * scale)));
@@ -136,16 +148,26 @@ async function open(file) {
   const isSmaller = (settings.hints || settings.draws) && short > times * side;
   const shown = isSmaller ? scaled(image, times * columns, times * rows) : full;
   const small = scaled(image, columns, rows);
+  const compared = reduced(image);
   image.close();
-  photo = { name: file.name.replace(/\.[^.]*$/, ""), full, shown, small, rows, columns, size };
-  [work, past, selected, firstSample, sampled] = [{ strokes: [], seed: 0 }, [], null, 0, null];
+  photo = { name: file.name.replace(/\.[^.]*$/, ""), full, shown, small, compared, rows, columns, size };
+  [work, past, selected, firstSample, sampled] = [{ ...work, strokes: [], seed: 0 }, [], null, 0, null];
   part("samples").replaceChildren();
   draw(part("given"), shown.data, shown);
   part("compare").style.setProperty("--ratio", width / height);
   recolor();
 }
 
-// The demo names its photograph after the #.
+// Colors the photograph like another one; null for none.
+async function refer(file) {
+  const image = file && await decoded(file);
+  if (file && !image) return;
+  say(COLORING);
+  // Other strokes, so that the samples are computed again.
+  change({ strokes: [...work.strokes], reference: image && reduced(image) });
+}
+
+// The demo names its photograph after the #, and the reference after another.
 async function fetched(address) {
   const reply = await fetch(address);
   if (!reply.ok) throw new Error("choose it again");
@@ -164,7 +186,12 @@ async function recolor() {
   if (!reply || job !== latest) return;
   show(reply.images[0]);
   if (settings.draws && sampled !== work.strokes) showSamples();
-  say(`${photo.size} in ${((performance.now() - start) / 1000).toFixed(2)} s`);
+  if (reply.refused) {
+    work = { ...work, reference: null };
+    render();
+  }
+  const took = `${photo.size} in ${((performance.now() - start) / 1000).toFixed(2)} s`;
+  say(reply.refused ? `Not used: ${reply.refused}` : took);
 }
 
 function change(next) {
@@ -217,6 +244,8 @@ function render() {
   part("colors").hidden = !selected;
   part("undo").disabled = !past.length;
   part("samples").ariaBusy = sampled !== work.strokes;
+  part("like").hidden = !work.reference;
+  if (work.reference) draw(part("alike"), work.reference.data, work.reference);
   for (const button of part("samples").children) {
     button.setAttribute("aria-pressed", Number(button.dataset.seed) === work.seed);
   }
@@ -306,20 +335,21 @@ async function save() {
   canvas.toBlob(file => download(file, `${name}-color.png`));
 }
 
-for (const [name, receive] of [["file", open], ["load", load]]) {
+for (const [name, receive] of [["file", open], ["load", load], ["reference", refer]]) {
   part(name).onchange = event => {
     if (event.target.files[0]) receive(event.target.files[0]);
     event.target.value = ""; // the same file can be chosen again
   };
 }
 part("save").onclick = () => save().catch(fail);
-part("project").onclick = () => download(new Blob([JSON.stringify(work)]), `${photo.name}-colors.json`);
+part("project").onclick = () => download(new Blob([JSON.stringify({ ...work, reference: undefined })]), `${photo.name}-colors.json`);
 part("cut").oninput = event => part("compare").style.setProperty("--cut", `${event.target.value}%`);
 part("other").onchange = ({ target: { value } }) => {
   choose(toLab([1, 3, 5].map(i => parseInt(value.slice(i, i + 2), 16))).slice(1));
 };
 part("done").onclick = () => { selected = null; render(); };
 part("undo").onclick = undo;
+part("without").onclick = () => refer(null);
 part("more").onclick = () => { [firstSample, sampled] = [firstSample + SAMPLES, null]; render(); showSamples(); };
 for (const kind of ["dragover", "dragleave", "drop"]) {
   part("drop").addEventListener(kind, event => {
@@ -366,4 +396,5 @@ document.addEventListener("keydown", event => {
   if (event.key === "z" && (event.ctrlKey || event.metaKey)) undo();
   else if (event.key === "Escape" && selected) part("done").click();
 });
-if (settings.server && location.hash.length > 1) fetched(location.hash.slice(1)).then(open).catch(fail);
+const [, photograph, reference] = settings.server ? location.hash.split("#") : [];
+if (photograph) fetched(photograph).then(open).then(() => reference && photo && fetched(reference).then(refer)).catch(fail);

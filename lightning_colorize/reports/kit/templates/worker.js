@@ -8,6 +8,7 @@ const LOADING = "Loading the model …";
 const sessions = {};
 let settings, network, ready;
 let isAsked = false;
+let alike = {}; // the last reference and image, with the hints that they give
 let seen = {}; // the last image and hints, with what the network's first graph made of them
 const run = (name, feeds, outputs) => sessions[name].run(feeds, outputs);
 const floats = (values, dims) => new ort.Tensor("float32", values, dims);
@@ -66,13 +67,53 @@ async function download(names) {
   return Promise.all(replies.map(reply => new Response(reply.body.pipeThrough(counted())).arrayBuffer()));
 }
 
-async function color({ image: { data, width, height }, hints, rows, columns, seeds, at, early }) {
+function imageOf({ data, width, height }) {
   const pixels = width * height;
   const planes = new Uint8Array(3 * pixels);
   for (let i = 0; i < pixels; i++) {
     for (let plane = 0; plane < 3; plane++) planes[plane * pixels + i] = data[4 * i + plane];
   }
-  const image = new ort.Tensor("uint8", planes, [1, 3, height, width]);
+  return new ort.Tensor("uint8", planes, [1, 3, height, width]);
+}
+
+// The reference's hints for cells of an image; or why it is refused.
+async function correspondences(compared, reference) {
+  if (isSame(alike.compared?.data, compared.data) && isSame(alike.reference?.data, reference.data)) return alike.found;
+  if (Math.min(reference.width, reference.height) < 16) return { refused: "the reference image is smaller than 16 pixels" };
+  if (!sessions.reference) {
+    postMessage({ stage: "Loading the model that compares photographs …" });
+    sessions.reference = await ort.InferenceSession.create(new URL("reference.onnx", import.meta.url).href);
+    postMessage({ stage: "" });
+  }
+  const { hints, grey } = await run("reference", { image: imageOf(compared), reference: imageOf(reference) });
+  let found = { hints };
+  if (grey.data[0]) found = { refused: "the reference image is grey; give a color photograph" };
+  else if (hints.data.every(value => !value)) found = { refused: "nothing corresponds to the reference" };
+  alike = { compared, reference, found };
+  return found;
+}
+
+// Painted hints, and others where nothing is painted within an eighth of the short side.
+function joined(painted, rows, columns, { data, dims: [, , height, width] }) {
+  const planes = Float32Array.from(painted);
+  const [pixels, cells, reach] = [rows * columns, height * width, Math.floor(Math.min(rows, columns) / 8)];
+  const places = [...Array(pixels).keys()].filter(i => painted[2 * pixels + i]).map(i => [Math.floor(i / columns), i % columns]);
+  for (let cell = 0; cell < cells; cell++) {
+    const row = Math.floor(((Math.floor(cell / width) + 0.5) * rows) / height);
+    const column = Math.floor((((cell % width) + 0.5) * columns) / width);
+    const isNear = ([y, x]) => Math.abs(y - row) <= reach && Math.abs(x - column) <= reach;
+    if (!data[2 * cells + cell] || places.some(isNear)) continue;
+    for (let plane = 0; plane < 3; plane++) planes[plane * pixels + row * columns + column] = data[plane * cells + cell];
+  }
+  return planes;
+}
+
+async function color({ image: given, hints: painted, rows, columns, seeds, at, early, reference, compared }) {
+  const { data, width, height } = given;
+  const pixels = width * height;
+  const image = imageOf(given);
+  const found = reference ? await correspondences(compared, reference) : {};
+  const hints = found.hints ? joined(painted, rows, columns, found.hints) : painted;
   if (!isSame(seen.data, data) || !isSame(seen.hints, hints)) {
     const { L } = await run("before", { image }, ["L"]);
     const known = {
@@ -85,18 +126,18 @@ async function color({ image: { data, width, height }, hints, rows, columns, see
     seen = { data, hints, known, encoded: await run(network[0], feeds) };
   }
   const { encoded, known } = seen;
-  const painted = async ab => {
-    const { colored } = await run("after", settings.draws ? { ab, image, L: known.L, hints: known.hints } : { ab, image });
+  const colored = async ab => {
+    const result = await run("after", settings.draws ? { ab, image, L: known.L, hints: known.hints } : { ab, image });
     const own = data.slice(); // with its alpha
     for (let i = 0; i < pixels; i++) {
-      for (let plane = 0; plane < 3; plane++) own[4 * i + plane] = colored.data[plane * pixels + i];
+      for (let plane = 0; plane < 3; plane++) own[4 * i + plane] = result.colored.data[plane * pixels + i];
     }
     return own;
   };
-  const show = async ab => early && postMessage({ early: await painted(ab) });
+  const show = async ab => early && postMessage({ early: await colored(ab) });
   const images = [];
-  for (const seed of seeds) images.push(await painted(settings.draws ? await sample(encoded, seed, show) : encoded.ab));
-  return { images, candidates: at ? candidates(encoded, at, [rows, columns]) : [] };
+  for (const seed of seeds) images.push(await colored(settings.draws ? await sample(encoded, seed, show) : encoded.ab));
+  return { images, refused: found.refused, candidates: at ? candidates(encoded, at, [rows, columns]) : [] };
 }
 
 const isSame = (one, other) => one?.length === other.length && one.every((value, i) => value === other[i]);
