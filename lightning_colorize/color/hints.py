@@ -279,14 +279,20 @@ def _covariance(first: Tensor, second: Tensor) -> Tensor:
 
     Both are (B, 5, P) or (B, 5, Q): row and column as shares of the short side, L, a, b.
     """
-    rows, columns, grey, a, b = (
-        (first[:, i, :, None] - second[:, i, None]).square() for i in range(5)
-    )
-    distance, colors = rows + columns, a + b
-    far = -distance / _FAR_DISTANCE**2 - grey / _FAR_L**2 - colors / _FAR_AB**2
-    near = -(distance + 1e-12).sqrt() / _NEAR_DISTANCE - grey / _NEAR_L**2
-    covariances: Tensor = _FAR * far.exp() + near.exp()
+    scales = [1 / _FAR_DISTANCE] * 2 + [1 / _FAR_L] + [1 / _FAR_AB] * 2
+    scale = first.new_tensor(scales).view(-1, 1)
+    far = _squared_distance(first * scale, second * scale)
+    distance = _squared_distance(first[:, :2], second[:, :2]).clamp(min=1e-12).sqrt()
+    grey = _squared_distance(first[:, 2:3] / _NEAR_L, second[:, 2:3] / _NEAR_L)
+    covariances: Tensor = _FAR * (-far).exp() + (-distance / _NEAR_DISTANCE - grey).exp()
     return covariances
+
+
+def _squared_distance(first: Tensor, second: Tensor) -> Tensor:
+    """Return (B, P, Q) for (B, C, P) and (B, C, Q), as one matrix product."""
+    left = [-2 * first, first.square().sum(1, keepdim=True), torch.ones_like(first[:, :1])]
+    right = [second, torch.ones_like(second[:, :1]), second.square().sum(1, keepdim=True)]
+    return torch.cat(left, 1).mT @ torch.cat(right, 1)
 
 
 def _solve(matrix: Tensor, right: Tensor) -> Tensor:
