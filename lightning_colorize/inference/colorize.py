@@ -27,6 +27,7 @@ from lightning_colorize.inference.card import software
 from lightning_colorize.inference.jobs import FILM_SUFFIXES, Job
 from lightning_colorize.inference.reference import (
     NO_MATCH,
+    is_followed,
     read_reference,
     to_reference,
     with_references,
@@ -289,8 +290,7 @@ class _Pipeline:
                 record.status, record.reason = "skipped", "it is already in color"
             else:
                 item.seen, item.control = seen, with_references(item.control, seen)
-                hints = item.control.hints
-                if item.control.references and not torch.as_tensor(hints).any():
+                if item.control.references and not is_followed(item.control):
                     record.fallbacks.append(NO_MATCH)
         except (ImageError, UsageError) as error:  # of the image or its hints
             record.reason = error.reason if isinstance(error, ImageError) else str(error)

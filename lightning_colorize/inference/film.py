@@ -24,7 +24,7 @@ from lightning_colorize.data.decoding.colors import upright
 from lightning_colorize.inference.card import software
 from lightning_colorize.inference.colorize import Options, worker_threads
 from lightning_colorize.inference.motion import ColorFollower, FilmProgress, find_motion
-from lightning_colorize.inference.reference import GREY, with_references
+from lightning_colorize.inference.reference import GREY, is_followed, with_references
 from lightning_colorize.inference.tracks import FilmFormat, Track, add_sound, can_write, open_film
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.control import NO_CONTROL, Control, Reference
@@ -78,15 +78,20 @@ def frame_references(references: Sequence[Reference], source: Path) -> list[Refe
     Raises:
         UsageError: If the film has no such frame, or two references are of one.
     """
-    count = count_frames(source)
-    with _opened(source) as (_, video):
-        rate = video.average_rate or _RATE
+    with _opened(source) as (film, video):
+        rate, unit = video.average_rate or _RATE, video.time_base or 1
+        stamps = [packet.pts for packet in film.demux(video) if packet.size]
+    times = np.arange(len(stamps)) / float(rate)
+    if None not in stamps:
+        times = np.sort(np.array(stamps, float)) * float(unit)
     placed: dict[int, Reference] = {}
     for reference in references:
         name = Path(reference.name).stem
         if match := _TIME.fullmatch(name):
-            hours, minutes, seconds = map(Fraction, match.groups())
-            frame = round((60 * (60 * hours + minutes) + seconds) * rate)
+            hours, minutes, seconds = map(float, match.groups())
+            time = times[:1].sum() + 60 * (60 * hours + minutes) + seconds
+            is_beyond = time > times.max(initial=0) + 1 / float(rate)
+            frame = len(times) if is_beyond else int(abs(times - time).argmin())
         elif name.isdecimal():
             frame = int(name)
         else:
@@ -94,15 +99,15 @@ def frame_references(references: Sequence[Reference], source: Path) -> list[Refe
                 f"the reference {reference.name} is not named by a frame, as 000120.png, or a "
                 "time, as 00-00-04.800.png"
             )
-        if frame >= count:
+        if frame >= len(times):
             raise UsageError(
-                f"the reference {reference.name} is of frame {frame}; the film has frames 0 to "
-                f"{count - 1}"
+                f"the reference {reference.name} is beyond the end; the film has frames 0 to "
+                f"{len(times) - 1}"
             )
-        placed_before = placed.setdefault(frame, replace(reference, frame=frame))
-        if placed_before.name != reference.name:
-            names = f"{placed_before.name}, {reference.name}"
+        if frame in placed:
+            names = f"{placed[frame].name}, {reference.name}"
             raise UsageError(f"two references are of frame {frame}: {names}")
+        placed[frame] = replace(reference, frame=frame)
     return [*placed.values()]
 
 
@@ -189,7 +194,8 @@ class _Film:
     def __post_init__(self) -> None:
         self.follower = ColorFollower()
         given = self.control.references
-        self.placed = sorted((each.frame, each) for each in given if each.frame is not None)
+        placed = ((each.frame, each) for each in given if each.frame is not None)
+        self.placed = sorted(placed, key=lambda each: each[0])
         self.rate = self.video.average_rate or _RATE
         self.unit = self.video.time_base or 1 / self.rate  # seconds
         self.tracks: dict[Any, Track] = {}  # of the result, for each of the film
@@ -256,8 +262,7 @@ class _Film:
                 first = self.follower.progress.frames
                 given = map(self._control, range(first, first + len(batch)))
                 controls = list(pool.map(with_references, given, seen))
-                alike = (isinstance(c.hints, Tensor) and bool(c.hints.any()) for c in controls)
-                self.follower.progress.corresponding += sum(alike)
+                self.follower.progress.corresponding += sum(map(is_followed, controls))
                 predicted = predict(self.model, seen, controls=controls).colors(generators=noise)
                 predicted = [ab.cpu() for ab in predicted]
                 lightness = [to_lightness(image[None]) for image in seen]
@@ -282,14 +287,14 @@ class _Film:
                         to_pil_image(rgb).save(self.shots / f"{number:06}.png")
                     yield self.follower.progress
 
-    def _control(self, number: int) -> Control:
+    def _control(self, index: int) -> Control:
         """Return the control of a frame."""
-        index = bisect_right(self.placed, number, key=lambda each: each[0])
-        near = self.placed[max(0, index - 1) : index + 1]
+        after = bisect_right(self.placed, index, key=lambda each: each[0])
+        near = self.placed[max(0, after - 1) : after + 1]
         others = [each for each in self.control.references if each.frame is None]
         gap = (near[-1][0] - near[0][0] if near else 0) or math.inf
         placed = [
-            replace(one, weight=max(_LEAST, 1 - abs(number - frame) / gap)) for frame, one in near
+            replace(one, weight=max(_LEAST, 1 - abs(index - frame) / gap)) for frame, one in near
         ]
         return replace(self.control, references=(*placed, *others))
 

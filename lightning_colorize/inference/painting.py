@@ -13,7 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_colorize.common.errors import UsageError
-from lightning_colorize.inference.reference import NO_MATCH, to_reference, with_references
+from lightning_colorize.inference.reference import (
+    NO_MATCH,
+    is_followed,
+    to_reference,
+    with_references,
+)
 from lightning_colorize.models.base import Model
 from lightning_colorize.models.control import Control, Reference
 from lightning_colorize.models.image import BatchPrediction, add_colors, network_input, predict
@@ -84,7 +89,7 @@ def answer(model: Model, request: bytes, max_pixels: int) -> bytes:
     control = Control(hints=hints if hints.any() else None, references=references)
     control.require_accepted(model)
     control = with_references(control, seen)
-    if isinstance(control.hints, Tensor) and not control.hints.any():
+    if references and not is_followed(control):
         refused = NO_MATCH
     prediction = predict(model, [seen], controls=[control])
     candidates = [] if asked.at is None else _candidates(prediction, asked.at)

@@ -1,5 +1,6 @@
 """Colors like those of a reference photograph, by corresponding features."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
@@ -14,7 +15,13 @@ from lightning_colorize.color.hints import CONFIDENCE
 from lightning_colorize.common.bundled import BUNDLED, DEFAULT
 from lightning_colorize.common.errors import UsageError
 from lightning_colorize.data.dataset import limit_length, resize_short_side
-from lightning_colorize.data.decoding.files import ImageError, from_pillow, opened, read_bytes
+from lightning_colorize.data.decoding.files import (
+    ImageError,
+    Limits,
+    from_pillow,
+    opened,
+    read_bytes,
+)
 from lightning_colorize.data.sources.listing import list_images
 from lightning_colorize.models.control import Control, Reference, resize_hints
 from lightning_colorize.models.image import seen_side
@@ -32,7 +39,7 @@ _FEWEST = 12  # correspondences: fewer are chance
 _SHARPNESS = 50.0  # of weights: a similarity of 0.02 more is a weight of e times as much
 _AROUND = 8  # no correspondence counts within this share of the short side of what is painted
 _LEAST = 16  # pixels of a reference's short side
-_MOST = 2**26  # pixels of a reference
+_MOST = 64_000_000  # pixels of a reference
 NO_MATCH = "nothing corresponds to the reference"
 GREY = 3.0
 """Mean chroma in LAB units below which a reference is grey."""
@@ -54,7 +61,7 @@ def read_reference(file: Path, most: int = _MOST) -> Reference:
             pixels, or grey.
     """
     try:
-        with opened(read_bytes(file), file) as image:
+        with opened(read_bytes(file), file, Limits(2**62, math.inf)) as image:
             if getattr(image, "is_animated", False) and image.format not in ("MPO", "TIFF"):
                 raise ValueError("animated; give a still image")
             if image.width * image.height > most:
@@ -98,6 +105,12 @@ def with_references(control: Control, seen: Tensor) -> Control:
     near = F.max_pool2d(painted[:, 2:], 2 * reach + 1, stride=1, padding=reach)
     hints = torch.where(painted[:, 2:] > 0, painted, alike * (near == 0))
     return replace(control, hints=hints[0])
+
+
+def is_followed(control: Control) -> bool:
+    """Return whether a result of `with_references` has colors of a reference."""
+    mask = torch.as_tensor(control.hints)[2] if control.references else torch.zeros(1)
+    return bool(((mask > 0) & (mask < 1)).any())
 
 
 def hints_like(references: Sequence[Reference], seen: Tensor) -> Tensor:
@@ -160,7 +173,7 @@ def _described(rgb: Tensor) -> tuple[Tensor, int, Tensor]:
     return *_features(rgb), colors
 
 
-_features_of = lru_cache(maxsize=256)(_described)  # a reference of all frames or images
+_features_of = lru_cache(maxsize=64)(_described)  # a reference of all frames or images
 
 
 @torch.inference_mode()

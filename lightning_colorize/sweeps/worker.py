@@ -245,10 +245,11 @@ class _Trial:
         before = RunResult.stamp(self._folder)
 
         def tick() -> None:
-            with lost_if_away(), suppress(OSError):  # reported next time
+            with lost_if_away():
                 self._tick()
                 if time.monotonic() - self._read >= _READ_EVERY:
-                    self._report(process_runs=True)
+                    with suppress(OSError):  # reported next time
+                        self._report(process_runs=True)
 
         try:
             place = (self._folder, self._study.start, self._sweep.name)

@@ -6,6 +6,7 @@ import os
 import shutil
 import struct
 from contextlib import nullcontext
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -21,8 +22,9 @@ from lightning_colorize.common.errors import UsageError, WorkError
 from lightning_colorize.data.dataset import resize_short_side
 from lightning_colorize.inference import Colorizer, Options, load_model
 from lightning_colorize.inference import film as film_module
-from lightning_colorize.inference.film import colorize_film
+from lightning_colorize.inference.film import colorize_film, frame_references
 from lightning_colorize.inference.motion import ColorFollower, find_motion
+from lightning_colorize.models.control import Reference
 from tests.painters import follower
 
 av = pytest.importorskip("av")
@@ -350,11 +352,20 @@ def test_references_of_frames_act_between_their_neighbors(command, tmp_path):
     assert share[21] < share.max()
 
 
+def test_references_are_of_frames_by_time_in_any_film(tmp_path):
+    source = _write(tmp_path / "in.mkv", _pan(frames=5), [0, 1, 2, 20, 21])  # in 24ths of a second
+    names = [f"{seconds}.png" for seconds in ("00-00-00.00", "00-00-00.80", "00-00-00.89", "2")]
+    references = [Reference(name, torch.zeros(3, 16, 16)) for name in names]
+    assert [each.frame for each in frame_references(references, source)] == [0, 3, 4, 2]
+    with pytest.raises(UsageError, match="beyond the end; the film has frames 0 to 4"):
+        frame_references([replace(references[0], name="5.png")], source)
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["000004.png"], "is of frame 4; the film has frames 0 to 3"),
-        (["00-01-00.png"], "is of frame 1440; the film has frames 0 to 3"),
+        (["000004.png"], "4.png is beyond the end; the film has frames 0 to 3"),
+        (["00-01-00.png"], "00-01-00.png is beyond the end; the film has frames 0 to 3"),
         (["3.png", "00-00-00.125.png"], "two references are of frame 3: "),
         (["first.png"], "is not named by a frame, as 000120.png, or a time, as 00-00-04.800.png"),
     ],

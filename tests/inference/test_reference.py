@@ -96,10 +96,14 @@ def test_references_are_of_all_images_or_by_name(command, coffee, another_view, 
 def test_a_reference_without_correspondences_is_noted(command, another_view, tmp_path):
     another_view.save(tmp_path / "coffee.png")
     cat = bundled("photographs") / "cat.jpg"
+    hints = Image.new("RGBA", Image.open(cat).size)
+    hints.paste("red", (50, 50, 70, 70))
+    hints.save(tmp_path / "hints.png")
     words = ("colorize", cat, tmp_path / "out", "--reference", tmp_path / "coffee.png", "--quiet")
-    assert command(*words) == 0
-    (line,) = (tmp_path / "out/manifest.jsonl").read_text().splitlines()
-    assert json.loads(line)["fallbacks"] == ["nothing corresponds to the reference"]
+    for more in ((), ("--hints", tmp_path / "hints.png", "--overwrite")):
+        assert command(*words, *more) == 0
+        line = (tmp_path / "out/manifest.jsonl").read_text().splitlines()[-1]
+        assert json.loads(line)["fallbacks"] == ["nothing corresponds to the reference"]
 
 
 @pytest.mark.parametrize(

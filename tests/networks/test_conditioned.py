@@ -141,6 +141,8 @@ def test_half_of_the_hints_can_be_references():
 def test_no_condition_is_refused():
     with pytest.raises(ValueError, match="at least one of hints, palette, labels and text"):
         ConditionedEncoder(ENCODERS["conv"](), hints=False, palette=False)
+    with pytest.raises(ValueError, match="references are hints"):
+        ConditionedEncoder(ENCODERS["conv"](), hints=False, references=True)
     only = ConditionedEncoder(ENCODERS["conv"](), palette=False)
     assert only.conditions == {"hints"}
     assert len(only(torch.rand(1, 1, 8, 8))) == 2

@@ -37,7 +37,7 @@ class ConditionedEncoder(Encoder):
         width: Channels of the conditions before they act on each level.
 
     Raises:
-        ValueError: If no condition is accepted.
+        ValueError: If no condition is accepted, or references without hints.
     """
 
     def __init__(
@@ -52,9 +52,11 @@ class ConditionedEncoder(Encoder):
     ) -> None:
         super().__init__()
         given = {"hints": hints, "palette": palette, "label": bool(labels), "prompt": bool(text)}
-        given["reference"] = hints and references
+        given["reference"] = references
         if not any(given.values()):
             raise ValueError("give at least one of hints, palette, labels and text")
+        if references and not hints:
+            raise ValueError("references are hints: give hints, too")
         self.conditions = frozenset(name for name, accepted in given.items() if accepted)
         self.info = encoder.info
         self.label_names = []
