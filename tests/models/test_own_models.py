@@ -103,7 +103,7 @@ def test_demo_has_its_slider(own, photo_folder):
     }
     assert sliders[setting.capitalize()] == (*_limits(cls, setting), getattr(cls.settings, setting))
     calls = {each.name: each.fn for each in page.fns.values()}
-    seen = calls["predict"](str(photo_folder / "test" / "030.png"))
+    seen = calls["predict"](str(photo_folder / "test" / "030.png"), None)
     shown = [calls["show"](seen, value, 1.0)[1] for value in _limits(cls, setting)]
     assert not np.array_equal(*shown)
 
